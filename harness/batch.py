@@ -1,0 +1,155 @@
+"""Batches: examples with a query position and a target each, and anchors; validated where they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Int
+
+from harness.digest import digest
+from harness.errors import HarnessError
+from harness.seeds import rng_for
+
+# The survey's classes, in the order in which ties are broken (closure paper, section 2).
+CLASSES = ("induction", "previous-token", "duplicate-token", "first-token", "self", "local")
+
+
+@runtime_checkable
+class Vocabulary(Protocol):
+    """What a batch must know of a subject to be written in its tokens."""
+
+    @property
+    def vocab_size(self) -> int:
+        """How many token ids there are."""
+
+    @property
+    def context(self) -> int:
+        """How many positions the subject can attend over."""
+
+    @property
+    def encode(self) -> Callable[[str], list[int]] | None:
+        """Text to token ids, without special tokens; None for a subject without a tokenizer."""
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Examples: token sequences, the position that is asked, the token that should come, and where to look for it.
+
+    ``tokens`` [examples, positions] are right-padded; nothing after the query position can matter, and subjects cut it
+    off. ``anchors[c]`` [examples, places] are the positions where a head of class ``c`` would look from the query.
+    ``target_kind`` says what the target is (``successor``, ``repeat``, ``next_token``) and is shown on every result.
+    Two batches are compared by ``digest``, not by ``==``.
+
+    Errors: a query position outside the sequence, a negative token, a missing or mis-shaped part, no example at all.
+    """
+
+    name: str
+    tokens: Int[np.ndarray, "examples positions"]
+    query: Int[np.ndarray, " examples"]
+    target: Int[np.ndarray, " examples"]
+    anchors: Mapping[str, Int[np.ndarray, "examples _"]]
+    target_kind: str
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        n, length = self.tokens.shape
+        if n == 0:
+            raise HarnessError(f"batch {self.name}: no examples.", "Ask for at least one.")
+        for part, values in {"query": self.query, "target": self.target, **self.anchors}.items():
+            if len(values) != n:
+                raise HarnessError(f"batch {self.name}: {n} sequences but {len(values)} entries in '{part}'.")
+        for part, places in self.anchors.items():
+            if places.ndim != 2 or not places.shape[1]:
+                raise HarnessError(
+                    f"batch {self.name}: anchors of '{part}' have shape {places.shape}.",
+                    "Give positions [examples, places], one place or more per example.",
+                )
+        bad = np.flatnonzero((self.query < 0) | (self.query >= length))
+        if len(bad):
+            raise HarnessError(
+                f"batch {self.name}: query position {self.query[bad[0]]} of example {bad[0]} is past its sequence "
+                f"of {length} tokens.",
+                f"Query positions run from 0 to {length - 1}.",
+            )
+        for part, values in {"tokens": self._visible, "target": self.target}.items():
+            if values.min() < 0:
+                raise HarnessError(f"batch {self.name}: {values.min()} in '{part}' is no token.", "Ids start at 0.")
+        for part, places in self.anchors.items():
+            if ((places < 0) | (places > self.query[:, None])).any():
+                raise HarnessError(
+                    f"batch {self.name}: an anchor of '{part}' lies outside 0 .. query.",
+                    "An example can only be asked about positions up to its query.",
+                )
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @cached_property
+    def digest(self) -> str:
+        """What makes two batches the same: tokens up to the query, queries, targets, anchors."""
+        anchors = [part for key in sorted(self.anchors) for part in (key, np.asarray(self.anchors[key]))]
+        return digest(self._visible, self.query, self.target, *anchors)
+
+    @property
+    def _visible(self) -> Int[np.ndarray, " tokens"]:
+        """Every token up to its example's query, example after example."""
+        return self.tokens[np.arange(self.tokens.shape[1]) <= self.query[:, None]]
+
+    def take(self, examples: Int[np.ndarray, " chosen"]) -> Batch:
+        """These examples, in this order."""
+        return Batch(
+            self.name,
+            self.tokens[examples],
+            self.query[examples],
+            self.target[examples],
+            {name: places[examples] for name, places in self.anchors.items()},
+            self.target_kind,
+            self.notes,
+        )
+
+    def halves(self, seed: int) -> tuple[Batch, Batch]:
+        """Two disjoint halves, drawn by ``seed``: one to propose on, one to test on.
+
+        Errors: fewer than two examples.
+        """
+        if len(self) < 2:
+            raise HarnessError(
+                f"batch {self.name}: one example cannot be split into a proposal and a test half.",
+                "Ask for more examples (batch.n=...), or say split=none.",
+            )
+        order = rng_for(seed, "split").permutation(len(self))
+        middle = len(self) // 2
+        return self.take(np.sort(order[:middle])), self.take(np.sort(order[middle:]))
+
+    def check(self, vocabulary: Vocabulary) -> None:
+        """Refuse a batch that this subject cannot read.
+
+        Errors: tokens or targets outside the vocabulary, sequences longer than the subject's context.
+        """
+        for part, values in {"token": self._visible, "target": self.target}.items():
+            if values.max() >= vocabulary.vocab_size:
+                raise HarnessError(
+                    f"batch {self.name}: {part} {values.max()} is outside the subject's vocabulary of "
+                    f"{vocabulary.vocab_size} tokens.",
+                    f"Use ids from 0 to {vocabulary.vocab_size - 1} (for synthetic_induction: batch.vocab=[lo,hi]).",
+                )
+        if self.query.max() >= vocabulary.context:
+            raise HarnessError(
+                f"batch {self.name}: query position {self.query.max()} is past the subject's context of "
+                f"{vocabulary.context} positions.",
+                f"Use shorter sequences: batch.length={vocabulary.context}",
+            )
+
+
+def default_id_range(vocab_size: int) -> tuple[int, int]:
+    """Which token ids a batch uses when none are asked for: the paper's [100, 10000), shrunk to a small vocabulary.
+
+    The lower bound keeps special and punctuation tokens out; on a vocabulary of ``V < 10000`` it is
+    ``min(100, V // 32)``.
+    """
+    high = min(10_000, vocab_size)
+    return min(100, high // 32), high

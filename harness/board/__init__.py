@@ -1,0 +1,1 @@
+"""Leaderboards: records in, ranked tables out."""

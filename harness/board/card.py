@@ -1,0 +1,127 @@
+"""A verdict card: the answer first, in words, then the numbers that carry it, then what to type next."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from harness.closure.statistics import Effect
+from harness.closure.trial import ClosureReport
+from harness.closure.verdict import PRIMARY
+from harness.record import Record, Status
+from harness.units import Unit
+
+ARROW = {1: "^", -1: "v"}
+
+
+def card(record: Record, folder: Path | None = None) -> str:
+    """Everything a person wants to know of a cell first, in some fifteen lines."""
+    cell = record.cell
+    where = f"{cell.subject} · {cell.batch} · target {cell.target} · {cell.intervention} ablation"
+    if record.status is not Status.OK:
+        return f"{record.status.value.upper()}  {record.reason}\n  {where}\n  {cell.method}"
+    blocks = [_closure(record, closure, where) for closure in record.closure] or [_proposal(record, where)]
+    if folder is not None:
+        blocks.append(_next(record, folder))
+    return "\n\n".join(blocks)
+
+
+def _closure(record: Record, closure: ClosureReport, where: str) -> str:
+    layers = len({Unit.parse(unit).layer for unit in closure.units})
+    size = len(closure.units)
+    lines = [
+        f"{' '.join(closure.units)}   {size} unit{'s' * (size > 1)}, {layers} layer{'s' * (layers > 1)}      {where}",
+        f"{closure.verdict.value.upper().replace('_', ' ')}  {closure.reason}{_standing(closure)}",
+        f"  {'':<15}{'baseline':>9}{'ablated':>10}{'effect':>10}   {'95 % interval':<20}{'controls (5 % .. 95 %)':<24}"
+        f"{'z':>6}{'p':>7}{'p (Holm)':>10}",
+    ]
+    lines += [_effect(name, effect) for name, effect in closure.effects.items()]
+    bounds = ", ".join(f"{name.replace('_', ' ')} {_share(closure, name)}" for name in closure.upper_bound)
+    lines.append(f"  all units of these layers: {bounds}")
+    short = ", ".join(f"{layer} lacks {n}" for layer, n in closure.shortfall.items())
+    controls = f"{closure.n_controls} distinct controls" + (f" (not fully matched: {short})" if short else "")
+    lines.append(f"  {_halves(record, closure)}; {controls}")
+    lines.append(f"  method: {record.cell.method}{_chosen(record)}")
+    return "\n".join(lines + _warnings(record))
+
+
+def _standing(closure: ClosureReport) -> str:
+    """How many controls the candidate's damage exceeds, on the metric asked first."""
+    name = PRIMARY if PRIMARY in closure.effects else next(iter(closure.effects))
+    effect = closure.effects[name]
+    milder = sum(effect.damage * control < effect.damage * effect.delta for control in effect.controls)
+    return f" ({name.replace('_', ' ')}: worse than {milder} of {len(effect.controls)} controls)"
+
+
+def _effect(name: str, effect: Effect) -> str:
+    interval = f"{effect.interval[0]:+.2f} .. {effect.interval[1]:+.2f}" if effect.interval else "one example"
+    if effect.controls:
+        low, high = np.percentile(effect.controls, [5, 95])
+        controls = f"{low:+.2f} .. {high:+.2f}"
+    else:
+        controls = "none"
+    note = "   (saturated: cannot get worse)" if effect.saturated else ""
+    return (
+        f"  {name.replace('_', ' '):<13}{ARROW[effect.damage]}{effect.baseline:>10.2f}{effect.ablated:>10.2f}"
+        f"{effect.delta:>+10.2f}   {interval:<20}{controls:<24}{_number(effect.z, '+.1f'):>6}"
+        f"{_number(effect.p, '.3f'):>7}{_number(effect.p_holm, '.3f'):>10}{note}"
+    )
+
+
+def _share(closure: ClosureReport, name: str) -> str:
+    bound, delta = closure.upper_bound[name], closure.effects[name].delta
+    comparable = bound and math.copysign(1, bound) == math.copysign(1, delta)
+    return f"{bound:+.2f}" + (f" (this group: {100 * delta / bound:.0f} %)" if comparable else "")
+
+
+def _halves(record: Record, closure: ClosureReport) -> str:
+    if record.config.get("group"):
+        return f"named by hand, tested on all {closure.n_examples} examples"
+    if record.config.get("split") == "none":
+        return f"proposed and tested on the same {closure.n_examples} examples: the p-values flatter"
+    proposed = record.provenance["batch"]["n"] - closure.n_examples
+    return f"proposed on {proposed} examples, tested on {closure.n_examples} others"
+
+
+def _chosen(record: Record) -> str:
+    if record.chosen_k is None:
+        return ""
+    agreement = next((a for a in record.agreement if a.k == record.chosen_k), None)
+    by = " (chosen by the labels)" if record.config["selector"].get("k", 0) is None else ""
+    ari = f", agreement with the labels: ARI {agreement.ari:.2f}" if agreement else ""
+    return f"\n  k = {record.chosen_k}{by}{ari}"
+
+
+def _proposal(record: Record, where: str) -> str:
+    lines = [f"PROPOSED  by {record.cell.method}   {where}", f"  {'k':>4}{'ARI':>8}{'NMI':>8}{'purity':>8}"]
+    lines += [f"  {a.k:>4}{a.ari:>8.3f}{a.nmi:>8.3f}{a.purity:>8.3f}" for a in record.agreement]
+    for candidate in record.candidates:
+        pure, apart = _number(candidate.purity, ".2f"), _number(candidate.isolation, ".2f")
+        lines.append(f"  candidate (k = {candidate.k}): {' '.join(candidate.units)}   purity {pure}, isolation {apart}")
+    return "\n".join(lines + _warnings(record))
+
+
+def _warnings(record: Record) -> list[str]:
+    """What the stages warn of, in one line each; a plugin may note units, or anything else."""
+    lines = []
+    for stage, notes in record.diagnostics.items():
+        for note, found in notes.items():
+            if found and isinstance(found, (list, tuple, dict)):
+                named = list(map(str, found))
+                shown = " ".join(named[:6]) + (" ..." if len(named) > 6 else "")
+                lines.append(f"  note: {stage}: {note.replace('_', ' ')}: {len(named)} units ({shown})")
+            elif found:
+                lines.append(f"  note: {stage}: {note.replace('_', ' ')}: {found}")
+    return lines
+
+
+def _next(record: Record, folder: Path) -> str:
+    picture = "" if record.config.get("group") else f" · picture: {folder / 'affinity.png'}"
+    more = f"harness show affinity {record.config['affinity']['name']}"
+    return f"  record: {folder / 'record.json'}{picture}\n  next: harness leaderboard · {more}"
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)

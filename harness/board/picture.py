@@ -1,0 +1,47 @@
+"""The one picture of a cell: its affinity matrix, units ordered by group, the candidate marked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from harness.groups import Affinity, Partition
+
+
+def draw_affinity(affinity: Affinity, partition: Partition, candidate: tuple[int, ...], path: Path) -> None:
+    """Write a PNG: affinity [units, units], groups in order of size (the candidate's first), the candidate outlined.
+
+    Colour is cut at the 99th percentile of the off-diagonal entries: one outlying pair would blank all others.
+    """
+    groups = sorted(partition.groups(), key=lambda group: (tuple(group) != candidate, -len(group), group))
+    order = np.array([unit for group in groups for unit in group])
+    matrix = affinity.matrix[np.ix_(order, order)]
+    off_diagonal = np.abs(matrix[~np.eye(len(matrix), dtype=bool)])
+    top = float(np.percentile(off_diagonal, 99)) if off_diagonal.size else 0.0
+    low = -(top or 1.0) if (matrix < 0).any() else 0.0
+
+    figure = Figure(figsize=(7.2, 6.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    image = axes.imshow(matrix, cmap="RdBu_r" if low else "magma_r", vmin=low, vmax=top or 1.0, interpolation="nearest")
+    figure.colorbar(image, ax=axes, label="affinity (cut at the 99th percentile)", shrink=0.85)
+    for edge in np.cumsum([len(group) for group in groups])[:-1]:
+        axes.axhline(edge - 0.5, color="0.35", linewidth=0.6)
+        axes.axvline(edge - 0.5, color="0.35", linewidth=0.6)
+    if groups[0] == candidate:
+        n = len(candidate)
+        axes.add_patch(Rectangle((-0.5, -0.5), n, n, fill=False, edgecolor="tab:green", linewidth=2.5, clip_on=False))
+    labels = affinity.units.labels
+    if len(labels) <= 64:
+        axes.set_xticks(range(len(order)), [labels[unit] for unit in order], rotation=90, fontsize=6)
+        axes.set_yticks(range(len(order)), [labels[unit] for unit in order], fontsize=6)
+    else:
+        axes.set_xticks([])
+        axes.set_yticks([])
+    marked = f", candidate of {len(candidate)} outlined" if groups[0] == candidate else ""
+    axes.set_title(f"{len(labels)} units in {len(groups)} groups{marked}", fontsize=10)
+    figure.savefig(path, dpi=120)

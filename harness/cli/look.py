@@ -1,0 +1,203 @@
+"""Commands that look: list, show, check, doctor. None of them loads a model; list and show do not even load torch."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import inspect
+import os
+import platform
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from harness.cli.session import Session, lines
+from harness.errors import HarnessError, unknown
+from harness.registry import Method
+from harness.stages import STAGES
+
+
+def list_methods(arguments: Namespace) -> int:
+    """Stage by stage: name, what it is, owner, parameters with defaults; then presets, then what is broken."""
+    session = Session.open(arguments)
+    session.only_workspace()
+    stages = arguments.words or list(STAGES)
+    for stage in stages:
+        if stage not in STAGES:
+            raise unknown("stage", stage, STAGES)
+    methods = [method for (stage, _), method in sorted(session.registry.methods.items()) if stage in stages]
+    blocks = []
+    for stage in stages:
+        of_stage = [method for method in methods if method.stage == stage]
+        width = max((len(method.name) for method in of_stage), default=0)
+        rows = [f"  {m.name:<{width}}  {m.summary}\n  {'':<{width}}  {_parameters(m)}({m.owner})" for m in of_stage]
+        presets = ", ".join(_presets(stage, {method.name for method in of_stage}))
+        block = "\n".join([f"{stage}: {STAGES[stage].does}", *(rows or ["  (none)"])])
+        blocks.append(block + (f"\n  presets: {presets}" if presets else ""))
+    blocks += [f"broken: {b.name} ({b.origin})\n  {b.reason}" for b in session.registry.problems]
+    data = {
+        "methods": [
+            {"stage": m.stage, "name": m.name, "summary": m.summary, "owner": m.owner, "parameters": m.parameters}
+            for m in methods
+        ],
+        "broken": [{"name": b.name, "origin": b.origin, "reason": b.reason} for b in session.registry.problems],
+    }
+    session.print("\n\n".join(blocks), data)
+    return 0
+
+
+def show(arguments: Namespace) -> int:
+    """One method: its docstring (formula, shapes, units, source), its parameters, its file."""
+    if len(arguments.words) != 2:
+        raise HarnessError("show takes a stage and a name.", "Example: harness show affinity ising")
+    session = Session.open(arguments)
+    method = session.registry.get(*arguments.words)
+    import dataclasses
+
+    rows = [
+        (f"{method.stage}.{f.name}={method.parameters[f.name]!r}", str(f.type), str(f.metadata.get("help", "")))
+        for f in dataclasses.fields(method.cls)
+    ]
+    text = "\n".join(
+        [
+            f"{method.stage} {method.name}   ({method.owner}; {inspect.getfile(method.cls)})",
+            "",
+            inspect.getdoc(method.cls) or "",
+            "",
+            "Parameters:" if rows else "No parameters.",
+            lines(rows),
+        ]
+    )
+    data = {
+        "stage": method.stage,
+        "name": method.name,
+        "owner": method.owner,
+        "file": inspect.getfile(method.cls),
+        "doc": inspect.getdoc(method.cls),
+        "parameters": method.parameters,
+    }
+    session.print(text.rstrip(), data)
+    return 0
+
+
+def check(arguments: Namespace) -> int:
+    """Hold plugins to their stage's contract."""
+    from harness.testing.contracts import check_method
+
+    session = Session.open(arguments)
+    session.only_workspace()
+    methods = list(session.registry.methods.values())
+    if not arguments.all:
+        known = {method.name for method in methods}
+        for word in arguments.words:
+            if word not in known:
+                raise unknown("plugin", word, known)
+        if not arguments.words:
+            raise HarnessError(
+                "check takes the names of plugins.", "Example: harness check ising, or harness check --all"
+            )
+        methods = [method for method in methods if method.name in arguments.words]
+    findings = [(method, finding) for method in methods for finding in check_method(method)]
+    rows = [(f"{m.stage} {m.name}", f.outcome, f.check, f.reason) for m, f in findings]
+    failed = sum(f.outcome == "failed" for _, f in findings)
+    summary = f"{len(methods)} plugins, {len(findings)} checks, {failed} failed"
+    session.print(
+        f"{lines(rows, '')}\n{summary}",
+        [
+            {"stage": m.stage, "name": m.name, "check": f.check, "outcome": f.outcome, "reason": f.reason}
+            for m, f in findings
+        ],
+    )
+    return 1 if failed else 0
+
+
+def doctor(arguments: Namespace) -> int:
+    """What works here: versions, plugins, workspace, tracking, device. Exit code 1 where something does not."""
+    session = Session.open(arguments)
+    session.only_workspace()
+    findings = [*_versions(), *_machine(), *_plugins(session), *_workspace(session)]
+    rows = [("ok" if good else "BAD", what, detail) for good, what, detail in findings]
+    bad = sum(not good for good, *_ in findings)
+    text = f"{lines(rows, '')}\n{'everything works' if not bad else f'{bad} to look at'}"
+    session.print(text, [{"ok": good, "what": what, "detail": detail} for good, what, detail in findings])
+    return 1 if bad else 0
+
+
+Finding = tuple[bool, str, str]
+
+
+def _versions() -> list[Finding]:
+    found = []
+    names = (
+        "torch",
+        "transformers",
+        "hydra-core",
+        "omegaconf",
+        "pluggy",
+        "mlflow",
+        "scikit-learn",
+        "igraph",
+        "leidenalg",
+    )
+    for name in names:
+        try:
+            version, good = importlib.metadata.version(name), True
+        except importlib.metadata.PackageNotFoundError:
+            version, good = "not installed: pip install closure-harness", False
+        if name == "transformers" and good and tuple(map(int, version.split(".")[:2])) < (5, 6):
+            version, good = f"{version}: before 5.6 router logits are probabilities; upgrade", False
+        found.append((good, name, version))
+    extras = {"gguf": "GGUF files", "accelerate": "device_map, GGUF", "datasets": "datasets as text"}
+    missing = [f"{name} ({use})" for name, use in extras.items() if importlib.util.find_spec(name) is None]
+    found.append((True, "extras", f"not installed: {', '.join(missing)}" if missing else "all installed"))
+    return [(True, "python", f"{platform.python_version()} on {platform.platform()}"), *found]
+
+
+def _machine() -> list[Finding]:
+    import torch
+
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    offline = os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0")
+    hub = "offline: models come from the cache or from folders" if offline else "asked when a model is not in the cache"
+    return [(True, "device", f"GPU: {gpu}; {torch.get_num_threads()} CPU threads"), (True, "model hub", hub)]
+
+
+def _plugins(session: Session) -> list[Finding]:
+    methods = session.registry.methods
+    owners = sorted({method.owner for method in methods.values()})
+    good = [(True, "plugins", f"{len(methods)} methods from {', '.join(owners)}")]
+    return good + [(False, f"plugin {b.name}", b.reason.replace("\n", " ")) for b in session.registry.problems]
+
+
+def _workspace(session: Session) -> list[Finding]:
+    workspace = session.workspace
+    above = next(path for path in (workspace.root, *workspace.root.parents) if path.exists())
+    writable = above.is_dir() and os.access(above, os.W_OK)
+    found = [(writable, "workspace", f"{workspace.root} {'can' if writable else 'cannot'} be written to")]
+    damaged, n = [], 0
+    for path in sorted((workspace.root / "records").glob("*/record.json")):
+        from harness.record import read_record
+
+        try:
+            read_record(path)
+            n += 1
+        except HarnessError as error:
+            damaged.append((False, "record", str(error).replace("\n", " ")))
+    database = workspace.root / "mlflow.db"
+    tracking = f"{database}" if database.exists() else "no database yet; the first run makes it"
+    return [*found, (True, "records", f"{n} can be read"), *damaged, (True, "tracking", tracking)]
+
+
+def _presets(stage: str, methods: set[str]) -> list[str]:
+    """Configuration files for a stage that are not simply a method."""
+    import harness_conf
+
+    folder = Path(str(harness_conf.__file__)).parent / stage
+    return [path.stem for path in sorted(folder.glob("*.yaml")) if path.stem not in methods]
+
+
+def _parameters(method: Method) -> str:
+    def short(value: Any) -> str:
+        return repr(list(value) if isinstance(value, tuple) else value).replace(" ", "")
+
+    return "".join(f"{name}={short(value)} " for name, value in method.parameters.items())

@@ -1,0 +1,141 @@
+"""The command line: what there is to type, and how errors reach the person who typed it."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness import __version__
+from harness.errors import HarnessError
+
+OVERRIDES = """\
+KEY=VALUE words are Hydra overrides:
+  subject=smollm2_wheel batch=natural_text      choose a method for a stage   (harness list STAGE)
+  affinity.l2=0.01 'partitioner.k=[4,6]'        set its parameters            (harness show STAGE NAME)
+  split=none alpha=0.01 seed=1 metrics=[loss]   settings of the cell
+  workspace=DIR (default: runs)  tracking=local|none|URI
+  experiment=quickstart                         several at once"""
+
+
+@dataclass(frozen=True)
+class Command:
+    """One subcommand: where its code lives (imported only when it is called), and its own words and flags."""
+
+    summary: str
+    target: str
+    words: str = ""
+    flags: tuple[tuple[str, str], ...] = ()
+    example: str = ""
+
+
+FORCE = ("--force", "redo finished cells")
+COMMANDS = {
+    "run": Command("one cell: propose a group, put it to the closure test", "cells:run", flags=(FORCE,),
+                   example="harness run subject=tiny affinity=mutual_information"),
+    "sweep": Command("a grid of cells (Hydra multirun), and its board", "cells:sweep", flags=(FORCE,),
+                     example="harness sweep affinity=ising,mutual_information batch=synthetic_induction,natural_text"),
+    "propose": Command("one cell, stopped before the closure test", "cells:propose",
+                       example="harness propose affinity=ising 'partitioner.k=[4,6,8]'"),
+    "close": Command("the closure test of a group named by hand: is MY circuit one?", "cells:close", "UNITS", (FORCE,),
+                     example="harness close L1H0,L1H3 subject=tiny batch=synthetic_induction"),
+    "survey": Command("classify every unit by where it looks", "survey:survey",
+                      example="harness survey subject=smollm2_wheel batch=natural_text"),
+    "plan": Command("list the cells of a sweep and which are done; computes nothing", "cells:plan",
+                    example="harness plan affinity=ising,mutual_information"),
+    "list": Command("methods on offer, by stage", "look:list_methods", "[STAGE]", example="harness list affinity"),
+    "show": Command("a method's formula, parameters and source", "look:show", "STAGE NAME",
+                    example="harness show affinity ising"),
+    "check": Command("hold a plugin to the contract of its stage", "look:check", "[NAME ...]",
+                     (("--all", "every plugin there is"),), example="harness check mutual_information"),
+    "leaderboard": Command("rebuild the board from the records of a workspace", "boards:leaderboard",
+                           example="harness leaderboard workspace=runs"),
+    "doctor": Command("versions, plugins, workspace, tracking: what works here and what does not", "look:doctor"),
+}  # fmt: skip
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Returns 0; 1 where a cell failed; 2 where the user can put it right; 130 on Ctrl-C."""
+    # Threads that wait by spinning make a busy machine three times slower; read by OpenMP when torch is first imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_usage())
+        return 0
+    if words[0] in ("-V", "--version"):
+        print(f"closure-harness {__version__}")
+        return 0
+    debug = "--debug" in words or bool(os.environ.get("HARNESS_DEBUG"))
+    try:
+        return _call(words[0], [word for word in words[1:] if word != "--debug"], debug)
+    except HarnessError as error:
+        if debug:
+            raise
+        print(f"harness: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("harness: stopped; finished cells are kept, and the same command goes on from there.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone: `harness list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if debug:
+            raise
+        print(f"harness: {type(error).__name__}: {error}\nThis is a defect; --debug shows where.", file=sys.stderr)
+        return 1
+
+
+def _call(name: str, words: list[str], debug: bool) -> int:
+    if name not in COMMANDS:
+        from harness.errors import unknown
+
+        raise unknown("command", name, COMMANDS)
+    if debug:
+        os.environ["HARNESS_DEBUG"] = "1"
+    command = COMMANDS[name]
+    arguments = _parser(name, command).parse_intermixed_args(words)
+    arguments.overrides = [word for word in arguments.words if "=" in word]
+    arguments.words = [word for word in arguments.words if "=" not in word]
+    if arguments.words and not command.words:
+        raise HarnessError(
+            f"{name}: '{arguments.words[0]}' is not of the form KEY=VALUE.", f"Example: {command.example}"
+        )
+    if getattr(arguments, "force", False):
+        arguments.overrides.append("force=true")
+    module, function = command.target.split(":")
+    return int(getattr(importlib.import_module(f"harness.cli.{module}"), function)(arguments) or 0)
+
+
+def _parser(name: str, command: Command) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"harness {name}",
+        usage=f"harness {name} {command.words + ' ' if command.words else ''}[KEY=VALUE ...] [options]",
+        description=command.summary,
+        epilog=OVERRIDES + (f"\n\nexample: {command.example}" if command.example else ""),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
+    parser.add_argument("--json", action="store_true", help="the result as JSON on stdout; all else goes to stderr")
+    parser.add_argument("--plugin", action="append", default=[], metavar="FILE.py|MODULE", help="load one more plugin")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    for flag, text in command.flags:
+        parser.add_argument(flag, action="store_true", help=text)
+    return parser
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS))
+    lines = "\n".join(f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items())
+    return (
+        "usage: harness COMMAND [KEY=VALUE ...] [options]\n\n"
+        "Is this group of components a circuit? Cheap statistics propose, ablation disposes.\n\n"
+        f"{lines}\n\n{OVERRIDES}\n\nharness COMMAND --help tells more. Start with: harness run"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""The command that classifies units: survey."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from collections import Counter
+
+from harness.cli.session import Session, lines
+from harness.digest import digest
+from harness.groups import Labels
+
+
+def survey(arguments: Namespace) -> int:
+    """Classify every unit on the whole batch; printed, and kept as JSON in the workspace."""
+    from harness.cache import Memo
+    from harness.pipeline import load_subject, record_batch, write_batch
+    from harness.workspace import Workspace, write_atomically
+
+    session = Session.open(arguments)
+    cell = session.cell()
+    workspace = Workspace.at(cell.settings.workspace)
+    workspace.check_writable()
+    memo, progress = Memo(), session.progress()
+    subject = load_subject(cell, memo, progress)
+    batch = write_batch(cell, subject, memo, progress)
+    labels = cell.stages["labels"](record_batch(cell, subject, batch, ("labels",), memo, progress))
+    data = {
+        "subject": subject.label,
+        "batch": {"name": batch.name, "digest": batch.digest, "n": len(batch), "target": batch.target_kind},
+        "labels": cell.node("labels"),
+        "units": [
+            {"unit": unit, "class": label, "selectivity": {c: float(s[i]) for c, s in labels.selectivity.items()}}
+            for i, (unit, label) in enumerate(zip(subject.units.labels, labels.classes, strict=True))
+        ],
+    }
+    identity = digest(batch.digest, cell.node("labels"))[:12]
+    path = workspace.root / "surveys" / f"{subject.label}-{identity}.json"
+    write_atomically(path, json.dumps(data, indent=1))
+    title = f"{subject.label} · {cell.describe('batch')} · {len(batch)} examples · {cell.describe('labels')}"
+    session.print(f"{title}\n{table(labels)}\nsaved: {path}", data)
+    return 0
+
+
+def table(labels: Labels) -> str:
+    """Per class: how many units, and the most selective ones."""
+    counts = Counter(label for label in labels.classes if label)
+    rows = [("class", "units", "most selective (ratio to the baseline)")]
+    for name, ratios in labels.selectivity.items():
+        best = sorted((i for i, label in enumerate(labels.classes) if label == name), key=lambda i, r=ratios: -r[i])  # type: ignore[misc]
+        rows.append(
+            (name, str(counts[name]), "  ".join(f"{labels.units.labels[i]} {ratios[i]:.0f}x" for i in best[:6]))
+        )
+    rest = [label for label in counts if label not in labels.selectivity]
+    rows += [(label, str(counts[label]), "") for label in rest]
+    return lines(rows)

@@ -1,0 +1,138 @@
+"""From overrides to a resolved configuration: plugins' parameters become Hydra nodes, errors become sentences."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+from hydra import compose, initialize_config_module
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins as HydraPlugins
+from hydra.errors import HydraException, MissingConfigException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from harness import plugins
+from harness.cell import plain_parameters
+from harness.errors import HarnessError, unknown
+from harness.registry import Registry
+from harness.stages import STAGES
+
+CONFIG_MODULE = "harness_conf"
+_search_paths: list[tuple[str, str]] = []
+
+
+class PluginSearchPath(SearchPathPlugin):
+    """Adds the configuration folders that plugins bring."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Called by Hydra while it sets up."""
+        for owner, path in _search_paths:
+            search_path.append(provider=owner, path=path)
+
+
+def registry() -> Registry:
+    """Every method on offer; its parameters are then a config node that Hydra knows."""
+    return _registry(plugins.load())
+
+
+@cache
+def _registry(loaded: plugins.Plugins) -> Registry:
+    for owner, paths in loaded.calls("harness_config_paths"):
+        if isinstance(paths, (list, tuple)):
+            _search_paths.extend((owner, path) for path in paths if (owner, path) not in _search_paths)
+        else:
+            what = f"{owner} (harness_config_paths)"
+            loaded.broken.append(plugins.Broken(what, owner, f"it returns {paths!r}, not a list of search paths"))
+    methods = Registry.of(loaded)
+    store = ConfigStore.instance()
+    for (stage, name), method in methods.methods.items():
+        if stage != "metric":  # metrics are a list of names, not a choice of one
+            store.store(group=stage, name=name, node={"name": name, **plain_parameters(method)}, provider=method.owner)
+    HydraPlugins.instance().register(PluginSearchPath)
+    return methods
+
+
+@contextmanager
+def hydra_ready() -> Iterator[None]:
+    """Hydra's composer, started and put away again; nothing is written to disk."""
+    GlobalHydra.instance().clear()
+    with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
+        yield
+
+
+def resolve(overrides: Sequence[str], known: Registry) -> dict[str, Any]:
+    """The configuration of one cell, as plain data.
+
+    Errors: a stage option or key that does not exist (with the nearest names), an override that does not parse.
+    """
+    with hydra_ready(), _explained(known):
+        return plain(compose("config", overrides=list(overrides)))
+
+
+def expand(overrides: Sequence[str], known: Registry) -> list[list[str]]:
+    """The overrides of every cell of a sweep: comma lists and ``glob(*)`` multiplied out, as Hydra's own sweeper does.
+
+    Sweep lists of an experiment file (``hydra.sweeper.params``) count where the command line does not name the key.
+    """
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    with hydra_ready(), _explained(known):
+        loader = GlobalHydra.instance().config_loader()
+        parser = OverridesParser.create(config_loader=loader)
+        given = parser.parse_overrides(list(overrides))
+        fixed = [text for text, parsed in zip(overrides, given, strict=True) if not parsed.is_sweep_override()]
+        params = compose("config", overrides=fixed, return_hydra_config=True).hydra.sweeper.params or {}
+        named = {parsed.key_or_group for parsed in given}
+        swept = [f"{key}={value}" for key, value in params.items() if key not in named]
+        batches = BasicSweeper.split_arguments(parser.parse_overrides([*swept, *overrides]), max_batch_size=None)
+        return [list(cell) for batch in batches for cell in batch]
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """Interpolations resolved, Hydra's own node dropped."""
+    with _explained(None):
+        resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(resolved, dict)
+    return {str(key): value for key, value in resolved.items() if key != "hydra"}
+
+
+@contextmanager
+def _explained(known: Registry | None) -> Iterator[None]:
+    try:
+        yield
+    except MissingConfigException as error:
+        group, _, name = (error.missing_cfg_file or "").rpartition("/")
+        if group in STAGES and known is not None and (group, name) in known.contested:
+            known.get(group, name)
+        if not group or not error.options:
+            raise HarnessError(f"configuration: {_first_lines(error)}") from error
+        hint = f"`harness list {group}` describes them" if group in STAGES else ""
+        raise unknown(group, name, [option for option in error.options if option != "__init__"], hint) from error
+    except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: Hydra's answer to affinity=null
+        raise _explain(error) from error
+
+
+def _explain(error: Exception) -> HarnessError:
+    text = str(error)
+    key = re.search(r"Could not override '([^']+)'", text)
+    if key is None:
+        return HarnessError(
+            f"configuration: {_first_lines(error)}", "`harness run --help` shows how overrides are written."
+        )
+    stage = key[1].split(".")[0]
+    hint = (
+        f"`harness list {stage}` shows its parameters." if stage in STAGES else "`harness run --help` lists the keys."
+    )
+    return HarnessError(f"configuration: there is no key '{key[1]}'.", hint)
+
+
+def _first_lines(error: Exception) -> str:
+    return " ".join(line.strip() for line in str(error).splitlines()[:3] if line.strip())

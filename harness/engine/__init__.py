@@ -1,0 +1,1 @@
+"""Recording and ablation inside Hugging Face models."""

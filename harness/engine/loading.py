@@ -1,0 +1,205 @@
+"""From a hub id, a folder or a GGUF file to a subject: what transformers must be told, and what it must not do."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import os
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+)
+from transformers.utils import logging
+
+from harness.engine.files import ModelFiles, find
+from harness.engine.subject import HeadSubject
+from harness.errors import HarnessError
+
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt")
+
+
+def load_model(
+    path: str,
+    *,
+    revision: str = "main",
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+    device: str = "auto",
+    device_map: str | None = None,
+    allow_pickle: bool = False,
+    tokens_per_pass: int = 8192,
+    tokenizer: str | None = None,
+    label: str | None = None,
+) -> HeadSubject:
+    """The attention heads of a causal language model.
+
+    ``path``: a hub id, a folder in Hugging Face layout, or a ``.gguf`` file. ``device``: ``auto`` is the first CUDA
+    device if there is one; ``device_map`` spreads the model over devices instead. ``tokenizer``: a folder to take it
+    from when the model's has none. Code that comes with a model is never run.
+
+    Errors: whatever :func:`harness.engine.files.find` refuses, weights that do not fill the model, a model that is not
+    a causal language model, a device that is not there or too small, a package that is missing.
+    """
+    files = find(path, revision, allow_pickle)
+    _check_packages(files, device_map)
+    place = torch.device("cpu") if device_map else _device(device)
+    with quiet():
+        with _explained(path, dtype):
+            model = _model(path, files, getattr(torch, dtype), device_map)
+            if device_map is None:
+                model.to(place)  # type: ignore[arg-type]  # transformers types its wrapper as if it were unbound
+            encode = _encoder(files if tokenizer is None else ModelFiles(Path(tokenizer)))
+        subject = HeadSubject(model, label or _label(path, revision, files), encode, tokens_per_pass=tokens_per_pass)
+    subject.about |= {
+        "architecture": type(model).__name__,
+        "path": path,
+        "revision": files.commit,
+        "dtype": dtype,
+        "device": _devices(model),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "weights": files.digest,
+        "layers": len(set(subject.units.layers.tolist())),
+        "heads": len(subject.units),
+    }
+    return subject
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Loading without transformers' bars and advice, which no user can act on; HARNESS_DEBUG lets them through."""
+    if os.environ.get("HARNESS_DEBUG"):
+        yield
+        return
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):  # bars that no setting reaches (GGUF)
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _model(path: str, files: ModelFiles, dtype: torch.dtype, device_map: str | None) -> PreTrainedModel:
+    """The model in evaluation mode, every one of its weights read from the files."""
+    told: dict[str, Any] = {"trust_remote_code": False}
+    if files.gguf is not None:
+        told["gguf_file"] = files.gguf
+    config = AutoConfig.from_pretrained(files.folder, **told)
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise HarnessError(
+            f"subject.path={path}: a {config.model_type or type(config).__name__} is not a causal language model.",
+            "Heads are ablated in models that predict the next token (transformers' AutoModelForCausalLM).",
+        )
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        files.folder,
+        config=config,  # or it is read again: seconds, for the vocabulary in a GGUF file
+        dtype=dtype,
+        device_map=device_map,
+        use_safetensors=all(weights.suffix == ".safetensors" for weights in files.weights),
+        output_loading_info=True,  # transformers fills what is missing at random, and says so in a warning
+        **told,
+    )
+    model: PreTrainedModel = loaded[0]
+    found: dict[str, Any] = loaded[1]
+    wrong = sorted(found["missing_keys"]) + sorted(str(key) for key, *_ in found["mismatched_keys"])
+    if wrong:
+        raise HarnessError(
+            f"subject.path={path}: {len(wrong)} weights of {type(model).__name__} are missing or misshapen: "
+            f"{', '.join(wrong[:3])}{' ...' if len(wrong) > 3 else ''}.",
+            "Its config.json and its weights do not belong together, or a file did not arrive whole.",
+        )
+    model.eval()
+    return model
+
+
+def _encoder(files: ModelFiles) -> Callable[[str], list[int]] | None:
+    """Text to token ids without special tokens; None where there is no tokenizer."""
+    if files.gguf is not None:
+        tokenizer = AutoTokenizer.from_pretrained(files.folder, gguf_file=files.gguf, trust_remote_code=False)
+    elif any((files.folder / name).is_file() for name in _TOKENIZER_FILES):
+        tokenizer = AutoTokenizer.from_pretrained(files.folder, trust_remote_code=False)
+    else:
+        return None
+    tokenizer.model_max_length = 10**30  # a batch cuts texts itself: nothing to warn about
+
+    def encode(text: str) -> list[int]:
+        return list(tokenizer.encode(text, add_special_tokens=False))
+
+    return encode
+
+
+@contextmanager
+def _explained(path: str, dtype: str) -> Iterator[None]:
+    """What transformers may throw, as a sentence. Its own words stay in the chain, for --debug."""
+    try:
+        yield
+    except HarnessError:
+        raise
+    except torch.OutOfMemoryError as error:
+        raise HarnessError(
+            f"subject.path={path}: it does not fit into the memory of the device in {dtype}.",
+            "Spread it over all devices: subject.device_map=auto"
+            + ("   Or halve it: subject.dtype=bfloat16" if dtype == "float32" else ""),
+        ) from error
+    except Exception as error:  # configurations, weights and tokenizers of any make: anything can come out
+        words = " ".join(str(error).split())
+        raise HarnessError(
+            f"subject.path={path}: transformers cannot load it ({type(error).__name__}): {words[:200]}",
+            "With HARNESS_DEBUG=1 it says more.",
+        ) from error
+
+
+def _check_packages(files: ModelFiles, device_map: str | None) -> None:
+    needed = {"gguf": files.gguf is not None, "accelerate": files.gguf is not None or device_map is not None}
+    missing = [name for name, need in needed.items() if need and importlib.util.find_spec(name) is None]
+    if missing:
+        what = "a GGUF file" if files.gguf is not None else f"subject.device_map={device_map}"
+        raise HarnessError(
+            f"{what} needs {' and '.join(missing)}, not installed here.", 'Type: pip install "closure-harness[gguf]"'
+        )
+
+
+def _device(device: str) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if re.fullmatch(r"cpu|cuda(:\d+)?", device) is None:
+        raise HarnessError(f"subject.device={device} is not a device.", "Devices: auto, cpu, cuda, cuda:1")
+    place = torch.device(device)
+    count = torch.cuda.device_count()
+    if place.type == "cuda" and (place.index or 0) >= count:
+        raise HarnessError(
+            f"subject.device={device}: this machine has {count or 'no'} CUDA device{'' if count == 1 else 's'} "
+            f"that torch {torch.__version__} can use.",
+            "subject.device=auto takes what there is.",
+        )
+    return place
+
+
+def _devices(model: PreTrainedModel) -> str:
+    """Where the weights are: ``cpu``, ``cuda:0 (NVIDIA H200)``, or several."""
+    places = sorted({parameter.device for parameter in model.parameters()}, key=str)
+    return ", ".join(f"{p} ({torch.cuda.get_device_name(p)})" if p.type == "cuda" else str(p) for p in places)
+
+
+def _label(path: str, revision: str, files: ModelFiles) -> str:
+    """What results call the model: the last part of its path, and the revision unless it is the usual one."""
+    if files.gguf is not None:
+        return Path(files.gguf).stem
+    if not files.commit:
+        return files.folder.name
+    name = path.rsplit("/", 1)[-1]
+    return name if revision == "main" else f"{name}@{revision}"

@@ -1,0 +1,252 @@
+"""Attention heads of a causal language model as a subject: recorded and ablated in batched, branching passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from harness.batch import Batch
+from harness.engine.attention import Probe, active, switched
+from harness.engine.layout import device_of, sites_of
+from harness.engine.prediction import Prediction
+from harness.errors import HarnessError
+from harness.recording import Reader, Recording, Rows
+from harness.stages import Intervention, Metric, Tick
+from harness.units import Unit, UnitSpace
+
+
+def no_tick(_: int) -> None:
+    """For callers who watch no progress."""
+
+
+class HeadSubject:
+    """The attention heads of a Hugging Face causal language model.
+
+    ``tokens_per_pass`` bounds rows x positions of one forward pass: memory, not results.
+
+    Errors: a model whose attention cannot be intercepted.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        label: str,
+        encode: Callable[[str], list[int]] | None = None,
+        about: Mapping[str, Any] | None = None,
+        tokens_per_pass: int = 8192,
+    ) -> None:
+        self.model = model
+        self.label = label
+        self.encode = encode
+        self.about = dict(about or {})
+        self.tokens_per_pass = tokens_per_pass
+        if tokens_per_pass < 1:
+            raise HarnessError(f"tokens_per_pass={tokens_per_pass}: it must be positive.", "The default is 8192.")
+        text_config = model.config.get_text_config()
+        self.vocab_size = int(text_config.vocab_size)
+        self.context = int(getattr(text_config, "max_position_embeddings", None) or 2**31)
+        sites = sites_of(model)
+        self._layer_of = {module: site.layer for module, site in sites.items()}
+        self._blocks = {site.layer: site.block for site in sites.values()}
+        heads = sorted((site.layer, site.heads) for site in sites.values())
+        self.units = UnitSpace(tuple(Unit(layer, head) for layer, n in heads for head in range(n)))
+        self._columns = {layer: np.flatnonzero(self.units.layers == layer) for layer, _ in heads}
+
+    # -- the two things a subject does -----------------------------------------------------------------------------
+
+    def record(self, batch: Batch, readers: Mapping[str, Reader], tick: Tick = no_tick) -> Recording:
+        """One pass of the batch; every reader reduces the rows of its source, layer by layer."""
+        batch.check(self)
+        parts: dict[str, dict[int, list[np.ndarray]]] = {name: {} for name in readers}
+        order: list[np.ndarray] = []
+        with switched(self.model), self._within_memory():
+            for chosen in self._micro_batches(batch, rows_each=1):
+                part = batch.take(chosen)
+                order.append(chosen)
+                tokens, query, _ = self._tensors(part)
+
+                def deliver(
+                    source: str, module: nn.Module, values: Tensor, part: Batch = part, chosen: np.ndarray = chosen
+                ) -> None:
+                    layer = self._layer_of[module]
+                    seen = Rows(source, layer, values.float().cpu().numpy(), part, batch, chosen)  # type: ignore[arg-type]
+                    for name, reader in readers.items():
+                        if reader.source == source:
+                            parts[name].setdefault(layer, []).append(np.asarray(reader.read(seen)))
+
+                wanted = {reader.source for reader in readers.values()}
+                probe = Probe(query)
+                if "attention" in wanted:
+                    probe.rows = lambda module, values, deliver=deliver: deliver("attention", module, values)
+                if "head_output" in wanted:
+                    probe.outputs = lambda module, values, deliver=deliver: deliver("head_output", module, values)
+                with active(probe), torch.inference_mode():
+                    self.model.base_model(tokens, use_cache=False)
+                tick(len(part))
+        back = np.argsort(np.concatenate(order))
+        joined = {
+            name: np.concatenate([np.concatenate(layers[layer]) for layer in sorted(layers)], axis=1)[back]
+            for name, layers in parts.items()
+        }
+        return Recording(batch, self.units, joined)
+
+    def evaluate(
+        self,
+        batch: Batch,
+        conditions: Sequence[tuple[int, ...]],
+        intervention: Intervention,
+        metrics: Sequence[Metric],
+        tick: Tick = no_tick,
+    ) -> Float[np.ndarray, "metrics conditions examples"]:
+        """Every metric at the query position under every condition; ``()`` is the untouched model.
+
+        Rows of one pass share the trunk (the untouched model) up to their condition's first ablated layer, and branch
+        off there; only the query position is unembedded.
+        """
+        batch.check(self)
+        values = np.full((len(metrics), len(conditions), len(batch)), np.nan, dtype=np.float64)
+        # Late starters last: the trunk is extended by a contiguous block of rows at each layer.
+        ordered = sorted(range(len(conditions)), key=lambda c: self._first_layer(conditions[c]))
+        touched = [c for c in ordered if conditions[c]]
+        untouched = [c for c in ordered if not conditions[c]]
+        with switched(self.model), self._within_memory(), torch.inference_mode():
+            for chosen in self._micro_batches(batch, rows_each=1 + len(touched)):
+                tokens, query, target = self._tensors(batch.take(chosen))
+                for some in self._condition_chunks(touched, tokens.shape[1]):
+                    logits = self._branching_pass(tokens, query, [conditions[c] for c in some], intervention)
+                    seen = Prediction(logits.float(), target.repeat(1 + len(some)).to(logits.device))
+                    for m, metric in enumerate(metrics):
+                        result = metric(seen).double().cpu().numpy().reshape(1 + len(some), len(chosen))
+                        for condition in untouched:
+                            values[m, condition, chosen] = result[0]
+                        for condition, row in zip(some, result[1:], strict=True):
+                            values[m, condition, chosen] = row
+                    tick(len(chosen) * len(some))
+                tick(len(chosen) * len(untouched))
+        if not np.isfinite(values).all():
+            raise HarnessError(
+                f"{self.label}: a metric is NaN or infinite under ablation.",
+                "Half precision overflows on real checkpoints: try subject.dtype=float32.",
+            )
+        return values
+
+    # -- one pass ----------------------------------------------------------------------------------------------------
+
+    def _branching_pass(
+        self,
+        tokens: Int[Tensor, "examples positions"],
+        query: Int[Tensor, " examples"],
+        conditions: Sequence[tuple[int, ...]],
+        intervention: Intervention,
+    ) -> Float[Tensor, "rows vocabulary"]:
+        """Logits at the query: the examples untouched, then under each condition (ordered by first ablated layer)."""
+        n = len(tokens)
+        first = [self._first_layer(condition) for condition in conditions]
+        ablated = {layer: self._masks(conditions, layer) for layer in self._columns}
+
+        def branch(layer: int, hidden: Tensor) -> Tensor:
+            """Add a copy of the trunk for every condition whose first ablated layer this is."""
+            starting = first.count(layer)
+            return torch.cat([hidden, hidden[:n].repeat(starting, 1, 1)]) if starting else hidden
+
+        def ablate(module: nn.Module, output: Tensor) -> Tensor:
+            layer = self._layer_of[module]
+            mask = ablated[layer][: len(output) // n]
+            if not mask.any():
+                return output
+            rows = mask.repeat_interleave(n, dim=0).to(output.device)
+            return torch.where(rows[:, None, :, None], intervention(output), output)
+
+        probe = Probe(query.repeat(1 + len(conditions)), ablate=ablate)
+        with active(probe), self._branching_at_blocks(branch, n), self._unembedding_only(probe.query):
+            logits: Tensor = self.model(tokens, use_cache=False).logits
+        return logits[:, 0]
+
+    def _masks(self, conditions: Sequence[tuple[int, ...]], layer: int) -> Bool[Tensor, "conditions heads"]:
+        """Which heads of a layer are ablated in the trunk (none) and under each condition."""
+        columns = self._columns[layer]
+        return torch.from_numpy(np.stack([np.isin(columns, condition) for condition in ((), *conditions)]))
+
+    def _first_layer(self, condition: tuple[int, ...]) -> int:
+        return min((int(self.units.layers[unit]) for unit in condition), default=-1)
+
+    @contextmanager
+    def _branching_at_blocks(self, branch: Callable[[int, Tensor], Tensor], n: int) -> Iterator[None]:
+        with ExitStack() as stack:
+            for layer, block in self._blocks.items():
+
+                def enter(_: nn.Module, args: Any, kwargs: Any, layer: int = layer) -> Any:
+                    hidden = branch(layer, args[0] if args else kwargs["hidden_states"])
+                    beside = [_for_branches(value, n, len(hidden)) for value in args[1:]]
+                    named = {key: _for_branches(value, n, len(hidden)) for key, value in kwargs.items()}
+                    return ((hidden, *beside), named) if args else ((), {**named, "hidden_states": hidden})
+
+                stack.callback(block.register_forward_pre_hook(enter, with_kwargs=True).remove)
+            yield
+
+    @contextmanager
+    def _unembedding_only(self, query: Int[Tensor, " rows"]) -> Iterator[None]:
+        """Hand only the query position to the unembedding; what a model does to its logits afterwards still happens."""
+
+        def at_query(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            hidden = args[0]
+            rows = torch.arange(len(hidden), device=hidden.device)
+            return (hidden[rows, query.to(hidden.device)].unsqueeze(1), *args[1:])
+
+        handle = self.model.get_output_embeddings().register_forward_pre_hook(at_query)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    @contextmanager
+    def _within_memory(self) -> Iterator[None]:
+        try:
+            yield
+        except torch.OutOfMemoryError as error:
+            raise HarnessError(
+                f"{self.label}: a pass of {self.tokens_per_pass} tokens does not fit into the memory of the device.",
+                f"Make passes smaller, which changes no result: subject.tokens_per_pass={self.tokens_per_pass // 4}",
+            ) from error
+
+    # -- laying out the work -----------------------------------------------------------------------------------------
+
+    def _micro_batches(self, batch: Batch, rows_each: int) -> Iterator[np.ndarray]:
+        """Examples of like length together, as many as fit when each takes ``rows_each`` rows (at least one)."""
+        order = np.argsort(batch.query, kind="stable")
+        start = 0
+        while start < len(order):
+            stop = start + 1
+            while stop < len(order) and (stop + 1 - start) * rows_each * (batch.query[order[stop]] + 1) <= (
+                self.tokens_per_pass
+            ):
+                stop += 1
+            yield order[start:stop]
+            start = stop
+
+    def _condition_chunks(self, conditions: list[int], length: int) -> Iterator[list[int]]:
+        each = max(1, self.tokens_per_pass // length - 1)
+        yield from (conditions[i : i + each] for i in range(0, max(1, len(conditions)), each))
+
+    def _tensors(self, part: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Tokens cut after the longest query, query positions, targets; on the device of the embeddings."""
+        device = device_of(self.model)
+        tokens = np.where(np.arange(part.tokens.shape[1]) <= part.query[:, None], part.tokens, 0)
+        cut = tokens[:, : part.query.max() + 1]
+        return tuple(torch.from_numpy(np.array(a, dtype=np.int64)).to(device) for a in (cut, part.query, part.target))  # type: ignore[return-value]
+
+
+def _for_branches(value: Any, n: int, rows: int) -> Any:
+    """What comes along with ``n`` trunk rows (rotary angles, masks), repeated for all rows. One row broadcasts."""
+    if isinstance(value, tuple):
+        return tuple(_for_branches(part, n, rows) for part in value)
+    if isinstance(value, Tensor) and value.ndim > 2 and 1 < n == len(value) < rows:
+        return value.repeat(rows // n, *[1] * (value.ndim - 1))
+    return value

@@ -1,0 +1,139 @@
+"""How units hang together: affinity, labels, partition, candidate, and how well a partition agrees with labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from harness.errors import HarnessError
+from harness.units import UnitSpace
+
+UNCLASSIFIED = "unclassified"
+
+
+@dataclass(frozen=True)
+class Affinity:
+    """How alike two units behave: a symmetric matrix [units, units] with zero diagonal, in the method's own unit.
+
+    ``diagnostics`` carries what a reader must know before trusting it (near-separable fits, constant units, ...).
+
+    Errors: wrong size, NaN or infinity, asymmetry, a non-zero diagonal.
+    """
+
+    matrix: Float[np.ndarray, "units units"]
+    units: UnitSpace
+    diagnostics: Mapping[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        n = len(self.units)
+        if self.matrix.shape != (n, n):
+            raise HarnessError(f"affinity of shape {self.matrix.shape} does not fit {n} units.")
+        if not np.isfinite(self.matrix).all():
+            raise HarnessError("affinity holds NaN or infinite entries.")
+        if not np.allclose(self.matrix, self.matrix.T, rtol=1e-6, atol=1e-9):
+            raise HarnessError("affinity is not symmetric.", "Return (A + A.T) / 2, or fix the estimate.")
+        if np.diagonal(self.matrix).any():
+            raise HarnessError("affinity has a non-zero diagonal.", "A unit is not its own neighbour: set it to zero.")
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What is known about units without clustering them: a class each, and the evidence.
+
+    ``classes[i]`` is None for a unit about which nothing is known (it takes no part in agreement);
+    ``"unclassified"`` is a class of its own, as in the closure paper.
+    """
+
+    classes: tuple[str | None, ...]
+    units: UnitSpace
+    selectivity: Mapping[str, Float[np.ndarray, " units"]] = field(default_factory=dict)
+
+    @cached_property
+    def known(self) -> Int[np.ndarray, " known"]:
+        """Positions of the units that have a class."""
+        return np.array([i for i, label in enumerate(self.classes) if label is not None], dtype=int)
+
+
+@dataclass(frozen=True)
+class Partition:
+    """One label per unit. ``k`` is what was asked for; ``labels`` [units] may hold fewer groups."""
+
+    k: int
+    labels: Int[np.ndarray, " units"]
+
+    def groups(self) -> list[tuple[int, ...]]:
+        """Members of each group, by ascending label."""
+        return [tuple(np.flatnonzero(self.labels == label).tolist()) for label in np.unique(self.labels)]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """A partition held against labels, over the units that have one.
+
+    ``ari``: adjusted Rand index; ``nmi``: normalised mutual information (arithmetic mean);
+    ``purity``: share of units whose class is the most common one of their group.
+    """
+
+    k: int
+    ari: float
+    nmi: float
+    purity: float
+
+    @classmethod
+    def of(cls, partition: Partition, labels: Labels) -> Agreement | None:
+        """None where no unit has a label: then there is nothing to agree with."""
+        from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+        from sklearn.metrics.cluster import contingency_matrix
+
+        known = labels.known
+        if not len(known):
+            return None
+        truth = [labels.classes[i] for i in known]
+        guess = partition.labels[known]
+        table = contingency_matrix(truth, guess)
+        return cls(
+            partition.k,
+            float(adjusted_rand_score(truth, guess)),
+            float(normalized_mutual_info_score(truth, guess)),
+            float(table.max(axis=0).sum() / table.sum()),
+        )
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A group that is put to the closure test, and why it was chosen.
+
+    ``purity``: share of its labelled units in their most common class; ``isolation``: mean |affinity| inside over mean
+    |affinity| to the outside; both None where they are not defined (no labels; a group named by hand).
+    """
+
+    members: tuple[int, ...]
+    k: int | None = None
+    purity: float | None = None
+    isolation: float | None = None
+    score: float | None = None
+
+
+def isolation(members: Sequence[int], matrix: Float[np.ndarray, "units units"]) -> float | None:
+    """Mean |affinity| over pairs inside the group / mean |affinity| between members and all others.
+
+    None where undefined: fewer than two members, no others, or nothing but zeros outside.
+    """
+    inside = np.zeros(len(matrix), dtype=bool)
+    inside[list(members)] = True
+    strength = np.abs(matrix)
+    if inside.sum() < 2 or inside.all():
+        return None
+    within = strength[np.ix_(inside, inside)][np.triu_indices(inside.sum(), 1)].mean()
+    across = strength[np.ix_(inside, ~inside)].mean()
+    return float(within / across) if across > 0 else None
+
+
+def purity(members: Sequence[int], labels: Labels) -> float | None:
+    """Share of the group's labelled units that are of its most common class; None where none is labelled."""
+    classes = [labels.classes[i] for i in members if labels.classes[i] is not None]
+    return max(classes.count(c) for c in set(classes)) / len(classes) if classes else None

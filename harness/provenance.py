@@ -1,0 +1,63 @@
+"""Where a record comes from: command, code, packages, machine."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from harness.cell import Cell
+
+PACKAGES = ("closure-harness", "torch", "transformers", "numpy", "scikit-learn", "hydra-core", "pluggy", "mlflow")
+
+
+def provenance(cell: Cell) -> dict[str, Any]:
+    """What it takes to make the record again: the command, the code and whose it is, the machine."""
+    import torch
+
+    return {
+        "command": cell.command,
+        "typed": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": _commit(),
+        "packages": _packages(),
+        "plugins": {
+            stage: f"{method.name} ({method.owner}, code {method.code[:12]})" for stage, method in cell.methods.items()
+        },
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+@cache
+def _packages() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+@cache
+def _commit() -> str | None:
+    """The commit of the harness's own checkout, with ``+`` where it has been changed since; None when installed."""
+    here = Path(__file__).resolve().parent.parent
+    if not (here / ".git").exists():
+        return None
+    try:
+        commit = _git(here, "rev-parse", "HEAD")
+        return commit + ("+" if _git(here, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _git(where: Path, *words: str) -> str:
+    return subprocess.run(["git", "-C", str(where), *words], capture_output=True, text=True, check=True).stdout.strip()

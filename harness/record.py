@@ -1,0 +1,137 @@
+"""Records: the complete, self-contained, versioned result of a cell, and the only truth about it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+from harness.closure.trial import ClosureReport
+from harness.errors import HarnessError
+from harness.groups import Agreement
+
+SCHEMA = "closure-harness/record/1"
+_STRICT: dict[str, Any] = {"extra": "forbid"}
+
+
+class Status(StrEnum):
+    """How a cell ended."""
+
+    OK = "ok"
+    SKIPPED = "skipped"  # nothing to test: no group qualified as a candidate
+    INVALID = "invalid"  # the user can put it right; the reason says how
+    FAILED = "failed"  # a method or the harness broke; its traceback lies beside the record
+    INTERRUPTED = "interrupted"  # stopped by the user
+
+
+FINISHED = frozenset({Status.OK, Status.SKIPPED})
+
+
+@dataclass(frozen=True)
+class CellInfo:
+    """What the cell was: identities for boards and caches, names for people."""
+
+    id: str
+    row: str
+    protocol: str
+    title: str
+    method: str
+    subject: str
+    batch: str
+    target: str
+    intervention: str
+    __pydantic_config__: ClassVar = _STRICT
+
+    @property
+    def task(self) -> str:
+        """The column of a board: on what a method was judged."""
+        return f"{self.subject} · {self.batch} ({self.target}) · {self.intervention}"
+
+
+@dataclass(frozen=True)
+class PartitionRecord:
+    """One partition: ``labels[i]`` is the group of ``units[i]``."""
+
+    k: int
+    labels: tuple[int, ...]
+    __pydantic_config__: ClassVar = _STRICT
+
+
+@dataclass(frozen=True)
+class CandidateRecord:
+    """One candidate group, and why it was chosen."""
+
+    units: tuple[str, ...]
+    size: int
+    layers: tuple[int, ...]
+    k: int | None
+    purity: float | None
+    isolation: float | None
+    score: float | None
+    __pydantic_config__: ClassVar = _STRICT
+
+
+@dataclass(frozen=True)
+class Record:
+    """Everything there is to know about one cell.
+
+    ``units`` are the labels of all units in order; ``classes`` what the labels say of each; ``diagnostics`` what the
+    stages warn of; ``seconds`` the time spent per stage.
+    """
+
+    status: Status
+    reason: str
+    cell: CellInfo
+    config: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    units: tuple[str, ...] = ()
+    classes: tuple[str | None, ...] = ()
+    partitions: tuple[PartitionRecord, ...] = ()
+    chosen_k: int | None = None
+    agreement: tuple[Agreement, ...] = ()
+    candidates: tuple[CandidateRecord, ...] = ()
+    closure: tuple[ClosureReport, ...] = ()
+    diagnostics: Mapping[str, Any] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    schema: str = SCHEMA
+    __pydantic_config__: ClassVar = _STRICT
+
+    def to_json(self) -> str:
+        """The record as JSON, schema first."""
+        data = _adapter().dump_python(self, mode="json")
+        return json.dumps({"schema": data.pop("schema"), **data}, indent=1, ensure_ascii=False, allow_nan=False)
+
+
+def read_record(path: Path) -> Record:
+    """A record from disk, validated.
+
+    Errors: a file that is not JSON, a record of another schema, a field that is missing, unknown or of a wrong type.
+    """
+    from pydantic import ValidationError
+
+    remedy = f"Move it away, or redo its cell with --force: {path}"
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise HarnessError(f"record {path.parent.name} is damaged: {error}.", remedy) from error
+    schema = data.get("schema") if isinstance(data, dict) else None
+    if schema != SCHEMA:
+        raise HarnessError(f"record {path.parent.name} has schema {schema!r}; this harness reads {SCHEMA!r}.", remedy)
+    try:
+        record: Record = _adapter().validate_python(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise HarnessError(f"record {path.parent.name} is damaged: {where}: {first['msg'].lower()}.", remedy) from error
+    return record
+
+
+@cache
+def _adapter() -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Record)

@@ -1,0 +1,184 @@
+"""Contracts of what is asked: subjects, batches, labels."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import lru_cache
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from harness.batch import Batch
+from harness.engine.prediction import Prediction
+from harness.errors import HarnessError
+from harness.groups import Labels
+from harness.recording import Recording, Rows, Source
+from harness.stages import Subject
+from harness.testing import examples
+from harness.testing.rules import Check, NotChecked, require, usual_checks
+from harness.units import UnitSpace
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Subjects: loaded once, with their defaults; one that needs more than those is not checked
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class _Look:
+    """The whole attention row, padded to one width."""
+
+    source: ClassVar[Source] = "attention"
+
+    def read(self, rows: Rows) -> Float[np.ndarray, "examples heads keys"]:
+        wide = np.zeros((*rows.values.shape[:2], 64))
+        wide[:, :, : rows.values.shape[2]] = rows.values
+        return wide
+
+
+@dataclasses.dataclass(frozen=True)
+class _Zero:
+    name: ClassVar[str] = "zero"
+
+    def __call__(self, output: torch.Tensor) -> torch.Tensor:
+        return output.new_zeros(())
+
+
+@dataclasses.dataclass(frozen=True)
+class _TargetLogit:
+    name: ClassVar[str] = "target_logit"
+    damage: ClassVar[Literal[1, -1]] = -1
+
+    def __call__(self, prediction: Prediction) -> torch.Tensor:
+        return prediction.logits.gather(1, prediction.target[:, None])[:, 0]
+
+
+@lru_cache(maxsize=1)
+def _loaded(plugin: Any) -> Subject:
+    try:
+        subject: Subject = plugin()
+    except HarnessError as error:
+        raise NotChecked(f"does not load without parameters: {error.what}") from error
+    return subject
+
+
+def _asked(subject: Subject) -> Batch:
+    return examples.batch(vocab_size=min(subject.vocab_size, 1000))
+
+
+def loads_and_names_its_units(plugin: Any) -> None:
+    """A label, units in an order, and a vocabulary."""
+    subject = _loaded(plugin)
+    require(isinstance(subject.label, str) and subject.label, "`label` is no name")
+    require(isinstance(subject.units, UnitSpace), "`units` is no UnitSpace")
+    require(subject.vocab_size > 0 and subject.context > 0, "`vocab_size` and `context` must be positive")
+    require(subject.encode is None or callable(subject.encode), "`encode` is neither None nor a function")
+
+
+def records_a_row_of_attention_per_unit(plugin: Any) -> None:
+    """Rows add to one over the keys up to the query, and are zero after it."""
+    subject = _loaded(plugin)
+    batch = _asked(subject)
+    found = subject.record(batch, {"look": _Look()}, lambda _: None).readings["look"]
+    require(found.shape == (len(batch), len(subject.units), 64), f"readings have shape {found.shape}")
+    hidden = np.arange(64) > batch.query[:, None]
+    require(not np.moveaxis(found, 1, 2)[hidden].any(), "a head sees keys after the query")
+    # At most one: a head may leave attention on a sink outside the sequence.
+    require(found.min() >= 0 and found.sum(axis=2).max() <= 1 + 1e-4, "rows of attention are not probabilities")
+
+
+def evaluates_every_condition_on_every_example(plugin: Any) -> None:
+    """The untouched model, one unit, everything; the same condition twice gives the same."""
+    subject = _loaded(plugin)
+    batch = _asked(subject)
+    conditions = [(), (0,), tuple(range(len(subject.units))), (0,), ()]
+    values = subject.evaluate(batch, conditions, _Zero(), [_TargetLogit()], lambda _: None)
+    require(values.shape == (1, 5, len(batch)), f"shape {values.shape}, not [metrics, conditions, examples]")
+    require(np.isfinite(values).all(), "values are not finite")
+    require(np.allclose(values[0, 0], values[0, 4], atol=1e-4), "the untouched model answers differently twice")
+    require(np.allclose(values[0, 1], values[0, 3], atol=1e-4), "one ablation answers differently twice")
+    require(not np.allclose(values[0, 0], values[0, 2], atol=1e-4), "ablating every unit changes nothing")
+
+
+def does_not_see_past_the_query(plugin: Any) -> None:
+    """Other tokens after the query change nothing."""
+    subject = _loaded(plugin)
+    batch = _asked(subject)
+    later = np.arange(batch.tokens.shape[1]) > batch.query[:, None]
+    other = dataclasses.replace(batch, tokens=np.where(later, 1, batch.tokens))
+    first, second = (
+        subject.evaluate(asked, [(), (0,)], _Zero(), [_TargetLogit()], lambda _: None) for asked in (batch, other)
+    )
+    require(np.allclose(first, second, atol=1e-4), "what comes after the query changes the answer")
+
+
+SUBJECT: tuple[Check, ...] = (
+    loads_and_names_its_units,
+    records_a_row_of_attention_per_unit,
+    evaluates_every_condition_on_every_example,
+    does_not_see_past_the_query,
+)
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Batches: written in the words of a small vocabulary
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def _judge_batch(plugin: Any, batch: Any) -> None:
+    require(isinstance(batch, Batch), f"it returns {type(batch).__name__}, not Batch")
+    batch.check(examples.WordVocabulary())
+    require(batch.target_kind, "the kind of target is not named")
+    require(len(batch) == getattr(plugin, "n", len(batch)), f"{plugin.n} examples were asked for, {len(batch)} came")
+
+
+def answers_or_explains_itself_on_a_small_vocabulary(plugin: Any) -> None:
+    """40 words and 48 positions: a batch that fits, or a sentence."""
+    small = examples.WordVocabulary(vocab_size=40, context=48)
+    try:
+        made = plugin(small)
+    except HarnessError as error:
+        require(error.what.endswith("."), f"its refusal is no sentence: {error.what}")
+        return
+    made.check(small)
+
+
+BATCH: tuple[Check, ...] = (
+    *usual_checks(lambda _: (examples.WordVocabulary(),), _judge_batch),
+    answers_or_explains_itself_on_a_small_vocabulary,
+)
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Labels: from a recording, read by themselves where they look at the model
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def _recording(plugin: Any) -> tuple[Recording]:
+    if not hasattr(plugin, "read"):
+        return (Recording(examples.batch(), examples.UNITS, {}),)
+    return (examples.read(plugin, "labels"),)
+
+
+def _judge_labels(_: Any, labels: Any) -> None:
+    require(isinstance(labels, Labels), f"it returns {type(labels).__name__}, not Labels")
+    n = len(examples.UNITS)
+    require(len(labels.classes) == n, f"{len(labels.classes)} classes for {n} units")
+    wrong = [c for c in labels.classes if not (c is None or (isinstance(c, str) and c))]
+    require(not wrong, f"classes are names or None, not {wrong[:3]}")
+    for name, values in labels.selectivity.items():
+        require(np.shape(values) == (n,), f"selectivity for {name} is not one number per unit")
+        require(np.isfinite(values).all(), f"selectivity for {name} is not finite")
+
+
+def reads_a_batch_in_parts_as_it_does_at_once(plugin: Any) -> None:
+    """Micro-batches are the subject's affair: they change no result."""
+    if not hasattr(plugin, "read"):
+        raise NotChecked("it does not look at the model")
+    whole, parts = plugin(*_recording(plugin)), plugin(examples.read(plugin, "labels", at_once=4))
+    require(whole.classes == parts.classes, "classes depend on how the batch is cut into parts")
+
+
+LABELS: tuple[Check, ...] = (
+    *usual_checks(_recording, _judge_labels),
+    reads_a_batch_in_parts_as_it_does_at_once,
+)

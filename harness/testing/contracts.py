@@ -1,0 +1,102 @@
+"""Which checks each stage's plugins are held to, and how a check becomes a finding."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pickle
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from harness.errors import HarnessError
+from harness.pipeline import one_thread
+from harness.registry import Method
+from harness.testing import asking, disposing, proposing
+from harness.testing.rules import Check, NotChecked, Violation, contents, require
+
+CONTRACTS: Mapping[str, tuple[Check, ...]] = {
+    "subject": asking.SUBJECT,
+    "batch": asking.BATCH,
+    "labels": asking.LABELS,
+    "signal": proposing.SIGNAL,
+    "binarizer": proposing.BINARIZER,
+    "affinity": proposing.AFFINITY,
+    "partitioner": proposing.PARTITIONER,
+    "selector": proposing.SELECTOR,
+    "intervention": disposing.INTERVENTION,
+    "controls": disposing.CONTROLS,
+    "metric": disposing.METRIC,
+}
+FEW = {"batch": {"n": 8}}  # enough for a check
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found: ``reason`` says why it failed, or why it could not be made."""
+
+    check: str
+    outcome: Literal["passed", "failed", "skipped"]
+    reason: str = ""
+
+
+def check_method(method: Method) -> list[Finding]:
+    """Hold a method, with its default parameters, to the contract of its stage.
+
+    The first check of a stage is whether ordinary input is answered at all; where it is not, the others are left out.
+    """
+    described, built = _find(describes_itself, method), _find(builds_from_its_parameters, method)
+    if built.outcome != "passed":
+        return [described, built]
+    few = {name: n for name, n in FEW.get(method.stage, {}).items() if name in method.parameters}
+    plugin = method.build(few)
+    first, *more = CONTRACTS[method.stage]
+    with one_thread():
+        answered = _find(first, plugin)
+        others = [_find(check, plugin) for check in more] if answered.outcome == "passed" else []
+    return [described, built, _find(is_frozen, plugin), _find(can_be_pickled, plugin), answered, *others]
+
+
+def _find(check: Callable[[Any], None], subject: Any) -> Finding:
+    name = check.__name__.replace("_", " ")
+    try:
+        check(subject)
+    except Violation as violation:
+        return Finding(name, "failed", str(violation))
+    except NotChecked as why:
+        return Finding(name, "skipped", str(why))
+    except Exception as error:  # a stranger's code: anything can come out of it
+        return Finding(name, "failed", f"{type(error).__name__}: {error}".strip())
+    return Finding(name, "passed")
+
+
+def describes_itself(method: Method) -> None:
+    """`harness list` shows the first line, `harness show` the rest."""
+    require(method.summary.endswith("."), f"the first line of its docstring is no sentence: {method.summary!r}")
+    require(len(method.summary) <= 120, "the first line of its docstring is longer than 120 characters")
+
+
+def builds_from_its_parameters(method: Method) -> None:
+    """Defaults survive the way through a configuration file."""
+    try:
+        plain = method.build({})
+    except HarnessError as error:
+        raise NotChecked(f"needs parameters: {error.what}") from error
+    again = method.build(json.loads(json.dumps(method.parameters)))
+    require(contents(plain) == contents(again), f"a configuration with its defaults gives {again!r}, not {plain!r}")
+
+
+def is_frozen(plugin: Any) -> None:
+    """Parameters enter a cell's identity: they may not change afterwards."""
+    name = next((f.name for f in dataclasses.fields(plugin)), "anything")
+    try:
+        setattr(plugin, name, None)
+    except dataclasses.FrozenInstanceError:
+        return
+    raise Violation(f"its parameter {name} can be changed after it is built")
+
+
+def can_be_pickled(plugin: Any) -> None:
+    """Sweeps hand plugins to other processes."""
+    again = pickle.loads(pickle.dumps(plugin))  # noqa: S301  # our own bytes
+    require(contents(again) == contents(plugin), "it is not the same after pickling")

@@ -1,0 +1,116 @@
+"""Small made inputs for every stage: three planted blocks of units, ragged queries, a vocabulary of words."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from harness.batch import CLASSES, Batch
+from harness.groups import UNCLASSIFIED, Affinity, Labels, Partition
+from harness.recording import Activity, Reader, Recording, Rows, Source, Spins
+from harness.units import UnitSpace
+
+UNITS = UnitSpace.heads([8, 8, 8])
+BLOCKS = np.arange(len(UNITS)) % 3  # every block has units in every layer
+OBSERVATIONS = 128
+
+
+@dataclass(frozen=True)
+class WordVocabulary:
+    """A vocabulary as a subject has one: a token per word, by its checksum."""
+
+    vocab_size: int = 2000
+    context: int = 256
+
+    def encode(self, text: str) -> list[int]:
+        """A token id per word."""
+        return [zlib.crc32(word.encode()) % self.vocab_size for word in text.split()]
+
+
+def activity(n_units: int = len(UNITS)) -> Activity:
+    """Units of a block share a signal; everything varies."""
+    rng = np.random.default_rng(0)
+    shared, own = rng.normal(size=(OBSERVATIONS, 3)), rng.normal(size=(OBSERVATIONS, n_units))
+    return Activity(shared[:, BLOCKS[:n_units]] + own, UnitSpace(UNITS.units[:n_units]))
+
+
+def spins(n_units: int = len(UNITS)) -> Spins:
+    """The activity's signs."""
+    made = activity(n_units)
+    return Spins(np.where(made.values > 0, 1, -1).astype(np.int8), made.units)
+
+
+def affinity(n_units: int = len(UNITS)) -> Affinity:
+    """Non-negative: 0.8 within a block, 0.1 between blocks, and a little noise."""
+    same = BLOCKS[:n_units, None] == BLOCKS[None, :n_units]
+    noise = 0.05 * np.random.default_rng(1).random((n_units, n_units))
+    matrix = np.where(same, 0.8, 0.1) + noise + noise.T
+    np.fill_diagonal(matrix, 0.0)
+    return Affinity(matrix, UnitSpace(UNITS.units[:n_units]))
+
+
+def partitions() -> list[Partition]:
+    """By block; by layer; and everything together but one unit."""
+    lonely = (np.arange(len(UNITS)) == 0).astype(np.int64)
+    return [Partition(2, lonely), Partition(3, BLOCKS.copy()), Partition(4, UNITS.layers.astype(np.int64))]
+
+
+def labels(known: bool = True) -> Labels:
+    """A class per block, its last two units unclassified and unknown; or nothing known at all."""
+    classes: list[str | None] = [CLASSES[block] if known else None for block in BLOCKS]
+    classes[-2:] = [UNCLASSIFIED if known else None, None]
+    return Labels(tuple(classes), UNITS)
+
+
+def batch(n: int = 6, vocab_size: int = 50, positions: int = 48) -> Batch:
+    """Random tokens, a different query position in each example, anchors of every class."""
+    rng = np.random.default_rng(2)
+    query = positions - 1 - np.arange(n)
+    first = rng.integers(6, 20, n)
+    anchors = {
+        "induction": first[:, None] + 1,
+        "previous-token": query[:, None] - 1,
+        "duplicate-token": first[:, None],
+        "first-token": np.zeros((n, 1), dtype=np.int64),
+        "self": query[:, None],
+        "local": query[:, None] - np.arange(2, 6),
+    }
+    tokens = rng.integers(0, vocab_size, (n, positions))
+    return Batch("contract", tokens, query, rng.integers(0, vocab_size, n), anchors, "successor")
+
+
+def rows(source: Source, whole: Batch, at_once: int) -> Iterator[Rows]:
+    """What a subject with the units :data:`UNITS` would deliver, ``at_once`` examples at a time, layer by layer."""
+    for start in range(0, len(whole), at_once):
+        chosen = np.arange(start, min(start + at_once, len(whole)))
+        part = whole.take(chosen)
+        for layer in range(3):
+            values = _attention(layer, whole) if source == "attention" else _head_output(layer, whole)
+            yield Rows(source, layer, values[chosen], part, whole, chosen)
+
+
+def read(reader: Reader, name: str, at_once: int = 100) -> Recording:
+    """A recording with one reader's reductions, joined over examples and layers."""
+    whole = batch()
+    layers: dict[int, list[np.ndarray]] = {}
+    for seen in rows(reader.source, whole, at_once):
+        layers.setdefault(seen.layer, []).append(reader.read(seen))
+    joined = np.concatenate([np.concatenate(layers[layer]) for layer in sorted(layers)], axis=1)
+    return Recording(whole, UNITS, {name: joined})
+
+
+def _attention(layer: int, of: Batch) -> Float[np.ndarray, "examples heads keys"]:
+    """Rows that add to one over the keys up to the query, and are exactly zero after it."""
+    scores = np.random.default_rng([3, layer]).normal(0, 2, (len(of), 8, of.tokens.shape[1]))
+    seen: Int[np.ndarray, "examples keys"] = (np.arange(scores.shape[2]) <= of.query[:, None]).astype(np.int64)
+    weights = np.exp(scores) * seen[:, None, :]
+    made: Float[np.ndarray, "examples heads keys"] = (weights / weights.sum(axis=2, keepdims=True)).astype(np.float32)
+    return made
+
+
+def _head_output(layer: int, of: Batch) -> Float[np.ndarray, "examples heads head_dim"]:
+    return np.random.default_rng([4, layer]).normal(size=(len(of), 8, 5)).astype(np.float32)

@@ -1,0 +1,85 @@
+"""The workspace: where records lie, and how they are written so that none is ever lost or half there."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import HarnessError
+from harness.record import FINISHED, Record, read_record
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A folder of results: ``records/<cell>/record.json``, boards, surveys, the tracking database."""
+
+    root: Path
+
+    @classmethod
+    def at(cls, where: str | Path) -> Workspace:
+        """The workspace at a path; nothing is created."""
+        return cls(Path(where).expanduser().absolute())
+
+    def check_writable(self) -> None:
+        """Make the workspace, or say at once that it cannot be written to: before hours of computing, not after."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root):
+                pass
+        except OSError as error:
+            raise HarnessError(
+                f"workspace {self.root} cannot be written to: {error.strerror}.", "Choose another: workspace=DIR"
+            ) from error
+
+    def folder(self, cell: str) -> Path:
+        """Where a cell's record and figures lie."""
+        return self.root / "records" / cell
+
+    def find(self, cell: str) -> Record | None:
+        """A cell's record, or None. Errors: a damaged one."""
+        path = self.folder(cell) / "record.json"
+        return read_record(path) if path.is_file() else None
+
+    def finished(self, cell: str) -> Record | None:
+        """A cell's record if it can be served instead of redoing the cell: a failure never is."""
+        record = self.find(cell)
+        return record if record and record.status in FINISHED else None
+
+    def records(self) -> Iterator[Record]:
+        """All records, in a fixed order. Errors: a damaged one."""
+        for path in sorted((self.root / "records").glob("*/record.json")):
+            yield read_record(path)
+
+    def write(self, record: Record) -> Path:
+        """Put a record on disk in one step; a finished one is never replaced by one that failed."""
+        folder = self.folder(record.cell.id)
+        path = folder / "record.json"
+        if record.status in FINISHED or not path.is_file() or not _is_finished(path):
+            write_atomically(path, record.to_json() + "\n")
+        return folder
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """The whole text or nothing: written beside, flushed to disk, renamed over."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}")  # not by tempfile: others may read our results
+    try:
+        with beside.open("x", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def _is_finished(path: Path) -> bool:
+    try:
+        return read_record(path).status in FINISHED
+    except HarnessError:
+        return False

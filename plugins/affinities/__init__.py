@@ -1,0 +1,1 @@
+"""Affinities: how alike two units behave."""

@@ -1,0 +1,1 @@
+"""Batches: examples with a query position, a target and anchors."""

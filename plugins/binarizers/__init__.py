@@ -1,0 +1,1 @@
+"""Binarizers: activity to spins."""

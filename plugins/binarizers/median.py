@@ -1,0 +1,53 @@
+"""Split at the unit's own median."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from harness.errors import HarnessError
+from harness.hookspecs import hookimpl
+from harness.recording import Activity, Spins
+
+
+@dataclass(frozen=True)
+class Median:
+    r"""A unit is up where its activity is strictly above its own lower median.
+
+    .. math:: s_{e,i} = +1 \text{ if } a_{e,i} > \operatorname{median}_e(a_{e,i}) \text{ else } -1
+
+    Input: activity [observations, units]. Output: spins [observations, units] in {-1, +1}.
+    The lower median is the ``floor((n - 1) / 2)``-th smallest value, so that without ties exactly ``floor(n / 2)``
+    observations are up. Observations equal to the median go down; where many do (a saturated head), the split is
+    uneven: ``diagnostics.tied`` counts, per unit, observations beyond the one that defines the median, and
+    ``diagnostics.constant`` names units that are never up (constant activity, or a median that is the maximum).
+
+    Errors: fewer than two observations.
+    Source: closure paper, section 3.4 (lower median as in the published scripts).
+    """
+
+    name: ClassVar[str] = "median"
+
+    def __call__(self, activity: Activity) -> Spins:
+        values = activity.values
+        if len(values) < 2:
+            raise HarnessError("binarizer median: one observation has no median split.", "Use at least two examples.")
+        middle = np.sort(values, axis=0)[(len(values) - 1) // 2]
+        spins = np.where(values > middle, 1, -1).astype(np.int8)
+        tied = (values == middle).sum(axis=0) - 1
+        constant = np.flatnonzero(values.max(axis=0) == middle)
+        return Spins(
+            spins,
+            activity.units,
+            {
+                "tied": {activity.units.labels[i]: int(tied[i]) for i in np.flatnonzero(tied)},
+                "constant": activity.units.names(constant),
+            },
+        )
+
+
+@hookimpl
+def harness_binarizers() -> list[type[Median]]:
+    return [Median]

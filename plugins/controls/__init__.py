@@ -1,0 +1,1 @@
+"""Controls: random groups that a candidate is held against."""

@@ -1,0 +1,1 @@
+"""Interventions: what an ablated unit writes instead."""

@@ -1,0 +1,1 @@
+"""Labels: what is known about units without clustering them."""

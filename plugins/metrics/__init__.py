@@ -1,0 +1,1 @@
+"""Metrics: what ablation damages, and which way damage points."""

@@ -1,0 +1,37 @@
+"""Top-1 accuracy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from harness.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    import torch
+
+    from harness.engine.prediction import Prediction
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    r"""Whether the target is the most likely token; damage lowers it.
+
+    .. math:: \mathbb 1[\arg\max_v z_v = y]
+
+    Input: logits [rows, vocabulary]. Output: 0 or 1 per row [rows].
+    Where nothing is right to begin with, nothing can be damaged: ``worst`` marks that floor.
+    Source: closure paper, section 3.8.
+    """
+
+    name: ClassVar[str] = "accuracy"
+    damage: ClassVar[Literal[1, -1]] = -1
+    worst: ClassVar[float] = 0.0
+
+    def __call__(self, prediction: Prediction) -> torch.Tensor:
+        return (prediction.logits.argmax(1) == prediction.target).float()
+
+
+@hookimpl
+def harness_metrics() -> list[type[Accuracy]]:
+    return [Accuracy]

@@ -1,0 +1,37 @@
+"""Logit of the target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from harness.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    import torch
+
+    from harness.engine.prediction import Prediction
+
+
+@dataclass(frozen=True)
+class TargetLogit:
+    r"""The logit of the target token at the query; damage lowers it.
+
+    .. math:: z_y
+
+    Input: logits [rows, vocabulary]. Output: [rows], in logits (natural units).
+    The verdict's first metric: it reads the circuit's direct push on the answer, where loss also moves with every other
+    token's logit.
+    Source: closure paper, section 3.8.
+    """
+
+    name: ClassVar[str] = "target_logit"
+    damage: ClassVar[Literal[1, -1]] = -1
+
+    def __call__(self, prediction: Prediction) -> torch.Tensor:
+        return prediction.logits.gather(1, prediction.target[:, None])[:, 0]
+
+
+@hookimpl
+def harness_metrics() -> list[type[TargetLogit]]:
+    return [TargetLogit]

@@ -1,0 +1,1 @@
+"""Partitioners: an affinity to groups of units."""

@@ -1,0 +1,1 @@
+"""Selectors: which of the groups are put to the closure test."""

@@ -1,0 +1,1 @@
+"""Signals: what a subject computes, reduced to one number per observation and unit."""

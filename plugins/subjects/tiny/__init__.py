@@ -1,0 +1,1 @@
+"""The embedded default subject: its plugin, its weights, and the script that trained them."""
