@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
 from hydra import compose, initialize_config_module
 from hydra.core.config_search_path import ConfigSearchPath
@@ -25,38 +25,41 @@ from harness.registry import Registry
 from harness.stages import STAGES
 
 CONFIG_MODULE = "harness_conf"
-_search_paths: list[tuple[str, str]] = []
-
-
 class PluginSearchPath(SearchPathPlugin):
     """Adds the configuration folders that plugins bring."""
 
+    folders: ClassVar[tuple[tuple[str, str], ...]] = ()
+
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Called by Hydra while it sets up."""
-        for owner, path in _search_paths:
+        for owner, path in self.folders:
             search_path.append(provider=owner, path=path)
 
 
 def registry() -> Registry:
-    """Every method on offer; its parameters are then a config node that Hydra knows."""
-    return _registry(plugins.load())
-
-
-@cache
-def _registry(loaded: plugins.Plugins) -> Registry:
-    for owner, paths in loaded.calls("harness_config_paths"):
-        if isinstance(paths, (list, tuple)):
-            _search_paths.extend((owner, path) for path in paths if (owner, path) not in _search_paths)
-        else:
-            what = f"{owner} (harness_config_paths)"
-            loaded.broken.append(plugins.Broken(what, owner, f"it returns {paths!r}, not a list of search paths"))
-    methods = Registry.of(loaded)
+    """Every method on offer; its parameters are then a config node that Hydra knows, and no other plugin's are."""
+    methods, PluginSearchPath.folders = _offers(plugins.load())
     store = ConfigStore.instance()
+    for stage in STAGES:
+        store.repo.pop(stage, None)
     for (stage, name), method in methods.methods.items():
         if stage != "metric":  # metrics are a list of names, not a choice of one
             store.store(group=stage, name=name, node={"name": name, **plain_parameters(method)}, provider=method.owner)
     HydraPlugins.instance().register(PluginSearchPath)
     return methods
+
+
+@cache
+def _offers(loaded: plugins.Plugins) -> tuple[Registry, tuple[tuple[str, str], ...]]:
+    """Methods, and folders of configuration with their owners."""
+    folders: list[tuple[str, str]] = []
+    for owner, paths in loaded.calls("harness_config_paths"):
+        if isinstance(paths, (list, tuple)):
+            folders += [(owner, path) for path in paths]
+        else:
+            what = f"{owner} (harness_config_paths)"
+            loaded.broken.append(plugins.Broken(what, owner, f"it returns {paths!r}, not a list of search paths"))
+    return Registry.of(loaded), tuple(folders)
 
 
 @contextmanager

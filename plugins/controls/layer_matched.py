@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -21,8 +22,9 @@ class LayerMatched:
     """Random groups with as many units in each layer as the candidate has, and none of its own.
 
     Early layers carry more of a model than late ones: against unmatched controls an early group scores tens of sigma,
-    against matched ones two. A layer with too few units left lends from the nearest layers that have some (the earlier
-    one first); what was missing is reported per layer in ``shortfall``.
+    against matched ones two. Where a layer has too few units left, it is matched together with its nearest
+    neighbours: a band of layers around it, grown until it holds ``n`` distinct choices (or is the whole model). What
+    was missing is reported per layer in ``shortfall``.
 
     Input: candidate (positions), units. Output: up to ``n`` distinct groups of the candidate's size; all there are
     where there are fewer; none where the rest of the model is smaller than the candidate.
@@ -40,19 +42,36 @@ class LayerMatched:
             raise HarnessError(f"controls.n={self.n}: at least one control is needed.")
 
     def __call__(self, candidate: tuple[int, ...], units: UnitSpace) -> ControlSets:
-        pools: dict[int, list[int]] = {int(layer): [] for layer in np.unique(units.layers)}
-        for unit in sorted(set(range(len(units))) - set(candidate)):
-            pools[int(units.layers[unit])].append(unit)
         wanted = Counter(int(units.layers[unit]) for unit in candidate)
-        shortfall = {layer: n - len(pools[layer]) for layer, n in sorted(wanted.items()) if n > len(pools[layer])}
-        wanted -= Counter(shortfall)
-        for layer in Counter(shortfall).elements():
-            lenders = [(abs(other - layer), other) for other in pools if len(pools[other]) > wanted[other]]
-            if not lenders:
-                return ControlSets((), shortfall)
-            wanted[min(lenders)[1]] += 1
-        drawn = [(pools[layer], n) for layer, n in sorted(wanted.items()) if n]
+        left: dict[int, list[int]] = {int(layer): [] for layer in np.unique(units.layers)}
+        for unit in sorted(set(range(len(units))) - set(candidate)):
+            left[int(units.layers[unit])].append(unit)
+        shortfall = {layer: n - len(left[layer]) for layer, n in sorted(wanted.items()) if n > len(left[layer])}
+        if len(candidate) * 2 > len(units):
+            return ControlSets((), shortfall)
+        pools = [
+            ([unit for layer in band for unit in left[layer]], sum(wanted[layer] for layer in band))
+            for band in self._bands(left, wanted, list(shortfall))
+        ]
+        drawn = [(pool, count) for pool, count in pools if count]
         return ControlSets(draw_distinct(drawn, self.n, rng_for(self.seed, "controls")), shortfall)
+
+    def _bands(self, left: dict[int, list[int]], wanted: Counter[int], short: list[int]) -> list[list[int]]:
+        """Layers that are matched together: each alone, but for bands around short ones, as narrow as will do."""
+        layers = sorted(left)
+        for reach in range(len(layers)):
+            bands: list[list[int]] = []
+            for place, layer in enumerate(layers):
+                near = [at for at in range(place - reach, place + reach + 1) if 0 <= at < len(layers)]
+                joined = {layer, *(layers[at] for at in near)} if layer in short else {layer}
+                apart = [band for band in bands if joined.isdisjoint(band)]
+                bands = [*apart, sorted(joined.union(*(band for band in bands if band not in apart)))]
+            if all(self._enough(band, left, wanted) for band in bands if set(band) & set(short)):
+                return bands
+        return [layers]
+
+    def _enough(self, band: list[int], left: dict[int, list[int]], wanted: Counter[int]) -> bool:
+        return math.comb(sum(len(left[layer]) for layer in band), sum(wanted[layer] for layer in band)) >= self.n
 
 
 @hookimpl

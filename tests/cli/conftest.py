@@ -1,0 +1,56 @@
+"""The command line as a user meets it, called in this process so that a test takes milliseconds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.cli.main import main
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command left on the terminal."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def data(self) -> Any:
+        """stdout as JSON."""
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def harness(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[..., Answer]:
+    """Run a command in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HARNESS_EXTRA_PLUGINS", "")  # set, so that what a command adds is taken back after the test
+    for variable in ("HARNESS_PLUGINS", "HARNESS_BLOCK_PLUGINS", "HARNESS_DEBUG", "HARNESS_PARENT_RUN"):
+        monkeypatch.delenv(variable, raising=False)
+
+    def run(*words: str) -> Answer:
+        capsys.readouterr()
+        code = main(words)
+        out, err = capsys.readouterr()
+        return Answer(code, out, err)
+
+    return run
+
+
+# A cell of seconds: few and short examples, few controls.
+SMALL = ("subject=tiny", "batch.n=16", "batch.length=48", "selector.min_size=2", "controls.n=19", "tracking=none")
+
+
+@pytest.fixture
+def small() -> tuple[str, ...]:
+    """Overrides of a cell that takes seconds."""
+    return SMALL

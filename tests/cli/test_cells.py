@@ -1,0 +1,188 @@
+"""run, sweep, propose, close, plan: what they print, what they leave, and how they end."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.closure.verdict import Verdict
+from harness.record import Status, read_record
+
+Run = Callable[..., Any]
+
+
+def test_run_answers_with_a_verdict_and_leaves_a_record_and_a_picture(harness: Run, small: Any, tmp_path: Path) -> None:
+    answer = harness("run", *small)
+    assert answer.code == 0, answer.err
+    (path,) = tmp_path.glob("runs/records/*/record.json")
+    record = read_record(path)
+    assert record.closure[0].verdict.value.upper().replace("_", " ") in answer.out
+    assert (path.parent / "affinity.png").read_bytes().startswith(b"\x89PNG")
+    assert str(path) in answer.out
+
+
+def test_json_record_has_the_documented_shape(harness: Run, small: Any) -> None:
+    record = harness("run", *small, "--json").data
+    assert record["schema"] == "closure-harness/record/1"
+    assert record["status"] == "ok"
+    assert {"cell", "config", "provenance", "seconds", "reason"} <= set(record)
+    assert [partition["k"] for partition in record["partitions"]] == [4, 6, 8, 10, 12]
+    assert all(len(partition["labels"]) == len(record["units"]) == 32 for partition in record["partitions"])
+    assert {"k", "ari", "nmi", "purity"} <= set(record["agreement"][0])
+    assert record["chosen_k"] in [agreement["k"] for agreement in record["agreement"]]
+    assert {"units", "size", "layers", "purity", "isolation"} <= set(record["candidates"][0])
+    closure = record["closure"][0]
+    assert {"units", "n_examples", "n_controls", "effects", "upper_bound", "verdict", "reason"} <= set(closure)
+    assert closure["verdict"] in set(Verdict)
+    assert closure["n_examples"] == 8  # the half that was not proposed on
+    assert closure["n_controls"] == 19
+    for metric in ("loss", "accuracy", "target_logit"):
+        effect = closure["effects"][metric]
+        assert {"baseline", "ablated", "delta", "controls", "z", "p", "interval"} <= set(effect)
+        assert effect["delta"] == pytest.approx(effect["ablated"] - effect["baseline"])
+        as_bad = sum(effect["damage"] * c >= effect["damage"] * effect["delta"] for c in effect["controls"])
+        assert effect["p"] == pytest.approx((1 + as_bad) / 20)
+
+
+def test_the_same_command_gives_the_same_digits(harness: Run, small: Any) -> None:
+    first = harness("run", *small, "--json").data
+    again = harness("run", *small, "--json", "--force").data
+    for part in ("partitions", "agreement", "candidates", "closure", "chosen_k", "units", "diagnostics"):
+        assert first[part] == again[part], part
+
+
+def test_a_finished_cell_is_served_and_force_redoes_it(harness: Run, small: Any, tmp_path: Path) -> None:
+    harness("run", *small)
+    (path,) = tmp_path.glob("runs/records/*/record.json")
+    made = path.stat().st_mtime_ns
+    assert "done already" in harness("run", *small).err
+    assert path.stat().st_mtime_ns == made
+    harness("run", *small, "--force")
+    assert path.stat().st_mtime_ns > made
+
+
+def test_propose_stops_before_ablation_and_keeps_nothing(harness: Run, small: Any, tmp_path: Path) -> None:
+    answer = harness("propose", *small, "--json")
+    assert answer.code == 0
+    assert answer.data["closure"] == []
+    assert answer.data["candidates"]
+    assert not list(tmp_path.glob("runs/records/*"))
+
+
+def test_close_tests_the_named_group_on_all_examples(harness: Run, small: Any) -> None:
+    answer = harness("close", "L0H1,L1H2", *small, "--json")
+    assert answer.code == 0, answer.err
+    (closure,) = answer.data["closure"]
+    assert closure["units"] == ["L0H1", "L1H2"]
+    assert closure["n_examples"] == 16
+    assert answer.data["partitions"] == []
+
+
+def test_a_sweep_makes_a_record_per_cell_and_a_board(harness: Run, small: Any, tmp_path: Path) -> None:
+    grid = ("affinity=ising,mutual_information", "batch=synthetic_induction,natural_text", *small)
+    answer = harness("sweep", *grid)
+    assert answer.code == 0, answer.err
+    assert len(list(tmp_path.glob("runs/records/*/record.json"))) == 4
+    with (tmp_path / "runs/boards/board.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["tests"] for row in rows] == ["2", "2"]
+    assert all(row["rank"] for row in rows)
+    assert "4 ok" in answer.err
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/records/*/record.json")}
+    assert harness("sweep", *grid).code == 0
+    assert before == {path: path.stat().st_mtime_ns for path in before}, "a second sweep redid finished cells"
+
+
+def test_plan_lists_cells_and_leaves_no_file(harness: Run, small: Any, tmp_path: Path) -> None:
+    answer = harness("plan", "affinity=glob(*)", *small, "--json")
+    assert [row["status"] for row in answer.data] == ["to do", "to do"]
+    assert not list(tmp_path.iterdir())
+    harness("run", "affinity=mutual_information", *small)
+    statuses = {row["status"] for row in harness("plan", "affinity=ising,mutual_information", *small, "--json").data}
+    assert statuses == {"ok", "to do"}
+
+
+def test_a_selector_that_finds_nothing_is_a_result(harness: Run, small: Any) -> None:
+    answer = harness("run", *small, "selector.min_size=31", "selector.max_size=31", "--json")
+    assert answer.code == 0
+    assert answer.data["status"] == "skipped"
+    assert "no group that qualifies" in answer.data["reason"]
+    assert answer.data["closure"] == []
+
+
+def test_a_failing_method_fails_its_cell_and_spares_the_others(harness: Run, small: Any, tmp_path: Path) -> None:
+    plugin = tmp_path / "explodes.py"
+    plugin.write_text(
+        "from dataclasses import dataclass\n"
+        "from typing import ClassVar\n"
+        "from harness.hookspecs import hookimpl\n"
+        "@dataclass(frozen=True)\n"
+        "class Explodes:\n"
+        '    """An affinity that breaks."""\n'
+        '    name: ClassVar[str] = "explodes"\n'
+        "    def __call__(self, spins):\n"
+        "        raise ZeroDivisionError('in the middle')\n"
+        "@hookimpl\n"
+        "def harness_affinities():\n"
+        "    return [Explodes]\n"
+    )
+    answer = harness("sweep", "affinity=explodes,mutual_information", *small, "--plugin", str(plugin), "--json")
+    assert answer.code == 1
+    by_status = {cell["status"]: cell for cell in answer.data["cells"]}
+    assert set(by_status) == {"failed", "ok"}
+    assert by_status["failed"]["reason"] == "ZeroDivisionError: in the middle"
+    (trace,) = tmp_path.glob("runs/records/*/traceback.txt")
+    assert "explodes.py" in trace.read_text()
+    redone = harness("run", "affinity=explodes", *small, "--plugin", str(plugin))
+    assert redone.code == 1, "a failed cell is never served"
+
+
+def test_survey_answers_with_a_class_and_selectivities_for_every_unit(harness: Run, tmp_path: Path) -> None:
+    answer = harness("survey", "subject=tiny", "batch.n=64", "--json")
+    units = answer.data["units"]
+    assert [unit["unit"] for unit in units][:2] == ["L0H0", "L0H1"]
+    assert len(units) == 32
+    classes = {"induction", "previous-token", "duplicate-token", "first-token", "self", "local"}
+    for unit in units:
+        assert set(unit["selectivity"]) == classes
+        best = max(unit["selectivity"].values())
+        assert (unit["class"] == "unclassified") == (best < 30)
+    assert list(tmp_path.glob("runs/surveys/*.json"))
+
+
+def test_ctrl_c_leaves_an_interrupted_record_that_is_not_served(harness: Run, small: Any, tmp_path: Path) -> None:
+    plugin = tmp_path / "patience.py"
+    plugin.write_text(
+        "import os\n"
+        "from dataclasses import dataclass\n"
+        "from typing import ClassVar\n"
+        "import numpy as np\n"
+        "from harness.groups import Affinity\n"
+        "from harness.hookspecs import hookimpl\n"
+        "@dataclass(frozen=True)\n"
+        "class Patience:\n"
+        '    """An affinity during which somebody presses Ctrl-C."""\n'
+        '    name: ClassVar[str] = "patience"\n'
+        "    def __call__(self, spins):\n"
+        "        if os.environ.get('CTRL_C'):\n"
+        "            raise KeyboardInterrupt\n"
+        "        return Affinity(1.0 - np.eye(len(spins.units)), spins.units)\n"
+        "@hookimpl\n"
+        "def harness_affinities():\n"
+        "    return [Patience]\n"
+    )
+    words = ("affinity=patience", *small, "--plugin", str(plugin))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CTRL_C", "1")
+        for command in ("run", "sweep"):
+            answer = harness(command, *words)
+            assert answer.code == 130
+            assert "the same command goes on from there" in answer.err
+    (path,) = tmp_path.glob("runs/records/*/record.json")
+    assert read_record(path).status is Status.INTERRUPTED
+    assert harness("run", *words).code == 0
+    assert read_record(path).status is Status.OK

@@ -1,0 +1,137 @@
+"""list, show, check, doctor, help: complete, quick, and honest about what is broken."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.config import registry
+from harness.stages import STAGES
+
+Run = Callable[..., Any]
+
+
+def test_list_names_every_method_with_its_parameters_and_owner(harness: Run) -> None:
+    answer = harness("list")
+    assert answer.code == 0
+    for (stage, name), method in registry().methods.items():
+        assert f"\n  {name}" in answer.out, (stage, name)
+        assert method.owner in answer.out
+    assert "l2=0.001" in answer.out
+    assert "broken" not in answer.out
+    assert "presets: gpt2" in answer.out
+
+
+def test_list_of_a_stage_holds_only_that_stage(harness: Run) -> None:
+    data = harness("list", "controls", "--json").data
+    assert {method["stage"] for method in data["methods"]} == {"controls"}
+    assert {method["name"] for method in data["methods"]} >= {"layer_matched", "uniform"}
+
+
+def test_show_prints_formula_and_source(harness: Run) -> None:
+    answer = harness("show", "affinity", "ising")
+    assert "P(s_i" in answer.out
+    assert "Besag 1975" in answer.out
+    assert "affinity.l2=0.001" in answer.out
+
+
+def test_a_broken_plugin_is_reported_and_stops_no_other(
+    harness: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = tmp_path / "bad.py"
+    bad.write_text("import no_such_module\n")
+    monkeypatch.setenv("HARNESS_EXTRA_PLUGINS", str(bad))
+    listing = harness("list")
+    assert listing.code == 0
+    assert "broken" in listing.out
+    assert "No module named 'no_such_module'" in listing.out
+    assert "mutual_information" in listing.out
+    doctor = harness("doctor")
+    assert doctor.code == 1
+    assert "no_such_module" in doctor.out
+
+
+def test_two_plugins_of_one_name_are_both_named(harness: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = (
+        "from dataclasses import dataclass\nfrom typing import ClassVar\nfrom harness.hookspecs import hookimpl\n"
+        '@dataclass(frozen=True)\nclass Mine:\n    """Mine."""\n    name: ClassVar[str] = \'ising\'\n'
+        "    def __call__(self, spins): ...\n@hookimpl\ndef harness_affinities(): return [Mine]\n"
+    )
+    mine = tmp_path / "mine.py"
+    mine.write_text(source)
+    monkeypatch.setenv("HARNESS_EXTRA_PLUGINS", str(mine))
+    answer = harness("run", "affinity=ising", "tracking=none")
+    assert answer.code == 2
+    assert "offered twice" in answer.err
+    assert "closure-harness" in answer.err
+    assert "mine.py" in answer.err
+
+
+def test_blocking_a_plugin_takes_its_methods_away(harness: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_BLOCK_PLUGINS", "ising")
+    names = {method["name"] for method in harness("list", "affinity", "--json").data["methods"]}
+    assert "ising" not in names
+    assert "mutual_information" in names
+
+
+def test_loading_only_some_plugins(harness: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_PLUGINS", "ising,median")
+    names = {method["name"] for method in harness("list", "--json").data["methods"]}
+    assert names == {"ising", "median"}
+
+
+def test_check_holds_a_plugin_to_its_contract(harness: Run) -> None:
+    answer = harness("check", "mutual_information")
+    assert answer.code == 0
+    assert "0 failed" in answer.out
+
+
+def test_doctor_finds_nothing_wrong_here(harness: Run) -> None:
+    answer = harness("doctor")
+    assert answer.code == 0, answer.out
+    assert "hydra-core" in answer.out
+    assert "everything works" in answer.out
+
+
+@pytest.mark.parametrize(
+    "command", ["run", "sweep", "close", "list", "check", "leaderboard", "doctor", "survey", "plan"]
+)
+def test_every_command_explains_itself(harness: Run, command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        harness(command, "--help")
+    assert end.value.code == 0
+    out = capsys.readouterr().out
+    assert "KEY=VALUE" in out
+    assert "--json" in out
+
+
+def test_help_lists_every_command_and_stage_names_are_words(harness: Run) -> None:
+    from harness.cli.main import COMMANDS
+
+    out = harness("--help").out
+    assert all(f"  {name} " in out for name in COMMANDS)
+    assert all(stage.isidentifier() for stage in STAGES)
+
+
+@pytest.mark.parametrize(
+    ("words", "forbidden"),
+    [
+        (["--help"], ["torch", "mlflow", "transformers", "hydra", "numpy", "sklearn"]),
+        (["list"], ["torch", "mlflow", "transformers", "sklearn", "matplotlib"]),
+        (["plan"], ["torch", "mlflow", "transformers", "sklearn", "matplotlib"]),
+    ],
+)
+def test_quick_commands_load_nothing_heavy(words: list[str], forbidden: list[str], tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom harness.cli.main import main\n"
+        f"code = main({words!r})\n"
+        f"loaded = [name for name in {forbidden!r} if name in sys.modules]\n"
+        "sys.exit(f'loaded {loaded}' if loaded else code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr

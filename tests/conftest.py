@@ -1,0 +1,142 @@
+"""What all tests share: hypothesis settings, the published reference, a vocabulary, made effects and records."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jaxtyping
+import pytest
+from hypothesis import HealthCheck, settings
+
+from harness.closure.statistics import Effect
+from harness.closure.trial import ClosureReport
+from harness.closure.verdict import Verdict
+from harness.groups import Agreement
+from harness.record import CandidateRecord, CellInfo, PartitionRecord, Record, Status
+from harness.testing.examples import WordVocabulary
+
+# As the command line does, and before anything imports torch: spinning threads make a busy machine three times slower.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# No deadline: the first example of a test may import torch. The same examples every time where nobody can look.
+settings.register_profile("here", deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("here"), derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Remarks on the type checks that run with the tests: OmegaConf's old annotations, beartype's dice."""
+    config.addinivalue_line("filterwarnings", "ignore:.*deprecated by PEP 585:DeprecationWarning")
+    config.addinivalue_line("filterwarnings", "ignore:Do not use the `random` module inside strategies")
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """As users run it: without the checks of shapes and types that accompany all other tests."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(scope="session")
+def reference() -> Path:
+    """Published results of the closure paper for OLMo-1B on synthetic induction: not part of the repository."""
+    root = os.environ.get("HARNESS_REFERENCE") or Path(__file__).parents[2] / "shared" / "reference"
+    folder = Path(root) / "olmo_1b_synthetic"
+    if not (folder / "J.npy").is_file():
+        pytest.skip(f"the published results are not at {folder}; name their folder in HARNESS_REFERENCE")
+    return folder
+
+
+@pytest.fixture
+def vocabulary() -> WordVocabulary:
+    """2000 tokens, 256 positions, a token per word."""
+    return WordVocabulary()
+
+
+def _effect(**changes: Any) -> Effect:
+    """A target logit that falls from 4 to 2, beyond all of 99 controls."""
+    usual = {
+        "baseline": 4.0,
+        "ablated": 2.0,
+        "delta": -2.0,
+        "controls": tuple(i / 100 for i in range(99)),
+        "z": -8.0,
+        "p": 0.01,
+        "p_holm": 0.01,
+        "interval": (-2.5, -1.5),
+        "damage": -1,
+    }
+    return Effect(**{**usual, **changes})
+
+
+@pytest.fixture(scope="session")
+def make_effect() -> Callable[..., Effect]:
+    """An effect that is damage beyond the controls, with changes."""
+    return _effect
+
+
+@pytest.fixture(scope="session")
+def make_record() -> Callable[..., Record]:
+    """A finished record of one candidate that passed, with changes."""
+
+    def make(
+        method: str = "ising spectral paper_score",
+        subject: str = "tiny",
+        cell: str | None = None,
+        status: Status = Status.OK,
+        verdict: Verdict = Verdict.PASS,
+        effect: Effect | None = None,
+        effects: dict[str, Effect] | None = None,
+        chosen_k: int = 3,
+        protocol: str = "protocol",
+        **config: Any,
+    ) -> Record:
+        measured = effects if effects is not None else {"target_logit": effect or _effect()}
+        tested = status is Status.OK
+        closure = ClosureReport(
+            units=("L0H1", "L1H0", "L1H2"),
+            n_examples=20,
+            n_controls=99,
+            shortfall={},
+            effects=measured,
+            upper_bound={name: 2 * of.delta for name, of in measured.items()},
+            verdict=verdict,
+            reason="because",
+        )
+        return Record(
+            status=status,
+            reason="" if tested else "no reason",
+            cell=CellInfo(
+                id=cell or f"{method}/{subject}",
+                row=method,
+                protocol=protocol,
+                title=f"{subject} {method}",
+                method=method,
+                subject=subject,
+                batch="synthetic_induction",
+                target="successor",
+                intervention="zero",
+            ),
+            config={
+                "selector": {"name": "paper_score", "k": 3},
+                "affinity": {"name": "ising"},
+                "split": "half",
+                **config,
+            },
+            provenance={"batch": {"n": 50}},
+            units=("L0H0", "L0H1", "L1H0", "L1H1", "L1H2"),
+            classes=("induction", None, "unclassified", None, "self"),
+            partitions=(PartitionRecord(3, (0, 1, 1, 2, 1)),),
+            chosen_k=chosen_k,
+            agreement=(Agreement(3, 0.25, 0.5, 0.75),),
+            candidates=(CandidateRecord(("L0H1", "L1H0", "L1H2"), 3, (0, 1), 3, 0.5, 2.0, 0.25),),
+            closure=(closure,) if tested else (),
+            diagnostics={"affinity": {"constant": ["L0H0"]}},
+            seconds={"subject": 0.5, "closure": 1.5},
+        )
+
+    return make

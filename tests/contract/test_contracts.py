@@ -1,0 +1,38 @@
+"""Every plugin that is installed keeps the contract of its stage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from harness.config import registry
+from harness.registry import Method
+from harness.stages import STAGES
+from harness.testing.contracts import CONTRACTS, check_method
+
+METHODS = list(registry().methods.values())
+
+
+def case(method: Method) -> Any:
+    """Loading a model that is not embedded takes its time, where it is installed at all."""
+    slow = [pytest.mark.slow] if method.stage == "subject" and method.name not in ("tiny", "hf") else []
+    return pytest.param(method, marks=slow, id=f"{method.stage}-{method.name}")
+
+
+@pytest.mark.parametrize("method", [case(method) for method in METHODS])
+def test_every_plugin_keeps_its_contract(method: Method) -> None:
+    findings = check_method(method)
+    broken = [f"{finding.check}: {finding.reason}" for finding in findings if finding.outcome == "failed"]
+    assert not broken, "\n".join(broken)
+    skipped = [f"{finding.check}: {finding.reason}" for finding in findings if finding.outcome == "skipped"]
+    if skipped:
+        pytest.skip("; ".join(skipped))
+
+
+def test_every_stage_has_a_contract() -> None:
+    assert set(CONTRACTS) == set(STAGES)
+
+
+def test_every_stage_offers_something_to_check() -> None:
+    assert {method.stage for method in METHODS} == set(STAGES)

@@ -1,0 +1,178 @@
+"""A cell's identity: it changes with everything that decides the result, and with nothing else."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.cell import Cell
+from harness.config import registry, resolve
+from harness.errors import HarnessError
+
+
+def cell(*overrides: str) -> Cell:
+    return Cell.of(resolve(overrides, registry()), registry())
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Path]:
+    """Copy a built-in plugin under another name, and have it loaded."""
+
+    def copy(source: str, name: str) -> Path:
+        original = Path(__file__).parents[2] / "plugins" / source
+        path = tmp_path / f"{name}.py"
+        path.write_text(original.read_text().replace(f'= "{original.stem}"', f'= "{name}"'))
+        monkeypatch.setenv("HARNESS_EXTRA_PLUGINS", str(path))
+        return path
+
+    return copy
+
+
+def test_the_same_words_make_the_same_cell() -> None:
+    assert cell("seed=1").id == cell("seed=1").id
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "affinity=mutual_information",
+        "affinity.l2=0.01",
+        "partitioner.k=[4,6]",
+        "binarizer=median",
+        "selector.count=2",
+        "batch.n=100",
+        "batch=natural_text",
+        "labels=survey_paper",
+        "controls=uniform",
+        "controls.n=59",
+        "controls.seed=1",
+        "metrics=[loss]",
+        "metrics=[loss,accuracy,target_logit]",
+        "split=none",
+        "alpha=0.01",
+        "ddof=0",
+        "seed=1",
+        "group=[L0H0]",
+    ],
+)
+def test_what_decides_the_result_decides_the_identity(override: str) -> None:
+    assert (cell(override).id == cell().id) == (override == "binarizer=median")  # median is the default
+
+
+@pytest.mark.parametrize("override", ["workspace=elsewhere", "tracking=none", "force=true", "subject.device=cpu"])
+def test_where_results_go_and_how_they_are_computed_is_neutral(override: str) -> None:
+    changed = cell(override)
+    assert changed.id == cell().id
+    assert changed.protocol == cell().protocol
+    assert changed.title == cell().title
+
+
+def test_a_group_named_by_hand_does_not_depend_on_what_would_have_proposed_it() -> None:
+    by_hand = cell("group=[L0H0,L1H1]")
+    assert by_hand.id == cell("group=[L0H0,L1H1]", "affinity=mutual_information", "partitioner.k=[2]").id
+    assert by_hand.id != cell("group=[L0H0]").id
+    assert by_hand.id != cell("group=[L0H0,L1H1]", "intervention=zero", "controls=uniform").id
+    assert by_hand.method == "by hand: L0H0 L1H1"
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "overrides"),
+    [
+        ("affinities/mutual_information.py", "zz_affinity", ["affinity=zz_affinity"]),
+        ("metrics/loss.py", "zz_loss", ["metrics=[zz_loss]"]),
+        ("controls/uniform.py", "zz_controls", ["controls=zz_controls"]),
+    ],
+)
+def test_a_plugin_whose_code_changes_makes_another_cell(
+    mine: Callable[[str, str], Path], source: str, name: str, overrides: list[str]
+) -> None:
+    path = mine(source, name)
+    before = cell(*overrides).id
+    path.write_text(path.read_text() + "\n# another thought\n")
+    assert cell(*overrides).id != before
+
+
+def test_a_text_that_changes_makes_another_cell(tmp_path: Path) -> None:
+    text = tmp_path / "a.txt"
+    text.write_text("one")
+    words = ("batch=natural_text", f"batch.text={text}")
+    before = cell(*words).id
+    text.write_text("two")
+    assert cell(*words).id != before
+    text.write_text("one")
+    assert cell(*words).id == before
+
+
+def test_a_row_is_what_proposes_and_a_protocol_is_how_it_is_judged() -> None:
+    usual = cell()
+    for override in ("affinity.l2=0.01", "partitioner.k=[4]", "selector.count=2", "affinity=mutual_information"):
+        assert cell(override).row != usual.row
+        assert cell(override).protocol == usual.protocol
+    for override in ("controls.n=59", "alpha=0.01", "split=none", "metrics=[loss]", "labels=survey_paper", "seed=2"):
+        assert cell(override).row == usual.row
+        assert cell(override).protocol != usual.protocol
+    for override in ("batch=natural_text", "batch.n=100", "subject.checkpoint=300"):
+        assert cell(override).row == usual.row
+        assert cell(override).protocol == usual.protocol
+
+
+def test_what_differs_from_the_defaults_is_said_and_nothing_else() -> None:
+    assert cell().method == "max_attention median ising spectral paper_score"
+    assert cell("affinity.l2=0.01").method == "max_attention median ising(l2=0.01) spectral paper_score"
+    assert cell("partitioner.k=[4,6]").describe("partitioner") == "spectral(k=[4, 6])"
+    assert cell("subject.device=cpu").describe("subject") == "tiny"
+    assert cell().title == ("tiny · synthetic_induction · max_attention median ising spectral paper_score · zero")
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["affinity.l2=0.01", "partitioner.k=[4,6]", "batch.vocab=[5,90]", "batch.length=64"],
+        ["group=[L0H0,L1H1]", "metrics=[loss,target_logit]", "split=none", "seed=3"],
+        ["batch=natural_text", "batch.text='./my notes, in 2 files'", "selector.k=4", "labels=survey_paper"],
+    ],
+)
+def test_the_command_of_a_cell_makes_it_again(overrides: list[str]) -> None:
+    made = cell(*overrides)
+    program, verb, *words = shlex.split(made.command)
+    assert (program, verb) == ("harness", "run")
+    assert cell(*words).id == made.id
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("affinity.l2=small", r"affinity\.l2='small'"),
+        ("affinity.l2=-1", r"affinity\.l2=-1"),
+        ("+affinity.l3=1", "parameter 'l3' is not known. Did you mean: l2"),
+        ("+alfa=1", "key 'alfa' is not known. Did you mean: alpha"),
+        ("~affinity", "no affinity is chosen"),
+        ("metrics=[los]", "metric 'los' is not known. Did you mean: loss"),
+        ("metrics=[]", "at least one"),
+        ("metrics=[loss,loss]", "each metric once"),
+        ("metrics=loss", "metrics='loss'"),
+        ("alpha=0", "between 0 and 1"),
+        ("alpha=1", "between 0 and 1"),
+        ("ddof=2", "ddof=2"),
+        ("split=thirds", "split='thirds'"),
+        ("group=L0H1", "group='L0H1'"),
+        ("seed=0.5", r"seed=0\.5"),
+        ("force=maybe", "force='maybe'"),
+    ],
+)
+def test_a_cell_that_cannot_be_is_refused(override: str, message: str) -> None:
+    with pytest.raises(HarnessError, match=message):
+        cell(override)
+
+
+def test_a_misspelled_key_in_a_configuration_file_is_refused() -> None:
+    """Files, unlike the command line, may add keys: Hydra does not notice."""
+    found: dict[str, Any] = resolve([], registry())
+    found["affinity"]["l3"] = 0.1
+    with pytest.raises(HarnessError, match="parameter 'l3' is not known"):
+        Cell.of(found, registry())

@@ -1,0 +1,146 @@
+"""From words on the command line to a configuration: every mistake is answered with what would have been right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from harness.cell import Settings
+from harness.config import expand, registry, resolve
+from harness.errors import HarnessError
+from harness.stages import STAGES
+
+
+def config(*overrides: str) -> dict[str, Any]:
+    return resolve(overrides, registry())
+
+
+def grid(*overrides: str) -> list[list[str]]:
+    return expand(overrides, registry())
+
+
+def test_the_defaults_choose_every_stage_and_every_setting() -> None:
+    found = config()
+    stages = set(STAGES) - {"metric"}
+    assert set(found) == stages | set(Settings.__dataclass_fields__)
+    for stage in stages:
+        method = registry().get(stage, found[stage]["name"])
+        assert set(found[stage]) == {"name", *method.parameters}
+
+
+def test_the_defaults_of_settings_are_those_of_the_configuration_file() -> None:
+    found, defaults = config(), Settings()
+    for key in Settings.__dataclass_fields__:
+        value = getattr(defaults, key)
+        assert found[key] == (list(value) if isinstance(value, tuple) else value), key
+
+
+def test_overrides_choose_methods_and_set_parameters() -> None:
+    found = config("affinity=mutual_information", "affinity.pseudocount=0.5", "partitioner.k=[2,3]", "alpha=0.01")
+    assert found["affinity"] == {"name": "mutual_information", "pseudocount": 0.5}
+    assert found["partitioner"]["k"] == [2, 3]
+    assert found["alpha"] == 0.01
+
+
+def test_a_preset_is_a_method_with_other_values() -> None:
+    published = config("labels=survey_paper")["labels"]
+    assert published == {**config()["labels"], "baseline": "drawn"}
+
+
+@pytest.mark.parametrize(
+    ("override", "message", "fix"),
+    [
+        ("affinity=isng", "affinity 'isng' is not known. Did you mean: ising?", "mutual_information"),
+        ("subject=tinny", "Did you mean: tiny?", "pythia-1b"),
+        ("experiment=quickstop", "Did you mean: quickstart?", "quickstart"),
+        ("affinity.l3=1", "there is no key 'affinity.l3'", "harness list affinity"),
+        ("alfa=0.1", "there is no key 'alfa'", "harness run --help"),
+        ("affinity.l2=[1", "configuration: ", "how overrides are written"),
+        ("affinity.l2", "configuration: ", "how overrides are written"),
+        ("affinity=null", "configuration: ", "how overrides are written"),
+        ("affinity=ising,mutual_information", "configuration: Ambiguous value", "how overrides are written"),
+        ("seed=${no_such_key}", "configuration: ", "how overrides are written"),
+    ],
+)
+def test_a_mistake_is_answered_with_what_would_have_been_right(override: str, message: str, fix: str) -> None:
+    with pytest.raises(HarnessError) as caught:
+        config(override)
+    assert message in caught.value.what
+    assert fix in caught.value.fix
+
+
+def test_package_markers_are_no_options() -> None:
+    with pytest.raises(HarnessError) as caught:
+        config("subject=nope")
+    assert "__init__" not in caught.value.fix
+
+
+def test_an_option_that_two_plugins_offer_names_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Path(__file__).parents[2] / "plugins" / "binarizers" / "median.py"
+    thief = tmp_path / "thief.py"
+    thief.write_text(source.read_text())
+    monkeypatch.setenv("HARNESS_EXTRA_PLUGINS", str(thief))
+    with pytest.raises(HarnessError, match="offered twice") as caught:
+        registry().get("binarizer", config("binarizer=median")["binarizer"]["name"])
+    assert str(thief) in caught.value.what
+
+
+def test_one_cell_without_lists_is_one_cell() -> None:
+    assert grid("affinity=ising") == [["affinity=ising"]]
+    assert grid() == [[]]
+
+
+def test_comma_lists_are_multiplied_out() -> None:
+    cells = grid("affinity=ising,mutual_information", "seed=0,1,2", "batch.n=64")
+    assert len(cells) == 6
+    assert {tuple(cell) for cell in cells} == {
+        (f"affinity={affinity}", f"seed={seed}", "batch.n=64")
+        for affinity in ("ising", "mutual_information")
+        for seed in (0, 1, 2)
+    }
+
+
+def test_a_list_in_brackets_is_one_value() -> None:
+    assert grid("partitioner.k=[2,3]", "group=[L0H0,L0H1]") == [["partitioner.k=[2,3]", "group=[L0H0,L0H1]"]]
+
+
+def test_a_glob_stands_for_every_plugin_of_a_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = tmp_path / "mine.py"
+    median = (Path(__file__).parents[2] / "plugins" / "binarizers" / "median.py").read_text()
+    mine.write_text(median.replace('"median"', '"zz_glob"'))
+    monkeypatch.setenv("HARNESS_EXTRA_PLUGINS", str(mine))
+    found = {cell[0].removeprefix("binarizer=") for cell in grid("binarizer=glob(*)")}
+    assert {"median", "zz_glob"} <= found
+    assert grid("affinity=glob(*)") == [["affinity=ising"], ["affinity=mutual_information"]]
+
+
+def test_the_lists_of_an_experiment_count_unless_the_command_line_names_the_key() -> None:
+    assert len(grid("experiment=quickstart")) == 4
+    assert len(grid("experiment=quickstart", "affinity=ising")) == 2
+    assert len(grid("experiment=quickstart", "affinity=ising", "batch=natural_text")) == 1
+    assert len(grid("experiment=quickstart", "seed=1,2,3")) == 12
+
+
+def test_every_cell_of_a_grid_resolves_by_itself() -> None:
+    written = OmegaConf.load(Path(__file__).parents[2] / "conf" / "experiment" / "quickstart.yaml")
+    for overrides in grid("experiment=quickstart"):
+        found = config(*overrides)
+        assert f"affinity={found['affinity']['name']}" in overrides
+        assert found["batch"]["n"] == written.batch.n
+
+
+@pytest.mark.parametrize("override", ["affinity=ising,,", "affinity=[", "nonsense"])
+def test_a_grid_that_does_not_parse_is_refused(override: str) -> None:
+    with pytest.raises(HarnessError, match="configuration"):
+        grid(override)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Composing a configuration leaves no file: every test here runs in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    return lambda: None

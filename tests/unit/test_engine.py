@@ -1,0 +1,287 @@
+"""The engine against what models compute by themselves, and against one hook, condition and example at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from transformers import models as hf
+
+from harness.batch import Batch
+from harness.engine.attention import _active
+from harness.engine.subject import HeadSubject
+from harness.errors import HarnessError
+from harness.recording import Rows, Source
+
+
+@dataclass(frozen=True)
+class WholeRows:
+    """Keeps attention rows as they are, padded to the batch's length."""
+
+    source: ClassVar[Source] = "attention"
+
+    def read(self, rows: Rows) -> np.ndarray:
+        length = rows.batch.tokens.shape[1]
+        return np.pad(rows.values, [(0, 0), (0, 0), (0, length - rows.values.shape[2])])
+
+
+@dataclass(frozen=True)
+class WholeOutputs:
+    """Keeps what every head hands to the output projection."""
+
+    source: ClassVar[Source] = "head_output"
+
+    def read(self, rows: Rows) -> np.ndarray:
+        return rows.values
+
+
+def conditions_for(subject: HeadSubject) -> list[tuple[int, ...]]:
+    """None; single heads early and late; across layers; a whole layer; everything. Not in the order of layers."""
+    n = len(subject.units)
+    last_layer = subject.units.in_layers([int(subject.units.layers[-1])])
+    return [(2, n - 3), (), (n - 1,), last_layer, (0,), (1, 5, n // 2, n - 2), tuple(range(n)), ()]
+
+
+def as_heads(subject: HeadSubject, conditions):
+    return [[(subject.units.units[u].layer, subject.units.units[u].index) for u in c] for c in conditions]
+
+
+def test_ablation_is_that_of_a_hook_on_each_output_projection(
+    architecture, ragged_batch, silence, every_logit, ablated_one_by_one
+):
+    subject = HeadSubject(architecture.build(), "test", tokens_per_pass=400)
+    conditions = conditions_for(subject)
+    ours = subject.evaluate(ragged_batch, conditions, silence, every_logit)
+    reference = ablated_one_by_one(architecture, ragged_batch, as_heads(subject, conditions))
+    np.testing.assert_allclose(ours[:, 1], reference[:, 1], atol=1e-5, rtol=1e-5)  # untouched: the model's own logits
+    np.testing.assert_allclose(ours, reference, atol=1e-4 * np.abs(reference).max(), rtol=0)
+    moved = np.abs(ours - ours[:, [1]]).max(axis=(0, 2))
+    assert (moved[[0, 2, 3, 4, 5, 6]] > 1e-2).all(), "an ablation without effect shows nothing"
+    assert (ours[:, 1] == ours[:, 7]).all()
+
+
+def test_rows_and_outputs_are_those_of_eager_attention(architecture, ragged_batch):
+    subject = HeadSubject(architecture.build(), "test", tokens_per_pass=40)
+    found = subject.record(ragged_batch, {"rows": WholeRows(), "outputs": WholeOutputs()}).readings
+    layers = sorted(set(subject.units.layers.tolist()))
+    handed: dict[int, torch.Tensor] = {}
+    handles = [
+        architecture.eager.get_submodule(architecture.projection.format(layer)).register_forward_pre_hook(
+            lambda _, args, layer=layer: handed.update({layer: args[0]})
+        )
+        for layer in layers
+    ]
+    for example, query in enumerate(ragged_batch.query):
+        tokens = torch.from_numpy(ragged_batch.tokens[example : example + 1, : query + 1])
+        with torch.no_grad():
+            attentions = architecture.eager(tokens, output_attentions=True, use_cache=False).attentions
+        attentions = [a for a in attentions if a is not None and a.ndim == 4]
+        rows = torch.cat([a[0, :, -1] for a in attentions]).numpy()
+        np.testing.assert_allclose(found["rows"][example, :, : query + 1], rows, atol=1e-5)
+        assert (found["rows"][example, :, query + 1 :] == 0).all()
+        outputs = torch.cat([handed[layer][0, -1].reshape(4, -1) for layer in layers]).numpy()
+        if subject.model.config.model_type != "qwen3_5_text":  # it gates them on the way to the projection
+            np.testing.assert_allclose(found["outputs"][example], outputs, atol=1e-5 * np.abs(outputs).max(), rtol=0)
+    for handle in handles:
+        handle.remove()
+
+
+def test_a_sliding_window_is_a_window(architectures, ragged_batch):
+    subject = HeadSubject(architectures["mistral_sliding"].build(), "test")
+    rows = subject.record(ragged_batch, {"rows": WholeRows()}).readings["rows"]
+    for example, query in enumerate(ragged_batch.query):
+        assert (rows[example, :, : query - 3] == 0).all()
+        assert (rows[example, :, query - 3 : query + 1] > 0).all()
+
+
+def test_what_comes_after_the_query_changes_nothing(architecture, ragged_batch, silence, every_logit):
+    after = np.arange(16) > ragged_batch.query[:, None]
+    changed = Batch(
+        "changed",
+        np.where(after, -1, ragged_batch.tokens),  # a padding that is no token at all
+        ragged_batch.query,
+        ragged_batch.target,
+        ragged_batch.anchors,
+        ragged_batch.target_kind,
+    )
+    assert changed.digest == ragged_batch.digest
+    subject = HeadSubject(architecture.build(), "test")
+    conditions = conditions_for(subject)[:4]
+    one, other = (subject.evaluate(batch, conditions, silence, every_logit[:5]) for batch in (ragged_batch, changed))
+    assert (one == other).all()
+    one, other = (subject.record(batch, {"rows": WholeRows()}).readings["rows"] for batch in (ragged_batch, changed))
+    assert (one == other).all()
+
+
+def test_the_size_of_passes_changes_no_result(architecture, ragged_batch, silence, every_logit):
+    model = architecture.build()
+    results, rows = [], []
+    for tokens_per_pass in (1, 150, 100_000):
+        subject = HeadSubject(model, "test", tokens_per_pass=tokens_per_pass)
+        results.append(subject.evaluate(ragged_batch, conditions_for(subject), silence, every_logit))
+        rows.append(subject.record(ragged_batch, {"rows": WholeRows()}).readings["rows"])
+    for other in (1, 2):
+        np.testing.assert_allclose(results[other], results[0], atol=1e-5 * np.abs(results[0]).max(), rtol=0)
+        np.testing.assert_allclose(rows[other], rows[0], atol=1e-5)
+
+
+def state_of(model):
+    hooks = {
+        (name, kind): list(getattr(module, kind))
+        for name, module in model.named_modules()
+        for kind in vars(module)
+        if kind.endswith("_hooks")
+    }
+    configs = [module.config._attn_implementation for module in model.modules() if hasattr(module, "config")]
+    inner = [getattr(model.config, key)._attn_implementation for key in model.config.sub_configs]
+    training = [module.training for module in model.modules()]
+    weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    return (hooks, configs, inner, training), weights
+
+
+def assert_as_found(model, before):
+    after = state_of(model)
+    assert after[0] == before[0]
+    assert after[1].keys() == before[1].keys()
+    assert all(torch.equal(after[1][name], before[1][name]) for name in before[1])
+    assert _active.get() is None
+
+
+@dataclass(frozen=True)
+class Raises:
+    """A metric that breaks in the middle of a pass."""
+
+    error: type[Exception]
+    name: ClassVar[str] = "raises"
+    damage: ClassVar[int] = 1
+
+    def __call__(self, _):
+        raise self.error
+
+
+def test_the_model_is_left_as_it_was_found(architecture, ragged_batch, silence, every_logit):
+    model = architecture.build("eager").train()
+    next(model.children()).eval()  # parts of it may be in another mode
+    before = state_of(model)
+    subject = HeadSubject(model, "test")
+    assert_as_found(model, before)
+    subject.record(ragged_batch, {"rows": WholeRows()})
+    subject.evaluate(ragged_batch, conditions_for(subject), silence, every_logit[:2])
+    assert_as_found(model, before)
+    with pytest.raises(ZeroDivisionError):
+        subject.evaluate(ragged_batch, conditions_for(subject), silence, [Raises(ZeroDivisionError)])
+    assert_as_found(model, before)
+
+
+def test_configurations_inside_a_configuration_are_restored_each(ragged_batch, silence, every_logit, architectures):
+    config = hf.LlavaConfig(
+        vision_config=hf.CLIPVisionConfig(
+            hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=8, patch_size=4
+        ),
+        text_config=architectures["llama_gqa"].config(),
+        image_token_index=3,
+    )
+    model = hf.LlavaForConditionalGeneration(config).eval()
+    model.set_attn_implementation({"": "sdpa", "text_config": "eager", "vision_config": "sdpa"})
+    before = state_of(model)
+    assert len(set(before[0][2])) == 2
+    subject = HeadSubject(model, "test")
+    subject.evaluate(ragged_batch, [(), (0,)], silence, every_logit[:2])
+    assert_as_found(model, before)
+    assert len(subject.units) == 16
+
+
+def test_progress_adds_up_to_examples_times_conditions(architectures, ragged_batch, silence, every_logit):
+    for tokens_per_pass in (1, 150, 100_000):
+        subject = HeadSubject(architectures["gpt2"].build(), "test", tokens_per_pass=tokens_per_pass)
+        ticks: list[int] = []
+        conditions = conditions_for(subject)
+        subject.evaluate(ragged_batch, conditions, silence, every_logit[:1], ticks.append)
+        assert sum(ticks) == len(conditions) * len(ragged_batch)
+        ticks.clear()
+        subject.record(ragged_batch, {}, ticks.append)
+        assert sum(ticks) == len(ragged_batch)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_ablating_a_set_does_not_depend_on_its_order(data, architectures, ragged_batch, silence, every_logit):
+    subject = HeadSubject(architectures["olmoe"].build(), "test")
+    group = data.draw(st.lists(st.integers(0, len(subject.units) - 1), unique=True, max_size=6))
+    shuffled = data.draw(st.permutations(group))
+    some = ragged_batch.take(np.array([0, 3]))
+    ours = subject.evaluate(some, [tuple(group), (), tuple(shuffled)], silence, every_logit[:8])
+    # To the rounding of kernels, which may treat the rows of one pass differently.
+    np.testing.assert_allclose(ours[:, 0], ours[:, 2], atol=1e-5)
+    if not group:
+        assert (ours[:, 0] == ours[:, 1]).all()
+
+
+# -- what is refused ---------------------------------------------------------------------------------------------------
+
+
+def test_gpt_neo_is_refused_by_name():
+    config = hf.GPTNeoConfig(
+        vocab_size=48, hidden_size=32, num_layers=2, num_heads=4, attention_types=[[["global", "local"], 1]]
+    )
+    model = hf.GPTNeoForCausalLM(config)
+    before = state_of(model)
+    with pytest.raises(HarnessError, match=r"GPTNeoForCausalLM cannot be intercepted.*AttentionInterface"):
+        HeadSubject(model, "test")
+    assert_as_found(model, before)
+
+
+def test_a_model_that_looks_ahead_is_refused():
+    config = hf.BertConfig(
+        vocab_size=48, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=32
+    )
+    with pytest.raises(HarnessError, match="not a causal model"):
+        HeadSubject(hf.BertLMHeadModel(config), "test")
+
+
+def test_a_mask_that_lets_the_future_in_is_refused(architectures, monkeypatch):
+    def open_mask(inputs_embeds, **_):
+        return torch.zeros(1, 1, inputs_embeds.shape[1], inputs_embeds.shape[1])
+
+    monkeypatch.setattr(hf.llama.modeling_llama, "create_causal_mask", open_mask)
+    with pytest.raises(HarnessError, match="a token sees those after it"):
+        HeadSubject(architectures["llama_gqa"].build(), "test")
+
+
+def test_attention_sinks_are_refused():
+    sizes = {"vocab_size": 48, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "head_dim": 8}
+    config = hf.GptOssConfig(**sizes, num_key_value_heads=2, intermediate_size=16, num_local_experts=2)
+    with pytest.raises(HarnessError, match="sinks"):
+        HeadSubject(hf.GptOssForCausalLM(config), "test")
+
+
+def test_attention_that_adds_what_the_probe_does_not_know_is_refused(architectures, monkeypatch):
+    model = architectures["llama_gqa"].build("eager")
+    own = hf.llama.modeling_llama.eager_attention_forward
+
+    def biased(module, query, key, value, attention_mask, **kwargs):
+        distance = torch.arange(key.shape[-2]) - torch.arange(query.shape[-2])[:, None]
+        return own(module, query, key, value, attention_mask + distance, **kwargs)
+
+    monkeypatch.setattr(hf.llama.modeling_llama, "eager_attention_forward", biased)
+    with pytest.raises(HarnessError, match="does more than softmax"):
+        HeadSubject(model, "test")
+
+
+def test_a_pass_that_does_not_fit_says_what_to_type(architectures, ragged_batch, silence):
+    subject = HeadSubject(architectures["gpt2"].build(), "test")
+    with pytest.raises(HarnessError, match=r"subject\.tokens_per_pass=2048"):
+        subject.evaluate(ragged_batch, [()], silence, [Raises(torch.OutOfMemoryError)])
+
+
+def test_nan_is_refused(architectures, ragged_batch, silence, every_logit):
+    model = architectures["gpt2"].build()
+    with torch.no_grad():
+        model.transformer.ln_f.weight[0] = float("nan")
+    with pytest.raises(HarnessError, match="NaN"):
+        HeadSubject(model, "test").evaluate(ragged_batch, [()], silence, every_logit[:1])

@@ -1,0 +1,183 @@
+"""A cell, top to bottom, on the embedded model: what it proposes and tests on, and how it ends when it breaks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from harness.cache import Memo
+from harness.cell import Cell
+from harness.config import registry, resolve
+from harness.pipeline import execute, run_cell
+from harness.plugins import load
+from harness.progress import Progress
+from harness.record import Record, Status
+from harness.workspace import Workspace
+
+SMALL = [
+    "subject=tiny",
+    "batch.n=24",
+    "batch.length=48",
+    "controls.n=19",
+    "partitioner.k=[3,4]",
+    "partitioner.n_init=1",
+]
+BROKEN = '''
+from dataclasses import dataclass
+from typing import ClassVar
+import numpy as np
+from harness.groups import Affinity
+from harness.hookspecs import hookimpl
+
+@dataclass(frozen=True)
+class Broken:
+    """Breaks in the way it is told."""
+    name: ClassVar[str] = "zz_broken"
+    how: str = "raise"
+
+    def __call__(self, spins):
+        n = len(spins.units)
+        if self.how == "raise":
+            raise RuntimeError("no affinity today" + chr(10) + "second line")
+        if self.how == "interrupt":
+            raise KeyboardInterrupt
+        return Affinity(np.ones((n, n)) - np.eye(n), spins.units, {"counts": np.ones(3)})
+
+@hookimpl
+def harness_affinities():
+    return [Broken]
+'''
+
+
+@pytest.fixture(scope="module")
+def memo() -> Memo:
+    """Shared: the model is loaded once."""
+    return Memo()
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memo: Memo) -> Callable[..., Record]:
+    """Execute a small cell in a workspace of its own."""
+    plugin = tmp_path / "broken.py"
+    plugin.write_text(BROKEN)
+    monkeypatch.setenv("HARNESS_EXTRA_PLUGINS", str(plugin))
+
+    def run(*overrides: str) -> Record:
+        return execute(make(*overrides), Workspace.at(tmp_path / "runs"), load(), memo, Progress(quiet=True))
+
+    return run
+
+
+def make(*overrides: str) -> Cell:
+    return Cell.of(resolve([*SMALL, *overrides], registry()), registry())
+
+
+def test_a_cell_proposes_on_one_half_and_tests_on_the_other(run: Callable[..., Record], tmp_path: Path) -> None:
+    record = run()
+    assert record.status is Status.OK, record.reason
+    assert record.closure[0].n_examples == 12
+    assert record.provenance["batch"]["n"] == 24
+    assert [partition.k for partition in record.partitions] == [3, 4]
+    assert record.closure[0].units == record.candidates[0].units
+    assert len(record.units) == len(record.classes) == len(record.partitions[0].labels)
+    kept = load_file(tmp_path / "runs" / "records" / record.cell.id / "affinity.safetensors")["affinity"]
+    assert kept.shape == (len(record.units),) * 2
+    np.testing.assert_array_equal(kept, kept.T)
+
+
+def test_without_a_split_both_use_all_examples(run: Callable[..., Record]) -> None:
+    assert run("split=none").closure[0].n_examples == 24
+
+
+def test_a_group_named_by_hand_is_tested_on_all_examples_and_nothing_is_proposed(run: Callable[..., Record]) -> None:
+    record = run("group=[L0H0,L1H1]")
+    assert record.closure[0].units == ("L0H0", "L1H1")
+    assert record.closure[0].n_examples == 24
+    assert (record.partitions, record.classes, record.agreement) == ((), (), ())
+
+
+def test_a_proposal_stops_before_anything_is_ablated(memo: Memo) -> None:
+    record, proposal = run_cell(make(), memo, Progress(quiet=True), test=False)
+    assert record.closure == ()
+    assert record.candidates
+    assert proposal.affinity is not None
+
+
+def test_a_finished_cell_is_served_and_not_done_again(run: Callable[..., Record]) -> None:
+    assert run() == run()  # with the same times and the same moment of its start
+    assert run("force=true").provenance["started"] >= run().provenance["started"]
+
+
+def test_where_no_group_qualifies_the_cell_is_skipped_and_says_so(run: Callable[..., Record]) -> None:
+    record = run("selector.min_size=33", "selector.max_size=33")
+    assert record.status is Status.SKIPPED
+    assert "found no group that qualifies" in record.reason
+    assert record.closure == ()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "status", "reason"),
+    [
+        (["affinity=zz_broken"], Status.FAILED, "RuntimeError: no affinity today"),
+        (["affinity=zz_broken", "affinity.how=array"], Status.FAILED, "Unable to serialize"),
+        (["partitioner.k=[99]"], Status.INVALID, "99 groups cannot be made of"),
+        (["group=[L99H0]"], Status.INVALID, "'L99H0' is not a unit of this subject"),
+        (["batch.vocab=[100,9000]"], Status.INVALID, "outside the subject's vocabulary"),
+    ],
+)
+def test_a_cell_that_breaks_ends_with_a_record_that_says_why(
+    run: Callable[..., Record], tmp_path: Path, overrides: list[str], status: Status, reason: str
+) -> None:
+    record = run(*overrides)
+    assert record.status is status
+    assert reason in record.reason
+    assert "\n" not in record.reason or status is Status.INVALID
+    folder = tmp_path / "runs" / "records" / record.cell.id
+    assert Workspace.at(tmp_path / "runs").find(record.cell.id) == record
+    assert (folder / "traceback.txt").is_file() == (status is Status.FAILED)
+
+
+def test_an_interrupted_cell_leaves_a_record_and_passes_the_interrupt_on(
+    run: Callable[..., Record], tmp_path: Path
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run("affinity=zz_broken", "affinity.how=interrupt")
+    (record,) = Workspace.at(tmp_path / "runs").records()
+    assert record.status is Status.INTERRUPTED
+
+
+def test_progress_ends_exactly_where_it_said_it_would(memo: Memo, monkeypatch: pytest.MonkeyPatch) -> None:
+    totals: dict[str, int] = {}
+    done: dict[str, int] = {}
+
+    def bar(self: Progress, what: str, total: int | None) -> Any:
+        from contextlib import nullcontext
+
+        name = what.partition(":")[0]
+        totals[name] = total or 0
+        done[name] = 0
+        return nullcontext(lambda n: done.update({name: done[name] + n}))
+
+    monkeypatch.setattr(Progress, "_bar", bar)
+    run_cell(make("seed=5"), memo, Progress(quiet=True))
+    assert done["closure"] == totals["closure"] == 12 * (3 + 19)
+    assert done["recording"] == totals["recording"] == 12
+
+
+def test_a_watcher_that_fails_costs_no_record(
+    run: Callable[..., Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugin = tmp_path / "watcher.py"
+    plugin.write_text(
+        "from harness.hookspecs import hookimpl\n\n@hookimpl\ndef harness_cell_finished(event):\n"
+        "    (event.folder / 'seen').write_text(event.record.status)\n    raise RuntimeError('no')\n"
+    )
+    monkeypatch.setenv("HARNESS_EXTRA_PLUGINS", str(plugin))
+    record = run("group=[L0H0]")
+    assert record.status is Status.OK
+    assert (tmp_path / "runs" / "records" / record.cell.id / "seen").read_text() == "ok"

@@ -1,0 +1,381 @@
+"""Plugins: files and modules come in by one door, a bad one stops nobody, and every refusal says what to do."""
+
+from __future__ import annotations
+
+import pickle
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import plugins
+from harness.config import registry
+from harness.errors import HarnessError, PluginError
+from harness.plugins import Broken
+from harness.recording import Spins
+from harness.registry import Method, Registry
+from harness.units import UnitSpace
+
+HEAD = """
+from dataclasses import dataclass, field
+from typing import ClassVar
+import numpy as np
+from harness.groups import Affinity
+from harness.hookspecs import hookimpl
+"""
+GOOD = (
+    HEAD
+    + '''
+@dataclass(frozen=True)
+class Same:
+    """Every pair alike."""
+    name: ClassVar[str] = "{name}"
+    strength: float = {strength}
+
+    def __call__(self, spins):
+        n = len(spins.units)
+        return Affinity(self.strength * (np.ones((n, n)) - np.eye(n)), spins.units)
+
+@hookimpl
+def harness_affinities():
+    return [Same]
+'''
+)
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Callable[..., str]:
+    """Write a plugin file; its path."""
+
+    def write(text: str, name: str = "mine.py") -> str:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(text))
+        return str(path)
+
+    return write
+
+
+def good(name: str = "zz_same", strength: float = 1.0) -> str:
+    return GOOD.format(name=name, strength=strength)
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Registry]:
+    """What is on offer when these files or modules are loaded as well."""
+
+    def load(*extra: str) -> Registry:
+        monkeypatch.setenv(plugins.EXTRA_VARIABLE, ",".join(extra))
+        return Registry.of(plugins.load())
+
+    return load
+
+
+def problem(found: Registry, extra: str) -> Broken:
+    """The one thing wrong with an extra plugin."""
+    (broken,) = [broken for broken in found.problems if broken.origin == extra]
+    return broken
+
+
+def offer(body: str, offered: str = "Bad") -> str:
+    """A plugin whose class has this body."""
+    return HEAD + textwrap.dedent(body) + f"\n@hookimpl\ndef harness_affinities():\n    return [{offered}]\n"
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Loading
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_a_plugin(plugin: Callable[..., str], load: Callable[..., Registry]) -> None:
+    path = plugin(good())
+    method = load(path).get("affinity", "zz_same")
+    assert method.owner == path
+    assert method.summary == "Every pair alike."
+    assert method.parameters == {"strength": 1.0}
+    spins = Spins(np.array([[1, -1, 1]], dtype=np.int8), UnitSpace.heads([3]))
+    assert method.build({"strength": 2})(spins).matrix.sum() == 12
+    assert pickle.loads(pickle.dumps(method.build({}))) == method.build({})
+
+
+def test_a_module_is_a_plugin(
+    plugin: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load: Callable[..., Registry]
+) -> None:
+    plugin(good("zz_module"), "zz_my_module.py")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert load("zz_my_module").get("affinity", "zz_module").owner == "zz_my_module"
+
+
+def test_two_files_of_one_name_are_two_plugins(plugin: Callable[..., str], load: Callable[..., Registry]) -> None:
+    one, other = plugin(good("zz_one", 1.0), "a/mine.py"), plugin(good("zz_other", 2.0), "b/mine.py")
+    found = load(one, other)
+    assert [m.owner for m in (found.get("affinity", "zz_one"), found.get("affinity", "zz_other"))] == [one, other]
+    assert found.get("affinity", "zz_one").code != found.get("affinity", "zz_other").code
+    again = pickle.loads(pickle.dumps(found.get("affinity", "zz_one").build({})))
+    assert again.name == "zz_one"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("import no_such_module_anywhere", "ModuleNotFoundError: No module named 'no_such_module_anywhere'"),
+        ("def broken(:", "SyntaxError"),
+        ("raise ValueError('half-written')", "ValueError: half-written"),
+        ("import sys; sys.exit(3)", "SystemExit: 3"),
+        ("x = 1", "implements no hook: is @hookimpl missing?"),
+        (HEAD + "\n@hookimpl\ndef harness_affinitys():\n    return []\n", "Did you mean: harness_affinities"),
+        (HEAD + "\n@hookimpl\ndef harness_affinities(spins):\n    return []\n", "PluginValidationError"),
+        (HEAD + "\n@hookimpl\ndef harness_affinities():\n    raise RuntimeError('no')\n", "RuntimeError: no"),
+        (HEAD + "\n@hookimpl\ndef harness_affinities():\n    return None\n", "NoneType"),
+        (HEAD + "\n@hookimpl\ndef harness_affinities():\n    return [3]\n", "it is not a class"),
+    ],
+)
+def test_a_broken_plugin_is_reported_and_the_others_stand(
+    plugin: Callable[..., str], text: str, reason: str, load: Callable[..., Registry]
+) -> None:
+    bad, fine = plugin(text, "bad.py"), plugin(good(), "fine.py")
+    found = load(bad, fine)
+    assert reason in problem(found, bad).reason
+    assert ("affinity", "zz_same") in found.methods
+    assert ("affinity", "ising") in found.methods
+
+
+def test_a_plugin_that_fails_half_way_offers_nothing(plugin: Callable[..., str], load: Callable[..., Registry]) -> None:
+    """Pluggy keeps the hooks it took before the one that does not fit."""
+    text = good("zz_half") + "\n@hookimpl\ndef harness_batches(wrong):\n    return []\n"
+    found = load(plugin(text, "half.py"))
+    assert ("affinity", "zz_half") not in found.methods
+    assert ("affinity", "ising") in found.methods
+
+
+def test_a_hook_that_gives_no_list_of_folders_is_reported(
+    plugin: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bare string would be taken for a list of letters."""
+    path = plugin(good("zz_paths") + '\n@hookimpl\ndef harness_config_paths():\n    return "pkg://mine"\n')
+    monkeypatch.setenv(plugins.EXTRA_VARIABLE, path)
+    assert "not a list of search paths" in problem(registry(), path).reason
+    assert registry().get("affinity", "zz_paths").name == "zz_paths"
+
+
+def test_one_bad_offer_leaves_the_others_of_its_plugin_standing(
+    plugin: Callable[..., str], load: Callable[..., Registry]
+) -> None:
+    text = good("zz_stays") + "\n@hookimpl\ndef harness_metrics():\n    return [int]\n"
+    path = plugin(text.replace("[Same]", "[str, Same]"), "mixed.py")
+    found = load(path)
+    assert ("affinity", "zz_stays") in found.methods
+    assert len([broken for broken in found.problems if broken.origin == path]) == 2
+    assert all("not a frozen dataclass" in broken.reason for broken in found.problems if broken.origin == path)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path, load: Callable[..., Registry]) -> None:
+    missing = str(tmp_path / "missing.py")
+    assert f"there is no file {missing}" in problem(load(missing), missing).reason
+
+
+def test_every_built_in_plugin_loads() -> None:
+    assert Registry.of(plugins.load()).problems == []
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Choosing
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_some_plugins_can_be_loaded_alone(monkeypatch: pytest.MonkeyPatch, load: Callable[..., Registry]) -> None:
+    monkeypatch.setenv("HARNESS_PLUGINS", "ising, median")
+    assert set(load().methods) == {("affinity", "ising"), ("binarizer", "median")}
+
+
+def test_some_plugins_can_be_left_out(monkeypatch: pytest.MonkeyPatch, load: Callable[..., Registry]) -> None:
+    everything = set(load().methods)
+    monkeypatch.setenv("HARNESS_BLOCK_PLUGINS", "ising")
+    assert set(load().methods) == everything - {("affinity", "ising")}
+
+
+def test_a_whole_distribution_can_be_chosen_or_left_out(
+    monkeypatch: pytest.MonkeyPatch, load: Callable[..., Registry]
+) -> None:
+    everything = set(load().methods)
+    monkeypatch.setenv("HARNESS_PLUGINS", "closure-harness")
+    assert set(load().methods) == everything
+    monkeypatch.delenv("HARNESS_PLUGINS")
+    monkeypatch.setenv("HARNESS_BLOCK_PLUGINS", "closure-harness")
+    assert ("affinity", "ising") not in load().methods
+
+
+@pytest.mark.parametrize("variable", ["HARNESS_PLUGINS", "HARNESS_BLOCK_PLUGINS"])
+def test_a_plugin_to_choose_that_is_not_there_is_an_error(
+    variable: str, monkeypatch: pytest.MonkeyPatch, load: Callable[..., Registry]
+) -> None:
+    monkeypatch.setenv(variable, "ising,isng")
+    with pytest.raises(HarnessError, match=f"{variable} names 'isng'") as caught:
+        load()
+    assert "ising" in caught.value.fix
+
+
+def test_workers_load_what_the_command_line_named(plugin: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """They inherit the environment, not the words."""
+    monkeypatch.setenv(plugins.EXTRA_VARIABLE, plugin(good("zz_worker")))
+    assert registry().get("affinity", "zz_worker").name == "zz_worker"
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Offers
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_name_offered_twice_names_both_owners(plugin: Callable[..., str], load: Callable[..., Registry]) -> None:
+    one, other = plugin(good("zz_twice"), "one.py"), plugin(good("zz_twice"), "other.py")
+    found = load(one, other)
+    with pytest.raises(PluginError, match="is offered twice") as caught:
+        found.get("affinity", "zz_twice")
+    assert one in caught.value.what
+    assert other in caught.value.what
+    assert "HARNESS_BLOCK_PLUGINS" in caught.value.fix
+    assert found.get("affinity", "ising").name == "ising"
+
+
+def test_a_built_in_name_cannot_be_taken(plugin: Callable[..., str], load: Callable[..., Registry]) -> None:
+    path = plugin(good("ising"), "thief.py")
+    with pytest.raises(PluginError, match="is offered twice") as caught:
+        load(path).get("affinity", "ising")
+    assert "closure-harness" in caught.value.what
+    assert path in caught.value.what
+
+
+WRONG = {
+    "not frozen": (
+        '@dataclass\nclass Bad:\n    """Doc."""\n    name: ClassVar[str] = "zz"\n    def __call__(self, s): ...\n',
+        "it is not a frozen dataclass",
+    ),
+    "no dataclass": (
+        'class Bad:\n    """Doc."""\n    name = "zz"\n    def __call__(self, s): ...\n',
+        "it is not a frozen dataclass",
+    ),
+    "no docstring": (
+        '@dataclass(frozen=True)\nclass Bad:\n    name: ClassVar[str] = "zz"\n    def __call__(self, s): ...\n',
+        "it has no docstring",
+    ),
+    "blank docstring": (
+        '@dataclass(frozen=True)\nclass Bad:\n    """ """\n    name: ClassVar[str] = "zz"\n'
+        "    def __call__(self, s): ...\n",
+        "it has no docstring",
+    ),
+    "no default": (
+        '@dataclass(frozen=True)\nclass Bad:\n    """Doc."""\n    k: int\n    name: ClassVar[str] = "zz"\n'
+        "    def __call__(self, s): ...\n",
+        "its parameter 'k' has no default",
+    ),
+    "no name": (
+        '@dataclass(frozen=True)\nclass Bad:\n    """Doc."""\n    def __call__(self, s): ...\n',
+        "its name is None",
+    ),
+    "unusable name": (
+        '@dataclass(frozen=True)\nclass Bad:\n    """Doc."""\n    name: ClassVar[str] = "my affinity"\n'
+        "    def __call__(self, s): ...\n",
+        "its name is 'my affinity'",
+    ),
+    "name as parameter": (
+        '@dataclass(frozen=True)\nclass Bad:\n    """Doc."""\n    name: str = "zz"\n    def __call__(self, s): ...\n',
+        "its name is a parameter",
+    ),
+    "no call": (
+        '@dataclass(frozen=True)\nclass Bad:\n    """Doc."""\n    name: ClassVar[str] = "zz"\n',
+        "it cannot be called",
+    ),
+}
+
+
+@pytest.mark.parametrize("body", WRONG)
+def test_a_bad_offer_is_turned_down_in_three_lines(
+    plugin: Callable[..., str], body: str, load: Callable[..., Registry]
+) -> None:
+    path = plugin(offer(WRONG[body][0]), "bad.py")
+    who, what, why = problem(load(path), path).reason.splitlines()
+    assert who == f"plugin {path}"
+    assert what.startswith("  offers <class ")
+    assert what.endswith("for stage affinity")
+    assert why.startswith(f"  {WRONG[body][1]}")
+
+
+def test_an_instance_is_no_offer(plugin: Callable[..., str], load: Callable[..., Registry]) -> None:
+    path = plugin(good().replace("return [Same]", "return [Same()]"))
+    assert "return classes, not instances" in problem(load(path), path).reason
+
+
+def test_a_plugin_may_inherit_its_call(plugin: Callable[..., str], load: Callable[..., Registry]) -> None:
+    text = (
+        good("zz_parent")
+        .replace(
+            "@hookimpl",
+            '@dataclass(frozen=True)\nclass Heir(Same):\n    """Inherits."""\n'
+            '    name: ClassVar[str] = "zz_heir"\n\n@hookimpl',
+        )
+        .replace("[Same]", "[Same, Heir]")
+    )
+    found = load(plugin(text))
+    assert found.get("affinity", "zz_heir").parameters == {"strength": 1.0}
+
+
+@pytest.mark.parametrize(("stage", "name"), [("affinity", "isng"), ("affinities", "ising"), ("metric", "los")])
+def test_an_unknown_method_is_answered_with_the_nearest(stage: str, name: str) -> None:
+    with pytest.raises(HarnessError, match=r"Did you mean: (ising|loss|affinity)"):
+        registry().get(stage, name)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Building
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("stage", "name", "parameters", "message"),
+    [
+        ("affinity", "ising", {"l2": "small"}, r"affinity\.l2='small'.*number"),
+        ("affinity", "ising", {"max_iter": 1.5}, r"affinity\.max_iter=1\.5.*integer"),
+        ("affinity", "ising", {"transform": "cube"}, r"affinity\.transform='cube'.*abs"),
+        ("affinity", "ising", {"l2": None}, r"affinity\.l2=None"),
+        ("partitioner", "spectral", {"k": [2, "x"]}, r"partitioner\.k\.1='x'"),
+        ("partitioner", "spectral", {"k": 4}, r"partitioner\.k=4.*tuple"),
+        ("affinity", "ising", {"l1": 0.5}, "parameter 'l1' is not known. Did you mean: l2?"),
+        ("affinity", "ising", {"name": "ising"}, "parameter 'name' is not known"),
+        ("metric", "loss", {"scale": 2}, "parameter 'scale' is not known"),
+    ],
+)
+def test_a_wrong_parameter_is_named_with_what_is_expected(
+    stage: str, name: str, parameters: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(HarnessError, match=message) as caught:
+        registry().get(stage, name).build(parameters)
+    if name == "ising" and "l1" not in parameters and "name" not in parameters:
+        assert "l2=0.001" in caught.value.fix
+
+
+def test_all_wrong_parameters_are_named_at_once() -> None:
+    with pytest.raises(HarnessError, match=r"affinity\.l2=.*affinity\.max_iter="):
+        registry().get("affinity", "ising").build({"l2": "a", "max_iter": "b"})
+
+
+def test_parameters_are_converted_to_their_types() -> None:
+    spectral = registry().get("partitioner", "spectral").build({"k": [2, 3], "offset": 0})
+    assert spectral.k == (2, 3)
+    assert isinstance(spectral.offset, float)
+
+
+def test_parameters_that_only_say_how_to_compute_are_neutral() -> None:
+    tiny = registry().get("subject", "tiny")
+    assert "device" in tiny.neutral
+    assert "checkpoint" not in tiny.neutral
+
+
+def test_the_code_of_a_method_is_that_of_its_file(plugin: Callable[..., str], load: Callable[..., Registry]) -> None:
+    path = plugin(good("zz_code"))
+    method: Method = load(path).get("affinity", "zz_code")
+    before = method.code
+    Path(path).write_text(Path(path).read_text() + "\n# another thought\n")
+    assert method.code != before

@@ -1,0 +1,199 @@
+"""The verdict: every rule is reached, direction comes before everything else, and loss alone decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.closure.statistics import Effect
+from harness.closure.verdict import RULES, Verdict, decide
+
+Make = Callable[..., Effect]
+METRICS = ("target_logit", "accuracy", "loss")
+DAMAGE = {"target_logit": -1, "accuracy": -1, "loss": 1}
+
+# What a metric shows, as (interval, Holm-corrected p); damage points to +1 here.
+BEATS = ((0.5, 1.5), 0.03)
+HARMED = ((0.5, 1.5), 0.4)
+NOTHING = ((-0.5, 0.5), 0.4)
+HELPED = ((-1.5, -0.5), 1.0)
+DOUBTFUL = ((-0.5, 1.5), 0.03)  # beyond the controls, but the interval holds zero
+
+
+def effects(make: Make, **shown: tuple[tuple[float, float], float]) -> dict[str, Effect]:
+    """Each metric with what it shows, turned to the metric's own direction."""
+    made = {}
+    for name, ((low, high), p) in shown.items():
+        interval = tuple(sorted((DAMAGE[name] * low, DAMAGE[name] * high)))
+        made[name] = make(interval=interval, p_holm=p, damage=DAMAGE[name])
+    return made
+
+
+@pytest.mark.parametrize(
+    ("logit", "accuracy", "loss", "verdict"),
+    [
+        (BEATS, BEATS, BEATS, Verdict.PASS),
+        (BEATS, BEATS, HARMED, Verdict.WEAK_PASS),
+        (BEATS, NOTHING, HARMED, Verdict.WEAK_PASS),
+        (BEATS, NOTHING, NOTHING, Verdict.REDUNDANT),
+        (HARMED, BEATS, BEATS, Verdict.NOT_SPECIFIC),
+        (NOTHING, BEATS, BEATS, Verdict.NOT_SPECIFIC),
+        (DOUBTFUL, BEATS, BEATS, Verdict.NOT_SPECIFIC),
+        (NOTHING, NOTHING, BEATS, Verdict.NOT_SPECIFIC),
+        (NOTHING, NOTHING, NOTHING, Verdict.NULL),
+        (DOUBTFUL, DOUBTFUL, DOUBTFUL, Verdict.NULL),
+        (HELPED, HELPED, HELPED, Verdict.WRONG_DIRECTION),
+        (HELPED, BEATS, BEATS, Verdict.WRONG_DIRECTION),
+        (BEATS, BEATS, HELPED, Verdict.WRONG_DIRECTION),
+        (NOTHING, HELPED, NOTHING, Verdict.WRONG_DIRECTION),
+    ],
+)
+def test_the_verdict_follows_from_what_each_metric_shows(
+    make_effect: Make, logit: object, accuracy: object, loss: object, verdict: Verdict
+) -> None:
+    shown = effects(make_effect, target_logit=logit, accuracy=accuracy, loss=loss)  # type: ignore[arg-type]
+    assert decide(shown, alpha=0.05)[0] is verdict
+
+
+def test_power_is_asked_first_then_direction_and_the_last_rule_takes_what_is_left() -> None:
+    assert [rule.verdict for rule in RULES] == [
+        Verdict.UNDERPOWERED,
+        Verdict.UNDERPOWERED,
+        Verdict.UNDERPOWERED,
+        Verdict.WRONG_DIRECTION,
+        Verdict.NULL,
+        Verdict.NOT_SPECIFIC,
+        Verdict.PASS,
+        Verdict.REDUNDANT,
+        Verdict.WEAK_PASS,
+    ]
+    assert set(Verdict) == {rule.verdict for rule in RULES}
+
+
+@pytest.mark.parametrize(("n", "verdict"), [(58, Verdict.UNDERPOWERED), (59, Verdict.PASS)])
+def test_three_metrics_need_59_controls_to_reach_five_percent(make_effect: Make, n: int, verdict: Verdict) -> None:
+    """The smallest p is 1 / (n + 1), three times that after Holm: 3 / 60 is the level, 3 / 59 is above it."""
+    made = {name: make_effect(controls=(0.0,) * n, p_holm=3 / (n + 1)) for name in METRICS}
+    assert decide(made, alpha=0.05)[0] is verdict
+
+
+def test_no_control_is_too_few(make_effect: Make) -> None:
+    assert decide({"target_logit": make_effect(controls=(), p=None, p_holm=None)}, 0.05)[0] is Verdict.UNDERPOWERED
+
+
+def test_one_example_is_too_few(make_effect: Make) -> None:
+    shown = effects(make_effect, target_logit=BEATS, accuracy=BEATS)
+    shown["accuracy"] = make_effect(interval=None)
+    assert decide(shown, 0.05)[0] is Verdict.UNDERPOWERED
+
+
+def test_nothing_measured_is_underpowered() -> None:
+    assert decide({}, 0.05)[0] is Verdict.UNDERPOWERED
+
+
+def test_a_saturated_metric_is_not_asked(make_effect: Make) -> None:
+    """A model that is never right cannot become less right: the other two decide."""
+    shown = effects(make_effect, target_logit=BEATS, accuracy=HELPED, loss=BEATS)
+    assert decide(shown, 0.05)[0] is Verdict.WRONG_DIRECTION
+    shown["accuracy"] = make_effect(interval=(0.0, 0.0), p_holm=None, saturated=True)
+    assert decide(shown, 0.05)[0] is Verdict.PASS
+
+
+def test_where_every_metric_is_saturated_nothing_can_be_said(make_effect: Make) -> None:
+    assert decide({"accuracy": make_effect(saturated=True)}, 0.05)[0] is Verdict.UNDERPOWERED
+
+
+def test_examples_that_all_change_alike_are_certain_not_undefined(make_effect: Make) -> None:
+    shown = effects(make_effect, target_logit=((1.0, 1.0), 0.03), accuracy=((0.0, 0.0), 1.0), loss=((1.0, 1.0), 0.03))
+    assert decide(shown, 0.05)[0] is Verdict.WEAK_PASS
+
+
+@pytest.mark.parametrize("p", [0.01, 0.04])
+def test_loss_alone_never_passes(make_effect: Make, p: float) -> None:
+    alone = effects(make_effect, loss=((2.0, 3.0), p))
+    assert decide(alone, 0.05)[0] is Verdict.UNDERPOWERED
+    assert decide({**alone, "accuracy": make_effect(saturated=True)}, 0.05)[0] is Verdict.UNDERPOWERED
+    both = effects(make_effect, target_logit=NOTHING, loss=((2.0, 3.0), p))
+    assert decide(both, 0.05)[0] not in (Verdict.PASS, Verdict.WEAK_PASS)
+
+
+@pytest.mark.parametrize(
+    ("loss", "accuracy", "verdict"),
+    [(BEATS, HARMED, Verdict.NOT_SPECIFIC), (HARMED, BEATS, Verdict.WEAK_PASS), (BEATS, BEATS, Verdict.PASS)],
+)
+def test_without_a_target_logit_the_first_metric_but_loss_is_asked(
+    make_effect: Make, loss: object, accuracy: object, verdict: Verdict
+) -> None:
+    shown = effects(make_effect, loss=loss, accuracy=accuracy)  # type: ignore[arg-type]
+    assert decide(shown, 0.05)[0] is verdict
+
+
+def test_one_metric_is_not_enough_to_pass(make_effect: Make) -> None:
+    assert decide(effects(make_effect, target_logit=BEATS), 0.05)[0] is Verdict.WEAK_PASS
+
+
+intervals = st.none() | st.tuples(st.floats(), st.floats())
+anything = st.builds(
+    Effect,
+    baseline=st.floats(),
+    ablated=st.floats(),
+    delta=st.floats(),
+    controls=st.lists(st.floats(), max_size=120).map(tuple),
+    z=st.none() | st.floats(),
+    p=st.none() | st.floats(0, 1),
+    p_holm=st.none() | st.floats(0, 1),
+    interval=intervals,
+    damage=st.sampled_from([1, -1]),
+    saturated=st.booleans(),
+)
+
+
+@given(st.dictionaries(st.sampled_from([*METRICS, "other"]), anything), st.floats(0.001, 0.5))
+def test_every_outcome_has_a_verdict_and_a_reason(found: dict[str, Effect], alpha: float) -> None:
+    verdict, reason = decide(found, alpha)
+    assert isinstance(verdict, Verdict)
+    assert reason
+
+
+sound = st.builds(
+    lambda low, width, p, damage: Effect(0.0, 0.0, 0.0, (0.0,) * 99, 0.0, p, p, (low, low + width), damage),
+    st.floats(-2, 2),
+    st.floats(0, 2),
+    st.floats(0.001, 1),
+    st.sampled_from([1, -1]),
+)
+
+
+@given(st.dictionaries(st.sampled_from(METRICS), sound, min_size=1))
+def test_a_pass_means_that_every_metric_was_damaged_beyond_its_controls(found: dict[str, Effect]) -> None:
+    verdict, _ = decide(found, 0.05)
+    worst_end = {name: min(e.damage * e.interval[0], e.damage * e.interval[1]) for name, e in found.items()}  # type: ignore[index]
+    convincing = all(worst_end[name] > 0 and found[name].p_holm <= 0.05 for name in found)  # type: ignore[operator]
+    assert (verdict is Verdict.PASS) == (convincing and len(found) > 1)
+
+
+@given(st.dictionaries(st.sampled_from(METRICS), sound, min_size=1))
+def test_turning_every_direction_round_never_passes_twice(found: dict[str, Effect]) -> None:
+    turned = {
+        name: Effect(0.0, 0.0, 0.0, e.controls, 0.0, e.p, e.p_holm, e.interval, -e.damage) for name, e in found.items()
+    }
+    passes = {Verdict.PASS, Verdict.WEAK_PASS, Verdict.REDUNDANT}
+    assert not (decide(found, 0.05)[0] in passes and decide(turned, 0.05)[0] in passes)
+
+
+def test_the_target_logit_alone_passes_weakly_and_loss_alone_decides_nothing(make_effect: Make) -> None:
+    assert decide(effects(make_effect, target_logit=BEATS), 0.05)[0] is Verdict.WEAK_PASS
+    assert decide(effects(make_effect, loss=BEATS), 0.05)[0] is Verdict.UNDERPOWERED
+
+
+def test_an_underpowered_test_says_what_it_lacks(make_effect: Make) -> None:
+    lacking = {
+        "one example": make_effect(interval=None),
+        "control groups": make_effect(controls=(0.0,) * 5),
+        "room to fall": make_effect(saturated=True),
+    }
+    for what, effect in lacking.items():
+        assert what in decide({"target_logit": effect}, 0.05)[1]
