@@ -25,6 +25,8 @@ from harness.registry import Registry
 from harness.stages import STAGES
 
 CONFIG_MODULE = "harness_conf"
+
+
 class PluginSearchPath(SearchPathPlugin):
     """Adds the configuration folders that plugins bring."""
 

@@ -221,7 +221,7 @@ def _record(
     progress: Progress,
 ) -> Record:
     empty = not proposal.candidates
-    reason = f"selector {cell.describe('selector')} found no group that qualifies" if empty else ""
+    reason = f"selector {cell.describe('selector')} found no group that qualifies{_sizes(proposal)}" if empty else ""
     source = {
         "subject": dict(subject.about),
         "batch": {"digest": batch.digest, "n": len(batch), "target": batch.target_kind, "notes": dict(batch.notes)},
@@ -242,6 +242,12 @@ def _record(
         diagnostics=proposal.diagnostics,
         seconds={name: round(spent, 4) for name, spent in progress.seconds.items()},
     )
+
+
+def _sizes(proposal: Proposal) -> str:
+    """What there was to choose from, for whoever has to choose other numbers."""
+    chosen = [partition for partition in proposal.partitions if partition.k == proposal.chosen_k]
+    return "".join(f": k = {p.k} gave groups of {', '.join(str(len(g)) for g in p.groups())} units" for p in chosen)
 
 
 def _info(cell: Cell, subject: str, target: str) -> CellInfo:

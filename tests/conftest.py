@@ -93,6 +93,7 @@ def make_record() -> Callable[..., Record]:
         effects: dict[str, Effect] | None = None,
         chosen_k: int = 3,
         protocol: str = "protocol",
+        started: str = "2026-01-01T00:00:00+00:00",
         **config: Any,
     ) -> Record:
         measured = effects if effects is not None else {"target_logit": effect or _effect()}
@@ -122,12 +123,13 @@ def make_record() -> Callable[..., Record]:
                 intervention="zero",
             ),
             config={
+                "subject": {"name": subject},
                 "selector": {"name": "paper_score", "k": 3},
                 "affinity": {"name": "ising"},
                 "split": "half",
                 **config,
             },
-            provenance={"batch": {"n": 50}},
+            provenance={"batch": {"n": 50}, "started": started},
             units=("L0H0", "L0H1", "L1H0", "L1H1", "L1H2"),
             classes=("induction", None, "unclassified", None, "self"),
             partitions=(PartitionRecord(3, (0, 1, 1, 2, 1)),),

@@ -56,11 +56,18 @@ class Board:
 
 
 def build(records: Iterable[Record]) -> list[Board]:
-    """One board per protocol; groups named by hand are no methods and stay out."""
-    by_protocol: dict[str, list[Record]] = {}
-    for record in records:
+    """One board per protocol; groups named by hand are no methods and stay out.
+
+    Where one method was judged on one task twice (by older code, say), the newest record counts.
+    """
+    newest: dict[tuple[str, ...], Record] = {}
+    for record in sorted(records, key=lambda record: str(record.provenance.get("started"))):
         if not record.config.get("group"):
-            by_protocol.setdefault(record.cell.protocol, []).append(record)
+            asked = [str(record.config.get(stage)) for stage in ("subject", "batch", "intervention")]
+            newest[record.cell.protocol, record.cell.row, *asked] = record
+    by_protocol: dict[str, list[Record]] = {}
+    for record in newest.values():
+        by_protocol.setdefault(record.cell.protocol, []).append(record)
     return [_board(protocol, of) for protocol, of in sorted(by_protocol.items())]
 
 

@@ -53,6 +53,9 @@ def sweep(arguments: Namespace) -> int:
     cells = session.cells()  # every cell is built once before the first one runs: a typo costs seconds, not a night
     workspace = session.workspace_of(cells)
     workspace.check_writable()
+    for cell in cells:
+        if not cell.settings.force:
+            workspace.find(cell.id)  # a damaged record is the user's business now, not in the middle of the night
     session.note(f"{len(cells)} cells in {workspace.root}")
     with parent_run(cells[0].settings.tracking, workspace, " ".join(session.overrides), session.note):
         launch(list(session.overrides))

@@ -54,6 +54,11 @@ class Spectral:
                 "partitioner spectral needs non-negative affinities.",
                 "Choose what of a signed affinity counts: affinity.transform=abs or affinity.transform=positive",
             )
+        if not affinity.matrix.any():
+            raise HarnessError(
+                "partitioner spectral: no two units have any affinity, so there is nothing to cluster.",
+                "Units that never change have none: see what the binarizer says, or use more examples.",
+            )
         return [
             Partition(
                 k,

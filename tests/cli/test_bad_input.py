@@ -169,3 +169,14 @@ def test_a_failure_never_replaces_a_finished_record(harness: Run, small: Any, tm
         patch.setenv("MOODY", "1")
         assert harness(*words, "--force").code == 1
     assert path.read_text() == before
+
+
+def test_a_sweep_refuses_a_damaged_record_before_it_computes(harness: Run, small: Any, tmp_path: Path) -> None:
+    assert harness("run", "affinity=mutual_information", *small).code == 0
+    (path,) = tmp_path.glob("runs/records/*/record.json")
+    path.write_text("{")
+    answer = harness("sweep", "affinity=ising,mutual_information", *small)
+    assert answer.code == 2
+    assert f"record {path.parent.name} is damaged" in answer.err
+    assert path.read_text() == "{"
+    assert len(list(tmp_path.glob("runs/records/*"))) == 1

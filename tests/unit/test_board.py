@@ -37,6 +37,14 @@ def results(make: Make, **verdicts: list[Verdict]) -> list[Record]:
     ]
 
 
+def test_of_two_records_of_one_method_on_one_task_the_newest_counts(make_record: Make) -> None:
+    old = make_record(cell="old", verdict=NULL, started="2026-01-01T00:00:00+00:00")
+    new = make_record(cell="new", verdict=PASS, started="2026-01-02T00:00:00+00:00")
+    for records in ([old, new], [new, old]):
+        (row,) = one(records).rows
+        assert (row.passed, row.tests, row.cells) == (1, 1, ("new",))
+
+
 def test_methods_are_ranked_by_the_share_of_closures_they_pass(make_record: Make) -> None:
     board = one(results(make_record, worst=[NULL, NULL], best=[PASS, PASS], middle=[PASS, NULL]))
     assert [(row.rank, row.method, row.passed, row.tests) for row in board.rows] == [

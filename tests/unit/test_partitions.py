@@ -66,6 +66,11 @@ def test_negative_affinities_are_refused_with_the_transforms_that_would_do() -> 
     assert "affinity.transform=abs" in caught.value.fix
 
 
+def test_no_groups_are_made_of_units_that_have_nothing_to_do_with_one_another() -> None:
+    with pytest.raises(HarnessError, match="nothing to cluster"):
+        spectral(Affinity(np.zeros((6, 6)), UnitSpace.heads([6])), k=[2])
+
+
 @pytest.mark.parametrize("wrong", [{"k": [1]}, {"k": []}, {"k": [4, 0]}, {"k": 4}, {"n_init": 0}, {"offset": -1.0}])
 def test_parameters_of_spectral_without_meaning_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(HarnessError, match=f"partitioner.{next(iter(wrong))}="):
