@@ -18,6 +18,9 @@ from harness.seeds import rng_for
 CLASSES = ("induction", "previous-token", "duplicate-token", "first-token", "self", "local")
 
 
+LOCAL = np.array([2, 3, 4, 5])  # steps back from the query that count as local
+
+
 @runtime_checkable
 class Vocabulary(Protocol):
     """What a batch must know of a subject to be written in its tokens."""
@@ -153,3 +156,20 @@ def default_id_range(vocab_size: int) -> tuple[int, int]:
     """
     high = min(10_000, vocab_size)
     return min(100, high // 32), high
+
+
+def repeat_anchors(
+    first: Int[np.ndarray, " examples"], query: Int[np.ndarray, " examples"]
+) -> dict[str, Int[np.ndarray, "examples _"]]:
+    """Where a head of each class looks from the query, when the query's token stood at ``first`` before.
+
+    Source: closure paper, section 2 (the target positions of the six classes).
+    """
+    return {
+        "induction": first[:, None] + 1,
+        "previous-token": query[:, None] - 1,
+        "duplicate-token": first[:, None],
+        "first-token": np.zeros((len(query), 1), dtype=np.int64),
+        "self": query[:, None],
+        "local": query[:, None] - LOCAL,
+    }

@@ -174,8 +174,11 @@ def execute(cell: Cell, workspace: Workspace, plugins: Plugins, memo: Memo, prog
         trace = traceback.format_exc()
         reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         record = _unfinished(cell, Status.FAILED, reason, progress)
+    left = workspace.folder(cell.id) / "traceback.txt"
     if trace:
-        write_atomically(workspace.folder(cell.id) / "traceback.txt", trace)
+        write_atomically(left, trace)
+    else:
+        left.unlink(missing_ok=True)  # of an earlier try
     folder = workspace.write(record)
     announce(CellFinished(record, folder), plugins, progress)
     if interrupt:
@@ -202,7 +205,7 @@ def announce(event: CellFinished, plugins: Plugins, progress: Progress) -> None:
     """Tell every watcher; one that fails is reported, and the record stands."""
     for implementation in plugins.manager.hook.harness_cell_finished.get_hookimpls():
         try:
-            implementation.function(event)
+            implementation.function(**dict.fromkeys(implementation.argnames, event))
         except Exception as error:
             progress.say(f"  warning: {implementation.plugin_name}: {type(error).__name__}: {error}")
 

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
 
-from harness.batch import Batch, Vocabulary, default_id_range
-from harness.digest import digest_files
+from harness.batch import LOCAL, Batch, Vocabulary, default_id_range, repeat_anchors
 from harness.errors import HarnessError
 from harness.hookspecs import hookimpl
 from harness.seeds import rng_for
-from harness.text import python_documentation
+from harness.text import PYTHON, documents, text_fingerprint
 
-LOCAL = np.array([2, 3, 4, 5])
-PYTHON = "python-docs"
 POOL = 50  # windows found per example wanted, before the rest of a text is left unread
-TEXT = (".txt", ".md")
-DATA = (".parquet", ".jsonl", ".json", ".csv", ".arrow")
 
 
 @dataclass(frozen=True)
@@ -67,11 +59,7 @@ class NaturalText:
 
     def fingerprint(self) -> str:
         """Python's documentation by version, files by content, a dataset by its name (``name@revision`` pins it)."""
-        if self.text == PYTHON:
-            return platform.python_version()
-        path = Path(self.text).expanduser()
-        files = _files(path, DATA) or _files(path, TEXT)
-        return digest_files(*files) if files else self.text
+        return text_fingerprint(self.text)
 
     def __call__(self, vocabulary: Vocabulary) -> Batch:
         if vocabulary.encode is None:
@@ -80,7 +68,7 @@ class NaturalText:
         min_id = self.min_id if self.min_id is not None else default_id_range(vocabulary.vocab_size)[0]
         ahead = 1 if self.target == "next_token" else 0
         found = []
-        for document in self._documents():
+        for document in documents(self.text, self.split):
             ids = np.array(vocabulary.encode(document), dtype=np.int64)
             starts = range(0, len(ids) - length + 1, length)
             for start in starts if self.windows == "all" else starts[:1]:
@@ -114,59 +102,9 @@ class NaturalText:
     def _batch(self, found: list[tuple[np.ndarray, int, int, int]], length: int, min_id: int) -> Batch:
         tokens = np.stack([window for window, *_ in found])
         first, query, target = (np.array([example[part] for example in found]) for part in (1, 2, 3))
-        anchors = {
-            "induction": first[:, None] + 1,
-            "previous-token": query[:, None] - 1,
-            "duplicate-token": first[:, None],
-            "first-token": np.zeros((len(found), 1), dtype=np.int64),
-            "self": query[:, None],
-            "local": query[:, None] - LOCAL,
-        }
+        anchors = repeat_anchors(first, query)
         notes = {"length": length, "min_id": min_id, "text": self.text}
         return Batch(self.name, tokens, query, target, anchors, self.target, notes)
-
-    def _documents(self) -> Iterator[str]:
-        if self.text == PYTHON:
-            yield from python_documentation()
-            return
-        path = Path(self.text).expanduser()
-        if path.is_dir() and _files(path, DATA):  # before text: a downloaded dataset has a README.md
-            yield from _dataset(str(path), self.split)
-        elif files := _files(path, TEXT):
-            for file in files:
-                yield from file.read_text(encoding="utf-8", errors="replace").split("\f")
-        elif path.is_dir() or self.text.startswith((".", "/", "~")) or path.suffix in TEXT:
-            why = f"has no file of {', '.join(TEXT + DATA)} in it" if path.is_dir() else "is not there"
-            raise HarnessError(f"batch.text={self.text}: {why}.", "Give a text file, a folder of them, or python-docs.")
-        else:
-            yield from _dataset(self.text, self.split)
-
-
-def _files(path: Path, endings: tuple[str, ...]) -> list[Path]:
-    """The file itself, whatever its ending, or the files of a folder that have one of these endings."""
-    if path.is_file():
-        return [path]
-    return sorted(file for file in path.rglob("*") if file.suffix in endings) if path.is_dir() else []
-
-
-def _dataset(name: str, split: str) -> Iterator[str]:
-    try:
-        import datasets
-    except ImportError as error:
-        raise HarnessError(
-            f"batch.text={name} is neither a file nor a folder; as a dataset's name it needs the package datasets.",
-            'pip install "closure-harness[datasets]"',
-        ) from error
-    name, _, revision = name.partition("@")
-    try:
-        rows = datasets.load_dataset(name, split=split, streaming=True, revision=revision or None)
-        for row in rows:
-            yield row["text"]
-    except (OSError, ValueError, KeyError) as error:
-        raise HarnessError(
-            f"batch.text={name}: no such file or folder, and the dataset cannot be read: {error}.",
-            "Check the name and its column `text`, or download it and give the folder.",
-        ) from error
 
 
 @hookimpl

@@ -7,12 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from harness.batch import Batch, Vocabulary, default_id_range
+from harness.batch import Batch, Vocabulary, default_id_range, repeat_anchors
 from harness.errors import HarnessError
 from harness.hookspecs import hookimpl
 
 EARLIEST = 20  # where the first A may stand
-LOCAL = np.array([2, 3, 4, 5])  # steps back that count as local
 
 
 @dataclass(frozen=True)
@@ -53,14 +52,7 @@ class SyntheticInduction:
             )
         tokens, first, target = self._draw(length, low, high)
         query = np.full(self.n, length - 1)
-        anchors = {
-            "induction": first[:, None] + 1,
-            "previous-token": query[:, None] - 1,
-            "duplicate-token": first[:, None],
-            "first-token": np.zeros((self.n, 1), dtype=np.int64),
-            "self": query[:, None],
-            "local": query[:, None] - LOCAL,
-        }
+        anchors = repeat_anchors(first, query)
         notes = {"length": length, "vocab": [low, high], "vocab_adapted": self.vocab is None and high < 10_000}
         return Batch(self.name, tokens, query, target, anchors, "successor", notes)
 

@@ -54,3 +54,32 @@ SMALL = ("subject=tiny", "batch.n=16", "batch.length=48", "selector.min_size=2",
 def small() -> tuple[str, ...]:
     """Overrides of a cell that takes seconds."""
     return SMALL
+
+
+@pytest.fixture
+def affinity_plugin(tmp_path: Path) -> Callable[..., tuple[str, ...]]:
+    """Write a plugin file that offers one affinity; the words that use it."""
+
+    def write(name: str, *body: str) -> tuple[str, ...]:
+        lines = [
+            "import os",
+            "from dataclasses import dataclass",
+            "from typing import ClassVar",
+            "import numpy as np",
+            "from harness.groups import Affinity",
+            "from harness.hookspecs import hookimpl",
+            "@dataclass(frozen=True)",
+            "class Made:",
+            '    """An affinity made for a test."""',
+            f"    name: ClassVar[str] = {name!r}",
+            "    def __call__(self, spins):",
+            *(f"        {line}" for line in body),
+            "@hookimpl",
+            "def harness_affinities():",
+            "    return [Made]",
+        ]
+        path = tmp_path / f"{name}.py"
+        path.write_text("\n".join(lines) + "\n")
+        return "--plugin", str(path)
+
+    return write

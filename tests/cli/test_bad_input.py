@@ -138,30 +138,16 @@ def test_a_damaged_record_is_named_and_left_alone(harness: Run, small: Any, tmp_
     assert harness("leaderboard").code == 0
 
 
-def test_a_failure_never_replaces_a_finished_record(harness: Run, small: Any, tmp_path: Path) -> None:
-    plugin = tmp_path / "moody.py"
-    plugin.write_text(
-        "import os\n"
-        "from dataclasses import dataclass\n"
-        "from typing import ClassVar\n"
-        "import numpy as np\n"
-        "from harness.groups import Affinity\n"
-        "from harness.hookspecs import hookimpl\n"
-        "@dataclass(frozen=True)\n"
-        "class Moody:\n"
-        '    """An affinity that breaks when told to."""\n'
-        '    name: ClassVar[str] = "moody"\n'
-        "    def __call__(self, spins):\n"
-        "        if os.environ.get('MOODY'):\n"
-        "            raise RuntimeError('not today')\n"
-        "        matrix = np.ones((len(spins.units),) * 2)\n"
-        "        np.fill_diagonal(matrix, 0)\n"
-        "        return Affinity(matrix, spins.units)\n"
-        "@hookimpl\n"
-        "def harness_affinities():\n"
-        "    return [Moody]\n"
+def test_a_failure_never_replaces_a_finished_record(
+    harness: Run, small: Any, affinity_plugin: Run, tmp_path: Path
+) -> None:
+    moody = affinity_plugin(
+        "moody",
+        "if os.environ.get('MOODY'):",
+        "    raise RuntimeError('not today')",
+        "return Affinity(1.0 - np.eye(len(spins.units)), spins.units)",
     )
-    words = ("run", "affinity=moody", *small, "--plugin", str(plugin))
+    words = ("run", "affinity=moody", *small, *moody)
     assert harness(*words).code == 0
     (path,) = tmp_path.glob("runs/records/*/record.json")
     before = path.read_text()

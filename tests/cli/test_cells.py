@@ -114,30 +114,18 @@ def test_a_selector_that_finds_nothing_is_a_result(harness: Run, small: Any) -> 
     assert answer.data["closure"] == []
 
 
-def test_a_failing_method_fails_its_cell_and_spares_the_others(harness: Run, small: Any, tmp_path: Path) -> None:
-    plugin = tmp_path / "explodes.py"
-    plugin.write_text(
-        "from dataclasses import dataclass\n"
-        "from typing import ClassVar\n"
-        "from harness.hookspecs import hookimpl\n"
-        "@dataclass(frozen=True)\n"
-        "class Explodes:\n"
-        '    """An affinity that breaks."""\n'
-        '    name: ClassVar[str] = "explodes"\n'
-        "    def __call__(self, spins):\n"
-        "        raise ZeroDivisionError('in the middle')\n"
-        "@hookimpl\n"
-        "def harness_affinities():\n"
-        "    return [Explodes]\n"
-    )
-    answer = harness("sweep", "affinity=explodes,mutual_information", *small, "--plugin", str(plugin), "--json")
+def test_a_failing_method_fails_its_cell_and_spares_the_others(
+    harness: Run, small: Any, affinity_plugin: Run, tmp_path: Path
+) -> None:
+    explodes = affinity_plugin("explodes", "raise ZeroDivisionError('in the middle')")
+    answer = harness("sweep", "affinity=explodes,mutual_information", *small, *explodes, "--json")
     assert answer.code == 1
     by_status = {cell["status"]: cell for cell in answer.data["cells"]}
     assert set(by_status) == {"failed", "ok"}
     assert by_status["failed"]["reason"] == "ZeroDivisionError: in the middle"
     (trace,) = tmp_path.glob("runs/records/*/traceback.txt")
     assert "explodes.py" in trace.read_text()
-    redone = harness("run", "affinity=explodes", *small, "--plugin", str(plugin))
+    redone = harness("run", "affinity=explodes", *small, *explodes)
     assert redone.code == 1, "a failed cell is never served"
 
 
@@ -154,28 +142,16 @@ def test_survey_answers_with_a_class_and_selectivities_for_every_unit(harness: R
     assert list(tmp_path.glob("runs/surveys/*.json"))
 
 
-def test_ctrl_c_leaves_an_interrupted_record_that_is_not_served(harness: Run, small: Any, tmp_path: Path) -> None:
-    plugin = tmp_path / "patience.py"
-    plugin.write_text(
-        "import os\n"
-        "from dataclasses import dataclass\n"
-        "from typing import ClassVar\n"
-        "import numpy as np\n"
-        "from harness.groups import Affinity\n"
-        "from harness.hookspecs import hookimpl\n"
-        "@dataclass(frozen=True)\n"
-        "class Patience:\n"
-        '    """An affinity during which somebody presses Ctrl-C."""\n'
-        '    name: ClassVar[str] = "patience"\n'
-        "    def __call__(self, spins):\n"
-        "        if os.environ.get('CTRL_C'):\n"
-        "            raise KeyboardInterrupt\n"
-        "        return Affinity(1.0 - np.eye(len(spins.units)), spins.units)\n"
-        "@hookimpl\n"
-        "def harness_affinities():\n"
-        "    return [Patience]\n"
+def test_ctrl_c_leaves_an_interrupted_record_that_is_not_served(
+    harness: Run, small: Any, affinity_plugin: Run, tmp_path: Path
+) -> None:
+    patience = affinity_plugin(
+        "patience",
+        "if os.environ.get('CTRL_C'):",
+        "    raise KeyboardInterrupt",
+        "return Affinity(1.0 - np.eye(len(spins.units)), spins.units)",
     )
-    words = ("affinity=patience", *small, "--plugin", str(plugin))
+    words = ("affinity=patience", *small, *patience)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CTRL_C", "1")
         for command in ("run", "sweep"):

@@ -6,7 +6,6 @@ import pickle
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -320,57 +319,6 @@ def test_a_plugin_may_inherit_its_call(plugin: Callable[..., str], load: Callabl
     )
     found = load(plugin(text))
     assert found.get("affinity", "zz_heir").parameters == {"strength": 1.0}
-
-
-@pytest.mark.parametrize(("stage", "name"), [("affinity", "isng"), ("affinities", "ising"), ("metric", "los")])
-def test_an_unknown_method_is_answered_with_the_nearest(stage: str, name: str) -> None:
-    with pytest.raises(HarnessError, match=r"Did you mean: (ising|loss|affinity)"):
-        registry().get(stage, name)
-
-
-# ----------------------------------------------------------------------------------------------------------------------
-# Building
-# ----------------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("stage", "name", "parameters", "message"),
-    [
-        ("affinity", "ising", {"l2": "small"}, r"affinity\.l2='small'.*number"),
-        ("affinity", "ising", {"max_iter": 1.5}, r"affinity\.max_iter=1\.5.*integer"),
-        ("affinity", "ising", {"transform": "cube"}, r"affinity\.transform='cube'.*abs"),
-        ("affinity", "ising", {"l2": None}, r"affinity\.l2=None"),
-        ("partitioner", "spectral", {"k": [2, "x"]}, r"partitioner\.k\.1='x'"),
-        ("partitioner", "spectral", {"k": 4}, r"partitioner\.k=4.*tuple"),
-        ("affinity", "ising", {"l1": 0.5}, "parameter 'l1' is not known. Did you mean: l2?"),
-        ("affinity", "ising", {"name": "ising"}, "parameter 'name' is not known"),
-        ("metric", "loss", {"scale": 2}, "parameter 'scale' is not known"),
-    ],
-)
-def test_a_wrong_parameter_is_named_with_what_is_expected(
-    stage: str, name: str, parameters: dict[str, Any], message: str
-) -> None:
-    with pytest.raises(HarnessError, match=message) as caught:
-        registry().get(stage, name).build(parameters)
-    if name == "ising" and "l1" not in parameters and "name" not in parameters:
-        assert "l2=0.001" in caught.value.fix
-
-
-def test_all_wrong_parameters_are_named_at_once() -> None:
-    with pytest.raises(HarnessError, match=r"affinity\.l2=.*affinity\.max_iter="):
-        registry().get("affinity", "ising").build({"l2": "a", "max_iter": "b"})
-
-
-def test_parameters_are_converted_to_their_types() -> None:
-    spectral = registry().get("partitioner", "spectral").build({"k": [2, 3], "offset": 0})
-    assert spectral.k == (2, 3)
-    assert isinstance(spectral.offset, float)
-
-
-def test_parameters_that_only_say_how_to_compute_are_neutral() -> None:
-    tiny = registry().get("subject", "tiny")
-    assert "device" in tiny.neutral
-    assert "checkpoint" not in tiny.neutral
 
 
 def test_the_code_of_a_method_is_that_of_its_file(plugin: Callable[..., str], load: Callable[..., Registry]) -> None:

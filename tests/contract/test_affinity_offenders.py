@@ -1,0 +1,273 @@
+"""The contract suite catches affinities that break it, and plugins that break what holds for every stage."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+from harness.groups import Affinity
+from harness.recording import Spins
+from harness.testing.contracts import Finding
+
+ANSWERS = "answers ordinary input"
+TWICE = "gives the same twice"
+UNTOUCHED = "leaves its input as it was"
+GLOBAL = "keeps out of global random state"
+
+# ----------------------------------------------------------------------------------------------------------------------
+# One that keeps every contract: what the offenders below differ from
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Fine:
+    """Products of spins, averaged."""
+
+    name: ClassVar[str] = "fine"
+    scale: float = field(default=1.0, metadata={"help": "of everything"})
+
+    def __call__(self, spins: Spins) -> Affinity:
+        values = spins.values.astype(np.float64)
+        matrix = np.abs(values.T @ values) / len(values) * self.scale
+        np.fill_diagonal(matrix, 0.0)
+        return Affinity(matrix, spins.units)
+
+
+def test_a_plugin_that_keeps_its_contract_passes_every_check(findings: Callable[[str, type], list[Finding]]) -> None:
+    found = findings("affinity", Fine)
+    assert {finding.outcome for finding in found} == {"passed"}
+    assert len(found) == 11
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Affinities
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+class Offender(Fine):
+    """An affinity that goes wrong after it has been right."""
+
+    def __call__(self, spins: Spins) -> Any:
+        return self.spoil(super().__call__(spins), spins)
+
+    def spoil(self, right: Affinity, spins: Spins) -> Any:
+        raise NotImplementedError
+
+
+class Asymmetric(Offender):
+    """Looks one way more than the other."""
+
+    def spoil(self, right: Affinity, spins: Spins) -> Affinity:
+        return Affinity(np.triu(right.matrix), spins.units)
+
+
+class SecretlyAsymmetric(Offender):
+    """Turns so once nobody looks."""
+
+    def spoil(self, right: Affinity, spins: Spins) -> Affinity:
+        right.matrix[0, 1] += 1.0
+        return right
+
+
+class NotANumber(Offender):
+    """Divides by zero."""
+
+    def spoil(self, right: Affinity, spins: Spins) -> Affinity:
+        return Affinity(np.full_like(right.matrix, np.nan), spins.units)
+
+
+class SelfLoving(Offender):
+    """Fills its diagonal once nobody looks."""
+
+    def spoil(self, right: Affinity, spins: Spins) -> Affinity:
+        np.fill_diagonal(right.matrix, 1.0)
+        return right
+
+
+class Bare(Offender):
+    """Returns the matrix alone."""
+
+    def spoil(self, right: Affinity, spins: Spins) -> np.ndarray:
+        return right.matrix
+
+
+class Raising(Offender):
+    """Breaks."""
+
+    def spoil(self, right: Affinity, spins: Spins) -> Affinity:
+        raise ZeroDivisionError("no")
+
+
+class Ordered(Offender):
+    """Cares which unit comes first."""
+
+    def spoil(self, right: Affinity, spins: Spins) -> Affinity:
+        matrix = right.matrix.copy()
+        matrix[0, 1:] += 1e-6
+        matrix[1:, 0] += 1e-6
+        return Affinity(matrix, spins.units)
+
+
+class Mutating(Offender):
+    """Works in place."""
+
+    def spoil(self, right: Affinity, spins: Spins) -> Affinity:
+        spins.values[:, 0] *= -1
+        return right
+
+
+class Noting(Offender):
+    """Leaves a note on what it was given."""
+
+    def spoil(self, right: Affinity, spins: Spins) -> Affinity:
+        spins.diagnostics["seen"] = True  # type: ignore[index]
+        return right
+
+
+class Unseeded(Offender):
+    """Rolls dice of its own."""
+
+    def spoil(self, right: Affinity, spins: Spins) -> Affinity:
+        return Affinity(right.matrix * (1 + np.random.default_rng().random()), spins.units)
+
+
+class GloballyRandom(Offender):
+    """Rolls everybody's dice."""
+
+    def spoil(self, right: Affinity, spins: Spins) -> Affinity:
+        return Affinity(right.matrix * (1 + np.random.random()), spins.units)
+
+
+class Reseeding(Offender):
+    """Turns everybody's dice back."""
+
+    def spoil(self, right: Affinity, spins: Spins) -> Affinity:
+        np.random.seed(0)
+        return right
+
+
+class TorchSeeding(Offender):
+    """The same, in torch."""
+
+    def spoil(self, right: Affinity, spins: Spins) -> Affinity:
+        torch.manual_seed(0)
+        return right
+
+
+class Correlation(Offender):
+    """Has no answer for a unit that never changes."""
+
+    def spoil(self, right: Affinity, spins: Spins) -> Affinity:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            matrix = np.corrcoef(spins.values.T)
+        np.fill_diagonal(matrix, 0.0)
+        return Affinity((matrix + matrix.T) / 2, spins.units)
+
+
+class Crowd(Offender):
+    """Needs three units."""
+
+    def spoil(self, right: Affinity, spins: Spins) -> Affinity:
+        right.matrix[2, 2] = 0.0
+        return right
+
+
+AFFINITIES = {
+    Asymmetric: (ANSWERS, "not symmetric"),
+    SecretlyAsymmetric: (ANSWERS, "not symmetric"),
+    NotANumber: (ANSWERS, "NaN"),
+    SelfLoving: (ANSWERS, "diagonal is not zero"),
+    Bare: (ANSWERS, "returns ndarray, not Affinity"),
+    Raising: (ANSWERS, "ZeroDivisionError: no"),
+    Ordered: ("does not depend on the order of units", "when units change places"),
+    Mutating: (UNTOUCHED, "changed its input"),
+    Noting: (UNTOUCHED, "changed its input"),
+    Unseeded: (TWICE, "two calls with the same input differ"),
+    GloballyRandom: (GLOBAL, "moved a global random state"),
+    Reseeding: (GLOBAL, "moved a global random state"),
+    TorchSeeding: (GLOBAL, "moved a global random state"),
+    Correlation: ("answers on units that never change", "NaN"),
+    Crowd: ("answers on two units", "IndexError"),
+}
+
+# ----------------------------------------------------------------------------------------------------------------------
+# What holds for every stage
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Soft:
+    """Can be changed after it is built."""
+
+    name: ClassVar[str] = "soft"
+    scale: float = field(default=1.0, metadata={"help": "of everything"})
+    __call__ = Fine.__call__
+
+
+class Mumbling(Fine):
+    """no sentence"""
+
+
+class Confused(Fine):
+    """Has a default that is not of its type."""
+
+    times: int = field(default="3", metadata={"help": "how often"})  # type: ignore[assignment]
+
+
+class Stuck(Fine):
+    """Cannot travel to another process."""
+
+    def __reduce__(self) -> Any:
+        raise TypeError("cannot be pickled")
+
+
+class Forgetful(Fine):
+    """Arrives in another process as somebody else."""
+
+    def __reduce__(self) -> Any:
+        return type(self), (7.0,)
+
+
+EVERY_STAGE = {
+    Soft: ("is frozen", "can be changed"),
+    Mumbling: ("describes itself", "no sentence"),
+    Confused: ("builds from its parameters", "a configuration with its defaults gives"),
+    Stuck: ("can be pickled", "cannot be pickled"),
+    Forgetful: ("can be pickled", "not the same after pickling"),
+}
+
+OFFENDERS = [("affinity", cls, *expected) for cls, expected in (AFFINITIES | EVERY_STAGE).items()]
+for frozen in (cls for _, cls, *_ in OFFENDERS if cls is not Soft):
+    dataclass(frozen=True)(frozen)
+
+
+@pytest.mark.parametrize(
+    ("stage", "cls", "check", "reason"), OFFENDERS, ids=[f"{stage}-{cls.__name__}" for stage, cls, *_ in OFFENDERS]
+)
+def test_an_offender_is_found_out(
+    stage: str, cls: type, check: str, reason: str, found_out: Callable[[str, type, str, str], None]
+) -> None:
+    found_out(stage, cls, check, reason)
+
+
+def test_one_that_does_not_answer_at_all_is_asked_nothing_more(findings: Callable[[str, type], list[Finding]]) -> None:
+    assert findings("affinity", Raising)[-1] == Finding(ANSWERS, "failed", "ZeroDivisionError: no")
+
+
+@pytest.mark.usefixtures("unchecked")  # runtime checks of types roll Python's dice
+def test_checking_leaves_the_global_dice_where_they_were(findings: Callable[[str, type], list[Finding]]) -> None:
+    np.random.seed(3)
+    random.seed(3)
+    torch.manual_seed(3)
+    expected = np.random.random(), random.random(), float(torch.rand(1))
+    np.random.seed(3)
+    random.seed(3)
+    torch.manual_seed(3)
+    findings("affinity", Fine)
+    assert (np.random.random(), random.random(), float(torch.rand(1))) == expected

@@ -1,0 +1,242 @@
+"""The contract suite catches batches, labels and subjects that break it, and skips what needs parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from harness.batch import Batch
+from harness.errors import HarnessError
+from harness.groups import Affinity, Labels
+from harness.recording import Recording, Rows, Source, Spins
+from harness.testing import examples
+from harness.testing.contracts import Finding
+from harness.units import UnitSpace
+
+ANSWERS = "answers ordinary input"
+TWICE = "gives the same twice"
+
+
+class BatchOf:
+    """Random tokens."""
+
+    name: ClassVar[str] = "batch"
+    n: int = field(default=8, metadata={"help": "examples"})
+
+    def __call__(self, vocabulary: Any) -> Batch:
+        made = examples.batch(self.n, vocabulary.vocab_size)
+        return self.spoil(made, vocabulary)
+
+    def spoil(self, made: Batch, vocabulary: Any) -> Batch:
+        return made
+
+
+class Foreign(BatchOf):
+    """Uses tokens the subject does not have."""
+
+    def spoil(self, made: Batch, vocabulary: Any) -> Batch:
+        return replace(made, tokens=made.tokens + vocabulary.vocab_size)
+
+
+class Stingy(BatchOf):
+    """Gives fewer examples than asked for."""
+
+    def spoil(self, made: Batch, vocabulary: Any) -> Batch:
+        return made.take(np.arange(3))
+
+
+class Fresh(BatchOf):
+    """Other examples at every call."""
+
+    def spoil(self, made: Batch, vocabulary: Any) -> Batch:
+        return replace(made, target=np.random.default_rng().integers(0, vocabulary.vocab_size, self.n))
+
+
+class Wide(BatchOf):
+    """Takes a large vocabulary for granted."""
+
+    def spoil(self, made: Batch, vocabulary: Any) -> Batch:
+        return replace(made, target=np.full(self.n, 100))
+
+
+BATCHES = {
+    Foreign: (ANSWERS, "outside the subject's vocabulary"),
+    Stingy: (ANSWERS, "8 examples were asked for, 3 came"),
+    Fresh: (TWICE, "two calls with the same input differ"),
+    Wide: ("answers or explains itself on a small vocabulary", "target 100 is outside"),
+}
+
+
+class LabelsOf:
+    """Where a head looks."""
+
+    name: ClassVar[str] = "labels"
+    source: ClassVar[Source] = "attention"
+
+    def read(self, rows: Rows) -> np.ndarray:
+        return rows.values[:, :, :1]
+
+    def __call__(self, recording: Recording) -> Labels:
+        first = recording.readings["labels"].mean(axis=(0, 2))
+        return Labels(tuple("first" if share > 0.02 else None for share in first), recording.units)
+
+
+class Forgetting(LabelsOf):
+    """Has no class for the last unit."""
+
+    def __call__(self, recording: Recording) -> Labels:
+        return Labels(super().__call__(recording).classes[:-1], recording.units)
+
+
+class Numbering(LabelsOf):
+    """Classes are numbers."""
+
+    def __call__(self, recording: Recording) -> Any:
+        labels = super().__call__(recording)
+        object.__setattr__(labels, "classes", tuple(range(len(recording.units))))
+        return labels
+
+
+class PartLabels(LabelsOf):
+    """Compares an example with those that happen to come along."""
+
+    def read(self, rows: Rows) -> np.ndarray:
+        return rows.values[:, :, :1] * (len(rows.batch) > 4)
+
+
+LABELS = {
+    Forgetting: (ANSWERS, "23 classes for 24 units"),
+    Numbering: (ANSWERS, "classes are names or None"),
+    PartLabels: ("reads a batch in parts as it does at once", "cut into parts"),
+}
+
+
+@dataclass
+class Toy:
+    """A subject of four units, each with a weight on the sum of the tokens."""
+
+    label: str = "toy"
+    units: Any = field(default_factory=lambda: UnitSpace.heads([2, 2]))
+    about: Mapping[str, Any] = field(default_factory=dict)
+    vocab_size: int = 60
+    context: int = 64
+    encode: Any = None
+    leak: int = 0
+    shape: tuple[int, ...] | None = None
+
+    def record(self, batch: Batch, readers: Mapping[str, Any], tick: Any) -> Recording:
+        keys = batch.tokens.shape[1]
+        seen = np.arange(keys) <= batch.query[:, None] + self.leak
+        values = np.repeat((seen / seen.sum(axis=1, keepdims=True))[:, None, :], 2, axis=1)
+        every = np.arange(len(batch))
+        readings = {
+            name: np.concatenate(
+                [reader.read(Rows("attention", layer, values, batch, batch, every)) for layer in (0, 1)], axis=1
+            )
+            for name, reader in readers.items()
+        }
+        return Recording(batch, self.units, readings)
+
+    def evaluate(self, batch: Batch, conditions: Any, intervention: Any, metrics: Any, tick: Any) -> np.ndarray:
+        seen = np.arange(batch.tokens.shape[1]) <= batch.query[:, None] + self.leak
+        total = (batch.tokens * seen).sum(axis=1) / 100
+        values = np.array([[total * (4 - len(condition)) for condition in conditions] for _ in metrics])
+        return values.reshape(self.shape) if self.shape else values
+
+
+class SubjectOf:
+    """A toy."""
+
+    name: ClassVar[str] = "subject"
+
+    def __call__(self) -> Any:
+        return Toy()
+
+
+class Leaking(SubjectOf):
+    """Sees the future."""
+
+    def __call__(self) -> Toy:
+        return Toy(leak=2)
+
+
+class Nameless(SubjectOf):
+    """Has no units to speak of."""
+
+    def __call__(self) -> Toy:
+        return Toy(units=["L0H0"])
+
+
+class Flat(SubjectOf):
+    """Loses an axis."""
+
+    def __call__(self) -> Toy:
+        return Toy(shape=(5, -1))
+
+
+SUBJECTS = {
+    Leaking: ("does not see past the query", "after the query changes the answer"),
+    Nameless: ("loads and names its units", "no UnitSpace"),
+    Flat: ("evaluates every condition on every example", "shape"),
+}
+
+INNOCENT = {"batch": BatchOf, "labels": LabelsOf, "subject": SubjectOf}
+OFFENDERS = [
+    (stage, cls, *expected)
+    for stage, group in {"batch": BATCHES, "labels": LABELS, "subject": SUBJECTS}.items()
+    for cls, expected in group.items()
+]
+for frozen in (*INNOCENT.values(), *(cls for _, cls, *_ in OFFENDERS)):
+    dataclass(frozen=True)(frozen)
+
+
+@pytest.mark.parametrize(("stage", "cls"), INNOCENT.items())
+def test_what_the_offenders_differ_from_is_innocent(
+    stage: str, cls: type, findings: Callable[[str, type], list[Finding]]
+) -> None:
+    assert [finding for finding in findings(stage, cls) if finding.outcome == "failed"] == []
+
+
+@pytest.mark.parametrize(
+    ("stage", "cls", "check", "reason"), OFFENDERS, ids=[f"{stage}-{cls.__name__}" for stage, cls, *_ in OFFENDERS]
+)
+def test_an_offender_is_found_out(
+    stage: str, cls: type, check: str, reason: str, found_out: Callable[[str, type, str, str], None]
+) -> None:
+    found_out(stage, cls, check, reason)
+
+
+class Homeless(SubjectOf):
+    """Needs a path."""
+
+    def __call__(self) -> Toy:
+        raise HarnessError("subject.path is empty: which model?")
+
+
+class Particular:
+    """Cannot be built from nothing."""
+
+    name: ClassVar[str] = "particular"
+    path: str = field(default="", metadata={"help": "of a matrix"})
+
+    def __post_init__(self) -> None:
+        if not self.path:
+            raise HarnessError("affinity.path is empty: which matrix?")
+
+    def __call__(self, spins: Spins) -> Affinity:
+        raise NotImplementedError
+
+
+for frozen in (Homeless, Particular):
+    dataclass(frozen=True)(frozen)
+
+
+def test_what_needs_parameters_is_skipped_with_its_own_reason(findings: Callable[[str, type], list[Finding]]) -> None:
+    last = findings("subject", Homeless)[-1]
+    assert (last.outcome, "subject.path is empty" in last.reason) == ("skipped", True)
+    last = findings("affinity", Particular)[-1]
+    assert (last.outcome, "affinity.path is empty" in last.reason) == ("skipped", True)
