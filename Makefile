@@ -8,6 +8,7 @@ help: ## this list
 
 quickstart: .venv/installed ## install, then a verdict card per cell and a board, on the model that ships with the harness
 	$(BIN)/harness sweep experiment=quickstart
+	@echo '(source .venv/bin/activate puts harness on your path)'
 
 test: .venv/installed-test ## install with test extras, then the whole suite
 	$(BIN)/python -m pytest -m "not slow"

@@ -14,7 +14,7 @@ from harness.digest import digest
 from harness.errors import HarnessError
 from harness.seeds import rng_for
 
-# The survey's classes, in the order in which ties are broken (closure paper, section 2).
+# The survey's classes, in the order in which ties are broken (probe-circuit paper, Xu 2026).
 CLASSES = ("induction", "previous-token", "duplicate-token", "first-token", "self", "local")
 
 
@@ -163,7 +163,7 @@ def repeat_anchors(
 ) -> dict[str, Int[np.ndarray, "examples _"]]:
     """Where a head of each class looks from the query, when the query's token stood at ``first`` before.
 
-    Source: closure paper, section 2 (the target positions of the six classes).
+    Source: probe-circuit paper (Xu 2026), the target positions of its six classes.
     """
     return {
         "induction": first[:, None] + 1,

@@ -27,7 +27,7 @@ class MutualInformation:
     A constant unit has no information and no neighbours.
 
     Errors: negative pseudocount.
-    Source: Cover & Thomas, section 2.3; closure paper, baselines table.
+    Source: Cover & Thomas, section 2.3; closure paper, section 8.3 (compared, not shown).
     """
 
     name: ClassVar[str] = "mutual_information"

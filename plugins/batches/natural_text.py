@@ -34,7 +34,8 @@ class NaturalText:
     than ``n``, is drawn by ``seed``.
 
     Errors: a text that gives fewer than ``n`` examples, a subject without a tokenizer, a text that is not there.
-    Source: closure paper, section 3.2 (n=2000, length 256, ids >= 100, gap 21, first windows, target repeat).
+    Source: the closure paper's natural batch, as its script makes it (n=2000, length 256, ids >= 100, gap 21, first
+    windows, target repeat).
     """
 
     name: ClassVar[str] = "natural_text"

@@ -26,7 +26,8 @@ class SyntheticInduction:
     small vocabulary. What was used stands in the batch's notes.
 
     Errors: a range outside the vocabulary or too narrow for two tokens, a length below 42, no examples.
-    Source: closure paper, section 3.1 (n=2000, length 256, seed 42, tokens [100, 10000) for every tokenizer, no BOS).
+    Source: the closure paper's synthetic batch, as its script makes it (n=2000, length 256, seed 42, tokens
+    [100, 10000) for every tokenizer, no BOS).
     """
 
     name: ClassVar[str] = "synthetic_induction"

@@ -30,7 +30,7 @@ class LayerMatched:
     where there are fewer; none where the rest of the model is smaller than the candidate.
 
     Errors: no control asked for.
-    Source: facts on the published controls: design, "Statistics that hold".
+    Source: the published controls of the closure paper, section 4, compared layer by layer.
     """
 
     name: ClassVar[str] = "layer_matched"

@@ -19,7 +19,7 @@ class Zero:
 
     Input: head outputs [rows, positions, heads, head_dim]. Output: zeros that broadcast to it.
     Zero is off the distribution the later layers know; mean and patching ablation ask a milder question.
-    Source: closure paper, section 3.7 (ablation of the projection's input).
+    Source: closure paper, section 3.8 (its scripts zero the projection's input).
     """
 
     name: ClassVar[str] = "zero"

@@ -38,7 +38,7 @@ class Survey:
     Input: attention rows at the query. Output: a class per unit and its selectivities (dimensionless).
 
     Errors: a batch without anchors, a non-positive threshold, a query with no position left for a drawn baseline.
-    Source: closure paper, section 2 and its selectivity scripts (threshold 30).
+    Source: the selectivity of the probe-circuit paper (Xu 2026), as its scripts compute it (threshold 30).
     """
 
     name: ClassVar[str] = "survey"

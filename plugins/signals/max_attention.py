@@ -21,7 +21,7 @@ class MaxAttention:
     Input: attention rows at the query [examples, heads, keys]. Output: activity [examples, units] in [0, 1].
     On batches whose query position varies, a diffuse head's maximum is nearly a function of the position: see the
     transforms that take it out.
-    Source: closure paper, section 3.3.
+    Source: closure paper, section 3.3 (template-free signal).
     """
 
     name: ClassVar[str] = "max_attention"
