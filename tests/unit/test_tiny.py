@@ -1,0 +1,72 @@
+"""The embedded model has what it is shipped for: circuits that are there at the end, and form on the way."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.config import registry
+from harness.engine.subject import HeadSubject
+from harness.groups import Labels
+
+WEIGHTS = Path(__file__).resolve().parents[2] / "plugins/subjects/tiny/weights"
+LOG = json.loads((WEIGHTS / "training_log.json").read_text(encoding="utf-8"))
+
+
+def build(stage: str, name: str, **parameters: Any) -> Any:
+    return registry().get(stage, name).build(parameters)
+
+
+def accuracy(checkpoint: str) -> float:
+    """Top-1 at the query of examples that the training never saw (another seed than the log's)."""
+    subject: HeadSubject = build("subject", "tiny", checkpoint=checkpoint)()
+    batch = build("batch", "synthetic_induction", n=64, seed=7)(subject)
+    hits = subject.evaluate(batch, [()], build("intervention", "zero"), [build("metric", "accuracy")])
+    return float(hits.mean())
+
+
+@pytest.fixture(scope="module")
+def labels() -> Labels:
+    subject = build("subject", "tiny")()
+    survey = build("labels", "survey")
+    batch = build("batch", "synthetic_induction", n=128, seed=7)(subject)
+    found: Labels = survey(subject.record(batch, {"labels": survey}))
+    return found
+
+
+def test_the_survey_finds_induction_previous_token_and_first_token_heads(labels: Labels) -> None:
+    assert {"induction", "previous-token", "first-token"} <= set(Counter(labels.classes))
+
+
+def test_the_log_and_a_survey_of_other_examples_name_the_same_induction_heads(labels: Labels) -> None:
+    found = {labels.units.labels[i] for i, name in enumerate(labels.classes) if name == "induction"}
+    assert found == {head for head, ratios in LOG["heads"].items() if max(ratios, key=ratios.get) == "induction"
+                     and ratios["induction"] >= 30}  # fmt: skip
+
+
+def test_it_copies_at_the_end_and_not_at_the_beginning() -> None:
+    assert accuracy("final") > 0.9
+    assert accuracy("0") < 0.1
+
+
+def test_its_loss_on_held_out_text_is_far_below_the_entropy_of_single_tokens() -> None:
+    assert LOG["final"]["text_loss"] < LOG["final"]["unigram_entropy"] - 1.5
+
+
+def test_its_checkpoints_begin_at_initialisation_and_stand_on_both_sides_of_the_change() -> None:
+    steps = sorted(int(folder.name.removeprefix("step-")) for folder in (WEIGHTS / "checkpoints").iterdir())
+    assert steps == LOG["checkpoints"]
+    assert steps[0] == 0
+    assert len(steps) >= 8
+    at = {row["step"]: row["induction_accuracy"] for row in LOG["history"]}
+    assert np.ptp([at[step] for step in steps]) > 0.9
+    assert any(0.1 < at[step] < 0.9 for step in steps)
+
+
+def test_all_shipped_weights_together_stay_under_20_megabytes() -> None:
+    assert sum(file.stat().st_size for file in WEIGHTS.rglob("*") if file.is_file()) < 20e6
