@@ -26,8 +26,7 @@ class Progress:
             yield tick
         spent = time.perf_counter() - start
         self.seconds[name] = self.seconds.get(name, 0.0) + spent
-        if not self.quiet and (total is not None or spent > 1):
-            self.say(f"  {name:<12} {what:<44} {spent:6.1f} s")
+        self.say(f"  {name:<12} {what:<44} {spent:6.1f} s")
 
     def say(self, text: str) -> None:
         """A line for the person who waits."""

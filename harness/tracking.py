@@ -76,6 +76,8 @@ class Mirror:
     def client(self) -> Any:
         """MLflow's client for this store; importing it takes a second, so it waits until it is needed."""
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # seven, by default: minutes per cell when down
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
         from mlflow import MlflowClient
 
         for name in ("alembic", "mlflow"):  # "Running upgrade ...", forty times, at first use

@@ -32,7 +32,7 @@ def _closure(record: Record, closure: ClosureReport, where: str) -> str:
     layers = len({Unit.parse(unit).layer for unit in closure.units})
     size = len(closure.units)
     lines = [
-        f"{' '.join(closure.units)}   {size} unit{'s' * (size > 1)}, {layers} layer{'s' * (layers > 1)}      {where}",
+        f"{' '.join(closure.units)}   {_count(size, 'unit')}, {_count(layers, 'layer')}      {where}",
         f"{closure.verdict.value.upper().replace('_', ' ')}  {closure.reason}{_standing(closure)}",
         f"  {'':<15}{'baseline':>9}{'ablated':>10}{'effect':>10}   {'95 % interval':<20}{'controls (5 % .. 95 %)':<24}"
         f"{'z':>6}{'p':>7}{'p (Holm)':>10}",
@@ -41,7 +41,7 @@ def _closure(record: Record, closure: ClosureReport, where: str) -> str:
     bounds = ", ".join(f"{name.replace('_', ' ')} {_share(closure, name)}" for name in closure.upper_bound)
     lines.append(f"  all units of these layers: {bounds}")
     short = ", ".join(f"{layer} lacks {n}" for layer, n in closure.shortfall.items())
-    controls = f"{closure.n_controls} distinct controls" + (f" (not fully matched: {short})" if short else "")
+    controls = _count(closure.n_controls, "distinct control") + (f" (not fully matched: {short})" if short else "")
     lines.append(f"  {_halves(record, closure)}; {controls}")
     lines.append(f"  method: {record.cell.method}{_chosen(record)}")
     return "\n".join(lines + _warnings(record))
@@ -111,7 +111,7 @@ def _warnings(record: Record) -> list[str]:
             if found and isinstance(found, (list, tuple, dict)):
                 named = list(map(str, found))
                 shown = " ".join(named[:6]) + (" ..." if len(named) > 6 else "")
-                lines.append(f"  note: {stage}: {note.replace('_', ' ')}: {len(named)} units ({shown})")
+                lines.append(f"  note: {stage}: {note.replace('_', ' ')}: {_count(len(named), 'unit')} ({shown})")
             elif found:
                 lines.append(f"  note: {stage}: {note.replace('_', ' ')}: {found}")
     return lines
@@ -125,3 +125,7 @@ def _next(record: Record, folder: Path) -> str:
 
 def _number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}{'s' * (n != 1)}"

@@ -89,7 +89,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         Verdict.UNDERPOWERED,
-        "so few distinct control groups exist that no p-value can reach the level",
+        "there are so few distinct control groups that no p-value can reach the level",
         lambda e: not e.reachable,
     ),
     Rule(

@@ -215,7 +215,7 @@ def test_a_card_gives_the_answer_first_and_then_the_numbers_that_carry_it(make_r
     assert {"1.00", "3.50", "+2.50", "+2.00", "+3.00", "+3.2", "0.020"} <= set(loss.split())
     assert "all units of these layers: target logit -4.00 (this group: 50 %)" in "\n".join(lines)
     assert "proposed on 30 examples, tested on 20 others; 99 distinct controls" in "\n".join(lines)
-    assert "note: affinity: constant: 1 units (L0H0)" in "\n".join(lines)
+    assert "note: affinity: constant: 1 unit (L0H0)" in "\n".join(lines)
 
 
 def test_a_card_says_what_was_tested_on_the_same_examples(make_record: Make) -> None:
