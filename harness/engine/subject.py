@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -24,6 +24,15 @@ from harness.units import Unit, UnitSpace
 
 def no_tick(_: int) -> None:
     """For callers who watch no progress."""
+
+
+class _Unchanged:
+    """The intervention of a trial: nothing happens to an ablated head."""
+
+    name: ClassVar[str] = "unchanged"
+
+    def __call__(self, output: Tensor) -> Tensor:
+        return output
 
 
 class HeadSubject:
@@ -58,6 +67,8 @@ class HeadSubject:
         heads = sorted((site.layer, site.heads) for site in sites.values())
         self.units = UnitSpace(tuple(Unit(layer, head) for layer, n in heads for head in range(n)))
         self._columns = {layer: np.flatnonzero(self.units.layers == layer) for layer, _ in heads}
+        self._shares_trunk = True
+        self._shares_trunk = self.about["shares_trunk"] = self._can_share_trunk()
 
     # -- the two things a subject does -----------------------------------------------------------------------------
 
@@ -148,12 +159,14 @@ class HeadSubject:
     ) -> Float[Tensor, "rows vocabulary"]:
         """Logits at the query: the examples untouched, then under each condition (ordered by first ablated layer)."""
         n = len(tokens)
+        if not self._shares_trunk:
+            tokens = tokens.repeat(1 + len(conditions), 1)
         first = [self._first_layer(condition) for condition in conditions]
         ablated = {layer: self._masks(conditions, layer) for layer in self._columns}
 
         def branch(layer: int, hidden: Tensor) -> Tensor:
             """Add a copy of the trunk for every condition whose first ablated layer this is."""
-            starting = first.count(layer)
+            starting = first.count(layer) if self._shares_trunk else 0
             return torch.cat([hidden, hidden[:n].repeat(starting, 1, 1)]) if starting else hidden
 
         def ablate(module: nn.Module, output: Tensor) -> Tensor:
@@ -168,6 +181,20 @@ class HeadSubject:
         with active(probe), self._branching_at_blocks(branch, n), self._unembedding_only(probe.query):
             logits: Tensor = self.model(tokens, use_cache=False).logits
         return logits[:, 0]
+
+    def _can_share_trunk(self) -> bool:
+        """Whether rows can be added between blocks: a few models (GPTBigCode) shape their output by their input.
+
+        Where they cannot, every condition runs from the embeddings on: slower, the same numbers; ``about`` says so.
+        """
+        tokens = torch.zeros(1, 2, dtype=torch.long, device=device_of(self.model))
+        last = (len(self.units) - 1,)
+        try:
+            with switched(self.model), torch.inference_mode():
+                self._branching_pass(tokens, tokens[:, 1], [last], _Unchanged())
+        except RuntimeError:
+            return False
+        return True
 
     def _masks(self, conditions: Sequence[tuple[int, ...]], layer: int) -> Bool[Tensor, "conditions heads"]:
         """Which heads of a layer are ablated in the trunk (none) and under each condition."""

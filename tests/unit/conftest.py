@@ -76,6 +76,13 @@ ARCHITECTURES = {
         lambda: hf.Gemma2Config(**GROUPED, sliding_window=4, attn_logit_softcapping=2.0, final_logit_softcapping=5.0),
         LLAMA_LIKE,
     ),
+    # It shapes its output by its input, so that rows cannot branch off on the way.
+    "gpt_bigcode": Architecture(
+        lambda: hf.GPTBigCodeConfig(
+            vocab_size=VOCABULARY, n_embd=32, n_layer=4, n_head=4, n_positions=64, initializer_range=0.3
+        ),
+        "transformer.h.{}.attn.c_proj",
+    ),
     # Its rotary angles come with one row per example, and every second layer has no heads at all.
     "qwen3_5_hybrid": Architecture(
         lambda: hf.Qwen3_5TextConfig(
