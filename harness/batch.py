@@ -16,8 +16,6 @@ from harness.seeds import rng_for
 
 # The survey's classes, in the order in which ties are broken (probe-circuit paper, Xu 2026).
 CLASSES = ("induction", "previous-token", "duplicate-token", "first-token", "self", "local")
-
-
 LOCAL = np.array([2, 3, 4, 5])  # steps back from the query that count as local
 
 

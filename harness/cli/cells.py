@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from harness.cell import Cell
 from harness.cli.session import Session, lines
 from harness.errors import HarnessError
-from harness.record import Record, Status
+from harness.record import FINISHED, Record, Status
 
 EXIT = {Status.OK: 0, Status.SKIPPED: 0, Status.INVALID: 2, Status.FAILED: 1, Status.INTERRUPTED: 130}
 
@@ -47,7 +47,7 @@ def sweep(arguments: Namespace) -> int:
     from harness.board.card import card
     from harness.board.write import markdown, write_boards
     from harness.cli.job import launch
-    from harness.tracking import parent_run
+    from harness.tracking import address, parent_run
 
     session = Session.open(arguments)
     cells = session.cells()  # every cell is built once before the first one runs: a typo costs seconds, not a night
@@ -68,9 +68,10 @@ def sweep(arguments: Namespace) -> int:
     session.note(
         f"\n{len(cells)} cells: {summary}" + (f", {n} without a record" if (n := len(cells) - len(records)) else "")
     )
+    uri = address(cells[0].settings.tracking, workspace)
     data = {"board": str(path), "cells": [json.loads(record.to_json()) for record in records]}
     session.print(
-        f"{markdown(boards)}\nboard: {path}\nnext: harness run --help · harness list · {_tracking_hint(cells)}", data
+        f"{markdown(boards)}\nboard: {path}\nnext: harness run --help · harness list · {_tracking_hint(uri)}", data
     )
     return _worst(records, len(cells))
 
@@ -80,11 +81,12 @@ def plan(arguments: Namespace) -> int:
     session = Session.open(arguments)
     cells = session.cells()
     workspace = session.workspace_of(cells)
-    rows = []
-    for cell in cells:
-        found = workspace.find(cell.id)
-        rows.append((cell.id, found.status.value if found else "to do", cell.title))
-    done = sum(bool(workspace.finished(cell.id)) for cell in cells)
+    found = [workspace.find(cell.id) for cell in cells]
+    rows = [
+        (cell.id, record.status.value if record else "to do", cell.title)
+        for cell, record in zip(cells, found, strict=True)
+    ]
+    done = sum(record is not None and record.status in FINISHED for record in found)
     text = (
         lines(rows, "") + f"\n{len(cells)} cells, {done} done, {len(cells) - done} to do (workspace {workspace.root})"
     )
@@ -95,9 +97,8 @@ def plan(arguments: Namespace) -> int:
 def _one(session: Session, cell: Cell) -> int:
     from harness.board.card import card
     from harness.cli.job import perform
-    from harness.workspace import Workspace
 
-    workspace = Workspace.at(cell.settings.workspace)
+    workspace = session.workspace_of([cell])
     workspace.check_writable()
     progress = session.progress()
     progress.say(f"cell {cell.id}  {cell.title}")
@@ -113,9 +114,5 @@ def _worst(records: Sequence[Record], expected: int) -> int:
     return next((code for code in (130, 1, 2) if code in codes), 0)
 
 
-def _tracking_hint(cells: Sequence[Cell]) -> str:
-    from harness.tracking import address
-    from harness.workspace import Workspace
-
-    uri = address(cells[0].settings.tracking, Workspace.at(cells[0].settings.workspace))
+def _tracking_hint(uri: str | None) -> str:
     return f"mlflow ui --backend-store-uri {uri}" if uri else "tracking=local keeps an MLflow mirror"

@@ -21,6 +21,8 @@ from harness.recording import Reader, Recording, Rows
 from harness.stages import Intervention, Metric, Tick
 from harness.units import Unit, UnitSpace
 
+FROM_THE_INPUT = -1  # before the first layer
+
 
 def no_tick(_: int) -> None:
     """For callers who watch no progress."""
@@ -159,14 +161,13 @@ class HeadSubject:
     ) -> Float[Tensor, "rows vocabulary"]:
         """Logits at the query: the examples untouched, then under each condition (ordered by first ablated layer)."""
         n = len(tokens)
-        if not self._shares_trunk:
-            tokens = tokens.repeat(1 + len(conditions), 1)
         first = [self._first_layer(condition) for condition in conditions]
+        entering = tokens.repeat(1 + first.count(FROM_THE_INPUT), 1)
         ablated = {layer: self._masks(conditions, layer) for layer in self._columns}
 
         def branch(layer: int, hidden: Tensor) -> Tensor:
             """Add a copy of the trunk for every condition whose first ablated layer this is."""
-            starting = first.count(layer) if self._shares_trunk else 0
+            starting = first.count(layer)
             return torch.cat([hidden, hidden[:n].repeat(starting, 1, 1)]) if starting else hidden
 
         def ablate(module: nn.Module, output: Tensor) -> Tensor:
@@ -179,7 +180,7 @@ class HeadSubject:
 
         probe = Probe(query.repeat(1 + len(conditions)), ablate=ablate)
         with active(probe), self._branching_at_blocks(branch, n), self._unembedding_only(probe.query):
-            logits: Tensor = self.model(tokens, use_cache=False).logits
+            logits: Tensor = self.model(entering, use_cache=False).logits
         return logits[:, 0]
 
     def _can_share_trunk(self) -> bool:
@@ -202,7 +203,10 @@ class HeadSubject:
         return torch.from_numpy(np.stack([np.isin(columns, condition) for condition in ((), *conditions)]))
 
     def _first_layer(self, condition: tuple[int, ...]) -> int:
-        return min((int(self.units.layers[unit]) for unit in condition), default=-1)
+        """Where a condition's rows leave the trunk."""
+        if not self._shares_trunk:
+            return FROM_THE_INPUT
+        return min((int(self.units.layers[unit]) for unit in condition), default=FROM_THE_INPUT)
 
     @contextmanager
     def _branching_at_blocks(self, branch: Callable[[int, Tensor], Tensor], n: int) -> Iterator[None]:

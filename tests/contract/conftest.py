@@ -11,6 +11,18 @@ from harness.registry import Method
 from harness.testing.contracts import Finding, check_method
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A module's ``INNOCENT`` (class per stage) and ``OFFENDERS`` (class -> check and reason, per stage) as cases."""
+    if "reason" in metafunc.fixturenames:
+        cases = [
+            (stage, cls, *expected) for stage, of in metafunc.module.OFFENDERS.items() for cls, expected in of.items()
+        ]
+        names = [f"{stage}-{cls.__name__}" for stage, cls, *_ in cases]
+        metafunc.parametrize(("stage", "cls", "check", "reason"), cases, ids=names)
+    elif "stage" in metafunc.fixturenames:
+        metafunc.parametrize(("stage", "cls"), metafunc.module.INNOCENT.items())
+
+
 def _findings(stage: str, cls: type) -> list[Finding]:
     return check_method(Method(stage, "offender", cls, "tests"))
 

@@ -242,14 +242,11 @@ EVERY_STAGE = {
     Forgetful: ("can be pickled", "not the same after pickling"),
 }
 
-OFFENDERS = [("affinity", cls, *expected) for cls, expected in (AFFINITIES | EVERY_STAGE).items()]
-for frozen in (cls for _, cls, *_ in OFFENDERS if cls is not Soft):
+OFFENDERS = {"affinity": AFFINITIES | EVERY_STAGE}
+for frozen in (cls for of in OFFENDERS.values() for cls in of if cls is not Soft):
     dataclass(frozen=True)(frozen)
 
 
-@pytest.mark.parametrize(
-    ("stage", "cls", "check", "reason"), OFFENDERS, ids=[f"{stage}-{cls.__name__}" for stage, cls, *_ in OFFENDERS]
-)
 def test_an_offender_is_found_out(
     stage: str, cls: type, check: str, reason: str, found_out: Callable[[str, type, str, str], None]
 ) -> None:
