@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from harness.digest import digest
 from harness.errors import HarnessError
 from harness.seeds import rng_for
 
 # The survey's classes, in the order in which ties are broken (probe-circuit paper, Xu 2026).
-CLASSES = ("induction", "previous-token", "duplicate-token", "first-token", "self", "local")
+HeadClass = Literal["induction", "previous-token", "duplicate-token", "first-token", "self", "local"]
+CLASSES: tuple[str, ...] = get_args(HeadClass)
 LOCAL = np.array([2, 3, 4, 5])  # steps back from the query that count as local
 
 
@@ -99,6 +100,13 @@ class Batch:
     def _visible(self) -> Int[np.ndarray, " tokens"]:
         """Every token up to its example's query, example after example."""
         return self.tokens[np.arange(self.tokens.shape[1]) <= self.query[:, None]]
+
+    def others(self, length: int) -> Bool[np.ndarray, "examples positions"]:
+        """Positions below ``length``, up to each example's query, that are no class's target in it."""
+        free: Bool[np.ndarray, "examples positions"] = np.arange(length) <= self.query[:, None]
+        for places in self.anchors.values():
+            free[np.arange(len(self))[:, None], places] = False
+        return free
 
     def take(self, examples: Int[np.ndarray, " chosen"]) -> Batch:
         """These examples, in this order."""

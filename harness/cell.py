@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -13,27 +13,27 @@ from typing import Any, Literal
 from harness.digest import digest, digest_files
 from harness.errors import HarnessError, unknown
 from harness.registry import Method, Registry
-from harness.stages import STAGES
+from harness.stages import STAGES, asked, upstream
 
-PROPOSING = ("signal", "binarizer", "affinity", "partitioner", "selector")
+PROPOSING = ("signal", "transform", "binarizer", "affinity", "partitioner", "chooser", "selector")
 
 
 @dataclass(frozen=True)
 class Settings:
     """What a cell is told besides its methods.
 
-    ``metrics``: what damage is measured by; ``split``: propose on one half of the examples and test on the other
-    (``half``), or use all for both (``none``); ``alpha``: the level of the verdict; ``ddof``: of the controls' standard
-    deviation in z; ``seed``: of the split and the bootstrap; ``group``: units named by hand, tested as they are;
-    ``workspace``, ``tracking``, ``force``: where results go, and whether a finished cell is redone. The last three do
-    not enter a cell's identity.
+    ``split``: propose on one half of the examples and test on the other (``half``), or use all for both (``none``);
+    ``alpha``: the level of the verdict; ``ddof``: of the controls' standard deviation in z; ``seed``: of the split, the
+    bootstrap and the reruns; ``reruns``: how often partitions are found again on resamples, other orders and seeds, to
+    see how stable they are; ``group``: units named by hand, tested as they are; ``workspace``, ``tracking``, ``force``:
+    where results go, and whether a finished cell is redone. The last three do not enter a cell's identity.
     """
 
-    metrics: tuple[str, ...] = ("target_logit", "accuracy", "loss")
     split: Literal["half", "none"] = "half"
     alpha: float = 0.05
     ddof: Literal[0, 1] = 1
     seed: int = 0
+    reruns: int = 5
     group: tuple[str, ...] = ()
     workspace: str = "runs"
     tracking: str = "local"
@@ -47,63 +47,74 @@ NEUTRAL = frozenset({"workspace", "tracking", "force"})
 class Cell:
     """One combination of all stages.
 
-    ``config`` is the resolved configuration; ``methods`` what is used, by stage (``metric loss`` for each metric);
-    ``stages`` and ``metrics`` are built from them.
+    ``config`` is the resolved configuration; ``methods`` what is chosen, by stage; ``stages`` what is built from them:
+    one instance per stage, or a tuple where several are chosen.
     """
 
     config: Mapping[str, Any]
     settings: Settings
-    methods: Mapping[str, Method]
+    methods: Mapping[str, tuple[Method, ...]]
     stages: Mapping[str, Any]
-    metrics: tuple[Any, ...]
 
     @classmethod
     def of(cls, config: Mapping[str, Any], registry: Registry) -> Cell:
         """Build every stage's method.
 
-        Errors: an unknown method or key, a parameter of the wrong type, two metrics of one name.
+        Errors: an unknown method or key, a parameter of the wrong type, no metric.
         """
-        chosen = [stage for stage in STAGES if stage != "metric"]  # metrics are a list of names, among the settings
-        settings = _settings({key: value for key, value in config.items() if key not in chosen}, chosen)
-        methods, stages = {}, {}
-        for stage in chosen:
-            node = dict(config.get(stage) or {})
-            if "name" not in node:
-                raise HarnessError(
-                    f"configuration: no {stage} is chosen.", f"{stage} options: {', '.join(registry.names(stage))}"
-                )
-            method = registry.get(stage, node.pop("name"))
-            methods[stage], stages[stage] = method, method.build(node)
-        metrics = [registry.get("metric", name) for name in settings.metrics]
-        methods |= {f"metric {metric.name}": metric for metric in metrics}
-        return cls(config, settings, methods, stages, tuple(metric.build({}) for metric in metrics))
+        settings = _settings({key: value for key, value in config.items() if key not in STAGES})
+        methods: dict[str, tuple[Method, ...]] = {}
+        stages: dict[str, Any] = {}
+        for stage in STAGES.values():
+            nodes = list((config.get(stage.name) or {}).values()) if stage.many else [config.get(stage.name) or {}]
+            if any("name" not in node for node in nodes) or (stage.name == "metric" and not nodes):
+                options = ", ".join(registry.names(stage.name))
+                raise HarnessError(f"configuration: no {stage.name} is chosen.", f"{stage.name} options: {options}")
+            chosen = [registry.get(stage.name, node["name"]) for node in nodes]
+            built = [
+                method.build({key: value for key, value in node.items() if key != "name"})
+                for method, node in zip(chosen, nodes, strict=True)
+            ]
+            methods[stage.name], stages[stage.name] = tuple(chosen), tuple(built) if stage.many else built[0]
+        return cls(config, settings, methods, stages)
+
+    @cached_property
+    def proposing(self) -> tuple[str, ...]:
+        """The stages that the candidates depend on, in order; none where a group is named by hand."""
+        if self.settings.group:
+            return ()
+        reached = upstream("selector", {stage: [method.cls for method in of] for stage, of in self.methods.items()})
+        return tuple(stage for stage in PROPOSING if stage in reached)
+
+    @cached_property
+    def supervised(self) -> tuple[str, ...]:
+        """The proposing stages whose method looks at the labels."""
+        return tuple(s for s in self.proposing if any("labels" in asked(method.cls) for method in self.methods[s]))
 
     @cached_property
     def id(self) -> str:
         """Digest of everything that decides the result: configuration, outside inputs, code of methods and core."""
-        used = [stage for stage in self.stages if not (self.settings.group and stage in PROPOSING)]
-        told = {key: value for key, value in vars(self.settings).items() if key not in NEUTRAL}
-        parts = [[stage, self.node(stage), self.methods[stage].code, self._outside(stage)] for stage in used]
-        measured = [self.methods[f"metric {metric.name}"].code for metric in self.metrics]
-        return digest(_core_code(), told, parts, measured)[:12]
+        used = [stage for stage in self.stages if stage not in PROPOSING or stage in self.proposing]
+        code = [[method.code for method in self.methods[stage]] for stage in used]
+        return digest(_core_code(), self._told(), [self.identity(stage) for stage in used], code)[:12]
 
     @property
     def method(self) -> str:
         """What proposes, in one line: the row of a board."""
         if self.settings.group:
             return f"by hand: {' '.join(self.settings.group)}"
-        return " ".join(self.describe(stage) for stage in PROPOSING)
+        return " ".join(text for stage in self.proposing if (text := self.describe(stage)))
 
     @property
     def row(self) -> str:
         """Identity of a board's row: what proposes, with all its parameters."""
-        return digest(self.settings.group or [self.node(stage) for stage in PROPOSING])[:12]
+        return digest(self.settings.group or [self.identity(stage) for stage in self.proposing])[:12]
 
     @property
     def protocol(self) -> str:
         """Identity of how candidates are judged; records of different protocols are never ranked together."""
-        told = {key: value for key, value in vars(self.settings).items() if key not in NEUTRAL | {"group"}}
-        return digest(told, self.node("controls"), self.node("labels"))[:12]
+        judges = [self.identity(stage) for stage in ("controls", "labels", "metric")]
+        return digest({key: value for key, value in self._told().items() if key != "group"}, judges)[:12]
 
     @property
     def title(self) -> str:
@@ -116,34 +127,63 @@ class Cell:
     def command(self) -> str:
         """What to type to get this cell again."""
         words = ["harness", "run"]
-        for stage in self.stages:
-            method = self.methods[stage]
-            defaults = plain_parameters(method)
-            words.append(f"{stage}={method.name}")
-            words += [
-                f"{stage}.{key}={written(value)}"
-                for key, value in self.node(stage).items()
-                if key != "name" and value != defaults[key]
-            ]
-        told = {key: self.config[key] for key in vars(self.settings) if key in self.config and key not in NEUTRAL}
+        for stage, methods in self.methods.items():
+            names = [method.name for method in methods]
+            words.append(f"{stage}={written(names) if STAGES[stage].many else names[0]}")
+            for method, node in zip(methods, self._nodes(stage), strict=True):
+                place = f"{stage}.{method.name}" if STAGES[stage].many else stage
+                words += [f"{place}.{key}={written(value)}" for key, value in self._changed(method, node).items()]
+        told = {key: self.config[key] for key in self._told() if key in self.config}
         defaults = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(Settings()).items()}
         words += [f"{key}={written(value)}" for key, value in told.items() if value != defaults[key]]
         return shlex.join(words)
 
-    def node(self, stage: str) -> dict[str, Any]:
-        """A stage's name and parameters, without those that only say how to compute."""
-        return {key: value for key, value in self.config[stage].items() if key not in self.methods[stage].neutral}
+    def node(self, stage: str) -> Any:
+        """A stage's name and parameters (a list of them where several are chosen), without neutral parameters."""
+        nodes = self._nodes(stage)
+        return nodes if STAGES[stage].many else nodes[0]
+
+    def identity(self, stage: str) -> list[Any]:
+        """What makes two choices for a stage the same: parameters, and content instead of the names of files."""
+        told = [
+            {key: value for key, value in node.items() if key not in method.by_content}
+            for method, node in zip(self.methods[stage], self._nodes(stage), strict=True)
+        ]
+        return [stage, told, self._outside(stage)]
 
     def describe(self, stage: str) -> str:
         """``spectral``, or ``spectral(k=[4, 6])`` where a parameter differs from its default."""
-        method, node = self.methods[stage], self.node(stage)
-        defaults = plain_parameters(method)
-        changed = [f"{key}={value}" for key, value in node.items() if key != "name" and value != defaults[key]]
-        return f"{method.name}({', '.join(changed)})" if changed else method.name
+        parts = []
+        for method, node in zip(self.methods[stage], self._nodes(stage), strict=True):
+            changed = ", ".join(
+                f"{key}={Path(value).name if key in method.by_content else value}"
+                for key, value in self._changed(method, node).items()
+            )
+            parts.append(f"{method.name}({changed})" if changed else method.name)
+        return "+".join(parts)
 
-    def _outside(self, stage: str) -> str:
-        fingerprint = getattr(self.stages[stage], "fingerprint", None)
-        return str(fingerprint()) if fingerprint else ""
+    def _nodes(self, stage: str) -> list[dict[str, Any]]:
+        given = self.config.get(stage) or {}
+        nodes = list(given.values()) if STAGES[stage].many else [given]
+        return [
+            {key: value for key, value in node.items() if key not in method.neutral}
+            for method, node in zip(self.methods[stage], nodes, strict=True)
+        ]
+
+    def _changed(self, method: Method, node: Mapping[str, Any]) -> dict[str, Any]:
+        """Parameters that differ from their defaults, or from the key they follow."""
+        defaults = plain_parameters(method)
+        for key, of in method.follows.items():
+            stage, _, parameter = of.partition(".")
+            defaults[key] = self.config[stage].get(parameter)
+        return {key: value for key, value in node.items() if key != "name" and value != defaults[key]}
+
+    def _told(self) -> dict[str, Any]:
+        return {key: value for key, value in vars(self.settings).items() if key not in NEUTRAL}
+
+    def _outside(self, stage: str) -> list[str]:
+        built = self.stages[stage] if STAGES[stage].many else [self.stages[stage]]
+        return [str(plugin.fingerprint()) if hasattr(plugin, "fingerprint") else "" for plugin in built]
 
 
 @cache
@@ -171,12 +211,12 @@ def written(value: Any) -> str:
     return text if plain else "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def _settings(values: Mapping[str, Any], stages: Sequence[str]) -> Settings:
+def _settings(values: Mapping[str, Any]) -> Settings:
     from pydantic import TypeAdapter, ValidationError
 
     for key in values:
         if key not in Settings.__dataclass_fields__:
-            raise unknown("configuration: key", key, [*stages, *Settings.__dataclass_fields__])
+            raise unknown("configuration: key", key, [*STAGES, *Settings.__dataclass_fields__])
     try:
         settings = TypeAdapter(Settings).validate_python(dict(values))
     except ValidationError as error:
@@ -184,6 +224,6 @@ def _settings(values: Mapping[str, Any], stages: Sequence[str]) -> Settings:
         raise HarnessError("; ".join(problems), "`harness run --help` lists the settings.") from error
     if not 0 < settings.alpha < 1:
         raise HarnessError(f"alpha={settings.alpha}: it must lie between 0 and 1.")
-    if len(set(settings.metrics)) != len(settings.metrics) or not settings.metrics:
-        raise HarnessError(f"metrics={list(settings.metrics)}: name each metric once, and at least one.")
+    if settings.reruns < 0:
+        raise HarnessError(f"reruns={settings.reruns}: it cannot be negative.", "reruns=0 measures no stability.")
     return settings

@@ -45,8 +45,10 @@ def registry() -> Registry:
     for stage in STAGES:
         store.repo.pop(stage, None)
     for (stage, name), method in methods.methods.items():
-        if stage != "metric":  # metrics are a list of names, not a choice of one
-            store.store(group=stage, name=name, node={"name": name, **plain_parameters(method)}, provider=method.owner)
+        node = {"name": name, **plain_parameters(method)}
+        node |= {key: f"${{oc.select:{of},null}}" for key, of in method.follows.items()}
+        package = f"{stage}.{name}" if STAGES[stage].many else stage  # several may be chosen: each has a place
+        store.store(group=stage, name=name, node=node, package=package, provider=method.owner)
     HydraPlugins.instance().register(PluginSearchPath)
     return methods
 
@@ -101,6 +103,16 @@ def expand(overrides: Sequence[str], known: Registry) -> list[list[str]]:
         return [list(cell) for batch in batches for cell in batch]
 
 
+def presets(stages: Sequence[str], known: Registry) -> dict[str, list[str]]:
+    """Configuration files for each stage, the harness's and plugins', that are not simply a method."""
+    with hydra_ready():
+        loader = GlobalHydra.instance().config_loader()
+        return {
+            stage: [name for name in loader.get_group_options(stage) if name not in {"__init__", *known.names(stage)}]
+            for stage in stages
+        }
+
+
 def plain(config: DictConfig) -> dict[str, Any]:
     """Interpolations resolved, Hydra's own node dropped."""
     with _explained(None):
@@ -117,10 +129,12 @@ def _explained(known: Registry | None) -> Iterator[None]:
         group, _, name = (error.missing_cfg_file or "").rpartition("/")
         if group in STAGES and known is not None and (group, name) in known.contested:
             known.get(group, name)
-        if not group or not error.options:
+        # Of a list of choices (metric=[lss]) Hydra does not say what there is.
+        options = list(error.options or (known.names(group) if known is not None and group in STAGES else []))
+        if not group or not options:
             raise HarnessError(f"configuration: {_first_lines(error)}") from error
         hint = f"`harness list {group}` describes them" if group in STAGES else ""
-        raise unknown(group, name, [option for option in error.options if option != "__init__"], hint) from error
+        raise unknown(group, name, [option for option in options if option != "__init__"], hint) from error
     except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: Hydra's answer to affinity=null
         raise _explain(error) from error
 

@@ -31,3 +31,12 @@ def unknown(kind: str, name: str, options: Iterable[str], hint: str = "") -> Har
         f"{kind} '{name}' is not known.{guess}",
         f"{kind} options: {', '.join(known) or '(none)'}" + (f"\n({hint})" if hint else ""),
     )
+
+
+def without_model(label: str) -> HarnessError:
+    """The refusal of a subject that is only units: nothing runs through it."""
+    return HarnessError(
+        f"subject {label} has no model: nothing can be recorded from it, and nothing ablated in it.",
+        "`harness propose` stops before ablation; there, everything has to come from files: affinity=precomputed, "
+        "and labels=file or labels=none instead of survey.",
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -13,6 +14,8 @@ from harness.errors import HarnessError
 from harness.units import UnitSpace
 
 UNCLASSIFIED = "unclassified"
+Sign = Literal["abs", "positive", "signed"]
+"""What of a signed affinity counts: |a|, max(a, 0), or a as it is."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,27 @@ class Affinity:
         if np.diagonal(self.matrix).any():
             raise HarnessError("affinity has a non-zero diagonal.", "A unit is not its own neighbour: set it to zero.")
 
+    def require_groups(self, who: str, signed: bool = False) -> None:
+        """For partitioners. Errors: nothing but zeros; negative entries, unless ``signed`` ones are understood."""
+        if not signed and (self.matrix < 0).any():
+            raise HarnessError(
+                f"partitioner {who} needs non-negative affinities.",
+                "Choose what of a signed affinity counts: affinity.transform=abs or affinity.transform=positive",
+            )
+        if not self.matrix.any():
+            raise HarnessError(
+                f"partitioner {who}: no two units have any affinity, so there is nothing to cluster.",
+                "Units that never change have none: see what the binarizer says, or use more examples.",
+            )
+
+
+def signed_part(matrix: Float[np.ndarray, "units units"], sign: Sign) -> Float[np.ndarray, "units units"]:
+    """What of a signed matrix counts as affinity."""
+    if sign == "signed":
+        return matrix
+    part: Float[np.ndarray, "units units"] = np.abs(matrix) if sign == "abs" else np.maximum(matrix, 0.0)
+    return part
+
 
 @dataclass(frozen=True)
 class Labels:
@@ -59,15 +83,46 @@ class Labels:
 
 
 @dataclass(frozen=True)
+class Stability:
+    """Mean adjusted Rand index between a partition and the ones found again.
+
+    ``seeds``: from the same affinity, with units in other orders and other seeds; ``resamples``: from bootstrap
+    resamples of the observations as well. None where nothing could be found again.
+    """
+
+    seeds: float | None
+    resamples: float | None
+
+
+@dataclass(frozen=True)
 class Partition:
-    """One label per unit. ``k`` is what was asked for; ``labels`` [units] may hold fewer groups."""
+    """One label per unit [units]; -1: in no group.
+
+    ``k`` is the number of groups that was asked for (``labels`` may hold fewer), or found where the partitioner
+    decides; ``setting`` says what else told this partition from its neighbours (``resolution = 0.5``).
+    """
 
     k: int
     labels: Int[np.ndarray, " units"]
+    setting: str = ""
+    diagnostics: Mapping[str, object] = field(default_factory=dict)
+    stability: Stability | None = None
 
     def groups(self) -> list[tuple[int, ...]]:
         """Members of each group, by ascending label."""
-        return [tuple(np.flatnonzero(self.labels == label).tolist()) for label in np.unique(self.labels)]
+        found = np.unique(self.labels)
+        return [tuple(np.flatnonzero(self.labels == label).tolist()) for label in found if label >= 0]
+
+    @property
+    def trivial(self) -> bool:
+        """Whether it says nothing: no group at all, one group of all units, or every unit by itself."""
+        groups = self.groups()
+        return not groups or len(groups[0]) == len(self.labels) or len(groups) == len(self.labels)
+
+    @property
+    def name(self) -> str:
+        """``k = 10``, or what else was asked for."""
+        return self.setting or f"k = {self.k}"
 
 
 @dataclass(frozen=True)
@@ -78,7 +133,6 @@ class Agreement:
     ``purity``: share of units whose class is the most common one of their group.
     """
 
-    k: int
     ari: float
     nmi: float
     purity: float
@@ -96,7 +150,6 @@ class Agreement:
         guess = partition.labels[known]
         table = contingency_matrix(truth, guess)
         return cls(
-            partition.k,
             float(adjusted_rand_score(truth, guess)),
             float(normalized_mutual_info_score(truth, guess)),
             float(table.max(axis=0).sum() / table.sum()),
@@ -107,15 +160,14 @@ class Agreement:
 class Candidate:
     """A group that is put to the closure test, and why it was chosen.
 
-    ``purity``: share of its labelled units in their most common class; ``isolation``: mean |affinity| inside over mean
-    |affinity| to the outside; both None where they are not defined (no labels; a group named by hand).
+    ``score``: the selector's; ``purity``: share of its labelled units in their most common class; ``isolation``: mean
+    |affinity| inside over mean |affinity| to the outside; None where not defined (no labels; no affinity in use).
     """
 
     members: tuple[int, ...]
-    k: int | None = None
+    score: float | None = None
     purity: float | None = None
     isolation: float | None = None
-    score: float | None = None
 
 
 def isolation(members: Sequence[int], matrix: Float[np.ndarray, "units units"]) -> float | None:

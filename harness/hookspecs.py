@@ -18,6 +18,7 @@ from harness.stages import (
     AffinityMethod,
     BatchMethod,
     Binarizer,
+    Chooser,
     Controls,
     Intervention,
     LabelMethod,
@@ -26,6 +27,7 @@ from harness.stages import (
     Selector,
     Signal,
     SubjectMethod,
+    Transform,
 )
 
 PROJECT = "closure_harness"
@@ -90,6 +92,14 @@ def harness_signals() -> Iterable[type[Signal]]:  # type: ignore[empty-body]
 
 
 @hookspec
+def harness_transforms() -> Iterable[type[Transform]]:  # type: ignore[empty-body]
+    """Transforms of activity this plugin offers: what is taken out of it before affinities are estimated.
+
+    Example: ``plugins/transforms/residualize.py``.
+    """
+
+
+@hookspec
 def harness_binarizers() -> Iterable[type[Binarizer]]:  # type: ignore[empty-body]
     """Binarizers this plugin offers: activity -> spins.
 
@@ -110,6 +120,14 @@ def harness_partitioners() -> Iterable[type[Partitioner]]:  # type: ignore[empty
     """Partitioners this plugin offers: affinity -> one label per unit.
 
     Example: ``plugins/partitioners/spectral.py``.
+    """
+
+
+@hookspec
+def harness_choosers() -> Iterable[type[Chooser]]:  # type: ignore[empty-body]
+    """Choosers this plugin offers: how good each of several partitions is.
+
+    Example: ``plugins/choosers/modularity.py``.
     """
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,58 +16,51 @@ from harness.batch import Batch
 from harness.cache import Memo
 from harness.cell import Cell
 from harness.closure.trial import ClosureReport, close
-from harness.errors import HarnessError
-from harness.groups import Affinity, Agreement, Candidate, Labels, Partition
+from harness.errors import HarnessError, without_model
+from harness.groups import Candidate
 from harness.hookspecs import CellFinished
 from harness.plugins import Plugins
 from harness.progress import Progress
+from harness.proposal import Proposal
 from harness.provenance import provenance
 from harness.record import CandidateRecord, CellInfo, PartitionRecord, Record, Status
-from harness.recording import Recording
-from harness.stages import Subject
+from harness.recording import Recording, Spins
+from harness.stages import Subject, asked
 from harness.units import UnitSpace
 from harness.workspace import Workspace, write_atomically
 
 
-@dataclass(frozen=True)
-class Proposal:
-    """Everything up to the candidates. Partitions and labels are empty for a group named by hand."""
+def run_cell(cell: Cell, memo: Memo, progress: Progress, test: bool = True) -> tuple[Record, Proposal | None]:
+    """Propose on one part of the examples, test on the other; ``test=False`` stops before ablation.
 
-    candidates: tuple[Candidate, ...]
-    chosen_k: int | None = None
-    partitions: tuple[Partition, ...] = ()
-    agreement: tuple[Agreement, ...] = ()
-    labels: Labels | None = None
-    affinity: Affinity | None = None
-    diagnostics: dict[str, Any] = dataclasses.field(default_factory=dict)
-
-
-def run_cell(cell: Cell, memo: Memo, progress: Progress, test: bool = True) -> tuple[Record, Proposal]:
-    """Propose on one part of the examples, test on the other; ``test=False`` stops before ablation."""
+    A group named by hand is not proposed.
+    """
     subject = load_subject(cell, memo, progress)
-    batch = write_batch(cell, subject, memo, progress)
-    proposal_half, test_half = split(cell, batch)
-    proposal = propose(cell, subject, proposal_half, memo, progress)
-    closures = dispose(cell, subject, test_half, proposal.candidates, progress) if test else ()
-    return _record(cell, subject, batch, proposal, closures, progress), proposal
+    halves = Halves(cell, subject, memo, progress)
+    if test:
+        _ = halves.test  # what cannot be tested is refused before anything is computed
+    proposal = None if cell.settings.group else propose(cell, subject, halves, memo, progress)
+    candidates = proposal.candidates if proposal else (Candidate(subject.units.find(cell.settings.group)),)
+    closures = dispose(cell, subject, halves.test, candidates, progress) if test and candidates else ()
+    return _record(cell, subject, halves, proposal, candidates, closures, progress), proposal
 
 
-def propose(cell: Cell, subject: Subject, batch: Batch, memo: Memo, progress: Progress) -> Proposal:
-    """recording -> activity -> spins -> affinity -> partitions -> candidates (or the group named by hand)."""
-    if cell.settings.group:
-        return Proposal((Candidate(subject.units.find(cell.settings.group)),))
-    stages = cell.stages
-    recording = record_batch(cell, subject, batch, ("signal", "labels"), memo, progress)
-    with progress.step("proposal", cell.method), one_thread():
-        labels = stages["labels"](recording)
-        activity = stages["signal"](recording)
-        spins = stages["binarizer"](activity)
-        affinity = stages["affinity"](spins)
-        partitions = tuple(stages["partitioner"](affinity))
-        selection = stages["selector"](partitions, affinity, labels)
-    agreement = tuple(a for a in (Agreement.of(partition, labels) for partition in partitions) if a)
-    diagnostics = {"binarizer": dict(getattr(spins, "diagnostics", {})), "affinity": dict(affinity.diagnostics)}
-    return Proposal(selection.candidates, selection.chosen_k, partitions, agreement, labels, affinity, diagnostics)
+def propose(cell: Cell, subject: Subject, halves: Halves, memo: Memo, progress: Progress) -> Proposal:
+    """recording -> activity -> spins -> affinity -> partitions -> candidates, as far as the methods ask for them."""
+    readers = [stage for stage in ("signal", "labels") if stage == "labels" or stage in cell.proposing]
+
+    def record(batch: Batch) -> Recording:
+        return record_batch(cell, subject, batch, readers, memo, progress)
+
+    proposal = Proposal(
+        cell.stages, subject.units, lambda: halves.proposal, record, cell.settings.reruns, cell.settings.seed
+    )
+    with one_thread():
+        if any("recording" in asked(method.cls) for stage in readers for method in cell.methods[stage]):
+            _ = proposal.recording  # a step of its own, with its own time
+        with progress.step("proposal", cell.method):
+            _ = proposal.labels, proposal.candidates
+    return proposal
 
 
 def dispose(
@@ -87,7 +80,7 @@ def dispose(
                     batch,
                     stages["intervention"],
                     stages["controls"],
-                    cell.metrics,
+                    stages["metric"],
                     told.alpha,
                     told.ddof,
                     told.seed,
@@ -111,7 +104,9 @@ def load_subject(cell: Cell, memo: Memo, progress: Progress) -> Subject:
 
 
 def write_batch(cell: Cell, subject: Subject, memo: Memo, progress: Progress) -> Batch:
-    """The batch, written in the subject's tokens and checked against it."""
+    """The batch, written in the subject's tokens and checked against it. Errors: a subject without a model."""
+    if not subject.vocab_size:
+        raise without_model(subject.label)
     batch: Batch
     with progress.step("batch", cell.describe("batch")):
         key = (repr(cell.stages["subject"]), repr(cell.stages["batch"]))
@@ -120,11 +115,38 @@ def write_batch(cell: Cell, subject: Subject, memo: Memo, progress: Progress) ->
     return batch
 
 
-def split(cell: Cell, batch: Batch) -> tuple[Batch, Batch]:
-    """The examples to propose on and those to test on. A group named by hand is tested on all of them."""
-    if cell.settings.group or cell.settings.split == "none":
-        return batch, batch
-    return batch.halves(cell.settings.seed)
+@dataclass(eq=False)
+class Halves:
+    """The examples to propose on and those to test on, written when first needed.
+
+    A group named by hand is tested on all of them.
+    """
+
+    cell: Cell
+    subject: Subject
+    memo: Memo
+    progress: Progress
+
+    @cached_property
+    def whole(self) -> Batch:
+        """Every example."""
+        return write_batch(self.cell, self.subject, self.memo, self.progress)
+
+    @cached_property
+    def _split(self) -> tuple[Batch, Batch]:
+        if self.cell.settings.group or self.cell.settings.split == "none":
+            return self.whole, self.whole
+        return self.whole.halves(self.cell.settings.seed)
+
+    @property
+    def proposal(self) -> Batch:
+        """What groups are proposed on."""
+        return self._split[0]
+
+    @property
+    def test(self) -> Batch:
+        """What they are tested on."""
+        return self._split[1]
 
 
 def record_batch(
@@ -186,9 +208,9 @@ def execute(cell: Cell, workspace: Workspace, plugins: Plugins, memo: Memo, prog
     return record
 
 
-def keep_affinity(folder: Path, proposal: Proposal) -> None:
-    """The affinity matrix and its picture, beside the record."""
-    if proposal.affinity is None:
+def keep_affinity(folder: Path, proposal: Proposal | None) -> None:
+    """The affinity matrix and its picture, beside the record; nothing where no method asked for an affinity."""
+    if proposal is None or not proposal.has("affinity"):
         return
     from safetensors.numpy import save_file
 
@@ -196,9 +218,8 @@ def keep_affinity(folder: Path, proposal: Proposal) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     save_file({"affinity": np.ascontiguousarray(proposal.affinity.matrix)}, folder / "affinity.safetensors")
-    chosen = next((p for p in proposal.partitions if p.k == proposal.chosen_k), proposal.partitions[0])
     candidate = proposal.candidates[0].members if proposal.candidates else ()
-    draw_affinity(proposal.affinity, chosen, candidate, folder / "affinity.png")
+    draw_affinity(proposal.affinity, proposal.partition, candidate, folder / "affinity.png")
 
 
 def announce(event: CellFinished, plugins: Plugins, progress: Progress) -> None:
@@ -218,39 +239,78 @@ def _unfinished(cell: Cell, status: Status, reason: str, progress: Progress) -> 
 def _record(
     cell: Cell,
     subject: Subject,
-    batch: Batch,
-    proposal: Proposal,
+    halves: Halves,
+    proposal: Proposal | None,
+    candidates: Sequence[Candidate],
     closures: tuple[ClosureReport, ...],
     progress: Progress,
 ) -> Record:
-    empty = not proposal.candidates
-    reason = f"selector {cell.describe('selector')} found no group that qualifies{_sizes(proposal)}" if empty else ""
-    source = {
-        "subject": dict(subject.about),
-        "batch": {"digest": batch.digest, "n": len(batch), "target": batch.target_kind, "notes": dict(batch.notes)},
-    }
+    batch = halves.whole if "whole" in vars(halves) else None  # a proposal without a model needs no examples
+    written = (
+        {"digest": batch.digest, "n": len(batch), "target": batch.target_kind, "notes": dict(batch.notes)}
+        if batch
+        else {}
+    )
+    reason = _nothing(cell, proposal) if proposal and not candidates else ""
     return Record(
-        status=Status.SKIPPED if empty else Status.OK,
+        status=Status.OK if candidates else Status.SKIPPED,
         reason=reason,
-        cell=_info(cell, subject.label, batch.target_kind),
+        cell=_info(cell, subject.label, batch.target_kind if batch else "none"),
         config=cell.config,
-        provenance={**provenance(cell), **source},
+        provenance={**provenance(cell), "subject": dict(subject.about), "batch": written},
         units=subject.units.labels,
-        classes=proposal.labels.classes if proposal.labels else (),
-        partitions=tuple(PartitionRecord(p.k, tuple(p.labels.tolist())) for p in proposal.partitions),
-        chosen_k=proposal.chosen_k,
-        agreement=proposal.agreement,
-        candidates=tuple(_candidate(candidate, subject.units) for candidate in proposal.candidates),
+        classes=proposal.labels.classes if proposal else (),
+        partitions=_partitions(proposal) if proposal else (),
+        chosen=proposal.chosen if proposal else None,
+        candidates=tuple(_candidate(candidate, subject.units) for candidate in candidates),
         closure=closures,
-        diagnostics=proposal.diagnostics,
+        diagnostics=_diagnostics(proposal) if proposal else {},
         seconds={name: round(spent, 4) for name, spent in progress.seconds.items()},
     )
 
 
-def _sizes(proposal: Proposal) -> str:
-    """What there was to choose from, for whoever has to choose other numbers."""
-    chosen = [partition for partition in proposal.partitions if partition.k == proposal.chosen_k]
-    return "".join(f": k = {p.k} gave groups of {', '.join(str(len(g)) for g in p.groups())} units" for p in chosen)
+def _partitions(proposal: Proposal) -> tuple[PartitionRecord, ...]:
+    return tuple(
+        PartitionRecord(
+            name=partition.name,
+            k=partition.k,
+            groups=len(partition.groups()),
+            labels=tuple(partition.labels.tolist()),
+            quality=quality,
+            agreement=agreement,
+            stability=partition.stability,
+            diagnostics=dict(partition.diagnostics),
+        )
+        for partition, quality, agreement in zip(
+            proposal.partitions, proposal.quality, proposal.agreement(), strict=True
+        )
+    )
+
+
+def _diagnostics(proposal: Proposal) -> dict[str, Any]:
+    """What the stages have to say about what they made, those that were asked."""
+    found: dict[str, Any] = {}
+    if proposal.has("observations") and isinstance(proposal.observations, Spins):
+        found["binarizer"] = dict(proposal.observations.diagnostics)
+    if proposal.has("affinity"):
+        found["affinity"] = dict(proposal.affinity.diagnostics)
+    if noted := dict(proposal.partition.diagnostics):
+        found["partitioner"] = noted
+    return found
+
+
+def _nothing(cell: Cell, proposal: Proposal) -> str:
+    """Why there is no candidate, for whoever has to choose other numbers."""
+    if proposal.says_nothing:
+        tried = ", ".join(partition.name for partition in proposal.found)
+        return (
+            f"partitioner {cell.describe('partitioner')} found no groups ({tried}): all units are in one, or each is "
+            "by itself. Ask for another number of groups (k, resolution), or take an affinity that tells units apart "
+            "more sharply (affinity=pearson_knn)."
+        )
+    sizes = ", ".join(str(len(group)) for group in proposal.partition.groups())
+    found = f"{proposal.partition.name} gave groups of {sizes} units"
+    return f"selector {cell.describe('selector')} found no group that qualifies: {found}"
 
 
 def _info(cell: Cell, subject: str, target: str) -> CellInfo:
@@ -264,6 +324,7 @@ def _info(cell: Cell, subject: str, target: str) -> CellInfo:
         batch=cell.describe("batch"),
         target=target,
         intervention=cell.describe("intervention"),
+        supervised=cell.supervised,
     )
 
 
@@ -272,7 +333,6 @@ def _candidate(candidate: Candidate, units: UnitSpace) -> CandidateRecord:
         units=tuple(units.names(candidate.members)),
         size=len(candidate.members),
         layers=tuple(sorted({int(units.layers[unit]) for unit in candidate.members})),
-        k=candidate.k,
         purity=candidate.purity,
         isolation=candidate.isolation,
         score=candidate.score,

@@ -27,7 +27,8 @@ def provenance(cell: Cell) -> dict[str, Any]:
         "commit": _commit(),
         "packages": _packages(),
         "plugins": {
-            stage: f"{method.name} ({method.owner}, code {method.code[:12]})" for stage, method in cell.methods.items()
+            stage: [f"{method.name} ({method.owner}, code {method.code[:12]})" for method in methods]
+            for stage, methods in cell.methods.items()
         },
         "python": platform.python_version(),
         "platform": platform.platform(),

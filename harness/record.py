@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 
 from harness.closure.trial import ClosureReport
 from harness.errors import HarnessError
-from harness.groups import Agreement
+from harness.groups import Agreement, Stability
 
-SCHEMA = "closure-harness/record/1"
+SCHEMA = "closure-harness/record/2"
 _STRICT: dict[str, Any] = {"extra": "forbid"}
 
 
@@ -33,7 +33,7 @@ FINISHED = frozenset({Status.OK, Status.SKIPPED})
 
 @dataclass(frozen=True)
 class CellInfo:
-    """What the cell was: identities for boards and caches, names for people."""
+    """What the cell was: identities for boards and caches, names for people; ``supervised`` stages saw the labels."""
 
     id: str
     row: str
@@ -44,6 +44,7 @@ class CellInfo:
     batch: str
     target: str
     intervention: str
+    supervised: tuple[str, ...] = ()
     __pydantic_config__: ClassVar = _STRICT
 
     @property
@@ -54,10 +55,19 @@ class CellInfo:
 
 @dataclass(frozen=True)
 class PartitionRecord:
-    """One partition: ``labels[i]`` is the group of ``units[i]``."""
+    """One partition: ``labels[i]`` is the group of ``units[i]``, -1 where it is in none.
 
+    ``k``: groups asked for, ``groups``: groups found; ``quality``: what the chooser thinks of it.
+    """
+
+    name: str
     k: int
+    groups: int
     labels: tuple[int, ...]
+    quality: float | None = None
+    agreement: Agreement | None = None
+    stability: Stability | None = None
+    diagnostics: Mapping[str, Any] = field(default_factory=dict)
     __pydantic_config__: ClassVar = _STRICT
 
 
@@ -68,7 +78,6 @@ class CandidateRecord:
     units: tuple[str, ...]
     size: int
     layers: tuple[int, ...]
-    k: int | None
     purity: float | None
     isolation: float | None
     score: float | None
@@ -91,14 +100,24 @@ class Record:
     units: tuple[str, ...] = ()
     classes: tuple[str | None, ...] = ()
     partitions: tuple[PartitionRecord, ...] = ()
-    chosen_k: int | None = None
-    agreement: tuple[Agreement, ...] = ()
+    chosen: int | None = None
     candidates: tuple[CandidateRecord, ...] = ()
     closure: tuple[ClosureReport, ...] = ()
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     schema: str = SCHEMA
     __pydantic_config__: ClassVar = _STRICT
+
+    @property
+    def partition(self) -> PartitionRecord | None:
+        """The partition that candidates were taken from."""
+        return None if self.chosen is None else self.partitions[self.chosen]
+
+    @property
+    def chosen_by_labels(self) -> bool:
+        """Whether the labels had a say in the partition: its agreement with them is then no fair score."""
+        seen = self.cell.supervised
+        return "partitioner" in seen or ("chooser" in seen and len(self.partitions) > 1)
 
     def to_json(self) -> str:
         """The record as JSON, schema first."""

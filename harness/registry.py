@@ -12,7 +12,7 @@ from typing import Any
 from harness.digest import digest_files
 from harness.errors import HarnessError, PluginError, unknown
 from harness.plugins import Broken, Plugins
-from harness.stages import STAGES
+from harness.stages import STAGES, asked
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,16 @@ class Method:
         return frozenset(f.name for f in dataclasses.fields(self.cls) if f.metadata.get("neutral"))
 
     @property
+    def by_content(self) -> frozenset[str]:
+        """Parameters that name a file whose content counts (``fingerprint``), not where it lies."""
+        return frozenset(f.name for f in dataclasses.fields(self.cls) if f.metadata.get("by_content"))
+
+    @property
+    def follows(self) -> dict[str, str]:
+        """Parameters that take another key's value where they are not told (``affinity.path``)."""
+        return {f.name: f.metadata["follows"] for f in dataclasses.fields(self.cls) if "follows" in f.metadata}
+
+    @property
     def code(self) -> str:
         """Digest of the file that defines it: a record made by other code is not served."""
         return digest_files(Path(inspect.getfile(self.cls)))
@@ -51,7 +61,7 @@ class Method:
         """
         from pydantic import TypeAdapter, ValidationError
 
-        key = self.stage if self.stage != "metric" else "metrics"
+        key = f"{self.stage}.{self.name}" if STAGES[self.stage].many else self.stage
         for name in parameters:  # pydantic passes over what a dataclass does not have
             if name not in self.parameters:
                 raise unknown(f"{self.stage} {self.name}: parameter", name, self.parameters)
@@ -149,6 +159,10 @@ def _check(stage: str, cls: Any, owner: str) -> None:
         raise refuse("it has no docstring: say what it computes (formula, shapes, units, source)")
     if not any("__call__" in vars(base) for base in cls.__mro__):
         raise refuse("it cannot be called: define __call__")
+    for asks in asked(cls):
+        if asks not in STAGES[stage].asks:
+            offer = f"can ask for {', '.join(STAGES[stage].asks)}" if STAGES[stage].asks else "asks for nothing"
+            raise refuse(f"its call asks for '{asks}'; a method of this stage {offer} (by these names)")
     for parameter in dataclasses.fields(cls):
         if _default(parameter) is dataclasses.MISSING:
             raise refuse(f"its parameter '{parameter.name}' has no default: every parameter needs one")

@@ -1,14 +1,18 @@
 """What each stage of a cell takes and gives: the protocols that plugins fulfil.
 
-A plugin is a frozen dataclass: its fields are its parameters, calling it does its work. Whatever is random in it is
-drawn from a field called ``seed``. A plugin whose result depends on more than its fields (a file, a folder of weights)
-says so with a method ``fingerprint() -> str``, so that a stale result is never served.
+A plugin is a frozen dataclass: its fields are its parameters, calling it does its work. The names of the call's
+arguments say what it asks for (:data:`INPUTS`), as hooks do in pluggy: a partitioner may ask for the affinity, or for
+scores, or for the labels. A cell is made of the stages that its candidates depend on; what nobody asks for is not
+computed. Whatever is random in a plugin is drawn from a field called ``seed``. One whose result depends on more than
+its fields (a file, a folder of weights) says so with a method ``fingerprint() -> str``, so that a stale result is never
+served.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -30,7 +34,10 @@ Tick = Callable[[int], None]
 
 @runtime_checkable
 class Subject(Vocabulary, Protocol):
-    """A model at work: it can record a batch, and evaluate it with groups of units ablated."""
+    """A model at work: it can record a batch, and evaluate it with groups of units ablated.
+
+    One without a model (``vocab_size`` 0) is only units: they can be grouped, by what lies in files, and never tested.
+    """
 
     label: str
     units: UnitSpace
@@ -71,11 +78,10 @@ class BatchMethod(Protocol):
 
 @runtime_checkable
 class LabelMethod(Protocol):
-    """Labels from a recording; a method that looks at the model is a :class:`Reader` as well."""
+    """Labels from a recording, or from elsewhere; a method that looks at the model is a :class:`Reader` as well."""
 
     name: ClassVar[str]
-
-    def __call__(self, recording: Recording) -> Labels: ...
+    __call__: Callable[..., Labels]
 
 
 @runtime_checkable
@@ -89,8 +95,16 @@ class Signal(Reader, Protocol):
 
 
 @runtime_checkable
+class Transform(Protocol):
+    """Activity -> activity of the same shape; several are applied one after the other."""
+
+    name: ClassVar[str]
+    __call__: Callable[..., Activity]
+
+
+@runtime_checkable
 class Binarizer(Protocol):
-    """Activity -> spins."""
+    """Activity -> spins (or the activity itself)."""
 
     name: ClassVar[str]
 
@@ -99,37 +113,34 @@ class Binarizer(Protocol):
 
 @runtime_checkable
 class AffinityMethod(Protocol):
-    """Spins (or activity) -> affinity."""
+    """Spins, or whatever the binarizer gave, or nothing but the units -> affinity."""
 
     name: ClassVar[str]
-
-    def __call__(self, spins: Spins) -> Affinity: ...
+    __call__: Callable[..., Affinity]
 
 
 @runtime_checkable
 class Partitioner(Protocol):
-    """Affinity -> one label per unit, for one or several numbers of groups."""
+    """Affinity (or scores, spins, labels) -> one label per unit, for one or several numbers of groups."""
 
     name: ClassVar[str]
+    __call__: Callable[..., list[Partition]]
 
-    def __call__(self, affinity: Affinity) -> list[Partition]: ...
 
+@runtime_checkable
+class Chooser(Protocol):
+    """Partitions -> how good each is, None where it cannot say; candidates are taken from the best."""
 
-@dataclass(frozen=True)
-class Selection:
-    """The candidates, best first, and the number of groups they were taken from (None: from several)."""
-
-    candidates: tuple[Candidate, ...]
-    chosen_k: int | None
+    name: ClassVar[str]
+    __call__: Callable[..., Sequence[float | None]]
 
 
 @runtime_checkable
 class Selector(Protocol):
-    """Partitions -> the candidate group(s) to be tested."""
+    """The chosen partition -> the candidate groups to be tested, best first."""
 
     name: ClassVar[str]
-
-    def __call__(self, partitions: Sequence[Partition], affinity: Affinity, labels: Labels) -> Selection: ...
+    __call__: Callable[..., Sequence[Candidate]]
 
 
 @runtime_checkable
@@ -173,26 +184,81 @@ class Metric(Protocol):
 
 @dataclass(frozen=True)
 class Stage:
-    """One place in a cell where methods can be swapped: its name is its config group and its first word on the CLI."""
+    """One place in a cell where methods can be swapped: its name is its config group and its first word on the CLI.
+
+    ``asks``: what its methods may ask for. ``many``: several are chosen, as a list (``metric=[loss,accuracy]``).
+    """
 
     name: str
     hook: str
     does: str
+    asks: tuple[str, ...] = ()
+    many: bool = False
 
 
+_PROPOSED = ("affinity", "scores", "labels", "units", "spins", "observations", "activity")
 STAGES: Mapping[str, Stage] = {
     stage.name: stage
     for stage in (
         Stage("subject", "harness_subjects", "a model that can be recorded and ablated"),
-        Stage("batch", "harness_batches", "examples with a query position, a target and anchors"),
-        Stage("labels", "harness_labels", "what is known about units without clustering them"),
-        Stage("signal", "harness_signals", "recording -> one number per observation and unit"),
-        Stage("binarizer", "harness_binarizers", "activity -> spins"),
-        Stage("affinity", "harness_affinities", "spins -> how alike two units behave"),
-        Stage("partitioner", "harness_partitioners", "affinity -> groups"),
-        Stage("selector", "harness_selectors", "groups -> candidates to be tested"),
-        Stage("intervention", "harness_interventions", "what an ablated unit writes instead"),
-        Stage("controls", "harness_controls", "random groups matched to the candidate"),
-        Stage("metric", "harness_metrics", "what ablation may damage, and which way damage points"),
+        Stage("batch", "harness_batches", "examples with a query position, a target and anchors", ("vocabulary",)),
+        Stage("labels", "harness_labels", "what is known about units without clustering them", ("recording", "units")),
+        Stage("signal", "harness_signals", "recording -> one number per observation and unit", ("recording",)),
+        Stage(
+            "transform", "harness_transforms", "activity -> activity, one after the other", ("activity", "batch"), True
+        ),
+        Stage("binarizer", "harness_binarizers", "activity -> spins", ("activity",)),
+        Stage(
+            "affinity", "harness_affinities", "spins -> how alike two units behave", ("spins", "observations", "units")
+        ),
+        Stage("partitioner", "harness_partitioners", "affinity -> groups", _PROPOSED),
+        Stage("chooser", "harness_choosers", "partitions -> the one to take groups from", ("partitions", *_PROPOSED)),
+        Stage("selector", "harness_selectors", "groups -> candidates to be tested", ("partition", *_PROPOSED)),
+        Stage("intervention", "harness_interventions", "what an ablated unit writes instead", ("output",)),
+        Stage("controls", "harness_controls", "random groups matched to the candidate", ("candidate", "units")),
+        Stage("metric", "harness_metrics", "what ablation may damage, and which way it points", ("prediction",), True),
     )
 }
+
+INPUTS: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "vocabulary": ((), "the subject's tokens: vocab_size, context, encode"),
+    "units": ((), "the units of the subject, in order"),
+    "batch": (("batch",), "the examples proposed on"),
+    "recording": (("batch",), "what the method's own `read` made of the batch"),
+    "activity": (("signal", "transform"), "one number per observation and unit, transformed"),
+    "scores": (("signal",), "one number per unit"),
+    "spins": (("binarizer",), "activity as -1 / +1"),
+    "observations": (("binarizer",), "what the binarizer gave: spins, or activity where it is `none`"),
+    "affinity": (("affinity",), "how alike two units behave"),
+    "labels": (("labels",), "what is known about units; whoever asks is marked as using labels"),
+    "partitions": (("partitioner",), "one label per unit, several times, with their stability"),
+    "partition": (("partitioner", "chooser"), "the chosen one"),
+    "output": ((), "what heads hand to the output projection [rows, positions, heads, head_dim]"),
+    "candidate": ((), "positions of the units to be tested"),
+    "prediction": ((), "logits at the query, and the target"),
+}
+"""What a method may ask for by name: the stages that make it, and what it is."""
+
+
+def asked(method: type) -> tuple[str, ...]:
+    """What a method asks for: the names of its call's arguments, but for those with a default."""
+    arguments = list(signature(method.__call__).parameters.values())[1:]
+    return tuple(a.name for a in arguments if a.default is Parameter.empty and a.kind is not Parameter.VAR_KEYWORD)
+
+
+def supply(method: Any, **available: Any) -> Any:
+    """A method, called with those of the available inputs that it asks for."""
+    return method(**{name: available[name] for name in asked(type(method))})
+
+
+def upstream(stage: str, methods: Mapping[str, Sequence[type]]) -> set[str]:
+    """The stages that the methods of a stage depend on, itself included; ``methods`` are those chosen, by stage."""
+    found: set[str] = set()
+    waiting = [stage]
+    while waiting:
+        stage = waiting.pop()
+        if stage not in found:
+            found.add(stage)
+            names = {name for method in methods[stage] for name in asked(method)}
+            waiting += [maker for name in names for maker in INPUTS[name][0]]
+    return found

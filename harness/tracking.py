@@ -128,9 +128,10 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 def measures(record: Record) -> dict[str, float]:
     """The numbers of a record, by names MLflow takes (no brackets)."""
     numbers: dict[str, float | None] = {f"seconds.{stage}": spent for stage, spent in record.seconds.items()}
-    for agreement in record.agreement:
-        for name in ("ari", "nmi", "purity"):
-            numbers[f"agreement.k{agreement.k:02d}.{name}"] = getattr(agreement, name)
+    for partition in record.partitions:
+        for part in (partition.agreement, partition.stability):
+            for name, value in (vars(part) if part else {}).items():
+                numbers[f"partition.{partition.name.replace(' = ', '.')}.{name}"] = value
     for i, closure in enumerate(record.closure):
         for metric, effect in closure.effects.items():
             for name in ("baseline", "ablated", "delta", "z", "p", "p_holm"):

@@ -69,6 +69,11 @@ class UnitSpace:
         return np.array([unit.layer for unit in self.units])
 
     @cached_property
+    def canonical(self) -> Int[np.ndarray, " units"]:
+        """Positions by layer and index: an order to work in that does not depend on the order of the units."""
+        return np.array(sorted(range(len(self)), key=self.units.__getitem__))
+
+    @cached_property
     def _position(self) -> dict[Unit, int]:
         return {unit: position for position, unit in enumerate(self.units)}
 

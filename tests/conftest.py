@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from harness.closure.statistics import Effect
 from harness.closure.trial import ClosureReport
 from harness.closure.verdict import Verdict
-from harness.groups import Agreement
+from harness.groups import Agreement, Stability
 from harness.record import CandidateRecord, CellInfo, PartitionRecord, Record, Status
 from harness.testing.examples import WordVocabulary
 
@@ -79,6 +79,10 @@ def make_effect() -> Callable[..., Effect]:
     return _effect
 
 
+OTHER = PartitionRecord("k = 2", 2, 2, (0, 1, 1, 1, 1), 0.1, Agreement(-0.1, 0.2, 0.6), Stability(1.0, 0.2))
+PARTITION = PartitionRecord("k = 3", 3, 3, (0, 1, 1, 2, 1), 0.25, Agreement(0.25, 0.5, 0.75), Stability(0.9, 0.4))
+
+
 @pytest.fixture(scope="session")
 def make_record() -> Callable[..., Record]:
     """A finished record of one candidate that passed, with changes."""
@@ -91,7 +95,8 @@ def make_record() -> Callable[..., Record]:
         verdict: Verdict = Verdict.PASS,
         effect: Effect | None = None,
         effects: dict[str, Effect] | None = None,
-        chosen_k: int = 3,
+        partition: PartitionRecord | None = PARTITION,
+        supervised: tuple[str, ...] = (),
         protocol: str = "protocol",
         started: str = "2026-01-01T00:00:00+00:00",
         **config: Any,
@@ -121,21 +126,20 @@ def make_record() -> Callable[..., Record]:
                 batch="synthetic_induction",
                 target="successor",
                 intervention="zero",
+                supervised=supervised,
             ),
             config={
                 "subject": {"name": subject},
-                "selector": {"name": "paper_score", "k": 3},
-                "affinity": {"name": "ising"},
+                "partitioner": {"name": "spectral"},
                 "split": "half",
                 **config,
             },
             provenance={"batch": {"n": 50}, "started": started},
             units=("L0H0", "L0H1", "L1H0", "L1H1", "L1H2"),
             classes=("induction", None, "unclassified", None, "self"),
-            partitions=(PartitionRecord(3, (0, 1, 1, 2, 1)),),
-            chosen_k=chosen_k,
-            agreement=(Agreement(3, 0.25, 0.5, 0.75),),
-            candidates=(CandidateRecord(("L0H1", "L1H0", "L1H2"), 3, (0, 1), 3, 0.5, 2.0, 0.25),),
+            partitions=(OTHER, partition) if partition else (),
+            chosen=1 if partition else None,
+            candidates=(CandidateRecord(("L0H1", "L1H0", "L1H2"), 3, (0, 1), 0.5, 2.0, 0.25),),
             closure=(closure,) if tested else (),
             diagnostics={"affinity": {"constant": ["L0H0"]}},
             seconds={"subject": 0.5, "closure": 1.5},

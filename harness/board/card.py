@@ -10,7 +10,7 @@ import numpy as np
 from harness.closure.statistics import Effect
 from harness.closure.trial import ClosureReport
 from harness.closure.verdict import PRIMARY
-from harness.record import Record, Status
+from harness.record import PartitionRecord, Record, Status
 from harness.units import Unit
 
 ARROW = {1: "^", -1: "v"}
@@ -21,8 +21,9 @@ def card(record: Record, folder: Path | None = None) -> str:
     cell = record.cell
     where = f"{cell.subject} · {cell.batch} · target {cell.target} · {cell.intervention} ablation"
     if record.status is not Status.OK:
-        return f"{record.status.value.upper()}  {record.reason}\n  {where}\n  {cell.method}"
-    blocks = [_closure(record, closure, where) for closure in record.closure] or [_proposal(record, where)]
+        tried = f"\n\n{_proposal(record)}" if record.partitions else ""
+        return f"{record.status.value.upper()}  {record.reason}\n  {where}\n  {cell.method}{tried}"
+    blocks = [_closure(record, closure, where) for closure in record.closure] or [_proposal(record)]
     if folder is not None:
         blocks.append(_next(record, folder))
     return "\n\n".join(blocks)
@@ -86,20 +87,39 @@ def _halves(record: Record, closure: ClosureReport) -> str:
 
 
 def _chosen(record: Record) -> str:
-    if record.chosen_k is None:
+    partition = record.partition
+    if partition is None:
         return ""
-    agreement = next((a for a in record.agreement if a.k == record.chosen_k), None)
-    by = " (chosen by the labels)" if record.config["selector"].get("k", 0) is None else ""
-    ari = f", agreement with the labels: ARI {agreement.ari:.2f}" if agreement else ""
-    return f"\n  k = {record.chosen_k}{by}{ari}"
+    by = " (chosen by the labels)" if record.chosen_by_labels else ""
+    ari = f"; agreement with the labels: ARI {partition.agreement.ari:.2f}" if partition.agreement else ""
+    return f"\n  {partition.name}{by}{ari}{_stability(partition)}"
 
 
-def _proposal(record: Record, where: str) -> str:
-    lines = [f"PROPOSED  by {record.cell.method}   {where}", f"  {'k':>4}{'ARI':>8}{'NMI':>8}{'purity':>8}"]
-    lines += [f"  {a.k:>4}{a.ari:>8.3f}{a.nmi:>8.3f}{a.purity:>8.3f}" for a in record.agreement]
+def _stability(partition: PartitionRecord) -> str:
+    found = partition.stability
+    parts = {"other orders and seeds": found.seeds, "resampled examples": found.resamples} if found else {}
+    shown = ", ".join(f"{value:.2f} on {what}" for what, value in parts.items() if value is not None)
+    return f"; found again (ARI): {shown}" if shown else ""
+
+
+def _proposal(record: Record) -> str:
+    where = record.cell.subject + (f" · {record.cell.batch}" if record.provenance["batch"] else "")
+    lines = [f"PROPOSED  by {record.cell.method}   {where}"]
+    head = ("groups", "ARI", "NMI", "purity", "seeds", "resamples", "quality")
+    lines.append(f"  {'':<18}" + "".join(f"{word:>10}" for word in head))
+    for i, partition in enumerate(record.partitions):
+        agreement, stability = partition.agreement, partition.stability
+        numbers = [
+            *([agreement.ari, agreement.nmi, agreement.purity] if agreement else [None] * 3),
+            *([stability.seeds, stability.resamples] if stability else [None] * 2),
+            partition.quality,
+        ]
+        shown = "".join(f"{_number(number, '.3f'):>10}" for number in numbers)
+        lines.append(f"{'>' if i == record.chosen else ' ':>2}{partition.name:<18}{partition.groups:>10}{shown}")
+    lines.append("  ARI, NMI, purity: against the labels; seeds, resamples: ARI with partitions found again")
     for candidate in record.candidates:
         pure, apart = _number(candidate.purity, ".2f"), _number(candidate.isolation, ".2f")
-        lines.append(f"  candidate (k = {candidate.k}): {' '.join(candidate.units)}   purity {pure}, isolation {apart}")
+        lines.append(f"  candidate: {' '.join(candidate.units)}   purity {pure}, isolation {apart}")
     return "\n".join(lines + _warnings(record))
 
 
@@ -113,13 +133,15 @@ def _warnings(record: Record) -> list[str]:
                 shown = " ".join(named[:6]) + (" ..." if len(named) > 6 else "")
                 lines.append(f"  note: {stage}: {note.replace('_', ' ')}: {_count(len(named), 'unit')} ({shown})")
             elif found:
-                lines.append(f"  note: {stage}: {note.replace('_', ' ')}: {found}")
+                shown = f"{found:.3g}" if isinstance(found, float) else str(found)
+                lines.append(f"  note: {stage}: {note.replace('_', ' ')}: {shown}")
     return lines
 
 
 def _next(record: Record, folder: Path) -> str:
-    picture = "" if record.config.get("group") else f" · picture: {folder / 'affinity.png'}"
-    more = f"harness show affinity {record.config['affinity']['name']}"
+    drawn = folder / "affinity.png"
+    picture = f" · picture: {drawn}" if drawn.is_file() else ""
+    more = f"harness show partitioner {record.config['partitioner']['name']}"
     return f"  record: {folder / 'record.json'}{picture}\n  next: harness leaderboard · {more}"
 
 

@@ -9,16 +9,18 @@ from dataclasses import dataclass, replace
 from harness.closure.statistics import benjamini_hochberg, wilson_interval
 from harness.closure.trial import ClosureReport
 from harness.closure.verdict import PRIMARY, Verdict
-from harness.record import FINISHED, Record
+from harness.record import FINISHED, PartitionRecord, Record
 
 EXPLANATION = """\
-A row is a method (signal, binarizer, affinity, partitioner, selector), judged on the tasks (subject · batch (target) ·
-intervention) below. **Rank**: by the share of closure tests passed; equal shares share a rank, and are listed by q. A
-task in which the method proposed nothing counts as a test not passed. A row that lacks a task is listed, not ranked.
-**closures passed**: verdict `pass`, with Wilson's 95 % interval. **effect**: mean change of the target logit under
-ablation (damage is negative), with a 95 % interval over examples. **q**: largest Benjamini-Hochberg q of the row's
-tests on the target logit, corrected over all tests of this table. **agreement**: mean adjusted Rand index with the
-labels at the chosen number of groups (\\*: chosen by these labels, so it flatters). **s/cell**: mean wall time."""
+A row is a method: signal, transform, binarizer, affinity, partitioner, chooser, selector, as far as the later ones
+ask for the earlier. It is judged on the tasks (subject · batch (target) · intervention) above. **Rank**: by the share
+of closure tests passed; equal shares share a rank, and are listed by q. A task in which the method proposed nothing
+counts as a test not passed. A row that lacks a task is listed, not ranked. **closures passed**: verdict `pass`, with
+Wilson's 95 % interval. **effect**: mean change of the target logit under ablation (damage is negative), with a 95 %
+interval over examples. **q**: largest Benjamini-Hochberg q of the row's tests on the target logit, corrected over all
+tests of this table. **agreement**: mean adjusted Rand index of the chosen partition with the labels (\\*: these
+labels had a say in it, so it flatters). **stability**: mean adjusted Rand index with the partitions found again on
+resampled examples. **s/cell**: mean wall time."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Row:
     q: float | None
     agreement: float | None
     label_chosen: bool
+    stability: float | None
     seconds: float
     missing: tuple[str, ...]
     cells: tuple[str, ...]
@@ -99,8 +102,9 @@ def _row(records: Sequence[Record], tasks: Sequence[str], q_values: dict[tuple[s
     errors = [(e.interval[1] - e.interval[0]) / 3.92 for e in effects if e.interval]
     mean = sum(deltas) / len(deltas) if deltas else None
     margin = 1.96 * math.sqrt(sum(error**2 for error in errors)) / len(errors) if errors else None
-    agreements = [a.ari for record in finished for a in record.agreement if a.k == record.chosen_k]
-    selected = [record.config["selector"] for record in finished]
+    partitions = [record.partition for record in finished if record.partition]
+    agreements = [partition.agreement.ari for partition in partitions if partition.agreement]
+    stabilities = [s for partition in partitions if (s := _stability(partition)) is not None]
     own = {record.cell.id for record in finished}
     qs = [q for (cell, _), q in q_values.items() if cell in own]
     return Row(
@@ -114,7 +118,8 @@ def _row(records: Sequence[Record], tasks: Sequence[str], q_values: dict[tuple[s
         effect_interval=(mean - margin, mean + margin) if mean is not None and margin is not None else None,
         q=max(qs, default=None),
         agreement=sum(agreements) / len(agreements) if agreements else None,
-        label_chosen=any(node.get("k", 0) is None for node in selected),
+        label_chosen=any(record.chosen_by_labels for record in finished),
+        stability=sum(stabilities) / len(stabilities) if stabilities else None,
         seconds=sum(sum(record.seconds.values()) for record in finished) / len(finished) if finished else 0.0,
         missing=tuple(task for task in tasks if task not in {record.cell.task for record in finished}),
         cells=tuple(sorted(record.cell.id for record in records)),
@@ -130,6 +135,14 @@ def _ranked(ordered: Sequence[Row]) -> Iterable[Row]:
         if place == 1 or row.share != ordered[place - 2].share:
             rank = place
         yield replace(row, rank=rank)
+
+
+def _stability(partition: PartitionRecord) -> float | None:
+    """On resampled examples; where there are none to resample, over orders and seeds."""
+    found = partition.stability
+    if found is None:
+        return None
+    return found.seeds if found.resamples is None else found.resamples
 
 
 def _p(closure: ClosureReport) -> float | None:

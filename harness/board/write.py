@@ -11,7 +11,17 @@ from harness.board.table import EXPLANATION, Board, Row, build
 from harness.record import Record
 from harness.workspace import Workspace, write_atomically
 
-COLUMNS = ("rank", "method", "closures passed", "verdicts", "effect (target logit)", "q", "agreement", "s/cell")
+COLUMNS = (
+    "rank",
+    "method",
+    "closures passed",
+    "verdicts",
+    "effect (target logit)",
+    "q",
+    "agreement",
+    "stability",
+    "s/cell",
+)
 
 
 def write_boards(workspace: Workspace, records: Iterable[Record] | None = None) -> tuple[list[Board], Path]:
@@ -41,7 +51,8 @@ def as_csv(boards: Sequence[Board]) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(
         ["protocol", "rank", "method", "tests", "passed", "passed_low", "passed_high", "effect_target_logit",
-         "effect_low", "effect_high", "q", "ari", "k_chosen_by_labels", "seconds_per_cell", "missing", "cells"]
+         "effect_low", "effect_high", "q", "ari", "chosen_by_labels", "stability", "seconds_per_cell", "missing",
+         "cells"]
     )  # fmt: skip
     for board in boards:
         for row in board.rows:
@@ -49,7 +60,7 @@ def as_csv(boards: Sequence[Board]) -> str:
             writer.writerow(
                 [board.protocol, row.rank or "", row.method, row.tests, row.passed, *row.interval,
                  _blank(row.effect), low, high, _blank(row.q), _blank(row.agreement), row.label_chosen,
-                 row.seconds, "; ".join(row.missing), " ".join(row.cells)]
+                 _blank(row.stability), row.seconds, "; ".join(row.missing), " ".join(row.cells)]
             )  # fmt: skip
     return out.getvalue()
 
@@ -67,6 +78,7 @@ def cells(row: Row) -> tuple[str, ...]:
         effect,
         "" if row.q is None else f"{row.q:.3f}",
         "" if row.agreement is None else f"{row.agreement:.2f}{'*' if row.label_chosen else ''}",
+        "" if row.stability is None else f"{row.stability:.2f}",
         f"{row.seconds:.1f}",
     )
 

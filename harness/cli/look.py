@@ -8,10 +8,10 @@ import inspect
 import os
 import platform
 from argparse import Namespace
-from pathlib import Path
 from typing import Any
 
 from harness.cli.session import Session, lines
+from harness.config import presets
 from harness.errors import HarnessError, unknown
 from harness.registry import Method
 from harness.stages import STAGES
@@ -27,19 +27,20 @@ def list_methods(arguments: Namespace) -> int:
             raise unknown("stage", stage, STAGES)
     methods = [method for (stage, _), method in sorted(session.registry.methods.items()) if stage in stages]
     blocks = []
+    others = presets(stages, session.registry)
     for stage in stages:
         of_stage = [method for method in methods if method.stage == stage]
         width = max((len(method.name) for method in of_stage), default=0)
         rows = [f"  {m.name:<{width}}  {m.summary}\n  {'':<{width}}  {_parameters(m)}({m.owner})" for m in of_stage]
-        presets = ", ".join(_presets(stage, {method.name for method in of_stage}))
         block = "\n".join([f"{stage}: {STAGES[stage].does}", *(rows or ["  (none)"])])
-        blocks.append(block + (f"\n  presets: {presets}" if presets else ""))
+        blocks.append(block + (f"\n  presets: {', '.join(others[stage])}" if others[stage] else ""))
     blocks += [f"broken: {b.name} ({b.origin})\n  {b.reason}" for b in session.registry.problems]
     data = {
         "methods": [
             {"stage": m.stage, "name": m.name, "summary": m.summary, "owner": m.owner, "parameters": m.parameters}
             for m in methods
         ],
+        "presets": others,
         "broken": [{"name": b.name, "origin": b.origin, "reason": b.reason} for b in session.registry.problems],
     }
     session.print("\n\n".join(blocks), data)
@@ -186,14 +187,6 @@ def _workspace(session: Session) -> list[Finding]:
     database = workspace.root / "mlflow.db"
     tracking = f"{database}" if database.exists() else "no database yet; the first run makes it"
     return [*found, (True, "records", f"{n} can be read"), *damaged, (True, "tracking", tracking)]
-
-
-def _presets(stage: str, methods: set[str]) -> list[str]:
-    """Configuration files for a stage that are not simply a method."""
-    import harness_conf
-
-    folder = Path(str(harness_conf.__file__)).parent / stage
-    return [path.stem for path in sorted(folder.glob("*.yaml")) if path.stem not in methods]
 
 
 def _parameters(method: Method) -> str:

@@ -16,7 +16,7 @@ OVERRIDES = """\
 KEY=VALUE words are Hydra overrides:
   subject=smollm2_wheel batch=natural_text      choose a method for a stage   (harness list STAGE)
   affinity.l2=0.01 'partitioner.k=[4,6]'        set its parameters            (harness show STAGE NAME)
-  split=none alpha=0.01 seed=1 metrics=[loss]   settings of the cell
+  split=none alpha=0.01 seed=1 metric=[loss]    settings of the cell
   workspace=DIR (default: runs)  tracking=local|none|URI
   experiment=quickstart                         several at once"""
 
@@ -49,6 +49,8 @@ COMMANDS = {
     "list": Command("methods on offer, by stage", "look:list_methods", "[STAGE]", example="harness list affinity"),
     "show": Command("a method's formula, parameters and source", "look:show", "STAGE NAME",
                     example="harness show affinity ising"),
+    "new-plugin": Command("write a plugin that works, and its test, to be edited", "kit:new_plugin", "STAGE NAME",
+                          example="harness new-plugin affinity my_affinity"),
     "check": Command("hold a plugin to the contract of its stage", "look:check", "[NAME ...]",
                      (("--all", "every plugin there is"),), example="harness check mutual_information"),
     "leaderboard": Command("rebuild the board from the records of a workspace", "boards:leaderboard",

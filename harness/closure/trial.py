@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from harness.batch import Batch
 from harness.closure.statistics import Effect, bootstrap_interval, holm, p_value, z_score
 from harness.closure.verdict import Verdict, decide
-from harness.stages import Controls, Intervention, Metric, Subject, Tick
+from harness.stages import Controls, ControlSets, Intervention, Metric, Subject, Tick, supply
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def close(
     :class:`Effect` for what is computed per metric and :data:`RULES` for how the verdict follows.
     """
     units = subject.units
-    drawn = controls(candidate, units)
+    drawn: ControlSets = supply(controls, candidate=candidate, units=units)
     whole_layers = units.in_layers({int(units.layers[unit]) for unit in candidate})
     conditions = [(), candidate, whole_layers, *drawn.groups]
     values = subject.evaluate(batch, conditions, intervention, metrics, tick)

@@ -29,7 +29,7 @@ class Probe:
     """What is to happen inside attention during one forward pass.
 
     ``query`` [rows] is the position looked at. ``rows`` gets each layer's attention row, ``outputs`` each layer's head
-    outputs at the query; ``ablate`` may change the head outputs at all positions.
+    outputs at the query; ``ablate`` sees the head outputs at all positions, and what it returns takes their place.
     """
 
     query: Int[Tensor, " rows"]
@@ -80,6 +80,19 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in found:
             module.training = training
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[None]:
+    """No gradient reaches a parameter while the block runs; then those learn again that did before."""
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    try:
+        for parameter in learning:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in learning:
+            parameter.requires_grad_(True)
 
 
 def _configs(model: PreTrainedModel) -> Iterator[PreTrainedConfig]:

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from harness.engine.attention import Probe, active, evaluating, switched, uninterceptable
 
 _TRIAL_TOKENS = 8
+_LOUD = 1024.0  # a power of two: scaling by it is exact, and in half precision a bias no longer hides a weight
 
 
 @dataclass(frozen=True)
 class Site:
-    """One attention module: its layer, how many heads it has, and the residual block around it."""
+    """One attention module: its layer, how many heads it has, and the residual block around it.
+
+    ``projection`` is the linear module that is handed the heads' outputs, side by side; None where there is none: some
+    models gate or normalise them first.
+    """
 
     layer: int
     heads: int
     block: nn.Module
+    projection: nn.Module | None
 
 
 def sites_of(model: PreTrainedModel) -> dict[nn.Module, Site]:
@@ -30,32 +38,75 @@ def sites_of(model: PreTrainedModel) -> dict[nn.Module, Site]:
     Errors: a model that does not call our attention function, calls it twice in a layer, looks ahead, or computes (in
     float32) anything else with it than with its own attention.
     """
-    heads: dict[nn.Module, int] = {}
+    handed: dict[nn.Module, Tensor] = {}
+    projections: dict[nn.Module, nn.Module] = {}
     looks_ahead: list[nn.Module] = []
-
-    def count(module: nn.Module, output: Tensor) -> None:
-        heads[module] = output.shape[1]
+    hooks = ExitStack()
 
     def watch(module: nn.Module, rows: Tensor) -> None:
         if rows[..., 1:].any():
             looks_ahead.append(module)
 
+    def follow(module: nn.Module, output: Tensor) -> Tensor:
+        """See which module inside the attention module is handed its heads' outputs next; of nested ones, the outer."""
+
+        def given(inner: nn.Module, args: tuple[object, ...]) -> None:
+            if args and isinstance(args[0], Tensor) and torch.equal(args[0].to(output).flatten(), output.flatten()):
+                projections.setdefault(module, inner)
+
+        handed[module] = output
+        for inner in module.modules():
+            if inner is not module and inner.state_dict():  # dropout has no weights, and passes on what it is handed
+                hooks.callback(inner.register_forward_pre_hook(given).remove)
+        return output
+
     tokens = torch.arange(_TRIAL_TOKENS, device=device_of(model)).remainder(model.config.get_text_config().vocab_size)
-    probe = Probe(torch.zeros(1, dtype=torch.long, device=tokens.device), rows=watch, outputs=count)
+    probe = Probe(torch.zeros(1, dtype=torch.long, device=tokens.device), rows=watch, ablate=follow)
     with torch.inference_mode():
-        with switched(model), active(probe):
-            ours = model(tokens[None], use_cache=False).logits
-        if not heads:
+        with switched(model):
+            with hooks, active(probe):
+                ours = model(tokens[None], use_cache=False).logits
+            linear = {module: found for module, found in projections.items() if _is_linear(found, handed[module])}
+        if not handed:
             raise uninterceptable(model, "no layer calls the registered attention function")
         if looks_ahead:
             raise uninterceptable(model, "a token sees those after it, so it is not a causal model")
         _check_same(model, tokens[None], ours)
 
-    layers = [int(getattr(module, "layer_idx", position)) for position, module in enumerate(heads)]
+    layers = [int(getattr(module, "layer_idx", position)) for position, module in enumerate(handed)]
     if len(set(layers)) != len(layers) or len(probe.calls) != len(layers):
         raise uninterceptable(model, "a layer calls attention more than once")
-    blocks = _blocks_around(model, heads)
-    return {module: Site(layer, n, blocks[module]) for layer, (module, n) in zip(layers, heads.items(), strict=True)}
+    blocks = _blocks_around(model, handed)
+    return {
+        module: Site(layer, handed[module].shape[2], blocks[module], linear.get(module))
+        for layer, module in zip(layers, handed, strict=True)
+    }
+
+
+def output_matrix(
+    projection: nn.Module, output: Float[Tensor, "rows heads head_dim"]
+) -> Float[Tensor, "heads head_dim d_model"]:
+    """What the projection multiplies each head's output with, in float32, without its bias.
+
+    Asked of the module as a whole, whatever its class and however its weights are stored. ``output`` is an example of
+    what it is handed.
+    """
+    _, heads, head_dim = output.shape
+    width = heads * head_dim
+    directions = torch.cat([_LOUD * torch.eye(width), torch.zeros(1, width)]).to(output)
+    with torch.no_grad():
+        written = projection(directions[None])[0].float()
+    matrix: Tensor = (written[:-1] - written[-1]) / _LOUD
+    return matrix.view(heads, head_dim, -1)
+
+
+def _is_linear(projection: nn.Module, output: Float[Tensor, "1 positions heads head_dim"]) -> bool:
+    """Whether the whole is the sum of its parts, to what half precision can tell; a norm or a network is not."""
+    one = output.flatten(2)
+    other = one.flip(1)
+    both, nothing, first, second = projection(torch.cat([one + other, torch.zeros_like(one), one, other])).float()
+    off = (both + nothing - first - second).abs().max()
+    return float(off) <= 0.02 * float(torch.stack([both, nothing, first, second]).abs().max())
 
 
 def device_of(model: PreTrainedModel) -> torch.device:
@@ -73,7 +124,7 @@ def _check_same(model: PreTrainedModel, tokens: Int[Tensor, "1 positions"], ours
         raise uninterceptable(model, "its own attention does more than softmax(q k) v, and the probe does not")
 
 
-def _blocks_around(model: PreTrainedModel, attention: dict[nn.Module, int]) -> dict[nn.Module, nn.Module]:
+def _blocks_around(model: PreTrainedModel, attention: Collection[nn.Module]) -> dict[nn.Module, nn.Module]:
     """The residual block around each attention module: the nearest numbered ancestor (``model.layers.3``)."""
     modules = dict(model.named_modules())
     blocks = {}

@@ -13,15 +13,16 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from harness.batch import Batch
-from harness.engine.attention import Probe, active, switched
-from harness.engine.layout import device_of, sites_of
+from harness.engine.attention import Probe, active, frozen, switched
+from harness.engine.layout import device_of, output_matrix, sites_of
 from harness.engine.prediction import Prediction
 from harness.errors import HarnessError
-from harness.recording import Reader, Recording, Rows
+from harness.recording import Reader, Recording, Rows, Source
 from harness.stages import Intervention, Metric, Tick
 from harness.units import Unit, UnitSpace
 
 FROM_THE_INPUT = -1  # before the first layer
+OF_HEADS: tuple[Source, ...] = ("attention", "head_output", "contribution", "first_order")
 
 
 def no_tick(_: int) -> None:
@@ -35,6 +36,42 @@ class _Unchanged:
 
     def __call__(self, output: Tensor) -> Tensor:
         return output
+
+
+class _Readings:
+    """What readers make of a batch, micro-batch by micro-batch and layer by layer."""
+
+    def __init__(self, batch: Batch, readers: Mapping[str, Reader]) -> None:
+        self._batch, self._part, self._readers = batch, batch, readers
+        self._made: dict[str, dict[int, list[np.ndarray]]] = {name: {} for name in readers}
+        self._examples: list[np.ndarray] = []
+
+    def wants(self, source: Source) -> bool:
+        """Whether any reader reads this."""
+        return any(reader.source == source for reader in self._readers.values())
+
+    def begin(self, examples: Int[np.ndarray, " chosen"]) -> Batch:
+        """The next micro-batch: what is shown from now on is of these examples."""
+        self._examples.append(examples)
+        self._part = self._batch.take(examples)
+        return self._part
+
+    def show(self, source: Source, layer: int, values: Float[Tensor, "examples heads _"]) -> None:
+        """Let every reader of this source reduce these rows."""
+        if not self.wants(source):
+            return
+        seen = Rows(source, layer, values.detach().float().cpu().numpy(), self._part, self._batch, self._examples[-1])
+        for name, reader in self._readers.items():
+            if reader.source == source:
+                self._made[name].setdefault(layer, []).append(np.asarray(reader.read(seen)))
+
+    def joined(self) -> dict[str, np.ndarray]:
+        """Each reader's reductions [examples, units, ...], examples in the order of the batch."""
+        back = np.argsort(np.concatenate(self._examples))
+        return {
+            name: np.concatenate([np.concatenate(layers[layer]) for layer in sorted(layers)], axis=1)[back]
+            for name, layers in self._made.items()
+        }
 
 
 class HeadSubject:
@@ -66,6 +103,7 @@ class HeadSubject:
         sites = sites_of(model)
         self._layer_of = {module: site.layer for module, site in sites.items()}
         self._blocks = {site.layer: site.block for site in sites.values()}
+        self._projections = {site.layer: site.projection for site in sites.values()}
         heads = sorted((site.layer, site.heads) for site in sites.values())
         self.units = UnitSpace(tuple(Unit(layer, head) for layer, n in heads for head in range(n)))
         self._columns = {layer: np.flatnonzero(self.units.layers == layer) for layer, _ in heads}
@@ -75,40 +113,26 @@ class HeadSubject:
     # -- the two things a subject does -----------------------------------------------------------------------------
 
     def record(self, batch: Batch, readers: Mapping[str, Reader], tick: Tick = no_tick) -> Recording:
-        """One pass of the batch; every reader reduces the rows of its source, layer by layer."""
+        """One pass of the batch; every reader reduces the rows of its source, layer by layer.
+
+        A reader of ``first_order`` turns the pass into one with gradients: fewer examples at a time, and a backward
+        pass behind each.
+
+        Errors: a source that heads do not have (``router``), ``contribution`` where no linear projection is handed the
+        heads' outputs.
+        """
         batch.check(self)
-        parts: dict[str, dict[int, list[np.ndarray]]] = {name: {} for name in readers}
-        order: list[np.ndarray] = []
+        self._check_sources(readers)
+        readings = _Readings(batch, readers)
+        matrices: dict[int, Tensor] = {}
+        # A pass with gradients keeps what every layer computed, a pass without them little more than one layer's.
+        rows_each = len(self._columns) if readings.wants("first_order") else 1
         with switched(self.model), self._within_memory():
-            for chosen in self._micro_batches(batch, rows_each=1):
-                part = batch.take(chosen)
-                order.append(chosen)
-                tokens, query, _ = self._tensors(part)
-
-                def deliver(
-                    source: str, module: nn.Module, values: Tensor, part: Batch = part, chosen: np.ndarray = chosen
-                ) -> None:
-                    layer = self._layer_of[module]
-                    seen = Rows(source, layer, values.float().cpu().numpy(), part, batch, chosen)  # type: ignore[arg-type]
-                    for name, reader in readers.items():
-                        if reader.source == source:
-                            parts[name].setdefault(layer, []).append(np.asarray(reader.read(seen)))
-
-                wanted = {reader.source for reader in readers.values()}
-                probe = Probe(query)
-                if "attention" in wanted:
-                    probe.rows = lambda module, values, deliver=deliver: deliver("attention", module, values)
-                if "head_output" in wanted:
-                    probe.outputs = lambda module, values, deliver=deliver: deliver("head_output", module, values)
-                with active(probe), torch.inference_mode():
-                    self.model.base_model(tokens, use_cache=False)
+            for chosen in self._micro_batches(batch, rows_each):
+                part = readings.begin(chosen)
+                self._recording_pass(part, readings, matrices)
                 tick(len(part))
-        back = np.argsort(np.concatenate(order))
-        joined = {
-            name: np.concatenate([np.concatenate(layers[layer]) for layer in sorted(layers)], axis=1)[back]
-            for name, layers in parts.items()
-        }
-        return Recording(batch, self.units, joined)
+        return Recording(batch, self.units, readings.joined())
 
     def evaluate(
         self,
@@ -151,6 +175,61 @@ class HeadSubject:
         return values
 
     # -- one pass ----------------------------------------------------------------------------------------------------
+
+    def _recording_pass(self, part: Batch, readings: _Readings, matrices: dict[int, Tensor]) -> None:
+        """Show readers what they want to see of one micro-batch; ``matrices`` are those of the output projections."""
+        tokens, query, target = self._tensors(part)
+        handed: dict[int, Tensor] = {}
+
+        def show_rows(module: nn.Module, rows: Tensor) -> None:
+            readings.show("attention", self._layer_of[module], rows)
+
+        def show_outputs(module: nn.Module, outputs: Tensor) -> None:
+            layer = self._layer_of[module]
+            projection = self._projections[layer]
+            readings.show("head_output", layer, outputs)
+            if readings.wants("contribution") and projection is not None:
+                if layer not in matrices:
+                    matrices[layer] = output_matrix(projection, outputs)
+                readings.show(
+                    "contribution", layer, torch.einsum("ehi,hio->eho", outputs.detach().float(), matrices[layer])
+                )
+
+        def keep(module: nn.Module, output: Tensor) -> Tensor:
+            handed[self._layer_of[module]] = output.requires_grad_()
+            return output
+
+        probe = Probe(query)
+        if readings.wants("attention"):
+            probe.rows = show_rows
+        if readings.wants("head_output") or readings.wants("contribution"):
+            probe.outputs = show_outputs
+        if not readings.wants("first_order"):
+            with active(probe), torch.inference_mode():
+                self.model.base_model(tokens, use_cache=False)
+            return
+        probe.ablate = keep
+        with active(probe), self._unembedding_only(query), frozen(self.model), torch.enable_grad():
+            logits = self.model(tokens, use_cache=False).logits[:, 0].float()
+            answers = logits.gather(1, target.to(logits.device)[:, None])
+            slopes = torch.autograd.grad(answers.sum(), list(handed.values()))  # examples do not touch each other
+        for (layer, output), slope in zip(handed.items(), slopes, strict=True):
+            readings.show("first_order", layer, (output.detach().float() * slope.float()).sum(dim=(1, 3))[:, :, None])
+
+    def _check_sources(self, readers: Mapping[str, Reader]) -> None:
+        for name, reader in readers.items():
+            if reader.source not in OF_HEADS:
+                raise HarnessError(
+                    f"{name} reads '{reader.source}': the units of {self.label} are attention heads, which have none.",
+                    f"Choose a {name} that reads {', '.join(OF_HEADS[:-1])} or {OF_HEADS[-1]} (harness list {name}).",
+                )
+            missing = [str(layer) for layer, projection in self._projections.items() if projection is None]
+            if reader.source == "contribution" and missing:
+                raise HarnessError(
+                    f"{name} reads 'contribution': in layers {', '.join(missing)} of {self.label} something (a gate, "
+                    "a norm) stands between heads and output projection, so what each of them writes is not known.",
+                    f"Choose a {name} that reads something else, such as {name}=max_attention (harness list {name}).",
+                )
 
     def _branching_pass(
         self,

@@ -144,7 +144,7 @@ def answers_or_explains_itself_on_a_small_vocabulary(plugin: Any) -> None:
 
 
 BATCH: tuple[Check, ...] = (
-    *usual_checks(lambda _: (examples.WordVocabulary(),), _judge_batch),
+    *usual_checks(examples.given, _judge_batch),
     answers_or_explains_itself_on_a_small_vocabulary,
 )
 
@@ -153,10 +153,10 @@ BATCH: tuple[Check, ...] = (
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def _recording(plugin: Any) -> tuple[Recording]:
-    if not hasattr(plugin, "read"):
-        return (Recording(examples.batch(), examples.UNITS, {}),)
-    return (examples.read(plugin, "labels"),)
+def _given(plugin: Any, at_once: int = 100) -> dict[str, Any]:
+    if hasattr(plugin, "read"):
+        return examples.given(plugin, recording=examples.read(plugin, "labels", at_once))
+    return examples.given(plugin, recording=Recording(examples.batch(), examples.UNITS, {}))
 
 
 def _judge_labels(_: Any, labels: Any) -> None:
@@ -174,11 +174,11 @@ def reads_a_batch_in_parts_as_it_does_at_once(plugin: Any) -> None:
     """Micro-batches are the subject's affair: they change no result."""
     if not hasattr(plugin, "read"):
         raise NotChecked("it does not look at the model")
-    whole, parts = plugin(*_recording(plugin)), plugin(examples.read(plugin, "labels", at_once=4))
+    whole, parts = plugin(**_given(plugin)), plugin(**_given(plugin, at_once=4))
     require(whole.classes == parts.classes, "classes depend on how the batch is cut into parts")
 
 
 LABELS: tuple[Check, ...] = (
-    *usual_checks(_recording, _judge_labels),
+    *usual_checks(_given, _judge_labels, may_need_a_file=True),
     reads_a_batch_in_parts_as_it_does_at_once,
 )

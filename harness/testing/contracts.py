@@ -20,9 +20,11 @@ CONTRACTS: Mapping[str, tuple[Check, ...]] = {
     "batch": asking.BATCH,
     "labels": asking.LABELS,
     "signal": proposing.SIGNAL,
+    "transform": proposing.TRANSFORM,
     "binarizer": proposing.BINARIZER,
     "affinity": proposing.AFFINITY,
     "partitioner": proposing.PARTITIONER,
+    "chooser": proposing.CHOOSER,
     "selector": proposing.SELECTOR,
     "intervention": disposing.INTERVENTION,
     "controls": disposing.CONTROLS,
@@ -33,10 +35,10 @@ FEW = {"batch": {"n": 8}}  # enough for a check
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found: ``reason`` says why it failed, or why it could not be made."""
+    """What one check found: ``reason`` says why it failed or could not be made, or what limit the plugin declares."""
 
     check: str
-    outcome: Literal["passed", "failed", "skipped"]
+    outcome: Literal["passed", "failed", "skipped", "known limit"]
     reason: str = ""
 
 
@@ -44,6 +46,7 @@ def check_method(method: Method) -> list[Finding]:
     """Hold a method, with its default parameters, to the contract of its stage.
 
     The first check of a stage is whether ordinary input is answered at all; where it is not, the others are left out.
+    A plugin that cannot keep a check says so with ``known_limits: ClassVar[Mapping[str, str]]``, check -> reason.
     """
     described, built = _find(describes_itself, method), _find(builds_from_its_parameters, method)
     if built.outcome != "passed":
@@ -54,7 +57,24 @@ def check_method(method: Method) -> list[Finding]:
     with one_thread():
         answered = _find(first, plugin)
         others = [_find(check, plugin) for check in more] if answered.outcome == "passed" else []
-    return [described, built, _find(is_frozen, plugin), _find(can_be_pickled, plugin), answered, *others]
+    found = [described, built, _find(is_frozen, plugin), _find(can_be_pickled, plugin), answered, *others]
+    return _with_limits(found, getattr(plugin, "known_limits", {}))
+
+
+def _with_limits(findings: list[Finding], limits: Mapping[str, str]) -> list[Finding]:
+    """A failure that is declared is a known limit; a limit that is not there any more is a failure."""
+    unknown = [
+        Finding(name, "failed", "it is a known limit, but no check")
+        for name in set(limits) - {f.check for f in findings}
+    ]
+    return unknown + [
+        finding
+        if finding.check not in limits
+        else Finding(finding.check, "known limit", limits[finding.check])
+        if finding.outcome == "failed"
+        else Finding(finding.check, "failed", "it is declared as a known limit, and holds: remove the declaration")
+        for finding in findings
+    ]
 
 
 def _find(check: Callable[[Any], None], subject: Any) -> Finding:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from harness.engine.prediction import Prediction
-from harness.stages import ControlSets
+from harness.stages import ControlSets, asked
 from harness.testing.examples import UNITS
 from harness.testing.rules import Check, require, usual_checks
 
@@ -19,8 +19,8 @@ from harness.testing.rules import Check, require, usual_checks
 OUTPUT = (3, 5, 4, 6)  # rows, positions, heads, head_dim
 
 
-def _output(_: Any) -> tuple[torch.Tensor]:
-    return (torch.randn(OUTPUT, generator=torch.Generator().manual_seed(0)),)
+def _output(_: Any) -> dict[str, torch.Tensor]:
+    return {"output": torch.randn(OUTPUT, generator=torch.Generator().manual_seed(0))}
 
 
 def _judge_replacement(_: Any, replacement: Any, dtype: torch.dtype = torch.float32) -> None:
@@ -35,7 +35,7 @@ def _judge_replacement(_: Any, replacement: Any, dtype: torch.dtype = torch.floa
 def keeps_the_dtype(plugin: Any) -> None:
     """Half precision goes in, half precision comes out."""
     for dtype in (torch.bfloat16, torch.float16, torch.float64):
-        _judge_replacement(plugin, plugin(_output(plugin)[0].to(dtype)), dtype)
+        _judge_replacement(plugin, plugin(_output(plugin)["output"].to(dtype)), dtype)
 
 
 INTERVENTION: tuple[Check, ...] = (*usual_checks(_output, _judge_replacement), keeps_the_dtype)
@@ -47,8 +47,9 @@ INTERVENTION: tuple[Check, ...] = (*usual_checks(_output, _judge_replacement), k
 CANDIDATE = (1, 2, 9, 17)
 
 
-def _candidate(_: Any) -> tuple[Any, ...]:
-    return CANDIDATE, UNITS
+def _candidate(plugin: Any, candidate: tuple[int, ...] = CANDIDATE) -> dict[str, Any]:
+    available = {"candidate": candidate, "units": UNITS}
+    return {name: available[name] for name in asked(type(plugin))}
 
 
 def _judge_controls(plugin: Any, drawn: Any) -> None:
@@ -67,13 +68,14 @@ def draws_others_with_another_seed(plugin: Any) -> None:
     """The seed decides, where there is one."""
     if hasattr(plugin, "seed"):
         other = dataclasses.replace(plugin, seed=plugin.seed + 1)
-        require(plugin(CANDIDATE, UNITS).groups != other(CANDIDATE, UNITS).groups, "the seed changes nothing")
+        first, second = (controls(**_candidate(controls)).groups for controls in (plugin, other))
+        require(first != second, "the seed changes nothing")
 
 
 def draws_none_where_nothing_is_left(plugin: Any) -> None:
     """A candidate of all units has no control: an answer, not an error."""
     everything = tuple(range(len(UNITS)))
-    require(plugin(everything, UNITS).groups == (), "it draws controls where no unit is left")
+    require(plugin(**_candidate(plugin, everything)).groups == (), "it draws controls where no unit is left")
 
 
 CONTROLS: tuple[Check, ...] = (
@@ -89,12 +91,12 @@ CONTROLS: tuple[Check, ...] = (
 ROWS, VOCABULARY = 8, 11
 
 
-def _prediction(_: Any, push: float = 0.0) -> tuple[Prediction]:
+def _prediction(_: Any, push: float = 0.0) -> dict[str, Prediction]:
     """Random logits, the target's moved by ``push``."""
     logits = torch.randn((ROWS, VOCABULARY), generator=torch.Generator().manual_seed(0))
     target = torch.arange(ROWS) % VOCABULARY
     logits[torch.arange(ROWS), target] += push
-    return (Prediction(logits, target),)
+    return {"prediction": Prediction(logits, target)}
 
 
 def _judge_measure(plugin: Any, measure: Any) -> None:
@@ -106,14 +108,14 @@ def _judge_measure(plugin: Any, measure: Any) -> None:
 
 def says_which_way_damage_points(plugin: Any) -> None:
     """Pushing the target's logit far down is damage, whatever the metric."""
-    good, bad = (plugin(*_prediction(plugin, push)).mean().item() for push in (20.0, -20.0))
+    good, bad = (plugin(**_prediction(plugin, push)).mean().item() for push in (20.0, -20.0))
     right = plugin.damage * (bad - good) > 0
     require(right, f"damage={plugin.damage:+d}, but a worse prediction moves it the other way")
 
 
 def measures_each_row_by_itself(plugin: Any) -> None:
     """Conditions share a pass: no row may know of the others."""
-    (seen,) = _prediction(plugin)
+    seen = _prediction(plugin)["prediction"]
     together = plugin(seen)
     alone = torch.cat([plugin(Prediction(seen.logits[i : i + 1], seen.target[i : i + 1])) for i in range(ROWS)])
     require(torch.allclose(together, alone, atol=1e-5), "a row's value depends on the other rows")

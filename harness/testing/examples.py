@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from harness.batch import CLASSES, Batch
-from harness.groups import UNCLASSIFIED, Affinity, Labels, Partition
-from harness.recording import Activity, Reader, Recording, Rows, Source, Spins
+from harness.groups import UNCLASSIFIED, Affinity, Labels, Partition, Stability
+from harness.recording import Activity, Reader, Recording, Rows, Scores, Source, Spins
+from harness.stages import asked
 from harness.units import UnitSpace
 
 UNITS = UnitSpace.heads([8, 8, 8])
@@ -54,9 +56,56 @@ def affinity(n_units: int = len(UNITS)) -> Affinity:
 
 
 def partitions() -> list[Partition]:
-    """By block; by layer; and everything together but one unit."""
-    lonely = (np.arange(len(UNITS)) == 0).astype(np.int64)
-    return [Partition(2, lonely), Partition(3, BLOCKS.copy()), Partition(4, UNITS.layers.astype(np.int64))]
+    """Everything together but one unit; by block; by layer (one group fewer than asked for); by place in the layer."""
+    labels = [np.arange(len(UNITS)) == 0, BLOCKS, UNITS.layers, np.arange(len(UNITS)) % 8]
+    return [
+        Partition(k, made.astype(np.int64), stability=Stability(0.9, 1 / k))
+        for k, made in zip((2, 3, 4, 8), labels, strict=True)
+    ]
+
+
+def given(plugin: Any, **instead: Any) -> dict[str, Any]:
+    """What a plugin asks for, made here but for what is given ``instead``."""
+    made: dict[str, Callable[[], Any]] = {
+        "vocabulary": WordVocabulary,
+        "units": lambda: UNITS,
+        "batch": lambda: batch(OBSERVATIONS),
+        "activity": activity,
+        "scores": lambda: activity().scores,
+        "spins": spins,
+        "observations": spins,
+        "affinity": affinity,
+        "labels": labels,
+        "partitions": partitions,
+        "partition": lambda: partitions()[1],
+    }
+    return {name: instead[name] if name in instead else made[name]() for name in asked(type(plugin))}
+
+
+def small(plugin: Any, n_units: int) -> dict[str, Any]:
+    """What a plugin asks for, of the first few units."""
+    seen = spins(n_units)
+    known = Labels(labels().classes[:n_units], seen.units)
+    few = {"units": seen.units, "spins": seen, "observations": seen, "affinity": affinity(n_units), "labels": known}
+    return given(plugin, **few, activity=activity(n_units), scores=activity(n_units).scores)
+
+
+def shuffled(plugin: Any, order: np.ndarray, **instead: Any) -> dict[str, Any]:
+    """What a plugin asks for, its units in another order."""
+    units = UnitSpace(tuple(UNITS.units[i] for i in order))
+    made = given(plugin, **instead)
+    for name, value in made.items():
+        if name == "units":
+            made[name] = units
+        elif isinstance(value, (Spins, Activity)):
+            made[name] = type(value)(value.values[:, order], units)
+        elif isinstance(value, Scores):
+            made[name] = Scores(value.values[order], units)
+        elif isinstance(value, Affinity):
+            made[name] = Affinity(value.matrix[np.ix_(order, order)], units)
+        elif isinstance(value, Labels):
+            made[name] = Labels(tuple(value.classes[i] for i in order), units)
+    return made
 
 
 def labels(known: bool = True) -> Labels:
@@ -66,10 +115,10 @@ def labels(known: bool = True) -> Labels:
     return Labels(tuple(classes), UNITS)
 
 
-def batch(n: int = 6, vocab_size: int = 50, positions: int = 48) -> Batch:
-    """Random tokens, a different query position in each example, anchors of every class."""
+def batch(n: int = 24, vocab_size: int = 50, positions: int = 48) -> Batch:
+    """Random tokens, query positions that vary, anchors of every class."""
     rng = np.random.default_rng(2)
-    query = positions - 1 - np.arange(n)
+    query = positions - 1 - np.arange(n) % 20
     first = rng.integers(6, 20, n)
     anchors = {
         "induction": first[:, None] + 1,
@@ -89,8 +138,7 @@ def rows(source: Source, whole: Batch, at_once: int) -> Iterator[Rows]:
         chosen = np.arange(start, min(start + at_once, len(whole)))
         part = whole.take(chosen)
         for layer in range(3):
-            values = _attention(layer, whole) if source == "attention" else _head_output(layer, whole)
-            yield Rows(source, layer, values[chosen], part, whole, chosen)
+            yield Rows(source, layer, _MADE[source](layer, whole)[chosen], part, whole, chosen)
 
 
 def read(reader: Reader, name: str, at_once: int = 100) -> Recording:
@@ -114,3 +162,25 @@ def _attention(layer: int, of: Batch) -> Float[np.ndarray, "examples heads keys"
 
 def _head_output(layer: int, of: Batch) -> Float[np.ndarray, "examples heads head_dim"]:
     return np.random.default_rng([4, layer]).normal(size=(len(of), 8, 5)).astype(np.float32)
+
+
+def _contribution(layer: int, of: Batch) -> Float[np.ndarray, "examples heads d_model"]:
+    return np.random.default_rng([5, layer]).normal(size=(len(of), 8, 12)).astype(np.float32)
+
+
+def _first_order(layer: int, of: Batch) -> Float[np.ndarray, "examples heads 1"]:
+    return np.random.default_rng([6, layer]).normal(size=(len(of), 8, 1)).astype(np.float32)
+
+
+def _router(layer: int, of: Batch) -> Float[np.ndarray, "examples experts 1"]:
+    """Probabilities of the layer's units, which add to one."""
+    return np.random.default_rng([7, layer]).dirichlet(np.ones(8), len(of)).astype(np.float32)[:, :, None]
+
+
+_MADE: Mapping[Source, Callable[[int, Batch], np.ndarray]] = {
+    "attention": _attention,
+    "head_output": _head_output,
+    "contribution": _contribution,
+    "first_order": _first_order,
+    "router": _router,
+}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float
 
 from harness.errors import HarnessError
-from harness.groups import Affinity
+from harness.groups import Affinity, Sign, signed_part
 from harness.hookspecs import hookimpl
 from harness.recording import Spins
 
@@ -39,7 +39,7 @@ class Ising:
     name: ClassVar[str] = "ising"
     l2: float = field(default=1e-3, metadata={"help": "penalty; scikit-learn's C is 1/l2"})
     max_iter: int = field(default=500, metadata={"help": "iterations of L-BFGS per unit"})
-    transform: Literal["abs", "positive", "signed"] = field(default="abs", metadata={"help": "what of J is affinity"})
+    transform: Sign = field(default="abs", metadata={"help": "what of J is affinity"})
     # An alias, which is predicted without error, reaches a margin of 8 to 11 before the penalty stops it.
     separable_margin: float = field(default=6.0, metadata={"help": "median margin that counts as near-separable"})
 
@@ -51,7 +51,8 @@ class Ising:
         n = len(spins.units)
         couplings = np.zeros((n, n))
         unfinished, separable = [], []
-        varying = np.setdiff1d(np.arange(n), spins.constant)
+        constant = set(spins.constant)
+        varying = np.array([unit for unit in spins.units.canonical if unit not in constant], dtype=int)
         design = spins.values.astype(np.float64)
         for unit in varying:
             others = varying[varying != unit]
@@ -64,9 +65,8 @@ class Ising:
             if margin > self.separable_margin:
                 separable.append(int(unit))
         couplings = (couplings + couplings.T) / 2
-        shaped = {"abs": np.abs(couplings), "positive": np.maximum(couplings, 0.0), "signed": couplings}
         return Affinity(
-            shaped[self.transform],
+            signed_part(couplings, self.transform),
             spins.units,
             {
                 "constant": spins.units.names(spins.constant),

@@ -34,18 +34,7 @@ class Median:
         values = activity.values
         if len(values) < 2:
             raise HarnessError("binarizer median: one observation has no median split.", "Use at least two examples.")
-        middle = np.sort(values, axis=0)[(len(values) - 1) // 2]
-        spins = np.where(values > middle, 1, -1).astype(np.int8)
-        tied = (values == middle).sum(axis=0) - 1
-        constant = np.flatnonzero(values.max(axis=0) == middle)
-        return Spins(
-            spins,
-            activity.units,
-            {
-                "tied": {activity.units.labels[i]: int(tied[i]) for i in np.flatnonzero(tied)},
-                "constant": activity.units.names(constant),
-            },
-        )
+        return Spins.above(activity, np.sort(values, axis=0)[(len(values) - 1) // 2])
 
 
 @hookimpl

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import ClassVar, Literal
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from harness.batch import CLASSES, Batch
 from harness.errors import HarnessError
@@ -70,7 +70,7 @@ class Survey:
             places = attention[example, :, batch.anchors[name]]  # [examples, places, heads]
             on_target[:, :, CLASSES.index(name)] = places.mean(axis=1)
         if self.baseline == "others":
-            free = _free(batch, attention.shape[2])
+            free = batch.others(attention.shape[2])
             base = (
                 np.einsum("eht,et->eh", attention.astype(np.float64), free) / np.maximum(free.sum(axis=1), 1)[:, None]
             )
@@ -129,14 +129,6 @@ def _own_list(rng: np.random.RandomState, query: int, avoid: list[int], wanted: 
         if len(kept) == wanted:
             break
     return kept + kept[-1:] * (wanted - len(kept))
-
-
-def _free(batch: Batch, length: int) -> Bool[np.ndarray, "examples positions"]:
-    """Positions up to the query that are no class's target."""
-    free = np.arange(length) <= batch.query[:, None]
-    for places in batch.anchors.values():
-        free[np.arange(len(batch))[:, None], places] = False
-    return free
 
 
 @hookimpl

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -19,7 +20,8 @@ class Spectral:
     Eigenvectors of :math:`I - D^{-1/2} (A + \epsilon) D^{-1/2}` for its ``k`` smallest eigenvalues, then k-means on
     their rows, the best of ``n_init`` starts. :math:`\epsilon` = ``offset`` joins units that have no neighbour at all.
 
-    Input: affinity [n_units, n_units], non-negative. Output: one partition per ``k``.
+    Input: affinity [n_units, n_units], non-negative. Output: one partition per ``k``. Where ARPACK fails and another
+    eigensolver takes over, ``diagnostics.eigensolver`` says so.
 
     Errors: ``k`` below 2 or above the number of units; negative affinities or offset; no start.
     Source: Ng, Jordan & Weiss 2001; von Luxburg 2007; closure paper, section 3.6 (k-means labels, random state 0).
@@ -49,31 +51,19 @@ class Spectral:
                 f"partitioner.k={list(self.k)}: {max(self.k)} groups cannot be made of {n} units.",
                 f"Use numbers of groups up to {n}: 'partitioner.k=[{','.join(str(k) for k in self.k if k <= n) or n}]'",
             )
-        if (affinity.matrix < 0).any():
-            raise HarnessError(
-                "partitioner spectral needs non-negative affinities.",
-                "Choose what of a signed affinity counts: affinity.transform=abs or affinity.transform=positive",
+        affinity.require_groups(self.name)
+        partitions = []
+        for k in self.k:
+            clustering = SpectralClustering(
+                n_clusters=k, affinity="precomputed", assign_labels="kmeans", n_init=self.n_init, random_state=self.seed
             )
-        if not affinity.matrix.any():
-            raise HarnessError(
-                "partitioner spectral: no two units have any affinity, so there is nothing to cluster.",
-                "Units that never change have none: see what the binarizer says, or use more examples.",
-            )
-        return [
-            Partition(
-                k,
-                SpectralClustering(
-                    n_clusters=k,
-                    affinity="precomputed",
-                    assign_labels="kmeans",
-                    n_init=self.n_init,
-                    random_state=self.seed,
-                )
-                .fit_predict(affinity.matrix + self.offset)
-                .astype(np.int64),
-            )
-            for k in self.k
-        ]
+            with warnings.catch_warnings(record=True) as warned:
+                warnings.simplefilter("always")
+                labels = clustering.fit_predict(affinity.matrix + self.offset)
+            fell_back = any("LOBPCG" in str(warning.message) for warning in warned)
+            notes = {"eigensolver": "ARPACK failed on this affinity, LOBPCG took over"} if fell_back else {}
+            partitions.append(Partition(k, labels.astype(np.int64), diagnostics=notes))
+        return partitions
 
 
 @hookimpl

@@ -45,7 +45,7 @@ def harness_batches():
         (["run", "partitioner.k=[4,x]"], ["partitioner.k", "'x'"]),
         (["run", "affinity.l2=-1"], ["affinity.l2=-1", "positive"]),
         (["run", "alpha=2"], ["alpha=2", "between 0 and 1"]),
-        (["run", "metrics=[los]"], ["metric 'los' is not known", "loss"]),
+        (["run", "metric=[los]"], ["metric 'los' is not known", "loss"]),
         (["run", "affinity=ising,mutual_information"], ["affinity"]),
         (["run", "nonsense"], ["'nonsense' is not of the form KEY=VALUE"]),
         (["runn"], ["command 'runn' is not known", "Did you mean: run?"]),

@@ -42,12 +42,53 @@ class Fine:
 def test_a_plugin_that_keeps_its_contract_passes_every_check(findings: Callable[[str, type], list[Finding]]) -> None:
     found = findings("affinity", Fine)
     assert {finding.outcome for finding in found} == {"passed"}
-    assert len(found) == 11
+    assert len(found) == 12
 
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Affinities
 # ----------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Picky(Fine):
+    """Asks for observations, and wants spins."""
+
+    def __call__(self, observations: Any) -> Affinity:
+        assert np.isin(observations.values, (-1, 1)).all()
+        return super().__call__(observations)
+
+
+BOTH = "takes activity where it asks for observations"
+
+
+@dataclass(frozen=True)
+class Honest(Picky):
+    """Says what it cannot do."""
+
+    known_limits: ClassVar[dict[str, str]] = {BOTH: "spins only"}
+
+
+@dataclass(frozen=True)
+class Modest(Fine):
+    """Can do more than it says."""
+
+    known_limits: ClassVar[dict[str, str]] = {BOTH: "spins only", "flies": "no wings"}
+
+
+def test_what_asks_for_observations_has_to_take_activity(found_out: Callable[[str, type, str, str], None]) -> None:
+    found_out("affinity", Picky, BOTH, "AssertionError")
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_limit_that_is_declared_is_no_failure_until_it_is_none(
+    findings: Callable[[str, type], list[Finding]],
+) -> None:
+    (limit,) = [finding for finding in findings("affinity", Honest) if finding.outcome != "passed"]
+    assert (limit.check, limit.outcome, limit.reason) == (BOTH, "known limit", "spins only")
+    failed = {f.check: f.reason for f in findings("affinity", Modest) if f.outcome == "failed"}
+    assert set(failed) == {BOTH, "flies"}
+    assert "remove the declaration" in failed[BOTH]
 
 
 class Offender(Fine):

@@ -1,4 +1,4 @@
-"""The contract suite catches signals, binarizers, partitioners and selectors that break it."""
+"""The contract suite catches signals, transforms, binarizers, partitioners, choosers and selectors that break it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 
 from harness.groups import Affinity, Candidate, Labels, Partition
 from harness.recording import Activity, Recording, Rows, Source, Spins
-from harness.stages import Selection
 from harness.testing.contracts import Finding
 
 ANSWERS = "answers ordinary input"
@@ -71,6 +70,44 @@ SIGNALS = {
 }
 
 
+class Transform:
+    """Twice as much."""
+
+    name: ClassVar[str] = "transform"
+
+    def __call__(self, activity: Activity) -> Any:
+        return Activity(2 * activity.values, activity.units)
+
+
+class Bare(Transform):
+    """Forgets whose numbers they are."""
+
+    def __call__(self, activity: Activity) -> np.ndarray:
+        return activity.values
+
+
+class Neighbourly(Transform):
+    """Takes the unit before it away."""
+
+    def __call__(self, activity: Activity) -> Activity:
+        return Activity(activity.values - np.roll(activity.values, 1, axis=1), activity.units)
+
+
+class Normalising(Transform):
+    """Divides by a spread that may be zero."""
+
+    def __call__(self, activity: Activity) -> Activity:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return Activity((activity.values - activity.values.mean(0)) / activity.values.std(0), activity.units)
+
+
+TRANSFORMS = {
+    Bare: (ANSWERS, "ndarray, not Activity"),
+    Neighbourly: ("transforms units in any order alike", "change places"),
+    Normalising: ("transforms constant activity", "NaN"),
+}
+
+
 class Binarizer:
     """Above the mean is up."""
 
@@ -110,6 +147,15 @@ class Sorting(Binarizer):
         return super().__call__(activity)
 
 
+class Trembling(Binarizer):
+    """Has up and down observations of a unit that never changes."""
+
+    def __call__(self, activity: Activity) -> Spins:
+        up = activity.values > activity.values.mean(axis=0)
+        up[0] = ~up[1]
+        return Spins(np.where(up, 1, -1).astype(np.int8), activity.units)
+
+
 class Scaling(Binarizer):
     """Divides by a spread that may be zero."""
 
@@ -124,6 +170,7 @@ BINARIZERS = {
     Dropping: (ANSWERS, "not .observations, units"),
     Sorting: (UNTOUCHED, "changed its input"),
     Scaling: ("answers on constant activity", "NaN"),
+    Trembling: ("answers on constant activity", "has spins that do"),
 }
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -176,7 +223,32 @@ class Fragile(Partitioner):
         return [Partition(k, np.arange(24)[: len(affinity.units) // 8 * 8] % k) for k in self.k]
 
 
+class Together(Partitioner):
+    """Keeps everybody together."""
+
+    def __call__(self, affinity: Affinity) -> list[Partition]:
+        return [Partition(k, np.zeros(len(affinity.units), dtype=np.int64)) for k in self.k]
+
+
+class Counting(Partitioner):
+    """Counts those in no group from -2."""
+
+    def __call__(self, affinity: Affinity) -> list[Partition]:
+        return [replace(partition, labels=partition.labels - 2) for partition in super().__call__(affinity)]
+
+
+class Mute(Partitioner):
+    """Has no words for an affinity of nothing."""
+
+    def __call__(self, affinity: Affinity) -> list[Partition]:
+        assert affinity.matrix.any()
+        return super().__call__(affinity)
+
+
 PARTITIONERS = {
+    Together: ("finds groups where there are some", "tells any units apart"),
+    Counting: (ANSWERS, "a label of -2"),
+    Mute: ("answers or explains itself where nothing is alike", "AssertionError"),
     TooMany: (ANSWERS, "3 groups, 2 were asked for"),
     Lazy: (ANSWERS, r"k=\[2, 3\] was asked for, \[2\] came"),
     Short: (ANSWERS, "labels of shape"),
@@ -185,41 +257,86 @@ PARTITIONERS = {
 }
 
 
+class Chooser:
+    """Many groups are better than few."""
+
+    name: ClassVar[str] = "chooser"
+
+    def __call__(self, partitions: Sequence[Partition]) -> Any:
+        return [float(partition.k) for partition in partitions]
+
+
+class Hasty(Chooser):
+    """Looks at the first ones only."""
+
+    def __call__(self, partitions: Sequence[Partition]) -> list[float]:
+        return [float(partition.k) for partition in partitions[:2]]
+
+
+class Boundless(Chooser):
+    """Divides by what may be zero."""
+
+    def __call__(self, partitions: Sequence[Partition]) -> list[float]:
+        return [float("inf") for _ in partitions]
+
+
+class Speechless(Chooser):
+    """Has no opinion, ever."""
+
+    def __call__(self, partitions: Sequence[Partition]) -> list[None]:
+        return [None for _ in partitions]
+
+
+class Ordinal(Chooser):
+    """Likes what comes late."""
+
+    def __call__(self, partitions: Sequence[Partition]) -> list[float]:
+        return [float(place) for place, _ in enumerate(partitions)]
+
+
+CHOOSERS = {
+    Hasty: (ANSWERS, "2 scores for 4 partitions"),
+    Boundless: (ANSWERS, "a score of inf"),
+    Speechless: ("says something about ordinary partitions", "nothing to say"),
+    Ordinal: ("scores each partition wherever it stands", "where it stands in the list"),
+}
+
+
 class Selector:
     """The first group."""
 
     name: ClassVar[str] = "selector"
 
-    def __call__(self, partitions: Sequence[Partition], affinity: Affinity, labels: Labels) -> Any:
-        return Selection((Candidate(partitions[0].groups()[0]),), partitions[0].k)
+    def __call__(self, partition: Partition, labels: Labels) -> Any:
+        return [Candidate(partition.groups()[0])]
 
 
 class Inventing(Selector):
     """Selects a unit that is not there."""
 
-    def __call__(self, partitions: Sequence[Partition], affinity: Affinity, labels: Labels) -> Selection:
-        return Selection((Candidate((0, 24)),), None)
+    def __call__(self, partition: Partition, labels: Labels) -> list[Candidate]:
+        return [Candidate((0, 24))]
 
 
 class Hollow(Selector):
     """Selects nobody, and calls it a candidate."""
 
-    def __call__(self, partitions: Sequence[Partition], affinity: Affinity, labels: Labels) -> Selection:
-        return Selection((Candidate(()),), None)
+    def __call__(self, partition: Partition, labels: Labels) -> list[Candidate]:
+        return [Candidate(())]
 
 
-class Elsewhere(Selector):
-    """Says it took the group from a partition nobody made."""
+class Single(Selector):
+    """Gives the candidate, and no list of it."""
 
-    def __call__(self, partitions: Sequence[Partition], affinity: Affinity, labels: Labels) -> Selection:
-        return Selection((), 99)
+    def __call__(self, partition: Partition, labels: Labels) -> Candidate:
+        return Candidate(partition.groups()[0])
 
 
 class Labelled(Selector):
     """Cannot do without labels."""
 
-    def __call__(self, partitions: Sequence[Partition], affinity: Affinity, labels: Labels) -> Selection:
-        return Selection((Candidate((int(labels.known[0]),)),), None)
+    def __call__(self, partition: Partition, labels: Labels) -> list[Candidate]:
+        return [Candidate((int(labels.known[0]),))]
 
 
 class Oversized(Selector):
@@ -227,23 +344,41 @@ class Oversized(Selector):
 
     max_size: int = field(default=2, metadata={"help": "largest group"})
 
-    def __call__(self, partitions: Sequence[Partition], affinity: Affinity, labels: Labels) -> Selection:
-        return Selection((Candidate((0, 1, 2)),), None)
+    def __call__(self, partition: Partition, labels: Labels) -> list[Candidate]:
+        return [Candidate((0, 1, 2))]
+
+
+class Sweeping(Selector):
+    """Takes those in no group for a group."""
+
+    def __call__(self, partition: Partition, labels: Labels) -> list[Candidate]:
+        found = np.unique(partition.labels)
+        return [Candidate(tuple(np.flatnonzero(partition.labels == label).tolist())) for label in found]
 
 
 SELECTORS = {
     Inventing: (ANSWERS, "members that are no units"),
     Hollow: (ANSWERS, "a candidate is empty"),
-    Elsewhere: (ANSWERS, "k=99 was not partitioned"),
+    Single: (ANSWERS, "returns Candidate, not a list"),
     Labelled: ("answers where no unit has a class", "IndexError"),
     Oversized: (ANSWERS, "a candidate of 3 units; 1 to 2 were allowed"),
+    Sweeping: ("leaves out units in no group", "in no group"),
 }
 
-INNOCENT = {"signal": Signal, "binarizer": Binarizer, "partitioner": Partitioner, "selector": Selector}
+INNOCENT = {
+    "signal": Signal,
+    "transform": Transform,
+    "binarizer": Binarizer,
+    "partitioner": Partitioner,
+    "chooser": Chooser,
+    "selector": Selector,
+}
 OFFENDERS = {
     "signal": SIGNALS,
+    "transform": TRANSFORMS,
     "binarizer": BINARIZERS,
     "partitioner": PARTITIONERS,
+    "chooser": CHOOSERS,
     "selector": SELECTORS,
 }
 for frozen in (*INNOCENT.values(), *(cls for of in OFFENDERS.values() for cls in of)):

@@ -6,6 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from harness.board.table import Board, build
 from harness.board.write import COLUMNS, as_csv, markdown, write_boards
 from harness.closure.statistics import wilson_interval
 from harness.closure.verdict import Verdict
+from harness.groups import Stability
 from harness.record import Record, Status
 from harness.workspace import Workspace
 
@@ -127,10 +129,19 @@ def test_the_effect_of_a_row_is_the_mean_over_its_tests_and_its_interval_narrows
 
 
 def test_agreement_is_that_at_the_chosen_number_of_groups(make_record: Make) -> None:
-    assert one([make_record(chosen_k=3)]).rows[0].agreement == 0.25
-    assert one([make_record(chosen_k=8)]).rows[0].agreement is None
+    assert one([make_record()]).rows[0].agreement == 0.25
+    assert one([make_record(partition=None)]).rows[0].agreement is None
     assert not one([make_record()]).rows[0].label_chosen
-    assert one([make_record(selector={"name": "paper_score", "k": None})]).rows[0].label_chosen
+    assert not one([make_record(supervised=("selector",))]).rows[0].label_chosen
+    assert one([make_record(supervised=("chooser",))]).rows[0].label_chosen
+    assert one([make_record(supervised=("partitioner",))]).rows[0].label_chosen
+
+
+def test_stability_is_that_on_resampled_examples_or_else_over_orders_and_seeds(make_record: Make) -> None:
+    assert one([make_record()]).rows[0].stability == 0.4
+    found = make_record().partitions[1]
+    assert one([make_record(partition=replace(found, stability=Stability(0.9, None)))]).rows[0].stability == 0.9
+    assert one([make_record(partition=replace(found, stability=None))]).rows[0].stability is None
 
 
 def test_seconds_are_those_of_a_cell(make_record: Make) -> None:
@@ -224,9 +235,9 @@ def test_a_card_says_what_was_tested_on_the_same_examples(make_record: Make) -> 
 
 
 def test_a_card_says_when_the_labels_chose_the_number_of_groups(make_record: Make) -> None:
-    assert "k = 3, agreement with the labels: ARI 0.25" in card(make_record())
-    by_labels = make_record(selector={"name": "paper_score", "k": None})
-    assert "k = 3 (chosen by the labels), agreement" in card(by_labels)
+    assert "k = 3; agreement with the labels: ARI 0.25; found again (ARI): 0.90 on other orders" in card(make_record())
+    by_labels = make_record(supervised=("chooser",))
+    assert "k = 3 (chosen by the labels); agreement" in card(by_labels)
 
 
 def test_a_card_shows_what_is_not_defined_as_a_dash_and_what_is_saturated_in_words(
@@ -271,4 +282,4 @@ def test_a_card_of_what_did_not_finish_says_why(make_record: Make, status: Statu
 def test_a_card_ends_with_where_the_record_lies_and_what_to_type_next(make_record: Make, tmp_path: Path) -> None:
     last = card(make_record(), tmp_path).splitlines()[-2:]
     assert str(tmp_path / "record.json") in last[0]
-    assert "harness show affinity ising" in last[1]
+    assert "harness show partitioner spectral" in last[1]

@@ -50,8 +50,8 @@ def test_the_same_words_make_the_same_cell() -> None:
         "controls=uniform",
         "controls.n=59",
         "controls.seed=1",
-        "metrics=[loss]",
-        "metrics=[loss,accuracy,target_logit]",
+        "metric=[loss]",
+        "metric=[loss,accuracy,target_logit]",
         "split=none",
         "alpha=0.01",
         "ddof=0",
@@ -83,7 +83,7 @@ def test_a_group_named_by_hand_does_not_depend_on_what_would_have_proposed_it() 
     ("source", "name", "overrides"),
     [
         ("affinities/mutual_information.py", "zz_affinity", ["affinity=zz_affinity"]),
-        ("metrics/loss.py", "zz_loss", ["metrics=[zz_loss]"]),
+        ("metrics/loss.py", "zz_loss", ["metric=[zz_loss]"]),
         ("controls/uniform.py", "zz_controls", ["controls=zz_controls"]),
     ],
 )
@@ -112,7 +112,7 @@ def test_a_row_is_what_proposes_and_a_protocol_is_how_it_is_judged() -> None:
     for override in ("affinity.l2=0.01", "partitioner.k=[4]", "selector.count=2", "affinity=mutual_information"):
         assert cell(override).row != usual.row
         assert cell(override).protocol == usual.protocol
-    for override in ("controls.n=59", "alpha=0.01", "split=none", "metrics=[loss]", "labels=survey_paper", "seed=2"):
+    for override in ("controls.n=59", "alpha=0.01", "split=none", "metric=[loss]", "labels=survey_paper", "seed=2"):
         assert cell(override).row == usual.row
         assert cell(override).protocol != usual.protocol
     for override in ("batch=natural_text", "batch.n=100", "subject.checkpoint=300"):
@@ -121,11 +121,13 @@ def test_a_row_is_what_proposes_and_a_protocol_is_how_it_is_judged() -> None:
 
 
 def test_what_differs_from_the_defaults_is_said_and_nothing_else() -> None:
-    assert cell().method == "max_attention median ising spectral paper_score"
-    assert cell("affinity.l2=0.01").method == "max_attention median ising(l2=0.01) spectral paper_score"
+    assert cell().method == "max_attention median ising spectral labels paper_score"
+    assert cell("affinity.l2=0.01").method == "max_attention median ising(l2=0.01) spectral labels paper_score"
     assert cell("partitioner.k=[4,6]").describe("partitioner") == "spectral(k=[4, 6])"
     assert cell("subject.device=cpu").describe("subject") == "tiny"
-    assert cell().title == ("tiny · synthetic_induction · max_attention median ising spectral paper_score · zero")
+    assert cell().title == (
+        "tiny · synthetic_induction · max_attention median ising spectral labels paper_score · zero"
+    )
 
 
 @pytest.mark.parametrize(
@@ -133,8 +135,8 @@ def test_what_differs_from_the_defaults_is_said_and_nothing_else() -> None:
     [
         [],
         ["affinity.l2=0.01", "partitioner.k=[4,6]", "batch.vocab=[5,90]", "batch.length=64"],
-        ["group=[L0H0,L1H1]", "metrics=[loss,target_logit]", "split=none", "seed=3"],
-        ["batch=natural_text", "batch.text='./my notes, in 2 files'", "selector.k=4", "labels=survey_paper"],
+        ["group=[L0H0,L1H1]", "metric=[loss,target_logit]", "split=none", "seed=3"],
+        ["batch=natural_text", "batch.text='./my notes, in 2 files'", "selector.count=4", "labels=survey_paper"],
     ],
 )
 def test_the_command_of_a_cell_makes_it_again(overrides: list[str]) -> None:
@@ -152,10 +154,10 @@ def test_the_command_of_a_cell_makes_it_again(overrides: list[str]) -> None:
         ("+affinity.l3=1", "parameter 'l3' is not known. Did you mean: l2"),
         ("+alfa=1", "key 'alfa' is not known. Did you mean: alpha"),
         ("~affinity", "no affinity is chosen"),
-        ("metrics=[los]", "metric 'los' is not known. Did you mean: loss"),
-        ("metrics=[]", "at least one"),
-        ("metrics=[loss,loss]", "each metric once"),
-        ("metrics=loss", "metrics='loss'"),
+        ("metric=[los]", "metric 'los' is not known. Did you mean: loss"),
+        ("metric=[]", "no metric is chosen"),
+        ("transform=[standardise]", "transform 'standardise' is not known. Did you mean: standardize"),
+        ("reruns=-1", "reruns=-1"),
         ("alpha=0", "between 0 and 1"),
         ("alpha=1", "between 0 and 1"),
         ("ddof=2", "ddof=2"),

@@ -25,11 +25,19 @@ def grid(*overrides: str) -> list[list[str]]:
 
 def test_the_defaults_choose_every_stage_and_every_setting() -> None:
     found = config()
-    stages = set(STAGES) - {"metric"}
-    assert set(found) == stages | set(Settings.__dataclass_fields__)
-    for stage in stages:
-        method = registry().get(stage, found[stage]["name"])
-        assert set(found[stage]) == {"name", *method.parameters}
+    assert set(found) == set(STAGES) | set(Settings.__dataclass_fields__)
+    for stage in STAGES.values():
+        for node in found[stage.name].values() if stage.many else [found[stage.name]]:
+            assert set(node) == {"name", *registry().get(stage.name, node["name"]).parameters}
+
+
+def test_several_methods_are_chosen_in_order_and_each_has_its_own_parameters() -> None:
+    found = config("metric=[loss,accuracy]", "transform=[standardize,residualize]", "transform.residualize.on=[layer]")
+    assert list(found["metric"]) == ["loss", "accuracy"]
+    assert list(found["transform"]) == ["standardize", "residualize"]
+    assert found["transform"]["residualize"] == {"name": "residualize", "on": ["layer"]}
+    assert config("metric=loss")["metric"] == {"loss": {"name": "loss"}}
+    assert grid("transform=[],[standardize]") == [["transform=[]"], ["transform=[standardize]"]]
 
 
 def test_the_defaults_of_settings_are_those_of_the_configuration_file() -> None:
@@ -115,7 +123,7 @@ def test_a_glob_stands_for_every_plugin_of_a_stage(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("HARNESS_EXTRA_PLUGINS", str(mine))
     found = {cell[0].removeprefix("binarizer=") for cell in grid("binarizer=glob(*)")}
     assert {"median", "zz_glob"} <= found
-    assert grid("affinity=glob(*)") == [["affinity=ising"], ["affinity=mutual_information"]]
+    assert grid("affinity=glob(*)") == [[f"affinity={name}"] for name in registry().names("affinity")]
 
 
 def test_the_lists_of_an_experiment_count_unless_the_command_line_names_the_key() -> None:

@@ -11,9 +11,11 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import models as hf
+from transformers.pytorch_utils import Conv1D
 
 from harness.batch import Batch
 from harness.engine.attention import _active
+from harness.engine.layout import output_matrix
 from harness.engine.subject import HeadSubject
 from harness.errors import HarnessError
 from harness.recording import Rows, Source
@@ -31,10 +33,10 @@ class WholeRows:
 
 
 @dataclass(frozen=True)
-class WholeOutputs:
-    """Keeps what every head hands to the output projection."""
+class Whole:
+    """Keeps whatever there is of a source, as it is."""
 
-    source: ClassVar[Source] = "head_output"
+    source: Source
 
     def read(self, rows: Rows) -> np.ndarray:
         return rows.values
@@ -67,7 +69,7 @@ def test_ablation_is_that_of_a_hook_on_each_output_projection(
 
 def test_rows_and_outputs_are_those_of_eager_attention(architecture, ragged_batch):
     subject = HeadSubject(architecture.build(), "test", tokens_per_pass=40)
-    found = subject.record(ragged_batch, {"rows": WholeRows(), "outputs": WholeOutputs()}).readings
+    found = subject.record(ragged_batch, {"rows": WholeRows(), "outputs": Whole("head_output")}).readings
     layers = sorted(set(subject.units.layers.tolist()))
     handed: dict[int, torch.Tensor] = {}
     handles = [
@@ -97,6 +99,132 @@ def test_a_sliding_window_is_a_window(architectures, ragged_batch):
     for example, query in enumerate(ragged_batch.query):
         assert (rows[example, :, : query - 3] == 0).all()
         assert (rows[example, :, query - 3 : query + 1] > 0).all()
+
+
+def test_contributions_are_what_the_output_projection_makes_of_each_head_alone(architecture, ragged_batch):
+    model, reference = architecture.build(), architecture.build("eager")
+    if model.config.model_type == "qwen3_5_text":
+        pytest.skip("heads are gated on the way to the projection, and that is refused")
+    for layer in range(4):
+        projection = model.get_submodule(architecture.projection.format(layer))
+        if projection.bias is not None:
+            torch.nn.init.normal_(projection.bias)
+    reference.load_state_dict(model.state_dict())
+    projections = [reference.get_submodule(architecture.projection.format(layer)) for layer in range(4)]
+    found = HeadSubject(model, "test", tokens_per_pass=40).record(ragged_batch, {"written": Whole("contribution")})
+    for example, query in enumerate(ragged_batch.query):
+        tokens = torch.from_numpy(ragged_batch.tokens[example : example + 1, : query + 1])
+        for layer, (handed, written) in enumerate(through(projections, reference, tokens)):
+            with torch.no_grad():
+                nothing = projections[layer](torch.zeros_like(handed))
+                alone = torch.eye(4).repeat_interleave(handed.shape[-1] // 4, dim=1) * handed
+                expected = projections[layer](alone) - nothing
+            ours = found.readings["written"][example, 4 * layer : 4 * layer + 4]
+            tolerance = 1e-5 * float(written.abs().max())
+            np.testing.assert_allclose(ours, expected, atol=tolerance, rtol=0)
+            np.testing.assert_allclose(ours.sum(axis=0), (written - nothing)[0], atol=4 * tolerance, rtol=0)
+
+
+def through(modules, model, tokens) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """What each module takes and gives at the last position while the model reads the tokens."""
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+    handles = [
+        module.register_forward_hook(lambda _, args, output: seen.append((args[0][0, -1:], output[0, -1:])))
+        for module in modules
+    ]
+    with torch.no_grad():
+        model(tokens, use_cache=False)
+    for handle in handles:
+        handle.remove()
+    return seen
+
+
+@pytest.mark.parametrize("kind", [torch.nn.Linear, Conv1D])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_the_matrix_of_a_projection_is_its_weight_however_large_its_bias(kind, dtype):
+    projection = kind(12, 12).to(dtype)
+    torch.nn.init.normal_(projection.weight, std=0.02)
+    torch.nn.init.normal_(projection.bias, std=5)
+    matrix = output_matrix(projection, torch.zeros(1, 3, 4, dtype=dtype)).reshape(12, 12)
+    weight = (projection.weight if kind is Conv1D else projection.weight.T).detach().float()
+    assert matrix.dtype == torch.float32
+    np.testing.assert_allclose(matrix, weight, rtol=0, atol=2 * torch.finfo(dtype).eps * float(weight.abs().max()))
+
+
+class Adapted(torch.nn.Module):
+    """A linear module with something low-rank beside it, as adapters leave them."""
+
+    def __init__(self, base: torch.nn.Module) -> None:
+        super().__init__()
+        self.base, self.beside = base, torch.nn.Linear(32, 32, bias=False)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        return self.base(hidden) + self.beside(hidden)
+
+
+def test_an_adapter_around_the_projection_is_part_of_it(architectures, ragged_batch):
+    model = architectures["llama_gqa"].build()
+    attention = model.model.layers[2].self_attn
+    attention.o_proj = Adapted(attention.o_proj)
+    found = HeadSubject(model, "test").record(ragged_batch, {"z": Whole("head_output"), "w": Whole("contribution")})
+    weight = (attention.o_proj.base.weight + attention.o_proj.beside.weight).detach().numpy()
+    handed, written = found.readings["z"][:, 8:12].reshape(6, 32), found.readings["w"][:, 8:12].sum(axis=1)
+    np.testing.assert_allclose(written, handed @ weight.T, atol=1e-5 * np.abs(written).max())
+
+
+def test_first_order_drops_are_slopes_along_a_mask_on_every_head(architecture, ragged_batch):
+    """Independently: one example at a time, the projection's input times a mask of ones, which is what has a slope."""
+    subject = HeadSubject(architecture.build(), "test", tokens_per_pass=150)
+    found = subject.record(ragged_batch, {"drop": Whole("first_order")}).readings["drop"][:, :, 0]
+    assert found.std(axis=0).min() > 1e-3, "drops this small show nothing"
+    for example in range(len(ragged_batch)):
+        masks = {layer: torch.ones(4, requires_grad=True) for layer in sorted(set(subject.units.layers.tolist()))}
+        logit = masked_target_logits(architecture, architecture.eager, ragged_batch, masks)[example]
+        expected = np.concatenate(torch.autograd.grad(logit, list(masks.values())))
+        np.testing.assert_allclose(found[example], expected, atol=1e-4 * np.abs(expected).max(), rtol=0)
+
+
+def test_first_order_drops_are_finite_differences(architectures, ragged_batch):
+    """In float64, which this model computes in from end to end (others have norms that insist on float32)."""
+    architecture, hair = architectures["gpt2"], 1e-5
+    found = HeadSubject(architecture.build(), "test").record(ragged_batch, {"drop": Whole("first_order")}).readings
+    model = architecture.build("eager").double()
+    for layer, head in [(0, 0), (1, 3), (2, 1), (3, 2)]:
+        up, down = (torch.ones(4, dtype=torch.float64) for _ in range(2))
+        up[head], down[head] = 1 + hair, 1 - hair
+        above, below = (masked_target_logits(architecture, model, ragged_batch, {layer: m}) for m in (up, down))
+        expected = ((above - below) / (2 * hair)).detach()
+        np.testing.assert_allclose(found["drop"][:, 4 * layer + head, 0], expected, atol=1e-4)
+
+
+def masked_target_logits(architecture, model, batch, masks) -> torch.Tensor:
+    """The target's logit at the query of each example, when the heads of these layers are multiplied by their masks."""
+    handles = []
+    for layer, mask in masks.items():
+
+        def multiply(_, args, mask=mask):
+            heads = args[0].unflatten(-1, (4, -1)) * mask[:, None]
+            return (heads.flatten(-2), *args[1:])
+
+        projection = model.get_submodule(architecture.projection.format(layer))
+        handles.append(projection.register_forward_pre_hook(multiply))
+    logits = model(torch.from_numpy(batch.tokens), use_cache=False).logits
+    for handle in handles:
+        handle.remove()
+    return logits[torch.arange(len(batch)), torch.from_numpy(batch.query), torch.from_numpy(batch.target)]
+
+
+EVERY_SOURCE = {source: Whole(source) for source in ("head_output", "contribution", "first_order")}
+
+
+def test_the_size_of_passes_and_company_change_nothing_that_is_read(architectures, ragged_batch):
+    model = architectures["gpt_neox"].build()
+    together = HeadSubject(model, "test").record(ragged_batch, {**EVERY_SOURCE, "rows": WholeRows()}).readings
+    for tokens_per_pass in (1, 150):
+        subject = HeadSubject(model, "test", tokens_per_pass=tokens_per_pass)
+        for name, reader in {**EVERY_SOURCE, "rows": WholeRows()}.items():
+            alone = subject.record(ragged_batch, {name: reader}).readings[name]
+            np.testing.assert_allclose(alone, together[name], atol=2e-5 * np.abs(alone).max(), rtol=0)
 
 
 def test_what_comes_after_the_query_changes_nothing(architecture, ragged_batch, silence, every_logit):
@@ -140,8 +268,9 @@ def state_of(model):
     configs = [module.config._attn_implementation for module in model.modules() if hasattr(module, "config")]
     inner = [getattr(model.config, key)._attn_implementation for key in model.config.sub_configs]
     training = [module.training for module in model.modules()]
+    learning = [(parameter.requires_grad, parameter.grad is None) for parameter in model.parameters()]
     weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    return (hooks, configs, inner, training), weights
+    return (hooks, configs, inner, training, learning), weights
 
 
 def assert_as_found(model, before):
@@ -164,14 +293,28 @@ class Raises:
         raise self.error
 
 
+class BreaksOff:
+    """A reader that breaks in the middle of a pass."""
+
+    source: ClassVar[Source] = "attention"
+
+    def read(self, _):
+        raise ZeroDivisionError
+
+
 def test_the_model_is_left_as_it_was_found(architecture, ragged_batch, silence, every_logit):
     model = architecture.build("eager").train()
     next(model.children()).eval()  # parts of it may be in another mode
+    next(model.parameters()).requires_grad_(False)
     before = state_of(model)
     subject = HeadSubject(model, "test")
     assert_as_found(model, before)
     subject.record(ragged_batch, {"rows": WholeRows()})
+    subject.record(ragged_batch, {"drop": Whole("first_order")})
     subject.evaluate(ragged_batch, conditions_for(subject), silence, every_logit[:2])
+    assert_as_found(model, before)
+    with pytest.raises(ZeroDivisionError):
+        subject.record(ragged_batch, {"drop": Whole("first_order"), "rows": BreaksOff()})
     assert_as_found(model, before)
     with pytest.raises(ZeroDivisionError):
         subject.evaluate(ragged_batch, conditions_for(subject), silence, [Raises(ZeroDivisionError)])
@@ -203,9 +346,10 @@ def test_progress_adds_up_to_examples_times_conditions(architectures, ragged_bat
         conditions = conditions_for(subject)
         subject.evaluate(ragged_batch, conditions, silence, every_logit[:1], ticks.append)
         assert sum(ticks) == len(conditions) * len(ragged_batch)
-        ticks.clear()
-        subject.record(ragged_batch, {}, ticks.append)
-        assert sum(ticks) == len(ragged_batch)
+        for readers in ({}, EVERY_SOURCE):
+            ticks.clear()
+            subject.record(ragged_batch, readers, ticks.append)
+            assert sum(ticks) == len(ragged_batch)
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -271,6 +415,31 @@ def test_attention_that_adds_what_the_probe_does_not_know_is_refused(architectur
     monkeypatch.setattr(hf.llama.modeling_llama, "eager_attention_forward", biased)
     with pytest.raises(HarnessError, match="does more than softmax"):
         HeadSubject(model, "test")
+
+
+def test_what_heads_do_not_have_is_refused_with_what_they_have(architectures, ragged_batch):
+    subject = HeadSubject(architectures["olmoe"].build(), "mini")
+    with pytest.raises(HarnessError, match="signal reads 'router': the units of mini are attention heads") as caught:
+        subject.record(ragged_batch, {"signal": Whole("router")})
+    assert "attention, head_output, contribution or first_order" in caught.value.fix
+
+
+def test_contributions_of_gated_heads_are_refused(architectures, ragged_batch):
+    subject = HeadSubject(architectures["qwen3_5_hybrid"].build(), "mini")
+    with pytest.raises(HarnessError, match=r"signal reads 'contribution': in layers 1, 3 of mini") as caught:
+        subject.record(ragged_batch, {"signal": Whole("contribution")})
+    assert "signal=max_attention" in caught.value.fix
+    subject.record(ragged_batch, {"signal": Whole("head_output")})
+
+
+def test_a_norm_before_the_projection_is_not_taken_for_it(ragged_batch):
+    config = hf.BitNetConfig(
+        vocab_size=48, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=32,
+        num_key_value_heads=4,
+    )  # fmt: skip
+    subject = HeadSubject(hf.BitNetForCausalLM(config).eval(), "mini")
+    with pytest.raises(HarnessError, match=r"layers 0, 1 of mini something \(a gate, a norm\)"):
+        subject.record(ragged_batch, {"signal": Whole("contribution")})
 
 
 def test_a_pass_that_does_not_fit_says_what_to_type(architectures, ragged_batch, silence):

@@ -10,8 +10,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from harness.config import registry
 from harness.errors import HarnessError
-from harness.groups import Affinity, Labels, Partition, isolation, purity
-from harness.stages import Selection
+from harness.groups import Affinity, Candidate, Labels, Partition, isolation, purity
 from harness.units import UnitSpace
 
 
@@ -94,77 +93,46 @@ def affinity(within: list[float], between: float = 1.0) -> Affinity:
     return Affinity(matrix, UNITS)
 
 
-def choose(
-    of: Affinity,
-    classes: tuple[str | None, ...] = CLASSES,
-    partitions: list[Partition] | None = None,
-    **parameters: Any,
-) -> Selection:
+def choose(of: Affinity, classes: tuple[str | None, ...] = CLASSES, **parameters: Any) -> list[Candidate]:
     selector = registry().get("selector", "paper_score").build({"min_size": 2, "max_size": 4, **parameters})
-    selection: Selection = selector(partitions or [Partition(3, GROUPS)], of, Labels(classes, UNITS))
-    return selection
+    candidates: list[Candidate] = selector(Partition(3, GROUPS), of, Labels(classes, UNITS))
+    return candidates
 
 
 def test_the_score_is_purity_times_isolation_times_relative_size() -> None:
-    selection = choose(affinity([2.0, 3.0, 5.0]), count=3)
-    found = {candidate.members: candidate for candidate in selection.candidates}
+    candidates = choose(affinity([2.0, 3.0, 5.0]), count=3)
+    found = {candidate.members: candidate for candidate in candidates}
     first, second, third = (found[members] for members in ((0, 1, 2, 3), (4, 5, 6, 7), (8, 9)))
     assert (first.purity, first.isolation, first.score) == pytest.approx((0.75, 2.0, 1.5))
     assert (second.purity, second.isolation, second.score) == pytest.approx((1.0, 3.0, 3.0))  # two known, both local
     assert (third.purity, third.isolation, third.score) == pytest.approx((1.0, 5.0, 2.5))  # half the largest size
-    assert [candidate.score for candidate in selection.candidates] == pytest.approx([3.0, 2.5, 1.5])
-    assert {candidate.k for candidate in selection.candidates} == {3}
+    assert [candidate.score for candidate in candidates] == pytest.approx([3.0, 2.5, 1.5])
 
 
 def test_groups_outside_the_allowed_sizes_do_not_compete() -> None:
-    members = [c.members for c in choose(affinity([1.0, 1.0, 9.0]), min_size=3, count=9).candidates]
+    members = [c.members for c in choose(affinity([1.0, 1.0, 9.0]), min_size=3, count=9)]
     assert members == [(4, 5, 6, 7), (0, 1, 2, 3)]
-    assert [c.members for c in choose(affinity([9.0, 9.0, 1.0]), max_size=3, count=9).candidates] == [(8, 9)]
+    assert [c.members for c in choose(affinity([9.0, 9.0, 1.0]), max_size=3, count=9)] == [(8, 9)]
 
 
 def test_only_as_many_candidates_as_asked_for_are_chosen() -> None:
-    assert len(choose(affinity([2.0, 3.0, 5.0])).candidates) == 1
-    assert len(choose(affinity([2.0, 3.0, 5.0]), count=2).candidates) == 2
+    assert len(choose(affinity([2.0, 3.0, 5.0]))) == 1
+    assert len(choose(affinity([2.0, 3.0, 5.0]), count=2)) == 2
 
 
 def test_equal_scores_go_to_the_group_of_the_lower_label() -> None:
-    classes = ("self",) * 10
-    selection = choose(affinity([2.0, 2.0, 4.0]), classes, count=3)
-    assert [c.score for c in selection.candidates] == pytest.approx([2.0, 2.0, 2.0])
-    assert [c.members[0] for c in selection.candidates] == [0, 4, 8]
+    candidates = choose(affinity([2.0, 2.0, 4.0]), ("self",) * 10, count=3)
+    assert [c.score for c in candidates] == pytest.approx([2.0, 2.0, 2.0])
+    assert [c.members[0] for c in candidates] == [0, 4, 8]
 
 
 def test_a_group_of_which_nothing_is_known_cannot_be_chosen() -> None:
     classes = (*CLASSES[:4], None, None, None, None, *CLASSES[8:])
-    assert (4, 5, 6, 7) not in [c.members for c in choose(affinity([2.0, 99.0, 2.0]), classes, count=9).candidates]
-    assert choose(affinity([2.0, 3.0, 5.0]), (None,) * 10).candidates == ()
+    assert (4, 5, 6, 7) not in [c.members for c in choose(affinity([2.0, 99.0, 2.0]), classes, count=9)]
+    assert choose(affinity([2.0, 3.0, 5.0]), (None,) * 10) == []
 
 
-def test_without_k_the_partition_that_agrees_best_with_the_labels_is_taken() -> None:
-    classes = tuple("abc"[group] for group in GROUPS)
-    worse = Partition(2, (GROUPS == 0).astype(np.int64))
-    finer = Partition(5, np.array([0, 3, 0, 3, 1, 1, 4, 1, 2, 2]))
-    selection = choose(affinity([2.0, 3.0, 5.0]), classes, [finer, worse, Partition(3, GROUPS)])
-    assert selection.chosen_k == 3
-
-
-def test_where_partitions_agree_equally_well_the_smaller_k_is_taken() -> None:
-    classes = tuple("abc"[group] for group in GROUPS)
-    selection = choose(affinity([2.0, 3.0, 5.0]), classes, [Partition(7, GROUPS), Partition(3, GROUPS)])
-    assert selection.chosen_k == 3
-
-
-def test_k_can_be_told() -> None:
-    two = Partition(2, (GROUPS == 0).astype(np.int64))
-    selection = choose(affinity([2.0, 3.0, 5.0]), partitions=[Partition(3, GROUPS), two], k=2)
-    assert selection.chosen_k == 2
-    assert {candidate.k for candidate in selection.candidates} == {2}
-    with pytest.raises(HarnessError, match=r"selector\.k=4 was not partitioned") as caught:
-        choose(affinity([2.0, 3.0, 5.0]), k=4)
-    assert "partitioner.k=[4]" in caught.value.fix
-
-
-@pytest.mark.parametrize("wrong", [{"min_size": 0}, {"min_size": 5, "max_size": 4}, {"count": 0}, {"k": "all"}])
+@pytest.mark.parametrize("wrong", [{"min_size": 0}, {"min_size": 5, "max_size": 4}, {"count": 0}, {"count": "all"}])
 def test_parameters_of_the_choice_without_meaning_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(HarnessError, match=f"selector.{next(iter(wrong))}="):
         choose(affinity([1.0, 1.0, 1.0]), **wrong)

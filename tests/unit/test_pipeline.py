@@ -98,7 +98,7 @@ def test_a_group_named_by_hand_is_tested_on_all_examples_and_nothing_is_proposed
     record = run("group=[L0H0,L1H1]")
     assert record.closure[0].units == ("L0H0", "L1H1")
     assert record.closure[0].n_examples == 24
-    assert (record.partitions, record.classes, record.agreement) == ((), (), ())
+    assert (record.partitions, record.classes, record.chosen) == ((), (), None)
 
 
 def test_a_proposal_stops_before_anything_is_ablated(memo: Memo) -> None:

@@ -186,13 +186,13 @@ def test_every_built_in_plugin_loads() -> None:
 
 
 def test_some_plugins_can_be_loaded_alone(monkeypatch: pytest.MonkeyPatch, load: Callable[..., Registry]) -> None:
-    monkeypatch.setenv("HARNESS_PLUGINS", "ising, median")
+    monkeypatch.setenv("HARNESS_PLUGINS", "affinity-ising, binarizer-median")
     assert set(load().methods) == {("affinity", "ising"), ("binarizer", "median")}
 
 
 def test_some_plugins_can_be_left_out(monkeypatch: pytest.MonkeyPatch, load: Callable[..., Registry]) -> None:
     everything = set(load().methods)
-    monkeypatch.setenv("HARNESS_BLOCK_PLUGINS", "ising")
+    monkeypatch.setenv("HARNESS_BLOCK_PLUGINS", "affinity-ising")
     assert set(load().methods) == everything - {("affinity", "ising")}
 
 
@@ -211,7 +211,7 @@ def test_a_whole_distribution_can_be_chosen_or_left_out(
 def test_a_plugin_to_choose_that_is_not_there_is_an_error(
     variable: str, monkeypatch: pytest.MonkeyPatch, load: Callable[..., Registry]
 ) -> None:
-    monkeypatch.setenv(variable, "ising,isng")
+    monkeypatch.setenv(variable, "affinity-ising,isng")
     with pytest.raises(HarnessError, match=f"{variable} names 'isng'") as caught:
         load()
     assert "ising" in caught.value.fix
@@ -249,38 +249,44 @@ def test_a_built_in_name_cannot_be_taken(plugin: Callable[..., str], load: Calla
 
 WRONG = {
     "not frozen": (
-        '@dataclass\nclass Bad:\n    """Doc."""\n    name: ClassVar[str] = "zz"\n    def __call__(self, s): ...\n',
+        '@dataclass\nclass Bad:\n    """Doc."""\n    name: ClassVar[str] = "zz"\n    def __call__(self, spins): ...\n',
         "it is not a frozen dataclass",
     ),
     "no dataclass": (
-        'class Bad:\n    """Doc."""\n    name = "zz"\n    def __call__(self, s): ...\n',
+        'class Bad:\n    """Doc."""\n    name = "zz"\n    def __call__(self, spins): ...\n',
         "it is not a frozen dataclass",
     ),
     "no docstring": (
-        '@dataclass(frozen=True)\nclass Bad:\n    name: ClassVar[str] = "zz"\n    def __call__(self, s): ...\n',
+        '@dataclass(frozen=True)\nclass Bad:\n    name: ClassVar[str] = "zz"\n    def __call__(self, spins): ...\n',
         "it has no docstring",
     ),
     "blank docstring": (
         '@dataclass(frozen=True)\nclass Bad:\n    """ """\n    name: ClassVar[str] = "zz"\n'
-        "    def __call__(self, s): ...\n",
+        "    def __call__(self, spins): ...\n",
         "it has no docstring",
+    ),
+    "a wrong signature": (
+        '@dataclass(frozen=True)\nclass Bad:\n    """Doc."""\n    name: ClassVar[str] = "zz"\n'
+        "    def __call__(self, spikes): ...\n",
+        "its call asks for 'spikes'; a method of this stage can ask for spins, observations, units",
     ),
     "no default": (
         '@dataclass(frozen=True)\nclass Bad:\n    """Doc."""\n    k: int\n    name: ClassVar[str] = "zz"\n'
-        "    def __call__(self, s): ...\n",
+        "    def __call__(self, spins): ...\n",
         "its parameter 'k' has no default",
     ),
     "no name": (
-        '@dataclass(frozen=True)\nclass Bad:\n    """Doc."""\n    def __call__(self, s): ...\n',
+        '@dataclass(frozen=True)\nclass Bad:\n    """Doc."""\n    def __call__(self, spins): ...\n',
         "its name is None",
     ),
     "unusable name": (
         '@dataclass(frozen=True)\nclass Bad:\n    """Doc."""\n    name: ClassVar[str] = "my affinity"\n'
-        "    def __call__(self, s): ...\n",
+        "    def __call__(self, spins): ...\n",
         "its name is 'my affinity'",
     ),
     "name as parameter": (
-        '@dataclass(frozen=True)\nclass Bad:\n    """Doc."""\n    name: str = "zz"\n    def __call__(self, s): ...\n',
+        '@dataclass(frozen=True)\nclass Bad:\n    """Doc."""\n    name: str = "zz"\n'
+        "    def __call__(self, spins): ...\n",
         "its name is a parameter",
     ),
     "no call": (

@@ -84,7 +84,7 @@ def test_infinity_and_nan_never_reach_the_disk(make_record: Make, make_effect: C
         (lambda data: data["cell"].update(surprise=1), "cell.surprise"),
         (lambda data: data["closure"][0].update(surprise=1), "closure.0.*surprise"),
         (lambda data: data["closure"][0]["effects"]["target_logit"].update(surprise=1), "closure.0.*surprise"),
-        (lambda data: data["agreement"][0].update(surprise=1), "agreement.0.*surprise"),
+        (lambda data: data["partitions"][0]["agreement"].update(surprise=1), "partitions.0.*surprise"),
         (lambda data: data.pop("config"), "config"),
         (lambda data: data["closure"][0].pop("verdict"), "closure.0.*verdict"),
         (lambda data: data.update(status="fine"), "status"),
@@ -191,8 +191,8 @@ def test_a_failure_is_kept_until_there_is_something_better_and_never_served(
 def test_a_finished_record_is_replaced_by_a_newer_finished_one(make_record: Make, tmp_path: Path) -> None:
     workspace = Workspace.at(tmp_path)
     workspace.write(make_record(cell="c"))
-    workspace.write(make_record(cell="c", chosen_k=7))
-    assert workspace.finished("c") == make_record(cell="c", chosen_k=7)
+    workspace.write(make_record(cell="c", verdict=Verdict.NULL))
+    assert workspace.finished("c") == make_record(cell="c", verdict=Verdict.NULL)
 
 
 def test_a_damaged_record_is_replaced_by_whatever_comes_next(make_record: Make, tmp_path: Path) -> None:

@@ -75,16 +75,24 @@ def test_the_published_candidate_is_a_group_of_ten_isolated_5_74_and_pure(
 def test_the_published_selection_rule_takes_the_published_candidate(
     partitions: dict[int, Partition], labels: Labels, couplings: np.ndarray
 ) -> None:
-    selector = registry().get("selector", "paper_score").build({"k": 10})
-    selection = selector(list(partitions.values()), Affinity(np.abs(couplings), UNITS), labels)
-    assert selection.candidates[0].members == SELF_HEADS
+    selector = registry().get("selector", "paper_score").build({})
+    assert selector(partitions[10], Affinity(np.abs(couplings), UNITS), labels)[0].members == SELF_HEADS
+
+
+def test_isolation_alone_takes_the_published_candidate_too(
+    partitions: dict[int, Partition], couplings: np.ndarray
+) -> None:
+    selector = registry().get("selector", "most_isolated").build({})
+    (candidate,) = selector(partitions[10], Affinity(np.abs(couplings), UNITS))
+    assert candidate.members == SELF_HEADS
+    assert candidate.score == pytest.approx(5.74, abs=0.005)
 
 
 def test_the_best_agreement_is_at_six_groups_not_at_the_published_ten(
-    partitions: dict[int, Partition], labels: Labels, couplings: np.ndarray
+    partitions: dict[int, Partition], labels: Labels
 ) -> None:
-    selector = registry().get("selector", "paper_score").build({})
-    assert selector(list(partitions.values()), Affinity(np.abs(couplings), UNITS), labels).chosen_k == 6
+    agreement = registry().get("chooser", "labels").build({})([partitions[k] for k in KS], labels)
+    assert KS[int(np.argmax(agreement))] == 6
 
 
 @pytest.mark.parametrize(

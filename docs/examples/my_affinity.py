@@ -1,0 +1,35 @@
+# my_affinity.py
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from harness.errors import HarnessError
+from harness.groups import Affinity
+from harness.hookspecs import hookimpl
+from harness.recording import Spins
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Share of observations in which two units have the same spin, above chance: 2 P(s_i = s_j) - 1, clamped at 0."""
+
+    name: ClassVar[str] = "agreement"
+    power: float = field(default=1.0, metadata={"help": "above 1, strong ties count more"})
+
+    def __post_init__(self) -> None:
+        if self.power <= 0:
+            raise HarnessError(f"affinity.power={self.power}: it must be positive.", "The default is 1.")
+
+    def __call__(self, spins: Spins) -> Affinity:
+        s = spins.values.astype(float)
+        matrix = np.maximum(s.T @ s / len(s), 0) ** self.power
+        constant = list(spins.constant)  # a unit that never changes has no neighbours
+        matrix[constant, :] = matrix[:, constant] = 0
+        np.fill_diagonal(matrix, 0)
+        return Affinity(matrix, spins.units, {"constant": spins.units.names(constant)})
+
+
+@hookimpl
+def harness_affinities() -> list[type[Agreement]]:
+    return [Agreement]

@@ -1,0 +1,20 @@
+# test_my_affinity.py
+import numpy as np
+from my_affinity import Agreement
+
+from harness.recording import Spins
+from harness.registry import Method
+from harness.testing.contracts import check_method
+from harness.units import UnitSpace
+
+
+def test_a_number_from_theory() -> None:
+    # The same spin in 3 of 4 observations: 2 * 3/4 - 1 = 1/2.
+    spins = Spins(np.array([[1, 1], [1, 1], [-1, -1], [-1, 1]], dtype=np.int8), UnitSpace.heads([2]))
+    assert Agreement()(spins).matrix[0, 1] == 1 / 2
+    assert Agreement(power=2)(spins).matrix[0, 1] == 1 / 4
+
+
+def test_it_keeps_the_contract_of_its_stage() -> None:
+    findings = check_method(Method("affinity", "agreement", Agreement, "my_affinity.py"))
+    assert [f"{found.check}: {found.reason}" for found in findings if found.outcome == "failed"] == []

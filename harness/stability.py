@@ -1,0 +1,58 @@
+"""Whether the same groups are found again: in other orders, from other seeds, on resamples of the observations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harness.errors import HarnessError
+from harness.groups import Partition, Stability
+from harness.seeds import rng_for, seed_for
+
+if TYPE_CHECKING:
+    from harness.proposal import Proposal
+
+
+def with_stability(proposal: Proposal) -> tuple[Partition, ...]:
+    """The partitions a proposal found, each with how well it is found again in ``proposal.reruns`` reruns of each kind.
+
+    A rerun shuffles the order of the units and gives every method another seed; of the second kind, it also draws the
+    observations anew, with replacement, and fits the affinity to them. One that finds nothing at all is left out.
+    """
+    found = proposal.found
+    if not proposal.reruns:
+        return found
+    measured = proposal.measured if proposal.has("measured") else None
+    seeds = list(_reruns(proposal, "seeds", None))
+    resamples = list(_reruns(proposal, "resamples", len(measured.values))) if measured else []
+    return tuple(
+        replace(partition, stability=Stability(_agreement(partition, seeds, i), _agreement(partition, resamples, i)))
+        for i, partition in enumerate(found)
+    )
+
+
+Rerun = tuple[np.ndarray, Sequence[Partition]]
+"""The order of units in a rerun, and what it found."""
+
+
+def _reruns(proposal: Proposal, kind: str, observations: int | None) -> Iterator[Rerun]:
+    for i in range(proposal.reruns):
+        rng = rng_for(proposal.seed, f"stability {kind} {i}")
+        order = rng.permutation(len(proposal.units))
+        rows = None if observations is None else rng.integers(0, observations, observations)
+        again = proposal.again(order, rows, seed_for(proposal.seed, f"rerun {kind} {i}"))
+        try:
+            yield order, again.found
+        except HarnessError:
+            continue
+
+
+def _agreement(partition: Partition, reruns: Sequence[Rerun], i: int) -> float | None:
+    from sklearn.metrics import adjusted_rand_score
+
+    if not reruns:
+        return None
+    return float(np.mean([adjusted_rand_score(partition.labels[order], found[i].labels) for order, found in reruns]))

@@ -1,0 +1,40 @@
+"""Affinities that know nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from harness.groups import Affinity
+from harness.hookspecs import hookimpl
+from harness.seeds import rng_for
+from harness.units import UnitSpace
+
+
+@dataclass(frozen=True)
+class RandomAffinity:
+    r"""A random number per pair of units: what a method reaches that knows nothing.
+
+    .. math:: a_{ij} = a_{ji} \sim U(0, 1)
+
+    Input: units. Output: affinity [n_units, n_units] in [0, 1), drawn by layer and index, so that a pair keeps its
+    number whatever the order of the units.
+    Source: none; a baseline.
+    """
+
+    name: ClassVar[str] = "random"
+    seed: int = field(default=0, metadata={"help": "of the draw"})
+
+    def __call__(self, units: UnitSpace) -> Affinity:
+        n = len(units)
+        upper = np.triu(rng_for(self.seed, "random affinity").random((n, n)), 1)
+        matrix = np.zeros((n, n))
+        matrix[np.ix_(units.canonical, units.canonical)] = upper + upper.T
+        return Affinity(matrix, units)
+
+
+@hookimpl
+def harness_affinities() -> list[type[RandomAffinity]]:
+    return [RandomAffinity]

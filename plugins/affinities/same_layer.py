@@ -1,0 +1,35 @@
+"""Affinity by layer alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from harness.groups import Affinity
+from harness.hookspecs import hookimpl
+from harness.units import UnitSpace
+
+
+@dataclass(frozen=True)
+class SameLayer:
+    r"""One within a layer, zero across: what a method reaches that knows where units are and nothing else.
+
+    .. math:: a_{ij} = [\text{layer}_i = \text{layer}_j] \text{ for } i \ne j
+
+    Input: units. Output: affinity [n_units, n_units] in {0, 1}.
+    Source: none; a baseline.
+    """
+
+    name: ClassVar[str] = "same_layer"
+
+    def __call__(self, units: UnitSpace) -> Affinity:
+        matrix = (units.layers[:, None] == units.layers[None, :]).astype(np.float64)
+        np.fill_diagonal(matrix, 0.0)
+        return Affinity(matrix, units)
+
+
+@hookimpl
+def harness_affinities() -> list[type[SameLayer]]:
+    return [SameLayer]

@@ -1,0 +1,45 @@
+"""Split at the unit's own mean."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from harness.errors import HarnessError
+from harness.hookspecs import hookimpl
+from harness.recording import Activity, Spins
+
+
+@dataclass(frozen=True)
+class Mean:
+    r"""A unit is up where its activity is strictly above its own mean.
+
+    .. math:: s_{e,i} = +1 \text{ if } a_{e,i} > \tfrac{1}{n} \textstyle\sum_e a_{e,i} \text{ else } -1
+
+    Input: activity [observations, units]. Output: spins [observations, units] in {-1, +1}.
+    Uneven where activity is skewed: a unit that is rarely active is up in those observations alone. Units that never
+    change are named in ``diagnostics.constant``.
+
+    Errors: fewer than two observations.
+    Source: none; beside the median split of the closure paper, section 3.4.
+    """
+
+    name: ClassVar[str] = "mean"
+
+    def __call__(self, activity: Activity) -> Spins:
+        values = activity.values
+        n = len(values)
+        if n < 2:
+            raise HarnessError("binarizer mean: one observation has no mean split.", "Use at least two examples.")
+        # fsum, because the last digit of another sum depends on the order in which it is added up; clipped, because
+        # the quotient may lie beside what a constant unit always is.
+        means = np.array([sum(column) / n for column in values.T])
+        return Spins.above(activity, np.clip(means, values.min(axis=0), values.max(axis=0)))
+
+
+@hookimpl
+def harness_binarizers() -> list[type[Mean]]:
+    return [Mean]

@@ -1,0 +1,1 @@
+"""Choosers: which of several partitions candidates are taken from."""

@@ -1,0 +1,56 @@
+"""The units before the elbow of the sorted scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from harness.errors import HarnessError
+from harness.groups import Partition
+from harness.hookspecs import hookimpl
+from harness.recording import Scores
+
+
+@dataclass(frozen=True)
+class Elbow:
+    r"""The units whose scores stand above the elbow of the sorted curve, as one group.
+
+    .. math:: \hat m = \arg\max_i \Bigl[x_0 + \tfrac{i}{n - 1} (x_{n-1} - x_0) - x_i\Bigr],
+              \qquad x_0 \ge x_1 \ge \dots \ge x_{n-1}
+
+    The elbow is the point of the curve, highest score first, that lies furthest below the chord between its ends (the
+    vertical distance and the perpendicular one are largest at the same point, in any units). It is the first point of
+    the flat part, so that the :math:`\hat m` units before it are the group, and it is not: 4 units at 1 and 20 at 0
+    give 4. Their scores are strictly higher than all others, so that no tie is ever broken; of equal distances the
+    smaller group is taken.
+
+    Input: one score per unit [n_units], of any sign. Output: one partition: group 0, all other units in none.
+    ``diagnostics.score`` is the elbow's own score, which the group's scores exceed.
+
+    Errors: no elbow: fewer than three units, equal scores, or a curve that is nowhere below its chord.
+    Source: Satopaa et al. 2011 (kneedle, without smoothing); probe-circuits paper (elbow of its PR integrals).
+    """
+
+    name: ClassVar[str] = "elbow"
+
+    def __call__(self, scores: Scores) -> list[Partition]:
+        curve = np.sort(scores.values)[::-1]
+        fall = curve[0] - curve[-1]
+        if fall == 0:
+            raise HarnessError("partitioner elbow: all scores are equal.", "Choose another signal, or more examples.")
+        below = np.linspace(1.0, 0.0, len(curve)) - (curve - curve[-1]) / fall
+        size = int(np.argmax(below.round(9)))  # or rounding would find elbows in a straight line
+        if size == 0:
+            raise HarnessError(
+                "partitioner elbow: the sorted scores have no elbow; they fall evenly, or slowly first and then fast.",
+                "Say how many units you want: partitioner=top_k 'partitioner.sizes=[8]'",
+            )
+        labels = np.where(scores.values > curve[size], 0, -1).astype(np.int64)
+        return [Partition(1, labels, f"size = {size}", {"score": float(curve[size])})]
+
+
+@hookimpl
+def harness_partitioners() -> list[type[Elbow]]:
+    return [Elbow]

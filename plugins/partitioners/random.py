@@ -1,0 +1,57 @@
+"""Random groups: what any method has to beat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from harness.errors import HarnessError
+from harness.groups import Partition
+from harness.hookspecs import hookimpl
+from harness.seeds import rng_for
+from harness.units import UnitSpace
+
+
+@dataclass(frozen=True)
+class Random:
+    r"""Random groups of nearly equal size, one partition per number of groups.
+
+    .. math:: g_{\pi(i)} = i \bmod k, \qquad \pi \text{ a random permutation of the units}
+
+    A baseline: it looks at nothing but the names of the units. The adjusted Rand index with any labels is 0 on average.
+
+    Input: units. Output: one partition per ``k``, sizes differ by at most one. The same seed gives a unit the same
+    group in whatever order units come; partitions of different ``k`` are independent draws.
+
+    Errors: ``k`` below 2 or above the number of units.
+    Source: Hubert & Arabie 1985 (the adjusted index is 0 in expectation for random groups of fixed sizes).
+    """
+
+    name: ClassVar[str] = "random"
+    k: tuple[int, ...] = field(default=(4, 6, 8, 10, 12), metadata={"help": "numbers of groups, one partition each"})
+    seed: int = field(default=0, metadata={"help": "of the permutations"})
+
+    def __post_init__(self) -> None:
+        if not self.k or min(self.k) < 2:
+            raise HarnessError(f"partitioner.k={list(self.k)}: give at least one number of groups, each 2 or more.")
+
+    def __call__(self, units: UnitSpace) -> list[Partition]:
+        n = len(units)
+        if max(self.k) > n:
+            raise HarnessError(
+                f"partitioner.k={list(self.k)}: {max(self.k)} groups cannot be made of {n} units.",
+                f"Use numbers of groups up to {n}: 'partitioner.k=[{','.join(str(k) for k in self.k if k <= n) or n}]'",
+            )
+        partitions = []
+        for k in self.k:
+            labels = np.empty(n, dtype=np.int64)
+            labels[units.canonical] = rng_for(self.seed, f"random partition, k = {k}").permutation(np.arange(n) % k)
+            partitions.append(Partition(k, labels))
+        return partitions
+
+
+@hookimpl
+def harness_partitioners() -> list[type[Random]]:
+    return [Random]

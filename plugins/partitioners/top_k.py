@@ -1,0 +1,57 @@
+"""The units with the highest scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from harness.errors import HarnessError
+from harness.groups import Partition
+from harness.hookspecs import hookimpl
+from harness.recording import Scores
+
+
+@dataclass(frozen=True)
+class TopK:
+    r"""The units with the highest scores as one group, one partition per size.
+
+    .. math:: g_m = \{i : \operatorname{rank}(x_i) \le m\}
+
+    Input: one score per unit [n_units], of any sign. Output: one partition per size: group 0, all other units in none.
+    Between equal scores the order of layers and indices decides; units that were left out though they score as high as
+    the last one taken are named in ``diagnostics.tied``.
+
+    Errors: sizes below 1, or not below the number of units.
+    Source: probe-circuits paper (its circuits are the heads of highest PR spread or integral).
+    """
+
+    name: ClassVar[str] = "top_k"
+    sizes: tuple[int, ...] = field(default=(4, 8, 12), metadata={"help": "units in the group, one partition each"})
+
+    def __post_init__(self) -> None:
+        if not self.sizes or min(self.sizes) < 1:
+            raise HarnessError(f"partitioner.sizes={list(self.sizes)}: give at least one size, each 1 or more.")
+
+    def __call__(self, scores: Scores) -> list[Partition]:
+        n = len(scores.units)
+        if max(self.sizes) >= n:
+            raise HarnessError(
+                f"partitioner.sizes={list(self.sizes)}: the {max(self.sizes)} highest of {n} units are no choice.",
+                f"Use sizes below {n}: 'partitioner.sizes=[{','.join(str(m) for m in self.sizes if m < n) or n - 1}]'",
+            )
+        order = scores.units.canonical
+        ranked = order[np.argsort(-scores.values[order], kind="stable")]
+        partitions = []
+        for size in self.sizes:
+            labels = np.full(n, -1, dtype=np.int64)
+            labels[ranked[:size]] = 0
+            tied = [i for i in ranked[size:] if scores.values[i] == scores.values[ranked[size - 1]]]
+            partitions.append(Partition(1, labels, f"size = {size}", {"tied": scores.units.names(tied)}))
+        return partitions
+
+
+@hookimpl
+def harness_partitioners() -> list[type[TopK]]:
+    return [TopK]

@@ -1,0 +1,159 @@
+"""new-plugin: what it writes works at once, for every stage, and it never takes anything away."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from harness.config import registry
+from harness.stages import STAGES, asked
+
+Run = Callable[..., Any]
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def import_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType]]:
+    """Import what was written into the folder of the test, and forget it afterwards."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = set(sys.modules)
+    yield importlib.import_module
+    for name in set(sys.modules) - before:
+        if Path(getattr(sys.modules[name], "__file__", None) or os.devnull).parent == tmp_path:
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_what_is_written_keeps_its_contract_and_passes_its_own_test(
+    harness: Run, stage: str, tmp_path: Path, import_here: Callable[[str], ModuleType]
+) -> None:
+    name = f"my_{stage}"
+    answer = harness("new-plugin", stage, name, "--json")
+    assert answer.code == 0, answer.err
+    assert answer.data["paths"] == [f"{name}.py", f"test_{name}.py"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == answer.data["paths"]
+
+    checked = harness("check", "--plugin", f"{name}.py", name, "--json")
+    assert checked.code == 0, checked.out
+    outcomes = [finding["outcome"] for finding in checked.data]
+    assert outcomes.count("passed") >= 8
+    tests = [f for of, f in inspect.getmembers(import_here(f"test_{name}"), inspect.isfunction) if of[:5] == "test_"]
+    assert len(tests) == 2
+    for test in tests:
+        test()
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_what_is_written_explains_itself(harness: Run, stage: str, tmp_path: Path) -> None:
+    assert harness("new-plugin", stage, "my_own").code == 0
+    shown = harness("show", "--plugin", "my_own.py", stage, "my_own", "--json").data
+    for part in ("Errors:", "Source:", *(() if stage in ("subject", "batch") else ("Input:", "Output:"))):
+        assert part in shown["doc"], part
+    assert shown["parameters"], "a first parameter shows how others are added"
+    source = (tmp_path / "my_own.py").read_text()
+    assert source.count('"help": ') == len(shown["parameters"])
+    assert "$" not in source + (tmp_path / "test_my_own.py").read_text()
+
+
+def test_what_is_written_is_in_good_style(harness: Run, tmp_path: Path) -> None:
+    for stage in STAGES:
+        assert harness("new-plugin", stage, f"my_{stage}").code == 0
+    ruff = [sys.executable, "-m", "ruff"]
+    for words in (["check", "--select=E,W,F,I,B,UP"], ["format", "--check"]):
+        call = [*ruff, *words, "--isolated", "--no-cache", "--line-length=120", "--target-version=py311", str(tmp_path)]
+        done = subprocess.run(call, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout
+
+
+def test_the_written_test_runs_under_pytest(harness: Run, tmp_path: Path) -> None:
+    harness("new-plugin", "affinity", "my_affinity")
+    call = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_my_affinity.py"]
+    done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "2 passed" in done.stdout
+
+
+def test_the_written_test_notices_a_broken_plugin(
+    harness: Run, tmp_path: Path, import_here: Callable[[str], ModuleType]
+) -> None:
+    harness("new-plugin", "affinity", "spoiled")
+    plugin = tmp_path / "spoiled.py"
+    plugin.write_text(plugin.read_text().replace("np.fill_diagonal(matrix, 0)", "np.fill_diagonal(matrix, 1)"))
+    with pytest.raises(AssertionError, match="non-zero diagonal"):
+        import_here("test_spoiled").test_it_keeps_the_contract_of_its_stage()
+
+
+def test_the_command_it_names_runs_a_cell(harness: Run, small: Any) -> None:
+    for stage in ("affinity", "metric"):
+        following = harness("new-plugin", stage, f"my_{stage}", "--json").data["next"]
+        (run,) = [command for command in following if command.startswith("harness run")]
+        answer = harness(*run.replace("'", "").split()[1:], *small)
+        assert answer.code == 0, answer.err
+        assert f"my_{stage}" in answer.out.replace("my metric", "my_metric")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_template_asks_by_the_names_of_its_stage(
+    harness: Run, stage: str, import_here: Callable[[str], ModuleType]
+) -> None:
+    harness("new-plugin", stage, "asking")
+    (cls,) = getattr(import_here("asking"), STAGES[stage].hook)()
+    assert set(asked(cls)) <= set(STAGES[stage].asks)
+    assert (cls.name, cls.__name__) == ("asking", "Asking")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["affinty", "mine"], ["stage 'affinty' is not known", "Did you mean: affinity?"]),
+        (["affinity"], ["takes a stage and a name", "harness new-plugin affinity my_affinity"]),
+        (["affinity", "mine", "yours"], ["takes a stage and a name"]),
+        (["affinity", "My-Affinity"], ["'My-Affinity' is no name", "harness new-plugin affinity my_affinity"]),
+        (["affinity", "2nd"], ["'2nd' is no name", "harness new-plugin affinity nd"]),
+        (["affinity", "a/b"], ["'a/b' is no name"]),
+        (["affinity", "Ähnlich"], ["is no name"]),
+        (["affinity", "ising"], ["affinity 'ising' is on offer already, by closure-harness", "my_ising"]),
+        (["affinity", "class"], ["'class' is a word or a module of Python", "my_class"]),
+        (["binarizer", "statistics"], ["'statistics' is a word or a module of Python"]),
+        (["affinity", "spins"], ["its class would be called Spins", "my_spins"]),
+        (["affinity", "mine", "affinity.power=2"], ["'affinity.power=2' has no effect here"]),
+    ],
+    ids=lambda value: " ".join(value) if value and " " not in value[0] else "",
+)
+def test_bad_words_are_refused_and_nothing_is_written(
+    harness: Run, words: list[str], says: list[str], tmp_path: Path
+) -> None:
+    answer = harness("new-plugin", *words)
+    assert answer.code == 2
+    for part in says:
+        assert part in answer.err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_name_on_offer_is_refused(harness: Run, stage: str) -> None:
+    for name in registry().names(stage)[:1]:
+        assert "is on offer already" in harness("new-plugin", stage, name).err
+
+
+@pytest.mark.parametrize("there", ["mine.py", "test_mine.py"])
+def test_nothing_is_overwritten(harness: Run, tmp_path: Path, there: str) -> None:
+    (tmp_path / there).write_text("precious")
+    answer = harness("new-plugin", "affinity", "mine")
+    assert answer.code == 2
+    assert f"{there} is there already" in answer.err
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(there, "precious")]
+
+
+def test_every_stage_has_a_template() -> None:
+    found = {path.name for path in (ROOT / "harness" / "scaffold").iterdir()}
+    assert found == {f"{stage}.py.txt" for stage in STAGES} | {"contract.py.txt"}

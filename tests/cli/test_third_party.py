@@ -1,0 +1,123 @@
+"""A stranger's distribution: installed by pip, found, checked, ranked beside the built-in methods, and gone again."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SOURCE = Path(__file__).resolve().parents[1] / "third_party" / "closure-harness-jaccard"
+SMALL = ("batch.n=24", "batch.length=48", "controls.n=19", "partitioner.k=[4,8]", "reruns=0", "tracking=none")
+
+
+class Elsewhere:
+    """A fresh environment that sees everything installed here, and keeps to itself what is installed into it."""
+
+    def __init__(self, place: Path) -> None:
+        venv.create(place / "venv", with_pip=False)
+        self.place, self.python = place, place / "venv" / "bin" / "python"
+        own = Path(self.call(self.python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
+        here = sysconfig.get_path("purelib")
+        (own / "here.pth").write_text(f"import site; site.addsitedir({here!r})\n")  # reads the .pth files there, too
+
+    def pip(self, *words: str | Path) -> str:
+        """pip of this environment at work on the other one."""
+        return self.call(sys.executable, "-m", "pip", "--python", self.python, *words)
+
+    def harness(self, *words: str) -> Any:
+        """What a command answers there, from JSON."""
+        return json.loads(self.call(self.python, "-m", "harness.cli.main", *words, "--json"))
+
+    def affinities(self) -> dict[str, str]:
+        """Name -> owner."""
+        return {found["name"]: found["owner"] for found in self.harness("list", "affinity")["methods"]}
+
+    def call(self, *words: str | Path, expected: int = 0) -> str:
+        clean = {key: value for key, value in os.environ.items() if not key.startswith(("HARNESS_", "PYTHON", "PIP_"))}
+        done = subprocess.run(
+            [str(word) for word in words], cwd=self.place, capture_output=True, text=True, env=clean, check=False
+        )
+        assert done.returncode == expected, done.stderr
+        return done.stdout + (done.stderr if expected else "")
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Elsewhere:
+    """The environment with the distribution in it, built and installed by pip from a copy, without an index."""
+    place = tmp_path_factory.mktemp("third_party")
+    shutil.copytree(SOURCE, place / "source", ignore=shutil.ignore_patterns("__pycache__"))
+    elsewhere = Elsewhere(place)
+    assert "jaccard" not in elsewhere.affinities()
+    elsewhere.pip("install", "-q", "--no-index", "--no-deps", "--no-build-isolation", place / "source")
+    shutil.rmtree(place / "source")  # what was installed stands by itself
+    return elsewhere
+
+
+def test_it_is_listed_with_its_distribution_and_version(installed: Elsewhere) -> None:
+    owners = installed.affinities()
+    assert owners["jaccard"] == "closure-harness-jaccard 1.2.3"
+    assert owners["mutual_information"].startswith("closure-harness ")
+    assert installed.harness("list", "affinity")["presets"] == {"affinity": ["jaccard_strict"]}
+
+
+def test_it_is_shown_with_its_source(installed: Elsewhere) -> None:
+    shown = installed.harness("show", "affinity", "jaccard")
+    assert "Jaccard 1912" in shown["doc"]
+    assert shown["parameters"] == {"least": 0.0}
+
+
+def test_it_keeps_the_contract_of_its_stage(installed: Elsewhere) -> None:
+    findings = installed.harness("check", "jaccard")
+    assert {finding["outcome"] for finding in findings} <= {"passed", "skipped"}
+    assert sum(finding["outcome"] == "passed" for finding in findings) >= 10
+
+
+def test_it_stands_on_one_board_with_built_in_methods_and_so_does_its_preset(installed: Elsewhere) -> None:
+    swept = installed.harness("sweep", "affinity=jaccard,jaccard_strict,mutual_information", *SMALL)
+    chosen = [cell["config"]["affinity"] for cell in swept["cells"]]
+    assert [of["name"] for of in chosen] == ["jaccard", "jaccard", "mutual_information"]
+    assert [of["least"] for of in chosen[:2]] == [0.0, 0.5]
+    assert {cell["status"] for cell in swept["cells"]} == {"ok"}
+    with (installed.place / "runs" / "boards" / "board.csv").open() as file:
+        methods = [row["method"] for row in csv.DictReader(file)]
+    assert len(methods) == 3
+    for affinity in (" jaccard ", " jaccard(least=0.5) ", " mutual_information "):
+        assert sum(affinity in method for method in methods) == 1, (affinity, methods)
+
+
+def test_its_experiment_is_found(installed: Elsewhere) -> None:
+    planned = installed.harness("plan", "experiment=jaccard", *SMALL)
+    assert len(planned) == 3
+
+
+def test_uninstalled_it_is_gone(installed: Elsewhere) -> None:  # last: the environment is of no use afterwards
+    installed.pip("uninstall", "-q", "-y", "closure-harness-jaccard")
+    assert "jaccard" not in installed.affinities()
+    answer = installed.call(installed.python, "-m", "harness.cli.main", "run", "affinity=jaccard", expected=2)
+    assert "affinity 'jaccard' is not known" in answer
+
+
+def test_its_numbers_are_scikit_learns(monkeypatch: pytest.MonkeyPatch) -> None:
+    import numpy as np
+    from sklearn.metrics import jaccard_score
+
+    from harness.recording import Spins
+    from harness.units import UnitSpace
+
+    monkeypatch.syspath_prepend(str(SOURCE))
+    from closure_harness_jaccard import Jaccard
+
+    up = np.random.default_rng(0).random((50, 6)) < [0.1, 0.3, 0.5, 0.5, 0.7, 0.9]
+    matrix = Jaccard()(Spins(np.where(up, 1, -1).astype(np.int8), UnitSpace.heads([6]))).matrix
+    for i in range(6):
+        for j in range(i):
+            assert matrix[i, j] == pytest.approx(jaccard_score(up[:, i], up[:, j]))

@@ -1,0 +1,69 @@
+"""What a page tells people to type is what works, and its links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.cell import Cell
+from harness.cli.main import COMMANDS, _parser
+from harness.config import expand, registry, resolve
+from harness.stages import STAGES
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "docs" / "examples"
+
+
+def test_every_command_is_one_and_its_cells_can_be_built(
+    page: Any, command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, *rest = command
+    assert name in COMMANDS
+    typed = _parser(name, COMMANDS[name]).parse_intermixed_args(rest)  # exits where a flag is not known
+    plugins = [str(EXAMPLES / plugin) for plugin in typed.plugin]
+    monkeypatch.setenv("HARNESS_EXTRA_PLUGINS", ",".join(plugins))
+    known = registry()
+    assert not [problem for problem in known.problems if problem.origin in plugins]
+
+    words = [word for word in typed.words if "=" not in word]
+    assert bool(words) <= bool(COMMANDS[name].words)
+    if name in ("list", "new-plugin"):
+        assert set(words[:1]) <= set(STAGES)
+    if name == "show":
+        assert known.get(*words)
+    if name == "check":
+        assert set(words) <= {of for _, of in known.methods}
+    cells = expand([word for word in typed.words if "=" in word], known)
+    assert cells
+    for overrides in cells:
+        Cell.of(resolve(overrides, known), known)
+
+
+def test_links_lead_somewhere(page: Any) -> None:
+    headings = re.findall(r"^#+ (.*)$", page.text, re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+    for target in re.findall(r"\]\((?!http)([^)]+)\)", page.text):
+        path, _, anchor = target.partition("#")
+        assert (page.path.parent / path).exists(), target
+        assert not anchor or path or anchor in anchors, target
+
+
+def test_files_that_are_named_exist(page: Any) -> None:
+    ours = "harness|plugins|conf|tests|docs|leaderboards|benchmarks"
+    for name in re.findall(rf"`((?:{ours})/[\w./-]+)`", page.text):
+        assert (ROOT / name).exists(), name
+
+
+def test_make_targets_exist(page: Any) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for targets in re.findall(r"^    make ([a-z -]+)", page.text, re.MULTILINE):
+        for target in targets.split():
+            assert re.search(rf"^{target}:.*## ", makefile, re.MULTILINE), target
+
+
+def test_examples_on_a_page_are_the_files_that_the_suite_runs(page: Any) -> None:
+    for name, block in page.files.items():
+        assert block == (EXAMPLES / name).read_text(encoding="utf-8"), f"{page.path.name} and {EXAMPLES / name} differ"

@@ -1,0 +1,164 @@
+"""The page about plugins: what it shows works as it stands there, and what there is to know is on it."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import pydoc
+import re
+import runpy
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from harness import hookspecs, stages
+from harness.cli.cells import EXIT
+from harness.cli.main import main
+from harness.closure.verdict import RULES
+from harness.record import Status
+from harness.recording import Source
+from harness.stages import INPUTS, STAGES
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
+HOOKS = {name: f for name, f in inspect.getmembers(hookspecs, inspect.isfunction) if name.startswith("harness_")}
+SMALL = ("batch.n=16", "batch.length=48", "controls.n=19", "selector.min_size=2", "reruns=0", "tracking=none")
+
+
+def ticked(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+@pytest.fixture
+def harness(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str]]:
+    """Run a command in an empty folder: its exit code, and what it says."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str) -> tuple[int, str]:
+        monkeypatch.setenv("HARNESS_EXTRA_PLUGINS", "")
+        capsys.readouterr()
+        code = main(words)
+        out, err = capsys.readouterr()
+        return code, out + err
+
+    return run
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# What it shows works
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_it_works_typed_from_top_to_bottom(
+    plugins_page: Any, harness: Callable[..., tuple[int, str]], tmp_path: Path
+) -> None:
+    assert set(plugins_page.files) == {path.name for path in EXAMPLES.glob("*.py")}
+    for name, *words in plugins_page.commands:
+        small = SMALL if name in ("propose", "run", "plan", "sweep") else ()
+        code, said = harness(name, *words, *small)
+        assert code == 0, said
+        if name == "new-plugin":  # and then the reader puts the page's code there
+            assert {path.name for path in tmp_path.iterdir()} == set(plugins_page.files)
+            for file, source in plugins_page.files.items():
+                (tmp_path / file).write_text(source)
+    board = (tmp_path / "runs" / "boards" / "board.md").read_text()
+    for affinity in ("agreement", "mutual_information", "random"):
+        assert f" {affinity} spectral" in board
+
+
+@pytest.fixture
+def example_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """The names of the example's test, run as a module beside the example."""
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    yield runpy.run_path(str(EXAMPLES / "test_my_affinity.py"))
+    del sys.modules["my_affinity"]
+
+
+def test_the_examples_own_test_passes(example_test: dict[str, Any]) -> None:
+    tests = [test for name, test in example_test.items() if name.startswith("test_")]
+    assert len(tests) == 2
+    for test in tests:
+        test()
+
+
+def test_the_watcher_it_shows_watches(
+    plugins_page: Any, harness: Callable[..., tuple[int, str]], tmp_path: Path
+) -> None:
+    (watcher,) = [block for block in plugins_page.python if block not in plugins_page.files.values()]
+    (tmp_path / "watcher.py").write_text(watcher)
+    code, said = harness("close", "L0H1", "--plugin", "watcher.py", *SMALL)
+    assert code == 0, said
+    assert "warning" not in said
+    (noted,) = tmp_path.glob("runs/records/*/title.txt")
+    assert "by hand: L0H1" in noted.read_text()
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# What there is to know is on it
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_every_stage_its_hook_and_what_it_may_ask_for(plugins_page: Any) -> None:
+    rows = {ticked(row["stage"])[0]: row for row in plugins_page.table("stage")}
+    assert list(rows) == list(STAGES)
+    for name, stage in STAGES.items():
+        asks = ticked(rows[name]["may ask for"])
+        if "all that a partitioner may" in rows[name]["may ask for"]:
+            asks += STAGES["partitioner"].asks
+        assert ticked(rows[name]["hook"]) == [stage.hook]
+        assert asks == list(stage.asks)
+        assert rows[name]["returns"]
+        if stage.many:
+            assert f"'{name}=[" in plugins_page.text
+
+
+def test_every_input_and_who_makes_it(plugins_page: Any) -> None:
+    rows = {ticked(row["input"])[0]: row for row in plugins_page.table("input")}
+    assert list(rows) == list(INPUTS)
+    for name, (makers, _) in INPUTS.items():
+        assert [maker for maker in rows[name]["made by"].split(", ") if maker] == list(makers), name
+        assert rows[name]["type"]
+        assert rows[name]["what it is"]
+
+
+def test_every_hook_and_every_argument_of_a_hook(plugins_page: Any) -> None:
+    rows = {ticked(row["hook"])[0]: row for row in plugins_page.table("hook")}
+    assert set(rows) | {stage.hook for stage in STAGES.values()} == set(HOOKS)
+    for name, hook in HOOKS.items():
+        arguments = list(inspect.signature(hook).parameters)
+        assert arguments == (ticked(rows[name]["arguments"]) if name in rows else [])
+    for field in dataclasses.fields(hookspecs.CellFinished):
+        assert f"`event.{field.name}`" in plugins_page.text
+
+
+def test_every_status_of_a_record_and_its_exit_code(plugins_page: Any) -> None:
+    rows = plugins_page.table("status")
+    assert [ticked(row["status"])[0] for row in rows] == [status.value for status in Status]
+    assert [int(row["exit code of `harness run`"]) for row in rows] == [EXIT[status] for status in Status]
+
+
+def test_every_verdict_in_the_order_of_the_rules(plugins_page: Any) -> None:
+    found = [ticked(row["verdict"])[0] for row in plugins_page.table("verdict")]
+    assert found == list(dict.fromkeys(rule.verdict.value for rule in RULES))
+
+
+def test_every_source_a_reader_may_have(plugins_page: Any) -> None:
+    assert [ticked(row["source"])[0] for row in plugins_page.table("source")] == list(get_args(Source))
+
+
+def test_what_the_protocols_ask_of_a_class(plugins_page: Any) -> None:
+    documented = {ticked(row["attribute"])[0].partition("(")[0] for row in plugins_page.table("attribute")}
+    for protocol in (stages.Signal, stages.Metric, stages.AffinityMethod):
+        assert set(inspect.get_annotations(protocol)) - {"__call__"} <= documented
+    assert {"read", "seed", "fingerprint", "known_limits", "worst"} <= documented
+
+
+def test_every_name_of_ours_on_it_exists(plugins_page: Any) -> None:
+    names = set(re.findall(r"`(harness\.[\w.]+)`", plugins_page.text))
+    assert len(names) > 10
+    for name in names:
+        assert pydoc.locate(name) is not None, name

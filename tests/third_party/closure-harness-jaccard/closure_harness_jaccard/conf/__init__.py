@@ -1,0 +1,1 @@
+"""Configuration: what is found here is found beside the harness's own."""

@@ -1,0 +1,1 @@
+"""Presets: affinity=jaccard_strict."""

@@ -1,0 +1,152 @@
+"""Binarizers beside the median: mean, quantile, none."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from harness.config import registry
+from harness.errors import HarnessError
+from harness.recording import Activity, Spins
+from harness.units import UnitSpace
+
+tied = hnp.arrays(np.float64, st.tuples(st.integers(2, 12), st.integers(1, 4)), elements=st.integers(0, 4).map(float))
+anything = hnp.arrays(
+    np.float64, st.tuples(st.integers(2, 12), st.integers(1, 4)), elements=st.floats(-1e6, 1e6, allow_subnormal=False)
+)
+
+
+def activity(values: np.ndarray) -> Activity:
+    return Activity(values, UnitSpace.heads([values.shape[1]]))
+
+
+def binarize(name: str, values: np.ndarray, **parameters: Any) -> Spins:
+    spins: Spins = registry().get("binarizer", name).build(parameters)(activity(values))
+    return spins
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Mean
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+@given(tied)
+def test_spins_are_up_strictly_above_the_mean(values: np.ndarray) -> None:
+    """In fractions, where nothing is rounded."""
+    exact = [[Fraction(int(v)) for v in column] for column in values.T]
+    expected = np.array([[v > sum(column) / len(column) for v in column] for column in exact]).T
+    np.testing.assert_array_equal(binarize("mean", values).values == 1, expected)
+
+
+@given(st.floats(-1e300, 1e300), st.integers(2, 40))
+def test_a_constant_unit_is_never_above_its_own_mean_however_that_is_rounded(value: float, n: int) -> None:
+    values = np.stack([np.full(n, value / n), np.arange(n, dtype=float)], axis=1)
+    spins = binarize("mean", values)
+    assert spins.constant == (0,)
+    assert spins.diagnostics["constant"] == ["L0H0"]
+    assert spins.diagnostics["tied"].get("L0H0") == n - 1
+
+
+@given(anything, st.randoms(use_true_random=False))
+def test_the_order_of_observations_and_units_decides_no_tie_with_the_mean(values: np.ndarray, random: Any) -> None:
+    rows, columns = list(range(values.shape[0])), list(range(values.shape[1]))
+    random.shuffle(rows)
+    random.shuffle(columns)
+    straight = binarize("mean", values).values
+    shuffled = binarize("mean", np.asfortranarray(values[np.ix_(rows, columns)])).values
+    np.testing.assert_array_equal(shuffled, straight[np.ix_(rows, columns)])
+
+
+def test_a_unit_that_is_rarely_active_is_up_in_those_observations_alone() -> None:
+    values = np.zeros((100, 1))
+    values[[3, 40]] = 0.7
+    assert np.flatnonzero(binarize("mean", values).values[:, 0] == 1).tolist() == [3, 40]
+    assert binarize("median", values).values[3, 0] == 1  # the same here: the median is zero
+
+
+def test_single_precision_is_averaged_in_double() -> None:
+    values = np.full((10_000, 2), 0.1, dtype=np.float32)
+    values[::2, 1] = np.nextafter(np.float32(0.1), np.float32(1))
+    spins = binarize("mean", values)
+    assert spins.constant == (0,)
+    np.testing.assert_array_equal(spins.values[:, 1] == 1, np.arange(10_000) % 2 == 0)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Quantile
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("values", [tied, anything], ids=["tied", "anything"])
+@given(data=st.data())
+def test_the_half_quantile_is_the_median_split(values: Any, data: st.DataObject) -> None:
+    drawn = data.draw(values)
+    found, median = binarize("quantile", drawn, q=0.5), binarize("median", drawn)
+    np.testing.assert_array_equal(found.values, median.values)
+    assert found.diagnostics == median.diagnostics
+
+
+@given(anything, st.sampled_from([0.0, 0.125, 0.25, 0.5, 0.75, 0.875]))
+def test_spins_are_up_strictly_above_torchs_lower_quantile(values: np.ndarray, q: float) -> None:
+    held = torch.from_numpy(values)
+    expected = held > torch.quantile(held, q, dim=0, interpolation="lower")
+    np.testing.assert_array_equal(binarize("quantile", values, q=q).values == 1, expected.numpy())
+
+
+@pytest.mark.parametrize(
+    ("n", "q", "up"), [(101, 0.75, 25), (100, 0.75, 25), (100, 0.0, 99), (5, 0.9, 1), (2, 0.99, 1)]
+)
+def test_without_ties_the_share_that_is_up_is_what_was_asked_for(n: int, q: float, up: int) -> None:
+    values = np.random.default_rng(0).permutation(n).astype(float)[:, None]
+    assert (binarize("quantile", values, q=q).values == 1).sum() == up
+
+
+def test_ties_and_units_that_are_never_up_are_named_as_the_median_does() -> None:
+    values = np.array([[1, 1, 5], [2, 3, 5], [3, 3, 5], [3, 4, 5], [3, 9, 5]], dtype=float)
+    spins = binarize("quantile", values, q=0.5)
+    assert spins.diagnostics == {"tied": {"L0H0": 2, "L0H1": 1, "L0H2": 4}, "constant": ["L0H0", "L0H2"]}
+
+
+@pytest.mark.parametrize("q", [-0.1, 1.0, 1.5, float("nan"), "half"])
+def test_a_quantile_outside_its_range_is_refused(q: Any) -> None:
+    with pytest.raises(HarnessError, match=r"binarizer\.q="):
+        binarize("quantile", np.ones((4, 1)), q=q)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# None, and what all share
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_none_hands_on_the_very_activity() -> None:
+    given = activity(np.random.default_rng(0).normal(size=(5, 3)))
+    assert registry().get("binarizer", "none").build({})(given) is given
+
+
+@pytest.mark.parametrize("name", ["pearson", "pearson_knn", "partial_correlation", "cosine"])
+def test_what_none_hands_on_is_what_the_affinities_it_names_accept(name: str) -> None:
+    method = registry().get("affinity", name)
+    given = activity(np.random.default_rng(0).normal(size=(20, 3)))
+    assert method.build({})(registry().get("binarizer", "none").build({})(given)).matrix.any()
+    assert f"``{name}``" in (registry().get("binarizer", "none").cls.__doc__ or "")
+
+
+@pytest.mark.parametrize("name", ["mean", "quantile"])
+def test_one_observation_is_not_split(name: str) -> None:
+    with pytest.raises(HarnessError, match=f"binarizer {name}: one observation has no") as caught:
+        binarize(name, np.ones((1, 2)))
+    assert "two examples" in caught.value.fix
+
+
+@pytest.mark.parametrize("name", ["mean", "quantile"])
+@given(values=anything, data=st.data())
+def test_spins_do_not_depend_on_the_order_of_units(name: str, values: np.ndarray, data: st.DataObject) -> None:
+    order = data.draw(st.permutations(range(values.shape[1])))
+    np.testing.assert_array_equal(binarize(name, values[:, order]).values, binarize(name, values).values[:, order])

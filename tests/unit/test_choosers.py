@@ -1,0 +1,323 @@
+"""Which partition is taken: each chooser against theory, an independent implementation, or its definition."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import igraph
+import numpy as np
+import pytest
+import scipy.linalg
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from sklearn.metrics import silhouette_samples
+
+from harness.config import registry
+from harness.errors import HarnessError
+from harness.groups import Affinity, Labels, Partition, Stability
+from harness.units import UnitSpace
+
+Scores = Sequence[float | None]
+OFFERED = registry()
+
+
+def affinity(matrix: Any) -> Affinity:
+    matrix = np.array(matrix, dtype=np.float64)
+    np.fill_diagonal(matrix, 0.0)
+    return Affinity(matrix, UnitSpace.heads([len(matrix)]))
+
+
+def partition(*labels: int, k: int | None = None, stability: Stability | None = None) -> Partition:
+    found = np.array(labels)
+    return Partition(len(set(labels) - {-1}) if k is None else k, found, stability=stability)
+
+
+def choose(name: str, partitions: Sequence[Partition], of: Affinity | None = None, **parameters: Any) -> Scores:
+    chooser = OFFERED.get("chooser", name).build(parameters)
+    scores: Scores = chooser(partitions) if of is None else chooser(partitions, of)
+    return scores
+
+
+def blocks(sizes: Sequence[int], within: float = 1.0, between: float = 0.0) -> tuple[Affinity, np.ndarray]:
+    """Units of a block are alike, in the order of blocks; and which block each is of."""
+    of = np.repeat(np.arange(len(sizes)), sizes)
+    return affinity(np.where(of[:, None] == of, within, between)), of
+
+
+def into(k: int, n: int) -> Partition:
+    """Some partition of n units into k groups."""
+    return partition(*(np.arange(n) % k).tolist())
+
+
+@st.composite
+def matrices(draw: st.DrawFn, low: float = -1.0) -> Affinity:
+    """Symmetric, of 2 to 8 units; some have no neighbour."""
+    n = draw(st.integers(2, 8))
+    entries = st.floats(low, 1.0, allow_nan=False).map(lambda x: 0.0 if abs(x) < 0.1 else x)
+    upper = np.triu(draw(hnp.arrays(np.float64, (n, n), elements=entries)), 1)
+    return affinity(upper + upper.T)
+
+
+def labelled(n: int) -> st.SearchStrategy[list[int]]:
+    return st.lists(st.integers(-1, 3), min_size=n, max_size=n)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# All that look at the affinity
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["eigengap", "modularity", "silhouette"])
+@pytest.mark.parametrize("sizes", [[9, 9], [5, 7, 6], [6, 6, 6, 6]])
+def test_the_planted_number_of_groups_is_chosen(name: str, sizes: list[int]) -> None:
+    clean, _ = blocks(sizes, 1.0, 0.1)
+    noise = np.random.default_rng(0).random(clean.matrix.shape) / 20
+    given = affinity(clean.matrix + noise + noise.T)
+    partitions = OFFERED.get("partitioner", "spectral").build({"k": [2, 3, 4, 5, 6]})(given)
+    scores = choose(name, partitions, given)
+    assert max(zip(scores, partitions, strict=True), key=lambda pair: pair[0])[1].k == len(sizes)
+
+
+@pytest.mark.parametrize("name", ["eigengap", "modularity", "silhouette"])
+@given(st.data())
+def test_quality_depends_neither_on_the_order_of_units_nor_on_names_of_groups(name: str, data: st.DataObject) -> None:
+    of = data.draw(matrices(low=0.0 if name == "eigengap" else -1.0))
+    n = len(of.units)
+    labels = np.array(data.draw(labelled(n)))
+    order = data.draw(st.permutations(range(n)))
+    names = np.array([*data.draw(st.permutations(range(5)))[:4], -1])  # -1 stays what it is
+    (straight,) = choose(name, [Partition(4, labels)], of)
+    shuffled = Affinity(of.matrix[np.ix_(order, order)], UnitSpace(tuple(of.units.units[i] for i in order)))
+    (other,) = choose(name, [Partition(4, names[labels][list(order)])], shuffled)
+    assert other == (None if straight is None else pytest.approx(straight, abs=1e-9))
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# A number told beforehand
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_partition_asked_for_with_that_number_is_taken() -> None:
+    two, three = partition(0, 0, 1, 1), partition(0, 0, 1, 2)
+    assert choose("fixed", [two, three], k=3) == [None, 1.0]
+    assert choose("fixed", [three, two], k=2) == [None, 1.0]
+
+
+def test_what_was_asked_for_goes_before_what_was_found() -> None:
+    asked, found = partition(0, 0, 1, 2, k=2), partition(0, 0, 1, 1, k=5)
+    assert choose("fixed", [found, asked], k=2) == [None, 1.0]
+    assert choose("fixed", [found], k=2) == [1.0]
+
+
+def test_several_settings_that_give_that_number_are_equally_good() -> None:
+    assert choose("fixed", [partition(0, 0, 1), partition(0, 1, 2), partition(0, 1, 1)], k=2) == [1.0, None, 1.0]
+
+
+def test_a_number_that_was_not_partitioned_is_an_error_with_the_numbers_that_were() -> None:
+    with pytest.raises(HarnessError) as caught:
+        choose("fixed", [into(6, 12), into(4, 12)], k=7)
+    assert caught.value.what == "chooser.k=7 was not partitioned (partitions: [4, 6])."
+    assert caught.value.fix == "Add it: 'partitioner.k=[7]', or take what there is: chooser.k=4"
+
+
+def test_a_partition_that_says_nothing_is_not_what_was_asked_for() -> None:
+    with pytest.raises(HarnessError, match=r"chooser.k=2 was not partitioned \(partitions: \[3\]\)"):
+        choose("fixed", [partition(0, 0, 0, 0, k=2), into(3, 4)], k=2)
+
+
+def test_a_partition_has_at_least_one_group() -> None:
+    with pytest.raises(HarnessError, match=r"chooser\.k=0"):
+        choose("fixed", [into(2, 4)], k=0)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Eigengap
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_gap_of_separate_cliques_stands_at_their_number() -> None:
+    """Each clique of m units has eigenvalues 0 and m / (m - 1), the second m - 1 times."""
+    of, _ = blocks([4, 4, 4])
+    assert choose("eigengap", [into(k, 12) for k in (2, 3, 4)], of) == pytest.approx([0.0, 4 / 3, 0.0], abs=1e-12)
+
+
+def test_the_gaps_of_a_complete_bipartite_graph_are_both_one() -> None:
+    """Its eigenvalues are 0, then 1 but for the last, then 2."""
+    of, _ = blocks([3, 4], within=0.0, between=0.7)
+    gaps = choose("eigengap", [into(k, 7) for k in range(1, 7)], of)
+    assert gaps == pytest.approx([1.0, 0.0, 0.0, 0.0, 0.0, 1.0], abs=1e-12)
+
+
+@given(matrices(low=0.0))
+def test_gaps_are_those_of_the_generalised_eigenproblem(of: Affinity) -> None:
+    linked = of.matrix[np.ix_(of.matrix.any(axis=1), of.matrix.any(axis=1))]
+    n = len(linked)
+    degree = np.diag(linked.sum(axis=1))
+    values = scipy.linalg.eigh(degree - linked, degree, eigvals_only=True) if n else []
+    labels = np.zeros(len(of.units), dtype=np.int64)
+    for k in range(1, n):
+        labels[of.matrix.any(axis=1)] = np.arange(n) % k
+        (gap,) = choose("eigengap", [Partition(k, labels.copy())], of)
+        assert gap == pytest.approx(values[k] - values[k - 1], abs=1e-9)
+
+
+def test_units_without_neighbours_count_neither_as_units_nor_as_groups() -> None:
+    of, _ = blocks([4, 4, 1, 1])
+    alone = partition(0, 0, 0, 0, 1, 1, 1, 1, 2, 3)
+    together = partition(0, 0, 0, 0, 1, 1, 1, 1, 1, 1)
+    nowhere = partition(0, 0, 0, 0, 1, 1, 1, 1, -1, -1)
+    assert choose("eigengap", [alone, together, nowhere], of) == pytest.approx([4 / 3] * 3)
+
+
+def test_there_is_no_gap_without_groups_or_after_the_last_eigenvalue() -> None:
+    of, _ = blocks([2, 2])
+    assert choose("eigengap", [partition(-1, -1, -1, -1), partition(0, 1, 2, 3)], of) == [None, None]
+    assert choose("eigengap", [partition(0, 0, 1, 1)], affinity(np.zeros((4, 4)))) == [None]
+
+
+def test_an_eigengap_of_negative_affinities_is_refused() -> None:
+    with pytest.raises(HarnessError, match="chooser eigengap needs non-negative") as caught:
+        choose("eigengap", [into(2, 3)], affinity(-np.ones((3, 3))))
+    assert "affinity.transform=abs" in caught.value.fix
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Modularity
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("cliques", "size"), [(4, 3), (10, 5)])
+def test_the_modularity_of_a_ring_of_cliques_is_the_published_one(cliques: int, size: int) -> None:
+    """Q = 1 - 2 / (m (m - 1) + 2) - 1 / n for n cliques of m units, neighbours joined by one edge (Fortunato 2007)."""
+    of, block = blocks([size] * cliques)
+    matrix = of.matrix.copy()
+    for i in range(cliques):
+        here, there = i * size, (i + 1) % cliques * size + 1
+        matrix[here, there] = matrix[there, here] = 1.0
+    (found,) = choose("modularity", [partition(*block.tolist())], affinity(matrix))
+    assert found == pytest.approx(1 - 2 / (size * (size - 1) + 2) - 1 / cliques)
+
+
+def igraph_modularity(matrix: np.ndarray, labels: np.ndarray) -> float:
+    """Units in no group as groups of their own."""
+    single = np.where(labels < 0, 100 + np.arange(len(labels)), labels)
+    graph = igraph.Graph.Weighted_Adjacency(matrix.tolist(), mode="undirected", attr="weight")
+    return float(graph.modularity(single.tolist(), weights="weight"))
+
+
+@given(st.data())
+def test_modularity_is_igraphs(data: st.DataObject) -> None:
+    of = data.draw(matrices(low=0.0).filter(lambda a: a.matrix.any()))
+    labels = np.array(data.draw(labelled(len(of.units))))
+    (found,) = choose("modularity", [Partition(4, labels)], of)
+    assert found == pytest.approx(igraph_modularity(of.matrix, labels), abs=1e-9)
+
+
+@given(st.data())
+def test_signed_modularity_weighs_positive_against_negative(data: st.DataObject) -> None:
+    of = data.draw(matrices().filter(lambda a: (a.matrix > 0).any() and (a.matrix < 0).any()))
+    labels = np.array(data.draw(labelled(len(of.units))))
+    positive, negative = np.maximum(of.matrix, 0), np.maximum(-of.matrix, 0)
+    up, down = positive.sum(), negative.sum()
+    expected = up * igraph_modularity(positive, labels) - down * igraph_modularity(negative, labels)
+    (found,) = choose("modularity", [Partition(4, labels)], of)
+    assert found == pytest.approx(expected / (up + down), abs=1e-9)
+
+
+def test_units_that_oppose_one_another_belong_apart() -> None:
+    of, _ = blocks([2, 2], within=1.0, between=-1.0)
+    apart, mixed = choose("modularity", [partition(0, 0, 1, 1), partition(0, 1, 0, 1)], of)
+    assert apart is not None
+    assert mixed is not None
+    assert apart > 0 > mixed
+
+
+def test_one_group_of_everything_has_no_modularity_and_nothing_has_none() -> None:
+    of, _ = blocks([3, 3], 0.9, 0.2)
+    assert choose("modularity", [partition(0, 0, 0, 0, 0, 0)], of) == pytest.approx([0.0], abs=1e-12)
+    assert choose("modularity", [into(2, 4), into(3, 4)], affinity(np.zeros((4, 4)))) == [None, None]
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Silhouette
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def silhouette(matrix: np.ndarray, labels: np.ndarray) -> float:
+    """By the definition, unit by unit."""
+    members = np.flatnonzero(labels >= 0)
+    found = []
+    for i in members:
+        apart = {
+            g: [matrix.max() - matrix[i, j] for j in members if labels[j] == g and j != i] for g in labels[members]
+        }
+        own = apart.pop(labels[i])
+        a, b = float(np.mean(own)) if own else 0.0, min(float(np.mean(of)) for of in apart.values())
+        found.append((b - a) / max(a, b) if own and max(a, b) > 0 else 0.0)
+    return float(np.mean(found))
+
+
+def test_units_as_alike_as_can_be_with_their_own_have_silhouette_one() -> None:
+    of, block = blocks([3, 4, 2], 0.8, 0.3)
+    assert choose("silhouette", [partition(*block.tolist())], of) == pytest.approx([1.0])
+
+
+@given(st.data())
+def test_the_silhouette_is_what_its_definition_says(data: st.DataObject) -> None:
+    of = data.draw(matrices())
+    labels = np.array(data.draw(labelled(len(of.units))))
+    groups, inside = len(set(labels[labels >= 0])), int((labels >= 0).sum())
+    (found,) = choose("silhouette", [Partition(4, labels)], of)
+    if 2 <= groups < inside:
+        assert found == pytest.approx(silhouette(of.matrix, labels), abs=1e-9)
+    else:
+        assert found is None
+
+
+def test_units_in_no_group_are_left_out_of_the_silhouette() -> None:
+    rng = np.random.default_rng(3)
+    matrix = rng.random((7, 7))
+    of = affinity((matrix + matrix.T) / 2)
+    distance = of.matrix.max() - of.matrix
+    np.fill_diagonal(distance, 0.0)
+    expected = silhouette_samples(distance[:5, :5], [0, 0, 1, 1, 1], metric="precomputed").mean()
+    assert choose("silhouette", [partition(0, 0, 1, 1, 1, -1, -1)], of) == pytest.approx([expected])
+
+
+def test_a_silhouette_needs_two_groups_and_two_units_in_one_of_them() -> None:
+    of, _ = blocks([2, 2], 0.9, 0.1)
+    some = [partition(0, 0, 0, 0), partition(0, 1, 2, 3), partition(-1, -1, -1, -1), partition(0, 1, -1, -1)]
+    assert choose("silhouette", some, of) == [None] * 4
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Stability
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_stability_under_resampling_goes_before_stability_under_seeds() -> None:
+    measured = [Stability(0.9, 0.3), Stability(0.8, None), Stability(None, 0.7), Stability(None, None), None]
+    partitions = [partition(0, 0, 1, 1, stability=of) for of in measured]
+    assert choose("stability", partitions) == [0.3, 0.8, 0.7, None, None]
+
+
+def test_stability_that_was_not_measured_is_an_error() -> None:
+    with pytest.raises(HarnessError, match="chooser stability needs reruns") as caught:
+        choose("stability", [into(2, 4), into(3, 4)])
+    assert "reruns=5" in caught.value.fix
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Labels
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_partition_that_agrees_best_with_the_labels_is_taken() -> None:
+    """Adjusted Rand indices by Hubert & Arabie's formula, by hand: 1, 0, and 4/7 for one group split in two."""
+    labels = Labels(("a", "a", "b", "b", None), UnitSpace.heads([5]))
+    chooser = OFFERED.get("chooser", "labels").build({})
+    partitions = [partition(0, 0, 1, 1, 0), partition(0, 0, 0, 0, 1), partition(0, 0, 1, 2, 2)]
+    assert chooser(partitions, labels) == pytest.approx([1.0, 0.0, 4 / 7])
+    assert chooser(partitions, Labels((None,) * 5, labels.units)) == [None] * 3

@@ -1,0 +1,326 @@
+"""What is made when it is asked for, what is chosen, and how stable it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from sklearn.metrics import adjusted_rand_score
+
+from harness.batch import Batch
+from harness.cell import Cell
+from harness.config import registry, resolve
+from harness.errors import HarnessError
+from harness.groups import Affinity, Candidate, Labels, Partition
+from harness.proposal import Proposal
+from harness.recording import Activity, Recording, Spins
+from harness.stages import INPUTS, STAGES, asked, upstream
+from harness.testing import examples
+from harness.testing.examples import BLOCKS, UNITS
+from harness.units import UnitSpace
+
+
+def _blocks() -> Activity:
+    rng = np.random.default_rng(0)
+    return Activity(rng.normal(size=(128, 3))[:, BLOCKS] + 0.3 * rng.normal(size=(128, len(UNITS))), UNITS)
+
+
+ACTIVITY = _blocks()
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Three blocks of units that move together."""
+
+    name: ClassVar[str] = "measured"
+
+    def __call__(self, recording: Recording) -> Activity:
+        assert recording
+        return ACTIVITY
+
+
+@dataclass(frozen=True)
+class Sign:
+    name: ClassVar[str] = "sign"
+
+    def __call__(self, activity: Activity) -> Spins:
+        return Spins(np.where(activity.values > 0, 1, -1).astype(np.int8), activity.units)
+
+
+@dataclass(frozen=True)
+class AsItIs:
+    name: ClassVar[str] = "as_it_is"
+
+    def __call__(self, activity: Activity) -> Activity:
+        return activity
+
+
+@dataclass(frozen=True)
+class Correlation:
+    name: ClassVar[str] = "correlation"
+
+    def __call__(self, spins: Spins) -> Affinity:
+        matrix = np.abs(np.corrcoef(spins.values.T))
+        np.fill_diagonal(matrix, 0)
+        return Affinity((matrix + matrix.T) / 2, spins.units)
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """What hangs together at more than a half."""
+
+    name: ClassVar[str] = "nearest"
+
+    def __call__(self, affinity: Affinity) -> list[Partition]:
+        from scipy.sparse.csgraph import connected_components
+
+        n, labels = connected_components(affinity.matrix > 0.5)
+        return [Partition(int(n), labels.astype(np.int64))]
+
+
+@dataclass(frozen=True)
+class Dice:
+    """Groups by chance: another seed, other groups."""
+
+    name: ClassVar[str] = "dice"
+    seed: int = 0
+
+    def __call__(self, units: UnitSpace) -> list[Partition]:
+        return [Partition(3, np.random.default_rng(self.seed).integers(0, 3, len(units)))]
+
+
+@dataclass(frozen=True)
+class Given:
+    """Partitions made by the test."""
+
+    name: ClassVar[str] = "given"
+    made: tuple[Any, ...] = ()
+
+    def __call__(self, units: UnitSpace) -> list[Partition]:
+        return list(self.made)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores made by the test."""
+
+    name: ClassVar[str] = "scores"
+    made: tuple[float | None, ...] = (0.0,)
+
+    def __call__(self, partitions: Sequence[Partition]) -> tuple[float | None, ...]:
+        return self.made
+
+
+@dataclass(frozen=True)
+class Every:
+    name: ClassVar[str] = "every"
+
+    def __call__(self, partition: Partition) -> list[Candidate]:
+        return [Candidate(members) for members in partition.groups()]
+
+
+@dataclass(frozen=True)
+class Known:
+    name: ClassVar[str] = "known"
+
+    def __call__(self, units: UnitSpace) -> Labels:
+        return examples.labels()
+
+
+@dataclass(frozen=True)
+class Doubled:
+    name: ClassVar[str] = "doubled"
+
+    def __call__(self, activity: Activity) -> Activity:
+        return Activity(2 * activity.values, activity.units)
+
+
+def never(*_: Any) -> Any:
+    raise AssertionError("nobody asked for this")
+
+
+def proposal(reruns: int = 0, record: Any = None, **stages: Any) -> Proposal:
+    usual: dict[str, Any] = {
+        "labels": Known(),
+        "signal": Measured(),
+        "transform": (),
+        "binarizer": Sign(),
+        "affinity": Correlation(),
+        "partitioner": Nearest(),
+        "chooser": Scores(),
+        "selector": Every(),
+    }
+    batch = examples.batch()
+    recorded = record or (lambda part: Recording(part, UNITS, {}))
+    return Proposal({**usual, **stages}, UNITS, lambda: batch, recorded, reruns)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Asking
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_way_from_recording_to_candidates() -> None:
+    made = proposal()
+    assert [set(c.members) for c in made.candidates] == [set(np.flatnonzero(b == BLOCKS).tolist()) for b in range(3)]
+    assert all(c.isolation is not None and c.isolation > 2 for c in made.candidates)
+    assert made.candidates[0].purity == 1.0
+
+
+def test_what_nobody_asks_for_is_not_made() -> None:
+    made = proposal(partitioner=Dice(), record=never)
+    assert len(made.candidates) == 3
+    assert not any(made.has(name) for name in ("batch", "recording", "measured", "spins", "affinity"))
+    assert made.candidates[0].isolation is None
+
+
+def test_transforms_come_one_after_the_other_and_scores_are_of_the_signal_as_measured() -> None:
+    made = proposal(transform=(Doubled(), Doubled()))
+    np.testing.assert_allclose(made.activity.values, 4 * ACTIVITY.values)
+    np.testing.assert_allclose(made.scores.values, ACTIVITY.values.mean(axis=0))
+
+
+def test_a_method_that_needs_spins_is_told_where_there_are_none() -> None:
+    with pytest.raises(HarnessError, match="binarizer as_it_is gives activity") as caught:
+        _ = proposal(binarizer=AsItIs()).affinity
+    assert "binarizer=median" in caught.value.fix
+
+
+def test_a_plugin_that_returns_something_else_is_named() -> None:
+    with pytest.raises(TypeError, match="affinity returned Activity, not Affinity"):
+        _ = proposal(affinity=AsItIs()).affinity
+
+
+def test_every_input_a_stage_may_ask_for_is_made_somewhere() -> None:
+    for stage in STAGES.values():
+        assert set(stage.asks) <= set(INPUTS)
+    for makers, _ in INPUTS.values():
+        assert set(makers) <= set(STAGES)
+    for name in ("units", "batch", "recording", "activity", "scores", "spins", "observations", "affinity", "labels"):
+        assert hasattr(Proposal, name) or name in vars(proposal())
+
+
+def test_upstream_follows_what_is_asked() -> None:
+    chosen: dict[str, list[type]] = {stage: [] for stage in STAGES}
+    chosen |= {"signal": [Measured], "binarizer": [Sign], "affinity": [Correlation], "selector": [Every]}
+    everything = {"selector", "chooser", "partitioner", "affinity", "binarizer", "signal", "transform", "batch"}
+    assert upstream("selector", {**chosen, "partitioner": [Nearest]}) == everything
+    assert upstream("selector", {**chosen, "partitioner": [Dice]}) == {"selector", "chooser", "partitioner"}
+    assert asked(Nearest) == ("affinity",)
+
+
+def test_a_stage_that_nobody_asks_is_no_part_of_the_cell() -> None:
+    def cell(*overrides: str) -> Cell:
+        return Cell.of(resolve(overrides, registry()), registry())
+
+    by_layer = ("partitioner=layers", "selector=every_group", "chooser=fixed")
+    one, other = (cell(*by_layer, f"affinity={name}") for name in ("ising", "mutual_information"))
+    assert one.id == other.id
+    assert one.row == other.row
+    assert one.method == "layers fixed every_group"
+    assert cell("affinity=ising").id != cell("affinity=mutual_information").id
+    assert cell().supervised == ("chooser", "selector")
+    assert cell("partitioner=oracle").supervised == ("partitioner", "chooser", "selector")
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Choosing
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def partitions(*groups: int) -> tuple[Partition, ...]:
+    return tuple(Partition(k, np.arange(len(UNITS)) % k) for k in groups)
+
+
+@pytest.mark.parametrize(
+    ("scores", "chosen"),
+    [
+        ((0.1, 0.3, 0.2), 1),
+        ((-0.4, -0.2, -0.3), 1),
+        ((None, -0.5, None), 1),
+        ((0.3, 0.3, 0.3), 2),  # equals: the fewest groups
+        ((None, None, None), 2),  # nothing to say: the same
+    ],
+)
+def test_the_best_partition_is_chosen_and_of_equals_the_one_of_fewest_groups(
+    scores: tuple[float | None, ...], chosen: int
+) -> None:
+    made = proposal(partitioner=Given(partitions(6, 4, 2)), chooser=Scores(scores))
+    assert made.chosen == chosen
+
+
+def test_a_partition_that_says_nothing_is_never_chosen() -> None:
+    together = Partition(1, np.zeros(len(UNITS), dtype=np.int64))
+    nobody = Partition(0, np.full(len(UNITS), -1))
+    alone = Partition(len(UNITS), np.arange(len(UNITS)))
+    made = proposal(partitioner=Given((together, nobody, alone, *partitions(3))), chooser=Scores((1.0, 1.0, 1.0, 0.0)))
+    assert made.chosen == 3
+    assert made.quality == (None, None, None, 0.0)
+
+
+def test_partitions_that_all_say_nothing_propose_nothing_and_no_chooser_is_asked() -> None:
+    together = Partition(1, np.zeros(len(UNITS), dtype=np.int64), "resolution = 0.1")
+    made = proposal(partitioner=Given((together,)), chooser=Scores(()))
+    assert made.says_nothing
+    assert made.candidates == ()
+    assert made.quality == (None,)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Stability
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_clear_groups_are_found_again_and_chance_is_not() -> None:
+    (found,) = proposal(reruns=5).partitions
+    assert found.stability is not None
+    assert found.stability.seeds == 1.0
+    assert found.stability.resamples is not None
+    assert found.stability.resamples > 0.5
+    (thrown,) = proposal(reruns=20, partitioner=Dice(), record=never).partitions
+    assert thrown.stability is not None
+    assert thrown.stability.seeds == pytest.approx(0, abs=0.1)
+    assert thrown.stability.resamples is None  # nothing was measured, so there is nothing to resample
+
+
+def test_no_reruns_no_stability() -> None:
+    assert proposal().partitions[0].stability is None
+
+
+def test_a_rerun_sees_units_in_another_order_and_gives_labels_for_the_same_units() -> None:
+    made = proposal()
+    found = made.partitions[0]
+    order = np.random.default_rng(0).permutation(len(UNITS))
+    again = made.again(order, None, seed=1)
+    assert again.units.units == tuple(UNITS.units[i] for i in order)
+    np.testing.assert_allclose(again.affinity.matrix, made.affinity.matrix[np.ix_(order, order)])
+    assert adjusted_rand_score(found.labels[order], again.found[0].labels) == 1.0
+    rows = np.arange(64)
+    half = made.again(order, rows, seed=1)
+    np.testing.assert_array_equal(half.measured.values, made.measured.values[:64][:, order])
+    assert half.affinity.matrix.shape == made.affinity.matrix.shape
+    assert not np.allclose(half.affinity.matrix, again.affinity.matrix)
+    assert half.labels.classes == tuple(examples.labels().classes[i] for i in order) if half.has("labels") else True
+
+
+def test_stability_depends_on_the_seed_alone() -> None:
+    first, second = (proposal(reruns=3).partitions[0].stability for _ in range(2))
+    assert first == second
+
+
+def test_a_batch_is_written_when_it_is_asked_for() -> None:
+    written: list[Batch] = []
+
+    def write() -> Batch:
+        written.append(examples.batch())
+        return written[-1]
+
+    stages = {**proposal().stages, "partitioner": Dice()}
+    made = Proposal(stages, UNITS, write, lambda part: Recording(part, UNITS, {}))
+    _ = made.candidates
+    assert not written
+    _ = made.affinity
+    assert len(written) == 1

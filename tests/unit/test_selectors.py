@@ -1,0 +1,182 @@
+"""Which groups are put to the test: sizes, order, ties, and groups that no affinity leaves."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.config import registry
+from harness.errors import HarnessError
+from harness.groups import Affinity, Candidate, Partition, isolation
+from harness.units import UnitSpace
+
+OFFERED = registry()
+
+# Groups of 3, 2, 5, 3 and 1 units, their members scattered; one unit is in no group.
+LABELS = np.array([2, 0, 1, 2, 3, 0, -1, 2, 3, 1, 2, 0, 3, 2, 4])
+GROUPS = {
+    0: (1, 5, 11),
+    1: (2, 9),
+    2: (0, 3, 7, 10, 13),
+    3: (4, 8, 12),
+    4: (14,),
+}
+
+
+def select(name: str, of: Affinity | None = None, labels: np.ndarray = LABELS, **parameters: Any) -> list[Candidate]:
+    selector = OFFERED.get("selector", name).build(parameters)
+    partition = Partition(5, labels)
+    found: list[Candidate] = selector(partition) if of is None else selector(partition, of)
+    return found
+
+
+def members(found: list[Candidate]) -> list[tuple[int, ...]]:
+    return [candidate.members for candidate in found]
+
+
+def affinity(within: dict[int, float], between: float = 1.0) -> Affinity:
+    """As much affinity inside group g as ``within[g]`` says, and ``between`` all other pairs."""
+    strength = np.array([within.get(int(label), between) for label in LABELS])
+    matrix = np.where(LABELS[:, None] == LABELS, strength[:, None], between)
+    np.fill_diagonal(matrix, 0.0)
+    return Affinity(matrix, UnitSpace.heads([len(LABELS)]))
+
+
+labellings = st.lists(st.integers(-1, 4), min_size=2, max_size=12).map(np.array)
+
+# ----------------------------------------------------------------------------------------------------------------------
+# By size
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_largest_groups_come_first_and_of_equal_ones_the_lower_label() -> None:
+    assert members(select("largest")) == [GROUPS[2]]
+    found = select("largest", count=9)
+    assert members(found) == [GROUPS[2], GROUPS[0], GROUPS[3], GROUPS[1]]
+    assert [candidate.score for candidate in found] == [5.0, 3.0, 3.0, 2.0]
+
+
+def test_the_largest_are_taken_among_those_of_the_allowed_sizes() -> None:
+    assert members(select("largest", max_size=4)) == [GROUPS[0]]
+    assert members(select("largest", max_size=2, min_size=1, count=3)) == [GROUPS[1], GROUPS[4]]
+    assert select("largest", min_size=6) == []
+
+
+def test_all_groups_of_a_range_of_sizes_are_tested_larger_first() -> None:
+    assert members(select("size_range", min_size=2, max_size=3)) == [GROUPS[0], GROUPS[3], GROUPS[1]]
+    assert members(select("size_range")) == [GROUPS[2]]  # 4 to 12 units
+    assert select("size_range", min_size=6, max_size=9) == []
+
+
+def test_every_group_means_every_group_by_its_label() -> None:
+    assert members(select("every_group")) == list(GROUPS.values())
+    assert select("every_group", labels=np.full(6, -1)) == []
+
+
+@given(labellings, st.integers(1, 4), st.integers(0, 4))
+def test_groups_are_selected_by_size_alone(labels: np.ndarray, low: int, more: int) -> None:
+    """Brute force: every group of the partition is in the selection if and only if its size is allowed."""
+    wanted = {
+        tuple(np.flatnonzero(labels == g).tolist())
+        for g in set(labels.tolist()) - {-1}
+        if low <= (labels == g).sum() <= low + more
+    }
+    sizes = {"min_size": low, "max_size": low + more}
+    for found in (select("size_range", labels=labels, **sizes), select("largest", labels=labels, count=99, **sizes)):
+        assert set(members(found)) == wanted
+        assert len(found) == len(wanted)
+        assert [c.score for c in found] == sorted((float(len(m)) for m in wanted), reverse=True)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# By isolation
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_groups_are_ranked_by_affinity_inside_over_affinity_to_the_outside() -> None:
+    found = select("most_isolated", affinity({0: 2.0, 1: 5.0, 2: 3.0, 3: 4.0}), min_size=2, count=9)
+    assert members(found) == [GROUPS[1], GROUPS[3], GROUPS[2], GROUPS[0]]
+    assert [candidate.score for candidate in found] == pytest.approx([5.0, 4.0, 3.0, 2.0])
+    assert members(select("most_isolated", affinity({0: 2.0, 1: 5.0, 2: 3.0, 3: 4.0}), min_size=3)) == [GROUPS[3]]
+
+
+def test_small_groups_do_not_compete_unless_asked_for() -> None:
+    assert members(select("most_isolated", affinity({0: 9.0, 2: 0.5, 3: 9.0}), count=9)) == [GROUPS[2]]
+    assert select("most_isolated", affinity({}), max_size=4) == []
+
+
+def test_strength_counts_whatever_its_sign() -> None:
+    of = affinity({0: -6.0, 3: 4.0}, between=-1.0)
+    found = select("most_isolated", of, min_size=3, max_size=3, count=2)
+    assert members(found) == [GROUPS[0], GROUPS[3]]
+    assert [candidate.score for candidate in found] == pytest.approx([6.0, 4.0])
+
+
+def test_a_group_that_no_affinity_leaves_is_the_most_isolated_and_has_no_finite_score() -> None:
+    matrix = affinity({0: 0.001, 2: 50.0}).matrix.copy()
+    apart = np.isin(np.arange(len(LABELS)), GROUPS[0])
+    matrix[apart[:, None] != apart] = 0.0
+    found = select("most_isolated", Affinity(matrix, UnitSpace.heads([len(LABELS)])), min_size=3, count=2)
+    assert members(found) == [GROUPS[0], GROUPS[2]]
+    assert found[0].score is None
+    assert found[0].isolation is None
+    json.dumps([candidate.score for candidate in found], allow_nan=False)
+
+
+def test_a_group_of_units_that_nothing_joins_is_not_isolated_but_no_group() -> None:
+    """Units that never change have no affinity at all; a partitioner may put them together."""
+    matrix = affinity({2: 3.0}).matrix.copy()
+    idle = list(GROUPS[0])
+    matrix[idle], matrix[:, idle] = 0.0, 0.0
+    found = select("most_isolated", Affinity(matrix, UnitSpace.heads([len(LABELS)])), min_size=3, count=9)
+    assert members(found) == [GROUPS[2], GROUPS[3]]
+
+
+def test_a_group_of_all_units_has_no_outside() -> None:
+    of = Affinity(np.ones((5, 5)) - np.eye(5), UnitSpace.heads([5]))
+    assert select("most_isolated", of, labels=np.zeros(5, dtype=np.int64)) == []
+
+
+def test_equally_isolated_groups_come_by_label() -> None:
+    assert members(select("most_isolated", affinity({}), min_size=2, count=9)) == [GROUPS[g] for g in range(4)]
+
+
+@given(labellings, st.integers(0, 2**32 - 1))
+def test_the_order_is_that_of_isolation_for_any_affinity(labels: np.ndarray, seed: int) -> None:
+    noise = np.random.default_rng(seed).normal(size=(len(labels), len(labels)))
+    matrix = noise + noise.T
+    np.fill_diagonal(matrix, 0.0)
+    of = Affinity(matrix, UnitSpace.heads([len(labels)]))
+    found = select("most_isolated", of, labels=labels, min_size=2, count=99)
+    scores = [candidate.score for candidate in found]
+    assert scores == [isolation(candidate.members, matrix) for candidate in found]
+    assert scores == sorted(scores, key=lambda score: -(score or 0.0))
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# What makes no sense
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("largest", {"min_size": 0}),
+        ("largest", {"min_size": 4, "max_size": 3}),
+        ("largest", {"max_size": 0}),
+        ("largest", {"count": 0}),
+        ("most_isolated", {"min_size": 1}),
+        ("most_isolated", {"min_size": 13}),
+        ("most_isolated", {"count": 0}),
+        ("size_range", {"min_size": 0}),
+        ("size_range", {"max_size": 3}),
+    ],
+)
+def test_parameters_without_meaning_are_refused(name: str, wrong: dict[str, Any]) -> None:
+    with pytest.raises(HarnessError, match=f"selector.*{next(iter(wrong))}="):
+        OFFERED.get("selector", name).build(wrong)
