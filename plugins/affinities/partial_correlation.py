@@ -31,7 +31,8 @@ class PartialCorrelation:
     A unit that never changes has no neighbours and is named in ``diagnostics.constant``. A fit that stopped before it
     converged says in ``diagnostics.not_converged`` how far off it is.
 
-    Errors: non-positive ``alpha`` or ``max_iter``; an ``alpha`` too small for correlations this close to singular.
+    Errors: ``alpha`` outside (0, 1], non-positive ``max_iter``; an ``alpha`` too small for correlations this close to
+    singular.
     Source: Friedman, Hastie & Tibshirani 2008 (scikit-learn's solver).
     """
 
@@ -41,9 +42,10 @@ class PartialCorrelation:
     transform: Sign = field(default="abs", metadata={"help": "what of the partial correlation is affinity"})
 
     def __post_init__(self) -> None:
-        if self.alpha <= 0 or self.max_iter <= 0:
+        if not 0 < self.alpha <= 1 or self.max_iter <= 0:
             raise HarnessError(
-                f"affinity.alpha={self.alpha}, affinity.max_iter={self.max_iter}: both must be positive."
+                f"affinity.alpha={self.alpha}, affinity.max_iter={self.max_iter}: alpha lies above 0 and up to "
+                "1, and at least one round is needed."
             )
 
     def __call__(self, observations: Spins | Activity) -> Affinity:

@@ -36,7 +36,7 @@ class Mean:
             raise HarnessError("binarizer mean: one observation has no mean split.", "Use at least two examples.")
         # fsum, because the last digit of another sum depends on the order in which it is added up; clipped, because
         # the quotient may lie beside what a constant unit always is.
-        means = np.array([sum(column) / n for column in values.T])
+        means = np.array([math.fsum(column) / n for column in values.T])
         return Spins.above(activity, np.clip(means, values.min(axis=0), values.max(axis=0)))
 
 

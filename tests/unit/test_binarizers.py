@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -18,6 +18,7 @@ from harness.recording import Activity, Spins
 from harness.units import UnitSpace
 
 tied = hnp.arrays(np.float64, st.tuples(st.integers(2, 12), st.integers(1, 4)), elements=st.integers(0, 4).map(float))
+tenths = tied.map(lambda values: values / 10)  # whose sums are rounded
 anything = hnp.arrays(
     np.float64, st.tuples(st.integers(2, 12), st.integers(1, 4)), elements=st.floats(-1e6, 1e6, allow_subnormal=False)
 )
@@ -46,21 +47,27 @@ def test_spins_are_up_strictly_above_the_mean(values: np.ndarray) -> None:
 
 
 @given(st.floats(-1e300, 1e300), st.integers(2, 40))
+@example(0.1, 3)  # three times 0.1, divided by three, is more than 0.1
+@example(0.7, 3)  # and 0.7 comes out as less
 def test_a_constant_unit_is_never_above_its_own_mean_however_that_is_rounded(value: float, n: int) -> None:
-    values = np.stack([np.full(n, value / n), np.arange(n, dtype=float)], axis=1)
+    values = np.stack([np.full(n, value), np.arange(n, dtype=float)], axis=1)
     spins = binarize("mean", values)
     assert spins.constant == (0,)
     assert spins.diagnostics["constant"] == ["L0H0"]
     assert spins.diagnostics["tied"].get("L0H0") == n - 1
 
 
-@given(anything, st.randoms(use_true_random=False))
-def test_the_order_of_observations_and_units_decides_no_tie_with_the_mean(values: np.ndarray, random: Any) -> None:
-    rows, columns = list(range(values.shape[0])), list(range(values.shape[1]))
+@pytest.mark.parametrize("values", [tenths, anything], ids=["tenths", "anything"])
+@given(data=st.data(), random=st.randoms(use_true_random=False))
+def test_the_order_of_observations_and_units_decides_no_tie_with_the_mean(
+    values: Any, data: st.DataObject, random: Any
+) -> None:
+    drawn = data.draw(values)
+    rows, columns = list(range(drawn.shape[0])), list(range(drawn.shape[1]))
     random.shuffle(rows)
     random.shuffle(columns)
-    straight = binarize("mean", values).values
-    shuffled = binarize("mean", np.asfortranarray(values[np.ix_(rows, columns)])).values
+    straight = binarize("mean", drawn).values
+    shuffled = binarize("mean", np.asfortranarray(drawn[np.ix_(rows, columns)])).values
     np.testing.assert_array_equal(shuffled, straight[np.ix_(rows, columns)])
 
 

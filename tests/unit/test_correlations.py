@@ -93,6 +93,15 @@ def test_affinities_do_not_depend_on_the_order_of_units_even_where_spins_tie(
         assert set(other.diagnostics["constant"]) == set(straight.diagnostics["constant"])
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_affinities_of_many_units_do_not_depend_on_their_order_to_the_last_bit(name: str) -> None:
+    """Matrix products add up in another order in another place; a partitioner would break ties by that."""
+    given = activity(mixed(observations=45, units=38))
+    order = np.random.default_rng(0).permutation(38).tolist()
+    straight, other = fit(name, given), fit(name, shuffled(given, order))
+    np.testing.assert_array_equal(other.matrix, straight.matrix[np.ix_(order, order)])
+
+
 def test_a_permutation_threshold_does_not_depend_on_the_order_of_units() -> None:
     given, order = activity(mixed(units=8)), [3, 7, 0, 2, 6, 1, 5, 4]
     straight = fit("pearson_knn", given, permutations=5)
@@ -294,7 +303,9 @@ def test_correlations_too_close_to_singular_ask_for_a_larger_penalty() -> None:
     assert fit("partial_correlation", activity(copies)).matrix.max() < 1
 
 
-@pytest.mark.parametrize("wrong", [{"alpha": 0}, {"alpha": -1}, {"max_iter": 0}, {"alpha": "small"}])
+@pytest.mark.parametrize(
+    "wrong", [{"alpha": 0}, {"alpha": -1}, {"alpha": 2}, {"alpha": math.nan}, {"alpha": "small"}, {"max_iter": 0}]
+)
 def test_parameters_of_partial_correlation_without_meaning_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(HarnessError, match=f"affinity.{next(iter(wrong))}="):
         fit("partial_correlation", activity(mixed()), **wrong)
@@ -329,6 +340,15 @@ def nearest(values: np.ndarray, k: int, mutual: bool, threshold: float) -> np.nd
 def test_neighbours_are_those_of_the_definition(values: np.ndarray, k: int, mutual: bool, threshold: float) -> None:
     found = fit("pearson_knn", spins(values), k=k, mutual=mutual, threshold=threshold).matrix
     np.testing.assert_allclose(found, nearest(values, k, mutual, threshold), atol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_correlations_that_are_equal_but_for_rounding_tie(seed: int) -> None:
+    """Spins of eleven examples with six ups each: many correlations are equal, and few of them in their last digit."""
+    rng = np.random.default_rng(seed)
+    values = np.stack([rng.permutation([1] * 6 + [-1] * 5) for _ in range(20)], axis=1)
+    found = fit("pearson_knn", spins(values), k=3).matrix
+    np.testing.assert_allclose(found, nearest(values, 3, mutual=True, threshold=0.0), atol=1e-9)
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 5), st.booleans())

@@ -204,6 +204,12 @@ def test_entries_that_are_not_finite_are_refused_and_the_first_unit_is_named(tmp
     assert "2 rows hold NaN or infinity, the first is that of L0H2" in refusal(saved(tmp_path, matrix)).what
 
 
+def test_asymmetry_beyond_the_last_digits_is_refused_however_small(tmp_path: Path) -> None:
+    matrix = symmetric()
+    matrix[0, 1] += 3e-6 * np.abs(matrix).max()
+    assert "the two entries of L0H0 and L0H1 differ by" in refusal(saved(tmp_path, matrix)).what
+
+
 def test_an_asymmetric_matrix_is_refused_with_where_and_how_much(tmp_path: Path) -> None:
     matrix = symmetric()
     matrix[1, 3] += 1e-3
