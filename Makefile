@@ -30,6 +30,12 @@ subjects: .venv/installed ## train the embedded model `tiny` again, from scratch
 boards: .venv/installed ## make the board of the workspace `runs` again from its records
 	$(BIN)/harness leaderboard
 
+figures: .venv/installed ## compute the numbers and the figure of docs/statistics.md again
+	$(BIN)/python -P docs/figures/statistics.py # -P: the script's folder must not hide Python's own `statistics`
+
+calibration: .venv/installed ## measure the harness by planted truth, again (about three minutes on one core)
+	$(BIN)/harness calibrate worlds=20 out=leaderboards/calibration
+
 clean: ## remove the environment, caches and build output (not runs/)
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
@@ -44,4 +50,4 @@ clean: ## remove the environment, caches and build output (not runs/)
 	$(BIN)/pip install -q -c constraints.txt -e '.[test]'
 	@touch .venv/installed $@
 
-.PHONY: help quickstart test test-slow lint types subjects boards clean
+.PHONY: help quickstart test test-slow lint types subjects boards figures calibration clean

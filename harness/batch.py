@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
@@ -38,12 +38,24 @@ class Vocabulary(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
+class Twin:
+    """A counterfactual of every example: as long, asked at the same position, with another answer.
+
+    ``tokens`` [examples, positions], ``target`` [examples]: the answer in the counterfactual.
+    """
+
+    tokens: Int[np.ndarray, "examples positions"]
+    target: Int[np.ndarray, " examples"]
+
+
+@dataclass(frozen=True, eq=False)
 class Batch:
     """Examples: token sequences, the position that is asked, the token that should come, and where to look for it.
 
     ``tokens`` [examples, positions] are right-padded; nothing after the query position can matter, and subjects cut it
     off. ``anchors[c]`` [examples, places] are the positions where a head of class ``c`` would look from the query.
     ``target_kind`` says what the target is (``successor``, ``repeat``, ``next_token``) and is shown on every result.
+    ``twin`` holds a counterfactual of every example, where the batch has one.
     Two batches are compared by ``digest``, not by ``==``.
 
     Errors: a query position outside the sequence, a negative token, a missing or mis-shaped part, no example at all.
@@ -56,12 +68,16 @@ class Batch:
     anchors: Mapping[str, Int[np.ndarray, "examples _"]]
     target_kind: str
     notes: Mapping[str, Any] = field(default_factory=dict)
+    twin: Twin | None = None
 
     def __post_init__(self) -> None:
         n, length = self.tokens.shape
+        twins = {} if self.twin is None else {"target of a twin": self.twin.target}
+        if self.twin is not None and self.twin.tokens.shape != self.tokens.shape:
+            raise HarnessError(f"batch {self.name}: its twin has shape {self.twin.tokens.shape}, not {(n, length)}.")
         if n == 0:
             raise HarnessError(f"batch {self.name}: no examples.", "Ask for at least one.")
-        for part, values in {"query": self.query, "target": self.target, **self.anchors}.items():
+        for part, values in {"query": self.query, "target": self.target, **twins, **self.anchors}.items():
             if len(values) != n:
                 raise HarnessError(f"batch {self.name}: {n} sequences but {len(values)} entries in '{part}'.")
         for part, places in self.anchors.items():
@@ -77,7 +93,9 @@ class Batch:
                 f"of {length} tokens.",
                 f"Query positions run from 0 to {length - 1}.",
             )
-        for part, values in {"tokens": self._visible, "target": self.target}.items():
+        if self.twin is not None:
+            twins["tokens of a twin"] = self._seen(self.twin.tokens)
+        for part, values in {"tokens": self._visible, "target": self.target, **twins}.items():
             if values.min() < 0:
                 raise HarnessError(f"batch {self.name}: {values.min()} in '{part}' is no token.", "Ids start at 0.")
         for part, places in self.anchors.items():
@@ -94,12 +112,26 @@ class Batch:
     def digest(self) -> str:
         """What makes two batches the same: tokens up to the query, queries, targets, anchors."""
         anchors = [part for key in sorted(self.anchors) for part in (key, np.asarray(self.anchors[key]))]
-        return digest(self._visible, self.query, self.target, *anchors)
+        twin = [self._seen(self.twin.tokens), self.twin.target] if self.twin else []
+        return digest(self._visible, self.query, self.target, *anchors, *twin)
 
     @property
     def _visible(self) -> Int[np.ndarray, " tokens"]:
+        return self._seen(self.tokens)
+
+    def _seen(self, tokens: Int[np.ndarray, "examples positions"]) -> Int[np.ndarray, " tokens"]:
         """Every token up to its example's query, example after example."""
-        return self.tokens[np.arange(self.tokens.shape[1]) <= self.query[:, None]]
+        return tokens[np.arange(tokens.shape[1]) <= self.query[:, None]]
+
+    @property
+    def counterfactual(self) -> Batch:
+        """The twins as examples of their own. Errors: the batch has none."""
+        if self.twin is None:
+            raise HarnessError(
+                f"batch {self.name} has no counterfactual twin of its examples.",
+                "Use a batch that has one (synthetic_induction), or an intervention and metrics that need none.",
+            )
+        return replace(self, tokens=self.twin.tokens, target=self.twin.target, twin=Twin(self.tokens, self.target))
 
     def others(self, length: int) -> Bool[np.ndarray, "examples positions"]:
         """Positions below ``length``, up to each example's query, that are no class's target in it."""
@@ -118,6 +150,7 @@ class Batch:
             {name: places[examples] for name, places in self.anchors.items()},
             self.target_kind,
             self.notes,
+            Twin(self.twin.tokens[examples], self.twin.target[examples]) if self.twin else None,
         )
 
     def halves(self, seed: int) -> tuple[Batch, Batch]:
@@ -139,7 +172,10 @@ class Batch:
 
         Errors: tokens or targets outside the vocabulary, sequences longer than the subject's context.
         """
-        for part, values in {"token": self._visible, "target": self.target}.items():
+        asked = {"token": self._visible, "target": self.target}
+        if self.twin:
+            asked |= {"token of a twin": self._seen(self.twin.tokens), "target of a twin": self.twin.target}
+        for part, values in asked.items():
             if values.max() >= vocabulary.vocab_size:
                 raise HarnessError(
                     f"batch {self.name}: {part} {values.max()} is outside the subject's vocabulary of "

@@ -25,8 +25,11 @@ class Settings:
     ``split``: propose on one half of the examples and test on the other (``half``), or use all for both (``none``);
     ``alpha``: the level of the verdict; ``ddof``: of the controls' standard deviation in z; ``seed``: of the split, the
     bootstrap and the reruns; ``reruns``: how often partitions are found again on resamples, other orders and seeds, to
-    see how stable they are; ``group``: units named by hand, tested as they are; ``workspace``, ``tracking``, ``force``:
-    where results go, and whether a finished cell is redone. The last three do not enter a cell's identity.
+    see how stable they are; ``active``: when a group counts as active on an example: any of its units, all, or its most
+    selective one; ``null_proposals``: how often the pipeline is run on permuted data to see what it chooses there
+    (none: 99 where it is tested on the examples it proposed on, else 0); ``group``: units named by hand, tested as they
+    are; ``workspace``, ``tracking``, ``force``: where results go, and whether a finished cell is redone. The last three
+    do not enter a cell's identity.
     """
 
     split: Literal["half", "none"] = "half"
@@ -34,6 +37,8 @@ class Settings:
     ddof: Literal[0, 1] = 1
     seed: int = 0
     reruns: int = 5
+    active: Literal["any", "all", "most_selective"] = "any"
+    null_proposals: int | None = None
     group: tuple[str, ...] = ()
     workspace: str = "runs"
     tracking: str = "local"
@@ -48,13 +53,15 @@ class Cell:
     """One combination of all stages.
 
     ``config`` is the resolved configuration; ``methods`` what is chosen, by stage; ``stages`` what is built from them:
-    one instance per stage, or a tuple where several are chosen.
+    one instance per stage, or a tuple where several are chosen. ``elsewhere`` is another batch, on which a group that
+    is specific does no damage, or None.
     """
 
     config: Mapping[str, Any]
     settings: Settings
     methods: Mapping[str, tuple[Method, ...]]
     stages: Mapping[str, Any]
+    elsewhere: Any = None
 
     @classmethod
     def of(cls, config: Mapping[str, Any], registry: Registry) -> Cell:
@@ -62,7 +69,7 @@ class Cell:
 
         Errors: an unknown method or key, a parameter of the wrong type, no metric.
         """
-        settings = _settings({key: value for key, value in config.items() if key not in STAGES})
+        settings = _settings({key: value for key, value in config.items() if key not in {*STAGES, "elsewhere"}})
         methods: dict[str, tuple[Method, ...]] = {}
         stages: dict[str, Any] = {}
         for stage in STAGES.values():
@@ -76,7 +83,9 @@ class Cell:
                 for method, node in zip(chosen, nodes, strict=True)
             ]
             methods[stage.name], stages[stage.name] = tuple(chosen), tuple(built) if stage.many else built[0]
-        return cls(config, settings, methods, stages)
+        other = dict(config.get("elsewhere") or {})
+        elsewhere = registry.get("batch", other.pop("name")).build(other) if other else None
+        return cls(config, settings, methods, stages, elsewhere)
 
     @cached_property
     def proposing(self) -> tuple[str, ...]:
@@ -133,7 +142,11 @@ class Cell:
             for method, node in zip(methods, self._nodes(stage), strict=True):
                 place = f"{stage}.{method.name}" if STAGES[stage].many else stage
                 words += [f"{place}.{key}={written(value)}" for key, value in self._changed(method, node).items()]
-        told = {key: self.config[key] for key in self._told() if key in self.config}
+        if self.elsewhere is not None:
+            node = self.config["elsewhere"]
+            words.append(f"batch@elsewhere={node['name']}")
+            words += [f"elsewhere.{key}={written(value)}" for key, value in node.items() if key != "name"]
+        told = {key: self.config[key] for key in self._told() if key in self.config and key != "elsewhere"}
         defaults = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(Settings()).items()}
         words += [f"{key}={written(value)}" for key, value in told.items() if value != defaults[key]]
         return shlex.join(words)
@@ -179,7 +192,8 @@ class Cell:
         return {key: value for key, value in node.items() if key != "name" and value != defaults[key]}
 
     def _told(self) -> dict[str, Any]:
-        return {key: value for key, value in vars(self.settings).items() if key not in NEUTRAL}
+        told = {key: value for key, value in vars(self.settings).items() if key not in NEUTRAL}
+        return told | {"elsewhere": repr(self.elsewhere)}
 
     def _outside(self, stage: str) -> list[str]:
         built = self.stages[stage] if STAGES[stage].many else [self.stages[stage]]
@@ -226,4 +240,6 @@ def _settings(values: Mapping[str, Any]) -> Settings:
         raise HarnessError(f"alpha={settings.alpha}: it must lie between 0 and 1.")
     if settings.reruns < 0:
         raise HarnessError(f"reruns={settings.reruns}: it cannot be negative.", "reruns=0 measures no stability.")
+    if settings.null_proposals is not None and settings.null_proposals < 0:
+        raise HarnessError(f"null_proposals={settings.null_proposals}: it cannot be negative.", "0 asks for none.")
     return settings

@@ -47,7 +47,7 @@ def registry() -> Registry:
     for (stage, name), method in methods.methods.items():
         node = {"name": name, **plain_parameters(method)}
         node |= {key: f"${{oc.select:{of},null}}" for key, of in method.follows.items()}
-        package = f"{stage}.{name}" if STAGES[stage].many else stage  # several may be chosen: each has a place
+        package = f"{stage}.{name}" if STAGES[stage].many else None  # several may be chosen: each has a place
         store.store(group=stage, name=name, node=node, package=package, provider=method.owner)
     HydraPlugins.instance().register(PluginSearchPath)
     return methods

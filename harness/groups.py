@@ -161,13 +161,15 @@ class Candidate:
     """A group that is put to the closure test, and why it was chosen.
 
     ``score``: the selector's; ``purity``: share of its labelled units in their most common class; ``isolation``: mean
-    |affinity| inside over mean |affinity| to the outside; None where not defined (no labels; no affinity in use).
+    |affinity| inside over mean |affinity| to the outside; ``stability``: mean best Jaccard overlap with the groups
+    found again on resamples. None where not defined (no labels; no affinity in use; no reruns).
     """
 
     members: tuple[int, ...]
     score: float | None = None
     purity: float | None = None
     isolation: float | None = None
+    stability: float | None = None
 
 
 def isolation(members: Sequence[int], matrix: Float[np.ndarray, "units units"]) -> float | None:

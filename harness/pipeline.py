@@ -8,29 +8,42 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+from jaxtyping import Float
 
 from harness.batch import Batch
 from harness.cache import Memo
 from harness.cell import Cell
-from harness.closure.trial import ClosureReport, close
+from harness.closure.selection import null_damage, null_groups
+from harness.closure.trial import Case, ClosureReport, Tested, Trial, close
 from harness.errors import HarnessError, without_model
-from harness.groups import Candidate
+from harness.groups import Candidate, Labels
 from harness.hookspecs import CellFinished
 from harness.plugins import Plugins
 from harness.progress import Progress
 from harness.proposal import Proposal
 from harness.provenance import provenance
 from harness.record import CandidateRecord, CellInfo, PartitionRecord, Record, Status
-from harness.recording import Recording, Spins
+from harness.recording import Activity, Recording, Rows, Source, Spins
 from harness.stages import Subject, asked
 from harness.units import UnitSpace
 from harness.workspace import Workspace, write_atomically
 
+NULL_PROPOSALS = 99  # of a cell that tests on the examples it proposed on
 
-def run_cell(cell: Cell, memo: Memo, progress: Progress, test: bool = True) -> tuple[Record, Proposal | None]:
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a cell leaves: its record, and what is too large for it. A group named by hand has no proposal."""
+
+    record: Record
+    proposal: Proposal | None
+    tested: tuple[Tested, ...]
+
+
+def run_cell(cell: Cell, memo: Memo, progress: Progress, test: bool = True) -> Outcome:
     """Propose on one part of the examples, test on the other; ``test=False`` stops before ablation.
 
     A group named by hand is not proposed.
@@ -41,8 +54,9 @@ def run_cell(cell: Cell, memo: Memo, progress: Progress, test: bool = True) -> t
         _ = halves.test  # what cannot be tested is refused before anything is computed
     proposal = None if cell.settings.group else propose(cell, subject, halves, memo, progress)
     candidates = proposal.candidates if proposal else (Candidate(subject.units.find(cell.settings.group)),)
-    closures = dispose(cell, subject, halves.test, candidates, progress) if test and candidates else ()
-    return _record(cell, subject, halves, proposal, candidates, closures, progress), proposal
+    tested = dispose(cell, subject, halves, proposal, candidates, memo, progress) if test and candidates else ()
+    record = _record(cell, subject, halves, proposal, candidates, tuple(t.report for t in tested), progress)
+    return Outcome(record, proposal, tested)
 
 
 def propose(cell: Cell, subject: Subject, halves: Halves, memo: Memo, progress: Progress) -> Proposal:
@@ -53,7 +67,13 @@ def propose(cell: Cell, subject: Subject, halves: Halves, memo: Memo, progress: 
         return record_batch(cell, subject, batch, readers, memo, progress)
 
     proposal = Proposal(
-        cell.stages, subject.units, lambda: halves.proposal, record, cell.settings.reruns, cell.settings.seed
+        cell.stages,
+        subject.units,
+        lambda: halves.proposal,
+        record,
+        cell.settings.reruns,
+        cell.settings.seed,
+        getattr(subject, "truth", None),
     )
     with one_thread():
         if any("recording" in asked(method.cls) for stage in readers for method in cell.methods[stage]):
@@ -64,30 +84,83 @@ def propose(cell: Cell, subject: Subject, halves: Halves, memo: Memo, progress: 
 
 
 def dispose(
-    cell: Cell, subject: Subject, batch: Batch, candidates: Sequence[Candidate], progress: Progress
-) -> tuple[ClosureReport, ...]:
+    cell: Cell,
+    subject: Subject,
+    halves: Halves,
+    proposal: Proposal | None,
+    candidates: Sequence[Candidate],
+    memo: Memo,
+    progress: Progress,
+) -> tuple[Tested, ...]:
     """The closure test of every candidate, on examples that were not used to propose it."""
     told, stages = cell.settings, cell.stages
-    reports = []
-    for candidate in candidates:
-        conditions = 3 + stages["controls"].n if hasattr(stages["controls"], "n") else None
-        what = f"{len(candidate.members)} units, {len(batch)} examples"
-        with progress.step("closure", what, total=len(batch) * conditions if conditions else None) as tick:
-            reports.append(
-                close(
-                    candidate.members,
-                    subject,
-                    batch,
-                    stages["intervention"],
-                    stages["controls"],
-                    stages["metric"],
-                    told.alpha,
-                    told.ddof,
-                    told.seed,
-                    tick,
-                )
-            )
-    return tuple(reports)
+
+    def labels() -> Labels:
+        if proposal:
+            return proposal.labels
+        known: Labels = stages["labels"](record_batch(cell, subject, halves.proposal, ["labels"], memo, progress))
+        return known
+
+    def strength() -> Float[np.ndarray, " units"]:
+        with progress.step("strength", f"{len(halves.proposal)} examples", total=len(halves.proposal)) as tick:
+            norms = subject.record(halves.proposal, {"strength": OutputNorm()}, tick).readings["strength"]
+        mean: Float[np.ndarray, " units"] = norms.mean(axis=0, dtype=np.float64)
+        return mean
+
+    trial = Trial(
+        subject=subject,
+        batch=halves.test,
+        intervention=stages["intervention"],
+        controls=stages["controls"],
+        metrics=stages["metric"],
+        alpha=told.alpha,
+        ddof=told.ddof,
+        seed=told.seed,
+        reference=halves.proposal,
+        elsewhere=halves.elsewhere,
+        activity=_activity(cell, subject, halves.test, memo, progress),
+        rule=told.active,
+        labels=labels,
+        strength=strength,
+    )
+    null = _null(cell, proposal, trial, progress)
+    cases = [Case.of(candidate.members, trial) for candidate in candidates]
+    groups = sum(len(case.conditions) for case in cases)
+    evaluations = groups * len(trial.batch) + (2 * len(cases) * len(trial.elsewhere) if trial.elsewhere else 0)
+    with progress.step("closure", f"{groups} groups, {len(trial.batch)} examples", total=evaluations) as tick:
+        return close(cases, trial, tick, null)
+
+
+def _activity(cell: Cell, subject: Subject, batch: Batch, memo: Memo, progress: Progress) -> Activity | None:
+    """Where units are active on the examples of the test; None where no signal is in use."""
+    if "signal" not in cell.proposing:
+        return None
+    activity: Activity = cell.stages["signal"](record_batch(cell, subject, batch, ["signal"], memo, progress))
+    return activity
+
+
+def _null(cell: Cell, proposal: Proposal | None, trial: Trial, progress: Progress) -> list[float]:
+    """Damage by the best groups of permuted data, where candidates were chosen on the examples they are tested on."""
+    told = cell.settings
+    n = told.null_proposals
+    if n is None:
+        n = NULL_PROPOSALS if told.split == "none" else 0
+    if proposal is None or not proposal.has("measured") or not n:
+        return []
+    with progress.step("null", f"{n} proposals on permuted data") as tick, one_thread():
+        return null_damage(null_groups(proposal, n), trial, tick)
+
+
+@dataclass(frozen=True)
+class OutputNorm:
+    """Norm of what each unit writes to the residual stream: what controls may be matched by."""
+
+    source: ClassVar[Source] = "contribution"
+
+    def read(self, rows: Rows) -> Float[np.ndarray, "examples heads"]:
+        """One number per example and head."""
+        norms: Float[np.ndarray, "examples heads"] = np.linalg.norm(rows.values, axis=2)
+        return norms
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -148,6 +221,15 @@ class Halves:
         """What they are tested on."""
         return self._split[1]
 
+    @cached_property
+    def elsewhere(self) -> Batch | None:
+        """Examples of another kind, where the cell names some."""
+        if self.cell.elsewhere is None:
+            return None
+        batch: Batch = self.cell.elsewhere(self.subject)
+        batch.check(self.subject)
+        return batch
+
 
 def record_batch(
     cell: Cell, subject: Subject, batch: Batch, stages: Sequence[str], memo: Memo, progress: Progress
@@ -185,9 +267,11 @@ def execute(cell: Cell, workspace: Workspace, plugins: Plugins, memo: Memo, prog
     interrupt: KeyboardInterrupt | None = None
     trace = ""
     try:
-        record, proposal = run_cell(cell, memo, progress)
+        outcome = run_cell(cell, memo, progress)
+        record = outcome.record
         record.to_json()  # diagnostics that JSON cannot hold fail the cell here, not its writing below
-        keep_affinity(workspace.folder(cell.id), proposal)
+        keep_affinity(workspace.folder(cell.id), outcome.proposal)
+        keep_deltas(workspace.folder(cell.id), outcome)
     except HarnessError as error:
         record = _unfinished(cell, Status.INVALID, str(error), progress)
     except KeyboardInterrupt as error:
@@ -220,6 +304,20 @@ def keep_affinity(folder: Path, proposal: Proposal | None) -> None:
     save_file({"affinity": np.ascontiguousarray(proposal.affinity.matrix)}, folder / "affinity.safetensors")
     candidate = proposal.candidates[0].members if proposal.candidates else ()
     draw_affinity(proposal.affinity, proposal.partition, candidate, folder / "affinity.png")
+
+
+def keep_deltas(folder: Path, outcome: Outcome) -> None:
+    """The change of every metric on every example, beside the record: the candidate's, then its controls'."""
+    if not outcome.tested:
+        return
+    from safetensors.numpy import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(
+        {f"candidate.{i}": tested.deltas.astype(np.float32) for i, tested in enumerate(outcome.tested)},
+        folder / "deltas.safetensors",
+        {"axes": "metrics, groups (the candidate, then its controls), examples"},
+    )
 
 
 def announce(event: CellFinished, plugins: Plugins, progress: Progress) -> None:
@@ -336,4 +434,5 @@ def _candidate(candidate: Candidate, units: UnitSpace) -> CandidateRecord:
         purity=candidate.purity,
         isolation=candidate.isolation,
         score=candidate.score,
+        stability=candidate.stability,
     )

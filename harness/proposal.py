@@ -14,7 +14,8 @@ from harness.batch import Batch
 from harness.errors import HarnessError
 from harness.groups import Affinity, Agreement, Candidate, Labels, Partition, isolation, purity
 from harness.recording import Activity, Recording, Scores, Spins
-from harness.stability import with_stability
+from harness.seeds import rng_for
+from harness.stability import Rerun, find_again, overlap, with_stability
 from harness.stages import asked
 from harness.units import UnitSpace
 
@@ -36,8 +37,9 @@ class Proposal:
         record: Callable[[Batch], Recording],
         reruns: int = 0,
         seed: int = 0,
+        truth: Labels | None = None,
     ) -> None:
-        self.stages, self.units, self.reruns, self.seed = stages, units, reruns, seed
+        self.stages, self.units, self.reruns, self.seed, self.truth = stages, units, reruns, seed, truth
         self._batch, self._record = batch, record
 
     # -- recording -> activity -> spins -> affinity -> partitions -> candidates ----------------------------------------
@@ -103,6 +105,11 @@ class Proposal:
         return with_stability(self)
 
     @cached_property
+    def found_again(self) -> tuple[list[Rerun], list[Rerun]]:
+        """What reruns found: from other orders and seeds, and on resamples as well."""
+        return find_again(self)
+
+    @cached_property
     def found(self) -> tuple[Partition, ...]:
         """What the partitioner found."""
         return tuple(self._expect(Partition, "partitioner", partition) for partition in self.call("partitioner"))
@@ -162,9 +169,11 @@ class Proposal:
 
         Without ``rows`` the affinity is the same one, its units in the new order.
         """
-        other = copy.copy(self)
         units = UnitSpace(tuple(self.units.units[i] for i in order))
-        kept = {"units": units, "stages": {name: reseeded(stage, seed) for name, stage in self.stages.items()}}
+        kept: dict[str, Any] = {
+            "units": units,
+            "stages": {name: reseeded(stage, seed) for name, stage in self.stages.items()},
+        }
         if self.has("labels"):
             known = tuple(self.labels.classes[i] for i in order)
             kept["labels"] = Labels(known, units, {c: s[order] for c, s in self.labels.selectivity.items()})
@@ -173,8 +182,23 @@ class Proposal:
                 kept[name] = _resampled(getattr(self, name), units, order, rows)
         if rows is None and self.has("affinity"):
             kept["affinity"] = Affinity(self.affinity.matrix[np.ix_(order, order)], units)
+        return self._with(kept)
+
+    def permuted(self, seed: int) -> Proposal:
+        """The same proposal where nothing is to be found: each unit's observations in an order of their own."""
+        rng = rng_for(seed, "permuted observations")
+        kept: dict[str, Any] = {"reruns": 0, "labels": self.labels}
+        for name in ("measured", "activity"):
+            if self.has(name):
+                given: Activity = getattr(self, name)
+                kept[name] = dataclasses.replace(given, values=rng.permuted(given.values, axis=0))
+        return self._with(kept)
+
+    def _with(self, steps: Mapping[str, Any]) -> Proposal:
+        """A proposal that has made these steps and no others."""
+        other = copy.copy(self)
         other.__dict__ = {k: v for k, v in vars(self).items() if not isinstance(vars(Proposal).get(k), cached_property)}
-        other.__dict__ |= kept
+        other.__dict__ |= steps
         return other
 
     def _described(self, candidate: Candidate) -> Candidate:
@@ -183,7 +207,9 @@ class Proposal:
         apart = candidate.isolation
         if apart is None and self.has("affinity"):
             apart = isolation(members, self.affinity.matrix)
-        return dataclasses.replace(candidate, purity=known, isolation=apart)
+        seeds, resamples = self.found_again if self.reruns else ([], [])
+        again = overlap(members, resamples or seeds, self.chosen)
+        return dataclasses.replace(candidate, purity=known, isolation=apart, stability=again)
 
     def _expect(self, kind: type[T], who: str, made: Any) -> T:
         """Errors: a stranger's plugin that returns something else."""

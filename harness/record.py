@@ -81,6 +81,7 @@ class CandidateRecord:
     purity: float | None
     isolation: float | None
     score: float | None
+    stability: float | None = None
     __pydantic_config__: ClassVar = _STRICT
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from harness.closure.statistics import best_overlap
 from harness.errors import HarnessError
 from harness.groups import Partition, Stability
 from harness.seeds import rng_for, seed_for
@@ -22,20 +23,35 @@ def with_stability(proposal: Proposal) -> tuple[Partition, ...]:
     A rerun shuffles the order of the units and gives every method another seed; of the second kind, it also draws the
     observations anew, with replacement, and fits the affinity to them. One that finds nothing at all is left out.
     """
-    found = proposal.found
     if not proposal.reruns:
-        return found
-    measured = proposal.measured if proposal.has("measured") else None
-    seeds = list(_reruns(proposal, "seeds", None))
-    resamples = list(_reruns(proposal, "resamples", len(measured.values))) if measured else []
+        return proposal.found
+    seeds, resamples = proposal.found_again
     return tuple(
         replace(partition, stability=Stability(_agreement(partition, seeds, i), _agreement(partition, resamples, i)))
-        for i, partition in enumerate(found)
+        for i, partition in enumerate(proposal.found)
     )
 
 
 Rerun = tuple[np.ndarray, Sequence[Partition]]
 """The order of units in a rerun, and what it found."""
+
+
+def find_again(proposal: Proposal) -> tuple[list[Rerun], list[Rerun]]:
+    """Reruns from other orders and seeds, and on resamples as well (none where nothing was measured)."""
+    _ = proposal.found  # whatever it depends on has been made after this, and is what reruns start from
+    measured = proposal.measured if proposal.has("measured") else None
+    seeds = list(_reruns(proposal, "seeds", None))
+    return seeds, list(_reruns(proposal, "resamples", len(measured.values))) if measured else []
+
+
+def overlap(members: tuple[int, ...], reruns: Sequence[Rerun], i: int) -> float | None:
+    """Mean over reruns of the best Jaccard overlap of a group with one of the groups of the i-th partition."""
+    if not reruns:
+        return None
+    bests = [
+        best_overlap(members, (order[list(group)].tolist() for group in found[i].groups())) for order, found in reruns
+    ]
+    return float(np.mean(bests))
 
 
 def _reruns(proposal: Proposal, kind: str, observations: int | None) -> Iterator[Rerun]:

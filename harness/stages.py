@@ -54,8 +54,12 @@ class Subject(Vocabulary, Protocol):
         intervention: Intervention,
         metrics: Sequence[Metric],
         tick: Tick,
+        reference: Batch | None = None,
     ) -> Float[np.ndarray, "metrics conditions examples"]:
-        """Every metric on every example, with each condition's units ablated; ``()`` is the untouched model."""
+        """Every metric on every example, with each condition's units ablated; ``()`` is the untouched model.
+
+        ``reference`` are other examples, for interventions that put a mean over those in a unit's place.
+        """
 
 
 @runtime_checkable
@@ -145,31 +149,41 @@ class Selector(Protocol):
 
 @runtime_checkable
 class Intervention(Protocol):
-    """What an ablated unit writes instead of its output [rows, positions, heads, head_dim] (or broadcastable to it)."""
+    """What an ablated unit writes instead of its output [rows, positions, heads, head_dim] (or broadcastable to it).
+
+    It may ask for ``output``; for ``donor``, the same units' output in the run of ``donors(batch)``, a batch of as many
+    examples with the same queries, which it then has to define; for ``mean``, the units' mean output
+    [1 or positions, heads, head_dim]: over the tested batch, or, where its field ``over`` is ``reference``, over the
+    examples proposed on; per position where its field ``per`` is ``position``. Where its field ``positions`` is
+    ``query``, units are ablated at the query position only.
+    """
 
     name: ClassVar[str]
 
-    def __call__(self, output: torch.Tensor) -> torch.Tensor: ...
+    def __call__(self, *args: Any, **inputs: Any) -> torch.Tensor: ...
 
 
 @dataclass(frozen=True)
 class ControlSets:
-    """Random groups that a candidate is held against; all distinct, none shares a unit with the candidate.
+    """Random groups that a candidate is held against, in random order; all distinct, none shares a unit with it.
 
-    ``shortfall`` names layers that had too few units left, with how many were missing (they were taken elsewhere).
+    ``shortfall`` names what had too few units left, a layer by its number or a class by its name, with how many were
+    missing (they were taken elsewhere). ``widening``: how many times wider than theirs a random group's damage spreads,
+    where they are drawn from what one group leaves of a small pool (:func:`harness.closure.draw.widening`).
     """
 
     groups: tuple[tuple[int, ...], ...]
-    shortfall: Mapping[int, int] = field(default_factory=dict)
+    shortfall: Mapping[int, int] | Mapping[str, int] = field(default_factory=dict)
+    widening: float = 1.0
 
 
 @runtime_checkable
 class Controls(Protocol):
-    """Candidate -> matched random groups."""
+    """Candidate (and what units are like) -> matched random groups."""
 
     name: ClassVar[str]
 
-    def __call__(self, candidate: tuple[int, ...], units: UnitSpace) -> ControlSets: ...
+    def __call__(self, *args: Any, **inputs: Any) -> ControlSets: ...
 
 
 @runtime_checkable
@@ -196,13 +210,16 @@ class Stage:
     many: bool = False
 
 
+_KNOWING = ("recording", "units", "truth")
+_REPLACING = ("output", "donor", "mean")
+_MATCHING = ("candidate", "units", "labels", "strength")
 _PROPOSED = ("affinity", "scores", "labels", "units", "spins", "observations", "activity")
 STAGES: Mapping[str, Stage] = {
     stage.name: stage
     for stage in (
         Stage("subject", "harness_subjects", "a model that can be recorded and ablated"),
         Stage("batch", "harness_batches", "examples with a query position, a target and anchors", ("vocabulary",)),
-        Stage("labels", "harness_labels", "what is known about units without clustering them", ("recording", "units")),
+        Stage("labels", "harness_labels", "what is known about units without clustering them", _KNOWING),
         Stage("signal", "harness_signals", "recording -> one number per observation and unit", ("recording",)),
         Stage(
             "transform", "harness_transforms", "activity -> activity, one after the other", ("activity", "batch"), True
@@ -214,8 +231,8 @@ STAGES: Mapping[str, Stage] = {
         Stage("partitioner", "harness_partitioners", "affinity -> groups", _PROPOSED),
         Stage("chooser", "harness_choosers", "partitions -> the one to take groups from", ("partitions", *_PROPOSED)),
         Stage("selector", "harness_selectors", "groups -> candidates to be tested", ("partition", *_PROPOSED)),
-        Stage("intervention", "harness_interventions", "what an ablated unit writes instead", ("output",)),
-        Stage("controls", "harness_controls", "random groups matched to the candidate", ("candidate", "units")),
+        Stage("intervention", "harness_interventions", "what an ablated unit writes instead", _REPLACING),
+        Stage("controls", "harness_controls", "random groups matched to the candidate", _MATCHING),
         Stage("metric", "harness_metrics", "what ablation may damage, and which way it points", ("prediction",), True),
     )
 }
@@ -223,6 +240,7 @@ STAGES: Mapping[str, Stage] = {
 INPUTS: Mapping[str, tuple[tuple[str, ...], str]] = {
     "vocabulary": ((), "the subject's tokens: vocab_size, context, encode"),
     "units": ((), "the units of the subject, in order"),
+    "truth": ((), "what the subject itself knows of its units, a class each; None for a model nobody planted"),
     "batch": (("batch",), "the examples proposed on"),
     "recording": (("batch",), "what the method's own `read` made of the batch"),
     "activity": (("signal", "transform"), "one number per observation and unit, transformed"),
@@ -234,7 +252,10 @@ INPUTS: Mapping[str, tuple[tuple[str, ...], str]] = {
     "partitions": (("partitioner",), "one label per unit, several times, with their stability"),
     "partition": (("partitioner", "chooser"), "the chosen one"),
     "output": ((), "what heads hand to the output projection [rows, positions, heads, head_dim]"),
+    "donor": ((), "what they hand on in the run of the intervention's `donors(batch)`"),
+    "mean": ((), "what they hand on, on average [1 or positions, heads, head_dim]"),
     "candidate": ((), "positions of the units to be tested"),
+    "strength": ((), "mean norm of what each unit writes to the residual stream [units]"),
     "prediction": ((), "logits at the query, and the target"),
 }
 """What a method may ask for by name: the stages that make it, and what it is."""

@@ -134,6 +134,6 @@ def measures(record: Record) -> dict[str, float]:
                 numbers[f"partition.{partition.name.replace(' = ', '.')}.{name}"] = value
     for i, closure in enumerate(record.closure):
         for metric, effect in closure.effects.items():
-            for name in ("baseline", "ablated", "delta", "z", "p", "p_holm"):
+            for name in ("baseline", "ablated", "delta", "z", "p", "p_adjusted"):
                 numbers[f"closure.{i}.{metric}.{name}"] = getattr(effect, name)
     return {name: value for name, value in numbers.items() if value is not None}

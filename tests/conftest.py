@@ -11,8 +11,9 @@ import jaxtyping
 import pytest
 from hypothesis import HealthCheck, settings
 
+from harness.closure.anatomy import OnInput
 from harness.closure.statistics import Effect
-from harness.closure.trial import ClosureReport
+from harness.closure.trial import Anatomy, ClosureReport
 from harness.closure.verdict import Verdict
 from harness.groups import Agreement, Stability
 from harness.record import CandidateRecord, CellInfo, PartitionRecord, Record, Status
@@ -66,7 +67,7 @@ def _effect(**changes: Any) -> Effect:
         "controls": tuple(i / 100 for i in range(99)),
         "z": -8.0,
         "p": 0.01,
-        "p_holm": 0.01,
+        "p_adjusted": 0.01,
         "interval": (-2.5, -1.5),
         "damage": -1,
     }
@@ -81,6 +82,17 @@ def make_effect() -> Callable[..., Effect]:
 
 OTHER = PartitionRecord("k = 2", 2, 2, (0, 1, 1, 1, 1), 0.1, Agreement(-0.1, 0.2, 0.6), Stability(1.0, 0.2))
 PARTITION = PartitionRecord("k = 3", 3, 3, (0, 1, 1, 2, 1), 0.25, Agreement(0.25, 0.5, 0.75), Stability(0.9, 0.4))
+
+
+ANATOMY = Anatomy(
+    kept=0.75,
+    shares=(0.5, 0.0, 0.25),
+    idle=(1,),
+    interaction=-0.25,
+    interaction_interval=(-0.5, 0.0),
+    on_input=OnInput(7, -3.0, (-0.5, 0.25), -4.0, 0.01, -0.125, 0.04),
+    elsewhere=(-0.5, (-0.75, -0.25)),
+)
 
 
 @pytest.fixture(scope="session")
@@ -112,6 +124,9 @@ def make_record() -> Callable[..., Record]:
             upper_bound={name: 2 * of.delta for name, of in measured.items()},
             verdict=verdict,
             reason="because",
+            anatomy=dict.fromkeys(measured, ANATOMY),
+            idle=("L1H0",),
+            selection_p=0.02,
         )
         return Record(
             status=status,

@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.closure.statistics import Effect
 from harness.closure.trial import ClosureReport
-from harness.closure.verdict import PRIMARY
+from harness.closure.verdict import PRIMARY, Verdict
 from harness.record import PartitionRecord, Record, Status
 from harness.units import Unit
 
@@ -36,16 +36,44 @@ def _closure(record: Record, closure: ClosureReport, where: str) -> str:
         f"{' '.join(closure.units)}   {_count(size, 'unit')}, {_count(layers, 'layer')}      {where}",
         f"{closure.verdict.value.upper().replace('_', ' ')}  {closure.reason}{_standing(closure)}",
         f"  {'':<15}{'baseline':>9}{'ablated':>10}{'effect':>10}   {'95 % interval':<20}{'controls (5 % .. 95 %)':<24}"
-        f"{'z':>6}{'p':>7}{'p (Holm)':>10}",
+        f"{'z':>6}{'p':>7}{'corrected':>10}",
     ]
     lines += [_effect(name, effect) for name, effect in closure.effects.items()]
     bounds = ", ".join(f"{name.replace('_', ' ')} {_share(closure, name)}" for name in closure.upper_bound)
     lines.append(f"  all units of these layers: {bounds}")
+    lines += _inside(closure)
     short = ", ".join(f"{layer} lacks {n}" for layer, n in closure.shortfall.items())
     controls = _count(closure.n_controls, "distinct control") + (f" (not fully matched: {short})" if short else "")
     lines.append(f"  {_halves(record, closure)}; {controls}")
     lines.append(f"  method: {record.cell.method}{_chosen(record)}")
     return "\n".join(lines + _warnings(record))
+
+
+def _inside(closure: ClosureReport) -> list[str]:
+    """What the primary metric says of the inside of the group, of where it is active, and of what it is good for."""
+    name = PRIMARY if PRIMARY in closure.anatomy else next(iter(closure.anatomy), "")
+    if not name:
+        return []
+    found, what, lines = closure.anatomy[name], name.replace("_", " "), []
+    if found.shares and closure.verdict is not Verdict.NULL:
+        parts = "  ".join(f"{unit} {100 * of:.0f} %" for unit, of in zip(closure.units, found.shares, strict=True))
+        lines.append(f"  of the effect on {what}, lost without: {parts}")
+    facts = []
+    if found.interaction is not None:
+        facts.append(f"interaction {found.interaction:+.2f} (-1 chain, 0 independent, > 0 backup)")
+    if found.kept is not None:
+        facts.append(f"alone it keeps {100 * found.kept:.0f} %")
+    if closure.idle:
+        facts.append(f"idle {' '.join(closure.idle)}")
+    if found.on_input and found.on_input.delta is not None:
+        on = found.on_input
+        off = f"{on.off:+.2f}" if on.off is not None else "-"
+        facts.append(f"active on {on.n} examples: {on.delta:+.2f} (p {_number(on.p, '.3f')}), elsewhere {off}")
+    if found.elsewhere:
+        facts.append(f"on the other batch {found.elsewhere[0]:+.2f}")
+    if closure.selection_p is not None:
+        facts.append(f"against the best of permuted data p {closure.selection_p:.3f}")
+    return [*lines, f"  {what}: {'; '.join(facts)}"] if facts else lines
 
 
 def _standing(closure: ClosureReport) -> str:
@@ -67,7 +95,7 @@ def _effect(name: str, effect: Effect) -> str:
     return (
         f"  {name.replace('_', ' '):<13}{ARROW[effect.damage]}{effect.baseline:>10.2f}{effect.ablated:>10.2f}"
         f"{effect.delta:>+10.2f}   {interval:<20}{controls:<24}{_number(effect.z, '+.1f'):>6}"
-        f"{_number(effect.p, '.3f'):>7}{_number(effect.p_holm, '.3f'):>10}{note}"
+        f"{_number(effect.p, '.3f'):>7}{_number(effect.p_adjusted, '.3f'):>10}{note}"
     )
 
 
@@ -118,8 +146,9 @@ def _proposal(record: Record) -> str:
         lines.append(f"{'>' if i == record.chosen else ' ':>2}{partition.name:<18}{partition.groups:>10}{shown}")
     lines.append("  ARI, NMI, purity: against the labels; seeds, resamples: ARI with partitions found again")
     for candidate in record.candidates:
-        pure, apart = _number(candidate.purity, ".2f"), _number(candidate.isolation, ".2f")
-        lines.append(f"  candidate: {' '.join(candidate.units)}   purity {pure}, isolation {apart}")
+        told = {"purity": candidate.purity, "isolation": candidate.isolation, "stability": candidate.stability}
+        shown = ", ".join(f"{what} {_number(value, '.2f')}" for what, value in told.items())
+        lines.append(f"  candidate: {' '.join(candidate.units)}   {shown}")
     return "\n".join(lines + _warnings(record))
 
 

@@ -37,7 +37,7 @@ def propose(arguments: Namespace) -> int:
     from harness.pipeline import run_cell
 
     session = Session.open(arguments)
-    record, _ = run_cell(session.cell(), Memo(), session.progress(), test=False)
+    record = run_cell(session.cell(), Memo(), session.progress(), test=False).record
     print(record.to_json() if session.json else card(record))
     return 0
 

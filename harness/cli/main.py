@@ -53,8 +53,12 @@ COMMANDS = {
                           example="harness new-plugin affinity my_affinity"),
     "check": Command("hold a plugin to the contract of its stage", "look:check", "[NAME ...]",
                      (("--all", "every plugin there is"),), example="harness check mutual_information"),
+    "compare": Command("two cells as a pair: on the same examples, whose candidate does more damage", "pair:compare",
+                       "CELL CELL", example="harness compare 3f9c a01b"),
     "leaderboard": Command("rebuild the board from the records of a workspace", "boards:leaderboard",
                            example="harness leaderboard workspace=runs"),
+    "calibrate": Command("measure the harness itself: groups of known kind under both protocols", "calibrate:calibrate",
+                         example="harness calibrate worlds=20 out=leaderboards/calibration"),
     "doctor": Command("versions, plugins, workspace, tracking: what works here and what does not", "look:doctor"),
 }  # fmt: skip
 

@@ -1,12 +1,18 @@
-"""Drawing distinct random groups from pools of units."""
+"""Drawing distinct random groups: from pools of units, or from windows of an ordered pool."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+
+from harness.units import UnitSpace
 
 
 def draw_distinct(
@@ -26,3 +32,112 @@ def draw_distinct(
         parts = [rng.choice(len(pool), count, replace=False) for pool, count in pools]
         groups[tuple(sorted(pool[i] for (pool, _), part in zip(pools, parts, strict=True) for i in part))] = None
     return tuple(groups)
+
+
+def widening(pools: Iterable[tuple[int, int]]) -> float:
+    r"""How many times wider a random group's damage spreads about its controls' mean than theirs do.
+
+    .. math:: \sqrt{\frac{\sum_l g_l (1 + g_l / m_l)}{\sum_l g_l (1 - g_l / m_l)}}
+
+    for groups of :math:`g_l` units from each pool, of which the candidate leaves :math:`m_l` (``pools``: pairs m, g). A
+    control shares no unit with the candidate, so it comes from a smaller pool, without whatever is strong in the
+    candidate: in a layer of 12 heads, 18 % of random groups of 4 would reach 5 % against controls taken as they are.
+    Exact to second moments where units do damage independently of each other. Infinite where one group is left.
+    Source: sampling without replacement (Cochran 1977, section 2.6); measured by ``harness calibrate``.
+    """
+    sizes = [(m, g) for m, g in pools if g]
+    own, theirs = sum(g * (1 + g / m) for m, g in sizes), sum(g * (1 - g / m) for m, g in sizes)
+    return math.sqrt(own / theirs) if theirs > 0 else math.inf
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Groups of one unit from each window of an ordered pool; window ``i`` is ``pool[lows[i]:highs[i]]``.
+
+    Both ends rise with ``i``. A set of units can then be dealt out to the windows exactly when its members, in the
+    pool's order, lie in the windows in theirs; so sets are counted, and numbered, as rising sequences.
+    """
+
+    pool: tuple[int, ...]
+    lows: tuple[int, ...]
+    highs: tuple[int, ...]
+
+    @cached_property
+    def _ways(self) -> list[list[int]]:
+        """``[i][j]``: sets for the first ``i`` windows among the first ``j`` units of the pool."""
+        ways = [[1] * (len(self.pool) + 1)]
+        for low, high in zip(self.lows, self.highs, strict=True):
+            with_last_at = (fewer if low <= at < high else 0 for at, fewer in enumerate(ways[-1][:-1]))
+            ways.append([0, *itertools.accumulate(with_last_at)])
+        return ways
+
+    @property
+    def possible(self) -> int:
+        """How many groups there are."""
+        return self._ways[-1][-1]
+
+    def group(self, number: int) -> list[int]:
+        """The group of this number, below ``possible``."""
+        chosen = []
+        for ways in self._ways[:0:-1]:
+            end = bisect_right(ways, number)
+            number -= ways[end - 1]
+            chosen.append(self.pool[end - 1])
+        return chosen
+
+
+def draw_from_windows(parts: Sequence[Windows], n: int, rng: np.random.Generator) -> tuple[tuple[int, ...], ...]:
+    """Up to ``n`` distinct groups, each made of a group of every part; uniform over all groups, as above."""
+    possible = math.prod(part.possible for part in parts)
+    if possible <= 4 * n:
+        numbers: Iterable[int] = rng.permutation(possible)[:n].tolist()
+    else:
+        drawn: dict[int, None] = {}
+        while len(drawn) < n:  # 64 bits more than it takes: no number is likelier than another by more than 2^-64
+            drawn[int.from_bytes(rng.bytes(possible.bit_length() // 8 + 9)) % possible] = None
+        numbers = drawn
+    return tuple(tuple(sorted(_numbered(parts, number))) for number in numbers)
+
+
+def _numbered(parts: Sequence[Windows], number: int) -> list[int]:
+    members = []
+    for part in parts:
+        number, of_part = divmod(number, part.possible)
+        members += part.group(of_part)
+    return members
+
+
+def others(candidate: Iterable[int], units: UnitSpace) -> list[int]:
+    """All units but the candidate's, in an order that does not depend on that of the units."""
+    own = set(candidate)
+    return [int(unit) for unit in units.canonical if int(unit) not in own]
+
+
+def layer_bands(candidate: Iterable[int], units: UnitSpace, n: int) -> tuple[list[tuple[int, ...]], dict[int, int]]:
+    """Bands of layers in which a control takes as many units as the candidate has; what was missing, by layer.
+
+    A band is one layer; where a layer has too few units left, it is a band of layers around it, grown until it holds
+    ``n`` distinct choices (or is the whole model).
+    """
+    wanted = Counter(int(units.layers[unit]) for unit in candidate)
+    left = Counter(int(units.layers[unit]) for unit in others(candidate, units))
+    short = {layer: count - left[layer] for layer, count in sorted(wanted.items()) if count > left[layer]}
+    layers = sorted({*wanted, *left})
+    for reach in range(len(layers)):
+        bands = _joined(layers, set(short), reach)
+        grown = [band for band in bands if not short.keys().isdisjoint(band)]
+        if all(math.comb(sum(left[at] for at in band), sum(wanted[at] for at in band)) >= n for band in grown):
+            break
+    else:
+        bands = [tuple(layers)]
+    return [band for band in bands if not wanted.keys().isdisjoint(band)], short
+
+
+def _joined(layers: list[int], short: set[int], reach: int) -> list[tuple[int, ...]]:
+    """Each layer alone, but for short ones, which join those at most ``reach`` places away; bands that meet are one."""
+    bands: list[tuple[int, ...]] = []
+    for place, layer in enumerate(layers):
+        band = set(layers[max(0, place - reach) : place + reach + 1] if layer in short else [layer])
+        met = [other for other in bands if not band.isdisjoint(other)]
+        bands = [*(other for other in bands if other not in met), tuple(sorted(band.union(*met)))]
+    return bands

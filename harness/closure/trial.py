@@ -1,14 +1,88 @@
-"""The closure test: ablate a candidate, its controls and its whole layers, and compare the damage."""
+"""The closure test: ablate a candidate, its parts, its controls and its whole layers, and compare the damage."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Bool, Float
 
 from harness.batch import Batch
-from harness.closure.statistics import Effect, bootstrap_interval, holm, p_value, z_score
-from harness.closure.verdict import Verdict, decide
-from harness.stages import Controls, ControlSets, Intervention, Metric, Subject, Tick, supply
+from harness.closure import anatomy
+from harness.closure.anatomy import ActiveRule, OnInput
+from harness.closure.statistics import Effect, bootstrap_interval, max_t, p_value, selection_p, widened, z_score
+from harness.closure.verdict import PRIMARY, Verdict, asked_first, decide, enough
+from harness.groups import Labels
+from harness.recording import Activity
+from harness.stages import Controls, ControlSets, Intervention, Metric, Subject, Tick, asked, supply
+
+Group = tuple[int, ...]
+LARGEST_TAKEN_APART = 16  # two conditions per member: the parts of a larger group would cost more than its controls
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How groups are put to the test: everything but the group.
+
+    ``reference``: other examples, for interventions that average over those; ``elsewhere``: examples of another kind,
+    on which a group that is specific to this one does no damage; ``activity``: the units' on ``batch``, by which a
+    group is active (``rule``) or not; ``labels`` and ``strength`` (a mean output norm per unit): what
+    controls may be matched by, measured when asked for.
+    """
+
+    subject: Subject
+    batch: Batch
+    intervention: Intervention
+    controls: Controls
+    metrics: Sequence[Metric]
+    alpha: float = 0.05
+    ddof: Literal[0, 1] = 1
+    seed: int = 0
+    reference: Batch | None = None
+    elsewhere: Batch | None = None
+    activity: Activity | None = None
+    rule: ActiveRule = "any"
+    labels: Callable[[], Labels] | None = None
+    strength: Callable[[], Float[np.ndarray, " units"]] | None = None
+
+    def evaluate(
+        self, batch: Batch, conditions: Sequence[Group], tick: Tick
+    ) -> Float[np.ndarray, "metrics _ examples"]:
+        """Every metric on every example of a batch, under each condition."""
+        return self.subject.evaluate(batch, conditions, self.intervention, self.metrics, tick, self.reference)
+
+    def draw(self, candidate: Group) -> ControlSets:
+        """The candidate's controls."""
+        known: dict[str, Any] = {"candidate": candidate, "units": self.subject.units}
+        for name, measure in {"labels": self.labels, "strength": self.strength}.items():
+            if name in asked(type(self.controls)):
+                known[name] = measure() if measure else None
+        drawn: ControlSets = supply(self.controls, **known)
+        return drawn
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """What one metric says of the inside of a group.
+
+    ``kept``: share of the damage of ablating every unit that is spared when the candidate alone is left; ``shares``:
+    of the group's damage, what is lost without each unit, in the order of ``units``; ``idle``: places of the units that
+    add nothing and do nothing alone; ``interaction``: what the whole
+    does beyond its parts (about -1: a serial chain; 0: independent parts; above 0: they back each other up), with its
+    interval; ``on_input``: the damage where the group is active; ``elsewhere``: the damage on examples of another kind,
+    with its interval. None where it was not asked for, or is not defined.
+    """
+
+    kept: float | None
+    shares: tuple[float, ...] | None
+    idle: tuple[int, ...]
+    interaction: float | None
+    interaction_interval: tuple[float, float] | None
+    on_input: OnInput | None
+    elsewhere: tuple[float, tuple[float, float] | None] | None
 
 
 @dataclass(frozen=True)
@@ -16,8 +90,12 @@ class ClosureReport:
     """One candidate's day in court.
 
     ``units``: labels of the group; ``n_examples``: on how many it was tested; ``n_controls``: distinct control groups;
-    ``shortfall``: layers in which controls could not be matched, with the number of units taken elsewhere;
-    ``effects``: per metric; ``upper_bound``: delta per metric when every unit of the candidate's layers is ablated.
+    ``shortfall``: layers (or classes) in which controls could not be matched, with the number of units taken elsewhere;
+    ``effects``: per metric; ``upper_bound``: delta per metric when every unit of the candidate's layers is ablated;
+    ``anatomy``: per metric, what is inside; ``widening``: by how much the controls were spread before p was taken (see
+    :class:`ControlSets`; None: without bound, so that nothing can be said); ``idle``: units without which the primary
+    metric suffers as much; ``selection_p``: p of the damage against the best groups of the same pipeline on permuted
+    data, where the candidate was chosen on the examples it is tested on.
     """
 
     units: tuple[str, ...]
@@ -28,66 +106,204 @@ class ClosureReport:
     upper_bound: Mapping[str, float]
     verdict: Verdict
     reason: str
+    anatomy: Mapping[str, Anatomy] = field(default_factory=dict)
+    widening: float | None = 1.0
+    idle: tuple[str, ...] = ()
+    selection_p: float | None = None
 
 
-def close(
-    candidate: tuple[int, ...],
-    subject: Subject,
-    batch: Batch,
-    intervention: Intervention,
-    controls: Controls,
-    metrics: Sequence[Metric],
-    alpha: float,
-    ddof: int,
-    seed: int,
-    tick: Tick,
-) -> ClosureReport:
-    """Put one candidate to the test on ``batch``.
+@dataclass(frozen=True)
+class Case:
+    """A candidate, and the groups it is held against: what is to be evaluated, each condition once."""
 
-    Baseline, candidate, the candidate's whole layers, and every control group are evaluated on the same examples; see
-    :class:`Effect` for what is computed per metric and :data:`RULES` for how the verdict follows.
-    """
-    units = subject.units
-    drawn: ControlSets = supply(controls, candidate=candidate, units=units)
-    whole_layers = units.in_layers({int(units.layers[unit]) for unit in candidate})
-    conditions = [(), candidate, whole_layers, *drawn.groups]
-    values = subject.evaluate(batch, conditions, intervention, metrics, tick)
+    candidate: Group
+    layers: Group
+    drawn: ControlSets
+    parts: tuple[Group, ...]
+    without: tuple[Group, ...]
+    everything: Group
+    others: Group
 
-    effects: dict[str, Effect] = {}
-    bounds: dict[str, float] = {}
-    for metric, per_condition in zip(metrics, values, strict=True):
-        deltas = per_condition[1:] - per_condition[0]
-        means = deltas.mean(axis=1)
-        against = tuple(float(mean) for mean in means[2:])
-        baseline = float(per_condition[0].mean())
-        effects[metric.name] = Effect(
-            baseline=baseline,
-            ablated=float(per_condition[1].mean()),
-            delta=float(means[0]),
-            controls=against,
-            z=z_score(float(means[0]), against, ddof),
-            p=p_value(float(means[0]), against, metric.damage),
-            p_holm=None,
-            interval=bootstrap_interval(deltas[0], seed),
-            damage=metric.damage,
-            saturated=baseline == getattr(metric, "worst", None),
+    @classmethod
+    def of(cls, candidate: Group, trial: Trial) -> Case:
+        """Draw the controls, and take the candidate apart where that does not cost more than they do."""
+        units = trial.subject.units
+        apart = 1 < len(candidate) <= LARGEST_TAKEN_APART
+        everything = tuple(range(len(units)))
+        return cls(
+            candidate=candidate,
+            layers=units.in_layers({int(units.layers[unit]) for unit in candidate}),
+            drawn=trial.draw(candidate),
+            parts=tuple((unit,) for unit in candidate) if apart else (),
+            without=tuple(tuple(u for u in candidate if u != unit) for unit in candidate) if apart else (),
+            everything=everything,
+            others=tuple(unit for unit in everything if unit not in candidate),
         )
-        bounds[metric.name] = float(means[1])
-    effects = _corrected(effects)
-    verdict, reason = decide(effects, alpha)
-    return ClosureReport(
-        units=tuple(units.names(candidate)),
-        n_examples=len(batch),
-        n_controls=len(drawn.groups),
-        shortfall={f"L{layer}": missing for layer, missing in drawn.shortfall.items()},
+
+    @property
+    def conditions(self) -> list[Group]:
+        """Every group that is ablated, once; the untouched model first."""
+        asked_for = [(), self.candidate, self.layers, *self.drawn.groups, *self.parts, *self.without]
+        return list(dict.fromkeys([*asked_for, self.everything, self.others]))
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A report, and the change of every metric on every example behind it.
+
+    ``deltas`` [metrics, 1 + controls, examples]: the candidate's first, then each control's.
+    """
+
+    report: ClosureReport
+    deltas: Float[np.ndarray, "metrics groups examples"]
+
+
+def close(cases: Sequence[Case], trial: Trial, tick: Tick, null_damage: Sequence[float] = ()) -> tuple[Tested, ...]:
+    """Put the candidates of a cell to the test.
+
+    Each is evaluated on the same examples as its controls; see :class:`Effect` and :class:`Anatomy` for what is
+    computed per metric and :data:`RULES` for how the verdict follows. p-values are corrected over all candidates
+    and metrics.
+    ``null_damage``: damage to the primary metric by the best groups of the same pipeline on permuted data.
+    """
+    heard = [_hear(case, trial, tick, null_damage) for case in cases]
+    effects = _corrected([tested.report for tested in heard], trial.alpha)
+    return tuple(_judged(tested, of, trial.alpha) for tested, of in zip(heard, effects, strict=True))
+
+
+def _hear(case: Case, trial: Trial, tick: Tick, null_damage: Sequence[float]) -> Tested:
+    conditions = case.conditions
+    place = {group: i for i, group in enumerate(conditions)}
+    values = trial.evaluate(trial.batch, conditions, tick)
+    beyond = trial.evaluate(trial.elsewhere, [(), case.candidate], tick) if trial.elsewhere is not None else None
+    active = _active(case.candidate, trial)
+    units = trial.subject.units
+    effects: dict[str, Effect] = {}
+    anatomies: dict[str, Anatomy] = {}
+    bounds: dict[str, float] = {}
+    kept: list[np.ndarray] = []
+    for m, metric in enumerate(trial.metrics):
+        deltas = values[m] - values[m, :1]
+        candidate = deltas[place[case.candidate]]
+        controls = deltas[[place[group] for group in case.drawn.groups]]
+        effects[metric.name] = _effect(metric, values[m, 0], candidate, controls, case.drawn.widening, trial)
+        bounds[metric.name] = float(deltas[place[case.layers]].mean())
+        shift = None if beyond is None else beyond[m, 1] - beyond[m, 0]
+        anatomies[metric.name] = _anatomy(case, metric, deltas, place, active, shift, trial)
+        kept.append(np.concatenate([candidate[None], controls]))
+    primary = PRIMARY if PRIMARY in effects else next(iter(effects))
+    inside = anatomies[primary]
+    report = ClosureReport(
+        units=tuple(units.names(case.candidate)),
+        n_examples=len(trial.batch),
+        n_controls=len(case.drawn.groups),
+        shortfall={f"L{where}" if isinstance(where, int) else where: n for where, n in case.drawn.shortfall.items()},
         effects=effects,
         upper_bound=bounds,
-        verdict=verdict,
-        reason=reason,
+        verdict=Verdict.UNDERPOWERED,  # until all candidates have been heard
+        reason="",
+        anatomy=anatomies,
+        widening=case.drawn.widening if math.isfinite(case.drawn.widening) else None,
+        idle=tuple(units.names(case.candidate[i] for i in inside.idle)),
+        selection_p=selection_p(effects[primary].delta, null_damage, effects[primary].damage) if null_damage else None,
+    )
+    return Tested(report, np.stack(kept))
+
+
+def _effect(
+    metric: Metric,
+    untouched: Float[np.ndarray, " examples"],
+    candidate: Float[np.ndarray, " examples"],
+    controls: Float[np.ndarray, "controls examples"],
+    widening: float,
+    trial: Trial,
+) -> Effect:
+    delta, against = float(candidate.mean()), tuple(float(mean) for mean in controls.mean(axis=1))
+    baseline = float(untouched.mean())
+    return Effect(
+        baseline=baseline,
+        ablated=baseline + delta,
+        delta=delta,
+        controls=against,
+        z=z_score(delta, against, trial.ddof),
+        p=p_value(delta, widened(against, widening), metric.damage) if math.isfinite(widening) else None,
+        p_adjusted=None,
+        interval=bootstrap_interval(candidate, trial.seed),
+        damage=metric.damage,
+        saturated=baseline == getattr(metric, "worst", None),
     )
 
 
-def _corrected(effects: Mapping[str, Effect]) -> dict[str, Effect]:
-    """Holm over the metrics that can show damage; a saturated one is not tested."""
-    corrected = holm([None if effect.saturated else effect.p for effect in effects.values()])
-    return {name: replace(effects[name], p_holm=p) for name, p in zip(effects, corrected, strict=True)}
+def _anatomy(
+    case: Case,
+    metric: Metric,
+    deltas: Float[np.ndarray, "conditions examples"],
+    place: Mapping[Group, int],
+    active: Bool[np.ndarray, " examples"] | None,
+    shift: Float[np.ndarray, " others"] | None,
+    trial: Trial,
+) -> Anatomy:
+    def of(groups: Sequence[Group]) -> Float[np.ndarray, "groups examples"]:
+        return deltas[[place[group] for group in groups]]
+
+    whole = deltas[place[case.candidate]]
+    together = anatomy.interaction(whole, of(case.parts), trial.seed) if case.parts else None
+    shares = anatomy.shares(whole, of(case.without)) if case.without else None
+    alone = anatomy.alone(whole, of(case.parts)) if case.parts else None
+    return Anatomy(
+        kept=anatomy.kept(deltas[place[case.everything]], deltas[place[case.others]], metric.damage),
+        shares=shares,
+        idle=anatomy.idle(shares, alone) if shares else (),
+        interaction=together.value if together else None,
+        interaction_interval=together.interval if together else None,
+        on_input=None
+        if active is None
+        else anatomy.on_input(whole, of(case.drawn.groups), active, metric.damage, trial.ddof),
+        elsewhere=None if shift is None else (float(shift.mean()), bootstrap_interval(shift, trial.seed)),
+    )
+
+
+def _active(candidate: Group, trial: Trial) -> Bool[np.ndarray, " examples"] | None:
+    """On which examples the group is active; None where activity was not measured per example."""
+    if trial.activity is None or len(trial.activity.values) != len(trial.batch):
+        return None
+    return anatomy.active(trial.activity.values[:, list(candidate)], trial.rule)
+
+
+def _corrected(cell: Sequence[ClosureReport], alpha: float) -> list[dict[str, Effect]]:
+    """p-values corrected over a cell: over its candidates by the largest statistic, over metrics by their order.
+
+    Metrics are asked in a fixed order, and one counts only if those before it did: then each may be asked at the full
+    level, and its corrected p is the largest so far (Maurer, Hothorn & Lehmacher 1995). A saturated one is not asked.
+    """
+    corrected: list[dict[str, Effect]] = [{} for _ in cell]
+    for name in asked_first(cell[0].effects) if cell else ():
+        over_candidates = _over_candidates([(report.effects[name], report.widening) for report in cell], alpha)
+        for report, done, p in zip(cell, corrected, over_candidates, strict=True):
+            before = [effect.p_adjusted for effect in done.values() if effect.p_adjusted is not None]
+            done[name] = replace(report.effects[name], p_adjusted=None if p is None else max([p, *before]))
+    return [{name: done[name] for name in report.effects} for report, done in zip(cell, corrected, strict=True)]
+
+
+def _over_candidates(found_by: Sequence[tuple[Effect, float | None]], alpha: float) -> list[float | None]:
+    """One metric's p per candidate, corrected over the candidates that can reach ``alpha`` at all.
+
+    Where they have different numbers of distinct controls, as many are used as the fewest.
+    """
+    effects = [effect for effect, _ in found_by]
+    tests = [i for i, e in enumerate(effects) if not e.saturated and e.p is not None and enough(len(e.controls), alpha)]
+    found = [None if effect.saturated else effect.p for effect in effects]
+    if len(tests) > 1:
+        n = min(len(effects[i].controls) for i in tests)
+        damage = np.array([effects[i].damage * effects[i].delta for i in tests])
+        controls = np.array(
+            [[e.damage * c for c in widened(e.controls, w or 1.0)[:n]] for e, w in (found_by[i] for i in tests)]
+        )
+        for i, p in zip(tests, max_t(damage, controls), strict=True):
+            found[i] = float(p)
+    return found
+
+
+def _judged(tested: Tested, effects: Mapping[str, Effect], alpha: float) -> Tested:
+    verdict, reason = decide(effects, alpha, tested.report.selection_p)
+    return replace(tested, report=replace(tested.report, effects=effects, verdict=verdict, reason=reason))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -29,12 +29,14 @@ class Evidence:
     """What the rules look at: the effects that can show damage at all, and the level.
 
     A metric is *harmed* where its whole interval lies on the damage side of zero, *helped* where it lies on the other,
-    and *beats controls* where its Holm-corrected p is at most ``alpha``. ``primary`` is the target logit where it is
-    measured, else the first metric that is not loss.
+    and *beats controls* where its p, corrected over the cell's metrics and candidates, is at most ``alpha``.
+    ``primary`` is the target logit where it is measured, else the first metric that is not loss. ``selection_p`` holds
+    the candidate against the best groups of the same pipeline on permuted data.
     """
 
     effects: Mapping[str, Effect]
     alpha: float
+    selection_p: float | None = None
 
     @property
     def usable(self) -> dict[str, Effect]:
@@ -56,14 +58,13 @@ class Evidence:
 
     def beats(self, name: str) -> bool:
         """It did so more than it does for matched random groups."""
-        p = self.effects[name].p_holm
+        p = self.effects[name].p_adjusted
         return self.harmed(name) and p is not None and p <= self.alpha
 
     @property
     def reachable(self) -> bool:
-        """There are controls enough for the smallest p there is, corrected for the metrics, to reach ``alpha``."""
-        effects = self.usable.values()
-        return all(len(effects) <= self.alpha * (1 + len(effect.controls)) for effect in effects)
+        """There are controls enough for the smallest p there is to reach ``alpha``."""
+        return all(effect.p is not None and enough(len(effect.controls), self.alpha) for effect in self.usable.values())
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         Verdict.UNDERPOWERED,
-        "there are so few distinct control groups that no p-value can reach the level",
+        "so few units are left for control groups that no p-value can reach the level",
         lambda e: not e.reachable,
     ),
     Rule(
@@ -104,6 +105,11 @@ RULES: tuple[Rule, ...] = (
         Verdict.NOT_SPECIFIC,
         "ablating these units does damage, but matched random groups do as much",
         lambda e: not e.beats(e.primary),
+    ),
+    Rule(
+        Verdict.NOT_SPECIFIC,
+        "chosen on the examples it is tested on, and groups chosen in the same way on permuted data do as much damage",
+        lambda e: e.selection_p is not None and e.selection_p > e.alpha,
     ),
     Rule(
         Verdict.PASS,
@@ -123,11 +129,21 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def decide(effects: Mapping[str, Effect], alpha: float) -> tuple[Verdict, str]:
+def decide(effects: Mapping[str, Effect], alpha: float, selection_p: float | None = None) -> tuple[Verdict, str]:
     """The first rule that holds, and its reason."""
-    evidence = Evidence(effects, alpha)
+    evidence = Evidence(effects, alpha, selection_p)
     rule = next(rule for rule in RULES if rule.holds(evidence))
     return rule.verdict, rule.reason
+
+
+def asked_first(metrics: Iterable[str]) -> list[str]:
+    """The order in which metrics are asked: the target logit, then the others as they are listed, loss last."""
+    return sorted(metrics, key=lambda name: (name != PRIMARY, name == LOSS))
+
+
+def enough(controls: int, alpha: float) -> bool:
+    """Whether as many controls can give a p as small as ``alpha``: 1 / (1 + n) is the smallest there is."""
+    return alpha * (1 + controls) >= 1 - 1e-9
 
 
 def _side(effect: Effect) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, ClassVar
 
@@ -14,11 +14,14 @@ from transformers import PreTrainedModel
 
 from harness.batch import Batch
 from harness.engine.attention import Probe, active, frozen, switched
+from harness.engine.donors import Replacement, averaged_over, donors_of, mean_outputs, per_position
 from harness.engine.layout import device_of, output_matrix, sites_of
+from harness.engine.passes import condition_chunks, micro_batches, tensors
 from harness.engine.prediction import Prediction
+from harness.engine.readings import Readings
 from harness.errors import HarnessError
-from harness.recording import Reader, Recording, Rows, Source
-from harness.stages import Intervention, Metric, Tick
+from harness.recording import Reader, Recording, Source
+from harness.stages import Intervention, Metric, Tick, asked
 from harness.units import Unit, UnitSpace
 
 FROM_THE_INPUT = -1  # before the first layer
@@ -36,42 +39,6 @@ class _Unchanged:
 
     def __call__(self, output: Tensor) -> Tensor:
         return output
-
-
-class _Readings:
-    """What readers make of a batch, micro-batch by micro-batch and layer by layer."""
-
-    def __init__(self, batch: Batch, readers: Mapping[str, Reader]) -> None:
-        self._batch, self._part, self._readers = batch, batch, readers
-        self._made: dict[str, dict[int, list[np.ndarray]]] = {name: {} for name in readers}
-        self._examples: list[np.ndarray] = []
-
-    def wants(self, source: Source) -> bool:
-        """Whether any reader reads this."""
-        return any(reader.source == source for reader in self._readers.values())
-
-    def begin(self, examples: Int[np.ndarray, " chosen"]) -> Batch:
-        """The next micro-batch: what is shown from now on is of these examples."""
-        self._examples.append(examples)
-        self._part = self._batch.take(examples)
-        return self._part
-
-    def show(self, source: Source, layer: int, values: Float[Tensor, "examples heads _"]) -> None:
-        """Let every reader of this source reduce these rows."""
-        if not self.wants(source):
-            return
-        seen = Rows(source, layer, values.detach().float().cpu().numpy(), self._part, self._batch, self._examples[-1])
-        for name, reader in self._readers.items():
-            if reader.source == source:
-                self._made[name].setdefault(layer, []).append(np.asarray(reader.read(seen)))
-
-    def joined(self) -> dict[str, np.ndarray]:
-        """Each reader's reductions [examples, units, ...], examples in the order of the batch."""
-        back = np.argsort(np.concatenate(self._examples))
-        return {
-            name: np.concatenate([np.concatenate(layers[layer]) for layer in sorted(layers)], axis=1)[back]
-            for name, layers in self._made.items()
-        }
 
 
 class HeadSubject:
@@ -123,12 +90,12 @@ class HeadSubject:
         """
         batch.check(self)
         self._check_sources(readers)
-        readings = _Readings(batch, readers)
+        readings = Readings(batch, readers)
         matrices: dict[int, Tensor] = {}
         # A pass with gradients keeps what every layer computed, a pass without them little more than one layer's.
         rows_each = len(self._columns) if readings.wants("first_order") else 1
         with switched(self.model), self._within_memory():
-            for chosen in self._micro_batches(batch, rows_each):
+            for chosen in micro_batches(batch, rows_each, self.tokens_per_pass):
                 part = readings.begin(chosen)
                 self._recording_pass(part, readings, matrices)
                 tick(len(part))
@@ -141,11 +108,15 @@ class HeadSubject:
         intervention: Intervention,
         metrics: Sequence[Metric],
         tick: Tick = no_tick,
+        reference: Batch | None = None,
     ) -> Float[np.ndarray, "metrics conditions examples"]:
         """Every metric at the query position under every condition; ``()`` is the untouched model.
 
         Rows of one pass share the trunk (the untouched model) up to their condition's first ablated layer, and branch
-        off there; only the query position is unembedded.
+        off there; only the query position is unembedded. What the intervention asks for of other examples comes from
+        untouched runs of theirs: means from one run in advance, donors micro-batch by micro-batch.
+
+        Errors: donors or a reference that do not fit the batch, see :mod:`harness.engine.donors`.
         """
         batch.check(self)
         values = np.full((len(metrics), len(conditions), len(batch)), np.nan, dtype=np.float64)
@@ -153,14 +124,26 @@ class HeadSubject:
         ordered = sorted(range(len(conditions)), key=lambda c: self._first_layer(conditions[c]))
         touched = [c for c in ordered if conditions[c]]
         untouched = [c for c in ordered if not conditions[c]]
+        layers = {int(self.units.layers[unit]) for c in touched for unit in conditions[c]}
+        wanted = asked(type(intervention)) if touched else ()
+        donors = donors_of(intervention, batch, self) if "donor" in wanted else None
         with switched(self.model), self._within_memory(), torch.inference_mode():
-            for chosen in self._micro_batches(batch, rows_each=1 + len(touched)):
-                tokens, query, target = self._tensors(batch.take(chosen))
-                for some in self._condition_chunks(touched, tokens.shape[1]):
-                    logits = self._branching_pass(tokens, query, [conditions[c] for c in some], intervention)
-                    seen = Prediction(logits.float(), target.repeat(1 + len(some)).to(logits.device))
+            means = self._means(intervention, batch, reference, layers) if "mean" in wanted else {}
+            for chosen in micro_batches(batch, 1 + len(touched), self.tokens_per_pass):
+                part = batch.take(chosen)
+                tokens, query, target = tensors(part, device_of(self.model))
+                donor = self._outputs(donors.take(chosen), layers) if donors else {}
+                replacement = Replacement(intervention, donor, means)
+                for some in condition_chunks(touched, tokens.shape[1], self.tokens_per_pass):
+                    logits = self._branching_pass(tokens, query, [conditions[c] for c in some], replacement).float()
+                    rows = 1 + len(some)
+                    other = (
+                        torch.from_numpy(part.twin.target).long().repeat(rows).to(logits.device) if part.twin else None
+                    )
+                    clean = logits[: len(chosen)].repeat(rows, 1)
+                    seen = Prediction(logits, target.repeat(rows).to(logits.device), clean, other)
                     for m, metric in enumerate(metrics):
-                        result = metric(seen).double().cpu().numpy().reshape(1 + len(some), len(chosen))
+                        result = metric(seen).double().cpu().numpy().reshape(rows, len(chosen))
                         for condition in untouched:
                             values[m, condition, chosen] = result[0]
                         for condition, row in zip(some, result[1:], strict=True):
@@ -176,9 +159,9 @@ class HeadSubject:
 
     # -- one pass ----------------------------------------------------------------------------------------------------
 
-    def _recording_pass(self, part: Batch, readings: _Readings, matrices: dict[int, Tensor]) -> None:
+    def _recording_pass(self, part: Batch, readings: Readings, matrices: dict[int, Tensor]) -> None:
         """Show readers what they want to see of one micro-batch; ``matrices`` are those of the output projections."""
-        tokens, query, target = self._tensors(part)
+        tokens, query, target = tensors(part, device_of(self.model))
         handed: dict[int, Tensor] = {}
 
         def show_rows(module: nn.Module, rows: Tensor) -> None:
@@ -216,6 +199,28 @@ class HeadSubject:
         for (layer, output), slope in zip(handed.items(), slopes, strict=True):
             readings.show("first_order", layer, (output.detach().float() * slope.float()).sum(dim=(1, 3))[:, :, None])
 
+    def _outputs(self, part: Batch, layers: Collection[int]) -> dict[int, Float[Tensor, "examples positions heads _"]]:
+        """What the heads of these layers hand on at every position of an untouched run."""
+        tokens, query, _ = tensors(part, device_of(self.model))
+        found: dict[int, Tensor] = {}
+
+        def keep(module: nn.Module, output: Tensor) -> Tensor:
+            if self._layer_of[module] in layers:
+                found[self._layer_of[module]] = output
+            return output
+
+        with active(Probe(query, ablate=keep)):
+            self.model.base_model(tokens, use_cache=False)
+        return found
+
+    def _means(
+        self, intervention: Intervention, batch: Batch, reference: Batch | None, layers: Collection[int]
+    ) -> dict[int, Float[Tensor, "positions heads head_dim"]]:
+        """What the heads of these layers hand on on average, where the intervention wants it averaged."""
+        over = averaged_over(intervention, batch, reference, self)
+        parts = micro_batches(over, 1, self.tokens_per_pass)
+        return mean_outputs(over, per_position(intervention), parts, lambda part: self._outputs(part, layers))
+
     def _check_sources(self, readers: Mapping[str, Reader]) -> None:
         for name, reader in readers.items():
             if reader.source not in OF_HEADS:
@@ -236,7 +241,7 @@ class HeadSubject:
         tokens: Int[Tensor, "examples positions"],
         query: Int[Tensor, " examples"],
         conditions: Sequence[tuple[int, ...]],
-        intervention: Intervention,
+        replacement: Replacement,
     ) -> Float[Tensor, "rows vocabulary"]:
         """Logits at the query: the examples untouched, then under each condition (ordered by first ablated layer)."""
         n = len(tokens)
@@ -255,7 +260,7 @@ class HeadSubject:
             if not mask.any():
                 return output
             rows = mask.repeat_interleave(n, dim=0).to(output.device)
-            return torch.where(rows[:, None, :, None], intervention(output), output)
+            return replacement(layer, output, rows, probe.query[: len(output)].to(output.device))
 
         probe = Probe(query.repeat(1 + len(conditions)), ablate=ablate)
         with active(probe), self._branching_at_blocks(branch, n), self._unembedding_only(probe.query):
@@ -271,7 +276,7 @@ class HeadSubject:
         last = (len(self.units) - 1,)
         try:
             with switched(self.model), torch.inference_mode():
-                self._branching_pass(tokens, tokens[:, 1], [last], _Unchanged())
+                self._branching_pass(tokens, tokens[:, 1], [last], Replacement(_Unchanged()))
         except RuntimeError:
             return False
         return True
@@ -325,32 +330,6 @@ class HeadSubject:
                 f"{self.label}: a pass of {self.tokens_per_pass} tokens does not fit into the memory of the device.",
                 f"Make passes smaller, which changes no result: subject.tokens_per_pass={self.tokens_per_pass // 4}",
             ) from error
-
-    # -- laying out the work -----------------------------------------------------------------------------------------
-
-    def _micro_batches(self, batch: Batch, rows_each: int) -> Iterator[np.ndarray]:
-        """Examples of like length together, as many as fit when each takes ``rows_each`` rows (at least one)."""
-        order = np.argsort(batch.query, kind="stable")
-        start = 0
-        while start < len(order):
-            stop = start + 1
-            while stop < len(order) and (stop + 1 - start) * rows_each * (batch.query[order[stop]] + 1) <= (
-                self.tokens_per_pass
-            ):
-                stop += 1
-            yield order[start:stop]
-            start = stop
-
-    def _condition_chunks(self, conditions: list[int], length: int) -> Iterator[list[int]]:
-        each = max(1, self.tokens_per_pass // length - 1)
-        yield from (conditions[i : i + each] for i in range(0, max(1, len(conditions)), each))
-
-    def _tensors(self, part: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Tokens cut after the longest query, query positions, targets; on the device of the embeddings."""
-        device = device_of(self.model)
-        tokens = np.where(np.arange(part.tokens.shape[1]) <= part.query[:, None], part.tokens, 0)
-        cut = tokens[:, : part.query.max() + 1]
-        return tuple(torch.from_numpy(np.array(a, dtype=np.int64)).to(device) for a in (cut, part.query, part.target))  # type: ignore[return-value]
 
 
 def _for_branches(value: Any, n: int, rows: int) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from harness.batch import CLASSES, Batch
+from harness.batch import CLASSES, Batch, Twin
 from harness.groups import UNCLASSIFIED, Affinity, Labels, Partition, Stability
 from harness.recording import Activity, Reader, Recording, Rows, Scores, Source, Spins
 from harness.stages import asked
@@ -31,6 +31,11 @@ class WordVocabulary:
     def encode(self, text: str) -> list[int]:
         """A token id per word."""
         return [zlib.crc32(word.encode()) % self.vocab_size for word in text.split()]
+
+
+def strength() -> Float[np.ndarray, " units"]:
+    """How strongly each unit writes: positive, all different, in no order."""
+    return np.random.default_rng(8).gamma(2.0, size=len(UNITS))
 
 
 def activity(n_units: int = len(UNITS)) -> Activity:
@@ -69,6 +74,7 @@ def given(plugin: Any, **instead: Any) -> dict[str, Any]:
     made: dict[str, Callable[[], Any]] = {
         "vocabulary": WordVocabulary,
         "units": lambda: UNITS,
+        "truth": labels,
         "batch": lambda: batch(OBSERVATIONS),
         "activity": activity,
         "scores": lambda: activity().scores,
@@ -116,7 +122,7 @@ def labels(known: bool = True) -> Labels:
 
 
 def batch(n: int = 24, vocab_size: int = 50, positions: int = 48) -> Batch:
-    """Random tokens, query positions that vary, anchors of every class."""
+    """Random tokens, query positions that vary, anchors of every class; a twin of other tokens with another target."""
     rng = np.random.default_rng(2)
     query = positions - 1 - np.arange(n) % 20
     first = rng.integers(6, 20, n)
@@ -128,8 +134,9 @@ def batch(n: int = 24, vocab_size: int = 50, positions: int = 48) -> Batch:
         "self": query[:, None],
         "local": query[:, None] - np.arange(2, 6),
     }
-    tokens = rng.integers(0, vocab_size, (n, positions))
-    return Batch("contract", tokens, query, rng.integers(0, vocab_size, n), anchors, "successor")
+    tokens, target = rng.integers(0, vocab_size, (n, positions)), rng.integers(0, vocab_size, n)
+    twin = Twin(rng.integers(0, vocab_size, (n, positions)), (target + rng.integers(1, vocab_size, n)) % vocab_size)
+    return Batch("contract", tokens, query, target, anchors, "successor", twin=twin)
 
 
 def rows(source: Source, whole: Batch, at_once: int) -> Iterator[Rows]:

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from harness.batch import LOCAL, Batch, Vocabulary, default_id_range, repeat_anchors
+from harness.batch import LOCAL, Batch, Twin, Vocabulary, default_id_range, repeat_anchors
 from harness.errors import HarnessError
 from harness.hookspecs import hookimpl
 from harness.seeds import rng_for
@@ -27,6 +27,12 @@ class NaturalText:
 
     ``target``: ``repeat`` is the paper's: S, the successor of the *first* T, which usually is not what comes next, so
     that a better model can have a higher loss; ``next_token`` is the token that really follows the query.
+
+    The twin of an example (for patching and logit_difference) has the context of another one: that window up to our
+    query, then our own token at the query, so that T is asked about where nothing speaks for the answer. Its answer
+    (which no token of it decides) is the other example's target, what that context would lead to had it been asked;
+    two examples may share it. Every example lends its context once, by a ring drawn by ``seed``. A single example has
+    no twin.
 
     ``text``: ``python-docs`` (the running Python's documentation), a text file, a folder of ``.txt`` / ``.md`` files (a
     file is a document; a form feed in it begins another), or a Hugging Face dataset with a column ``text``, by its name
@@ -105,7 +111,16 @@ class NaturalText:
         first, query, target = (np.array([example[part] for example in found]) for part in (1, 2, 3))
         anchors = repeat_anchors(first, query)
         notes = {"length": length, "min_id": min_id, "text": self.text}
-        return Batch(self.name, tokens, query, target, anchors, self.target, notes)
+        twin = self._twin(tokens, query, target) if self.n > 1 else None
+        return Batch(self.name, tokens, query, target, anchors, self.target, notes, twin)
+
+    def _twin(self, tokens: np.ndarray, query: np.ndarray, target: np.ndarray) -> Twin:
+        """The examples in each other's context. Windows are full: what follows a query in them is text as well."""
+        ring = rng_for(self.seed or 0, "twins").permutation(self.n)
+        other = np.empty_like(ring)
+        other[ring] = np.roll(ring, -1)
+        before = np.arange(tokens.shape[1]) < query[:, None]
+        return Twin(np.where(before, tokens[other], tokens), target[other])
 
 
 @hookimpl

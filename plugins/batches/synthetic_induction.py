@@ -7,9 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from harness.batch import Batch, Vocabulary, default_id_range, repeat_anchors
+from harness.batch import Batch, Twin, Vocabulary, default_id_range, repeat_anchors
 from harness.errors import HarnessError
 from harness.hookspecs import hookimpl
+from harness.seeds import rng_for
 
 EARLIEST = 20  # where the first A may stand
 
@@ -21,6 +22,10 @@ class SyntheticInduction:
     Per example, from one ``RandomState(seed)``, in this order: ``length`` tokens from [lo, hi); A and B, distinct, from
     the same range; the place of A from [20, length // 2); A and B are written there; every other occurrence of A, then
     of B, is replaced by a fresh token; the last token becomes A. Query: the last position. Target: B.
+
+    The twin of an example (for patching and logit_difference) has another token B' in the place of the first B, and
+    nothing else: what follows the second A in it is B'. B' is drawn from the same range, unlike A and B, from a
+    generator of its own, so that the examples are the published ones to the token.
 
     ``length`` none: 256, or the subject's context where that is shorter. ``vocab`` none: [100, 10000), shrunk to a
     small vocabulary. What was used stands in the batch's notes.
@@ -55,7 +60,8 @@ class SyntheticInduction:
         query = np.full(self.n, length - 1)
         anchors = repeat_anchors(first, query)
         notes = {"length": length, "vocab": [low, high], "vocab_adapted": self.vocab is None and high < 10_000}
-        return Batch(self.name, tokens, query, target, anchors, "successor", notes)
+        twin = self._twin(tokens, first, target, low, high)
+        return Batch(self.name, tokens, query, target, anchors, "successor", notes, twin)
 
     def _draw(self, length: int, low: int, high: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The recipe, draw by draw: the order of the calls is part of it."""
@@ -75,6 +81,17 @@ class SyntheticInduction:
             sequence[-1] = a
             tokens[example], first[example], target[example] = sequence, place, b
         return tokens, first, target
+
+    def _twin(self, tokens: np.ndarray, first: np.ndarray, target: np.ndarray, low: int, high: int) -> Twin:
+        """The examples with another token after the first A: any of the range but A and B, all alike probable."""
+        drawn = rng_for(self.seed, "twins").integers(low, high - 2, self.n)
+        for taken in np.sort(
+            [tokens[:, -1], target], axis=0
+        ):  # the smaller first: stepping over it may reach the other
+            drawn = drawn + (drawn >= taken)
+        tokens = tokens.copy()
+        tokens[np.arange(self.n), first + 1] = drawn
+        return Twin(tokens, drawn)
 
 
 @hookimpl

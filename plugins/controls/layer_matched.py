@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import numpy as np
-
-from harness.closure.draw import draw_distinct
+from harness.closure.draw import draw_distinct, layer_bands, others, widening
 from harness.errors import HarnessError
 from harness.hookspecs import hookimpl
 from harness.seeds import rng_for
@@ -42,36 +38,20 @@ class LayerMatched:
             raise HarnessError(f"controls.n={self.n}: at least one control is needed.")
 
     def __call__(self, candidate: tuple[int, ...], units: UnitSpace) -> ControlSets:
-        wanted = Counter(int(units.layers[unit]) for unit in candidate)
-        left: dict[int, list[int]] = {int(layer): [] for layer in np.unique(units.layers)}
-        for unit in sorted(set(range(len(units))) - set(candidate)):
-            left[int(units.layers[unit])].append(unit)
-        shortfall = {layer: n - len(left[layer]) for layer, n in sorted(wanted.items()) if n > len(left[layer])}
-        if len(candidate) * 2 > len(units):
+        bands, shortfall = layer_bands(candidate, units, self.n)
+        rest = others(candidate, units)
+        if len(candidate) > len(rest):
             return ControlSets((), shortfall)
         pools = [
-            ([unit for layer in band for unit in left[layer]], sum(wanted[layer] for layer in band))
-            for band in self._bands(left, wanted, list(shortfall))
+            (
+                [unit for unit in rest if units.layers[unit] in band],
+                sum(units.layers[unit] in band for unit in candidate),
+            )
+            for band in bands
         ]
-        drawn = [(pool, count) for pool, count in pools if count]
-        return ControlSets(draw_distinct(drawn, self.n, rng_for(self.seed, "controls")), shortfall)
-
-    def _bands(self, left: dict[int, list[int]], wanted: Counter[int], short: list[int]) -> list[list[int]]:
-        """Layers that are matched together: each alone, but for bands around short ones, as narrow as will do."""
-        layers = sorted(left)
-        for reach in range(len(layers)):
-            bands: list[list[int]] = []
-            for place, layer in enumerate(layers):
-                near = [at for at in range(place - reach, place + reach + 1) if 0 <= at < len(layers)]
-                joined = {layer, *(layers[at] for at in near)} if layer in short else {layer}
-                apart = [band for band in bands if joined.isdisjoint(band)]
-                bands = [*apart, sorted(joined.union(*(band for band in bands if band not in apart)))]
-            if all(self._enough(band, left, wanted) for band in bands if set(band) & set(short)):
-                return bands
-        return [layers]
-
-    def _enough(self, band: list[int], left: dict[int, list[int]], wanted: Counter[int]) -> bool:
-        return math.comb(sum(len(left[layer]) for layer in band), sum(wanted[layer] for layer in band)) >= self.n
+        rng = rng_for(self.seed, f"controls of {' '.join(sorted(units.names(candidate)))}")
+        wide = widening((len(pool), count) for pool, count in pools)
+        return ControlSets(draw_distinct(pools, self.n, rng), shortfall, wide)
 
 
 @hookimpl

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
-from harness.closure.draw import draw_distinct
+from harness.closure.draw import draw_distinct, others, widening
 from harness.errors import HarnessError
 from harness.hookspecs import hookimpl
 from harness.seeds import rng_for
@@ -18,26 +18,38 @@ class Uniform:
     """Random groups of the candidate's size from anywhere in the model, none of its own units.
 
     The published protocol's controls on natural text. They answer a weaker question than they seem to: a group of early
-    heads beats them by being early.
+    heads beats them by being early. With ``pool=layers`` groups come from the candidate's layers, whichever: the
+    published protocol's on synthetic batches, but for the candidate's own units, which were in one of its pools. The
+    draw is our own; with the same seed as the authors' it gives other groups.
 
-    Input: candidate (positions), units. Output: up to ``n`` distinct groups; none where the rest of the model is
-    smaller than the candidate.
+    Input: candidate (positions), units. Output: up to ``n`` distinct groups; none where the pool is smaller than the
+    candidate.
 
-    Errors: no control asked for.
+    Errors: no control asked for, a pool that is neither.
     Source: closure paper, section 3.8.
     """
 
     name: ClassVar[str] = "uniform"
     n: int = field(default=99, metadata={"help": "control groups; p cannot go below 1 / (n + 1)"})
+    pool: Literal["model", "layers"] = field(default="model", metadata={"help": "drawn from: all, or own layers"})
     seed: int = field(default=0, metadata={"help": "of the draw"})
 
     def __post_init__(self) -> None:
         if self.n < 1:
             raise HarnessError(f"controls.n={self.n}: at least one control is needed.")
+        if self.pool not in ("model", "layers"):
+            raise HarnessError(f"controls.pool={self.pool}: it is `model` or `layers`.", "The default is model.")
 
     def __call__(self, candidate: tuple[int, ...], units: UnitSpace) -> ControlSets:
-        rest = sorted(set(range(len(units))) - set(candidate))
-        return ControlSets(draw_distinct([(rest, len(candidate))], self.n, rng_for(self.seed, "controls")))
+        rest = others(candidate, units)
+        if self.pool == "layers":
+            layers = {int(units.layers[unit]) for unit in candidate}
+            rest = [unit for unit in rest if int(units.layers[unit]) in layers]
+        if len(candidate) > len(rest):
+            return ControlSets(())
+        rng = rng_for(self.seed, f"controls of {' '.join(sorted(units.names(candidate)))}")
+        wide = widening([(len(rest), len(candidate))])
+        return ControlSets(draw_distinct([(rest, len(candidate))], self.n, rng), widening=wide)
 
 
 @hookimpl

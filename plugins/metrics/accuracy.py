@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -29,7 +30,8 @@ class Accuracy:
     worst: ClassVar[float] = 0.0
 
     def __call__(self, prediction: Prediction) -> torch.Tensor:
-        return (prediction.logits.argmax(1) == prediction.target).float()
+        right = (prediction.logits.argmax(1) == prediction.target).float()
+        return right.masked_fill(prediction.logits.isnan().any(dim=1), math.nan)  # NaN would count as the largest
 
 
 @hookimpl

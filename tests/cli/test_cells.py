@@ -47,7 +47,9 @@ def test_json_record_has_the_documented_shape(harness: Run, small: Any) -> None:
         effect = closure["effects"][metric]
         assert {"baseline", "ablated", "delta", "controls", "z", "p", "interval"} <= set(effect)
         assert effect["delta"] == pytest.approx(effect["ablated"] - effect["baseline"])
-        as_bad = sum(effect["damage"] * c >= effect["damage"] * effect["delta"] for c in effect["controls"])
+        middle = sum(effect["controls"]) / 19
+        spread = [middle + closure["widening"] * (c - middle) for c in effect["controls"]]
+        as_bad = sum(effect["damage"] * c >= effect["damage"] * effect["delta"] for c in spread)
         assert effect["p"] == pytest.approx((1 + as_bad) / 20)
 
 

@@ -7,8 +7,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
+import pytest
 import torch
 
+from harness.batch import Batch
+from harness.closure.draw import draw_distinct, others
+from harness.engine.prediction import Prediction
+from harness.errors import HarnessError
+from harness.groups import Labels
+from harness.seeds import rng_for
 from harness.stages import ControlSets
 from harness.testing.contracts import Finding
 from harness.units import UnitSpace
@@ -55,7 +62,88 @@ class Noisy(Intervention):
         return torch.randn_like(output)
 
 
+class Somewhere(Intervention):
+    """Ablates at positions nobody knows."""
+
+    positions: str = field(default="some", metadata={"help": "where heads are ablated"})
+
+
+class Patching:
+    """What the twin's run has there; the base of interventions that take a donor badly."""
+
+    name: ClassVar[str] = "patching"
+
+    def donors(self, batch: Batch) -> Any:
+        return batch.counterfactual
+
+    def __call__(self, donor: torch.Tensor) -> torch.Tensor:
+        return donor
+
+
+class Donorless:
+    """Asks for a donor, and names none."""
+
+    name: ClassVar[str] = "donorless"
+
+    def __call__(self, donor: torch.Tensor) -> torch.Tensor:
+        return donor
+
+
+class Few(Patching):
+    """Has a donor for every other example."""
+
+    def donors(self, batch: Batch) -> Any:
+        return batch.take(np.arange(0, len(batch), 2))
+
+
+class Elsewhere(Patching):
+    """Has donors that are asked somewhere else."""
+
+    def donors(self, batch: Batch) -> Any:
+        return batch.take(np.arange(len(batch))[::-1])
+
+
+class Bare(Patching):
+    """Has tokens for donors, and no batch."""
+
+    def donors(self, batch: Batch) -> Any:
+        return batch.tokens[::-1]
+
+
+class Whimsical(Patching):
+    """Draws its donors anew each time."""
+
+    def donors(self, batch: Batch) -> Any:
+        return replace(batch, tokens=np.random.default_rng().permutation(batch.tokens))
+
+
+class Robber(Patching):
+    """Makes its donors from the examples themselves."""
+
+    def donors(self, batch: Batch) -> Any:
+        batch.tokens[:] = batch.tokens[::-1].copy()
+        return batch
+
+
+class Curt(Patching):
+    """Refuses a batch without twins, without a word of what to do."""
+
+    def donors(self, batch: Batch) -> Any:
+        if batch.twin is None:
+            raise HarnessError("There are no twins.")
+        return batch.counterfactual
+
+
+DONORS = "names a donor for every example"
 INTERVENTIONS = {
+    Somewhere: ("says where units are ablated", "its positions are 'some'"),
+    Donorless: (DONORS, r"does not define donors\(batch\)"),
+    Few: (DONORS, "24 examples, and 12 donors"),
+    Elsewhere: (DONORS, "not asked at the positions of their examples"),
+    Bare: (DONORS, "ndarray, not Batch"),
+    Whimsical: (DONORS, "two calls of donors.* differ"),
+    Robber: (DONORS, "changed the batch"),
+    Curt: (DONORS, "says no way out"),
     InPlace: (UNTOUCHED, "changed its input"),
     Widening: ("keeps the dtype", "turns torch.bfloat16 into torch.float32"),
     Misshapen: (ANSWERS, r"shape \(3,\) does not broadcast"),
@@ -71,12 +159,11 @@ class Controls:
     seed: int = field(default=0, metadata={"help": "of the draw"})
 
     def __call__(self, candidate: tuple[int, ...], units: UnitSpace) -> ControlSets:
-        rest = [unit for unit in range(len(units)) if unit not in candidate]
+        rest = others(candidate, units)
         if len(rest) < len(candidate):
             return ControlSets(())
-        rng = np.random.default_rng(self.seed)
-        drawn = {tuple(sorted(rng.choice(rest, len(candidate), replace=False).tolist())) for _ in range(self.n)}
-        return ControlSets(self.spoil(tuple(sorted(drawn)), candidate))
+        drawn = draw_distinct([(rest, len(candidate))], self.n, np.random.default_rng(self.seed))
+        return ControlSets(self.spoil(drawn, candidate))
 
     def spoil(self, groups: tuple[tuple[int, ...], ...], candidate: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
         return groups
@@ -119,7 +206,40 @@ class Demanding(Controls):
         return super().__call__(candidate, units)
 
 
+class Anchored(Controls):
+    """Draws by where units happen to stand."""
+
+    def __call__(self, candidate: tuple[int, ...], units: UnitSpace) -> ControlSets:
+        rest = [unit for unit in range(len(units)) if unit not in candidate]
+        if len(rest) < len(candidate):
+            return ControlSets(())
+        return ControlSets(draw_distinct([(rest, len(candidate))], self.n, rng_for(self.seed, "controls")))
+
+
+class Careless(Controls):
+    """Fills up with the candidate's own units where a layer is short; takes a class's units by their labels."""
+
+    def __call__(self, candidate: tuple[int, ...], units: UnitSpace, labels: Labels, strength: Any) -> ControlSets:
+        pool = units.in_layers({int(units.layers[unit]) for unit in candidate})
+        known = {unit for unit in pool if labels.classes[unit] and strength[unit] > 0}
+        rest = sorted(known.difference(candidate))
+        if len(rest) < len(candidate):
+            rest = sorted(known)
+        groups = {tuple(rest[start : start + len(candidate)]) for start in range(len(rest) - len(candidate))}
+        return ControlSets(tuple(sorted(groups))[: self.n])
+
+
+class Alarmist(Controls):
+    """Reports a shortfall of nothing."""
+
+    def __call__(self, candidate: tuple[int, ...], units: UnitSpace) -> ControlSets:
+        return ControlSets(super().__call__(candidate, units).groups, {0: 0})
+
+
 CONTROLS = {
+    Anchored: ("draws the same with units in any order", "change when units change places"),
+    Careless: ("answers where little is left", "shares a unit with the candidate"),
+    Alarmist: (ANSWERS, "names what is not short"),
     Overlapping: (ANSWERS, "shares a unit with the candidate"),
     Repeating: (ANSWERS, "drawn twice"),
     Smaller: (ANSWERS, "has not the candidate's 4 units"),
@@ -165,7 +285,68 @@ class Competitive(Metric):
         return values - 0.5 * values.mean()
 
 
+class Distance:
+    """How far the target's logit has moved; the base of metrics that look at the untouched model badly."""
+
+    name: ClassVar[str] = "distance"
+    damage: ClassVar[int] = 1
+
+    def __call__(self, prediction: Prediction) -> torch.Tensor:
+        if prediction.clean is None:
+            raise HarnessError("metric=distance needs the untouched model's logits.", "Leave it out of metric=[...].")
+        return self.between(prediction.logits, prediction.clean)
+
+    def between(self, logits: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
+        return (logits - clean).abs().amax(dim=1)
+
+
+class Crooked(Distance):
+    """Puts the untouched model's tokens in another order."""
+
+    def between(self, logits: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
+        return (logits - clean.flip(1)).square().mean(dim=1)
+
+
+class Unsuspecting(Distance):
+    """Takes an untouched model for granted."""
+
+    def __call__(self, prediction: Any) -> torch.Tensor:
+        return self.between(prediction.logits, prediction.clean)
+
+
+class Silent(Distance):
+    """Refuses, and leaves it at that."""
+
+    def __call__(self, prediction: Prediction) -> torch.Tensor:
+        if prediction.clean is None:
+            raise HarnessError("no untouched model")
+        return self.between(prediction.logits, prediction.clean)
+
+
+class Resourceful(Metric):
+    """Measures something else where the twin is missing."""
+
+    def __call__(self, prediction: Prediction) -> torch.Tensor:
+        own = super().__call__(prediction)
+        if prediction.counterfactual is None:
+            return own
+        return own - prediction.logits.gather(1, prediction.counterfactual[:, None])[:, 0]
+
+
+class Optimist(Metric):
+    """Makes a number of NaN."""
+
+    def __call__(self, prediction: Prediction) -> torch.Tensor:
+        return super().__call__(prediction).nan_to_num()
+
+
+WITHOUT = "answers as well or refuses without a twin"
 METRICS = {
+    Crooked: ("finds untouched rows alike", "finds rows different where nothing was touched"),
+    Unsuspecting: (WITHOUT, "TypeError"),
+    Silent: (WITHOUT, "is no sentence"),
+    Resourceful: (WITHOUT, "measures something else"),
+    Optimist: ("does not hide nan", "of a row of NaN it makes 0"),
     Backwards: ("says which way damage points", "moves it the other way"),
     Undirected: (ANSWERS, "its damage is 0"),
     Summary: (ANSWERS, "not one number per row"),
@@ -174,8 +355,15 @@ METRICS = {
 
 INNOCENT = {"intervention": Intervention, "controls": Controls, "metric": Metric}
 OFFENDERS = {"intervention": INTERVENTIONS, "controls": CONTROLS, "metric": METRICS}
-for frozen in (*INNOCENT.values(), *(cls for of in OFFENDERS.values() for cls in of)):
+for frozen in (Patching, Distance, *INNOCENT.values(), *(cls for of in OFFENDERS.values() for cls in of)):
     dataclass(frozen=True)(frozen)
+
+
+@pytest.mark.parametrize(("place", "base"), [("intervention", Patching), ("metric", Distance)])
+def test_what_takes_a_donor_or_an_untouched_model_well_is_innocent(
+    place: str, base: type, findings: Callable[[str, type], list[Finding]]
+) -> None:
+    assert [finding for finding in findings(place, base) if finding.outcome != "passed"] == []
 
 
 def test_what_the_offenders_differ_from_is_innocent(

@@ -215,7 +215,9 @@ def test_boards_are_rebuilt_from_the_records_of_a_workspace(mixed: list[Record],
 def test_a_card_gives_the_answer_first_and_then_the_numbers_that_carry_it(make_record: Make, make_effect: Make) -> None:
     effects = {
         "target_logit": make_effect(),
-        "loss": make_effect(baseline=1.0, ablated=3.5, delta=2.5, interval=(2.0, 3.0), damage=1, z=3.25, p_holm=0.02),
+        "loss": make_effect(
+            baseline=1.0, ablated=3.5, delta=2.5, interval=(2.0, 3.0), damage=1, z=3.25, p_adjusted=0.02
+        ),
     }
     lines = card(make_record(effects=effects, verdict=Verdict.WEAK_PASS)).splitlines()
     assert lines[0].startswith("L0H1 L1H0 L1H2   3 units, 2 layers")
@@ -243,7 +245,7 @@ def test_a_card_says_when_the_labels_chose_the_number_of_groups(make_record: Mak
 def test_a_card_shows_what_is_not_defined_as_a_dash_and_what_is_saturated_in_words(
     make_record: Make, make_effect: Make
 ) -> None:
-    bare = make_effect(controls=(), z=None, p=None, p_holm=None, interval=None, saturated=True)
+    bare = make_effect(controls=(), z=None, p=None, p_adjusted=None, interval=None, saturated=True)
     line = next(line for line in card(make_record(effect=bare)).splitlines() if line.strip().startswith("target logit"))
     assert line.split("one example")[1].split() == ["none", "-", "-", "-", "(saturated:", "cannot", "get", "worse)"]
 

@@ -5,22 +5,50 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
+from random import Random
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import chi2
+from scipy.stats import chi2, rankdata
 
-from harness.closure.draw import draw_distinct
+from harness.closure.draw import Windows, draw_distinct, draw_from_windows
 from harness.config import registry
 from harness.errors import HarnessError
-from harness.stages import ControlSets
+from harness.groups import Labels
+from harness.stages import ControlSets, supply
 from harness.units import UnitSpace
 
+EVERY = ["uniform", "layer_matched", "layer_and_activity_matched", "class_matched"]
+CLASSES: tuple[str | None, ...] = ("induction", "self", None)
 
-def draw(name: str, candidate: tuple[int, ...], units: UnitSpace, **parameters: int) -> ControlSets:
-    controls: ControlSets = registry().get("controls", name).build(parameters)(candidate, units)
+
+def made_strength(units: UnitSpace) -> np.ndarray:
+    """Positive, different for every unit, and its own wherever the unit stands."""
+    return np.array([np.random.default_rng([unit.layer, unit.index]).gamma(2.0) for unit in units.units])
+
+
+def made_labels(units: UnitSpace) -> Labels:
+    """Two classes and the unknown, that follow neither layers nor strength; the first unit has one."""
+    return Labels(tuple(CLASSES[(unit.index + 2 * unit.layer) % 3] for unit in units.units), units)
+
+
+def draw(
+    name: str,
+    candidate: tuple[int, ...],
+    units: UnitSpace,
+    strength: np.ndarray | None = None,
+    labels: Labels | None = None,
+    **parameters: int | str,
+) -> ControlSets:
+    controls: ControlSets = supply(
+        registry().get("controls", name).build(parameters),
+        candidate=candidate,
+        units=units,
+        strength=made_strength(units) if strength is None else strength,
+        labels=labels or made_labels(units),
+    )
     return controls
 
 
@@ -36,7 +64,7 @@ def candidates(draw: st.DrawFn) -> tuple[UnitSpace, tuple[int, ...]]:
     return units, tuple(sorted(chosen))
 
 
-@given(candidates(), st.integers(0, 5), st.sampled_from(["layer_matched", "uniform"]))
+@given(candidates(), st.integers(0, 5), st.sampled_from(EVERY))
 def test_controls_are_distinct_groups_of_the_same_size_without_a_unit_of_the_candidate(
     made: tuple[UnitSpace, tuple[int, ...]], seed: int, name: str
 ) -> None:
@@ -53,16 +81,16 @@ def test_controls_are_distinct_groups_of_the_same_size_without_a_unit_of_the_can
 @given(candidates())
 def test_controls_exist_wherever_the_rest_of_the_model_is_large_enough(made: tuple[UnitSpace, tuple[int, ...]]) -> None:
     units, candidate = made
-    for name in ("layer_matched", "uniform"):
+    for name in EVERY:
         assert bool(draw(name, candidate, units, n=3).groups) == (2 * len(candidate) <= len(units))
 
 
-@given(candidates())
+@given(candidates(), st.sampled_from(["layer_matched", "layer_and_activity_matched"]))
 def test_layer_matched_controls_have_as_many_units_in_each_layer_unless_one_is_short(
-    made: tuple[UnitSpace, tuple[int, ...]],
+    made: tuple[UnitSpace, tuple[int, ...]], name: str
 ) -> None:
     units, candidate = made
-    drawn = draw("layer_matched", candidate, units, n=7)
+    drawn = draw(name, candidate, units, n=7)
     wanted = per_layer(candidate, units)
     for layer, missing in drawn.shortfall.items():
         assert missing == 2 * wanted[layer] - int((units.layers == layer).sum()) > 0
@@ -71,10 +99,22 @@ def test_layer_matched_controls_have_as_many_units_in_each_layer_unless_one_is_s
         assert drawn.shortfall or found == wanted
 
 
-def test_a_layer_with_too_few_units_left_is_matched_together_with_its_neighbours() -> None:
+@given(candidates(), st.sampled_from(EVERY), st.randoms(use_true_random=False))
+def test_controls_do_not_depend_on_the_order_of_units(
+    made: tuple[UnitSpace, tuple[int, ...]], name: str, random: Random
+) -> None:
+    units, candidate = made
+    shuffled = UnitSpace(tuple(random.sample(units.units, len(units))))
+    straight = [sorted(units.names(group)) for group in draw(name, candidate, units, n=9).groups]
+    moved = draw(name, shuffled.find(units.names(candidate)), shuffled, n=9).groups
+    assert [sorted(shuffled.names(group)) for group in moved] == straight
+
+
+@pytest.mark.parametrize("name", ["layer_matched", "layer_and_activity_matched"])
+def test_a_layer_with_too_few_units_left_is_matched_together_with_its_neighbours(name: str) -> None:
     units = UnitSpace.heads([4, 4, 4, 4, 4])
     candidate = units.find(["L0H0", "L2H0", "L2H1", "L2H2"])  # one head is left in layer 2
-    drawn = draw("layer_matched", candidate, units, n=60)
+    drawn = draw(name, candidate, units, n=60)
     assert drawn.shortfall == {2: 2}
     found = [per_layer(group, units) for group in drawn.groups]
     assert len(found) == 60
@@ -110,29 +150,219 @@ def test_matching_leaves_early_layers_out_where_the_candidate_has_none_there() -
     assert any(min(group) < 8 for group in draw("uniform", late, units, n=9).groups)
 
 
-@pytest.mark.parametrize("name", ["layer_matched", "uniform"])
+@pytest.mark.parametrize("name", ["layer_matched", "layer_and_activity_matched", "uniform"])
 def test_where_few_groups_are_possible_all_of_them_are_drawn(name: str) -> None:
     units = UnitSpace.heads([6])
     groups = draw(name, (0, 1), units, n=99).groups
     assert sorted(groups) == list(itertools.combinations((2, 3, 4, 5), 2))
 
 
-@pytest.mark.parametrize("name", ["layer_matched", "uniform"])
+@pytest.mark.parametrize("name", EVERY)
 def test_a_draw_is_decided_by_its_seed(name: str) -> None:
     units = UnitSpace.heads([16, 16])
     first, again, other = (draw(name, (0, 1, 17), units, n=9, seed=seed).groups for seed in (3, 3, 4))
     assert first == again != other
 
 
-@pytest.mark.parametrize("name", ["layer_matched", "uniform"])
+@pytest.mark.parametrize("name", EVERY)
 def test_no_control_is_drawn_where_none_fits(name: str) -> None:
     assert draw(name, (0, 1, 2), UnitSpace.heads([3, 2])).groups == ()
 
 
-@pytest.mark.parametrize("name", ["layer_matched", "uniform"])
+@pytest.mark.parametrize("name", EVERY)
 def test_asking_for_no_control_is_refused(name: str) -> None:
     with pytest.raises(HarnessError, match=r"controls\.n=0"):
         draw(name, (0,), UnitSpace.heads([3]), n=0)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# uniform
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_uniform_controls_may_come_from_the_candidates_layers_only() -> None:
+    """The published pool of the first test: the other 11 of 16 heads of layer 0."""
+    units = UnitSpace.heads([16] * 4)
+    candidate = units.find(["L0H0", "L0H1", "L0H2", "L0H10", "L0H13"])
+    groups = draw("uniform", candidate, units, pool="layers").groups
+    assert len(groups) == 99
+    assert set(itertools.chain(*groups)) == set(range(16)) - set(candidate)
+
+
+def test_a_pool_of_the_candidates_layers_is_not_matched_layer_by_layer() -> None:
+    units = UnitSpace.heads([6, 6, 6])
+    found = {
+        tuple(sorted(per_layer(group, units).items())) for group in draw("uniform", (0, 6), units, pool="layers").groups
+    }
+    assert found == {((0, 2),), ((1, 2),), ((0, 1), (1, 1))}
+
+
+def test_a_pool_that_is_neither_is_refused() -> None:
+    with pytest.raises(HarnessError, match="pool"):
+        draw("uniform", (0,), UnitSpace.heads([3]), pool="nowhere")
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# layer_and_activity_matched
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_unit_is_replaced_by_those_nearest_in_rank_of_strength() -> None:
+    """The fourth of eight, by strength: its 2 nearest are third and fifth; to the third nearest two are as near."""
+    units, strength = UnitSpace.heads([8]), np.array([1.0, 2, 4, 8, 16, 32, 64, 128])
+    for n, expected in ((2, {2, 4}), (3, {1, 2, 4, 5}), (4, {1, 2, 4, 5}), (5, {0, 1, 2, 4, 5, 6})):
+        stand_ins = {
+            draw("layer_and_activity_matched", (3,), units, strength, n=n, neighbours=2, seed=seed).groups
+            for seed in range(12)
+        }
+        assert {unit for groups in stand_ins for group in groups for unit in group} == expected
+        assert all(len(groups) == n for groups in stand_ins)
+
+
+def test_controls_are_as_strong_as_the_candidate_layer_by_layer() -> None:
+    """On a planted gradient, three times nearer in rank than layer-matched controls are."""
+    units = UnitSpace.heads([16] * 6)
+    strength = np.array([100.0 / (1 + unit.layer) * 1.3**unit.index for unit in units.units])
+    candidate = units.find([f"L{layer}H{head}" for layer in (0, 2, 3, 5) for head in (9, 13)])
+    rank = np.concatenate([rankdata(strength[units.layers == layer]) for layer in range(6)])
+
+    def distance(name: str) -> float:
+        off = []
+        for group in draw(name, candidate, units, strength).groups:
+            for layer in (0, 2, 3, 5):
+                pair = ([rank[unit] for unit in of if units.layers[unit] == layer] for of in (candidate, group))
+                off.append(np.abs(np.subtract(*map(sorted, pair))).mean())
+        return float(np.mean(off))
+
+    assert distance("layer_and_activity_matched") * 3 < distance("layer_matched")
+
+
+def test_strength_is_matched_as_closely_as_enough_distinct_groups_allow() -> None:
+    """One unit in each of four layers: with 3 stand-ins for each 81 groups, with 4 there are 256."""
+    units = UnitSpace.heads([12] * 4)
+    strength = np.arange(48.0)
+    candidate = units.find(["L0H0", "L1H0", "L2H0", "L3H0"])
+    for n, farthest in ((81, 3), (82, 4)):
+        groups = draw("layer_and_activity_matched", candidate, units, strength, n=n).groups
+        assert len(set(groups)) == n
+        assert max(unit % 12 for group in groups for unit in group) == farthest
+
+
+def test_units_of_equal_strength_stand_in_for_one_another_alike() -> None:
+    units = UnitSpace.heads([6, 3])
+    groups = draw("layer_and_activity_matched", (0, 1), units, np.ones(9)).groups
+    assert sorted(groups) == sorted(draw("layer_matched", (0, 1), units).groups)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 7), st.integers(1, 4))
+def test_groups_from_windows_are_all_that_can_be_dealt_out_to_them(seed: int, size: int, count: int) -> None:
+    """Against trying every order of every group."""
+    rng = np.random.default_rng(seed)
+    lows, highs = np.sort(rng.integers(0, size, (2, count)), axis=1)
+    windows = Windows(tuple(range(10, 10 + size)), tuple(lows.tolist()), tuple((np.maximum(lows, highs) + 1).tolist()))
+    wanted = {
+        tuple(sorted(dealt))
+        for dealt in itertools.product(*(windows.pool[a:b] for a, b in zip(windows.lows, windows.highs, strict=True)))
+        if len(set(dealt)) == count
+    }
+    found = [tuple(sorted(windows.group(number))) for number in range(windows.possible)]
+    assert len(found) == len(wanted)
+    assert set(found) == wanted
+
+
+def test_every_group_from_windows_is_equally_likely() -> None:
+    parts = [Windows((0, 1, 2, 3, 4), (0, 1, 2), (3, 4, 5)), Windows((7, 8, 9), (0,), (3,))]
+    possible = parts[0].possible * 3
+    counts: Counter[tuple[int, ...]] = Counter()
+    draws = 1500
+    for seed in range(draws):
+        counts.update(draw_from_windows(parts, 4, np.random.default_rng(seed)))
+    assert len(counts) == possible > 4 * 4
+    expected = draws * 4 / possible
+    assert sum((count - expected) ** 2 for count in counts.values()) / expected < chi2.ppf(0.999, possible - 1)
+
+
+def test_more_groups_than_a_machine_can_count_are_no_obstacle() -> None:
+    units = UnitSpace.heads([200, 200])
+    candidate = tuple(range(0, 400, 4))
+    drawn = draw("layer_and_activity_matched", candidate, units, neighbours=120)
+    assert len(set(drawn.groups)) == 99
+    assert all(per_layer(group, units) == per_layer(candidate, units) for group in drawn.groups)
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf])
+def test_a_strength_that_is_no_number_is_refused(broken: float) -> None:
+    with pytest.raises(HarnessError, match="strength of L0H2 is NaN or infinite"):
+        draw("layer_and_activity_matched", (0,), UnitSpace.heads([4]), np.array([1.0, 2.0, broken, 3.0]))
+
+
+def test_asking_for_no_neighbour_is_refused() -> None:
+    with pytest.raises(HarnessError, match=r"controls\.neighbours=0"):
+        draw("layer_and_activity_matched", (0,), UnitSpace.heads([3]), neighbours=0)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# class_matched
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def labelled(classes: str) -> tuple[UnitSpace, Labels]:
+    """One layer; a letter per unit is its class, ``.`` is unknown."""
+    units = UnitSpace.heads([len(classes)])
+    return units, Labels(tuple(None if letter == "." else letter for letter in classes), units)
+
+
+def per_class(group: tuple[int, ...], labels: Labels) -> Counter[str | None]:
+    return Counter(labels.classes[unit] for unit in group)
+
+
+@given(st.text("ab.", min_size=2, max_size=9), st.data())
+def test_class_matched_controls_have_as_many_units_of_each_class_unless_one_is_short(
+    classes: str, data: st.DataObject
+) -> None:
+    units, labels = labelled("a" + classes)
+    candidate = tuple(sorted(data.draw(st.sets(st.integers(0, len(units) - 1), min_size=1))))
+    drawn = draw("class_matched", candidate, units, labels=labels, n=7)
+    wanted, there = per_class(candidate, labels), Counter(labels.classes)
+    assert drawn.shortfall == {
+        label or "unknown": 2 * n - there[label] for label, n in wanted.items() if 2 * n > there[label]
+    }
+    for group in drawn.groups:
+        assert drawn.shortfall or per_class(group, labels) == wanted
+
+
+def test_all_groups_of_the_same_classes_are_drawn_where_they_are_few() -> None:
+    units, labels = labelled("aaabbb..")
+    groups = draw("class_matched", (0, 3, 6), units, labels=labels).groups
+    assert sorted(groups) == [(1, 4, 7), (1, 5, 7), (2, 4, 7), (2, 5, 7)]
+
+
+def test_a_class_with_too_few_units_left_is_matched_together_with_classes_the_candidate_has_none_of() -> None:
+    """Of ``a`` one is left where two are wanted: it and the ``c`` and unknown units stand in; ``b`` stays matched."""
+    units, labels = labelled("aaabbbbbcccc..")
+    drawn = draw("class_matched", units.find(["L0H0", "L0H1", "L0H3"]), units, labels=labels, n=21)
+    assert drawn.shortfall == {"a": 1}
+    assert len(drawn.groups) == 21  # C(1 + 4 + 2, 2) x 4 = 84 there are
+    assert all(per_class(group, labels)["b"] == 1 for group in drawn.groups)
+    assert {unit for group in drawn.groups for unit in group}.isdisjoint({0, 1, 3})
+
+
+def test_all_classes_are_matched_together_where_the_unused_ones_are_too_few() -> None:
+    units, labels = labelled("aaabbbbbcccc..")
+    drawn = draw("class_matched", units.find(["L0H0", "L0H1", "L0H3"]), units, labels=labels, n=22)
+    assert drawn.shortfall == {"a": 1}
+    assert len({tuple(sorted(map(str, per_class(group, labels).elements()))) for group in drawn.groups}) > 6
+
+
+def test_there_is_no_class_to_match_where_nothing_is_known() -> None:
+    units, labels = labelled("......")
+    with pytest.raises(HarnessError, match="no unit has a label"):
+        draw("class_matched", (0,), units, labels=labels)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Drawing from pools
+# ----------------------------------------------------------------------------------------------------------------------
 
 
 def test_every_group_is_equally_likely() -> None:

@@ -7,17 +7,33 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.special import rel_entr, softmax
+from scipy.stats import rankdata
 
 from harness.config import registry
 from harness.engine.prediction import Prediction
+from harness.errors import HarnessError
 
 LOGITS = torch.tensor([[1.0, 3.0, 2.0], [0.0, 0.0, 0.0], [5.0, -1.0, 2.0]])
 TARGET = torch.tensor([1, 2, 2])
 
 
-def measure(name: str) -> list[float]:
-    values: list[float] = registry().get("metric", name).build({})(Prediction(LOGITS, TARGET)).tolist()
+PAIRS = arrays(np.float32, (2, 4, 6), elements=st.sampled_from(np.linspace(-8, 8, 33, dtype=np.float32).tolist()))
+"""Logits and the untouched model's, [2, rows, vocabulary], with ties."""
+
+
+def measure(name: str, prediction: Prediction | None = None) -> list[float]:
+    values: list[float] = registry().get("metric", name).build({})(prediction or Prediction(LOGITS, TARGET)).tolist()
     return values
+
+
+def against(made: np.ndarray) -> Prediction:
+    """A prediction with everything there is."""
+    logits, clean = torch.from_numpy(made)
+    return Prediction(logits, torch.tensor([0, 1, 2, 3]), clean, torch.tensor([5, 4, 3, 2]))
 
 
 def test_the_target_logit_is_the_entry_of_the_target() -> None:
@@ -34,7 +50,89 @@ def test_loss_is_the_negative_log_of_the_targets_probability() -> None:
     assert measure("loss") == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.parametrize(("name", "damage"), [("target_logit", -1), ("accuracy", -1), ("loss", 1)])
+@given(PAIRS)
+def test_the_targets_rank_is_its_mean_rank_from_the_top(made: np.ndarray) -> None:
+    ranks = rankdata(-made[0], method="average", axis=1) - 1
+    assert measure("target_rank", against(made)) == [ranks[row, row] for row in range(4)]
+
+
+def test_a_rank_counts_from_nought_and_a_tie_counts_half() -> None:
+    assert measure("target_rank") == [0.0, 1.0, 1.0]  # best; level with two others; one above
+
+
+def test_the_logit_difference_is_the_targets_over_the_counterfactuals() -> None:
+    prediction = Prediction(LOGITS, TARGET, counterfactual=torch.tensor([0, 1, 1]))
+    assert measure("logit_difference", prediction) == [2.0, 0.0, 3.0]
+
+
+@given(PAIRS, st.floats(-50, 50, width=16))
+def test_the_logit_difference_does_not_see_what_pushes_all_tokens_alike(made: np.ndarray, push: float) -> None:
+    pushed = np.stack([made[0] + np.float32(push), made[1]])
+    plain, moved = (measure("logit_difference", against(logits)) for logits in (made, pushed))
+    assert moved == pytest.approx(plain, abs=1e-4)
+
+
+@given(PAIRS)
+def test_the_divergence_is_the_relative_entropy_of_the_untouched_prediction_to_this_one(made: np.ndarray) -> None:
+    now, clean = softmax(made.astype(float), axis=2)
+    assert measure("kl_to_baseline", against(made)) == pytest.approx(rel_entr(clean, now).sum(axis=1), abs=1e-5)
+
+
+def test_the_divergence_of_odds_of_three_to_one_from_even_odds() -> None:
+    """KL(1/2, 1/2 || 3/4, 1/4) = ln(2 / sqrt 3)."""
+    prediction = Prediction(torch.tensor([[math.log(3), 0.0]]), torch.tensor([0]), torch.zeros(1, 2))
+    assert measure("kl_to_baseline", prediction) == pytest.approx([math.log(2 / math.sqrt(3))])
+
+
+@given(PAIRS)
+def test_the_squared_error_is_the_mean_over_outputs(made: np.ndarray) -> None:
+    expected = ((made[0].astype(float) - made[1]) ** 2).mean(axis=1)
+    assert measure("squared_error", against(made)) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["kl_to_baseline", "squared_error"])
+@given(made=PAIRS)
+def test_the_untouched_model_is_at_no_distance_from_itself(name: str, made: np.ndarray) -> None:
+    assert measure(name, against(np.stack([made[1], made[1]]))) == [0.0] * 4
+    assert min(measure(name, against(made))) >= 0
+
+
+@pytest.mark.parametrize(
+    ("name", "reason", "fix"),
+    [
+        ("logit_difference", "the batch has none", "batch=synthetic_induction"),
+        ("kl_to_baseline", "untouched model's logits", "Leave this metric out"),
+        ("squared_error", "untouched model's outputs", "Leave this metric out"),
+    ],
+)
+def test_a_metric_that_lacks_what_it_compares_with_refuses(name: str, reason: str, fix: str) -> None:
+    with pytest.raises(HarnessError, match=f"metric={name}") as refused:
+        measure(name)
+    assert reason in refused.value.what
+    assert fix in refused.value.fix
+
+
+@pytest.mark.parametrize("name", registry().names("metric"))
+def test_a_row_of_nan_has_no_value_and_the_others_keep_theirs(name: str) -> None:
+    logits = LOGITS.clone()
+    logits[1] = math.nan
+    plain, broken = (measure(name, Prediction(of, TARGET, LOGITS, torch.tensor([0, 1, 1]))) for of in (LOGITS, logits))
+    assert math.isnan(broken[1])
+    assert (broken[0], broken[2]) == (plain[0], plain[2])
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("target_logit", -1),
+        ("accuracy", -1),
+        ("loss", 1),
+        ("target_rank", 1),
+        ("logit_difference", -1),
+        ("kl_to_baseline", 1),
+        ("squared_error", 1),
+    ],
+)
 def test_damage_points_down_for_what_should_be_high(name: str, damage: int) -> None:
     assert registry().get("metric", name).cls.damage == damage  # type: ignore[attr-defined]
 

@@ -102,10 +102,11 @@ def test_a_group_named_by_hand_is_tested_on_all_examples_and_nothing_is_proposed
 
 
 def test_a_proposal_stops_before_anything_is_ablated(memo: Memo) -> None:
-    record, proposal = run_cell(make(), memo, Progress(quiet=True), test=False)
-    assert record.closure == ()
-    assert record.candidates
-    assert proposal.affinity is not None
+    outcome = run_cell(make(), memo, Progress(quiet=True), test=False)
+    assert outcome.record.closure == outcome.tested == ()
+    assert outcome.record.candidates
+    assert outcome.proposal is not None
+    assert outcome.proposal.has("affinity")
 
 
 def test_a_finished_cell_is_served_and_not_done_again(run: Callable[..., Record]) -> None:
@@ -164,8 +165,10 @@ def test_progress_ends_exactly_where_it_said_it_would(memo: Memo, monkeypatch: p
         return nullcontext(lambda n: done.update({name: done[name] + n}))
 
     monkeypatch.setattr(Progress, "_bar", bar)
-    run_cell(make("seed=5"), memo, Progress(quiet=True))
-    assert done["closure"] == totals["closure"] == 12 * (3 + 19)
+    outcome = run_cell(make("seed=5"), memo, Progress(quiet=True))
+    (tested,) = outcome.tested
+    assert done["closure"] == totals["closure"] >= 12 * (3 + 19)
+    assert tested.deltas.shape == (3, 1 + 19, 12)
     assert done["recording"] == totals["recording"] == 12
 
 

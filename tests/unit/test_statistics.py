@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,15 +12,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.closure.statistics import (
+    RESAMPLES,
     benjamini_hochberg,
+    best_overlap,
     bootstrap_interval,
+    bootstrap_means,
+    excess,
     holm,
+    jaccard,
+    max_t,
     p_value,
+    paired_difference,
+    selection_p,
     wilson_interval,
     z_score,
 )
+from harness.errors import HarnessError
+from harness.seeds import rng_for
 
 probabilities = st.floats(0, 1)
+changes = st.floats(-10, 10, allow_subnormal=False)
+groups = st.sets(st.integers(0, 12), min_size=1)
+
+
+def uniform_at(p: np.ndarray, support: np.ndarray) -> bool:
+    """Kolmogorov-Smirnov at a discrete distribution's support, at the 1 % point (conservative there)."""
+    return bool(max(abs((p <= x).mean() - x) for x in support) < 1.63 / math.sqrt(len(p)))
 
 
 def test_z_is_the_distance_from_the_controls_in_their_standard_deviations() -> None:
@@ -100,10 +118,34 @@ def test_a_board_without_tests_has_no_q() -> None:
 
 
 def test_intervals_cover_the_mean_of_normal_data_95_times_in_100() -> None:
+    from scipy.stats import binom
+
     rng = np.random.default_rng(2)
-    intervals = [bootstrap_interval(rng.normal(0.3, 1.0, 40), seed) for seed in range(150)]
-    covered = np.mean([low <= 0.3 <= high for low, high in intervals])  # type: ignore[misc]
-    assert 0.88 <= covered <= 0.98  # 0.94 expected at n = 40, standard error 0.02
+    intervals = [bootstrap_interval(rng.normal(0.3, 1.0, 60), seed) for seed in range(400)]
+    covered = sum(low <= 0.3 <= high for low, high in intervals)  # type: ignore[misc]
+    nominal = math.erf(1.96 * math.sqrt(59 / 60) / math.sqrt(2)) - 0.004  # deviation of n, not n - 1; normal for t
+    assert binom.ppf(0.001, 400, nominal) <= covered <= binom.ppf(0.999, 400, nominal)
+
+
+def test_the_interval_is_scipys() -> None:
+    """Percentile intervals of the same data from other resamples differ by what 1999 of them leave open."""
+    from scipy.stats import bootstrap
+
+    deltas = np.random.default_rng(5).exponential(size=80)
+    other = bootstrap((deltas,), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(6))
+    assert bootstrap_interval(deltas, seed=0) == pytest.approx(tuple(other.confidence_interval), abs=0.03)
+
+
+@pytest.mark.parametrize("n", [2, 3, 64, 129, 20_001])
+def test_resampling_all_at_once_gives_the_digits_of_one_by_one(n: int) -> None:
+    deltas = np.random.default_rng(n).normal(size=n)
+    rng = rng_for(3, "bootstrap")
+    first = [deltas[rng.integers(n, size=n)].mean() for _ in range(40)]
+    means = bootstrap_means(np.stack([deltas, 2 * deltas]), seed=3)
+    assert means is not None
+    assert means.shape == (2, RESAMPLES)
+    assert means[0, :40].tolist() == first
+    assert np.array_equal(means[1], 2 * means[0])  # the same examples for every row
 
 
 def test_an_interval_is_as_wide_as_the_central_limit_theorem_says() -> None:
@@ -140,3 +182,218 @@ def test_the_interval_of_a_share_is_wilsons(n: int, data: st.DataObject) -> None
 
 def test_five_of_six_is_between_44_and_97_percent() -> None:
     assert wilson_interval(5, 6) == pytest.approx((0.4365, 0.9699), abs=5e-5)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# p-values: whatever they are given
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+@given(changes, st.lists(changes, min_size=1, max_size=20), st.sampled_from([1, -1]))
+def test_p_stays_between_its_floor_and_one_and_falls_with_damage(
+    delta: float, controls: list[float], sign: int
+) -> None:
+    p = p_value(delta, controls, sign)
+    worse = p_value(delta + sign, controls, sign)
+    assert p is not None
+    assert worse is not None
+    assert 1 / (1 + len(controls)) <= worse <= p <= 1
+    assert p_value(-delta, [-c for c in controls], -sign) == p
+
+
+@given(st.lists(probabilities, min_size=1, max_size=8))
+def test_holm_keeps_the_order_and_never_helps(p: list[float]) -> None:
+    corrected = holm(p)
+    by_p = [corrected[i] for i in sorted(range(len(p)), key=p.__getitem__)]
+    assert by_p == sorted(by_p, key=lambda q: q or 0.0)
+    assert all(mine <= (q or 0.0) <= 1 for mine, q in zip(p, corrected, strict=True))
+
+
+@pytest.mark.parametrize(("delta", "controls"), [(math.nan, [0.0, 1.0]), (1.0, [0.0, math.nan])])
+def test_a_damage_that_is_not_a_number_has_no_p(delta: float, controls: list[float]) -> None:
+    with pytest.raises(HarnessError, match="a damage is NaN"):
+        p_value(delta, controls, damage=1)
+
+
+def test_what_was_chosen_is_held_against_what_was_chosen() -> None:
+    assert selection_p(-3.0, [-4.0, -3.0, -1.0, 0.0], damage=-1) == 3 / 5
+    assert selection_p(-3.0, [], damage=-1) is None
+
+
+def test_p_of_the_best_of_eight_is_uniform_against_the_best_of_eight() -> None:
+    rng = np.random.default_rng(7)
+    best = rng.standard_normal((3000, 20, 8)).max(axis=2)
+    p = np.array([selection_p(world[0], world[1:].tolist(), damage=1) for world in best])
+    assert uniform_at(p, np.arange(1, 21) / 20)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Several tests together
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def by_definition(damage: np.ndarray, controls: np.ndarray) -> list[float]:
+    """max-T in loops."""
+    t = []
+    for mine, others in zip(damage, controls, strict=True):
+        everyone = [mine, *others]
+        mean = sum(everyone) / len(everyone)
+        spread = math.sqrt(sum((x - mean) ** 2 for x in everyone) / len(everyone))
+        t.append([(x - mean) / spread for x in everyone])
+    worst = [max(row[c] for row in t) for c in range(1, len(t[0]))]
+    return [(1 + sum(w >= row[0] for w in worst)) / (1 + len(worst)) for row in t]
+
+
+def test_max_t_is_its_definition() -> None:
+    rng = np.random.default_rng(8)
+    damage, controls = rng.normal(1, 1, 4), rng.normal(0, [[1], [2], [5], [0.1]], (4, 30))
+    assert max_t(damage, controls) == pytest.approx(by_definition(damage, controls))
+
+
+def test_max_t_of_one_test_is_its_p() -> None:
+    rng = np.random.default_rng(9)
+    for damage in rng.normal(size=20):
+        controls = rng.normal(size=19)
+        assert max_t(np.array([damage]), controls[None]) == (p_value(damage, controls.tolist(), damage=1),)
+
+
+@pytest.mark.parametrize("tests", [1, 3, 8])
+def test_the_smallest_of_max_t_is_uniform_when_nothing_is_a_circuit(tests: int) -> None:
+    """Correlated tests, as metrics are: the family-wise error is what it says."""
+    rng = np.random.default_rng(10)
+    shared = rng.standard_normal((3000, 1, 20))
+    worlds = shared + rng.standard_normal((3000, tests, 20))
+    p = np.array([min(max_t(world[:, 0], world[:, 1:])) for world in worlds])
+    assert uniform_at(p, np.arange(1, 21) / 20)
+
+
+def test_max_t_asks_no_price_for_the_same_test_twice() -> None:
+    """Where Holm doubles p."""
+    controls = np.random.default_rng(11).normal(size=(1, 99))
+    damage = np.array([4.0, 4.0])
+    assert max_t(damage, np.repeat(controls, 2, axis=0)) == (0.01, 0.01)
+    assert holm([0.01, 0.01]) == [0.02, 0.02]
+
+
+@given(st.integers(1, 4), st.integers(1, 12), st.integers(0, 2**32 - 1))
+def test_max_t_is_never_below_p(tests: int, n: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    draws = rng.integers(0, 4, (tests, 1 + n)).astype(float)  # with ties, and tests in which nothing varies
+    corrected = max_t(draws[:, 0], draws[:, 1:])
+    for mine, row in zip(corrected, draws, strict=True):
+        p = p_value(row[0], row[1:].tolist(), damage=1)
+        assert p is not None
+        assert p <= mine <= 1
+
+
+def test_max_t_does_not_care_for_the_units_of_a_metric() -> None:
+    draws = np.random.default_rng(12).normal(size=(3, 20))
+    scaled = draws * [[1], [1000], [0.001]] + [[0], [5], [-7]]
+    assert max_t(draws[:, 0], draws[:, 1:]) == max_t(scaled[:, 0], scaled[:, 1:])
+
+
+def test_max_t_needs_controls_and_numbers() -> None:
+    with pytest.raises(HarnessError, match="there are none"):
+        max_t(np.ones(2), np.ones((2, 0)))
+    with pytest.raises(HarnessError, match="a damage is NaN"):
+        max_t(np.array([1.0, math.nan]), np.ones((2, 5)))
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Two methods on the same examples
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_excess_is_what_is_left_without_the_mean_of_the_controls() -> None:
+    assert excess(np.array([1.0, 2.0]), np.array([[0.0, 1.0], [1.0, 2.0]])).tolist() == [0.5, 0.5]
+    with pytest.raises(HarnessError, match="there are none"):
+        excess(np.ones(2), np.ones((0, 2)))
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 12])
+def test_few_examples_are_flipped_in_every_way_as_in_scipy(n: int) -> None:
+    from scipy.stats import permutation_test
+
+    rng = np.random.default_rng(n)
+    a, b = rng.normal(0.5, 1, n), rng.integers(-2, 3, n).astype(float)
+    found = paired_difference(a, b, seed=0)
+    assert found.n == n
+    assert found.mean == pytest.approx(a.mean() - b.mean())
+    if n == 1:  # which scipy refuses: either sign is as far from zero
+        assert (found.p, found.interval) == (1.0, None)
+        return
+    other = permutation_test(
+        (a, b), lambda x, y: np.mean(x - y), permutation_type="samples", n_resamples=np.inf, alternative="two-sided"
+    )
+    assert found.p == pytest.approx(other.pvalue)
+
+
+def test_many_examples_are_flipped_at_random_and_agree_with_the_normal_limit() -> None:
+    from scipy.stats import norm
+
+    rng = np.random.default_rng(13)
+    a, b = rng.normal(0.06, 1, 900), rng.normal(0, 1, 900)
+    found = paired_difference(a, b, seed=0)
+    d = a - b
+    expected = 2 * norm.sf(abs(d.mean()) / (np.sqrt((d**2).mean()) / 30))  # flips: variance about zero
+    assert found.p == pytest.approx(expected, abs=4 * math.sqrt(expected * (1 - expected) / 9999) + 2e-3)
+    assert found.interval == bootstrap_interval(d, seed=0)
+
+
+def test_p_of_a_pair_is_uniform_when_the_two_are_alike() -> None:
+    rng = np.random.default_rng(14)
+    p = np.array([paired_difference(*rng.standard_normal((2, 8)), seed=0).p for _ in range(600)])
+    assert uniform_at(p, np.arange(2, 257, 2) / 256)  # of 256 flips, each with its mirror image
+
+
+def test_two_methods_that_do_the_same_do_not_differ() -> None:
+    a = np.random.default_rng(15).normal(size=40)
+    found = paired_difference(a, a.copy(), seed=0)
+    assert (found.mean, found.interval, found.p) == (0.0, (0.0, 0.0), 1.0)
+
+
+@given(st.lists(st.tuples(changes, changes), min_size=2, max_size=12), st.randoms(use_true_random=False))
+def test_a_pair_does_not_depend_on_the_order_of_examples_or_of_methods(
+    pairs: list[tuple[float, float]], r: Any
+) -> None:
+    a, b = np.array(pairs).T
+    order = r.sample(range(len(pairs)), len(pairs))
+    found, shuffled, turned = (
+        paired_difference(a, b, 0),
+        paired_difference(a[order], b[order], 0),
+        paired_difference(b, a, 0),
+    )
+    assert shuffled.p == found.p == turned.p
+    assert shuffled.mean == pytest.approx(found.mean, abs=1e-12)
+    assert turned.mean == pytest.approx(-found.mean, abs=1e-12)
+
+
+def test_methods_measured_on_different_examples_are_not_compared() -> None:
+    with pytest.raises(HarnessError, match="compared on 3 and 4 examples"):
+        paired_difference(np.ones(3), np.ones(4), seed=0)
+    with pytest.raises(HarnessError, match="compared on 0 and 0 examples"):
+        paired_difference(np.ones(0), np.ones(0), seed=0)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Groups found again
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+@given(groups, groups)
+def test_overlap_is_symmetric_between_none_and_all(a: set[int], b: set[int]) -> None:
+    assert jaccard(a, b) == jaccard(b, a) == pytest.approx(len(a & b) / (len(a) + len(b) - len(a & b)))
+    assert jaccard(a, a) == 1
+    assert jaccard(a, {unit + 13 for unit in b}) == 0
+
+
+@given(groups, groups, groups)
+def test_distances_between_groups_obey_the_triangle(a: set[int], b: set[int], c: set[int]) -> None:
+    assert 1 - jaccard(a, c) <= 2 - jaccard(a, b) - jaccard(b, c) + 1e-12
+
+
+def test_a_group_is_looked_for_among_groups() -> None:
+    assert best_overlap((1, 2, 3), [(7, 8), (2, 3, 4), (1,)]) == 0.5
+    assert best_overlap((1, 2, 3), []) == 0
+    with pytest.raises(HarnessError, match="without units"):
+        jaccard([], set())

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.closure.statistics import Effect
-from harness.closure.verdict import RULES, Verdict, decide
+from harness.closure.verdict import RULES, Verdict, asked_first, decide
 
 Make = Callable[..., Effect]
 METRICS = ("target_logit", "accuracy", "loss")
@@ -28,7 +28,7 @@ def effects(make: Make, **shown: tuple[tuple[float, float], float]) -> dict[str,
     made = {}
     for name, ((low, high), p) in shown.items():
         interval = tuple(sorted((DAMAGE[name] * low, DAMAGE[name] * high)))
-        made[name] = make(interval=interval, p_holm=p, damage=DAMAGE[name])
+        made[name] = make(interval=interval, p_adjusted=p, damage=DAMAGE[name])
     return made
 
 
@@ -66,6 +66,7 @@ def test_power_is_asked_first_then_direction_and_the_last_rule_takes_what_is_lef
         Verdict.WRONG_DIRECTION,
         Verdict.NULL,
         Verdict.NOT_SPECIFIC,
+        Verdict.NOT_SPECIFIC,
         Verdict.PASS,
         Verdict.REDUNDANT,
         Verdict.WEAK_PASS,
@@ -73,15 +74,26 @@ def test_power_is_asked_first_then_direction_and_the_last_rule_takes_what_is_lef
     assert set(Verdict) == {rule.verdict for rule in RULES}
 
 
-@pytest.mark.parametrize(("n", "verdict"), [(58, Verdict.UNDERPOWERED), (59, Verdict.PASS)])
-def test_three_metrics_need_59_controls_to_reach_five_percent(make_effect: Make, n: int, verdict: Verdict) -> None:
-    """The smallest p is 1 / (n + 1), three times that after Holm: 3 / 60 is the level, 3 / 59 is above it."""
-    made = {name: make_effect(controls=(0.0,) * n, p_holm=3 / (n + 1)) for name in METRICS}
+@pytest.mark.parametrize(("n", "verdict"), [(18, Verdict.UNDERPOWERED), (19, Verdict.PASS)])
+def test_19_controls_are_needed_to_reach_five_percent(make_effect: Make, n: int, verdict: Verdict) -> None:
+    """The smallest p is 1 / (n + 1): 1 / 20 is the level, 1 / 19 is above it."""
+    made = {name: make_effect(controls=(0.0,) * n, p_adjusted=1 / (n + 1)) for name in METRICS}
     assert decide(made, alpha=0.05)[0] is verdict
 
 
+@pytest.mark.parametrize(("p", "verdict"), [(None, Verdict.PASS), (0.05, Verdict.PASS), (0.06, Verdict.NOT_SPECIFIC)])
+def test_what_was_chosen_where_it_is_tested_must_beat_what_is_chosen_from_noise(
+    make_effect: Make, p: float | None, verdict: Verdict
+) -> None:
+    assert decide({name: make_effect() for name in METRICS}, 0.05, p)[0] is verdict
+
+
+def test_metrics_are_asked_in_one_order_whatever_they_are_listed_in() -> None:
+    assert asked_first(["loss", "kl", "target_logit", "accuracy"]) == ["target_logit", "kl", "accuracy", "loss"]
+
+
 def test_no_control_is_too_few(make_effect: Make) -> None:
-    assert decide({"target_logit": make_effect(controls=(), p=None, p_holm=None)}, 0.05)[0] is Verdict.UNDERPOWERED
+    assert decide({"target_logit": make_effect(controls=(), p=None, p_adjusted=None)}, 0.05)[0] is Verdict.UNDERPOWERED
 
 
 def test_one_example_is_too_few(make_effect: Make) -> None:
@@ -98,7 +110,7 @@ def test_a_saturated_metric_is_not_asked(make_effect: Make) -> None:
     """A model that is never right cannot become less right: the other two decide."""
     shown = effects(make_effect, target_logit=BEATS, accuracy=HELPED, loss=BEATS)
     assert decide(shown, 0.05)[0] is Verdict.WRONG_DIRECTION
-    shown["accuracy"] = make_effect(interval=(0.0, 0.0), p_holm=None, saturated=True)
+    shown["accuracy"] = make_effect(interval=(0.0, 0.0), p_adjusted=None, saturated=True)
     assert decide(shown, 0.05)[0] is Verdict.PASS
 
 
@@ -144,7 +156,7 @@ anything = st.builds(
     controls=st.lists(st.floats(), max_size=120).map(tuple),
     z=st.none() | st.floats(),
     p=st.none() | st.floats(0, 1),
-    p_holm=st.none() | st.floats(0, 1),
+    p_adjusted=st.none() | st.floats(0, 1),
     interval=intervals,
     damage=st.sampled_from([1, -1]),
     saturated=st.booleans(),
@@ -171,14 +183,15 @@ sound = st.builds(
 def test_a_pass_means_that_every_metric_was_damaged_beyond_its_controls(found: dict[str, Effect]) -> None:
     verdict, _ = decide(found, 0.05)
     worst_end = {name: min(e.damage * e.interval[0], e.damage * e.interval[1]) for name, e in found.items()}  # type: ignore[index]
-    convincing = all(worst_end[name] > 0 and found[name].p_holm <= 0.05 for name in found)  # type: ignore[operator]
+    convincing = all(worst_end[name] > 0 and found[name].p_adjusted <= 0.05 for name in found)  # type: ignore[operator]
     assert (verdict is Verdict.PASS) == (convincing and len(found) > 1)
 
 
 @given(st.dictionaries(st.sampled_from(METRICS), sound, min_size=1))
 def test_turning_every_direction_round_never_passes_twice(found: dict[str, Effect]) -> None:
     turned = {
-        name: Effect(0.0, 0.0, 0.0, e.controls, 0.0, e.p, e.p_holm, e.interval, -e.damage) for name, e in found.items()
+        name: Effect(0.0, 0.0, 0.0, e.controls, 0.0, e.p, e.p_adjusted, e.interval, -e.damage)
+        for name, e in found.items()
     }
     passes = {Verdict.PASS, Verdict.WEAK_PASS, Verdict.REDUNDANT}
     assert not (decide(found, 0.05)[0] in passes and decide(turned, 0.05)[0] in passes)

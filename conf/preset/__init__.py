@@ -1,0 +1,1 @@
+"""Presets: how candidates are judged, as somebody else did."""

@@ -1,0 +1,98 @@
+"""Two cells compared as a pair: the same examples, each candidate's damage beyond its own controls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from harness.board.card import ARROW
+from harness.closure.statistics import Difference, excess, paired_difference
+from harness.errors import HarnessError
+from harness.record import Record
+from harness.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The first candidates of two cells; ``differences``: per metric, first minus second, as damage."""
+
+    cells: tuple[str, str]
+    methods: tuple[str, str]
+    units: tuple[tuple[str, ...], tuple[str, ...]]
+    task: str
+    differences: dict[str, Difference]
+    damage: dict[str, int]
+
+
+def compare(first: Record, second: Record, workspace: Workspace) -> Pair:
+    """Damage beyond the controls' mean, per example, of one candidate minus the other's.
+
+    Errors: cells without a tested candidate, on other tasks or under other protocols; deltas that are not there.
+    """
+    for record in (first, second):
+        if not record.closure:
+            raise HarnessError(
+                f"cell {record.cell.id} has no tested candidate: {record.status.value}. {record.reason}".rstrip(),
+                "Compare cells that were put to the closure test: harness leaderboard",
+            )
+    asked = [
+        (r.cell.task, r.cell.protocol, r.provenance["batch"]["digest"], r.closure[0].n_examples)
+        for r in (first, second)
+    ]
+    if asked[0] != asked[1]:
+        raise HarnessError(
+            f"cells {first.cell.id} and {second.cell.id} were not tested alike: {first.cell.task} (protocol "
+            f"{first.cell.protocol}, {asked[0][3]} examples) and {second.cell.task} (protocol {second.cell.protocol}, "
+            f"{asked[1][3]} examples).",
+            "A pair shares subject, batch, intervention and protocol; a group named by hand is tested on all examples.",
+        )
+    beyond = [_excess(record, workspace) for record in (first, second)]
+    effects = first.closure[0].effects
+    return Pair(
+        cells=(first.cell.id, second.cell.id),
+        methods=(first.cell.method, second.cell.method),
+        units=(first.closure[0].units, second.closure[0].units),
+        task=first.cell.task,
+        differences={
+            name: paired_difference(
+                effect.damage * beyond[0][name], effect.damage * beyond[1][name], int(first.config["seed"])
+            )
+            for name, effect in effects.items()
+        },
+        damage={name: effect.damage for name, effect in effects.items()},
+    )
+
+
+def text(pair: Pair) -> str:
+    """The answer in words, then the numbers."""
+    lines = [
+        f"{letter}  {method}   {' '.join(units)}"
+        for letter, method, units in zip("AB", pair.methods, pair.units, strict=True)
+    ]
+    lines.append(f"on {pair.task}, example by example, each beyond the mean of its own controls")
+    lines.append(f"  {'':<16}{'A - B in damage':>16}   {'95 % interval':<20}{'p':>7}")
+    for name, found in pair.differences.items():
+        interval = f"{found.interval[0]:+.2f} .. {found.interval[1]:+.2f}" if found.interval else "one example"
+        what = f"{name.replace('_', ' ')} {ARROW[pair.damage[name]]}"
+        lines.append(f"  {what:<16}{found.mean:>+16.2f}   {interval:<20}{found.p:>7.4f}   {_words(found)}")
+    return "\n".join(lines)
+
+
+def _words(found: Difference) -> str:
+    if found.interval is None or found.interval[0] <= 0 <= found.interval[1]:
+        return "no difference that is sure"
+    return "A does more damage" if found.mean > 0 else "B does more damage"
+
+
+def _excess(record: Record, workspace: Workspace) -> dict[str, Float[np.ndarray, " examples"]]:
+    from safetensors.numpy import load_file
+
+    path = workspace.folder(record.cell.id) / "deltas.safetensors"
+    if not path.is_file():
+        raise HarnessError(
+            f"cell {record.cell.id} has no {path.name}: what ablation did to each example.", "Redo it with --force."
+        )
+    deltas = load_file(path)["candidate.0"].astype("float64")
+    return {name: excess(of[0], of[1:]) for name, of in zip(record.closure[0].effects, deltas, strict=True)}

@@ -1,0 +1,37 @@
+"""How examples and conditions are laid out in forward passes of bounded size; the bound changes no result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from harness.batch import Batch
+
+
+def micro_batches(batch: Batch, rows_each: int, tokens_per_pass: int) -> Iterator[Int[np.ndarray, " chosen"]]:
+    """Examples of like length together, as many as fit when each takes ``rows_each`` rows (at least one)."""
+    order = np.argsort(batch.query, kind="stable")
+    start = 0
+    while start < len(order):
+        stop = start + 1
+        while stop < len(order) and (stop + 1 - start) * rows_each * (batch.query[order[stop]] + 1) <= tokens_per_pass:
+            stop += 1
+        yield order[start:stop]
+        start = stop
+
+
+def condition_chunks(conditions: list[int], length: int, tokens_per_pass: int) -> Iterator[list[int]]:
+    """Conditions that fit into one pass beside the trunk, for one example; one chunk of none where there are none."""
+    each = max(1, tokens_per_pass // length - 1)
+    yield from (conditions[i : i + each] for i in range(0, max(1, len(conditions)), each))
+
+
+def tensors(part: Batch, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Tokens cut after the longest query (zeros after each example's own), query positions, targets."""
+    tokens = np.where(np.arange(part.tokens.shape[1]) <= part.query[:, None], part.tokens, 0)
+    cut = tokens[:, : part.query.max() + 1]
+    return tuple(torch.from_numpy(np.array(a, dtype=np.int64)).to(device) for a in (cut, part.query, part.target))  # type: ignore[return-value]

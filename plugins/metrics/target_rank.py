@@ -1,0 +1,42 @@
+"""Rank of the target among all tokens."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from harness.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    import torch
+
+    from harness.engine.prediction import Prediction
+
+
+@dataclass(frozen=True)
+class TargetRank:
+    r"""How many tokens are more likely than the target, 0 where none is; damage raises it.
+
+    .. math:: \sum_{v \ne y} \mathbb 1[z_v > z_y] + \tfrac12\, \mathbb 1[z_v = z_y]
+
+    A tie counts half, so that a model with the same logit for every token has the target in the middle, not on top.
+    Where accuracy is at its floor ranks still move, but a few examples with a rank in the thousands carry their mean.
+
+    Input: logits [rows, vocabulary], target [rows]. Output: [rows], in 0 .. vocabulary - 1.
+    Source: the usual mean rank, counted from 0.
+    """
+
+    name: ClassVar[str] = "target_rank"
+    damage: ClassVar[Literal[1, -1]] = 1
+
+    def __call__(self, prediction: Prediction) -> torch.Tensor:
+        logits = prediction.logits
+        own = logits.gather(1, prediction.target[:, None])
+        above, level = (logits > own).sum(dim=1), (logits == own).sum(dim=1) - 1
+        return (above + level / 2).masked_fill(logits.isnan().any(dim=1), math.nan)  # NaN compares as "not above"
+
+
+@hookimpl
+def harness_metrics() -> list[type[TargetRank]]:
+    return [TargetRank]

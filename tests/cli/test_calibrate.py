@@ -1,0 +1,38 @@
+"""`harness calibrate`: what it prints, what it keeps, what it refuses."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Run = Callable[..., Any]
+
+
+def test_a_calibration_leaves_its_page_its_figures_and_its_picture(harness: Run, tmp_path: Path) -> None:
+    words = ("batch.n=64", "controls.n=19", "subject.layers=6", "subject.width=16", "workspace=here")
+    answer = harness("calibrate", "worlds=1", *words, "--json")
+    assert answer.code == 0, answer.err
+    assert answer.data["command"] == f"harness calibrate worlds=1 {' '.join(words)}"
+    kept = tmp_path / "here" / "calibration"
+    assert answer.data["out"] == str(kept)
+    page = (kept / "calibration.md").read_text()
+    assert answer.data["command"] in page
+    assert "| serial         | pass " in page
+    assert "false passes: all decoys" in page
+    with (kept / "calibration.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(answer.data["rulings"])
+    silent = [row for row in rows if row["part"] == "kinds" and row["noise"] == "0.0" and row["protocol"] == "default"]
+    assert [row["expected"] for row in silent] == ["True"] * 11
+    assert (kept / "calibration.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_cannot_be_measured_is_refused_in_words(harness: Run, tmp_path: Path) -> None:
+    assert "worlds=few: it must be a whole number." in harness("calibrate", "worlds=few").err
+    assert "subject whose truth is planted" in harness("calibrate", "worlds=1", "subject=tiny").err
+    (tmp_path / "file").write_text("")
+    refused = harness("calibrate", "worlds=1", "out=file")
+    assert refused.code == 2
+    assert "out=file: it cannot be written to" in refused.err

@@ -1,0 +1,84 @@
+"""Cells under other protocols, and two cells as a pair."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+Run = Callable[..., Any]
+
+
+def test_the_papers_protocol_is_a_preset(harness: Run, small: Any) -> None:
+    words = [word for word in small if not word.startswith("controls.n")]
+    record = harness("run", *words, "preset=paper", "--json").data
+    (closure,) = record["closure"]
+    assert closure["n_controls"] == 5
+    assert record["config"]["split"] == "none"
+    assert closure["n_examples"] == 16
+    effect = closure["effects"]["loss"]
+    deviation = np.std(effect["controls"])  # ddof 0
+    assert effect["z"] == pytest.approx((effect["delta"] - np.mean(effect["controls"])) / deviation)
+    assert closure["verdict"] == "underpowered"  # p cannot go below 1/6
+    assert record["cell"]["protocol"] != harness("run", *small, "--json").data["cell"]["protocol"]
+
+
+def test_a_group_tested_where_it_was_chosen_is_held_against_permuted_data(harness: Run, small: Any) -> None:
+    record = harness("run", *small, "split=none", "null_proposals=9", "affinity=mutual_information", "--json").data
+    p = record["closure"][0]["selection_p"]
+    assert p is not None
+    assert p * 10 == pytest.approx(round(p * 10))  # one of nine, and itself
+    apart = harness("run", *small, "affinity=mutual_information", "--json").data
+    assert apart["closure"][0]["selection_p"] is None
+
+
+def test_damage_on_another_batch_is_told_beside(harness: Run, small: Any) -> None:
+    words = (*small, "batch@elsewhere=natural_text", "elsewhere.n=6", "elsewhere.length=48")
+    record = harness("run", *words, "--json").data
+    for inside in record["closure"][0]["anatomy"].values():
+        delta, (low, high) = inside["elsewhere"]
+        assert low <= delta <= high
+    assert "on the other batch" in harness("run", *words).out
+    assert "batch@elsewhere=natural_text" in record["provenance"]["command"]
+    assert record["cell"]["id"] != harness("plan", *small, "--json").data[0]["cell"]
+
+
+def test_an_unknown_other_batch_is_refused(harness: Run, small: Any) -> None:
+    answer = harness("run", *small, "batch@elsewhere=natural_test")
+    assert answer.code == 2
+    assert "natural_text" in answer.err
+
+
+def test_two_methods_are_compared_on_the_same_examples(harness: Run, small: Any, tmp_path: Path) -> None:
+    cells = [harness("run", *small, f"affinity={name}", "--json").data["cell"]["id"] for name in ("ising", "pearson")]
+    answer = harness("compare", *cells, "--json")
+    assert answer.code == 0, answer.err
+    found = answer.data["differences"]["target_logit"]
+    deltas = [load_file(tmp_path / "runs" / "records" / cell / "deltas.safetensors")["candidate.0"] for cell in cells]
+    beyond = [-(of[0, 0] - of[0, 1:].mean(axis=0)) for of in deltas]  # the logit falls: damage
+    assert found["n"] == 8
+    assert found["mean"] == pytest.approx(float((beyond[0] - beyond[1]).mean()), abs=1e-4)
+    backward = harness("compare", cells[1][:6], cells[0][:6], "--json").data["differences"]["target_logit"]
+    assert backward["mean"] == pytest.approx(-found["mean"])
+    assert "A - B in damage" in harness("compare", *cells).out
+
+
+def test_what_cannot_be_compared_is_said(harness: Run, small: Any, tmp_path: Path) -> None:
+    one = harness("run", *small, "--json").data["cell"]["id"]
+    other = harness("run", *small, "batch.seed=7", "--json").data["cell"]["id"]
+    skipped = harness("run", *small, "selector.min_size=31", "selector.max_size=31", "--json").data["cell"]["id"]
+    for words, says in {
+        (one, other): "were not tested alike",
+        (one, skipped): "no tested candidate",
+        (one, "zzzz"): "is no cell",
+        (one,): "compare takes two cells",
+    }.items():
+        answer = harness("compare", *words)
+        assert answer.code == 2
+        assert says in answer.err
+    (tmp_path / "runs" / "records" / one / "deltas.safetensors").unlink()
+    assert "--force" in harness("compare", one, one).err

@@ -1,0 +1,408 @@
+"""Interventions against a hook on each projection, one example and condition at a time, and against theory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.batch import Batch, Twin
+from harness.config import registry
+from harness.engine.subject import HeadSubject
+from harness.errors import HarnessError
+from harness.registry import Registry
+
+HOOKED = ("gpt2", "llama_gqa", "olmoe", "gemma2_softcap", "gpt_bigcode")
+KINDS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("zero", {}),
+    ("mean", {}),
+    ("mean", {"over": "batch", "per": "position"}),
+    ("mean", {"per": "position"}),
+    ("resample", {"seed": 3}),
+    ("patching", {}),
+)
+HEADS = [[(0, 2), (2, 0), (2, 3)], [(layer, head) for layer in (1, 3) for head in range(4)]]
+
+
+@cache
+def offered() -> Registry:
+    return registry()
+
+
+def build(name: str, **parameters: Any) -> Any:
+    return offered().get("intervention", name).build(parameters)
+
+
+def made(seed: int, query: Sequence[int], name: str = "made", vocabulary: int = 48) -> Batch:
+    """Random tokens up to each query and beyond it, each example with a twin that shares nothing but the query's."""
+    rng = np.random.default_rng(seed)
+    at = np.array(query)
+    n, length = len(at), max(query) + 2
+    tokens, other = rng.integers(3, vocabulary, (2, n, length))
+    other[np.arange(n), at] = tokens[np.arange(n), at]
+    target, answer = rng.integers(3, vocabulary, (2, n))
+    anchors = {"first-token": np.zeros((n, 1), dtype=np.int64)}
+    return Batch(name, tokens, at, target, anchors, "successor", twin=Twin(other, answer))
+
+
+@pytest.fixture
+def batch() -> Batch:
+    return made(1, [15, 9, 4, 15])
+
+
+@pytest.fixture
+def reference() -> Batch:
+    """Other examples, one of them longer than all that are tested."""
+    return made(2, [18, 6, 15])
+
+
+# -- by hooks, one example and one condition at a time -----------------------------------------------------------------
+
+Written = Mapping[int, torch.Tensor]
+
+
+def with_hooks(architecture: Any, hook: Callable[[int, torch.Tensor], torch.Tensor], tokens: np.ndarray) -> np.ndarray:
+    """The last position's logits, when ``hook`` sees and changes what heads hand to each layer's projection."""
+    model = architecture.eager
+
+    def on(layer: int) -> Any:
+        def enter(_: Any, args: Any) -> Any:
+            return (hook(layer, args[0].unflatten(-1, (4, -1))).flatten(-2).reshape(args[0].shape), *args[1:])
+
+        return model.get_submodule(architecture.projection.format(layer)).register_forward_pre_hook(enter)
+
+    handles = [on(layer) for layer in range(4)]
+    try:
+        with torch.no_grad():
+            logits: np.ndarray = model(torch.from_numpy(tokens[None]), use_cache=False).logits[0, -1].numpy()
+            return logits
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def written(architecture: Any, tokens: np.ndarray) -> Written:
+    """What the heads of each layer write at each position [positions, heads, head_dim]."""
+    found = {}
+
+    def keep(layer: int, heads: torch.Tensor) -> torch.Tensor:
+        found[layer] = heads.reshape(len(tokens), 4, -1).clone()
+        return heads
+
+    with_hooks(architecture, keep, tokens)
+    return found
+
+
+def texts(batch: Batch) -> list[np.ndarray]:
+    return [tokens[: query + 1] for tokens, query in zip(batch.tokens, batch.query, strict=True)]
+
+
+def instead(architecture: Any, name: str, told: Mapping[str, Any], batch: Batch, reference: Batch) -> list[Written]:
+    """What ablated heads write in each example [positions or 1, heads, head_dim] per layer, from the definitions."""
+    if name == "zero":
+        return [{layer: torch.zeros(1, 4, 1) for layer in range(4)}] * len(batch)
+    if name == "patching":
+        return [written(architecture, text) for text in texts(batch.counterfactual)]
+    if name == "resample":
+        return [written(architecture, text) for text in texts(build(name, **told).donors(batch))]
+    seen = [written(architecture, text) for text in texts(batch if told.get("over") == "batch" else reference)]
+    if told.get("per") != "position":
+        whole = {layer: torch.cat([of[layer] for of in seen]).mean(dim=0, keepdim=True) for layer in range(4)}
+        return [whole] * len(batch)
+    return [
+        {
+            layer: torch.stack(
+                [torch.stack([of[layer][t] for of in seen if t < len(of[layer])]).mean(dim=0) for t in range(len(text))]
+            )
+            for layer in range(4)
+        }
+        for text in texts(batch)
+    ]
+
+
+@pytest.mark.parametrize("positions", ["all", "query"])
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+@pytest.mark.parametrize("hooked", HOOKED)
+def test_an_intervention_is_that_of_a_hook(
+    hooked: str, kind: tuple[str, dict[str, Any]], positions: str, architectures: Any, batch: Batch, reference: Batch,
+    every_logit: Any,
+) -> None:  # fmt: skip
+    architecture, (name, told) = architectures[hooked], kind
+    expected = np.empty((48, len(HEADS), len(batch)))
+    for example, (text, new) in enumerate(
+        zip(texts(batch), instead(architecture, name, told, batch, reference), strict=True)
+    ):
+        for condition, group in enumerate(HEADS):
+
+            def put(layer: int, heads: torch.Tensor, group: Any = group, new: Written = new) -> torch.Tensor:
+                changed = heads.clone()
+                where = slice(None) if positions == "all" else slice(-1, None)
+                for head in (head for of, head in group if of == layer):
+                    changed[..., where, head, :] = new[layer][where, head]
+                return changed
+
+            expected[:, condition, example] = with_hooks(architecture, put, text)
+    subject = HeadSubject(architecture.build(), "test", tokens_per_pass=150)
+    conditions = [tuple(4 * layer + head for layer, head in group) for group in HEADS]
+    intervention = build(name, positions=positions, **told)
+    ours = subject.evaluate(batch, [*conditions, ()], intervention, every_logit, reference=reference)
+    np.testing.assert_allclose(ours[:, :-1], expected, atol=1e-4 * np.abs(expected).max(), rtol=0)
+    moved = np.abs(ours[:, :-1] - ours[:, [-1]]).max(axis=(0, 2))
+    assert (moved > 1e-3).all(), "an intervention without effect shows nothing"
+
+
+# -- what theory says --------------------------------------------------------------------------------------------------
+
+
+def test_ablating_nothing_changes_nothing_and_asks_for_nothing(architectures: Any, every_logit: Any) -> None:
+    """Not even for donors: a batch of one example, without a twin, has none."""
+    subject = HeadSubject(architectures["gpt2"].build(), "test")
+    alone = replace(made(1, [9]), twin=None)
+    untouched = subject.evaluate(alone, [()], build("zero"), every_logit)
+    for name, told in KINDS:
+        assert (subject.evaluate(alone, [(), ()], build(name, **told), every_logit) == untouched).all()
+
+
+@pytest.mark.parametrize("positions", ["all", "query"])
+def test_a_donor_that_is_the_example_itself_changes_nothing(
+    architecture: Any, positions: str, batch: Batch, every_logit: Any
+) -> None:
+    own = replace(batch, twin=Twin(batch.tokens, batch.target))
+    subject = HeadSubject(architecture.build(), "test", tokens_per_pass=150)
+    conditions = [(), (0,), (1, 6), tuple(range(len(subject.units)))]
+    found = subject.evaluate(own, conditions, build("patching", positions=positions), every_logit)
+    np.testing.assert_allclose(found, found[:, [0]].repeat(4, axis=1), atol=2e-5 * np.abs(found).max())
+
+
+@pytest.mark.parametrize("positions", ["all", "query"])
+@pytest.mark.parametrize("sharing", [True, False])
+def test_all_heads_patched_from_a_twin_with_the_same_query_token_give_the_twins_answer(
+    architectures: Any, sharing: bool, positions: str, batch: Batch, every_logit: Any
+) -> None:
+    """Nothing but heads carries anything from one position to another."""
+    for name in ("gpt2", "llama_gqa", "mistral_sliding", "gpt_bigcode"):
+        subject = HeadSubject(architectures[name].build(), "test")
+        subject._shares_trunk = subject._shares_trunk and sharing
+        everything = tuple(range(len(subject.units)))
+        ours = subject.evaluate(batch, [everything, ()], build("patching", positions=positions), every_logit)
+        twins = subject.evaluate(batch.counterfactual, [()], build("zero"), every_logit)
+        np.testing.assert_allclose(ours[:, 0], twins[:, 0], atol=1e-5 * np.abs(twins).max())
+        assert np.abs(ours[:, 0] - ours[:, 1]).max() > 0.1
+
+
+@pytest.mark.parametrize("positions", ["all", "query"])
+def test_means_per_position_over_one_example_many_times_change_nothing(
+    architecture: Any, positions: str, every_logit: Any
+) -> None:
+    same = made(4, [11]).take(np.zeros(5, dtype=np.int64))
+    subject = HeadSubject(architecture.build(), "test", tokens_per_pass=50)
+    conditions = [(), (1, 6), tuple(range(len(subject.units)))]
+    told = {"per": "position", "positions": positions}
+    found = subject.evaluate(same, conditions, build("mean", **told), every_logit)
+    np.testing.assert_allclose(found, found[:, [0]].repeat(3, axis=1), atol=2e-5 * np.abs(found).max())
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_in_the_last_layer_only_the_query_can_matter(
+    kind: tuple[str, dict[str, Any]], architectures: Any, batch: Batch, reference: Batch, every_logit: Any
+) -> None:
+    subject, (name, told) = HeadSubject(architectures["llama_gqa"].build(), "test"), kind
+    everywhere, at_query = (
+        subject.evaluate(batch, [(13,), (1,)], build(name, positions=where, **told), every_logit, reference=reference)
+        for where in ("all", "query")
+    )
+    np.testing.assert_allclose(everywhere[:, 0], at_query[:, 0], atol=1e-5)
+    assert np.abs(everywhere[:, 1] - at_query[:, 1]).max() > 1e-3
+
+
+def test_without_a_reference_means_are_over_the_batch(
+    architectures: Any, batch: Batch, reference: Batch, every_logit: Any
+) -> None:
+    subject = HeadSubject(architectures["gpt2"].build(), "test")
+
+    def ablated(over: str, given: Batch | None) -> np.ndarray:
+        found: np.ndarray = subject.evaluate(batch, [(1, 6)], build("mean", over=over), every_logit, reference=given)
+        return found
+
+    assert (ablated("batch", reference) == ablated("reference", None)).all()
+    assert (ablated("batch", reference) == ablated("reference", batch)).all()
+    assert np.abs(ablated("batch", reference) - ablated("reference", reference)).max() > 1e-3
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+@pytest.mark.parametrize("name", ["llama_gqa", "gpt_bigcode"])
+def test_neither_the_size_of_passes_nor_a_shared_trunk_changes_a_result(
+    name: str, kind: tuple[str, dict[str, Any]], architectures: Any, batch: Batch, reference: Batch, every_logit: Any
+) -> None:
+    model, found = architectures[name].build(), []
+    for tokens_per_pass, sharing in ((1, True), (150, True), (8192, False)):
+        subject = HeadSubject(model, "test", tokens_per_pass=tokens_per_pass)
+        subject._shares_trunk = subject._shares_trunk and sharing
+        conditions = [(14,), (), (0, 5), tuple(range(16))]
+        intervention = build(kind[0], **kind[1])
+        found.append(subject.evaluate(batch, conditions, intervention, every_logit[:12], reference=reference))
+    for other in found[1:]:
+        np.testing.assert_allclose(other, found[0], atol=1e-5 * np.abs(found[0]).max(), rtol=0)
+
+
+def test_nothing_after_a_query_reaches_a_replacement(
+    architectures: Any, batch: Batch, reference: Batch, every_logit: Any
+) -> None:
+    subject = HeadSubject(architectures["gpt2"].build(), "test")
+
+    def padded(whole: Batch) -> Batch:
+        after = np.arange(whole.tokens.shape[1]) > whole.query[:, None]
+        assert whole.twin is not None
+        twin = Twin(np.where(after, -1, whole.twin.tokens), whole.twin.target)
+        return replace(whole, tokens=np.where(after, -1, whole.tokens), twin=twin)
+
+    for name, told in KINDS:
+        one, other = (
+            subject.evaluate(b, [(1, 6)], build(name, **told), every_logit, reference=r)
+            for b, r in ((batch, reference), (padded(batch), padded(reference)))
+        )
+        assert (one == other).all()
+
+
+# -- donors ------------------------------------------------------------------------------------------------------------
+
+
+def owned(queries: Sequence[int]) -> Batch:
+    """Every token of an example is its number; -1 after its query."""
+    at = np.array(queries)
+    numbers = np.repeat(np.arange(len(at))[:, None], at.max() + 1, axis=1)
+    tokens = np.where(np.arange(at.max() + 1) <= at[:, None], numbers, -1)
+    return Batch("owned", tokens, at, np.zeros_like(at), {"first-token": np.zeros((len(at), 1), dtype=int)}, "repeat")
+
+
+@given(n=st.integers(2, 40), seed=st.integers(0, 2**32 - 1))
+def test_every_example_is_donor_once_and_never_its_own(n: int, seed: int) -> None:
+    donors = build("resample", seed=seed).donors(owned([7] * n))
+    assert (donors.tokens == donors.tokens[:, :1]).all()  # the other's text, whole
+    assert sorted(donors.tokens[:, 0]) == list(range(n))
+    assert (donors.tokens[:, 0] != np.arange(n)).all()
+    assert (donors.query == 7).all()
+
+
+@given(queries=st.lists(st.integers(0, 12), min_size=2, max_size=12), seed=st.integers(0, 99))
+def test_donors_of_another_length_are_text_of_others_and_never_padding(queries: list[int], seed: int) -> None:
+    batch = owned(queries)
+    donors = build("resample", seed=seed).donors(batch)
+    assert (donors.query == batch.query).all()
+    assert sorted(donors.tokens[:, 0]) == list(range(len(queries)))
+    for example, text in enumerate(texts(donors)):
+        assert (text >= 0).all()
+        assert (text != example).all()
+        used = min(len(text), batch.query[text[0]] + 1)  # the first donor's text comes whole, as far as it fits
+        assert (text[:used] == text[0]).all()
+
+
+def test_donors_are_drawn_by_the_seed() -> None:
+    draws = [build("resample", seed=seed).donors(owned([3] * 20)).tokens[:, 0].tolist() for seed in (0, 0, 1)]
+    assert draws[0] == draws[1] != draws[2]
+
+
+def test_patching_takes_from_the_twins(batch: Batch) -> None:
+    donors = build("patching").donors(batch)
+    assert batch.twin is not None
+    assert (donors.tokens == batch.twin.tokens).all()
+    assert (donors.query == batch.query).all()
+
+
+# -- what metrics see --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The clean logit of a token, or the twin's answer."""
+
+    token: int | None
+    name: ClassVar[str] = "seen"
+    damage: ClassVar[int] = 1
+
+    def __call__(self, prediction: Any) -> torch.Tensor:
+        if self.token is not None:
+            clean: torch.Tensor = prediction.clean[:, self.token]
+            return clean
+        if prediction.counterfactual is None:
+            return torch.full((len(prediction.logits),), -1)
+        answer: torch.Tensor = prediction.counterfactual
+        return answer
+
+
+@pytest.mark.parametrize("tokens_per_pass", [1, 150, 100_000])
+def test_a_prediction_knows_the_untouched_logits_and_the_twins_answer(
+    tokens_per_pass: int, architectures: Any, batch: Batch, every_logit: Any
+) -> None:
+    subject = HeadSubject(architectures["gpt2"].build(), "test", tokens_per_pass=tokens_per_pass)
+    conditions = [(1, 6), (), (15,)]
+    clean = subject.evaluate(batch, conditions, build("zero"), [Seen(token) for token in range(48)])
+    untouched = subject.evaluate(batch, [()], build("zero"), every_logit)
+    np.testing.assert_allclose(clean, untouched.repeat(3, axis=1), atol=1e-5)
+    answers = subject.evaluate(batch, conditions, build("zero"), [Seen(None)])[0]
+    assert batch.twin is not None
+    assert (answers == batch.twin.target).all()
+    assert (subject.evaluate(replace(batch, twin=None), conditions, build("zero"), [Seen(None)]) == -1).all()
+
+
+# -- what is refused ---------------------------------------------------------------------------------------------------
+
+
+class Donating:
+    """An intervention whose donors are given."""
+
+    name: ClassVar[str] = "donating"
+
+    def __init__(self, given: Batch) -> None:
+        self.given = given
+
+    def donors(self, _: Batch) -> Batch:
+        return self.given
+
+    def __call__(self, donor: torch.Tensor) -> torch.Tensor:
+        return donor
+
+
+class Orphan:
+    name: ClassVar[str] = "orphan"
+
+    def __call__(self, donor: torch.Tensor) -> torch.Tensor:
+        return donor
+
+
+def test_what_cannot_be_put_in_place_is_refused(architectures: Any, batch: Batch, every_logit: Any) -> None:
+    subject = HeadSubject(architectures["gpt2"].build(), "test")
+    short = made(3, [5, 8])
+
+    def refused(intervention: Any, tested: Batch = batch, reference: Batch | None = None) -> HarnessError:
+        with pytest.raises(HarnessError) as caught:
+            subject.evaluate(tested, [(0,)], intervention, every_logit[:1], reference=reference)
+        return caught.value
+
+    assert "one example, and no other" in refused(build("resample"), batch.take(np.array([0]))).what
+    assert "no counterfactual twin" in refused(build("patching"), replace(batch, twin=None)).what
+    error = refused(build("mean", per="position"), reference=short)
+    assert "have 16 positions, those that means are taken over only 9" in error.what
+    assert "intervention.per=all" in error.fix
+    assert "intervention orphan asks for `donor`" in refused(Orphan()).what
+    assert "its 2 donors are not asked where the 4 examples" in refused(Donating(short)).what
+    assert "donors(batch) has to return" in refused(Donating(batch.take(np.array([1, 0, 2, 3])))).fix
+    foreign = made(1, [15, 9, 4, 15], name="foreign", vocabulary=500)
+    assert "batch foreign: token" in refused(Donating(foreign)).what
+    assert "batch foreign: token" in refused(build("mean"), reference=foreign).what
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [*((name, "positions") for name in ("zero", "resample", "patching")), ("mean", "per"), ("mean", "over")],
+)
+def test_words_without_meaning_are_refused(name: str, wrong: str) -> None:
+    with pytest.raises(HarnessError, match=rf"intervention\.{wrong}='last'"):
+        build(name, **{wrong: "last"})
