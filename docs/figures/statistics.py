@@ -94,7 +94,7 @@ def random_group_passes(
 ) -> float:
     """How often a random group of the first layer has p <= 5 % against 99 groups without any of its units.
 
-    ``spread``: with the controls about their mean as far apart as random groups are, as every p of the harness is taken.
+    ``spread``: with the controls about their mean as far apart as random groups are, as every p here is taken.
 
     Damage of a group is the sum over its units; a unit's is normal, its mean and deviation fall by e in four layers.
     """
