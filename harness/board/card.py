@@ -56,13 +56,13 @@ def _inside(closure: ClosureReport) -> list[str]:
         return []
     found, what, lines = closure.anatomy[name], name.replace("_", " "), []
     if found.shares and closure.verdict is not Verdict.NULL:
-        parts = "  ".join(f"{unit} {100 * of:.0f} %" for unit, of in zip(closure.units, found.shares, strict=True))
+        parts = "  ".join(f"{unit} {round(100 * of)} %" for unit, of in zip(closure.units, found.shares, strict=True))
         lines.append(f"  of the effect on {what}, lost without: {parts}")
     facts = []
     if found.interaction is not None:
         facts.append(f"interaction {found.interaction:+.2f} (-1 chain, 0 independent, > 0 backup)")
     if found.kept is not None:
-        facts.append(f"alone it keeps {100 * found.kept:.0f} %")
+        facts.append(f"alone it keeps {round(100 * found.kept)} %")
     if closure.idle:
         facts.append(f"idle {' '.join(closure.idle)}")
     if found.on_input and found.on_input.delta is not None:

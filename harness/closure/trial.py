@@ -15,6 +15,7 @@ from harness.closure import anatomy
 from harness.closure.anatomy import ActiveRule, OnInput
 from harness.closure.statistics import Effect, bootstrap_interval, max_t, p_value, selection_p, widened, z_score
 from harness.closure.verdict import PRIMARY, Verdict, asked_first, decide, enough
+from harness.errors import HarnessError
 from harness.groups import Labels
 from harness.recording import Activity
 from harness.stages import Controls, ControlSets, Intervention, Metric, Subject, Tick, asked, supply
@@ -59,7 +60,9 @@ class Trial:
         known: dict[str, Any] = {"candidate": candidate, "units": self.subject.units}
         for name, measure in {"labels": self.labels, "strength": self.strength}.items():
             if name in asked(type(self.controls)):
-                known[name] = measure() if measure else None
+                if measure is None:
+                    raise HarnessError(f"controls {self.controls.name} ask for {name}, and nobody measured any.")
+                known[name] = measure()
         drawn: ControlSets = supply(self.controls, **known)
         return drawn
 
