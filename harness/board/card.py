@@ -65,7 +65,9 @@ def _inside(closure: ClosureReport) -> list[str]:
         facts.append(f"alone it keeps {round(100 * found.kept)} %")
     if closure.idle:
         facts.append(f"idle {' '.join(closure.idle)}")
-    if found.on_input and found.on_input.delta is not None:
+    if found.on_input and not found.on_input.n:
+        facts.append("never active on these examples")
+    elif found.on_input and found.on_input.delta is not None:
         on = found.on_input
         off = f"{on.off:+.2f}" if on.off is not None else "-"
         facts.append(f"active on {on.n} examples: {on.delta:+.2f} (p {_number(on.p, '.3f')}), elsewhere {off}")

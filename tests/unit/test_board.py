@@ -15,6 +15,7 @@ import pytest
 from harness.board.card import card
 from harness.board.table import Board, build
 from harness.board.write import COLUMNS, as_csv, markdown, write_boards
+from harness.closure.anatomy import OnInput
 from harness.closure.statistics import wilson_interval
 from harness.closure.verdict import Verdict
 from harness.groups import Stability
@@ -261,6 +262,25 @@ def test_a_card_counts_the_layers_of_units_of_every_kind(make_record: Make) -> N
     record = make_record()
     closure = type(record.closure[0])(**{**vars(record.closure[0]), "units": ("L2E1", "L2E40", "L11E3")})
     assert "3 units, 2 layers" in card(Record(**{**vars(record), "closure": (closure,)}))
+
+
+def test_a_card_says_what_is_inside_the_group(make_record: Make) -> None:
+    text = card(make_record())
+    assert "lost without: L0H1 50 %  L1H0 0 %  L1H2 25 %" in text
+    assert "interaction -0.25" in text
+    assert "alone it keeps 75 %" in text
+    assert "idle L1H0" in text
+    assert "active on 7 examples: -3.00 (p 0.010), elsewhere -0.12" in text
+    assert "on the other batch -0.50" in text
+    assert "against the best of permuted data p 0.020" in text
+
+
+def test_a_card_says_when_the_group_was_never_active(make_record: Make) -> None:
+    record = make_record()
+    (closure,) = record.closure
+    inside = replace(closure.anatomy["target_logit"], on_input=OnInput(0, None, (), None, None, None, None))
+    never = replace(closure, anatomy={"target_logit": inside})
+    assert "never active on these examples" in card(replace(record, closure=(never,)))
 
 
 @pytest.mark.parametrize("note", [0.93, 7, "odd", {"a": 1}, ["L0H0"], True])

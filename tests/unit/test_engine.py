@@ -369,6 +369,31 @@ def test_ablating_a_set_does_not_depend_on_its_order(data, architectures, ragged
 # -- what is refused ---------------------------------------------------------------------------------------------------
 
 
+def test_ablating_one_group_by_hand_and_then_another_is_ablating_both(architecture, ragged_batch, silence, every_logit):
+    """The first heads are silenced by a hook of their own, the others by the engine: no matter who does it."""
+    subject = HeadSubject(architecture.build(), "test")
+    n = len(subject.units)
+    first, second = (1, n - 2), (0, n - 1)
+    both = subject.evaluate(ragged_batch, [tuple(sorted(first + second))], silence, every_logit)
+    handles = []
+    for unit in first:
+        head = subject.units.units[unit]
+        of_layer = len(subject.units.in_layers([head.layer]))
+
+        def mute(_, args, place=head.index, heads=of_layer):
+            hidden = args[0].clone()
+            width = hidden.shape[-1] // heads
+            hidden[..., place * width : (place + 1) * width] = 0
+            return (hidden, *args[1:])
+
+        projection = subject.model.get_submodule(architecture.projection.format(head.layer))
+        handles.append(projection.register_forward_pre_hook(mute))
+    one_by_one = subject.evaluate(ragged_batch, [second], silence, every_logit)
+    for handle in handles:
+        handle.remove()
+    np.testing.assert_allclose(one_by_one, both, atol=1e-4 * np.abs(both).max(), rtol=0)
+
+
 def test_gpt_neo_is_refused_by_name():
     config = hf.GPTNeoConfig(
         vocab_size=48, hidden_size=32, num_layers=2, num_heads=4, attention_types=[[["global", "local"], 1]]
