@@ -23,10 +23,11 @@ from harness.closure.verdict import Verdict
 from harness.config import resolve
 from harness.errors import HarnessError
 from harness.groups import Candidate
-from harness.pipeline import Halves, dispose, load_subject, run_cell
+from harness.pipeline import dispose, run_cell
 from harness.progress import Progress
 from harness.proposal import reseeded
 from harness.registry import Registry
+from harness.shared import Halves, load_subject
 from harness.stages import Subject
 
 PASSED = (Verdict.PASS, Verdict.WEAK_PASS)

@@ -14,7 +14,7 @@ from harness.groups import Labels
 def survey(arguments: Namespace) -> int:
     """Classify every unit on the whole batch; printed, and kept as JSON in the workspace."""
     from harness.cache import Memo
-    from harness.pipeline import load_subject, record_batch, write_batch
+    from harness.shared import load_subject, record_batch, write_batch
     from harness.workspace import Workspace, write_atomically
 
     session = Session.open(arguments)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from harness.errors import HarnessError
-from harness.pipeline import one_thread
 from harness.registry import Method
+from harness.shared import one_thread
 from harness.testing import asking, disposing, proposing
 from harness.testing.rules import Check, NotChecked, Violation, contents, require
 

@@ -18,8 +18,8 @@ from sklearn.metrics import mutual_info_score
 from harness.config import registry
 from harness.errors import HarnessError
 from harness.groups import Affinity
-from harness.pipeline import one_thread
 from harness.recording import Spins
+from harness.shared import one_thread
 from harness.units import UnitSpace
 
 

@@ -22,8 +22,8 @@ from sklearn.metrics.pairwise import cosine_similarity
 from harness.config import registry
 from harness.errors import HarnessError
 from harness.groups import Affinity
-from harness.pipeline import one_thread
 from harness.recording import Activity, Spins
+from harness.shared import one_thread
 from harness.units import UnitSpace
 
 METHODS = ["pearson", "cosine", "partial_correlation", "pearson_knn"]

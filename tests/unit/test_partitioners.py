@@ -23,9 +23,9 @@ from sklearn.metrics import adjusted_rand_score
 from harness.config import registry
 from harness.errors import HarnessError
 from harness.groups import UNCLASSIFIED, Affinity, Labels, Partition
-from harness.pipeline import one_thread
 from harness.recording import Scores, Spins
 from harness.registry import Registry
+from harness.shared import one_thread
 from harness.units import UnitSpace
 
 

@@ -16,9 +16,9 @@ from threadpoolctl import threadpool_limits
 
 from harness.config import registry
 from harness.groups import Affinity, Labels, Partition
-from harness.pipeline import one_thread
 from harness.recording import Scores, Spins
 from harness.registry import Registry
+from harness.shared import one_thread
 from harness.units import UnitSpace
 
 
