@@ -1,7 +1,8 @@
-"""Two cells compared as a pair: the same examples, each candidate's damage beyond its own controls."""
+"""Two cells compared as a pair, example by example: whose candidate does more damage, by itself and beyond chance."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,20 +15,29 @@ from harness.record import Record
 from harness.workspace import Workspace
 
 
+SURE = 0.05  # of p, with an interval that holds no zero
+
+
 @dataclass(frozen=True)
 class Pair:
-    """The first candidates of two cells; ``differences``: per metric, first minus second, as damage."""
+    """The first candidates of two cells, on the same examples; differences are first minus second, as damage.
+
+    ``differences``: of the damage itself, per metric: held against the same controls, the controls cancel.
+    ``beyond_controls``: of the damage beyond the mean of each candidate's own matched controls, which differ where
+    candidates differ in size or layers.
+    """
 
     cells: tuple[str, str]
     methods: tuple[str, str]
     units: tuple[tuple[str, ...], tuple[str, ...]]
     task: str
     differences: dict[str, Difference]
+    beyond_controls: dict[str, Difference]
     damage: dict[str, int]
 
 
 def compare(first: Record, second: Record, workspace: Workspace) -> Pair:
-    """Damage beyond the controls' mean, per example, of one candidate minus the other's.
+    """One candidate's damage minus the other's, per example.
 
     Errors: cells without a tested candidate, on other tasks or under other protocols; deltas that are not there.
     """
@@ -48,19 +58,17 @@ def compare(first: Record, second: Record, workspace: Workspace) -> Pair:
             f"{asked[1][3]} examples).",
             "A pair shares subject, batch, intervention and protocol; a group named by hand is tested on all examples.",
         )
-    beyond = [_excess(record, workspace) for record in (first, second)]
+    deltas = [_deltas(record, workspace) for record in (first, second)]
+    beyond = [{name: excess(of[0], of[1:]) for name, of in each.items()} for each in deltas]
+    plain = [{name: of[0] for name, of in each.items()} for each in deltas]
     effects = first.closure[0].effects
     return Pair(
         cells=(first.cell.id, second.cell.id),
         methods=(first.cell.method, second.cell.method),
         units=(first.closure[0].units, second.closure[0].units),
         task=first.cell.task,
-        differences={
-            name: paired_difference(
-                effect.damage * beyond[0][name], effect.damage * beyond[1][name], int(first.config["seed"])
-            )
-            for name, effect in effects.items()
-        },
+        differences=_differences(first, plain),
+        beyond_controls=_differences(first, beyond),
         damage={name: effect.damage for name, effect in effects.items()},
     )
 
@@ -71,22 +79,38 @@ def text(pair: Pair) -> str:
         f"{letter}  {method}   {' '.join(units)}"
         for letter, method, units in zip("AB", pair.methods, pair.units, strict=True)
     ]
-    lines.append(f"on {pair.task}, example by example, each beyond the mean of its own controls")
-    lines.append(f"  {'':<16}{'A - B in damage':>16}   {'95 % interval':<20}{'p':>7}")
-    for name, found in pair.differences.items():
-        interval = f"{found.interval[0]:+.2f} .. {found.interval[1]:+.2f}" if found.interval else "one example"
-        what = f"{name.replace('_', ' ')} {ARROW[pair.damage[name]]}"
-        lines.append(f"  {what:<16}{found.mean:>+16.2f}   {interval:<20}{found.p:>7.4f}   {_words(found)}")
+    lines.append(f"on {pair.task}, example by example")
+    for what, differences in {
+        "damage, A - B": pair.differences,
+        "beyond its own controls": pair.beyond_controls,
+    }.items():
+        lines.append(f"  {what:<24}{'difference':>12}   {'95 % interval':<20}{'p':>7}")
+        for name, found in differences.items():
+            interval = f"{found.interval[0]:+.2f} .. {found.interval[1]:+.2f}" if found.interval else "one example"
+            metric = f"{name.replace('_', ' ')} {ARROW[pair.damage[name]]}"
+            lines.append(f"    {metric:<22}{found.mean:>+12.2f}   {interval:<20}{found.p:>7.4f}   {_words(found)}")
     return "\n".join(lines)
 
 
 def _words(found: Difference) -> str:
-    if found.interval is None or found.interval[0] <= 0 <= found.interval[1]:
+    if found.interval is None or found.p > SURE or found.interval[0] <= 0 <= found.interval[1]:
         return "no difference that is sure"
     return "A does more damage" if found.mean > 0 else "B does more damage"
 
 
-def _excess(record: Record, workspace: Workspace) -> dict[str, Float[np.ndarray, " examples"]]:
+Changes = dict[str, Float[np.ndarray, " examples"]]
+
+
+def _differences(record: Record, changes: Sequence[Changes]) -> dict[str, Difference]:
+    seed = int(record.config["seed"])
+    return {
+        name: paired_difference(effect.damage * changes[0][name], effect.damage * changes[1][name], seed)
+        for name, effect in record.closure[0].effects.items()
+    }
+
+
+def _deltas(record: Record, workspace: Workspace) -> dict[str, Float[np.ndarray, "groups examples"]]:
+    """Per metric, the change on every example: by the candidate, then by each of its controls."""
     from safetensors.numpy import load_file
 
     path = workspace.folder(record.cell.id) / "deltas.safetensors"
@@ -95,4 +119,4 @@ def _excess(record: Record, workspace: Workspace) -> dict[str, Float[np.ndarray,
             f"cell {record.cell.id} has no {path.name}: what ablation did to each example.", "Redo it with --force."
         )
     deltas = load_file(path)["candidate.0"].astype("float64")
-    return {name: excess(of[0], of[1:]) for name, of in zip(record.closure[0].effects, deltas, strict=True)}
+    return dict(zip(record.closure[0].effects, deltas, strict=True))

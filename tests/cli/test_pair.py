@@ -59,12 +59,16 @@ def test_two_methods_are_compared_on_the_same_examples(harness: Run, small: Any,
     assert answer.code == 0, answer.err
     found = answer.data["differences"]["target_logit"]
     deltas = [load_file(tmp_path / "runs" / "records" / cell / "deltas.safetensors")["candidate.0"] for cell in cells]
-    beyond = [-(of[0, 0] - of[0, 1:].mean(axis=0)) for of in deltas]  # the logit falls: damage
     assert found["n"] == 8
-    assert found["mean"] == pytest.approx(float((beyond[0] - beyond[1]).mean()), abs=1e-4)
+    assert found["mean"] == pytest.approx(
+        float((deltas[1][0, 0] - deltas[0][0, 0]).mean()), abs=1e-4
+    )  # a falling logit
+    beyond = [-(of[0, 0] - of[0, 1:].mean(axis=0)) for of in deltas]
+    apart = answer.data["beyond_controls"]["target_logit"]["mean"]
+    assert apart == pytest.approx(float((beyond[0] - beyond[1]).mean()), abs=1e-4)
     backward = harness("compare", cells[1][:6], cells[0][:6], "--json").data["differences"]["target_logit"]
     assert backward["mean"] == pytest.approx(-found["mean"])
-    assert "A - B in damage" in harness("compare", *cells).out
+    assert "damage, A - B" in harness("compare", *cells).out
 
 
 def test_what_cannot_be_compared_is_said(harness: Run, small: Any, tmp_path: Path) -> None:
