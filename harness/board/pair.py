@@ -14,7 +14,6 @@ from harness.errors import HarnessError
 from harness.record import Record
 from harness.workspace import Workspace
 
-
 SURE = 0.05  # of p, with an interval that holds no zero
 
 
