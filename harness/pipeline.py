@@ -117,7 +117,7 @@ def dispose(
         seed=told.seed,
         reference=halves.proposal,
         elsewhere=halves.elsewhere,
-        activity=_activity(cell, subject, halves.test, memo, progress),
+        activity=_activity(cell, subject, halves, proposal, memo, progress),
         rule=told.active,
         labels=labels,
         strength=strength,
@@ -130,11 +130,15 @@ def dispose(
         return close(cases, trial, tick, null)
 
 
-def _activity(cell: Cell, subject: Subject, batch: Batch, memo: Memo, progress: Progress) -> Activity | None:
+def _activity(
+    cell: Cell, subject: Subject, halves: Halves, proposal: Proposal | None, memo: Memo, progress: Progress
+) -> Activity | None:
     """Where units are active on the examples of the test; None where no signal is in use."""
-    if "signal" not in cell.proposing:
+    if proposal is None or "signal" not in cell.proposing:
         return None
-    activity: Activity = cell.stages["signal"](record_batch(cell, subject, batch, ["signal"], memo, progress))
+    if halves.test is halves.proposal:
+        return proposal.measured
+    activity: Activity = cell.stages["signal"](record_batch(cell, subject, halves.test, ["signal"], memo, progress))
     return activity
 
 

@@ -13,7 +13,7 @@ from harness.cell import Cell
 from harness.errors import without_model
 from harness.progress import Progress
 from harness.recording import Recording
-from harness.stages import Subject
+from harness.stages import BatchMethod, Subject
 
 
 def load_subject(cell: Cell, memo: Memo, progress: Progress) -> Subject:
@@ -24,14 +24,20 @@ def load_subject(cell: Cell, memo: Memo, progress: Progress) -> Subject:
     return subject
 
 
-def write_batch(cell: Cell, subject: Subject, memo: Memo, progress: Progress) -> Batch:
-    """The batch, written in the subject's tokens and checked against it. Errors: a subject without a model."""
+def write_batch(
+    cell: Cell, subject: Subject, memo: Memo, progress: Progress, method: BatchMethod | None = None
+) -> Batch:
+    """The batch (or what another ``method`` writes), in the subject's tokens and checked against it.
+
+    Errors: a subject without a model.
+    """
     if not subject.vocab_size:
         raise without_model(subject.label)
     batch: Batch
-    with progress.step("batch", cell.describe("batch")):
-        key = (repr(cell.stages["subject"]), repr(cell.stages["batch"]))
-        batch = memo.get("batch", key, lambda: cell.stages["batch"](subject))
+    writer: BatchMethod = method or cell.stages["batch"]
+    with progress.step("batch", writer.name if method else cell.describe("batch")):
+        key = (repr(cell.stages["subject"]), repr(writer))
+        batch = memo.get("batch", key, lambda: writer(subject))
         batch.check(subject)
     return batch
 
@@ -74,9 +80,7 @@ class Halves:
         """Examples of another kind, where the cell names some."""
         if self.cell.elsewhere is None:
             return None
-        batch: Batch = self.cell.elsewhere(self.subject)
-        batch.check(self.subject)
-        return batch
+        return write_batch(self.cell, self.subject, self.memo, self.progress, self.cell.elsewhere)
 
 
 def record_batch(

@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.closure.statistics import Effect
 from harness.closure.trial import ClosureReport
-from harness.closure.verdict import PRIMARY, Verdict
+from harness.closure.verdict import Verdict, asked_first
 from harness.record import PartitionRecord, Record, Status
 from harness.units import Unit
 
@@ -51,9 +51,9 @@ def _closure(record: Record, closure: ClosureReport, where: str) -> str:
 
 def _inside(closure: ClosureReport) -> list[str]:
     """What the primary metric says of the inside of the group, of where it is active, and of what it is good for."""
-    name = PRIMARY if PRIMARY in closure.anatomy else next(iter(closure.anatomy), "")
-    if not name:
+    if not closure.anatomy:
         return []
+    name = asked_first(closure.anatomy)[0]
     found, what, lines = closure.anatomy[name], name.replace("_", " "), []
     if found.shares and closure.verdict is not Verdict.NULL:
         parts = "  ".join(f"{unit} {round(100 * of)} %" for unit, of in zip(closure.units, found.shares, strict=True))
@@ -80,7 +80,7 @@ def _inside(closure: ClosureReport) -> list[str]:
 
 def _standing(closure: ClosureReport) -> str:
     """How many controls the candidate's damage exceeds, on the metric asked first."""
-    name = PRIMARY if PRIMARY in closure.effects else next(iter(closure.effects))
+    name = asked_first(closure.effects)[0]
     effect = closure.effects[name]
     milder = sum(effect.damage * control < effect.damage * effect.delta for control in effect.controls)
     return f" ({name.replace('_', ' ')}: worse than {milder} of {len(effect.controls)} controls)"

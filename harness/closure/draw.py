@@ -12,6 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
+from harness.seeds import rng_for
 from harness.units import UnitSpace
 
 
@@ -32,6 +33,11 @@ def draw_distinct(
         parts = [rng.choice(len(pool), count, replace=False) for pool, count in pools]
         groups[tuple(sorted(pool[i] for (pool, _), part in zip(pools, parts, strict=True) for i in part))] = None
     return tuple(groups)
+
+
+def stream(seed: int, candidate: Iterable[int], units: UnitSpace) -> np.random.Generator:
+    """A stream of each candidate's own: several are corrected together only if their controls are different groups."""
+    return rng_for(seed, f"controls of {' '.join(sorted(units.names(candidate)))}")
 
 
 def widening(pools: Iterable[tuple[int, int]]) -> float:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from harness.closure.trial import Group, Trial
-from harness.closure.verdict import PRIMARY
+from harness.closure.verdict import asked_first
 from harness.errors import HarnessError
 from harness.proposal import Proposal
 from harness.seeds import seed_for
@@ -29,7 +29,7 @@ def null_damage(groups: Sequence[Sequence[Group]], trial: Trial, tick: Tick) -> 
     """Per permuted run, the change of the primary metric by its most damaging candidate."""
     conditions = list(dict.fromkeys([(), *(group for run in groups for group in run)]))
     names = [metric.name for metric in trial.metrics]
-    m = names.index(PRIMARY) if PRIMARY in names else 0
+    m = names.index(asked_first(names)[0])
     values = trial.evaluate(trial.batch, conditions, tick)[m].mean(axis=1)
     change = dict(zip(conditions, (values - values[0]).tolist(), strict=True))
     damage = trial.metrics[m].damage

@@ -14,7 +14,7 @@ from harness.batch import Batch
 from harness.closure import anatomy
 from harness.closure.anatomy import ActiveRule, OnInput
 from harness.closure.statistics import Effect, bootstrap_interval, max_t, p_value, selection_p, widened, z_score
-from harness.closure.verdict import PRIMARY, Verdict, asked_first, decide, enough
+from harness.closure.verdict import Verdict, asked_first, decide, enough
 from harness.errors import HarnessError
 from harness.groups import Labels
 from harness.recording import Activity
@@ -73,10 +73,10 @@ class Anatomy:
 
     ``kept``: share of the damage of ablating every unit that is spared when the candidate alone is left; ``shares``:
     of the group's damage, what is lost without each unit, in the order of ``units``; ``idle``: places of the units that
-    add nothing and do nothing alone; ``interaction``: what the whole
-    does beyond its parts (about -1: a serial chain; 0: independent parts; above 0: they back each other up), with its
-    interval; ``on_input``: the damage where the group is active; ``elsewhere``: the damage on examples of another kind,
-    with its interval. None where it was not asked for, or is not defined.
+    add nothing and do nothing alone; ``interaction``: what the whole does beyond its parts (about -1: a serial chain;
+    0: independent parts; above 0: they back each other up), with its interval; ``on_input``: the damage where the group
+    is active; ``elsewhere``: the damage on examples of another kind, with its interval. None where it was not asked
+    for, or is not defined.
     """
 
     kept: float | None
@@ -194,7 +194,7 @@ def _hear(case: Case, trial: Trial, tick: Tick, null_damage: Sequence[float]) ->
         shift = None if beyond is None else beyond[m, 1] - beyond[m, 0]
         anatomies[metric.name] = _anatomy(case, metric, deltas, place, active, shift, trial)
         kept.append(np.concatenate([candidate[None], controls]))
-    primary = PRIMARY if PRIMARY in effects else next(iter(effects))
+    primary = asked_first(effects)[0]
     inside = anatomies[primary]
     report = ClosureReport(
         units=tuple(units.names(case.candidate)),
@@ -208,7 +208,7 @@ def _hear(case: Case, trial: Trial, tick: Tick, null_damage: Sequence[float]) ->
         anatomy=anatomies,
         widening=case.drawn.widening if math.isfinite(case.drawn.widening) else None,
         idle=tuple(units.names(case.candidate[i] for i in inside.idle)),
-        selection_p=selection_p(effects[primary].delta, null_damage, effects[primary].damage) if null_damage else None,
+        selection_p=selection_p(effects[primary].delta, null_damage, effects[primary].damage),
     )
     return Tested(report, np.stack(kept))
 
@@ -261,7 +261,7 @@ def _anatomy(
         interaction_interval=together.interval if together else None,
         on_input=None
         if active is None
-        else anatomy.on_input(whole, of(case.drawn.groups), active, metric.damage, trial.ddof),
+        else anatomy.on_input(whole, of(case.drawn.groups), active, metric.damage, trial.ddof, case.drawn.widening),
         elsewhere=None if shift is None else (float(shift.mean()), bootstrap_interval(shift, trial.seed)),
     )
 

@@ -46,7 +46,7 @@ class Evidence:
     @property
     def primary(self) -> str:
         """The metric asked first."""
-        return PRIMARY if PRIMARY in self.usable else next(name for name in self.usable if name != LOSS)
+        return asked_first(self.usable)[0]
 
     def harmed(self, name: str) -> bool:
         """The ablation certainly made this metric worse."""

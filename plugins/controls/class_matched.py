@@ -7,11 +7,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from harness.closure.draw import draw_distinct, others, widening
+from harness.closure.draw import draw_distinct, others, stream, widening
 from harness.errors import HarnessError
 from harness.groups import Labels
 from harness.hookspecs import hookimpl
-from harness.seeds import rng_for
 from harness.stages import ControlSets
 from harness.units import UnitSpace
 
@@ -58,7 +57,7 @@ class ClassMatched:
             ([unit for unit in rest if (labels.classes[unit] or UNKNOWN) in together], sum(wanted[c] for c in together))
             for together in self._together(wanted, left, set(shortfall))
         ]
-        rng = rng_for(self.seed, f"controls of {' '.join(sorted(units.names(candidate)))}")
+        rng = stream(self.seed, candidate, units)
         wide = widening((len(pool), count) for pool, count in pools)
         return ControlSets(draw_distinct(pools, self.n, rng), shortfall, wide)
 

@@ -10,10 +10,9 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from harness.closure.draw import Windows, draw_from_windows, layer_bands, others, widening
+from harness.closure.draw import Windows, draw_from_windows, layer_bands, others, stream, widening
 from harness.errors import HarnessError
 from harness.hookspecs import hookimpl
-from harness.seeds import rng_for
 from harness.stages import ControlSets
 from harness.units import UnitSpace
 
@@ -73,7 +72,7 @@ class LayerAndActivityMatched:
             parts = [_stand_ins(candidate, units, strength, band, k) for band in bands]
             if math.prod(part.possible for part in parts) >= self.n:
                 break
-        rng = rng_for(self.seed, f"controls of {' '.join(sorted(units.names(candidate)))}")
+        rng = stream(self.seed, candidate, units)
         wide = widening((len(part.pool), len(part.lows)) for part in parts)
         return ControlSets(draw_from_windows(parts, self.n, rng), shortfall, wide)
 

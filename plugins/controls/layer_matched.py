@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from harness.closure.draw import draw_distinct, layer_bands, others, widening
+from harness.closure.draw import draw_distinct, layer_bands, others, stream, widening
 from harness.errors import HarnessError
 from harness.hookspecs import hookimpl
-from harness.seeds import rng_for
 from harness.stages import ControlSets
 from harness.units import UnitSpace
 
@@ -49,7 +48,7 @@ class LayerMatched:
             )
             for band in bands
         ]
-        rng = rng_for(self.seed, f"controls of {' '.join(sorted(units.names(candidate)))}")
+        rng = stream(self.seed, candidate, units)
         wide = widening((len(pool), count) for pool, count in pools)
         return ControlSets(draw_distinct(pools, self.n, rng), shortfall, wide)
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from harness.closure.draw import draw_distinct, others, widening
+from harness.closure.draw import draw_distinct, others, stream, widening
 from harness.errors import HarnessError
 from harness.hookspecs import hookimpl
-from harness.seeds import rng_for
 from harness.stages import ControlSets
 from harness.units import UnitSpace
 
@@ -47,7 +46,7 @@ class Uniform:
             rest = [unit for unit in rest if int(units.layers[unit]) in layers]
         if len(candidate) > len(rest):
             return ControlSets(())
-        rng = rng_for(self.seed, f"controls of {' '.join(sorted(units.names(candidate)))}")
+        rng = stream(self.seed, candidate, units)
         wide = widening([(len(rest), len(candidate))])
         return ControlSets(draw_distinct([(rest, len(candidate))], self.n, rng), widening=wide)
 

@@ -75,10 +75,11 @@ class Nothing:
 class Given:
     groups: tuple[tuple[int, ...], ...]
     shortfall: Mapping[int, int] = field(default_factory=dict)
+    widening: float = 1.0
     name: ClassVar[str] = "given"
 
     def __call__(self, candidate: tuple[int, ...], units: UnitSpace) -> ControlSets:
-        return ControlSets(self.groups, self.shortfall)
+        return ControlSets(self.groups, self.shortfall, self.widening)
 
 
 LOGIT, LOSS = Measure("target_logit", -1), Measure("loss", 1)
@@ -202,6 +203,20 @@ def test_damage_where_the_group_is_active_and_elsewhere() -> None:
     assert inside.on_input.delta == pytest.approx(-4.0)
     assert inside.on_input.off == pytest.approx(-4.0)  # this model does not care
     assert inside.elsewhere == (pytest.approx(-4.0), pytest.approx((-4.0, -4.0)))
+
+
+def test_controls_are_spread_alike_for_every_p() -> None:
+    """Where a group is active on all examples, p there is p everywhere."""
+    values = np.zeros((5, 8))
+    values[:4, 0], values[4, 1] = 1.0, 1.0
+    wide = Given(CONTROLS, widening=40.0)
+    report = trial(model(**STRONG), [LOGIT], wide, activity=Activity(values, UnitSpace.heads([4, 4])))
+    inside = report.anatomy["target_logit"].on_input
+    assert inside is not None
+    assert inside.n == 5
+    assert inside.p == report.effects["target_logit"].p
+    assert inside.p is not None
+    assert inside.p > 1 / 9  # as they are, no control does as much
 
 
 def test_a_group_chosen_where_it_is_tested_is_held_against_the_best_of_permuted_data() -> None:
