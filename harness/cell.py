@@ -13,6 +13,7 @@ from typing import Any, Literal
 from harness.digest import digest, digest_files
 from harness.errors import HarnessError, unknown
 from harness.registry import Method, Registry
+from harness.sizes import parse_size
 from harness.stages import STAGES, asked, upstream
 
 PROPOSING = ("signal", "transform", "binarizer", "affinity", "partitioner", "chooser", "selector")
@@ -23,17 +24,20 @@ class Settings:
     """What a cell is told besides its methods.
 
     ``split``: propose on one half of the examples and test on the other (``half``), or use all for both (``none``);
-    ``alpha``: the level of the verdict; ``ddof``: of the controls' standard deviation in z; ``seed``: of the split, the
-    bootstrap and the reruns; ``reruns``: how often partitions are found again on resamples, other orders and seeds, to
-    see how stable they are; ``active``: when a group counts as active on an example: any of its units, all, or its most
-    selective one; ``null_proposals``: how often the pipeline is run on permuted data to see what it chooses there
-    (none: 99 where it is tested on the examples it proposed on, else 0); ``group``: units named by hand, tested as they
-    are; ``workspace``, ``tracking``, ``force``: where results go, and whether a finished cell is redone. The last three
-    do not enter a cell's identity.
+    ``alpha``: the level of the verdict; ``give_up``: a candidate is given up once as many controls did at least as much
+    damage (none: all controls are evaluated, whatever they do); ``ddof``: of the controls' standard deviation in z;
+    ``seed``: of the split, the bootstrap and the reruns; ``reruns``: how often partitions are found again on resamples,
+    other orders and seeds, to see how stable they are; ``active``: when a group counts as active on an example: any of
+    its units, all, or its most selective one; ``null_proposals``: how often the pipeline is run on permuted data to see
+    what it chooses there (none: 99 where it is tested on the examples it proposed on, else 0); ``group``: units named
+    by hand, tested as they are; ``workspace``, ``tracking``, ``force``: where results go, and whether a finished cell
+    is redone; ``on_error``: whether a sweep goes on after a cell that failed; ``cache``, ``cache_limit``: whether what
+    cells share is kept on disk (in the workspace), and how much of it. The last six do not enter a cell's identity.
     """
 
     split: Literal["half", "none"] = "half"
     alpha: float = 0.05
+    give_up: int | None = 10
     ddof: Literal[0, 1] = 1
     seed: int = 0
     reruns: int = 5
@@ -43,9 +47,12 @@ class Settings:
     workspace: str = "runs"
     tracking: str = "local"
     force: bool = False
+    on_error: Literal["continue", "stop"] = "continue"
+    cache: bool = True
+    cache_limit: str = "10GB"
 
 
-NEUTRAL = frozenset({"workspace", "tracking", "force"})
+NEUTRAL = frozenset({"workspace", "tracking", "force", "on_error", "cache", "cache_limit"})
 
 
 @dataclass(frozen=True)
@@ -238,8 +245,17 @@ def _settings(values: Mapping[str, Any]) -> Settings:
         raise HarnessError("; ".join(problems), "`harness run --help` lists the settings.") from error
     if not 0 < settings.alpha < 1:
         raise HarnessError(f"alpha={settings.alpha}: it must lie between 0 and 1.")
+    if settings.give_up is not None and settings.give_up < 1:
+        raise HarnessError(
+            f"give_up={settings.give_up}: a candidate cannot be given up before a control did as much damage.",
+            "The default is 10; give_up=null evaluates all controls.",
+        )
     if settings.reruns < 0:
         raise HarnessError(f"reruns={settings.reruns}: it cannot be negative.", "reruns=0 measures no stability.")
+    try:
+        parse_size(settings.cache_limit)
+    except ValueError as error:
+        raise HarnessError(f"cache_limit: {error}.", "The default is cache_limit=10GB.") from error
     if settings.null_proposals is not None and settings.null_proposals < 0:
         raise HarnessError(f"null_proposals={settings.null_proposals}: it cannot be negative.", "0 asks for none.")
     return settings

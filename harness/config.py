@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
+from importlib.resources import files
 from typing import Any, ClassVar
 
 from hydra import compose, initialize_config_module
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins as HydraPlugins
 from hydra.errors import HydraException, MissingConfigException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
@@ -40,7 +42,12 @@ class PluginSearchPath(SearchPathPlugin):
 
 def registry() -> Registry:
     """Every method on offer; its parameters are then a config node that Hydra knows, and no other plugin's are."""
-    methods, PluginSearchPath.folders = _offers(plugins.load())
+    return _registered(plugins.load())
+
+
+@lru_cache(maxsize=1)  # Hydra's store holds the nodes of one set of plugins: the last
+def _registered(loaded: plugins.Plugins) -> Registry:
+    methods, PluginSearchPath.folders = _offers(loaded)
     store = ConfigStore.instance()
     for stage in STAGES:
         store.repo.pop(stage, None)
@@ -50,6 +57,8 @@ def registry() -> Registry:
         package = f"{stage}.{name}" if STAGES[stage].many else None  # several may be chosen: each has a place
         store.store(group=stage, name=name, node=node, package=package, provider=method.owner)
     HydraPlugins.instance().register(PluginSearchPath)
+    for preset in files(CONFIG_MODULE).joinpath("hydra", "launcher").iterdir():
+        store.repo["hydra"]["launcher"].pop(preset.name, None)  # of the launcher itself: two of one name are a warning
     return methods
 
 
@@ -89,18 +98,32 @@ def expand(overrides: Sequence[str], known: Registry) -> list[list[str]]:
     Sweep lists of an experiment file (``hydra.sweeper.params``) count where the command line does not name the key.
     """
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-    from hydra.core.override_parser.overrides_parser import OverridesParser
 
     with hydra_ready(), _explained(known):
         loader = GlobalHydra.instance().config_loader()
         parser = OverridesParser.create(config_loader=loader)
         given = parser.parse_overrides(list(overrides))
-        fixed = [text for text, parsed in zip(overrides, given, strict=True) if not parsed.is_sweep_override()]
-        params = compose("config", overrides=fixed, return_hydra_config=True).hydra.sweeper.params or {}
+        params = _hydra_node(overrides).sweeper.params or {}
         named = {parsed.key_or_group for parsed in given}
         swept = [f"{key}={value}" for key, value in params.items() if key not in named]
         batches = BasicSweeper.split_arguments(parser.parse_overrides([*swept, *overrides]), max_batch_size=None)
         return [list(cell) for batch in batches for cell in batch]
+
+
+def runs_here(overrides: Sequence[str]) -> bool:
+    """Whether Hydra would run a sweep in this process, one cell after the other, and tell nobody about it."""
+    with hydra_ready():
+        node = _hydra_node(overrides)
+    return bool(node.runtime.choices["hydra/launcher"] == "basic" and not node.callbacks and not node.job.env_set)
+
+
+def _hydra_node(overrides: Sequence[str]) -> DictConfig:
+    """Hydra's own settings for a sweep: what is swept does not change them."""
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    parsed = zip(overrides, parser.parse_overrides(list(overrides)), strict=True)
+    fixed = [text for text, override in parsed if not override.is_sweep_override()]
+    node: DictConfig = compose("config", overrides=fixed, return_hydra_config=True).hydra
+    return node
 
 
 def presets(stages: Sequence[str], known: Registry) -> dict[str, list[str]]:

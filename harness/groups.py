@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
+import scipy  # scipy.sparse is loaded where it is first named: listing must stay fast
 from jaxtyping import Float, Int
 
 from harness.errors import HarnessError
@@ -18,42 +19,104 @@ Sign = Literal["abs", "positive", "signed"]
 """What of a signed affinity counts: |a|, max(a, 0), or a as it is."""
 
 
+PAIRS_UP_TO = 8192
+"""Units up to which a sparse affinity is written out as a matrix of all pairs (512 MiB)."""
+
+
 @dataclass(frozen=True)
 class Affinity:
     """How alike two units behave: a symmetric matrix [units, units] with zero diagonal, in the method's own unit.
 
-    ``diagnostics`` carries what a reader must know before trusting it (near-separable fits, constant units, ...).
+    ``matrix`` is an array, or a ``scipy.sparse.csr_array`` (its entries are put in order): what is not stored is zero.
+    Methods that cluster links work on ``links``, those that need all pairs ask for ``dense``: each gets what it wants
+    of either kind. ``diagnostics`` carries what a reader must know before trusting it (near-separable fits, ...).
 
-    Errors: wrong size, NaN or infinity, asymmetry, a non-zero diagonal.
+    Errors: another kind of matrix, wrong size, NaN or infinity, asymmetry, a non-zero diagonal.
     """
 
-    matrix: Float[np.ndarray, "units units"]
+    matrix: Float[np.ndarray, "units units"] | scipy.sparse.csr_array
     units: UnitSpace
     diagnostics: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         n = len(self.units)
+        if not isinstance(self.matrix, (np.ndarray, scipy.sparse.csr_array)):
+            raise HarnessError(
+                f"affinity is a {type(self.matrix).__name__}, not an array.",
+                "Return a numpy array, or scipy.sparse.csr_array(matrix).",
+            )
         if self.matrix.shape != (n, n):
             raise HarnessError(f"affinity of shape {self.matrix.shape} does not fit {n} units.")
-        if not np.isfinite(self.matrix).all():
+        if not isinstance(self.matrix, np.ndarray):
+            self.matrix.sum_duplicates()
+        if not np.isfinite(abs(self.matrix).max()):
             raise HarnessError("affinity holds NaN or infinite entries.")
-        if not np.allclose(self.matrix, self.matrix.T, rtol=1e-6, atol=1e-9):
+        if (abs(self.matrix - self.matrix.T) - 1e-6 * abs(self.matrix)).max() > 1e-9:
             raise HarnessError("affinity is not symmetric.", "Return (A + A.T) / 2, or fix the estimate.")
-        if np.diagonal(self.matrix).any():
+        if self.matrix.diagonal().any():
             raise HarnessError("affinity has a non-zero diagonal.", "A unit is not its own neighbour: set it to zero.")
+
+    @cached_property
+    def links(self) -> scipy.sparse.csr_array:
+        """The affinity as links [units, units], in the order of layers and indices: row r is ``units.canonical[r]``.
+
+        Exactly symmetric, in float64, without stored zeros. Worked out on it, nothing depends on the order of units.
+        """
+        order = self.units.canonical
+        half = scipy.sparse.csr_array(self.matrix, dtype=np.float64)[np.ix_(order, order)] / 2
+        half.sort_indices()
+        return half + half.T  # a link stored on one side only would leave a degree of zero
+
+    def dense(self, who: str = "this method") -> Float[np.ndarray, "units units"]:
+        """All pairs [units, units], for methods that need every one. Errors: too many pairs to write out."""
+        if isinstance(self.matrix, np.ndarray):
+            return self.matrix
+        require_pairs(who, len(self.units))
+        pairs: Float[np.ndarray, "units units"] = self.matrix.toarray()
+        return pairs
+
+    def reordered(self, order: Int[np.ndarray, " units"], units: UnitSpace) -> Affinity:
+        """The same affinity with its units in this order, which is that of ``units``."""
+        return Affinity(self.matrix[np.ix_(order, order)], units)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The matrix as arrays to be kept in a file: ``affinity``, or the ``indptr, indices, data`` of a sparse one."""
+        if isinstance(self.matrix, np.ndarray):
+            return {"affinity": np.ascontiguousarray(self.matrix)}
+        return {name: getattr(self.matrix, name) for name in ("indptr", "indices", "data")}
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, np.ndarray], units: UnitSpace, diagnostics: Mapping[str, object]) -> Affinity:
+        """The affinity that :meth:`arrays` were made of."""
+        if "affinity" in arrays:
+            return cls(arrays["affinity"], units, diagnostics)
+        stored = tuple(arrays[name] for name in ("data", "indices", "indptr"))
+        return cls(scipy.sparse.csr_array(stored, shape=(len(units), len(units))), units, diagnostics)
 
     def require_groups(self, who: str, signed: bool = False) -> None:
         """For partitioners. Errors: nothing but zeros; negative entries, unless ``signed`` ones are understood."""
-        if not signed and (self.matrix < 0).any():
+        lowest, highest = self.matrix.min(), self.matrix.max()
+        if not signed and lowest < 0:
             raise HarnessError(
                 f"partitioner {who} needs non-negative affinities.",
                 "Choose what of a signed affinity counts: affinity.transform=abs or affinity.transform=positive",
             )
-        if not self.matrix.any():
+        if lowest == highest == 0:
             raise HarnessError(
                 f"partitioner {who}: no two units have any affinity, so there is nothing to cluster.",
                 "Units that never change have none: see what the binarizer says, or use more examples.",
             )
+
+
+def require_pairs(who: str, n: int) -> None:
+    """Errors: so many units that a matrix of all pairs is out of reach."""
+    if n > PAIRS_UP_TO:
+        raise HarnessError(
+            f"{who} needs all pairs of units: {n} x {n} x 8 bytes = {n * n * 8 / 2**30:.1f} GiB; "
+            f"up to {PAIRS_UP_TO} units are taken.",
+            "Use methods that work on links: affinity=pearson_knn; partitioner=eigengap or partitioner=leiden; "
+            "chooser=modularity",
+        )
 
 
 def signed_part(matrix: Float[np.ndarray, "units units"], sign: Sign) -> Float[np.ndarray, "units units"]:
@@ -110,14 +173,16 @@ class Partition:
 
     def groups(self) -> list[tuple[int, ...]]:
         """Members of each group, by ascending label."""
-        found = np.unique(self.labels)
-        return [tuple(np.flatnonzero(self.labels == label).tolist()) for label in found if label >= 0]
+        order = np.argsort(self.labels, kind="stable")
+        order = order[self.labels[order] >= 0]
+        groups = np.split(order, np.flatnonzero(np.diff(self.labels[order])) + 1)
+        return [tuple(group.tolist()) for group in groups if len(group)]
 
     @property
     def trivial(self) -> bool:
         """Whether it says nothing: no group at all, one group of all units, or every unit by itself."""
-        groups = self.groups()
-        return not groups or len(groups[0]) == len(self.labels) or len(groups) == len(self.labels)
+        sizes = np.unique(self.labels[self.labels >= 0], return_counts=True)[1]
+        return not len(sizes) or len(self.labels) in (sizes[0], len(sizes))
 
     @property
     def name(self) -> str:
@@ -172,18 +237,20 @@ class Candidate:
     stability: float | None = None
 
 
-def isolation(members: Sequence[int], matrix: Float[np.ndarray, "units units"]) -> float | None:
+def isolation(
+    members: Sequence[int], matrix: Float[np.ndarray, "units units"] | scipy.sparse.csr_array
+) -> float | None:
     """Mean |affinity| over pairs inside the group / mean |affinity| between members and all others.
 
     None where undefined: fewer than two members, no others, or nothing but zeros outside.
     """
-    inside = np.zeros(len(matrix), dtype=bool)
-    inside[list(members)] = True
-    strength = np.abs(matrix)
-    if inside.sum() < 2 or inside.all():
+    n, others = len(members), matrix.shape[0] - len(members)
+    if n < 2 or not others:
         return None
-    within = strength[np.ix_(inside, inside)][np.triu_indices(inside.sum(), 1)].mean()
-    across = strength[np.ix_(inside, ~inside)].mean()
+    links = scipy.sparse.csr_array(matrix[list(members)])
+    inside = np.isin(links.indices, members)
+    strength = np.abs(links.data)
+    within, across = strength[inside].sum() / (n * (n - 1)), strength[~inside].sum() / (n * others)
     return float(within / across) if across > 0 else None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,23 +12,27 @@ import numpy as np
 from jaxtyping import Float
 
 from harness.batch import Batch
-from harness.cache import Memo
+from harness.cache import Cache, Entry, Memo
 from harness.cell import Cell
+from harness.closure.case import Trial, cases_of, conditions
 from harness.closure.selection import null_damage, null_groups
-from harness.closure.trial import Case, ClosureReport, Tested, Trial, close
+from harness.closure.trial import ClosureReport, Tested, close
 from harness.errors import HarnessError
 from harness.groups import Candidate, Labels
 from harness.hookspecs import CellFinished
+from harness.identity import code_of, content
+from harness.outcomes import Remembering
 from harness.plugins import Plugins
 from harness.progress import Progress
 from harness.proposal import Proposal
 from harness.provenance import provenance
 from harness.record import CandidateRecord, CellInfo, PartitionRecord, Record, Status
-from harness.recording import Activity, Recording, Rows, Source, Spins
-from harness.shared import Halves, load_subject, one_thread, record_batch
+from harness.recording import Activity, Reader, Recording, Rows, Source, Spins
+from harness.shared import Halves, load_subject, readers_of, record_batch, subject_key
 from harness.stages import Subject, asked
+from harness.threads import one_thread
 from harness.units import UnitSpace
-from harness.workspace import Workspace, write_atomically
+from harness.workspace import Workspace, atomically
 
 NULL_PROPOSALS = 99  # of a cell that tests on the examples it proposed on
 
@@ -60,10 +64,10 @@ def run_cell(cell: Cell, memo: Memo, progress: Progress, test: bool = True) -> O
 
 def propose(cell: Cell, subject: Subject, halves: Halves, memo: Memo, progress: Progress) -> Proposal:
     """recording -> activity -> spins -> affinity -> partitions -> candidates, as far as the methods ask for them."""
-    readers = [stage for stage in ("signal", "labels") if stage == "labels" or stage in cell.proposing]
+    looking = [stage for stage in ("signal", "labels") if stage == "labels" or stage in cell.proposing]
 
     def record(batch: Batch) -> Recording:
-        return record_batch(cell, subject, batch, readers, memo, progress)
+        return record_batch(cell, subject, batch, readers_of(cell, *looking), memo, progress)
 
     proposal = Proposal(
         cell.stages,
@@ -73,12 +77,12 @@ def propose(cell: Cell, subject: Subject, halves: Halves, memo: Memo, progress: 
         cell.settings.reruns,
         cell.settings.seed,
         getattr(subject, "truth", None),
+        memo.disk,
     )
-    with one_thread():
-        if any("recording" in asked(method.cls) for stage in readers for method in cell.methods[stage]):
-            _ = proposal.recording  # a step of its own, with its own time
-        with progress.step("proposal", cell.method):
-            _ = proposal.labels, proposal.candidates
+    if any("recording" in asked(method.cls) for stage in looking for method in cell.methods[stage]):
+        _ = proposal.recording  # a step of its own, with its own time
+    with progress.step("proposal", cell.method), one_thread():
+        _ = proposal.labels, proposal.candidates
     return proposal
 
 
@@ -94,25 +98,28 @@ def dispose(
     """The closure test of every candidate, on examples that were not used to propose it."""
     told, stages = cell.settings, cell.stages
 
+    def record(readers: Mapping[str, Reader]) -> Recording:
+        return record_batch(cell, subject, halves.proposal, readers, memo, progress)
+
     def labels() -> Labels:
         if proposal:
             return proposal.labels
-        known: Labels = stages["labels"](record_batch(cell, subject, halves.proposal, ["labels"], memo, progress))
+        known: Labels = stages["labels"](record(readers_of(cell, "labels")))
         return known
 
     def strength() -> Float[np.ndarray, " units"]:
-        with progress.step("strength", f"{len(halves.proposal)} examples", total=len(halves.proposal)) as tick:
-            norms = subject.record(halves.proposal, {"strength": OutputNorm()}, tick).readings["strength"]
+        norms = record({"strength": OutputNorm()}).readings["strength"]
         mean: Float[np.ndarray, " units"] = norms.mean(axis=0, dtype=np.float64)
         return mean
 
     trial = Trial(
-        subject=subject,
+        subject=Remembering(subject, subject_key(cell, subject, memo), memo, progress),
         batch=halves.test,
         intervention=stages["intervention"],
         controls=stages["controls"],
         metrics=stages["metric"],
         alpha=told.alpha,
+        give_up=told.give_up,
         ddof=told.ddof,
         seed=told.seed,
         reference=halves.proposal,
@@ -123,9 +130,9 @@ def dispose(
         strength=strength,
     )
     null = _null(cell, proposal, trial, progress)
-    cases = [Case.of(candidate.members, trial) for candidate in candidates]
-    groups = sum(len(case.conditions) for case in cases)
-    evaluations = groups * len(trial.batch) + (2 * len(cases) * len(trial.elsewhere) if trial.elsewhere else 0)
+    cases = cases_of([candidate.members for candidate in candidates], trial)
+    groups = len(conditions(cases))  # at most: candidates may be given up
+    evaluations = groups * len(trial.batch) + ((1 + len(cases)) * len(trial.elsewhere) if trial.elsewhere else 0)
     with progress.step("closure", f"{groups} groups, {len(trial.batch)} examples", total=evaluations) as tick:
         return close(cases, trial, tick, null)
 
@@ -138,7 +145,8 @@ def _activity(
         return None
     if halves.test is halves.proposal:
         return proposal.measured
-    activity: Activity = cell.stages["signal"](record_batch(cell, subject, halves.test, ["signal"], memo, progress))
+    readers = readers_of(cell, "signal")
+    activity: Activity = cell.stages["signal"](record_batch(cell, subject, halves.test, readers, memo, progress))
     return activity
 
 
@@ -150,8 +158,10 @@ def _null(cell: Cell, proposal: Proposal | None, trial: Trial, progress: Progres
         n = NULL_PROPOSALS if told.split == "none" else 0
     if proposal is None or not proposal.has("measured") or not n:
         return []
-    with progress.step("null", f"{n} proposals on permuted data") as tick, one_thread():
-        return null_damage(null_groups(proposal, n), trial, tick)
+    with progress.step("null", f"{n} proposals on permuted data") as tick:
+        with one_thread():
+            groups = null_groups(proposal, n)
+        return null_damage(groups, trial, tick)
 
 
 @dataclass(frozen=True)
@@ -185,7 +195,7 @@ def execute(cell: Cell, workspace: Workspace, plugins: Plugins, memo: Memo, prog
         outcome = run_cell(cell, memo, progress)
         record = outcome.record
         record.to_json()  # diagnostics that JSON cannot hold fail the cell here, not its writing below
-        keep_affinity(workspace.folder(cell.id), outcome.proposal)
+        keep_affinity(workspace.folder(cell.id), outcome.proposal, memo.disk)
         keep_deltas(workspace.folder(cell.id), outcome)
     except HarnessError as error:
         record = _unfinished(cell, Status.INVALID, str(error), progress)
@@ -195,30 +205,34 @@ def execute(cell: Cell, workspace: Workspace, plugins: Plugins, memo: Memo, prog
         trace = traceback.format_exc()
         reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         record = _unfinished(cell, Status.FAILED, reason, progress)
-    left = workspace.folder(cell.id) / "traceback.txt"
-    if trace:
-        write_atomically(left, trace)
-    else:
-        left.unlink(missing_ok=True)  # of an earlier try
-    folder = workspace.write(record)
+    folder = workspace.write(record, trace)
     announce(CellFinished(record, folder), plugins, progress)
     if interrupt:
         raise interrupt
     return record
 
 
-def keep_affinity(folder: Path, proposal: Proposal | None) -> None:
+def keep_affinity(folder: Path, proposal: Proposal | None, cache: Cache) -> None:
     """The affinity matrix and its picture, beside the record; nothing where no method asked for an affinity."""
     if proposal is None or not proposal.has("affinity"):
         return
     from safetensors.numpy import save_file
 
+    arrays = proposal.affinity.arrays()
+    with atomically(folder / "affinity.safetensors") as beside:
+        save_file(arrays, beside)
+    candidate = proposal.candidates[0].members if proposal.candidates else ()
+    picture = folder / "affinity.png"
+    key = content(code_of("harness.board.picture"), arrays, proposal.units, proposal.partition.labels, candidate)
+    if kept := cache.read("picture", key):
+        with atomically(picture) as beside:
+            beside.write_bytes(kept.arrays["png"].tobytes())
+        return
     from harness.board.picture import draw_affinity
 
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file({"affinity": np.ascontiguousarray(proposal.affinity.matrix)}, folder / "affinity.safetensors")
-    candidate = proposal.candidates[0].members if proposal.candidates else ()
-    draw_affinity(proposal.affinity, proposal.partition, candidate, folder / "affinity.png")
+    with atomically(picture) as beside:
+        draw_affinity(proposal.affinity, proposal.partition, candidate, beside)
+    cache.write("picture", key, Entry({"png": np.frombuffer(picture.read_bytes(), dtype=np.uint8)}))
 
 
 def keep_deltas(folder: Path, outcome: Outcome) -> None:
@@ -227,12 +241,9 @@ def keep_deltas(folder: Path, outcome: Outcome) -> None:
         return
     from safetensors.numpy import save_file
 
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(
-        {f"candidate.{i}": tested.deltas.astype(np.float32) for i, tested in enumerate(outcome.tested)},
-        folder / "deltas.safetensors",
-        {"axes": "metrics, groups (the candidate, then its controls), examples"},
-    )
+    deltas = {f"candidate.{i}": tested.deltas.astype(np.float32) for i, tested in enumerate(outcome.tested)}
+    with atomically(folder / "deltas.safetensors") as beside:
+        save_file(deltas, beside, {"axes": "metrics, groups (the candidate, then its controls), examples"})
 
 
 def announce(event: CellFinished, plugins: Plugins, progress: Progress) -> None:
@@ -279,6 +290,7 @@ def _record(
         closure=closures,
         diagnostics=_diagnostics(proposal) if proposal else {},
         seconds={name: round(spent, 4) for name, spent in progress.seconds.items()},
+        cost=dict(progress.cost),
     )
 
 

@@ -13,10 +13,14 @@ from harness.stages import Tick
 
 @dataclass
 class Progress:
-    """Times the steps of a cell and shows them. ``quiet`` shows nothing and still times."""
+    """Times the steps of a cell and shows them. ``quiet`` shows nothing and still times.
+
+    ``cost``: what the cell took besides time, counted by those who spend it.
+    """
 
     quiet: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
+    cost: dict[str, int] = field(default_factory=dict)
 
     @contextmanager
     def step(self, name: str, what: str = "", total: int | None = None) -> Iterator[Tick]:

@@ -11,12 +11,14 @@ from typing import Any, TypeVar
 import numpy as np
 
 from harness.batch import Batch
+from harness.cache import Cache
 from harness.errors import HarnessError
 from harness.groups import Affinity, Agreement, Candidate, Labels, Partition, isolation, purity
 from harness.recording import Activity, Recording, Scores, Spins
 from harness.seeds import rng_for
 from harness.stability import Rerun, find_again, overlap, with_stability
 from harness.stages import asked
+from harness.steps import made
 from harness.units import UnitSpace
 
 T = TypeVar("T")
@@ -26,7 +28,7 @@ class Proposal:
     """What the proposing stages of a cell make; each property is what methods may ask for by that name.
 
     ``batch`` and ``record`` are called when first needed: a method that asks for neither (``random``, ``precomputed``)
-    needs no model at work.
+    needs no model at work. Affinities and partitions are taken from the ``cache`` where they were made before.
     """
 
     def __init__(
@@ -38,9 +40,10 @@ class Proposal:
         reruns: int = 0,
         seed: int = 0,
         truth: Labels | None = None,
+        cache: Cache | None = None,
     ) -> None:
         self.stages, self.units, self.reruns, self.seed, self.truth = stages, units, reruns, seed, truth
-        self._batch, self._record = batch, record
+        self._batch, self._record, self._cache = batch, record, cache or Cache()
 
     # -- recording -> activity -> spins -> affinity -> partitions -> candidates ----------------------------------------
 
@@ -154,7 +157,8 @@ class Proposal:
     def call(self, stage: str) -> Any:
         """A stage's method, given what it asks for."""
         method = self.stages[stage]
-        return method(**{name: getattr(self, name) for name in asked(type(method))})
+        given = {name: getattr(self, name) for name in asked(type(method))}
+        return made(stage, method, given, self.units, self._cache)
 
     def has(self, name: str) -> bool:
         """Whether a step was made, because something asked for it."""
@@ -181,7 +185,7 @@ class Proposal:
             if self.has(name):
                 kept[name] = _resampled(getattr(self, name), units, order, rows)
         if rows is None and self.has("affinity"):
-            kept["affinity"] = Affinity(self.affinity.matrix[np.ix_(order, order)], units)
+            kept["affinity"] = self.affinity.reordered(order, units)
         return self._with(kept)
 
     def permuted(self, seed: int) -> Proposal:

@@ -90,7 +90,8 @@ class Record:
     """Everything there is to know about one cell.
 
     ``units`` are the labels of all units in order; ``classes`` what the labels say of each; ``diagnostics`` what the
-    stages warn of; ``seconds`` the time spent per stage.
+    stages warn of; ``seconds`` the time spent per stage; ``cost`` how many conditions were asked for (group x batch),
+    and how many of them were computed here, because no cell had asked before.
     """
 
     status: Status
@@ -106,6 +107,7 @@ class Record:
     closure: tuple[ClosureReport, ...] = ()
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
+    cost: Mapping[str, int] = field(default_factory=dict)
     schema: str = SCHEMA
     __pydantic_config__: ClassVar = _STRICT
 
@@ -131,22 +133,31 @@ def read_record(path: Path) -> Record:
 
     Errors: a file that is not JSON, a record of another schema, a field that is missing, unknown or of a wrong type.
     """
-    from pydantic import ValidationError
-
     remedy = f"Move it away, or redo its cell with --force: {path}"
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except (ValueError, OSError) as error:
         raise HarnessError(f"record {path.parent.name} is damaged: {error}.", remedy) from error
+    return parse_record(text, path.parent.name, remedy)
+
+
+def parse_record(text: str, name: str, remedy: str) -> Record:
+    """A record from its JSON, validated; ``name`` and ``remedy`` are what its errors say. Errors: as above."""
+    from pydantic import ValidationError
+
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise HarnessError(f"record {name} is damaged: {error}.", remedy) from error
     schema = data.get("schema") if isinstance(data, dict) else None
     if schema != SCHEMA:
-        raise HarnessError(f"record {path.parent.name} has schema {schema!r}; this harness reads {SCHEMA!r}.", remedy)
+        raise HarnessError(f"record {name} has schema {schema!r}; this harness reads {SCHEMA!r}.", remedy)
     try:
         record: Record = _adapter().validate_python(data)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise HarnessError(f"record {path.parent.name} is damaged: {where}: {first['msg'].lower()}.", remedy) from error
+        raise HarnessError(f"record {name} is damaged: {where}: {first['msg'].lower()}.", remedy) from error
     return record
 
 

@@ -6,11 +6,10 @@ import dataclasses
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from harness.digest import digest_files
 from harness.errors import HarnessError, PluginError, unknown
+from harness.identity import code_of
 from harness.plugins import Broken, Plugins
 from harness.stages import STAGES, asked
 
@@ -51,8 +50,8 @@ class Method:
 
     @property
     def code(self) -> str:
-        """Digest of the file that defines it: a record made by other code is not served."""
-        return digest_files(Path(inspect.getfile(self.cls)))
+        """Digest of the code that computes it: a record made by other code is not served."""
+        return code_of(self.cls)
 
     def build(self, parameters: Mapping[str, Any]) -> Any:
         """An instance, its parameters checked and converted by their types.

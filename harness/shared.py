@@ -1,26 +1,44 @@
-"""What cells share: the subject, its batches and their recordings, made once per process and when first needed."""
+"""What cells share: the subject, its batches and their recordings, made once and when first needed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
 
 from harness.batch import Batch
-from harness.cache import Memo
+from harness.cache import Cache, Entry, Memo
 from harness.cell import Cell
+from harness.digest import digest
 from harness.errors import without_model
+from harness.identity import identity
+from harness.leaks import untouched
 from harness.progress import Progress
-from harness.recording import Recording
+from harness.recording import Reader, Recording
+from harness.sizes import parse_size
 from harness.stages import BatchMethod, Subject
+from harness.workspace import Workspace
+
+
+def cache_of(cell: Cell) -> Cache:
+    """The cache of the cell's workspace; one that keeps nothing where the cell wants none."""
+    told = cell.settings
+    return _opened(Workspace.at(told.workspace).root / "cache", parse_size(told.cache_limit)) if told.cache else Cache()
+
+
+@cache
+def _opened(folder: Path, limit: int) -> Cache:
+    return Cache(folder, limit)  # one per process: it says once that the disk is full
 
 
 def load_subject(cell: Cell, memo: Memo, progress: Progress) -> Subject:
     """The subject, loaded once for all cells that ask for the same one."""
     subject: Subject
+    method = cell.stages["subject"]
     with progress.step("subject", cell.describe("subject")):
-        subject = memo.get("subject", repr(cell.stages["subject"]), cell.stages["subject"], keep=1)
+        subject = memo.get("subject", repr(method), lambda: untouched(method()), keep=1)
     return subject
 
 
@@ -83,21 +101,35 @@ class Halves:
         return write_batch(self.cell, self.subject, self.memo, self.progress, self.cell.elsewhere)
 
 
+def subject_key(cell: Cell, subject: Subject, memo: Memo) -> list[Any]:
+    """What makes two subjects the same to everything measured on them: how they were loaded, and their weights."""
+    method = cell.stages["subject"]
+    key: list[Any] = memo.get("subject key", repr(method), lambda: identity(method), keep=1)
+    return [*key, subject.about.get("weights")]
+
+
+def readers_of(cell: Cell, *stages: str) -> dict[str, Reader]:
+    """The methods of these stages that look at the model."""
+    return {stage: cell.stages[stage] for stage in stages if hasattr(cell.stages[stage], "read")}
+
+
 def record_batch(
-    cell: Cell, subject: Subject, batch: Batch, stages: Sequence[str], memo: Memo, progress: Progress
+    cell: Cell, subject: Subject, batch: Batch, readers: Mapping[str, Reader], memo: Memo, progress: Progress
 ) -> Recording:
-    """One pass for all stages that read the model."""
-    readers = {stage: cell.stages[stage] for stage in stages if hasattr(cell.stages[stage], "read")}
-    key = (repr(cell.stages["subject"]), batch.digest, repr(readers))
+    """What all readers make of a batch: one pass for those whose reading nobody has made yet."""
+    of = [*subject_key(cell, subject, memo), batch.digest]
+    keys = {name: digest(of, identity(reader)) for name, reader in readers.items()}
+
+    def make() -> Recording:
+        found = {name: memo.disk.read("reading", key) for name, key in keys.items()}
+        readings = {name: entry.arrays["reading"] for name, entry in found.items() if entry}
+        missing = {name: reader for name, reader in readers.items() if name not in readings}
+        if missing:
+            readings |= subject.record(batch, missing, tick).readings
+            for name in missing:
+                memo.disk.write("reading", keys[name], Entry({"reading": readings[name]}))
+        return Recording(batch, subject.units, readings)
+
     with progress.step("recording", f"{len(batch)} examples", total=len(batch)) as tick:
-        recording: Recording = memo.get("recording", key, lambda: subject.record(batch, readers, tick))
+        recording: Recording = memo.get("recording", (memo.disk.folder, *keys.items()), make)
     return recording
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Numerical libraries on one thread: small fits in a loop are fifty times slower when threads fight over cores."""
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1):
-        yield

@@ -155,7 +155,8 @@ class Intervention(Protocol):
     examples with the same queries, which it then has to define; for ``mean``, the units' mean output
     [1 or positions, heads, head_dim]: over the tested batch, or, where its field ``over`` is ``reference``, over the
     examples proposed on; per position where its field ``per`` is ``position``. Where its field ``positions`` is
-    ``query``, units are ablated at the query position only.
+    ``query``, units are ablated at the query position only. Each position is replaced by itself: where no other
+    matters, it is shown the query's alone.
     """
 
     name: ClassVar[str]

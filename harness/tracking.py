@@ -4,31 +4,187 @@ from __future__ import annotations
 
 import logging
 import os
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from harness.board.card import card
+from harness import mirrored
+from harness.digest import digest, digest_files
+from harness.errors import HarnessError
 from harness.hookspecs import CellFinished, hookimpl
 from harness.plugins import Plugins
-from harness.record import Record, Status
+from harness.record import Record
 from harness.workspace import Workspace
 
 EXPERIMENT = "closure-harness"
 # The sweep's parent run, for the processes that run its cells. Not MLFLOW_RUN_ID: with that set, a child run silently
 # becomes the parent (mlflow #15713).
 PARENT_VARIABLE = "HARNESS_PARENT_RUN"
-LONGEST_PARAM = 500
+NO_PARENT = "none"  # its value where the sweep found no tracking: its cells need not look for it again
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+PARAMS_AT_ONCE, METRICS_AT_ONCE = 100, 1000  # MLflow's limits of one batch
+
+
+def address(tracking: str, workspace: Workspace) -> str | None:
+    """The tracking URI: absolute, so that it does not depend on the current folder. None: no tracking.
+
+    Errors: an address of a kind that MLflow cannot write to; a database whose driver is not installed.
+    """
+    if tracking == "none":
+        return None
+    uri = f"sqlite:///{workspace.root / 'mlflow.db'}" if tracking == "local" else tracking
+    scheme, _, rest = uri.partition("://")
+    kind = scheme.partition("+")[0]
+    if not rest or kind not in (*DATABASES, "http", "https", "databricks"):
+        raise HarnessError(
+            f"tracking={_public(tracking)}: this is no address of a tracking server or database.",
+            "Write tracking=local, tracking=none, tracking=http://HOST:5000, or a database: "
+            "sqlite:////ABSOLUTE/PATH.db, postgresql://USER@HOST/NAME",
+        )
+    if kind in DATABASES[1:]:
+        from sqlalchemy import make_url
+
+        try:
+            make_url(uri).get_dialect().import_dbapi()
+        except ImportError as error:
+            raise HarnessError(
+                f"tracking={_public(uri)}: Python's driver for {kind} is not installed ({error}).",
+                "For PostgreSQL: pip install psycopg2-binary",
+            ) from error
+    return uri
+
+
+@dataclass(eq=False)
+class Mirror:
+    """Copies records to an MLflow tracking store, one run per cell.
+
+    A run carries the digest of its record, and everything in it comes from the record: to copy one again changes
+    nothing, and a copy that was broken off is completed. ``silent``: the store failed, which has been said.
+    """
+
+    uri: str
+    root: Path
+    silent: bool = field(default=False, init=False)
+
+    @cached_property
+    def client(self) -> Any:
+        """MLflow's client for this store; importing it takes a second, so it waits until it is needed."""
+        from mlflow import MlflowClient
+
+        for name in ("alembic", "mlflow"):  # "Running upgrade ...", forty times, at first use
+            logging.getLogger(name).setLevel(logging.WARNING)
+        with self._alone():
+            return MlflowClient(self.uri)
+
+    @cached_property
+    def experiment(self) -> str:
+        """The id of our experiment, made at first use; local artifacts lie in the workspace."""
+        client = self.client
+        with self._alone():
+            found = client.get_experiment_by_name(EXPERIMENT)
+            if found:
+                return str(found.experiment_id)
+            place = (self.root / "mlartifacts").as_uri() if self.uri.startswith("sqlite:") else None
+            return str(client.create_experiment(EXPERIMENT, artifact_location=place))
+
+    def _alone(self) -> Any:
+        """Two processes that open a new SQLite file at once both make its tables, and one of them dies of it."""
+        if not self.uri.startswith("sqlite:"):
+            return nullcontext()
+        from filelock import FileLock
+
+        path = Path(self.uri.removeprefix("sqlite:///"))
+        return FileLock(path.with_name(f".{path.name}.lock"))
+
+    @hookimpl
+    def harness_cell_finished(self, event: CellFinished) -> None:
+        """Copy the record of a cell that has just ended."""
+        parent = os.environ.get(PARENT_VARIABLE)
+        if self.silent or parent == NO_PARENT:
+            return
+        try:
+            self._write(event.record, event.folder, parent)
+        except Exception as error:  # whatever a server may do to us, the record is there
+            self.give_up(error)
+
+    def copy_missing(self, records: Iterable[Record], workspace: Workspace, parent: str | None) -> int:
+        """Copy the records that have no complete run; how many they were. Errors: whatever the store does."""
+        copied = 0
+        for record in records:
+            folder = workspace.folder(record.cell.id)
+            runs = self.client.search_runs([self.experiment], f"tags.record = '{_digest(folder)}'")
+            if not any(run.info.end_time for run in runs):
+                self._write(record, folder, parent, runs[0].info.run_id if runs else None)
+                copied += 1
+        return copied
+
+    def _write(self, record: Record, folder: Path, parent: str | None, run: str | None = None) -> None:
+        from mlflow.entities import Param
+
+        began, ended = mirrored.times(record)
+        if run is None:
+            tags = mirrored.tags(record) | {"record": _digest(folder)}
+            tags |= {"mlflow.parentRunId": parent} if parent else {}
+            made = self.client.create_run(self.experiment, began, tags, run_name=record.cell.method)
+            run = str(made.info.run_id)
+        params = [Param(key, value) for key, value in mirrored.params(record).items()]
+        for start in range(0, len(params), PARAMS_AT_ONCE):
+            self.client.log_batch(run, params=params[start : start + PARAMS_AT_ONCE])
+        metrics = mirrored.metrics(record)
+        for start in range(0, len(metrics), METRICS_AT_ONCE):
+            self.client.log_batch(run, metrics[start : start + METRICS_AT_ONCE])
+        if batch := mirrored.dataset(record):
+            self.client.log_inputs(run, [batch])
+        with tempfile.TemporaryDirectory() as laid_out:
+            mirrored.lay_out(record, folder, Path(laid_out))
+            self.client.log_artifacts(run, laid_out)
+        self.client.set_terminated(run, mirrored.ended(record), ended)
+
+    def open_sweep(self, cells: Sequence[str], name: str) -> str:
+        """The run that holds a sweep's cells: the same one when the sweep is taken up again."""
+        sweep = digest(sorted(cells))
+        runs = self.client.search_runs([self.experiment], f"tags.sweep = '{sweep}'")
+        if runs:
+            self.client.update_run(runs[0].info.run_id, status="RUNNING")
+            return str(runs[0].info.run_id)
+        tags = {"sweep": sweep, "cells": str(len(cells)), "mlflow.source.name": f"harness sweep {name}".strip()}
+        return str(self.client.create_run(self.experiment, tags=tags, run_name=f"sweep {name}".strip()).info.run_id)
+
+    def close_sweep(self, run: str, records: Sequence[Record], board: Path) -> None:
+        """What the sweep came to, its board as description, and copies of records that a failure had left out."""
+        try:
+            self.copy_missing(records, Workspace(self.root), run)
+            for status in {record.status for record in records}:
+                self.client.log_metric(run, f"cells.{status.value}", sum(of.status is status for of in records))
+            self.client.set_tag(run, "mlflow.note.content", board.read_text(encoding="utf-8")[: mirrored.LONGEST_TAG])
+            self.client.log_artifacts(run, str(board.parent))
+            self.client.set_terminated(run)
+        except Exception as error:
+            self.give_up(error)
+
+    def give_up(self, error: Exception) -> None:
+        """Say once that the store fails, and leave it alone from then on."""
+        if not self.silent:
+            print(
+                f"warning: {unreachable(self.uri, error)}\nThe records are complete without it; `harness sync` copies "
+                "them when it is back (with the same workspace= and tracking=).",
+                file=sys.stderr,
+                flush=True,
+            )
+        self.silent = True
 
 
 @contextmanager
 def watch(tracking: str, workspace: Workspace, plugins: Plugins) -> Iterator[None]:
     """While the block runs, every cell that ends is mirrored."""
     uri = address(tracking, workspace)
-    mirror = Mirror(uri, workspace.root) if uri else None
+    mirror = mirror_of(uri, workspace.root) if uri else None
     if mirror:
         plugins.manager.register(mirror, name="mlflow mirror")
     try:
@@ -39,101 +195,56 @@ def watch(tracking: str, workspace: Workspace, plugins: Plugins) -> Iterator[Non
 
 
 @contextmanager
-def parent_run(tracking: str, workspace: Workspace, name: str, note: Callable[[str], None]) -> Iterator[None]:
-    """One run that holds a sweep's cells. It, the experiment and a new database are made here, by one process, once."""
+def sweep_run(
+    tracking: str, workspace: Workspace, cells: Sequence[str], name: str
+) -> Iterator[Callable[[Sequence[Record], Path], None]]:
+    """A run that holds a sweep's cells; the block is given what closes it, with all records and the board.
+
+    It, the experiment and a new database are made here, by one process, once.
+    """
     uri = address(tracking, workspace)
-    run_id = None
-    if uri:
+    mirror, run = mirror_of(uri, workspace.root) if uri else None, None
+    if mirror:
         try:
-            mirror = Mirror(uri, workspace.root)
-            run_id = mirror.client.create_run(mirror.experiment(), run_name=f"sweep {name}".strip()).info.run_id
-            os.environ[PARENT_VARIABLE] = run_id
+            run = mirror.open_sweep(cells, name)
         except Exception as error:  # any failure of tracking leaves the records whole
-            note(f"warning: no tracking at {uri}: {error}. The records are complete without it.")
+            mirror.give_up(error)
+    os.environ[PARENT_VARIABLE] = run or NO_PARENT
+
+    def close(records: Sequence[Record], board: Path) -> None:
+        if mirror and run:
+            mirror.close_sweep(run, records, board)
+
     try:
-        yield
+        yield close
+    except BaseException:
+        if mirror and run and not mirror.silent:
+            with suppress(Exception):
+                mirror.client.set_terminated(run, "KILLED")
+        raise
     finally:
         os.environ.pop(PARENT_VARIABLE, None)
-        if run_id:
-            mirror.client.set_terminated(run_id)
 
 
-def address(tracking: str, workspace: Workspace) -> str | None:
-    """The tracking URI: absolute, so that it does not depend on the current folder. None: no tracking."""
-    if tracking == "none":
-        return None
-    return f"sqlite:///{workspace.root / 'mlflow.db'}" if tracking == "local" else tracking
+@cache
+def mirror_of(uri: str, root: Path) -> Mirror:
+    """One client, and one look for the experiment, for all cells of a process."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # seven, by default: minutes per cell when down
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    return Mirror(uri, root)
 
 
-@dataclass(frozen=True)
-class Mirror:
-    """Copies records to an MLflow tracking store, one run per cell."""
-
-    uri: str
-    root: Path
-
-    @property
-    def client(self) -> Any:
-        """MLflow's client for this store; importing it takes a second, so it waits until it is needed."""
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # seven, by default: minutes per cell when down
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-        from mlflow import MlflowClient
-
-        for name in ("alembic", "mlflow"):  # "Running upgrade ...", forty times, at first use
-            logging.getLogger(name).setLevel(logging.WARNING)
-        return MlflowClient(self.uri)
-
-    def experiment(self) -> str:
-        """The id of our experiment, made at first use; local artifacts lie in the workspace."""
-        found = self.client.get_experiment_by_name(EXPERIMENT)
-        if found:
-            return str(found.experiment_id)
-        place = (self.root / "mlartifacts").as_uri() if self.uri.startswith("sqlite:") else None
-        return str(self.client.create_experiment(EXPERIMENT, artifact_location=place))
-
-    @hookimpl
-    def harness_cell_finished(self, event: CellFinished) -> None:
-        """Params, metrics, tags and artifacts of one record."""
-        from mlflow.entities import Metric, Param, RunTag
-
-        client, record, now = self.client, event.record, int(time.time() * 1000)
-        tags = {"status": record.status.value, "cell": record.cell.id, "row": record.cell.row, "task": record.cell.task}
-        tags |= {"verdict": " ".join(closure.verdict.value for closure in record.closure) or "-"}
-        if parent := os.environ.get(PARENT_VARIABLE):
-            tags["mlflow.parentRunId"] = parent
-        run = client.create_run(self.experiment(), tags=tags, run_name=record.cell.method).info.run_id
-        params = [Param(key, value[:LONGEST_PARAM]) for key, value in flatten(record.config).items()]
-        metrics = [Metric(key, value, now, 0) for key, value in measures(record).items()]
-        client.log_batch(run, metrics, params, [RunTag("commit", str(record.provenance.get("commit")))])
-        for file in sorted(event.folder.iterdir()):
-            if not file.name.startswith("."):
-                client.log_artifact(run, str(file))
-        client.log_dict(run, dict(record.config), "config.yaml")
-        client.log_text(run, card(record), "card.txt")
-        client.set_terminated(run, "FINISHED" if record.status in (Status.OK, Status.SKIPPED) else "FAILED")
+def unreachable(uri: str, error: Exception) -> str:
+    """What to say of a store that does not answer: where it is, and why."""
+    why = str(error).strip().partition("\n")[0] or type(error).__name__
+    return f"no tracking at {_public(uri)}: {why[:300]}"
 
 
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested configuration as ``a.b.c`` -> text."""
-    flat: dict[str, str] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = str(value)
-    return flat
+def _public(uri: str) -> str:
+    """Without the password."""
+    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", uri)
 
 
-def measures(record: Record) -> dict[str, float]:
-    """The numbers of a record, by names MLflow takes (no brackets)."""
-    numbers: dict[str, float | None] = {f"seconds.{stage}": spent for stage, spent in record.seconds.items()}
-    for partition in record.partitions:
-        for part in (partition.agreement, partition.stability):
-            for name, value in (vars(part) if part else {}).items():
-                numbers[f"partition.{partition.name.replace(' = ', '.')}.{name}"] = value
-    for i, closure in enumerate(record.closure):
-        for metric, effect in closure.effects.items():
-            for name in ("baseline", "ablated", "delta", "z", "p", "p_adjusted"):
-                numbers[f"closure.{i}.{metric}.{name}"] = getattr(effect, name)
-    return {name: value for name, value in numbers.items() if value is not None}
+def _digest(folder: Path) -> str:
+    return digest_files(folder / "record.json")

@@ -6,6 +6,7 @@ import os
 import tempfile
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,28 +55,55 @@ class Workspace:
         for path in sorted((self.root / "records").glob("*/record.json")):
             yield read_record(path)
 
-    def write(self, record: Record) -> Path:
-        """Put a record on disk in one step; a finished one is never replaced by one that failed."""
+    def write(self, record: Record, trace: str = "") -> Path:
+        """Put a record on disk in one step, and a failure's traceback beside it.
+
+        A finished record is never replaced by one that failed. Errors: a disk that is full, or has gone.
+        """
         folder = self.folder(record.cell.id)
-        path = folder / "record.json"
-        if record.status in FINISHED or not path.is_file() or not _is_finished(path):
-            write_atomically(path, record.to_json() + "\n")
+        path, left = folder / "record.json", folder / "traceback.txt"
+        try:
+            if trace:
+                write_atomically(left, trace)
+            else:
+                left.unlink(missing_ok=True)  # of an earlier try
+            if record.status in FINISHED or not path.is_file() or not _is_finished(path):
+                write_atomically(path, record.to_json() + "\n")
+        except OSError as error:
+            raise HarnessError(
+                f"workspace {self.root}: cell {record.cell.id} could not be recorded: {error.strerror}.",
+                "Finished cells are kept: make room, and the same command goes on from there.",
+            ) from error
         return folder
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """The whole text or nothing: written beside, flushed to disk, renamed over."""
+    """The whole text or nothing."""
+    with atomically(path) as beside:
+        beside.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def atomically(path: Path) -> Iterator[Path]:
+    """A place to write a file at; when the block ends it is flushed to disk and renamed to ``path``, or removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}")  # not by tempfile: others may read our results
+    beside = path.with_name(f".{uuid.uuid4().hex[:12]}.{path.name}")  # not by tempfile: others may read our results
     try:
-        with beside.open("x", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        yield beside
+        _flush(beside)
         os.replace(beside, path)
+        _flush(path.parent)  # or the new name is lost when the power fails
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _is_finished(path: Path) -> bool:

@@ -5,6 +5,7 @@ Worlds here have no circuit in them: whatever passes passes falsely.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from dataclasses import asdict, dataclass
@@ -14,9 +15,11 @@ import numpy as np
 from scipy.stats import chi2, hypergeom, norm, t
 
 from harness.closure.anatomy import active, interaction, on_input
-from harness.closure.draw import widening
+from harness.closure.draw import from_pools, layer_bands, widening
+from harness.closure.rounds import rounds
 from harness.closure.statistics import bootstrap_interval, max_t, p_value, widened, z_score
 from harness.seeds import rng_for
+from harness.units import UnitSpace
 
 DOCS = Path(__file__).resolve().parents[1]
 ALPHA = 0.05
@@ -78,10 +81,42 @@ def best_p_within(alpha: float, n: int) -> float:
     return 1 - math.comb(n, few) / math.comb(n + TRIED, few)
 
 
-def best_max_t_within(alpha: float, n: int, worlds: int) -> float:
-    """The same for the best of several with controls of their own, p corrected by max-T."""
+def best_max_t_within(alpha: float, n: int, worlds: int, shared: bool = False) -> float:
+    """The same for the best of several with controls of their own, p corrected by max-T.
+
+    ``shared``: with the same controls for all, each candidate's one place later, so that no column has one twice.
+    """
     draws = rng_for(n, "max-T").standard_normal((worlds, TRIED, 1 + n))
+    if shared:
+        draws[:, :, 1:] = np.stack([np.roll(draws[:, 0, 1:], -place, axis=1) for place in range(TRIED)], axis=1)
     return float(np.mean([min(max_t(world[:, 0], world[:, 1:])) <= alpha for world in draws]))
+
+
+def controls_of_a_random_group(n: int, give_up: int) -> float:
+    """How many controls are evaluated on average.
+
+    Of the first m, k do as much damage, k uniform over 0 .. m; the next round is for those with k below give_up.
+    """
+    ends = rounds(n, ALPHA, give_up)
+    return ends[0] + sum((end - m) * give_up / (m + 1) for m, end in itertools.pairwise(ends))
+
+
+def shared_controls(layers: int, heads: int, size: int, pairs: int) -> float:
+    """Share of a random candidate's controls that are those of another with as many units in each layer."""
+    units, rng = UnitSpace.heads([heads] * layers), rng_for(layers, f"pairs of {size}")
+    found = []
+    for _ in range(pairs):
+        first = rng.permutation(len(units))[:size]
+        of_layer, counts = np.unique(units.layers[first], return_counts=True)
+        second = [
+            rng.permutation(units.in_layers([at]))[:n] for at, n in zip(of_layer.tolist(), counts.tolist(), strict=True)
+        ]
+        drawn = []
+        for candidate in (tuple(first.tolist()), tuple(np.concatenate(second).tolist())):
+            bands, _ = layer_bands(candidate, units, 99)
+            drawn.append(set(from_pools(candidate, map(units.in_layers, bands), units, 99, seed=0).groups))
+        found.append(len(drawn[0] & drawn[1]) / len(drawn[0]))
+    return float(np.mean(found))
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -171,6 +206,16 @@ def numbers(worlds: int) -> dict[str, Number]:
         "p <= .05, 5 controls": percent(p_within(ALPHA, 5)),
         "p <= .05, 99 controls, best of 8": percent(best_p_within(ALPHA, 99)),
         "max-T p <= .05, 99 controls each, best of 8": percent(best_max_t_within(ALPHA, 99, worlds), worlds),
+        "max-T p <= .05, 99 controls for all, best of 8": percent(best_max_t_within(ALPHA, 99, worlds, True), worlds),
+        "controls of a random group, of 99": plain(controls_of_a_random_group(99, 10), 1),
+        "controls of a random group, of 999": plain(controls_of_a_random_group(999, 10), 1),
+        **{
+            f"shared controls, {size} of {layers} x {heads} heads": percent(
+                shared_controls(layers, heads, size, worlds // 10), worlds // 10
+            )
+            for layers, heads in ((4, 8), (30, 9))
+            for size in (4, 5, 6, 7, 8)
+        },
         "early group against the whole model": percent(random_group_passes(16, 32, 3, False, worlds), worlds),
         "early group against its layer": percent(random_group_passes(16, 32, 3, True, worlds), worlds),
         "5 of 16 units, controls from the 11 others": percent(random_group_passes(1, 16, 5, True, worlds), worlds),

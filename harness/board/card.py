@@ -44,6 +44,7 @@ def _closure(record: Record, closure: ClosureReport, where: str) -> str:
     lines += _inside(closure)
     short = ", ".join(f"{layer} lacks {n}" for layer, n in closure.shortfall.items())
     controls = _count(closure.n_controls, "distinct control") + (f" (not fully matched: {short})" if short else "")
+    controls = f"given up after {controls}" if closure.given_up else controls
     lines.append(f"  {_halves(record, closure)}; {controls}")
     lines.append(f"  method: {record.cell.method}{_chosen(record)}")
     return "\n".join(lines + _warnings(record))

@@ -18,7 +18,7 @@ def calibrate(arguments: Namespace) -> int:
     """Groups of known kind and a few proposal methods, under both protocols; page, table and picture are kept."""
     from harness.board.calibration import write
     from harness.calibration import calibrate as measured
-    from harness.shared import one_thread
+    from harness.threads import one_thread
 
     session = Session.open(arguments)
     pairs = [word.partition("=") for word in session.overrides]

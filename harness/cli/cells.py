@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from harness.cell import Cell
-from harness.cli.session import Session, lines
+from harness.cli.session import Session
 from harness.errors import HarnessError
 from harness.record import FINISHED, Record, Status
 
@@ -31,13 +31,15 @@ def close(arguments: Namespace) -> int:
 
 
 def propose(arguments: Namespace) -> int:
-    """Groups and candidates, without ablation; nothing is kept."""
+    """Groups and candidates, without ablation; no record is kept."""
     from harness.board.card import card
     from harness.cache import Memo
     from harness.pipeline import run_cell
+    from harness.shared import cache_of
 
     session = Session.open(arguments)
-    record = run_cell(session.cell(), Memo(), session.progress(), test=False).record
+    cell = session.cell()
+    record = run_cell(cell, Memo(disk=cache_of(cell)), session.progress(), test=False).record
     print(record.to_json() if session.json else card(record))
     return 0
 
@@ -45,9 +47,10 @@ def propose(arguments: Namespace) -> int:
 def sweep(arguments: Namespace) -> int:
     """A grid of cells through Hydra's multirun; cards as cells end, the board at the end."""
     from harness.board.card import card
-    from harness.board.write import markdown, write_boards
+    from harness.board.markdown import markdown
+    from harness.board.write import write_boards
     from harness.cli.job import launch
-    from harness.tracking import address, parent_run
+    from harness.tracking import address, sweep_run
 
     session = Session.open(arguments)
     cells = session.cells()  # every cell is built once before the first one runs: a typo costs seconds, not a night
@@ -57,17 +60,18 @@ def sweep(arguments: Namespace) -> int:
         if not cell.settings.force:
             workspace.find(cell.id)  # a damaged record is the user's business now, not in the middle of the night
     session.note(f"{len(cells)} cells in {workspace.root}")
-    with parent_run(cells[0].settings.tracking, workspace, " ".join(session.overrides), session.note):
-        launch(list(session.overrides))
-    records = [record for cell in cells if (record := workspace.find(cell.id))]
-    boards, path = write_boards(workspace)
+    name = " ".join(session.overrides)
+    with sweep_run(cells[0].settings.tracking, workspace, [cell.id for cell in cells], name) as mirror:
+        launch(list(session.overrides), cells)
+        records = [record for cell in cells if (record := workspace.find(cell.id))]
+        boards, path = write_boards(workspace)
+        mirror(records, path)
     for record in records:
         session.note("\n" + card(record))
-    counts = Counter(record.status for record in records)
-    summary = ", ".join(f"{n} {status.value}" for status, n in counts.items())
-    session.note(
-        f"\n{len(cells)} cells: {summary}" + (f", {n} without a record" if (n := len(cells) - len(records)) else "")
-    )
+    failed = [record for record in records if record.status not in FINISHED]
+    counts = Counter(record.status.value for record in records) + Counter({"not run": len(cells) - len(records)})
+    session.note("".join(f"\n{of.status.value}: cell {of.cell.id}  {of.cell.title}\n  {of.reason}" for of in failed))
+    session.note(f"{len(cells)} cells: {', '.join(f'{n} {status}' for status, n in counts.items())}")
     uri = address(cells[0].settings.tracking, workspace)
     data = {"board": str(path), "cells": [json.loads(record.to_json()) for record in records]}
     session.print(
@@ -77,20 +81,22 @@ def sweep(arguments: Namespace) -> int:
 
 
 def plan(arguments: Namespace) -> int:
-    """The cells of a sweep, and what of them is done; leaves no file."""
+    """The cells of a sweep, what of them is done, and what the rest will take; leaves no file and loads no model."""
+    from harness.cli.forecast import rows_of, text_of, to_do
+    from harness.cost.estimate import estimate
+    from harness.cost.machine import here
+
     session = Session.open(arguments)
     cells = session.cells()
     workspace = session.workspace_of(cells)
     found = [workspace.find(cell.id) for cell in cells]
-    rows = [
-        (cell.id, record.status.value if record else "to do", cell.title)
-        for cell, record in zip(cells, found, strict=True)
-    ]
-    done = sum(record is not None and record.status in FINISHED for record in found)
-    text = (
-        lines(rows, "") + f"\n{len(cells)} cells, {done} done, {len(cells) - done} to do (workspace {workspace.root})"
-    )
-    session.print(text, [dict(zip(("cell", "status", "title"), row, strict=True)) for row in rows])
+    machine = here()
+    finished = [record for record in workspace.records() if not to_do(record)]
+    estimates = [estimate(cell, machine, finished) for cell in cells]
+    left = sum(map(to_do, found))
+    counts = f"{len(cells)} cells, {len(cells) - left} done, {left} to do (workspace {workspace.root})"
+    text = f"{text_of(cells, found, estimates, machine)}\n{counts}"
+    session.print(text, rows_of(cells, found, estimates))
     return 0
 
 

@@ -5,39 +5,62 @@ from __future__ import annotations
 import json
 import os
 import sys
+import uuid
+from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 
 from omegaconf import DictConfig
 
 from harness import plugins
 from harness.cache import Memo
-from harness.cell import Cell
-from harness.config import plain, registry
+from harness.cell import Cell, written
+from harness.config import plain, registry, runs_here
 from harness.errors import HarnessError
+from harness.leaks import contained
 from harness.pipeline import execute
 from harness.plugins import Plugins
 from harness.progress import Progress
-from harness.record import Record
+from harness.record import FINISHED, Record
+from harness.shared import cache_of
 from harness.tracking import watch
 from harness.workspace import Workspace
 
+# A file that the first cell to fail leaves, and that keeps the others from starting, wherever they would run.
+STOP_VARIABLE = "HARNESS_STOP"
+EXTRAS = {"hydra_joblib_launcher": "joblib", "hydra_submitit_launcher": "slurm", "hydra_ray_launcher": "ray"}
+
 
 def job(config: DictConfig) -> str:
+    """One cell of a sweep, as a launcher of Hydra's calls it."""
+    try:
+        return run_one(Cell.of(plain(config), registry()))
+    except HarnessError as error:  # a machine that has other plugins, or a disk that is full: no record says so
+        print(f"harness: {error}", file=sys.stderr, flush=True)
+        return json.dumps({"status": "no record"})
+
+
+def run_one(cell: Cell) -> str:
     """One cell of a sweep; its answer is the cell's id and status, the truth is its record."""
-    cell = Cell.of(plain(config), registry())
-    progress = Progress()
+    progress, stop = Progress(), os.environ.get(STOP_VARIABLE)
+    if stop and Path(stop).exists():
+        return json.dumps({"cell": cell.id, "status": "not run"})
     progress.say(f"cell {cell.id}  {cell.title}")
     record = perform(cell, plugins.load(), progress)
     if record.reason:
         progress.say(f"  {record.status.value}: {record.reason}")
+    if stop and record.status not in FINISHED:
+        Path(stop).touch()
     return json.dumps({"cell": cell.id, "status": record.status.value})
 
 
 def perform(cell: Cell, loaded: Plugins, progress: Progress) -> Record:
-    """Run a cell with the tracking mirror watching."""
+    """Run a cell with the tracking mirror watching, and what it left behind in this process put right."""
     workspace = Workspace.at(cell.settings.workspace)
-    with watch(cell.settings.tracking, workspace, loaded):
-        return execute(cell, workspace, loaded, _memo(), progress)
+    memo = _memo()
+    memo.disk = cache_of(cell)
+    with watch(cell.settings.tracking, workspace, loaded), contained(cell, memo, progress.say):
+        return execute(cell, workspace, loaded, memo, progress)
 
 
 @cache
@@ -45,16 +68,51 @@ def _memo() -> Memo:
     return Memo()
 
 
-def launch(overrides: list[str]) -> None:
-    """Hydra multirun over the overrides; its launchers decide where jobs run."""
+def launch(overrides: list[str], cells: Sequence[Cell]) -> None:
+    """Hydra multirun over the overrides; its launchers decide where jobs run.
+
+    Where that is here, one after the other, the ``cells`` they make are run as they are: Hydra would compose each of
+    them twice more, which takes longer than a cell whose results are known.
+
+    One that breaks down is said: what it did not run has no record. Errors: a launcher that is not installed.
+    """
+    stop = Workspace.at(cells[0].settings.workspace).root / f".stop-{uuid.uuid4().hex}"
+    if cells[0].settings.on_error == "stop":
+        os.environ[STOP_VARIABLE] = str(stop)
+    try:
+        if runs_here(overrides):
+            for cell in cells:
+                run_one(cell)
+        else:
+            _multirun(overrides)
+    finally:
+        os.environ.pop(STOP_VARIABLE, None)
+        stop.unlink(missing_ok=True)
+
+
+def _multirun(overrides: list[str]) -> None:
     import hydra
 
-    found = sys.argv
-    sys.argv = ["harness sweep", "--multirun", *overrides]
+    # Hydra sets these where the job runs: a worker on another machine inherits no environment from this process.
+    told = {name: value for name, value in os.environ.items() if name.startswith("HARNESS_")}
+    found, sys.argv = sys.argv, ["harness sweep", "--multirun", *overrides]
+    sys.argv += [f"++hydra.job.env_set.{name}={written(value)}" for name, value in told.items()]
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     try:
         hydra.main(version_base="1.3", config_path="pkg://harness_conf", config_name="config")(job)()
     except SystemExit as error:
         raise HarnessError("the sweep could not be launched; Hydra says why above.") from error
+    except Exception as error:  # a launcher that is not there, a worker that was killed, a cluster that does not answer
+        for package, extra in EXTRAS.items():
+            if f"'hydra_plugins.{package}" in str(error):
+                raise HarnessError(
+                    f"hydra/launcher: {package.replace('_', '-')} is not installed.",
+                    f"pip install 'closure-harness[{extra}]'",
+                ) from error
+        print(
+            f"harness: the launcher broke down: {type(error).__name__}: {str(error).partition(chr(10))[0]}\n"
+            "Finished cells are kept, and the same command goes on from there.",
+            file=sys.stderr,
+        )
     finally:
         sys.argv = found

@@ -8,6 +8,7 @@ import inspect
 import os
 import platform
 from argparse import Namespace
+from pathlib import Path
 from typing import Any
 
 from harness.cli.session import Session, lines
@@ -15,6 +16,7 @@ from harness.config import presets
 from harness.errors import HarnessError, unknown
 from harness.registry import Method
 from harness.stages import STAGES
+from harness.threads import cores, one_thread
 
 
 def list_methods(arguments: Namespace) -> int:
@@ -116,7 +118,7 @@ def doctor(arguments: Namespace) -> int:
     """What works here: versions, plugins, workspace, tracking, device. Exit code 1 where something does not."""
     session = Session.open(arguments)
     session.only_workspace()
-    findings = [*_versions(), *_machine(), *_plugins(session), *_workspace(session)]
+    findings = [*_versions(), *_machine(), *_threads(), *_plugins(session), *_workspace(session)]
     rows = [("ok" if good else "BAD", what, detail) for good, what, detail in findings]
     bad = sum(not good for good, *_ in findings)
     text = f"{lines(rows, '')}\n{'everything works' if not bad else f'{bad} to look at'}"
@@ -160,7 +162,26 @@ def _machine() -> list[Finding]:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     offline = os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0")
     hub = "offline: models come from the cache or from folders" if offline else "asked when a model is not in the cache"
-    return [(True, "device", f"GPU: {gpu}; {torch.get_num_threads()} CPU threads"), (True, "model hub", hub)]
+    return [(True, "device", f"GPU: {gpu}"), (True, "model hub", hub)]
+
+
+def _threads() -> list[Finding]:
+    """What each part of a cell uses, and whether every pool of threads can be pinned."""
+    import torch
+    from threadpoolctl import threadpool_info
+
+    with one_thread():
+        pinned = {pool["filepath"]: pool["num_threads"] for pool in threadpool_info()}
+    pools = [(pool, f"{Path(pool['filepath']).name} {pool['num_threads']}") for pool in threadpool_info()]
+    loose = [named for pool, named in pools if pinned.get(pool["filepath"]) != 1]
+    told = os.environ.get("OMP_NUM_THREADS")
+    limit = f", by OMP_NUM_THREADS={told}" if told else ""
+    use = f"model on CPU: {torch.get_num_threads()}; other stages: 1 per library, independent fits on {cores()}"
+    rest = f"; cannot be held to 1: {', '.join(loose)}" if loose else ", all held to 1 outside the model"
+    return [
+        (True, "threads", f"{use} ({os.cpu_count()} cores{limit})"),
+        (not loose, "thread pools", ", ".join(named for _, named in pools) + rest),
+    ]
 
 
 def _plugins(session: Session) -> list[Finding]:

@@ -32,7 +32,7 @@ class Command:
     example: str = ""
 
 
-FORCE = ("--force", "redo finished cells")
+FORCE = ("--force", "redo finished cells (with cache=false from nothing)")
 COMMANDS = {
     "run": Command("one cell: propose a group, put it to the closure test", "cells:run", flags=(FORCE,),
                    example="harness run subject=tiny affinity=mutual_information"),
@@ -55,10 +55,19 @@ COMMANDS = {
                      (("--all", "every plugin there is"),), example="harness check mutual_information"),
     "compare": Command("two cells as a pair: on the same examples, whose candidate does more damage", "pair:compare",
                        "CELL CELL", example="harness compare 3f9c a01b"),
-    "leaderboard": Command("rebuild the board from the records of a workspace", "boards:leaderboard",
-                           example="harness leaderboard workspace=runs"),
+    "leaderboard": Command("make a board from records, check one against its records, add records to one",
+                           "boards:leaderboard", "[THEIR_RECORDS]",
+                           (("--check", "does the board say what its records say?"),
+                            ("--add", "add THEIR_RECORDS to the board, if all is right with them")),
+                           "harness leaderboard workspace=runs out=leaderboards/mine"),
+    "report": Command("a page about a cell, several, or all of a workspace: words, figures, provenance",
+                      "report:report", "[CELL ...]", example="harness report 3f9c"),
     "calibrate": Command("measure the harness itself: groups of known kind under both protocols", "calibrate:calibrate",
                          example="harness calibrate worlds=20 out=leaderboards/calibration"),
+    "sync": Command("copy records to the tracking store that a sweep could not reach", "sync:sync",
+                    example="harness sync workspace=runs tracking=http://localhost:5000"),
+    "cache": Command("what is kept of earlier computing, and how to make room", "cache:cache", "show|prune",
+                     example="harness cache prune cache_limit=1GB"),
     "doctor": Command("versions, plugins, workspace, tracking: what works here and what does not", "look:doctor"),
 }  # fmt: skip
 

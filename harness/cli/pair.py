@@ -19,13 +19,13 @@ def compare(arguments: Namespace) -> int:
         raise HarnessError("compare takes two cells.", "Example: harness compare 3f9c a01b (ids: harness plan ...)")
     session = Session.open(arguments)
     session.only_workspace()
-    first, second = (_find(session.workspace, word) for word in arguments.words)
+    first, second = (find(session.workspace, word) for word in arguments.words)
     found = pair.compare(first, second, session.workspace)
     session.print(pair.text(found), dataclasses.asdict(found))
     return 0
 
 
-def _find(workspace: Workspace, start: str) -> Record:
+def find(workspace: Workspace, start: str) -> Record:
     """The one record whose cell's id begins so."""
     ids = sorted(path.parent.name for path in (workspace.root / "records").glob(f"{start}*/record.json"))
     if len(ids) != 1:

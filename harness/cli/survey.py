@@ -14,17 +14,17 @@ from harness.groups import Labels
 def survey(arguments: Namespace) -> int:
     """Classify every unit on the whole batch; printed, and kept as JSON in the workspace."""
     from harness.cache import Memo
-    from harness.shared import load_subject, record_batch, write_batch
+    from harness.shared import cache_of, load_subject, readers_of, record_batch, write_batch
     from harness.workspace import Workspace, write_atomically
 
     session = Session.open(arguments)
     cell = session.cell()
     workspace = Workspace.at(cell.settings.workspace)
     workspace.check_writable()
-    memo, progress = Memo(), session.progress()
+    memo, progress = Memo(disk=cache_of(cell)), session.progress()
     subject = load_subject(cell, memo, progress)
     batch = write_batch(cell, subject, memo, progress)
-    labels = cell.stages["labels"](record_batch(cell, subject, batch, ("labels",), memo, progress))
+    labels = cell.stages["labels"](record_batch(cell, subject, batch, readers_of(cell, "labels"), memo, progress))
     data = {
         "subject": subject.label,
         "batch": {"name": batch.name, "digest": batch.digest, "n": len(batch), "target": batch.target_kind},

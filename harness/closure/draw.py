@@ -1,4 +1,9 @@
-"""Drawing distinct random groups: from pools of units, or from windows of an ordered pool."""
+"""Drawing distinct random groups: from pools of units, or from windows of an ordered pool.
+
+The order of groups is decided by the seed and the profile (what is drawn from), not by the candidate: every candidate
+of a profile takes the first that share no unit with it. So methods are compared on the same controls, and what was
+evaluated for one is known for the next.
+"""
 
 from __future__ import annotations
 
@@ -6,38 +11,71 @@ import itertools
 import math
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from harness.seeds import rng_for
+from harness.seeds import rng_for, seed_for
+from harness.stages import ControlSets
 from harness.units import UnitSpace
 
+Group = tuple[int, ...]
+LISTED = 4096
+"""As many groups, or fewer, are all listed; more are dealt at random until there are enough."""
+DEALS = 100
+"""How often a group may have to be dealt until it shares no unit with the candidate."""
 
-def draw_distinct(
-    pools: Sequence[tuple[Sequence[int], int]], n: int, rng: np.random.Generator
-) -> tuple[tuple[int, ...], ...]:
-    """Up to ``n`` distinct groups, each made of ``count`` units from every ``(pool, count)``; uniform over all groups.
 
-    Fewer than ``n`` come back only where fewer exist: then all of them do.
+def from_pools(
+    candidate: Sequence[int],
+    pools: Iterable[Iterable[int]],
+    units: UnitSpace,
+    n: int,
+    seed: int,
+    shortfall: Mapping[int, int] | Mapping[str, int] | None = None,
+) -> ControlSets:
+    """Up to ``n`` distinct groups with as many units of each pool as the candidate has, and none of its own.
+
+    Pools are disjoint, and hold the candidate's units as well as others: with the seed they decide the order of groups.
+    Uniform over all groups there are; fewer than ``n`` come back only where fewer exist: then all of them do. Of two
+    candidates, as many controls are shared as can be, but where less than one group in ``DEALS`` is free of the
+    candidate's units: there units are dealt until enough of them are not the candidate's.
     """
-    possible = math.prod(math.comb(len(pool), count) for pool, count in pools)
-    if possible <= 4 * n:  # few enough to list: rejection would draw the same ones over and over
-        choices = itertools.product(*(itertools.combinations(pool, count) for pool, count in pools))
-        every = [tuple(sorted(itertools.chain(*parts))) for parts in choices]
-        return tuple(every[i] for i in rng.permutation(len(every))[:n])
-    groups: dict[tuple[int, ...], None] = {}
-    while len(groups) < n:
-        parts = [rng.choice(len(pool), count, replace=False) for pool, count in pools]
-        groups[tuple(sorted(pool[i] for (pool, _), part in zip(pools, parts, strict=True) for i in part))] = None
-    return tuple(groups)
+    own = set(candidate)
+    ordered = [np.array(sorted(pool, key=units.units.__getitem__)) for pool in pools]
+    left = [[unit for unit in pool.tolist() if unit not in own] for pool in ordered]
+    counts = [len(pool) - len(rest) for pool, rest in zip(ordered, left, strict=True)]
+    possible = math.prod(map(math.comb, map(len, left), counts))
+    if not possible:
+        return ControlSets((), shortfall or {})
+    wide = widening(zip(map(len, left), counts, strict=True))
+    if possible <= LISTED:
+        choices = itertools.product(*map(itertools.combinations, left, counts))
+        every = (tuple(itertools.chain(*parts)) for parts in choices)
+        return ControlSets(_first(n, every, seed, units), shortfall or {}, wide)
+    named = [(pool, count, " ".join(units.names(pool))) for pool, count in zip(ordered, counts, strict=True)]
+    rng = rng_for(seed, "; ".join(f"controls of {count} of {names}" for _, count, names in named))
+    scarce = DEALS * possible < math.prod(map(math.comb, map(len, ordered), counts))
+    groups: dict[Group, None] = {}
+    while len(groups) < min(n, possible):
+        group: list[int] = []
+        for pool, count, _ in named:
+            dealt = rng.permutation(pool)[: 2 * count].tolist()  # no more than half of these are the candidate's
+            group += [unit for unit in dealt if not scarce or unit not in own][:count]
+        if own.isdisjoint(group):
+            groups[tuple(sorted(group))] = None
+    return ControlSets(tuple(groups), shortfall or {}, wide)
 
 
-def stream(seed: int, candidate: Iterable[int], units: UnitSpace) -> np.random.Generator:
-    """A stream of each candidate's own: several are corrected together only if their controls are different groups."""
-    return rng_for(seed, f"controls of {' '.join(sorted(units.names(candidate)))}")
+def _first(n: int, groups: Iterable[Group], seed: int, units: UnitSpace) -> tuple[Group, ...]:
+    """The first of these groups. Each has a random place of its own: which others there are does not matter."""
+
+    def place(group: Group) -> int:
+        return seed_for(seed, f"control {' '.join(sorted(units.names(group)))}")
+
+    return tuple(tuple(sorted(group)) for group in sorted(groups, key=place)[:n])
 
 
 def widening(pools: Iterable[tuple[int, int]]) -> float:
@@ -99,25 +137,33 @@ class Windows:
         return chosen
 
 
-def draw_from_windows(parts: Sequence[Windows], n: int, rng: np.random.Generator) -> tuple[tuple[int, ...], ...]:
-    """Up to ``n`` distinct groups, each made of a group of every part; uniform over all groups, as above."""
+def from_windows(
+    parts: Sequence[Windows], units: UnitSpace, n: int, seed: int, shortfall: Mapping[int, int] | None = None
+) -> ControlSets:
+    """Up to ``n`` distinct groups, each made of a group of every part; uniform over all groups, as above.
+
+    Windows belong to their candidate, and decide the order: two candidates share controls where their groups are few
+    enough to be listed.
+    """
+    wide = widening((len(part.pool), len(part.lows)) for part in parts)
     possible = math.prod(part.possible for part in parts)
-    if possible <= 4 * n:
-        numbers: Iterable[int] = rng.permutation(possible)[:n].tolist()
-    else:
-        drawn: dict[int, None] = {}
-        while len(drawn) < n:  # 64 bits more than it takes: no number is likelier than another by more than 2^-64
-            drawn[int.from_bytes(rng.bytes(possible.bit_length() // 8 + 9)) % possible] = None
-        numbers = drawn
-    return tuple(tuple(sorted(_numbered(parts, number))) for number in numbers)
+    if possible <= LISTED:
+        every = (_numbered(parts, number) for number in range(possible))
+        return ControlSets(_first(n, every, seed, units), shortfall or {}, wide)
+    windows = "; ".join(f"{part.lows} .. {part.highs} of {' '.join(units.names(part.pool))}" for part in parts)
+    rng = rng_for(seed, f"controls: {windows}")
+    drawn: dict[int, None] = {}
+    while len(drawn) < min(n, possible):  # 64 bits more than it takes: none is likelier than another by more than 2^-64
+        drawn[int.from_bytes(rng.bytes(possible.bit_length() // 8 + 9)) % possible] = None
+    return ControlSets(tuple(tuple(sorted(_numbered(parts, number))) for number in drawn), shortfall or {}, wide)
 
 
-def _numbered(parts: Sequence[Windows], number: int) -> list[int]:
-    members = []
+def _numbered(parts: Sequence[Windows], number: int) -> Group:
+    members: list[int] = []
     for part in parts:
         number, of_part = divmod(number, part.possible)
         members += part.group(of_part)
-    return members
+    return tuple(members)
 
 
 def others(candidate: Iterable[int], units: UnitSpace) -> list[int]:

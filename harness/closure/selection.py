@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from harness.closure.trial import Group, Trial
+from harness.closure.case import Trial
+from harness.closure.draw import Group
 from harness.closure.verdict import asked_first
 from harness.errors import HarnessError
 from harness.proposal import Proposal

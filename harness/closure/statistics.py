@@ -62,9 +62,13 @@ def p_value(delta: float, controls: Sequence[float], damage: int) -> float | Non
     """
     if not controls:
         return None
+    return (1 + exceedances(delta, controls, damage)) / (1 + len(controls))
+
+
+def exceedances(delta: float, controls: Sequence[float], damage: int) -> int:
+    """How many controls do at least as much damage."""
     _refuse_nan(np.array([delta, *controls]))
-    as_bad = sum(damage * control >= damage * delta for control in controls)
-    return (1 + as_bad) / (1 + len(controls))
+    return int(sum(damage * control >= damage * delta for control in controls))
 
 
 def widened(controls: Sequence[float], factor: float) -> list[float]:
@@ -176,7 +180,8 @@ def max_t(damage: Float[np.ndarray, " tests"], controls: Float[np.ndarray, "test
     t is damage in standard deviations of its test, mean and deviation taken over the controls *and* the candidate: only
     then does a candidate that is one of them have the same t as they do. Column ``c`` of ``controls`` is one draw of
     everything, as the candidates are: the same group for the metrics of one candidate, a group of its own for each
-    candidate. Where one group stands for several candidates, the worst of many is held against one: p is too small.
+    candidate. Where one group stands for several candidates, the worst of many is held against one: p is too small, and
+    still too small where the columns are made of the same few groups in other places.
 
     Input: changes times the sign of a change for the worse. Output: one p per test, at least 1 / (1 + n).
     Source: Westfall & Young 1993, single-step max-T.

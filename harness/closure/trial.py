@@ -3,68 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from harness.batch import Batch
 from harness.closure import anatomy
-from harness.closure.anatomy import ActiveRule, OnInput
+from harness.closure.anatomy import OnInput
+from harness.closure.case import Case, Trial, Values, conditions, evaluated, saturated
+from harness.closure.draw import Group
 from harness.closure.statistics import Effect, bootstrap_interval, max_t, p_value, selection_p, widened, z_score
 from harness.closure.verdict import Verdict, asked_first, decide, enough
-from harness.errors import HarnessError
-from harness.groups import Labels
-from harness.recording import Activity
-from harness.stages import Controls, ControlSets, Intervention, Metric, Subject, Tick, asked, supply
-
-Group = tuple[int, ...]
-LARGEST_TAKEN_APART = 16  # two conditions per member: the parts of a larger group would cost more than its controls
-
-
-@dataclass(frozen=True)
-class Trial:
-    """How groups are put to the test: everything but the group.
-
-    ``reference``: other examples, for interventions that average over those; ``elsewhere``: examples of another kind,
-    on which a group that is specific to this one does no damage; ``activity``: the units' on ``batch``, by which a
-    group is active (``rule``) or not; ``labels`` and ``strength`` (a mean output norm per unit): what
-    controls may be matched by, measured when asked for.
-    """
-
-    subject: Subject
-    batch: Batch
-    intervention: Intervention
-    controls: Controls
-    metrics: Sequence[Metric]
-    alpha: float = 0.05
-    ddof: Literal[0, 1] = 1
-    seed: int = 0
-    reference: Batch | None = None
-    elsewhere: Batch | None = None
-    activity: Activity | None = None
-    rule: ActiveRule = "any"
-    labels: Callable[[], Labels] | None = None
-    strength: Callable[[], Float[np.ndarray, " units"]] | None = None
-
-    def evaluate(
-        self, batch: Batch, conditions: Sequence[Group], tick: Tick
-    ) -> Float[np.ndarray, "metrics _ examples"]:
-        """Every metric on every example of a batch, under each condition."""
-        return self.subject.evaluate(batch, conditions, self.intervention, self.metrics, tick, self.reference)
-
-    def draw(self, candidate: Group) -> ControlSets:
-        """The candidate's controls."""
-        known: dict[str, Any] = {"candidate": candidate, "units": self.subject.units}
-        for name, measure in {"labels": self.labels, "strength": self.strength}.items():
-            if name in asked(type(self.controls)):
-                if measure is None:
-                    raise HarnessError(f"controls {self.controls.name} ask for {name}, and nobody measured any.")
-                known[name] = measure()
-        drawn: ControlSets = supply(self.controls, **known)
-        return drawn
+from harness.stages import Metric, Tick
 
 
 @dataclass(frozen=True)
@@ -92,7 +43,8 @@ class Anatomy:
 class ClosureReport:
     """One candidate's day in court.
 
-    ``units``: labels of the group; ``n_examples``: on how many it was tested; ``n_controls``: distinct control groups;
+    ``units``: labels of the group; ``n_examples``: on how many it was tested; ``n_controls``: distinct control groups
+    that were evaluated; ``given_up``: there are more, but so many did as much damage that no more were evaluated;
     ``shortfall``: layers (or classes) in which controls could not be matched, with the number of units taken elsewhere;
     ``effects``: per metric; ``upper_bound``: delta per metric when every unit of the candidate's layers is ablated;
     ``anatomy``: per metric, what is inside; ``widening``: by how much the controls were spread before p was taken (see
@@ -113,41 +65,7 @@ class ClosureReport:
     widening: float | None = 1.0
     idle: tuple[str, ...] = ()
     selection_p: float | None = None
-
-
-@dataclass(frozen=True)
-class Case:
-    """A candidate, and the groups it is held against: what is to be evaluated, each condition once."""
-
-    candidate: Group
-    layers: Group
-    drawn: ControlSets
-    parts: tuple[Group, ...]
-    without: tuple[Group, ...]
-    everything: Group
-    others: Group
-
-    @classmethod
-    def of(cls, candidate: Group, trial: Trial) -> Case:
-        """Draw the controls, and take the candidate apart where that does not cost more than they do."""
-        units = trial.subject.units
-        apart = 1 < len(candidate) <= LARGEST_TAKEN_APART
-        everything = tuple(range(len(units)))
-        return cls(
-            candidate=candidate,
-            layers=units.in_layers({int(units.layers[unit]) for unit in candidate}),
-            drawn=trial.draw(candidate),
-            parts=tuple((unit,) for unit in candidate) if apart else (),
-            without=tuple(tuple(u for u in candidate if u != unit) for unit in candidate) if apart else (),
-            everything=everything,
-            others=tuple(unit for unit in everything if unit not in candidate),
-        )
-
-    @property
-    def conditions(self) -> list[Group]:
-        """Every group that is ablated, once; the untouched model first."""
-        asked_for = [(), self.candidate, self.layers, *self.drawn.groups, *self.parts, *self.without]
-        return list(dict.fromkeys([*asked_for, self.everything, self.others]))
+    given_up: bool = False
 
 
 @dataclass(frozen=True)
@@ -169,16 +87,31 @@ def close(cases: Sequence[Case], trial: Trial, tick: Tick, null_damage: Sequence
     and metrics.
     ``null_damage``: damage to the primary metric by the best groups of the same pipeline on permuted data.
     """
-    heard = [_hear(case, trial, tick, null_damage) for case in cases]
+    cases, values = evaluated(cases, trial, tick)
+    elsewhere = _elsewhere(cases, trial, tick)
+    heard = [_hear(case, trial, values, elsewhere.get(case.candidate), null_damage) for case in cases]
     effects = _corrected([tested.report for tested in heard], trial.alpha)
     return tuple(_judged(tested, of, trial.alpha) for tested, of in zip(heard, effects, strict=True))
 
 
-def _hear(case: Case, trial: Trial, tick: Tick, null_damage: Sequence[float]) -> Tested:
-    conditions = case.conditions
-    place = {group: i for i, group in enumerate(conditions)}
-    values = trial.evaluate(trial.batch, conditions, tick)
-    beyond = trial.evaluate(trial.elsewhere, [(), case.candidate], tick) if trial.elsewhere is not None else None
+def _elsewhere(cases: Sequence[Case], trial: Trial, tick: Tick) -> Values:
+    """What each candidate changes on examples of another kind; nothing where there are none."""
+    if trial.elsewhere is None:
+        return {}
+    groups = list(dict.fromkeys([(), *(case.candidate for case in cases)]))
+    values = trial.evaluate(trial.elsewhere, groups, tick)
+    return {group: values[:, i] - values[:, 0] for i, group in enumerate(groups)}
+
+
+def _hear(
+    case: Case,
+    trial: Trial,
+    values: Values,
+    elsewhere: Float[np.ndarray, "metrics others"] | None,
+    null_damage: Sequence[float],
+) -> Tested:
+    groups = conditions([case])
+    place = {group: i for i, group in enumerate(groups)}
     active = _active(case.candidate, trial)
     units = trial.subject.units
     effects: dict[str, Effect] = {}
@@ -186,12 +119,13 @@ def _hear(case: Case, trial: Trial, tick: Tick, null_damage: Sequence[float]) ->
     bounds: dict[str, float] = {}
     kept: list[np.ndarray] = []
     for m, metric in enumerate(trial.metrics):
-        deltas = values[m] - values[m, :1]
+        untouched = values[()][m]
+        deltas = np.stack([values[group][m] - untouched for group in groups])
         candidate = deltas[place[case.candidate]]
         controls = deltas[[place[group] for group in case.drawn.groups]]
-        effects[metric.name] = _effect(metric, values[m, 0], candidate, controls, case.drawn.widening, trial)
+        effects[metric.name] = _effect(metric, untouched, candidate, controls, case.drawn.widening, trial)
         bounds[metric.name] = float(deltas[place[case.layers]].mean())
-        shift = None if beyond is None else beyond[m, 1] - beyond[m, 0]
+        shift = None if elsewhere is None else elsewhere[m]
         anatomies[metric.name] = _anatomy(case, metric, deltas, place, active, shift, trial)
         kept.append(np.concatenate([candidate[None], controls]))
     primary = asked_first(effects)[0]
@@ -209,6 +143,7 @@ def _hear(case: Case, trial: Trial, tick: Tick, null_damage: Sequence[float]) ->
         widening=case.drawn.widening if math.isfinite(case.drawn.widening) else None,
         idle=tuple(units.names(case.candidate[i] for i in inside.idle)),
         selection_p=selection_p(effects[primary].delta, null_damage, effects[primary].damage),
+        given_up=case.given_up,
     )
     return Tested(report, np.stack(kept))
 
@@ -233,7 +168,7 @@ def _effect(
         p_adjusted=None,
         interval=bootstrap_interval(candidate, trial.seed),
         damage=metric.damage,
-        saturated=baseline == getattr(metric, "worst", None),
+        saturated=saturated(metric, untouched),
     )
 
 

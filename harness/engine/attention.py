@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -24,18 +24,84 @@ from harness.errors import HarnessError
 NAME = "closure_harness_probe"
 
 
+@dataclass(frozen=True)
+class Heads:
+    """What one attention module attends with; keys and values may be shared by groups of heads.
+
+    ``mask`` is added to scores: 0 where a position is seen, the lowest number there is where it is not.
+    """
+
+    query: Float[Tensor, "rows heads positions head_dim"]
+    key: Float[Tensor, "rows kv_heads keys head_dim"]
+    value: Float[Tensor, "rows kv_heads keys value_dim"]
+    mask: Float[Tensor, "_ _ positions keys"]
+    scaling: float
+    softcap: float | None = None
+
+    def first(self, rows: int) -> Heads:
+        """The first rows only."""
+        mask = self.mask if len(self.mask) == 1 else self.mask[:rows]
+        return replace(self, query=self.query[:rows], key=self.key[:rows], value=self.value[:rows], mask=mask)
+
+    def outputs(self) -> Float[Tensor, "rows positions heads value_dim"]:
+        """softmax(scaling q k^T, soft-capped, masked) v at every position."""
+        query, key, value = self.query, self.shared(self.key), self.shared(self.value)
+        if self.softcap is None:
+            told: dict[str, Any] = {"is_causal": True} if self.causal else {"attn_mask": self.mask}
+            made = nn.functional.scaled_dot_product_attention(query, key, value, scale=self.scaling, **told)
+        else:
+            scores = self.capped(query @ key.transpose(-1, -2) * self.scaling) + self.mask
+            made = scores.softmax(-1, dtype=torch.float32).to(value.dtype) @ value
+        return made.transpose(1, 2).contiguous()
+
+    @property
+    def causal(self) -> bool:
+        """Whether the mask is that of a causal model and no more, so that what it hides need not be computed.
+
+        Not asked on other devices than a CPU, which would have to wait for the answer.
+        """
+        mask = self.mask
+        if mask.device.type != "cpu" or len(mask) > 1 or mask.shape[-2] != mask.shape[-1]:
+            return False
+        return torch.equal(mask[0, 0] == 0, torch.ones_like(mask[0, 0], dtype=torch.bool).tril())
+
+    def rows(self, at: Int[Tensor, " rows"]) -> Float[Tensor, "rows heads keys"]:
+        """The attention row of one position per row, in float32."""
+        row = torch.arange(len(self.query), device=self.query.device)
+        scores = (self.query[row, :, at].unsqueeze(2) @ self.shared(self.key).transpose(-1, -2)).squeeze(2)
+        seen = self.mask.expand(len(self.query), *self.mask.shape[1:])[row, :, at]
+        return (self.capped(scores * self.scaling) + seen).softmax(-1, dtype=torch.float32)
+
+    def output(self, at: Int[Tensor, " rows"]) -> Float[Tensor, "rows 1 heads value_dim"]:
+        """The outputs at one position per row, at the cost of one."""
+        value = self.shared(self.value)
+        return (self.rows(at).to(value.dtype).unsqueeze(2) @ value).transpose(1, 2)
+
+    def shared(self, by: Float[Tensor, "rows kv_heads *_"]) -> Float[Tensor, "rows heads *_"]:
+        """Keys or values, once per head."""
+        if by.shape[1] == self.query.shape[1]:
+            return by
+        return by.repeat_interleave(self.query.shape[1] // by.shape[1], dim=1)
+
+    def capped(self, scores: Tensor) -> Tensor:
+        """Scores, pressed into (-softcap, softcap) where the model does that."""
+        return scores if self.softcap is None else self.softcap * torch.tanh(scores / self.softcap)
+
+
 @dataclass
 class Probe:
     """What is to happen inside attention during one forward pass.
 
     ``query`` [rows] is the position looked at. ``rows`` gets each layer's attention row, ``outputs`` each layer's head
     outputs at the query; ``ablate`` sees the head outputs at all positions, and what it returns takes their place.
+    ``compute`` does all of it by itself: what it returns are the outputs.
     """
 
     query: Int[Tensor, " rows"]
     rows: Callable[[nn.Module, Float[Tensor, "rows heads keys"]], None] | None = None
     outputs: Callable[[nn.Module, Float[Tensor, "rows heads head_dim"]], None] | None = None
     ablate: Callable[[nn.Module, Tensor], Tensor] | None = None
+    compute: Callable[[nn.Module, Heads], Tensor] | None = None
     calls: list[nn.Module] = field(default_factory=list)
 
 
@@ -127,7 +193,7 @@ def attend(
     softcap: float | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """softmax(scaling q k^T, soft-capped, masked) v -> [rows, positions, heads, value_dim]; no weights are returned."""
+    """:meth:`Heads.outputs`, or what the active probe makes of the heads; no weights are returned."""
     if attention_mask is None or not attention_mask.is_floating_point():  # the future would leak in silently
         raise HarnessError(
             f"{type(module).__name__} asks for attention without a causal mask: it is not a causal model.",
@@ -138,36 +204,23 @@ def attend(
             f"{type(module).__name__} has attention sinks (s_aux), which the probe does not compute yet.",
             "Choose a model without them: harness list subject",
         )
-    if key.shape[1] != query.shape[1]:
-        groups = query.shape[1] // key.shape[1]
-        key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-    mask = attention_mask[..., : key.shape[-2]]
-    if softcap is None:
-        output = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling)
-    else:
-        scores = _capped(query @ key.transpose(-1, -2) * scaling, softcap) + mask
-        output = scores.softmax(-1, dtype=torch.float32).to(value.dtype) @ value
-    output = output.transpose(1, 2).contiguous()
-
+    heads = Heads(query, key, value, attention_mask[..., : key.shape[-2]], scaling, softcap)
     probe = _active.get()
     if probe is None:
-        return output, None
+        return heads.outputs(), None
     probe.calls.append(module)
+    if probe.compute is not None:
+        return probe.compute(module, heads), None
+    output = heads.outputs()
     row, at = torch.arange(len(query), device=query.device), probe.query.to(query.device)
     if probe.rows is not None:
-        scores = (query[row, :, at].unsqueeze(2) @ key.transpose(-1, -2)).squeeze(2) * scaling
-        scores = _capped(scores, softcap) + mask.expand(len(query), *mask.shape[1:])[row, :, at]
-        probe.rows(module, scores.softmax(-1, dtype=torch.float32))
+        probe.rows(module, heads.rows(at))
     if probe.outputs is not None:
         probe.outputs(module, output[row, at])
     if probe.ablate is not None:
         output = probe.ablate(module, output)
     return output, None
-
-
-def _capped(scores: Tensor, softcap: float | None) -> Tensor:
-    return scores if softcap is None else softcap * torch.tanh(scores / softcap)
 
 
 AttentionInterface.register(NAME, attend)

@@ -35,18 +35,28 @@ class Replacement:
         output: Float[Tensor, "rows positions heads head_dim"],
         ablated: Bool[Tensor, "rows heads"],
         query: Int[Tensor, " rows"],
+        at_query: bool = False,
     ) -> Float[Tensor, "rows positions heads head_dim"]:
-        """The outputs, with the intervention's in the place of those of ablated heads."""
+        """The outputs, with the intervention's in the place of those of ablated heads.
+
+        ``at_query``: the outputs are those at the query, and of no other position.
+        """
         available: dict[str, Any] = {"output": output}
         if layer in self.donor:
             donor = self.donor[layer]
+            if at_query:
+                donor = donor[torch.arange(len(donor), device=donor.device), query[: len(donor)]].unsqueeze(1)
             available["donor"] = donor.repeat(len(output) // len(donor), 1, 1, 1)
         if layer in self.mean:
-            available["mean"] = self.mean[layer][: output.shape[1]].to(output)
+            mean = self.mean[layer].to(output)
+            if at_query:
+                available["mean"] = mean[query].unsqueeze(1) if per_position(self.intervention) else mean
+            else:
+                available["mean"] = mean[: output.shape[1]]
         where = ablated[:, None, :, None]
-        if getattr(self.intervention, "positions", "all") == "query":
-            at_query = torch.arange(output.shape[1], device=output.device) == query[:, None]
-            where = where & at_query[:, :, None, None]
+        if not at_query and only_at_query(self.intervention):
+            here = torch.arange(output.shape[1], device=output.device) == query[:, None]
+            where = where & here[:, :, None, None]
         return torch.where(where, supply(self.intervention, **available), output)
 
 
@@ -87,6 +97,11 @@ def averaged_over(intervention: Intervention, batch: Batch, reference: Batch | N
         )
     over.check(vocabulary)
     return over
+
+
+def only_at_query(intervention: Intervention) -> bool:
+    """Whether an intervention ablates units at the query alone."""
+    return getattr(intervention, "positions", "all") == "query"
 
 
 def per_position(intervention: Intervention) -> bool:

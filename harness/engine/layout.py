@@ -23,13 +23,18 @@ class Site:
     """One attention module: its layer, how many heads it has, and the residual block around it.
 
     ``projection`` is the linear module that is handed the heads' outputs, side by side; None where there is none: some
-    models gate or normalise them first.
+    models gate or normalise them first. ``before``: the modules of the block that have weights and work before
+    attention does (norms, queries, keys, values). ``width``: numbers per position that its widest module is handed.
+    ``after``: of the last site, the modules with weights that work after all blocks (the final norm).
     """
 
     layer: int
     heads: int
     block: nn.Module
     projection: nn.Module | None
+    before: tuple[nn.Module, ...]
+    width: int
+    after: tuple[nn.Module, ...] = ()
 
 
 def sites_of(model: PreTrainedModel) -> dict[nn.Module, Site]:
@@ -39,6 +44,9 @@ def sites_of(model: PreTrainedModel) -> dict[nn.Module, Site]:
     float32) anything else with it than with its own attention.
     """
     handed: dict[nn.Module, Tensor] = {}
+    called: list[nn.Module] = []
+    widths: dict[nn.Module, int] = {}
+    before: dict[nn.Module, tuple[nn.Module, ...]] = {}
     projections: dict[nn.Module, nn.Module] = {}
     looks_ahead: list[nn.Module] = []
     hooks = ExitStack()
@@ -55,16 +63,25 @@ def sites_of(model: PreTrainedModel) -> dict[nn.Module, Site]:
                 projections.setdefault(module, inner)
 
         handed[module] = output
+        before[module] = tuple(called)
         for inner in module.modules():
             if inner is not module and inner.state_dict():  # dropout has no weights, and passes on what it is handed
                 hooks.callback(inner.register_forward_pre_hook(given).remove)
         return output
+
+    def see(leaf: nn.Module, args: tuple[object, ...]) -> None:
+        called.append(leaf)
+        if args and isinstance(args[0], Tensor):
+            widths[leaf] = args[0].shape[-1]
 
     tokens = torch.arange(_TRIAL_TOKENS, device=device_of(model)).remainder(model.config.get_text_config().vocab_size)
     probe = Probe(torch.zeros(1, dtype=torch.long, device=tokens.device), rows=watch, ablate=follow)
     with torch.inference_mode():
         with switched(model):
             with hooks, active(probe):
+                for leaf in model.modules():
+                    if not next(leaf.children(), None) and next(leaf.parameters(), None) is not None:
+                        hooks.callback(leaf.register_forward_pre_hook(see).remove)
                 ours = model(tokens[None], use_cache=False).logits
             linear = {module: found for module, found in projections.items() if _is_linear(found, handed[module])}
         if not handed:
@@ -77,8 +94,19 @@ def sites_of(model: PreTrainedModel) -> dict[nn.Module, Site]:
     if len(set(layers)) != len(layers) or len(probe.calls) != len(layers):
         raise uninterceptable(model, "a layer calls attention more than once")
     blocks = _blocks_around(model, handed)
+    inside = {leaf for block in blocks.values() for leaf in block.modules()}
+    since = called[len(before[list(handed)[-1]]) :]
+    after = tuple(leaf for leaf in since if leaf not in inside and leaf is not model.get_output_embeddings())
     return {
-        module: Site(layer, handed[module].shape[2], blocks[module], linear.get(module))
+        module: Site(
+            layer=layer,
+            heads=handed[module].shape[2],
+            block=blocks[module],
+            projection=linear.get(module),
+            before=tuple(leaf for leaf in blocks[module].modules() if leaf in before[module]),
+            width=max(widths.get(leaf, 1) for leaf in blocks[module].modules()),
+            after=after if layer == max(layers) else (),
+        )
         for layer, module in zip(layers, handed, strict=True)
     }
 

@@ -37,7 +37,7 @@ def load_model(
     device: str = "auto",
     device_map: str | None = None,
     allow_pickle: bool = False,
-    tokens_per_pass: int = 8192,
+    memory: str = "auto",
     tokenizer: str | None = None,
     label: str | None = None,
 ) -> HeadSubject:
@@ -59,7 +59,7 @@ def load_model(
             if device_map is None:
                 model.to(place)  # type: ignore[arg-type]  # transformers types its wrapper as if it were unbound
             encode = _encoder(files if tokenizer is None else ModelFiles(Path(tokenizer)))
-        subject = HeadSubject(model, label or _label(path, revision, files), encode, tokens_per_pass=tokens_per_pass)
+        subject = HeadSubject(model, label or _label(path, revision, files), encode, memory=memory)
     subject.about |= {
         "architecture": type(model).__name__,
         "path": path,

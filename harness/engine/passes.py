@@ -10,23 +10,24 @@ from jaxtyping import Int
 from torch import Tensor
 
 from harness.batch import Batch
+from harness.engine.room import Room
 
 
-def micro_batches(batch: Batch, rows_each: int, tokens_per_pass: int) -> Iterator[Int[np.ndarray, " chosen"]]:
+def micro_batches(batch: Batch, rows_each: int, room: Room) -> Iterator[Int[np.ndarray, " chosen"]]:
     """Examples of like length together, as many as fit when each takes ``rows_each`` rows (at least one)."""
     order = np.argsort(batch.query, kind="stable")
     start = 0
     while start < len(order):
         stop = start + 1
-        while stop < len(order) and (stop + 1 - start) * rows_each * (batch.query[order[stop]] + 1) <= tokens_per_pass:
+        while stop < len(order) and (stop + 1 - start) * rows_each <= room.rows(int(batch.query[order[stop]]) + 1):
             stop += 1
         yield order[start:stop]
         start = stop
 
 
-def condition_chunks(conditions: list[int], length: int, tokens_per_pass: int) -> Iterator[list[int]]:
-    """Conditions that fit into one pass beside the trunk, for one example; one chunk of none where there are none."""
-    each = max(1, tokens_per_pass // length - 1)
+def condition_chunks(conditions: list[int], examples: int, length: int, room: Room) -> Iterator[list[int]]:
+    """Conditions that fit into one pass beside the trunk; one chunk of none where there are none."""
+    each = max(1, room.rows(length) // examples - 1)
     yield from (conditions[i : i + each] for i in range(0, max(1, len(conditions)), each))
 
 

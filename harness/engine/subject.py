@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from harness.batch import Batch
 from harness.engine.attention import Probe, active, frozen, switched
-from harness.engine.donors import Replacement, averaged_over, donors_of, mean_outputs, per_position
+from harness.engine.branching import Branching, Shared
+from harness.engine.donors import (
+    Replacement,
+    averaged_over,
+    donors_of,
+    mean_outputs,
+    only_at_query,
+    per_position,
+)
 from harness.engine.layout import device_of, output_matrix, sites_of
 from harness.engine.passes import condition_chunks, micro_batches, tensors
 from harness.engine.prediction import Prediction
 from harness.engine.readings import Readings
+from harness.engine.room import ON_CPU, ON_GPU, Room
 from harness.errors import HarnessError
 from harness.recording import Reader, Recording, Source
+from harness.sizes import parse_size
 from harness.stages import Intervention, Metric, Tick, asked
 from harness.units import Unit, UnitSpace
 
-FROM_THE_INPUT = -1  # before the first layer
+EVERYTHING = Shared()
 OF_HEADS: tuple[Source, ...] = ("attention", "head_output", "contribution", "first_order")
 
 
@@ -44,9 +55,11 @@ class _Unchanged:
 class HeadSubject:
     """The attention heads of a Hugging Face causal language model.
 
-    ``tokens_per_pass`` bounds rows x positions of one forward pass: memory, not results.
+    ``memory`` is what a pass may take, as people write it (``4GiB``), or ``auto``; ``tokens_per_pass``, where given,
+    bounds its rows x positions as well; ``share``: the most that conditions may share of the untouched model's work.
+    None of it changes a result.
 
-    Errors: a model whose attention cannot be intercepted.
+    Errors: a model whose attention cannot be intercepted, an amount of memory that is none.
     """
 
     def __init__(
@@ -55,27 +68,26 @@ class HeadSubject:
         label: str,
         encode: Callable[[str], list[int]] | None = None,
         about: Mapping[str, Any] | None = None,
-        tokens_per_pass: int = 8192,
+        memory: str = "auto",
+        tokens_per_pass: int | None = None,
+        share: Shared = EVERYTHING,
     ) -> None:
         self.model = model
         self.label = label
         self.encode = encode
         self.about = dict(about or {})
-        self.tokens_per_pass = tokens_per_pass
-        if tokens_per_pass < 1:
-            raise HarnessError(f"tokens_per_pass={tokens_per_pass}: it must be positive.", "The default is 8192.")
         text_config = model.config.get_text_config()
         self.vocab_size = int(text_config.vocab_size)
         self.context = int(getattr(text_config, "max_position_embeddings", None) or 2**31)
         sites = sites_of(model)
         self._layer_of = {module: site.layer for module, site in sites.items()}
-        self._blocks = {site.layer: site.block for site in sites.values()}
         self._projections = {site.layer: site.projection for site in sites.values()}
         heads = sorted((site.layer, site.heads) for site in sites.values())
         self.units = UnitSpace(tuple(Unit(layer, head) for layer, n in heads for head in range(n)))
-        self._columns = {layer: np.flatnonzero(self.units.layers == layer) for layer, _ in heads}
-        self._shares_trunk = True
-        self._shares_trunk = self.about["shares_trunk"] = self._can_share_trunk()
+        self.room = room_for(model, max(site.width for site in sites.values()), memory, tokens_per_pass)
+        self._branching = Branching(model, sites, self.units, share)
+        self._branching.shared = self._what_can_be_shared()
+        self.about["shares"] = self._branching.shared.words
 
     # -- the two things a subject does -----------------------------------------------------------------------------
 
@@ -93,9 +105,9 @@ class HeadSubject:
         readings = Readings(batch, readers)
         matrices: dict[int, Tensor] = {}
         # A pass with gradients keeps what every layer computed, a pass without them little more than one layer's.
-        rows_each = len(self._columns) if readings.wants("first_order") else 1
+        rows_each = len(self._projections) if readings.wants("first_order") else 1
         with switched(self.model), self._within_memory():
-            for chosen in micro_batches(batch, rows_each, self.tokens_per_pass):
+            for chosen in micro_batches(batch, rows_each, self.room):
                 part = readings.begin(chosen)
                 self._recording_pass(part, readings, matrices)
                 tick(len(part))
@@ -112,42 +124,41 @@ class HeadSubject:
     ) -> Float[np.ndarray, "metrics conditions examples"]:
         """Every metric at the query position under every condition; ``()`` is the untouched model.
 
-        Rows of one pass share the trunk (the untouched model) up to their condition's first ablated layer, and branch
-        off there; only the query position is unembedded. What the intervention asks for of other examples comes from
-        untouched runs of theirs: means from one run in advance, donors micro-batch by micro-batch.
+        Rows of one pass share what they can of the untouched model's work (:mod:`harness.engine.branching`); with an
+        intervention at the query alone, a condition is one token. What the intervention asks for of other examples
+        comes from untouched runs of theirs: means from one run in advance, donors micro-batch by micro-batch.
 
         Errors: donors or a reference that do not fit the batch, see :mod:`harness.engine.donors`.
         """
         batch.check(self)
         values = np.full((len(metrics), len(conditions), len(batch)), np.nan, dtype=np.float64)
-        # Late starters last: the trunk is extended by a contiguous block of rows at each layer.
-        ordered = sorted(range(len(conditions)), key=lambda c: self._first_layer(conditions[c]))
+        ordered = sorted(range(len(conditions)), key=lambda c: sorted(conditions[c]))  # those that begin alike together
         touched = [c for c in ordered if conditions[c]]
         untouched = [c for c in ordered if not conditions[c]]
         layers = {int(self.units.layers[unit]) for c in touched for unit in conditions[c]}
         wanted = asked(type(intervention)) if touched else ()
         donors = donors_of(intervention, batch, self) if "donor" in wanted else None
+        of_one_token = bool(touched) and only_at_query(intervention) and self._branching.shared.past
         with switched(self.model), self._within_memory(), torch.inference_mode():
             means = self._means(intervention, batch, reference, layers) if "mean" in wanted else {}
-            for chosen in micro_batches(batch, 1 + len(touched), self.tokens_per_pass):
+            # The past is kept of all layers: as many examples as fit, each with one row.
+            for chosen in micro_batches(batch, len(self._projections) if of_one_token else 1 + len(touched), self.room):
                 part = batch.take(chosen)
                 tokens, query, target = tensors(part, device_of(self.model))
                 donor = self._outputs(donors.take(chosen), layers) if donors else {}
                 replacement = Replacement(intervention, donor, means)
-                for some in condition_chunks(touched, tokens.shape[1], self.tokens_per_pass):
-                    logits = self._branching_pass(tokens, query, [conditions[c] for c in some], replacement).float()
-                    rows = 1 + len(some)
-                    other = (
-                        torch.from_numpy(part.twin.target).long().repeat(rows).to(logits.device) if part.twin else None
-                    )
-                    clean = logits[: len(chosen)].repeat(rows, 1)
-                    seen = Prediction(logits, target.repeat(rows).to(logits.device), clean, other)
-                    for m, metric in enumerate(metrics):
-                        result = metric(seen).double().cpu().numpy().reshape(rows, len(chosen))
-                        for condition in untouched:
-                            values[m, condition, chosen] = result[0]
-                        for condition, row in zip(some, result[1:], strict=True):
-                            values[m, condition, chosen] = row
+                past = self._branching.past(tokens, query) if of_one_token else None
+                length = 1 if of_one_token else tokens.shape[1]
+                for some in condition_chunks(touched, len(chosen), length, self.room):
+                    sets = [conditions[c] for c in some]
+                    logits = self._branching.logits(tokens, query, sets, replacement, past).float()
+                    seen = _prediction(logits, target, part)
+                    found = torch.stack([metric(seen).float() for metric in metrics]).cpu().double().numpy()
+                    found = found.reshape(len(metrics), 1 + len(some), len(chosen))
+                    for condition in untouched:
+                        values[:, condition, chosen] = found[:, 0]
+                    for row, condition in enumerate(some, start=1):
+                        values[:, condition, chosen] = found[:, row]
                     tick(len(chosen) * len(some))
                 tick(len(chosen) * len(untouched))
         if not np.isfinite(values).all():
@@ -218,7 +229,7 @@ class HeadSubject:
     ) -> dict[int, Float[Tensor, "positions heads head_dim"]]:
         """What the heads of these layers hand on on average, where the intervention wants it averaged."""
         over = averaged_over(intervention, batch, reference, self)
-        parts = micro_batches(over, 1, self.tokens_per_pass)
+        parts = micro_batches(over, 1, self.room)
         return mean_outputs(over, per_position(intervention), parts, lambda part: self._outputs(part, layers))
 
     def _check_sources(self, readers: Mapping[str, Reader]) -> None:
@@ -236,75 +247,36 @@ class HeadSubject:
                     f"Choose a {name} that reads something else, such as {name}=max_attention (harness list {name}).",
                 )
 
-    def _branching_pass(
-        self,
-        tokens: Int[Tensor, "examples positions"],
-        query: Int[Tensor, " examples"],
-        conditions: Sequence[tuple[int, ...]],
-        replacement: Replacement,
-    ) -> Float[Tensor, "rows vocabulary"]:
-        """Logits at the query: the examples untouched, then under each condition (ordered by first ablated layer)."""
-        n = len(tokens)
-        first = [self._first_layer(condition) for condition in conditions]
-        entering = tokens.repeat(1 + first.count(FROM_THE_INPUT), 1)
-        ablated = {layer: self._masks(conditions, layer) for layer in self._columns}
+    def _what_can_be_shared(self) -> Shared:
+        """As much as leaves the logits what they are: a few models shape their output by their input, or have no
+        ``position_ids``.
 
-        def branch(layer: int, hidden: Tensor) -> Tensor:
-            """Add a copy of the trunk for every condition whose first ablated layer this is."""
-            starting = first.count(layer)
-            return torch.cat([hidden, hidden[:n].repeat(starting, 1, 1)]) if starting else hidden
-
-        def ablate(module: nn.Module, output: Tensor) -> Tensor:
-            layer = self._layer_of[module]
-            mask = ablated[layer][: len(output) // n]
-            if not mask.any():
-                return output
-            rows = mask.repeat_interleave(n, dim=0).to(output.device)
-            return replacement(layer, output, rows, probe.query[: len(output)].to(output.device))
-
-        probe = Probe(query.repeat(1 + len(conditions)), ablate=ablate)
-        with active(probe), self._branching_at_blocks(branch, n), self._unembedding_only(probe.query):
-            logits: Tensor = self.model(entering, use_cache=False).logits
-        return logits[:, 0]
-
-    def _can_share_trunk(self) -> bool:
-        """Whether rows can be added between blocks: a few models (GPTBigCode) shape their output by their input.
-
-        Where they cannot, every condition runs from the embeddings on: slower, the same numbers; ``about`` says so.
+        Where less can be shared, more is computed, and the numbers are the same; ``about`` says what is.
         """
-        tokens = torch.zeros(1, 2, dtype=torch.long, device=device_of(self.model))
-        last = (len(self.units) - 1,)
-        try:
-            with switched(self.model), torch.inference_mode():
-                self._branching_pass(tokens, tokens[:, 1], [last], Replacement(_Unchanged()))
-        except RuntimeError:
-            return False
-        return True
+        device = device_of(self.model)
+        tokens = torch.arange(12, device=device).reshape(2, 6) % self.vocab_size
+        query = torch.tensor([5, 3], device=device)
+        both_ends = [(0, len(self.units) - 1), (len(self.units) - 1,)]
+        with switched(self.model), torch.inference_mode():
+            plain = self.model(tokens, use_cache=False).logits[torch.arange(2, device=device), query].float()
+            close = float(plain.abs().max()) * (1e-4 if self.model.dtype == torch.float32 else 0.05)
 
-    def _masks(self, conditions: Sequence[tuple[int, ...]], layer: int) -> Bool[Tensor, "conditions heads"]:
-        """Which heads of a layer are ablated in the trunk (none) and under each condition."""
-        columns = self._columns[layer]
-        return torch.from_numpy(np.stack([np.isin(columns, condition) for condition in ((), *conditions)]))
+            def works(shared: Shared) -> bool:
+                self._branching.shared = shared
+                try:
+                    past = self._branching.past(tokens, query) if shared.past else None
+                    found = self._branching.logits(tokens, query, both_ends, Replacement(_Unchanged()), past).float()
+                except (RuntimeError, TypeError, ValueError, IndexError):
+                    return False
+                return float((found - plain.repeat(3, 1)).abs().max()) <= close
 
-    def _first_layer(self, condition: tuple[int, ...]) -> int:
-        """Where a condition's rows leave the trunk."""
-        if not self._shares_trunk:
-            return FROM_THE_INPUT
-        return min((int(self.units.layers[unit]) for unit in condition), default=FROM_THE_INPUT)
-
-    @contextmanager
-    def _branching_at_blocks(self, branch: Callable[[int, Tensor], Tensor], n: int) -> Iterator[None]:
-        with ExitStack() as stack:
-            for layer, block in self._blocks.items():
-
-                def enter(_: nn.Module, args: Any, kwargs: Any, layer: int = layer) -> Any:
-                    hidden = branch(layer, args[0] if args else kwargs["hidden_states"])
-                    beside = [_for_branches(value, n, len(hidden)) for value in args[1:]]
-                    named = {key: _for_branches(value, n, len(hidden)) for key, value in kwargs.items()}
-                    return ((hidden, *beside), named) if args else ((), {**named, "hidden_states": hidden})
-
-                stack.callback(block.register_forward_pre_hook(enter, with_kwargs=True).remove)
-            yield
+            most = self._branching.shared
+            tries = (most, replace(most, tail=False), replace(most, tail=False, inside=False))
+            shared = next(
+                filter(works, (replace(shared, past=False) for shared in tries)),
+                Shared(trunk=False, inside=False, tail=False, past=False),
+            )
+            return replace(shared, past=most.past and works(replace(shared, past=True)))
 
     @contextmanager
     def _unembedding_only(self, query: Int[Tensor, " rows"]) -> Iterator[None]:
@@ -326,16 +298,39 @@ class HeadSubject:
         try:
             yield
         except torch.OutOfMemoryError as error:
+            room = self.room
             raise HarnessError(
-                f"{self.label}: a pass of {self.tokens_per_pass} tokens does not fit into the memory of the device.",
-                f"Make passes smaller, which changes no result: subject.tokens_per_pass={self.tokens_per_pass // 4}",
+                f"{self.label}: a pass of {min(room.positions, room.memory // room.per_position)} tokens does not fit "
+                "into the memory of the device.",
+                f"Make passes smaller, which changes no result: subject.memory={room.memory // 2**22}MiB",
             ) from error
 
 
-def _for_branches(value: Any, n: int, rows: int) -> Any:
-    """What comes along with ``n`` trunk rows (rotary angles, masks), repeated for all rows. One row broadcasts."""
-    if isinstance(value, tuple):
-        return tuple(_for_branches(part, n, rows) for part in value)
-    if isinstance(value, Tensor) and value.ndim > 2 and 1 < n == len(value) < rows:
-        return value.repeat(rows // n, *[1] * (value.ndim - 1))
-    return value
+def room_for(model: PreTrainedModel, width: int, memory: str, tokens_per_pass: int | None) -> Room:
+    """What fits into a pass of this model, whose widest module is handed ``width`` numbers per position."""
+    device, config = device_of(model), model.config.get_text_config()
+    if tokens_per_pass is not None and tokens_per_pass < 1:
+        raise HarnessError(f"tokens_per_pass={tokens_per_pass}: it must be positive.")
+    if memory == "auto":
+        on_gpu = device.type == "cuda"
+        allowed = int(0.8 * torch.cuda.mem_get_info(device)[0]) if on_gpu else parse_size("4GiB")
+    else:
+        try:
+            allowed = parse_size(memory)
+        except ValueError as error:
+            raise HarnessError(f"subject.memory: {error}.", "The default is subject.memory=auto.") from error
+    fastest = tokens_per_pass or (ON_CPU if device.type == "cpu" else ON_GPU)
+    itemsize, vocabulary = model.dtype.itemsize, int(config.vocab_size)
+    return Room.of(allowed, fastest, itemsize, int(config.hidden_size), width, vocabulary)
+
+
+def _prediction(logits: Float[Tensor, "rows vocabulary"], target: Int[Tensor, " examples"], part: Batch) -> Prediction:
+    """What metrics are shown: rows are examples x conditions, untouched ones first."""
+    n, rows = len(target), len(logits) // len(target)
+    twin = part.twin
+    return Prediction(
+        logits,
+        target.repeat(rows).to(logits.device),
+        logits[:n].repeat(rows, 1),
+        torch.from_numpy(twin.target).long().repeat(rows).to(logits.device) if twin else None,
+    )

@@ -56,6 +56,16 @@ def says_where_units_are_ablated(plugin: Any) -> None:
     require(where in ("all", "query"), f"its positions are {where!r}, not 'all' or 'query'")
 
 
+def replaces_each_position_by_itself(plugin: Any) -> None:
+    """Where no other position matters it is shown the query's alone, and has to write the same there."""
+    whole = _replaced(plugin)
+    written = plugin(**whole).expand(OUTPUT)
+    for place in range(OUTPUT[1]):
+        alone = {name: given[..., place, None, :, :] if given.shape[-3] > 1 else given for name, given in whole.items()}
+        same = torch.allclose(plugin(**alone).expand_as(written[:, :1]), written[:, place, None], atol=1e-6)
+        require(same, "what it writes at a position depends on what is at the others")
+
+
 def names_a_donor_for_every_example(plugin: Any) -> None:
     """As many donors as examples, asked at the same positions; or, for a batch without twins, a sentence."""
     if "donor" not in asked(type(plugin)):
@@ -89,6 +99,7 @@ INTERVENTION: tuple[Check, ...] = (
     *usual_checks(_replaced, _judge_replacement),
     keeps_the_dtype,
     says_where_units_are_ablated,
+    replaces_each_position_by_itself,
     names_a_donor_for_every_example,
 )
 

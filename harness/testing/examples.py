@@ -108,7 +108,7 @@ def shuffled(plugin: Any, order: np.ndarray, **instead: Any) -> dict[str, Any]:
         elif isinstance(value, Scores):
             made[name] = Scores(value.values[order], units)
         elif isinstance(value, Affinity):
-            made[name] = Affinity(value.matrix[np.ix_(order, order)], units)
+            made[name] = value.reordered(order, units)
         elif isinstance(value, Labels):
             made[name] = Labels(tuple(value.classes[i] for i in order), units)
     return made

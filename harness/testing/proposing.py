@@ -6,6 +6,7 @@ import math
 from typing import Any, get_args
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from harness.errors import HarnessError
 from harness.groups import Affinity, Candidate, Partition
@@ -13,7 +14,7 @@ from harness.recording import Activity, Source, Spins
 from harness.stages import asked
 from harness.testing import examples
 from harness.testing.examples import UNITS
-from harness.testing.rules import Check, require, usual_checks
+from harness.testing.rules import Check, contents, require, usual_checks
 from harness.units import UnitSpace
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -130,7 +131,7 @@ BINARIZER: tuple[Check, ...] = (
 
 def _judge_affinity(_: Any, affinity: Any, units: UnitSpace = UNITS) -> None:
     require(isinstance(affinity, Affinity), f"it returns {type(affinity).__name__}, not Affinity")
-    matrix = affinity.matrix
+    matrix = affinity.dense()
     require(matrix.shape == (len(units), len(units)), f"a matrix of shape {matrix.shape} for {len(units)} units")
     require(affinity.units == units, "its units are not those it was given")
     require(np.isfinite(matrix).all(), "it holds NaN or infinity")
@@ -140,10 +141,10 @@ def _judge_affinity(_: Any, affinity: Any, units: UnitSpace = UNITS) -> None:
 
 def does_not_depend_on_the_order_of_units(plugin: Any) -> None:
     """Shuffled units give the same matrix, shuffled."""
-    straight = plugin(**examples.given(plugin)).matrix
+    straight = plugin(**examples.given(plugin)).dense()
     for seed in range(3):
         order = np.random.default_rng(seed).permutation(len(UNITS))
-        shuffled = plugin(**examples.shuffled(plugin, order)).matrix
+        shuffled = plugin(**examples.shuffled(plugin, order)).dense()
         worst = np.abs(straight[np.ix_(order, order)] - shuffled).max()
         require(
             worst <= 1e-8 * max(1.0, np.abs(straight).max()), f"entries change by {worst:.1e} when units change places"
@@ -233,12 +234,23 @@ def answers_or_explains_itself_where_nothing_is_alike(plugin: Any) -> None:
         require(error.what.endswith("."), f"its refusal is no sentence: {error.what}")
 
 
+def takes_a_sparse_affinity_as_it_takes_a_dense_one(plugin: Any) -> None:
+    """What is not stored is zero: the same answer. Ask an affinity for its ``links``, or for ``dense()`` pairs."""
+    if "affinity" not in asked(type(plugin)):
+        return
+    dense = examples.affinity()
+    few = np.where(dense.matrix > 0.5, dense.matrix, 0.0)  # links inside blocks only
+    answers = [plugin(**examples.given(plugin, affinity=Affinity(kind(few), UNITS))) for kind in (np.array, csr_array)]
+    require(contents(answers[0]) == contents(answers[1]), "a sparse affinity gives another answer than a dense one")
+
+
 PARTITIONER: tuple[Check, ...] = (
     *usual_checks(examples.given, _judge_partitions),
     finds_groups_where_there_are_some,
     offers_the_same_partitions_in_any_order,
     answers_or_explains_itself_on_three_units,
     answers_or_explains_itself_where_nothing_is_alike,
+    takes_a_sparse_affinity_as_it_takes_a_dense_one,
 )
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -272,6 +284,7 @@ CHOOSER: tuple[Check, ...] = (
     *usual_checks(examples.given, _judge_quality),
     says_something_about_ordinary_partitions,
     scores_each_partition_wherever_it_stands,
+    takes_a_sparse_affinity_as_it_takes_a_dense_one,
 )
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -310,6 +323,7 @@ SELECTOR: tuple[Check, ...] = (
     *usual_checks(examples.given, _judge_selection),
     answers_where_no_unit_has_a_class,
     leaves_out_units_in_no_group,
+    takes_a_sparse_affinity_as_it_takes_a_dense_one,
 )
 
 

@@ -38,6 +38,8 @@ def contents(value: Any) -> Any:
         return {key: contents(of) for key, of in value.items()}
     if isinstance(value, (list, tuple)):
         return [contents(of) for of in value]
+    if hasattr(value, "indptr"):  # a sparse array
+        return contents([value.shape, value.indptr, value.indices, value.data])
     if hasattr(value, "detach"):  # a tensor, of whatever dtype
         value = value.detach().double().cpu().numpy()
     if isinstance(value, np.ndarray):

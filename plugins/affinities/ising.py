@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Float
 
 from harness.errors import HarnessError
 from harness.groups import Affinity, Sign, signed_part
 from harness.hookspecs import hookimpl
 from harness.recording import Spins
+from harness.regressions import regress_each
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,8 @@ class Ising:
     act together (published couplings of OLMoE on natural text show it: row sums 19 times the median).
 
     Errors: non-positive ``l2`` or ``max_iter``.
-    Source: Besag 1975; Ravikumar et al. 2010; closure paper, section 3.5 (l2 = 1e-3, 500 iterations of L-BFGS).
+    Source: Besag 1975; Ravikumar et al. 2010; closure paper, section 3.5 (l2 = 1e-3, 500 iterations of L-BFGS with
+    scikit-learn, whose steps are taken here for all units at once).
     """
 
     name: ClassVar[str] = "ising"
@@ -48,45 +48,24 @@ class Ising:
             raise HarnessError(f"affinity.l2={self.l2}, affinity.max_iter={self.max_iter}: both must be positive.")
 
     def __call__(self, spins: Spins) -> Affinity:
-        n = len(spins.units)
-        couplings = np.zeros((n, n))
+        units, constant = spins.units, set(spins.constant)
+        couplings = np.zeros((len(units), len(units)))
+        varying = np.array([unit for unit in units.canonical if unit not in constant], dtype=int)
         unfinished, separable = [], []
-        constant = set(spins.constant)
-        varying = np.array([unit for unit in spins.units.canonical if unit not in constant], dtype=int)
-        design = spins.values.astype(np.float64)
-        for unit in varying:
-            others = varying[varying != unit]
-            if not len(others):
-                continue
-            weights, margin, finished = self._fit(design[:, others], spins.values[:, unit])
-            couplings[unit, others] = weights / 2
-            if not finished:
-                unfinished.append(int(unit))
-            if margin > self.separable_margin:
-                separable.append(int(unit))
-        couplings = (couplings + couplings.T) / 2
+        if len(varying) > 1:
+            found = regress_each(spins.values[:, varying], self.l2, self.max_iter)
+            couplings[np.ix_(varying, varying)] = (found.coefficients + found.coefficients.T) / 4
+            unfinished = sorted(varying[~found.converged].tolist())
+            separable = sorted(varying[found.margins > self.separable_margin].tolist())
         return Affinity(
             signed_part(couplings, self.transform),
-            spins.units,
+            units,
             {
-                "constant": spins.units.names(spins.constant),
-                "near_separable": spins.units.names(separable),
-                "not_converged": spins.units.names(unfinished),
+                "constant": units.names(spins.constant),
+                "near_separable": units.names(separable),
+                "not_converged": units.names(unfinished),
             },
         )
-
-    def _fit(
-        self, others: Float[np.ndarray, "observations others"], spin: np.ndarray
-    ) -> tuple[Float[np.ndarray, " others"], float, bool]:
-        """Coefficients of one unit's regression, its median margin, and whether it converged."""
-        from sklearn.exceptions import ConvergenceWarning
-        from sklearn.linear_model import LogisticRegression
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # reported by name, in the diagnostics
-            fit = LogisticRegression(C=1 / self.l2, max_iter=self.max_iter).fit(others, spin)
-        margin = float(np.median(fit.decision_function(others) * spin))
-        return fit.coef_[0], margin, bool(fit.n_iter_[0] < self.max_iter)
 
 
 @hookimpl

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import scipy  # scipy.sparse is loaded where it is first named: listing must stay fast
+from jaxtyping import Float
 
 from harness.errors import HarnessError
 from harness.groups import Affinity, Partition
 from harness.hookspecs import hookimpl
+from harness.spectrum import components, lowest
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,8 @@ class Eigengap:
               \text{ eigenvalues of } I - D^{-1/2} A D^{-1/2}
 
     ``k`` is the number of groups found. Units without any neighbour are left out of spectrum and count: each would be a
-    component of its own. It looks at the number of groups only, not at who is in them.
+    component of its own. It looks at the number of groups only, not at who is in them. Of a component of more than 2000
+    units only eigenvalues below 0.7 and the next one are known: where ``k`` is beyond them, it has nothing to say.
 
     Input: partitions, affinity [n_units, n_units], non-negative. Output: a gap in [0, 2] per partition; nothing where
     there is no group, or no eigenvalue after the k-th.
@@ -33,24 +37,24 @@ class Eigengap:
     name: ClassVar[str] = "eigengap"
 
     def __call__(self, partitions: Sequence[Partition], affinity: Affinity) -> list[float | None]:
-        if (affinity.matrix < 0).any():
+        if affinity.matrix.min() < 0:
             raise HarnessError(
                 "chooser eigengap needs non-negative affinities.",
                 "Say what of a signed affinity counts (affinity.transform=abs or positive), or use chooser=modularity.",
             )
-        linked = np.array([i for i in affinity.units.canonical if affinity.matrix[i].any()], dtype=np.int64)
-        values = _spectrum(affinity.matrix[np.ix_(linked, linked)].astype(np.float64))
+        linked = affinity.units.canonical[np.diff(affinity.links.indptr) > 0]
         counts = [len(set(partition.labels[linked].tolist()) - {-1}) for partition in partitions]
+        values = _spectrum(affinity.links, max(counts, default=0) + 1)
         return [float(values[k] - values[k - 1]) if 1 <= k < len(values) else None for k in counts]
 
 
-def _spectrum(matrix: np.ndarray) -> np.ndarray:
-    """Eigenvalues of the normalised Laplacian, ascending."""
-    from scipy.linalg import eigvalsh
-    from scipy.sparse.csgraph import laplacian
-
-    values: np.ndarray = eigvalsh(laplacian(matrix, normed=True)) if len(matrix) else np.zeros(0)
-    return values
+def _spectrum(links: scipy.sparse.csr_array, count: int) -> Float[np.ndarray, " found"]:
+    """The lowest eigenvalues, ascending: ``count`` of them, or as many as large components let know."""
+    parts = [part for members, part in components(links) if len(members) > 1]
+    spectra = [lowest(part, min(count, part.shape[0]))[0] for part in parts]
+    cut = [values[-1] for values, part in zip(spectra, parts, strict=True) if len(values) < min(count, part.shape[0])]
+    values = np.sort(np.concatenate([np.zeros(0), *spectra]))
+    return values[values <= min(cut, default=np.inf)]
 
 
 @hookimpl

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import scipy  # scipy.sparse is loaded where it is first named: listing must stay fast
+from jaxtyping import Int
 
 from harness.groups import Affinity, Partition
 from harness.hookspecs import hookimpl
@@ -30,26 +32,31 @@ class Modularity:
     name: ClassVar[str] = "modularity"
 
     def __call__(self, partitions: Sequence[Partition], affinity: Affinity) -> list[float | None]:
-        order = affinity.units.canonical
-        matrix = affinity.matrix[np.ix_(order, order)].astype(np.float64)
-        total = np.abs(matrix).sum()
+        links = affinity.links
+        total = abs(links).sum()
         if not total:
             return [None] * len(partitions)
-        excess = _excess(np.maximum(matrix, 0)) - _excess(np.maximum(-matrix, 0))
-        return [float(excess[_together(partition.labels[order])].sum() / total) for partition in partitions]
+        order = affinity.units.canonical
+        positive, negative = links.maximum(0), (-links).maximum(0)
+        return [
+            float((_beyond(positive, groups) - _beyond(negative, groups)) / total)
+            for groups in (_groups(partition.labels[order]) for partition in partitions)
+        ]
 
 
-def _excess(matrix: np.ndarray) -> np.ndarray:
-    """Affinity beyond what degrees alone would give each pair."""
-    degree = matrix.sum(axis=0)
-    beyond: np.ndarray = matrix - np.outer(degree, degree) / (degree.sum() or 1.0)
-    return beyond
+def _groups(labels: Int[np.ndarray, " units"]) -> Int[np.ndarray, " units"]:
+    """Labels from 0, where every unit in no group is a group of its own."""
+    alone = labels.max() + 1 + np.arange(len(labels))
+    groups: Int[np.ndarray, " units"] = np.unique(np.where(labels < 0, alone, labels), return_inverse=True)[1]
+    return groups
 
 
-def _together(labels: np.ndarray) -> np.ndarray:
-    """Which pairs share a group, every unit with itself."""
-    same: np.ndarray = (labels[:, None] == labels) & (labels >= 0)
-    return same | np.eye(len(labels), dtype=bool)
+def _beyond(links: scipy.sparse.csr_array, groups: Int[np.ndarray, " units"]) -> float:
+    """Affinity inside groups beyond what degrees alone would put there."""
+    pairs = links.tocoo()
+    inside = pairs.data[groups[pairs.row] == groups[pairs.col]].sum()
+    degrees = np.bincount(groups, links.sum(axis=1))
+    return float(inside - (degrees**2).sum() / (degrees.sum() or 1.0))
 
 
 @hookimpl

@@ -23,13 +23,16 @@ class Silhouette:
 
     Input: partitions, affinity [n_units, n_units], of either sign. Output: the mean of s per partition, in [-1, 1];
     nothing where there are fewer than two groups, or as many as units in them.
+
+    Errors: a sparse affinity of so many units that all pairs are out of reach.
     Source: Rousseeuw 1987; scikit-learn's ``silhouette_score``.
     """
 
     name: ClassVar[str] = "silhouette"
 
     def __call__(self, partitions: Sequence[Partition], affinity: Affinity) -> list[float | None]:
-        distance = affinity.matrix.max() - affinity.matrix
+        matrix = affinity.dense("chooser silhouette")
+        distance = matrix.max() - matrix
         np.fill_diagonal(distance, 0.0)
         return [_silhouette(distance, partition.labels, affinity.units.canonical) for partition in partitions]
 

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from harness.closure.draw import draw_distinct, others, stream, widening
+from harness.closure.draw import from_pools, others
 from harness.errors import HarnessError
 from harness.groups import Labels
 from harness.hookspecs import hookimpl
@@ -51,15 +51,11 @@ class ClassMatched:
         wanted = Counter(labels.classes[unit] or UNKNOWN for unit in candidate)
         left = Counter(labels.classes[unit] or UNKNOWN for unit in rest)
         shortfall = {label: count - left[label] for label, count in sorted(wanted.items()) if count > left[label]}
-        if len(candidate) > len(rest):
-            return ControlSets((), shortfall)
         pools = [
-            ([unit for unit in rest if (labels.classes[unit] or UNKNOWN) in together], sum(wanted[c] for c in together))
+            [unit for unit in range(len(units)) if (labels.classes[unit] or UNKNOWN) in together]
             for together in self._together(wanted, left, set(shortfall))
         ]
-        rng = stream(self.seed, candidate, units)
-        wide = widening((len(pool), count) for pool, count in pools)
-        return ControlSets(draw_distinct(pools, self.n, rng), shortfall, wide)
+        return from_pools(candidate, pools, units, self.n, self.seed, shortfall)
 
     def _together(self, wanted: Counter[str], left: Counter[str], short: set[str]) -> list[set[str]]:
         """Classes that are matched as one: each by itself, but for short ones."""

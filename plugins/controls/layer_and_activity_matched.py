@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from harness.closure.draw import Windows, draw_from_windows, layer_bands, others, stream, widening
+from harness.closure.draw import Windows, from_windows, layer_bands, others
 from harness.errors import HarnessError
 from harness.hookspecs import hookimpl
 from harness.stages import ControlSets
@@ -72,9 +72,7 @@ class LayerAndActivityMatched:
             parts = [_stand_ins(candidate, units, strength, band, k) for band in bands]
             if math.prod(part.possible for part in parts) >= self.n:
                 break
-        rng = stream(self.seed, candidate, units)
-        wide = widening((len(part.pool), len(part.lows)) for part in parts)
-        return ControlSets(draw_from_windows(parts, self.n, rng), shortfall, wide)
+        return from_windows(parts, units, self.n, self.seed, shortfall)
 
 
 def _stand_ins(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from harness.closure.draw import draw_distinct, layer_bands, others, stream, widening
+from harness.closure.draw import from_pools, layer_bands
 from harness.errors import HarnessError
 from harness.hookspecs import hookimpl
 from harness.stages import ControlSets
@@ -19,7 +19,8 @@ class LayerMatched:
     Early layers carry more of a model than late ones: against unmatched controls an early group scores tens of sigma,
     against matched ones two. Where a layer has too few units left, it is matched together with its nearest
     neighbours: a band of layers around it, grown until it holds ``n`` distinct choices (or is the whole model). What
-    was missing is reported per layer in ``shortfall``.
+    was missing is reported per layer in ``shortfall``. Candidates with as many units in each layer are given groups in
+    the same order, whoever proposed them, each those that are free of its units.
 
     Input: candidate (positions), units. Output: up to ``n`` distinct groups of the candidate's size; all there are
     where there are fewer; none where the rest of the model is smaller than the candidate.
@@ -38,19 +39,7 @@ class LayerMatched:
 
     def __call__(self, candidate: tuple[int, ...], units: UnitSpace) -> ControlSets:
         bands, shortfall = layer_bands(candidate, units, self.n)
-        rest = others(candidate, units)
-        if len(candidate) > len(rest):
-            return ControlSets((), shortfall)
-        pools = [
-            (
-                [unit for unit in rest if units.layers[unit] in band],
-                sum(units.layers[unit] in band for unit in candidate),
-            )
-            for band in bands
-        ]
-        rng = stream(self.seed, candidate, units)
-        wide = widening((len(pool), count) for pool, count in pools)
-        return ControlSets(draw_distinct(pools, self.n, rng), shortfall, wide)
+        return from_pools(candidate, map(units.in_layers, bands), units, self.n, self.seed, shortfall)
 
 
 @hookimpl

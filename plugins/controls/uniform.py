@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from harness.closure.draw import draw_distinct, others, stream, widening
+from harness.closure.draw import from_pools
 from harness.errors import HarnessError
 from harness.hookspecs import hookimpl
 from harness.stages import ControlSets
@@ -40,15 +40,9 @@ class Uniform:
             raise HarnessError(f"controls.pool={self.pool}: it is `model` or `layers`.", "The default is model.")
 
     def __call__(self, candidate: tuple[int, ...], units: UnitSpace) -> ControlSets:
-        rest = others(candidate, units)
-        if self.pool == "layers":
-            layers = {int(units.layers[unit]) for unit in candidate}
-            rest = [unit for unit in rest if int(units.layers[unit]) in layers]
-        if len(candidate) > len(rest):
-            return ControlSets(())
-        rng = stream(self.seed, candidate, units)
-        wide = widening([(len(rest), len(candidate))])
-        return ControlSets(draw_distinct([(rest, len(candidate))], self.n, rng), widening=wide)
+        own_layers = {int(units.layers[unit]) for unit in candidate}
+        pool = units.in_layers(own_layers) if self.pool == "layers" else range(len(units))
+        return from_pools(candidate, [pool], units, self.n, self.seed)
 
 
 @hookimpl

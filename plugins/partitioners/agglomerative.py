@@ -26,7 +26,8 @@ class Agglomerative:
     Every unit is in a group; one without any affinity is as far as can be from all, and joins a group late or never.
     Nothing is random: between equal distances the order of layers and indices decides.
 
-    Errors: ``k`` below 2 or above the number of units; negative affinities; nothing but zeros.
+    Errors: ``k`` below 2 or above the number of units; negative affinities; nothing but zeros; a sparse
+    affinity of so many units that all pairs are out of reach.
     Source: Lance & Williams 1967; Hastie, Tibshirani & Friedman, section 14.3.12.
     """
 
@@ -51,7 +52,8 @@ class Agglomerative:
             )
         affinity.require_groups(self.name)
         order = affinity.units.canonical
-        distance = affinity.matrix.max() - affinity.matrix[np.ix_(order, order)]
+        matrix = affinity.dense("partitioner agglomerative")
+        distance = matrix.max() - matrix[np.ix_(order, order)]
         np.fill_diagonal(distance, 0.0)
         partitions = []
         for k in self.k:

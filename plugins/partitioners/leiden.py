@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import numpy as np
-from jaxtyping import Float, Int
+import scipy  # scipy.sparse is loaded where it is first named: listing must stay fast
+from jaxtyping import Int
 
 from harness.errors import HarnessError
 from harness.groups import Affinity, Partition
@@ -57,19 +58,18 @@ class Leiden:
 
     def __call__(self, affinity: Affinity) -> list[Partition]:
         affinity.require_groups(self.name, signed=True)
-        if not (affinity.matrix > 0).any():
+        if affinity.matrix.max() <= 0:
             raise HarnessError(
                 "partitioner leiden: no affinity is positive, so no two units belong together.",
                 "Choose what of a signed affinity counts: affinity.transform=abs",
             )
         units = affinity.units
-        whole = (affinity.matrix + affinity.matrix.T) / 2
-        linked = np.array([unit for unit in units.canonical if whole[unit].any()])
-        matrix = whole[np.ix_(linked, linked)]
-        isolated = units.names(unit for unit in units.canonical if not whole[unit].any())
+        has_links = np.diff(affinity.links.indptr) > 0
+        linked, isolated = units.canonical[has_links], units.names(units.canonical[~has_links])
+        links = scipy.sparse.triu(affinity.links[np.ix_(has_links, has_links)], 1, format="coo")
         partitions = []
         for gamma in (1.0,) if self.quality == "modularity" else self.resolution:
-            groups, quality = self._communities(matrix, gamma)
+            groups, quality = self._communities(links, gamma)
             labels = np.full(len(units), -1, dtype=np.int64)
             labels[linked] = groups
             sizes = np.bincount(groups)
@@ -82,7 +82,7 @@ class Leiden:
             setting = "" if self.quality == "modularity" else f"resolution = {gamma:g}"
             partitions.append(Partition(len(sizes), labels, setting, told))
         if all(partition.k == len(linked) for partition in partitions):
-            high = float(matrix.max())
+            high = float(links.max())
             raise HarnessError(
                 f"partitioner.resolution={list(self.resolution)}: with quality={self.quality} no two units are joined; "
                 f"the largest affinity is {high:.3g}.",
@@ -90,19 +90,19 @@ class Leiden:
             )
         return partitions
 
-    def _communities(self, matrix: Float[np.ndarray, "n n"], gamma: float) -> tuple[Int[np.ndarray, " n"], float]:
-        """The group of each unit, and how good they are."""
+    def _communities(self, links: scipy.sparse.coo_array, gamma: float) -> tuple[Int[np.ndarray, " n"], float]:
+        """The group of each unit, and how good they are; ``links`` [n, n] has each pair once."""
         import igraph
         import leidenalg
 
         null = leidenalg.CPMVertexPartition if self.quality == "cpm" else leidenalg.RBConfigurationVertexPartition
         layers, signs = [], []
         for sign in (1, -1):
-            edges = np.argwhere(np.triu(sign * matrix, 1) > 0)
-            if len(edges):
-                weights = np.abs(matrix[tuple(edges.T)]).tolist()
+            chosen = sign * links.data > 0
+            if chosen.any():
                 of = 0.0 if self.quality == "cpm" and sign < 0 else gamma
-                graph = igraph.Graph(len(matrix), edges.tolist())
+                graph = igraph.Graph(links.shape[0], np.stack([links.row, links.col], axis=1)[chosen])
+                weights = np.abs(links.data[chosen]).tolist()
                 layers.append(null(graph, weights=weights, resolution_parameter=of))
                 signs.append(sign)
         optimiser = leidenalg.Optimiser()
@@ -111,7 +111,7 @@ class Leiden:
             optimiser.consider_comms = leidenalg.ALL_COMMS
         optimiser.optimise_partition_multiplex(layers, signs, self.iterations)
         total = sum(sign * layer.quality() for sign, layer in zip(signs, layers, strict=True))
-        return np.array(layers[0].membership, dtype=np.int64), float(total / np.abs(matrix).sum())
+        return np.array(layers[0].membership, dtype=np.int64), float(total / (2 * np.abs(links.data).sum()))
 
 
 @hookimpl

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from harness.errors import HarnessError
-from harness.groups import Partition
+from harness.groups import Partition, require_pairs
 from harness.hookspecs import hookimpl
 from harness.recording import Spins
 from harness.seeds import rng_for
@@ -41,8 +41,8 @@ class MdlMerge:
     change are in no group and are named in ``diagnostics.constant``; ``diagnostics.mdl`` is the description length in
     bits per observation, ``diagnostics.mdl_singletons`` that of one group per unit.
 
-    Errors: fewer than two units that change; ``alpha`` not positive (one group of all would always be shortest);
-    ``threshold`` outside 0 .. 1.
+    Errors: fewer than two units that change, or so many that all pairs are out of reach; ``alpha`` not positive (one
+    group of all would always be shortest); ``threshold`` outside 0 .. 1.
     Source: clustering of the SPD authors (goodfire-ai/spd, spd/clustering; alpha 1, threshold 0.001 to 0.05).
     """
 
@@ -69,6 +69,7 @@ class MdlMerge:
                 f"partitioner mdl_merge: {len(varying)} of {len(units)} units ever change, two are needed.",
                 "Units that never change carry no information: see what the binarizer says, or use more examples.",
             )
+        require_pairs("partitioner mdl_merge", len(varying))
         steps = self._merge((spins.values[:, varying].T > 0).astype(np.float64))
         best = int(np.argmin(np.round([mdl for mdl, _ in steps], 12)))  # or rounding would choose between equals
         mdl, groups = steps[best]

@@ -23,7 +23,8 @@ class Spectral:
     Input: affinity [n_units, n_units], non-negative. Output: one partition per ``k``. Where ARPACK fails and another
     eigensolver takes over, ``diagnostics.eigensolver`` says so.
 
-    Errors: ``k`` below 2 or above the number of units; negative affinities or offset; no start.
+    Errors: ``k`` below 2 or above the number of units; negative affinities or offset; no start;
+    a sparse affinity of so many units that all pairs are out of reach.
     Source: Ng, Jordan & Weiss 2001; von Luxburg 2007; closure paper, section 3.6 (k-means labels, random state 0).
     """
 
@@ -52,6 +53,7 @@ class Spectral:
                 f"Use numbers of groups up to {n}: 'partitioner.k=[{','.join(str(k) for k in self.k if k <= n) or n}]'",
             )
         affinity.require_groups(self.name)
+        matrix = affinity.dense("partitioner spectral") + self.offset
         partitions = []
         for k in self.k:
             clustering = SpectralClustering(
@@ -59,7 +61,7 @@ class Spectral:
             )
             with warnings.catch_warnings(record=True) as warned:
                 warnings.simplefilter("always")
-                labels = clustering.fit_predict(affinity.matrix + self.offset)
+                labels = clustering.fit_predict(matrix)
             fell_back = any("LOBPCG" in str(warning.message) for warning in warned)
             notes = {"eigensolver": "ARPACK failed on this affinity, LOBPCG took over"} if fell_back else {}
             partitions.append(Partition(k, labels.astype(np.int64), diagnostics=notes))

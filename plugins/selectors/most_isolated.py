@@ -47,8 +47,8 @@ class MostIsolated:
     def __call__(self, partition: Partition, affinity: Affinity) -> list[Candidate]:
         found = []
         for members in partition.groups():
-            inside = affinity.matrix[np.ix_(members, members)]
-            if self.min_size <= len(members) <= self.max_size and len(members) < len(affinity.units) and inside.any():
+            fits = self.min_size <= len(members) <= self.max_size and len(members) < len(affinity.units)
+            if fits and abs(affinity.matrix[np.ix_(members, members)]).max() > 0:
                 found.append(Candidate(members, isolation(members, affinity.matrix)))
         # stable: lower label first on a tie
         best = sorted(found, key=lambda candidate: -(np.inf if candidate.score is None else candidate.score))

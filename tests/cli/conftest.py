@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from harness.cell import NEUTRAL
 from harness.cli.main import main
 
 
@@ -83,3 +84,24 @@ def affinity_plugin(tmp_path: Path) -> Callable[..., tuple[str, ...]]:
         return "--plugin", str(path)
 
     return write
+
+
+@pytest.fixture
+def results() -> Callable[[Path], dict[str, Any]]:
+    """The records of a workspace by cell, without what may differ between two runs of the same cell: when, how long,
+    by what command and in how many threads it ran, and where its record lies.
+    """
+
+    def read(workspace: Path) -> dict[str, Any]:
+        found = {}
+        for path in workspace.glob("records/*/record.json"):
+            record = json.loads(path.read_text(encoding="utf-8"))
+            del record["seconds"], record["cost"]
+            record["provenance"] = {
+                key: value for key, value in record["provenance"].items() if key not in ("typed", "started", "threads")
+            }
+            record["config"] = {key: value for key, value in record["config"].items() if key not in NEUTRAL}
+            found[path.parent.name] = record
+        return found
+
+    return read

@@ -153,7 +153,7 @@ def test_a_failure_never_replaces_a_finished_record(
     before = path.read_text()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MOODY", "1")
-        assert harness(*words, "--force").code == 1
+        assert harness(*words, "--force", "cache=false").code == 1
     assert path.read_text() == before
 
 

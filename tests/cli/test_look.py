@@ -95,6 +95,8 @@ def test_doctor_finds_nothing_wrong_here(harness: Run) -> None:
     answer = harness("doctor")
     assert answer.code == 0, answer.out
     assert "hydra-core" in answer.out
+    assert "independent fits on" in answer.out
+    assert "all held to 1 outside the model" in answer.out
     assert "everything works" in answer.out
 
 

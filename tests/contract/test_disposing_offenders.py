@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from harness.batch import Batch
-from harness.closure.draw import draw_distinct, others
+from harness.closure.draw import from_pools
 from harness.engine.prediction import Prediction
 from harness.errors import HarnessError
 from harness.groups import Labels
@@ -60,6 +60,13 @@ class Noisy(Intervention):
 
     def __call__(self, output: torch.Tensor) -> torch.Tensor:
         return torch.randn_like(output)
+
+
+class Averaged(Intervention):
+    """Writes what the head says on average over the positions of this very row."""
+
+    def __call__(self, output: torch.Tensor) -> torch.Tensor:
+        return output.mean(dim=1, keepdim=True)
 
 
 class Somewhere(Intervention):
@@ -147,6 +154,7 @@ INTERVENTIONS = {
     InPlace: (UNTOUCHED, "changed its input"),
     Widening: ("keeps the dtype", "turns torch.bfloat16 into torch.float32"),
     Misshapen: (ANSWERS, r"shape \(3,\) does not broadcast"),
+    Averaged: ("replaces each position by itself", "depends on what is at the others"),
     Noisy: (GLOBAL, "moved a global random state"),
 }
 
@@ -159,11 +167,8 @@ class Controls:
     seed: int = field(default=0, metadata={"help": "of the draw"})
 
     def __call__(self, candidate: tuple[int, ...], units: UnitSpace) -> ControlSets:
-        rest = others(candidate, units)
-        if len(rest) < len(candidate):
-            return ControlSets(())
-        drawn = draw_distinct([(rest, len(candidate))], self.n, np.random.default_rng(self.seed))
-        return ControlSets(self.spoil(drawn, candidate))
+        drawn = from_pools(candidate, [range(len(units))], units, self.n, self.seed)
+        return ControlSets(self.spoil(drawn.groups, candidate) if drawn.groups else ())
 
     def spoil(self, groups: tuple[tuple[int, ...], ...], candidate: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
         return groups
@@ -213,7 +218,9 @@ class Anchored(Controls):
         rest = [unit for unit in range(len(units)) if unit not in candidate]
         if len(rest) < len(candidate):
             return ControlSets(())
-        return ControlSets(draw_distinct([(rest, len(candidate))], self.n, rng_for(self.seed, "controls")))
+        rng = rng_for(self.seed, "controls")
+        groups = {tuple(sorted(rng.permutation(rest)[: len(candidate)].tolist())) for _ in range(self.n)}
+        return ControlSets(tuple(sorted(groups)))
 
 
 class Careless(Controls):

@@ -237,6 +237,14 @@ class Counting(Partitioner):
         return [replace(partition, labels=partition.labels - 2) for partition in super().__call__(affinity)]
 
 
+class Storing(Partitioner):
+    """Counts what is stored of an affinity."""
+
+    def __call__(self, affinity: Affinity) -> list[Partition]:
+        missing = affinity.matrix.size < len(affinity.units) ** 2
+        return [Partition(k, np.arange(len(affinity.units)) % (k - missing)) for k in self.k]
+
+
 class Mute(Partitioner):
     """Has no words for an affinity of nothing."""
 
@@ -248,6 +256,7 @@ class Mute(Partitioner):
 PARTITIONERS = {
     Together: ("finds groups where there are some", "tells any units apart"),
     Counting: (ANSWERS, "a label of -2"),
+    Storing: ("takes a sparse affinity as it takes a dense one", "another answer"),
     Mute: ("answers or explains itself where nothing is alike", "AssertionError"),
     TooMany: (ANSWERS, "3 groups, 2 were asked for"),
     Lazy: (ANSWERS, r"k=\[2, 3\] was asked for, \[2\] came"),

@@ -65,8 +65,33 @@ def test_the_table_of_passes(computed: dict[str, Any]) -> None:
             for ddof in (0, 1)
         ),
         ["p ≤ .05, 99 controls", alone, page["p <= .05, 99 controls, best of 8"]],
-        ["p ≤ .05, 99 controls each, max-T", alone, page["max-T p <= .05, 99 controls each, best of 8"]],
+        *(
+            [f"p ≤ .05, 99 controls {whose}, max-T", alone, page[f"max-T p <= .05, 99 controls {whose}, best of 8"]]
+            for whose in ("for all", "each")
+        ),
     ]
+
+
+def test_the_table_of_shared_controls() -> None:
+    shares = {name: number["page"] for name, number in STORED.items() if name.startswith("shared controls")}
+    assert rows("units") == [
+        [str(size), *(shares[f"shared controls, {size} of {model} heads"] for model in ("4 x 8", "30 x 9"))]
+        for size in range(4, 9)
+    ]
+
+
+def test_a_random_group_takes_as_many_controls_as_simulation_gives(computed: dict[str, Any]) -> None:
+    """Independent of the formula: draws, counted at the ends of rounds."""
+    import numpy as np
+
+    for n in (99, 999):
+        draws = np.random.default_rng(n).standard_normal((20_000, 1 + n))
+        as_bad = (draws[:, 1:] >= draws[:, :1]).cumsum(axis=1)
+        ends = np.array([end for end in (20, 40, 80, 160, 320, 640) if end < n] + [n])
+        stops = (as_bad[:, ends - 1] >= 10) | (ends == n)
+        expected = ends[stops.argmax(axis=1)]
+        error = 4 * expected.std() / math.sqrt(len(draws))
+        assert computed[f"controls of a random group, of {n}"].value == pytest.approx(expected.mean(), abs=error)
 
 
 def test_the_table_of_interactions() -> None:

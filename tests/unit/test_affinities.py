@@ -19,7 +19,7 @@ from harness.config import registry
 from harness.errors import HarnessError
 from harness.groups import Affinity
 from harness.recording import Spins
-from harness.shared import one_thread
+from harness.threads import one_thread
 from harness.units import UnitSpace
 
 
@@ -85,6 +85,25 @@ def test_couplings_are_those_of_one_converged_regression_per_unit(seed: int, l2:
         rows[i, rest] = regression.fit(values[:, rest], values[:, i]).coef_[0] / 2
     found = fit("ising", spins(values), transform="signed", l2=l2)
     np.testing.assert_allclose(found.matrix, (rows + rows.T) / 2, atol=2e-3)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_couplings_are_those_of_a_loop_over_scikit_learn_below_its_tolerance(seed: int) -> None:
+    """As the closure paper fits them, stopping included; with units that never change and one that copies another."""
+    values = random_spins(seed, observations=200, units=12)
+    values[:, 3], values[:, 7], values[:, 11] = 1, -1, values[:, 0]
+    rows = np.zeros((12, 12))
+    varying = [i for i in range(12) if i not in (3, 7)]
+    for i in varying:
+        rest = [j for j in varying if j != i]
+        rows[i, rest] = LogisticRegression(C=1e3, max_iter=500).fit(values[:, rest], values[:, i]).coef_[0] / 2
+    found = fit("ising", spins(values), transform="signed")
+    np.testing.assert_allclose(found.matrix, (rows + rows.T) / 2, atol=1e-8)
+    assert found.diagnostics == {
+        "constant": ["L0H3", "L0H7"],
+        "near_separable": ["L0H0", "L0H11"],
+        "not_converged": [],
+    }
 
 
 def test_transforms_say_what_of_the_couplings_is_affinity() -> None:

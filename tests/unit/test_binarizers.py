@@ -141,7 +141,7 @@ def test_none_hands_on_the_very_activity() -> None:
 def test_what_none_hands_on_is_what_the_affinities_it_names_accept(name: str) -> None:
     method = registry().get("affinity", name)
     given = activity(np.random.default_rng(0).normal(size=(20, 3)))
-    assert method.build({})(registry().get("binarizer", "none").build({})(given)).matrix.any()
+    assert method.build({})(registry().get("binarizer", "none").build({})(given)).links.nnz
     assert f"``{name}``" in (registry().get("binarizer", "none").cls.__doc__ or "")
 
 

@@ -12,6 +12,7 @@ import pytest
 from harness.cell import Cell
 from harness.config import registry, resolve
 from harness.errors import HarnessError
+from harness.identity import _read
 
 
 def cell(*overrides: str) -> Cell:
@@ -63,7 +64,10 @@ def test_what_decides_the_result_decides_the_identity(override: str) -> None:
     assert (cell(override).id == cell().id) == (override == "binarizer=median")  # median is the default
 
 
-@pytest.mark.parametrize("override", ["workspace=elsewhere", "tracking=none", "force=true", "subject.device=cpu"])
+@pytest.mark.parametrize(
+    "override",
+    ["workspace=elsewhere", "tracking=none", "force=true", "cache=false", "cache_limit=1GB", "subject.device=cpu"],
+)
 def test_where_results_go_and_how_they_are_computed_is_neutral(override: str) -> None:
     changed = cell(override)
     assert changed.id == cell().id
@@ -93,6 +97,8 @@ def test_a_plugin_whose_code_changes_makes_another_cell(
     path = mine(source, name)
     before = cell(*overrides).id
     path.write_text(path.read_text() + "\n# another thought\n")
+    assert cell(*overrides).id == before, "what runs in this process is what was loaded"
+    _read.cache_clear()  # as in another process
     assert cell(*overrides).id != before
 
 
@@ -165,6 +171,8 @@ def test_the_command_of_a_cell_makes_it_again(overrides: list[str]) -> None:
         ("group=L0H1", "group='L0H1'"),
         ("seed=0.5", r"seed=0\.5"),
         ("force=maybe", "force='maybe'"),
+        ("cache=maybe", "cache='maybe'"),
+        ("cache_limit=10GBit", "cache_limit: .10GBit. is no amount of memory"),
     ],
 )
 def test_a_cell_that_cannot_be_is_refused(override: str, message: str) -> None:

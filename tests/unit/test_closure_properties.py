@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.batch import Batch
-from harness.closure.trial import Case, ClosureReport, Trial, close
+from harness.closure.case import Trial, cases_of
+from harness.closure.trial import ClosureReport, close
 from harness.config import registry
 from harness.registry import Registry
 
@@ -32,7 +33,7 @@ def reports_on(batch: Batch, *candidates: tuple[int, ...]) -> list[ClosureReport
     metrics = [offered().get("metric", name).build({}) for name in ("target_logit", "accuracy", "loss")]
     zero, controls = offered().get("intervention", "zero").build({}), offered().get("controls", "layer_matched")
     trial = Trial(subject, batch, zero, controls.build({"n": 19}), metrics)
-    return [found.report for found in close([Case.of(c, trial) for c in candidates], trial, lambda _: None)]
+    return [found.report for found in close(cases_of(candidates, trial), trial, lambda _: None)]
 
 
 @given(st.permutations(range(24)), st.sets(st.integers(0, 47), min_size=1, max_size=4))
@@ -63,10 +64,10 @@ def test_the_order_of_members_changes_no_effect_and_moves_their_shares_along(ord
 
 
 def test_candidates_do_not_disturb_each_other() -> None:
-    """But for the corrected p: what is measured of one does not depend on the company."""
+    """But for the corrected p: what is measured of one does not depend on who comes after it, or is of another size."""
     _, batch = world()
     alone = reports_on(batch, (3, 12))[0]
-    _, together = reports_on(batch, (20, 21), (3, 12))
+    _, together, _ = reports_on(batch, (20, 21, 22), (3, 12), (30, 31))
     for name, effect in alone.effects.items():
         other = together.effects[name]
         assert (other.delta, other.p, other.controls) == (effect.delta, effect.p, effect.controls)

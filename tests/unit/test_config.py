@@ -10,7 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from harness.cell import Settings
-from harness.config import expand, registry, resolve
+from harness.config import expand, registry, resolve, runs_here
 from harness.errors import HarnessError
 from harness.stages import STAGES
 
@@ -152,3 +152,26 @@ def nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calla
     """Composing a configuration leaves no file: every test here runs in a folder of its own."""
     monkeypatch.chdir(tmp_path)
     return lambda: None
+
+
+@pytest.mark.parametrize(
+    ("overrides", "here"),
+    [
+        ([], True),
+        (["experiment=methods", "affinity=ising,cosine"], True),
+        (["hydra/launcher=joblib"], False),
+        (["+hydra.callbacks.mine._target_=mine"], False),
+        (["+hydra.job.env_set.A=b"], False),
+    ],
+)
+def test_hydra_launches_what_it_would_not_simply_run_here(overrides: list[str], here: bool) -> None:
+    registry()
+    if overrides == ["hydra/launcher=joblib"]:
+        pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    assert runs_here(overrides) == here
+
+
+def test_the_card_grid_is_three_of_each() -> None:
+    cells = grid("experiment=grid")
+    assert len(cells) == 81
+    assert {word.partition("=")[0] for word in cells[0]} >= {"signal", "affinity", "partitioner", "intervention"}

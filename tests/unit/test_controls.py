@@ -15,7 +15,7 @@ from scipy.stats import binom, chi2, rankdata
 from scipy.stats import norm as normal
 from scipy.stats import t as student
 
-from harness.closure.draw import Windows, draw_distinct, draw_from_windows, widening
+from harness.closure.draw import Windows, from_pools, from_windows, widening
 from harness.closure.statistics import p_value, widened
 from harness.config import registry
 from harness.errors import HarnessError
@@ -273,16 +273,14 @@ def test_groups_from_windows_are_all_that_can_be_dealt_out_to_them(seed: int, si
     assert set(found) == wanted
 
 
-def test_every_group_from_windows_is_equally_likely() -> None:
+@pytest.mark.parametrize("listed", [0, 4096])
+def test_every_group_from_windows_is_equally_likely(listed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.closure.draw.LISTED", listed)
     parts = [Windows((0, 1, 2, 3, 4), (0, 1, 2), (3, 4, 5)), Windows((7, 8, 9), (0,), (3,))]
-    possible = parts[0].possible * 3
-    counts: Counter[tuple[int, ...]] = Counter()
-    draws = 1500
-    for seed in range(draws):
-        counts.update(draw_from_windows(parts, 4, np.random.default_rng(seed)))
-    assert len(counts) == possible > 4 * 4
-    expected = draws * 4 / possible
-    assert sum((count - expected) ** 2 for count in counts.values()) / expected < chi2.ppf(0.999, possible - 1)
+    units = UnitSpace.heads([10])
+    counts = Counter(g for seed in range(1500) for g in from_windows(parts, units, 4, seed).groups)
+    assert len(counts) == parts[0].possible * 3
+    assert alike(counts)
 
 
 def test_more_groups_than_a_machine_can_count_are_no_obstacle() -> None:
@@ -368,26 +366,106 @@ def test_there_is_no_class_to_match_where_nothing_is_known() -> None:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def test_every_group_is_equally_likely() -> None:
-    """Two pools, 6 x 10 = 60 possible groups, 5 drawn at a time: rejection, not a list; chi-square over 59 degrees."""
-    pools = [((0, 1, 2, 3), 2), ((10, 11, 12, 13, 14), 3)]
-    counts: Counter[tuple[int, ...]] = Counter()
-    draws = 1200
-    for seed in range(draws):
-        counts.update(draw_distinct(pools, 5, np.random.default_rng(seed)))
-    possible = math.comb(4, 2) * math.comb(5, 3)
-    expected = draws * 5 / possible
-    assert len(counts) == possible > 4 * 5
-    statistic = sum((count - expected) ** 2 for count in counts.values()) / expected
-    assert statistic < chi2.ppf(0.999, possible - 1)
+@pytest.mark.parametrize(
+    ("heads", "candidate", "listed"),
+    [
+        ([6, 8], (0, 1, 6, 7, 8), 4096),  # 6 x 10 groups are listed
+        ([6, 8], (0, 1, 6, 7, 8), 0),  # dealt until one has no unit of the candidate: 840 there are
+        ([9, 9], (0, 1, 2, 3, 9, 10, 11, 12), 0),  # 5 x 5 of 15876: units are dealt until they are free
+    ],
+)
+def test_every_group_is_equally_likely(
+    heads: list[int], candidate: tuple[int, ...], listed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.closure.draw.LISTED", listed)
+    units = UnitSpace.heads(heads)
+    pools = [units.in_layers([0]), units.in_layers([1])]
+    counts = Counter(g for seed in range(1200) for g in from_pools(candidate, pools, units, 5, seed).groups)
+    own = per_layer(candidate, units)
+    assert len(counts) == math.prod(math.comb(size - own[layer], own[layer]) for layer, size in enumerate(heads))
+    assert alike(counts)
 
 
-def test_every_group_is_equally_likely_where_few_are_possible() -> None:
-    counts: Counter[tuple[int, ...]] = Counter()
-    for seed in range(1500):
-        counts.update(draw_distinct([((0, 1, 2, 3, 4), 2)], 3, np.random.default_rng(seed)))
-    assert len(counts) == 10 <= 4 * 3
-    assert sum((count - 450) ** 2 for count in counts.values()) / 450 < chi2.ppf(0.999, 9)
+def alike(counts: Counter[tuple[int, ...]]) -> bool:
+    """Chi-square of equally likely groups, at the 0.1 % point."""
+    expected = counts.total() / len(counts)
+    return bool(sum((n - expected) ** 2 for n in counts.values()) / expected < chi2.ppf(0.999, len(counts) - 1))
+
+
+def test_groups_are_found_where_nearly_all_share_a_unit_with_the_candidate() -> None:
+    """Three of eight in each of ten layers: of 3 x 10^17 groups 3 in 10^8 are free of the candidate."""
+    units = UnitSpace.heads([8] * 10)
+    candidate = tuple(8 * layer + head for layer in range(10) for head in (1, 4, 6))
+    assert len(set(draw("layer_matched", candidate, units).groups)) == 99
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The same controls for all candidates of a profile
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def alike_in_layers(draw: st.DrawFn) -> tuple[UnitSpace, tuple[int, ...], tuple[int, ...]]:
+    """Two candidates with as many units in each layer of a model: few groups or many."""
+    heads = draw(st.lists(st.integers(4, 9), min_size=1, max_size=4))
+    units = UnitSpace.heads(heads)
+    counts = [draw(st.integers(int(layer == 0), 2)) for layer in range(len(heads))]
+    first, second = (
+        [unit for at, n in enumerate(counts) for unit in draw(st.permutations(units.in_layers([at])))[:n]] for _ in "12"
+    )
+    return units, tuple(sorted(first)), tuple(sorted(second))
+
+
+@given(alike_in_layers(), st.integers(0, 5), st.sampled_from(["uniform", "layer_matched"]))
+def test_candidates_of_a_profile_go_through_one_order(
+    made: tuple[UnitSpace, tuple[int, ...], tuple[int, ...]], seed: int, name: str
+) -> None:
+    """What both may have comes in the same order; nobody has a group the other passed by though it was free."""
+    units, first, second = made
+    mine, theirs = (draw(name, candidate, units, n=12, seed=seed).groups for candidate in (first, second))
+    both = [group for group in mine if group in theirs]
+    assert both == [group for group in theirs if group in mine]
+    for group in set(mine) - set(theirs):
+        passed_by = len(theirs) < 12 or mine.index(group) < max(map(mine.index, both), default=-1)
+        assert not (passed_by and set(group).isdisjoint(second))
+
+
+@given(alike_in_layers(), st.sampled_from(["uniform", "layer_matched"]))
+def test_more_controls_are_the_same_and_then_others(
+    made: tuple[UnitSpace, tuple[int, ...], tuple[int, ...]], name: str
+) -> None:
+    units, candidate, _ = made
+    few, many = (draw(name, candidate, units, n=n).groups for n in (6, 30))
+    assert few == many[: len(few)]
+
+
+@pytest.mark.parametrize("name", ["uniform", "class_matched", "layer_matched"])
+def test_two_candidates_of_a_large_model_share_as_many_controls_as_can_be(name: str) -> None:
+    """All that are free of both, of those free of one: 99 draws without replacement from 16 600 groups or more."""
+    units = UnitSpace.heads([30, 30])
+    labels = Labels(tuple("ab"[unit.layer] for unit in units.units), units)
+    first, second = (0, 1, 30, 31), (1, 2, 31, 32)
+    mine, theirs = (set(draw(name, candidate, units, labels=labels).groups) for candidate in (first, second))
+    free = [60, 4] if name == "uniform" else [30, 2]
+    possible, both = (math.comb(free[0] - taken * free[1] // 2, free[1]) for taken in (2, 3))
+    share = (both / possible) ** (1 if name == "uniform" else 2)
+    assert len(mine & theirs) >= binom(99, share).ppf(0.001) - 5  # the last few may be beyond the other's 99
+
+
+def test_activity_matched_candidates_share_what_both_may_have_where_groups_are_few() -> None:
+    units, strength = UnitSpace.heads([12]), np.arange(12.0)
+    first, second = (
+        draw("layer_and_activity_matched", candidate, units, strength, n=200, neighbours=9).groups
+        for candidate in ((2, 6), (3, 6))
+    )
+    both = [group for group in first if group in second]
+    assert both == [group for group in second if group in first]
+    assert len(both) > 20
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# What few units left do to p
+# ----------------------------------------------------------------------------------------------------------------------
 
 
 def test_few_units_left_widen_what_controls_say() -> None:

@@ -23,7 +23,7 @@ from harness.config import registry
 from harness.errors import HarnessError
 from harness.groups import Affinity
 from harness.recording import Activity, Spins
-from harness.shared import one_thread
+from harness.threads import one_thread
 from harness.units import UnitSpace
 
 METHODS = ["pearson", "cosine", "partial_correlation", "pearson_knn"]
@@ -89,7 +89,7 @@ def test_affinities_do_not_depend_on_the_order_of_units_even_where_spins_tie(
             fit(name, shuffled(given, order))
     else:
         other = fit(name, shuffled(given, order))
-        np.testing.assert_array_equal(other.matrix, straight.matrix[np.ix_(order, order)])
+        np.testing.assert_array_equal(other.dense(), straight.dense()[np.ix_(order, order)])
         assert set(other.diagnostics["constant"]) == set(straight.diagnostics["constant"])
 
 
@@ -99,7 +99,7 @@ def test_affinities_of_many_units_do_not_depend_on_their_order_to_the_last_bit(n
     given = activity(mixed(observations=45, units=38))
     order = np.random.default_rng(0).permutation(38).tolist()
     straight, other = fit(name, given), fit(name, shuffled(given, order))
-    np.testing.assert_array_equal(other.matrix, straight.matrix[np.ix_(order, order)])
+    np.testing.assert_array_equal(other.dense(), straight.dense()[np.ix_(order, order)])
 
 
 def test_a_permutation_threshold_does_not_depend_on_the_order_of_units() -> None:
@@ -107,7 +107,7 @@ def test_a_permutation_threshold_does_not_depend_on_the_order_of_units() -> None
     straight = fit("pearson_knn", given, permutations=5)
     other = fit("pearson_knn", shuffled(given, order), permutations=5)
     assert other.diagnostics["threshold"] == straight.diagnostics["threshold"] > 0
-    np.testing.assert_array_equal(other.matrix, straight.matrix[np.ix_(order, order)])
+    np.testing.assert_array_equal(other.dense(), straight.dense()[np.ix_(order, order)])
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -116,11 +116,11 @@ def test_units_that_never_change_have_no_neighbours_and_are_named(name: str) -> 
     values[:, 1], values[:, 4] = 0.1, 0.0  # the mean of many 0.1 is not 0.1
     found = fit(name, activity(values))
     assert found.diagnostics["constant"] == ["L0H1", "L1H1"]
-    assert not found.matrix[[1, 4]].any()
-    assert not found.matrix[:, [1, 4]].any()
+    assert not found.dense()[[1, 4]].any()
+    assert not found.dense()[:, [1, 4]].any()
     rest = [0, 2, 3, 5]
     alone = fit(name, activity(values[:, rest]))
-    np.testing.assert_allclose(found.matrix[np.ix_(rest, rest)], alone.matrix, atol=1e-12)
+    np.testing.assert_allclose(found.dense()[np.ix_(rest, rest)], alone.dense(), atol=1e-12)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -129,14 +129,14 @@ def test_without_two_units_that_vary_there_is_no_affinity(name: str, varying: in
     values = np.ones((5, 3), dtype=int)
     values[0, :varying] = -1
     found = fit(name, spins(values))
-    assert not found.matrix.any()
+    assert not found.dense().any()
     assert len(found.diagnostics["constant"]) == 3 - varying
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_spins_are_taken_as_the_numbers_they_are(name: str) -> None:
     values = np.where(mixed() > 0, 1, -1)
-    np.testing.assert_array_equal(fit(name, spins(values)).matrix, fit(name, activity(values * 1.0)).matrix)
+    np.testing.assert_array_equal(fit(name, spins(values)).dense(), fit(name, activity(values * 1.0)).dense())
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -145,16 +145,16 @@ def test_half_of_the_digits_are_enough(name: str) -> None:
     single = mixed().astype(np.float32)
     found = fit(name, activity(single))
     assert found.matrix.dtype == np.float64
-    np.testing.assert_array_equal(found.matrix, fit(name, activity(single.astype(np.float64))).matrix)
+    np.testing.assert_array_equal(found.dense(), fit(name, activity(single.astype(np.float64))).dense())
 
 
 @pytest.mark.parametrize("name", ["pearson", "cosine", "partial_correlation"])
 def test_transforms_say_what_of_a_correlation_is_affinity(name: str) -> None:
     given = activity(mixed())
-    signed = fit(name, given, transform="signed").matrix
+    signed = fit(name, given, transform="signed").dense()
     assert signed.min() < -0.05 < 0.05 < signed.max()
-    np.testing.assert_array_equal(fit(name, given).matrix, np.abs(signed))
-    np.testing.assert_array_equal(fit(name, given, transform="positive").matrix, np.where(signed > 0, signed, 0))
+    np.testing.assert_array_equal(fit(name, given).dense(), np.abs(signed))
+    np.testing.assert_array_equal(fit(name, given, transform="positive").dense(), np.where(signed > 0, signed, 0))
     with pytest.raises(HarnessError, match=r"affinity\.transform='square'"):
         fit(name, given, transform="square")
 
@@ -165,7 +165,7 @@ def test_the_global_random_state_is_neither_used_nor_moved(name: str) -> None:
     parameters = {"permutations": 3} if name == "pearson_knn" else {}
     for seed in (1, 2):
         np.random.seed(seed)
-        found.append(fit(name, activity(mixed()), **parameters).matrix)
+        found.append(fit(name, activity(mixed()), **parameters).dense())
         assert np.random.random() == np.random.RandomState(seed).random()
     np.testing.assert_array_equal(*found)
 
@@ -179,14 +179,14 @@ def test_the_global_random_state_is_neither_used_nor_moved(name: str) -> None:
 def test_pearson_of_activity_is_numpys(seed: int) -> None:
     values = mixed(seed)
     expected = off_diagonal(np.corrcoef(values.T))
-    np.testing.assert_allclose(fit("pearson", activity(values), transform="signed").matrix, expected, atol=1e-13)
+    np.testing.assert_allclose(fit("pearson", activity(values), transform="signed").dense(), expected, atol=1e-13)
 
 
 @given(few_spins)
 def test_pearson_of_spins_is_the_phi_coefficient(values: np.ndarray) -> None:
     """Which scikit-learn calls Matthews' correlation."""
     given = spins(values)
-    matrix = fit("pearson", given, transform="signed").matrix
+    matrix = fit("pearson", given, transform="signed").dense()
     for i, j in itertools.combinations(set(range(values.shape[1])) - set(given.constant), 2):
         assert matrix[i, j] == pytest.approx(matthews_corrcoef(values[:, i], values[:, j]), abs=1e-12)
 
@@ -195,7 +195,7 @@ def test_pearson_sees_neither_scale_nor_offset() -> None:
     values = mixed()
     moved = values * [1, 5, 0.01, 2, 3, 100] + [0, -7, 3, 1e3, 0, 5]
     np.testing.assert_allclose(
-        fit("pearson", activity(moved)).matrix, fit("pearson", activity(values)).matrix, atol=1e-10
+        fit("pearson", activity(moved)).dense(), fit("pearson", activity(values)).dense(), atol=1e-10
     )
 
 
@@ -203,13 +203,13 @@ def test_pearson_sees_neither_scale_nor_offset() -> None:
 def test_cosine_is_scikit_learns(seed: int) -> None:
     values = mixed(seed)
     expected = off_diagonal(cosine_similarity(values.T))
-    np.testing.assert_allclose(fit("cosine", activity(values), transform="signed").matrix, expected, atol=1e-13)
+    np.testing.assert_allclose(fit("cosine", activity(values), transform="signed").dense(), expected, atol=1e-13)
 
 
 @given(few_spins)
 def test_cosine_of_spins_is_agreement_minus_disagreement(values: np.ndarray) -> None:
     given = spins(values)
-    matrix = fit("cosine", given, transform="signed").matrix
+    matrix = fit("cosine", given, transform="signed").dense()
     for i, j in itertools.combinations(set(range(values.shape[1])) - set(given.constant), 2):
         agree = (values[:, i] == values[:, j]).mean()
         assert matrix[i, j] == pytest.approx(2 * agree - 1, abs=1e-12)
@@ -217,8 +217,8 @@ def test_cosine_of_spins_is_agreement_minus_disagreement(values: np.ndarray) -> 
 
 def test_cosine_sees_the_offset_that_pearson_does_not() -> None:
     values = np.random.default_rng(0).normal(size=(500, 2)) + 10
-    assert fit("cosine", activity(values)).matrix[0, 1] > 0.98
-    assert fit("pearson", activity(values)).matrix[0, 1] < 0.2
+    assert fit("cosine", activity(values)).dense()[0, 1] > 0.98
+    assert fit("pearson", activity(values)).dense()[0, 1] < 0.2
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -241,7 +241,7 @@ def test_partial_correlations_are_those_of_scikit_learns_precision(seed: int, al
     values = mixed(seed)
     scaled = (values - values.mean(axis=0)) / values.std(axis=0)
     expected = partial(GraphicalLasso(alpha=alpha, tol=1e-8, enet_tol=1e-10, max_iter=1000).fit(scaled).precision_)
-    found = fit("partial_correlation", activity(values), alpha=alpha, transform="signed").matrix
+    found = fit("partial_correlation", activity(values), alpha=alpha, transform="signed").dense()
     np.testing.assert_allclose(found, expected, atol=2e-3)
     np.testing.assert_array_equal(found == 0, np.isclose(expected, 0, atol=1e-12))
 
@@ -249,7 +249,7 @@ def test_partial_correlations_are_those_of_scikit_learns_precision(seed: int, al
 def test_without_penalty_partial_correlations_are_those_of_the_inverse() -> None:
     values = mixed(observations=200)
     expected = partial(np.linalg.inv(np.corrcoef(values.T)))
-    found = fit("partial_correlation", activity(values), alpha=1e-6, transform="signed").matrix
+    found = fit("partial_correlation", activity(values), alpha=1e-6, transform="signed").dense()
     np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
@@ -258,7 +258,7 @@ def test_two_units_and_a_penalty_have_a_closed_form() -> None:
     values = mixed(units=2)
     rho = np.corrcoef(values.T)[0, 1]
     assert rho < -0.2
-    found = fit("partial_correlation", activity(values), alpha=0.1, transform="signed").matrix
+    found = fit("partial_correlation", activity(values), alpha=0.1, transform="signed").dense()
     assert found[0, 1] == pytest.approx(rho + 0.1, abs=1e-4)
 
 
@@ -268,9 +268,9 @@ def test_of_a_chain_only_neighbours_are_partially_correlated() -> None:
     chain = rng.normal(size=(20_000, 6))
     for t in range(1, 6):
         chain[:, t] = 0.8 * chain[:, t - 1] + 0.6 * chain[:, t]
-    found = fit("partial_correlation", activity(chain), alpha=0.02).matrix
+    found = fit("partial_correlation", activity(chain), alpha=0.02).dense()
     near = np.abs(np.subtract.outer(range(6), range(6))) == 1
-    assert fit("pearson", activity(chain)).matrix[0, 5] > 0.3
+    assert fit("pearson", activity(chain)).dense()[0, 5] > 0.3
     assert found[near].min() > 0.3
     assert found[~near].max() < 0.05
 
@@ -300,7 +300,7 @@ def test_correlations_too_close_to_singular_ask_for_a_larger_penalty() -> None:
     with pytest.raises(HarnessError, match=r"affinity\.alpha=1e-12: the fit to 30 units breaks down") as caught:
         fit("partial_correlation", activity(copies), alpha=1e-12)
     assert "affinity.alpha=2e-12" in caught.value.fix
-    assert fit("partial_correlation", activity(copies)).matrix.max() < 1
+    assert fit("partial_correlation", activity(copies)).dense().max() < 1
 
 
 @pytest.mark.parametrize(
@@ -338,7 +338,7 @@ def nearest(values: np.ndarray, k: int, mutual: bool, threshold: float) -> np.nd
 
 @given(few_spins, st.integers(1, 4), st.booleans(), st.sampled_from([0.0, 0.3]))
 def test_neighbours_are_those_of_the_definition(values: np.ndarray, k: int, mutual: bool, threshold: float) -> None:
-    found = fit("pearson_knn", spins(values), k=k, mutual=mutual, threshold=threshold).matrix
+    found = fit("pearson_knn", spins(values), k=k, mutual=mutual, threshold=threshold).dense()
     np.testing.assert_allclose(found, nearest(values, k, mutual, threshold), atol=1e-9)
 
 
@@ -347,14 +347,14 @@ def test_correlations_that_are_equal_but_for_rounding_tie(seed: int) -> None:
     """Spins of eleven examples with six ups each: many correlations are equal, and few of them in their last digit."""
     rng = np.random.default_rng(seed)
     values = np.stack([rng.permutation([1] * 6 + [-1] * 5) for _ in range(20)], axis=1)
-    found = fit("pearson_knn", spins(values), k=3).matrix
+    found = fit("pearson_knn", spins(values), k=3).dense()
     np.testing.assert_allclose(found, nearest(values, 3, mutual=True, threshold=0.0), atol=1e-9)
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 5), st.booleans())
 def test_neighbours_in_activity_are_those_of_the_definition(seed: int, k: int, mutual: bool) -> None:
     values = mixed(seed, observations=20, units=8)
-    found = fit("pearson_knn", activity(values), k=k, mutual=mutual).matrix
+    found = fit("pearson_knn", activity(values), k=k, mutual=mutual).dense()
     np.testing.assert_allclose(found, nearest(values, k, mutual, 0.0), atol=1e-9)
 
 
@@ -362,7 +362,7 @@ def test_units_that_tie_are_all_neighbours() -> None:
     """Four copies of a unit: with k = 1 each has three nearest neighbours."""
     half = np.array([1, 1, -1, -1])
     found = fit("pearson_knn", spins(np.stack([half] * 4, axis=1)), k=1)
-    np.testing.assert_array_equal(found.matrix, 1 - np.eye(4))
+    np.testing.assert_array_equal(found.dense(), 1 - np.eye(4))
 
 
 @pytest.mark.parametrize(("units", "k"), [(2, 1), (4, 2), (8, 3), (24, 6), (40, 10), (100, 10), (144, 12), (256, 16)])
@@ -377,7 +377,7 @@ def test_planted_blocks_are_joined_within_and_not_across() -> None:
     rng = np.random.default_rng(0)
     block = np.repeat(range(4), 6)
     values = rng.normal(size=(400, 4))[:, block] + 0.5 * rng.normal(size=(400, 24))
-    matrix = fit("pearson_knn", activity(values), k=5).matrix
+    matrix = fit("pearson_knn", activity(values), k=5).dense()
     same = block[:, None] == block
     assert (matrix[same & ~np.eye(24, dtype=bool)] > 0.5).all()
     assert not matrix[~same].any()
@@ -404,19 +404,19 @@ def test_a_permutation_threshold_leaves_almost_nothing_of_noise_and_all_of_a_sig
     rng = np.random.default_rng(1)
     noise = rng.normal(size=(200, 20))
     pairs = 20 * 19
-    assert (fit("pearson_knn", activity(noise)).matrix > 0).sum() / pairs > 0.15
+    assert (fit("pearson_knn", activity(noise)).dense() > 0).sum() / pairs > 0.15
     chance = fit("pearson_knn", activity(noise), permutations=50, quantile=0.999)
-    assert (chance.matrix > 0).sum() / pairs < 0.01
+    assert (chance.dense() > 0).sum() / pairs < 0.01
     assert len(chance.diagnostics["isolated"]) >= 16
     noise[:, :4] += 2 * rng.normal(size=(200, 1))
-    kept = fit("pearson_knn", activity(noise), permutations=50, quantile=0.999).matrix
+    kept = fit("pearson_knn", activity(noise), permutations=50, quantile=0.999).dense()
     assert (kept[:4, :4] > 0).sum() == 12
 
 
 def test_a_permutation_threshold_never_lowers_the_one_that_was_asked_for() -> None:
     found = fit("pearson_knn", activity(mixed()), threshold=0.6, permutations=3)
     assert found.diagnostics["threshold"] == 0.6
-    np.testing.assert_array_equal(found.matrix, fit("pearson_knn", activity(mixed()), threshold=0.6).matrix)
+    np.testing.assert_array_equal(found.dense(), fit("pearson_knn", activity(mixed()), threshold=0.6).dense())
 
 
 def test_permutations_are_drawn_from_the_seed() -> None:

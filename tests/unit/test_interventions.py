@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 
 from harness.batch import Batch, Twin
 from harness.config import registry
+from harness.engine.branching import Shared
 from harness.engine.subject import HeadSubject
 from harness.errors import HarnessError
 from harness.registry import Registry
 
 HOOKED = ("gpt2", "llama_gqa", "olmoe", "gemma2_softcap", "gpt_bigcode")
+NOTHING = Shared(trunk=False, inside=False, tail=False, past=False)
 KINDS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("zero", {}),
     ("mean", {}),
@@ -182,14 +184,13 @@ def test_a_donor_that_is_the_example_itself_changes_nothing(
 
 
 @pytest.mark.parametrize("positions", ["all", "query"])
-@pytest.mark.parametrize("sharing", [True, False])
+@pytest.mark.parametrize("share", [Shared(), NOTHING], ids=["shared", "apart"])
 def test_all_heads_patched_from_a_twin_with_the_same_query_token_give_the_twins_answer(
-    architectures: Any, sharing: bool, positions: str, batch: Batch, every_logit: Any
+    architectures: Any, share: Shared, positions: str, batch: Batch, every_logit: Any
 ) -> None:
     """Nothing but heads carries anything from one position to another."""
     for name in ("gpt2", "llama_gqa", "mistral_sliding", "gpt_bigcode"):
-        subject = HeadSubject(architectures[name].build(), "test")
-        subject._shares_trunk = subject._shares_trunk and sharing
+        subject = HeadSubject(architectures[name].build(), "test", share=share)
         everything = tuple(range(len(subject.units)))
         ours = subject.evaluate(batch, [everything, ()], build("patching", positions=positions), every_logit)
         twins = subject.evaluate(batch.counterfactual, [()], build("zero"), every_logit)
@@ -237,19 +238,39 @@ def test_without_a_reference_means_are_over_the_batch(
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
-@pytest.mark.parametrize("name", ["llama_gqa", "gpt_bigcode"])
-def test_neither_the_size_of_passes_nor_a_shared_trunk_changes_a_result(
-    name: str, kind: tuple[str, dict[str, Any]], architectures: Any, batch: Batch, reference: Batch, every_logit: Any
+@pytest.mark.parametrize("positions", ["all", "query"])
+def test_neither_the_size_of_passes_nor_what_is_shared_changes_a_result(
+    positions: str,
+    kind: tuple[str, dict[str, Any]],
+    architecture: Any,
+    batch: Batch,
+    reference: Batch,
+    every_logit: Any,
 ) -> None:
-    model, found = architectures[name].build(), []
-    for tokens_per_pass, sharing in ((1, True), (150, True), (8192, False)):
-        subject = HeadSubject(model, "test", tokens_per_pass=tokens_per_pass)
-        subject._shares_trunk = subject._shares_trunk and sharing
-        conditions = [(14,), (), (0, 5), tuple(range(16))]
-        intervention = build(kind[0], **kind[1])
+    model, found = architecture.build(), []
+    last = len(HeadSubject(model, "test").units) - 1
+    conditions = [(last - 1,), (), (0, last // 3), (last, last // 2), tuple(range(last + 1))]
+    intervention = build(kind[0], positions=positions, **kind[1])
+    for tokens_per_pass, share in (
+        (None, NOTHING),
+        (150, Shared()),
+        (1, Shared(past=False)),
+        (None, Shared(tail=False, past=False)),
+        (None, Shared(inside=False)),
+    ):
+        subject = HeadSubject(model, "test", tokens_per_pass=tokens_per_pass, share=share)
         found.append(subject.evaluate(batch, conditions, intervention, every_logit[:12], reference=reference))
     for other in found[1:]:
         np.testing.assert_allclose(other, found[0], atol=1e-5 * np.abs(found[0]).max(), rtol=0)
+
+
+def test_what_conditions_share_is_told(architectures: Any) -> None:
+    """All there is, but where blocks shape their output by their input, or carry a state from position to position."""
+    told = {name: HeadSubject(of.build(), name).about["shares"] for name, of in architectures.items()}
+    everything = ["trunk", "inside", "tail", "past"]
+    assert told.pop("gpt_bigcode") == ["past"]
+    assert told.pop("qwen3_5_hybrid") == ["trunk", "inside", "tail"]
+    assert told == dict.fromkeys(told, everything)
 
 
 def test_nothing_after_a_query_reaches_a_replacement(

@@ -52,7 +52,7 @@ def test_a_subject_knows_what_it_is(saved):
         "architecture": "LlamaForCausalLM",
         "path": str(saved),
         "revision": "",
-        "shares_trunk": True,
+        "shares": ["trunk", "inside", "tail", "past"],
         "dtype": "float32",
         "device": "cpu",
         "parameters": sum(p.numel() for p in subject.model.parameters()),

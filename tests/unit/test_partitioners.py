@@ -25,7 +25,7 @@ from harness.errors import HarnessError
 from harness.groups import UNCLASSIFIED, Affinity, Labels, Partition
 from harness.recording import Scores, Spins
 from harness.registry import Registry
-from harness.shared import one_thread
+from harness.threads import one_thread
 from harness.units import UnitSpace
 
 

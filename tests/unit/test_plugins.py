@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness import plugins
+from harness import identity, plugins
 from harness.config import registry
 from harness.errors import HarnessError, PluginError
 from harness.plugins import Broken
@@ -332,4 +332,6 @@ def test_the_code_of_a_method_is_that_of_its_file(plugin: Callable[..., str], lo
     method: Method = load(path).get("affinity", "zz_code")
     before = method.code
     Path(path).write_text(Path(path).read_text() + "\n# another thought\n")
+    assert method.code == before  # what runs in this process is what was there when it started
+    identity._read.cache_clear()
     assert method.code != before

@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 
 from harness.batch import Batch
@@ -17,6 +19,7 @@ from harness.errors import HarnessError
 from harness.groups import Affinity, Candidate, Labels, Partition
 from harness.proposal import Proposal
 from harness.recording import Activity, Recording, Spins
+from harness.stability import adjusted_rand
 from harness.stages import INPUTS, STAGES, asked, upstream
 from harness.testing import examples
 from harness.testing.examples import BLOCKS, UNITS
@@ -284,6 +287,18 @@ def test_clear_groups_are_found_again_and_chance_is_not() -> None:
     assert thrown.stability is not None
     assert thrown.stability.seeds == pytest.approx(0, abs=0.1)
     assert thrown.stability.resamples is None  # nothing was measured, so there is nothing to resample
+
+
+@given(st.lists(st.tuples(st.integers(-1, 4), st.integers(-1, 4)), min_size=1, max_size=30))
+def test_two_partitions_agree_as_scikit_learn_says(labels: list[tuple[int, int]]) -> None:
+    a, b = np.array(labels).T
+    assert adjusted_rand(a, b) == adjusted_rand_score(a, b)
+
+
+def test_agreement_of_many_units_does_not_overflow() -> None:
+    a = np.repeat(np.arange(2), 40_000)  # products of pairs beyond 2^63
+    assert adjusted_rand(a, a[::-1]) == 1
+    assert adjusted_rand(a, np.tile(np.arange(2), 40_000)) == pytest.approx(0, abs=1e-4)
 
 
 def test_no_reruns_no_stability() -> None:

@@ -18,7 +18,7 @@ from harness.config import registry
 from harness.groups import Affinity, Labels, Partition
 from harness.recording import Scores, Spins
 from harness.registry import Registry
-from harness.shared import one_thread
+from harness.threads import one_thread
 from harness.units import UnitSpace
 
 

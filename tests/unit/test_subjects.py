@@ -23,7 +23,6 @@ def built(name: str, **parameters):
     ("parameters", "said"),
     [
         ({"dtype": "float8"}, "subject.dtype='float8': input should be 'float32', 'bfloat16' or 'float16'"),
-        ({"tokens_per_pass": 0}, "subject.tokens_per_pass=0: it must be positive"),
         ({"allow_pickle": "maybe"}, "subject.allow_pickle='maybe'"),
     ],
 )
@@ -34,8 +33,13 @@ def test_bad_parameters(parameters, said):
 
 
 def test_hf_passes_on_what_it_is_told(saved):
-    subject = built("hf", path=str(saved), dtype="float16", tokens_per_pass=77)()
-    assert (subject.about["dtype"], subject.tokens_per_pass) == ("float16", 77)
+    subject = built("hf", path=str(saved), dtype="float16", memory="3MiB")()
+    assert (subject.about["dtype"], subject.room.memory) == ("float16", 3 << 20)
+
+
+def test_an_amount_of_memory_that_is_none_is_refused(saved):
+    with pytest.raises(HarnessError, match=r"subject\.memory: 'much' is no amount of memory"):
+        built("hf", path=str(saved), memory="much")()
 
 
 def test_a_changed_folder_has_another_fingerprint(saved):
@@ -49,8 +53,8 @@ def test_a_changed_folder_has_another_fingerprint(saved):
 
 
 def test_how_to_compute_is_neutral_and_what_is_not():
-    assert config.registry().get("subject", "hf").neutral == {"device", "device_map", "tokens_per_pass"}
-    assert config.registry().get("subject", "tiny").neutral == {"device"}
+    assert config.registry().get("subject", "hf").neutral == {"device", "device_map", "memory"}
+    assert config.registry().get("subject", "tiny").neutral == {"device", "memory"}
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -11,9 +11,16 @@ import pytest
 from scipy.stats import binom
 
 from harness.batch import Batch
+from harness.board.card import card
+from harness.closure.case import Trial, cases_of
+from harness.closure.draw import widening
 from harness.closure.selection import null_damage
-from harness.closure.trial import Case, ClosureReport, Trial, close
+from harness.closure.statistics import max_t
+from harness.closure.trial import ClosureReport, close
+from harness.closure.trial import Tested as Heard
 from harness.closure.verdict import Verdict
+from harness.config import registry
+from harness.record import Record
 from harness.recording import Activity, Reader, Recording
 from harness.stages import ControlSets, Intervention, Metric, Tick
 from harness.testing import examples
@@ -32,7 +39,7 @@ class Additive:
     vocab_size: int = 100
     context: int = 100
     encode: Callable[[str], list[int]] | None = None
-    asked: list[tuple[int, ...]] = field(default_factory=list)
+    asked: list[list[tuple[int, ...]]] = field(default_factory=list)  # conditions of every call
 
     def record(self, batch: Batch, readers: Mapping[str, Reader], tick: Tick) -> Recording:
         raise NotImplementedError
@@ -46,7 +53,7 @@ class Additive:
         tick: Tick,
         reference: Batch | None = None,
     ) -> np.ndarray:
-        self.asked = list(conditions)
+        self.asked.append(list(conditions))
         offset = 10.0 * np.arange(len(batch))
         return np.array(
             [[self.baseline[m.name] + self.damage[m.name][list(c)].sum() + offset for c in conditions] for m in metrics]
@@ -90,18 +97,21 @@ def model(**damage: list[float]) -> Additive:
     return Additive({name: np.array(values) for name, values in damage.items()}, {"target_logit": 4.0, "loss": 1.0})
 
 
-def trials(
+def put_to_test(
     subject: Additive,
     metrics: Sequence[Any],
     controls: Given | None = None,
     candidates: Sequence[tuple[int, ...]] = ((0, 1),),
     null: Sequence[float] = (),
     **changes: Any,
-) -> list[ClosureReport]:
+) -> tuple[Heard, ...]:
     found = Given(CONTROLS) if controls is None else controls
     told = Trial(subject, examples.batch(5), Nothing(), found, metrics, **{"alpha": 0.25, **changes})
-    cases = [Case.of(candidate, told) for candidate in candidates]
-    return [tested.report for tested in close(cases, told, lambda _: None, null)]
+    return close(cases_of(candidates, told), told, lambda _: None, null)
+
+
+def trials(*arguments: Any, **changes: Any) -> list[ClosureReport]:
+    return [found.report for found in put_to_test(*arguments, **changes)]
 
 
 def trial(*arguments: Any, **changes: Any) -> ClosureReport:
@@ -120,14 +130,24 @@ def test_what_is_ablated_and_each_group_once() -> None:
     """Candidate, its layers, controls, its parts (for two, the same as the rest without each), all, and all others."""
     subject = model(**STRONG)
     trial(subject, [LOGIT])
-    assert subject.asked == [(), (0, 1), (0, 1, 2, 3), *CONTROLS, (0,), (1,), tuple(range(8)), (2, 3, 4, 5, 6, 7)]
+    assert subject.asked == [[(), (0, 1), (0, 1, 2, 3), *CONTROLS, (0,), (1,), tuple(range(8)), (2, 3, 4, 5, 6, 7)]]
+
+
+def test_what_candidates_have_in_common_is_ablated_once_for_all() -> None:
+    """One call for a cell: the parts of one are the parts of the other, a candidate may be the other's control."""
+    subject = model(**STRONG)
+    trials(subject, [LOGIT], candidates=[(0, 1), (1, 2)], elsewhere=examples.batch(7))
+    here, elsewhere = subject.asked
+    assert len(here) == len(set(here))
+    assert {(0, 1), (1, 2), (0,), (1,), (2,), *CONTROLS} <= set(here)
+    assert elsewhere == [(), (0, 1), (1, 2)]
 
 
 def test_a_large_group_is_not_taken_apart() -> None:
     subject = Additive({"target_logit": -np.ones(40)}, {"target_logit": 4.0})
     subject.units = UnitSpace.heads([40])
     report = trial(subject, [LOGIT], Given(((38, 39),)), candidates=[tuple(range(17))])
-    assert not any(len(group) == 1 for group in subject.asked)
+    assert not any(len(group) == 1 for group in subject.asked[0])
     assert report.anatomy["target_logit"].shares is None
     assert report.anatomy["target_logit"].interaction is None
 
@@ -270,6 +290,114 @@ def test_controls_that_do_the_same_make_it_unspecific() -> None:
 
 def test_what_a_layer_lacked_is_reported_by_its_label() -> None:
     assert trial(model(**STRONG), [LOGIT], Given(CONTROLS, {0: 2})).shortfall == {"L0": 2}
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Giving up
+# ----------------------------------------------------------------------------------------------------------------------
+
+PAIRS = tuple((i, i + 1) for i in range(10, 208, 2))  # 99 controls of a model of 208 units
+
+
+def graded(candidate: float, other: float = 0.0) -> Additive:
+    """Units 0 and 1 do some damage each, units 2 and 3 other; the controls' grows from 0 to 1 in a mixed order."""
+    changes = np.zeros(208)
+    changes[10:] = np.repeat(np.random.default_rng(0).permutation(99) / 98 / 2, 2)
+    changes[:4] = candidate / 2, candidate / 2, other / 2, other / 2
+    subject = Additive({"target_logit": -changes, "loss": changes}, {"target_logit": 4.0, "loss": 1.0})
+    subject.units = UnitSpace.heads([208])
+    return subject
+
+
+def test_a_hopeless_candidate_is_given_up_after_the_first_round() -> None:
+    subject = graded(0.3)
+    (found,) = put_to_test(subject, [LOGIT, LOSS], Given(PAIRS), alpha=0.05)
+    report = found.report
+    assert (report.n_controls, report.given_up, report.verdict) == (20, True, Verdict.NOT_SPECIFIC)
+    assert found.deltas.shape == (2, 1 + 20, 5)
+    assert [len(effect.controls) for effect in report.effects.values()] == [20, 20]
+    assert len(subject.asked) == 1
+    assert report.anatomy["target_logit"].shares == pytest.approx((0.5, 0.5))
+
+
+def test_a_strong_candidate_sees_all_controls_and_each_condition_once() -> None:
+    subject = graded(2.0)
+    report = trial(subject, [LOGIT, LOSS], Given(PAIRS), alpha=0.05)
+    assert (report.n_controls, report.given_up, report.verdict) == (99, False, Verdict.PASS)
+    assert [sum(group in PAIRS for group in call) for call in subject.asked] == [20, 20, 40, 19]
+    asked = [group for call in subject.asked for group in call]
+    assert len(asked) == len(set(asked))
+    at_once = graded(2.0)
+    assert trial(at_once, [LOGIT, LOSS], Given(PAIRS), alpha=0.05, give_up=None) == report
+    assert len(at_once.asked) == 1
+
+
+def test_a_cell_goes_on_while_one_of_its_candidates_may_pass() -> None:
+    strong, weak = trials(graded(2.0, 0.3), [LOGIT, LOSS], Given(PAIRS), [(0, 1), (2, 3)], alpha=0.05)
+    assert (strong.n_controls, weak.n_controls) == (99, 99)
+    assert not weak.given_up
+    one, two = trials(graded(0.2, 0.3), [LOGIT, LOSS], Given(PAIRS), [(0, 1), (2, 3)], alpha=0.05)
+    assert one.given_up
+    assert two.given_up
+
+
+def test_candidates_are_given_up_by_the_metric_asked_first_that_has_room_to_fall() -> None:
+    """Hopeless on the logit, without equal on loss: the logit decides; where it is saturated, accuracy does."""
+    subject = graded(0.3)
+    subject.damage = {**subject.damage, "loss": np.r_[9.0, 9.0, np.zeros(206)]}
+    assert trial(subject, [LOSS, LOGIT], Given(PAIRS), alpha=0.05).given_up
+    floor = Measure("target_logit", -1, worst=24.0)  # offsets average 20
+    assert not trial(subject, [LOSS, floor], Given(PAIRS), alpha=0.05).given_up
+
+
+def test_the_card_says_who_was_given_up(make_record: Callable[..., Record]) -> None:
+    record = make_record()
+    stopped = replace(record.closure[0], n_controls=20, given_up=True)
+    assert "; given up after 20 distinct controls" in card(replace(record, closure=(stopped,)))
+    assert "given up" not in card(record)
+
+
+def test_a_level_that_takes_many_controls_takes_them_before_anybody_is_given_up() -> None:
+    report = trial(graded(0.3), [LOGIT, LOSS], Given(PAIRS), alpha=0.02)
+    assert (report.n_controls, report.verdict) == (49, Verdict.NOT_SPECIFIC)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The level, over worlds where nothing is a circuit
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_of_every_cell_has_the_same_controls_and_the_second_others() -> None:
+    units = UnitSpace.heads([30])
+    told = Trial(Additive({}, {}, units), examples.batch(5), Nothing(), drawing("layer_matched"), [LOGIT])
+    one, two, three = cases_of([(0, 1), (2, 3), (0, 1, 2)], told)
+    assert cases_of([(0, 1)], told)[0] == one
+    assert cases_of([(4, 5), (2, 3)], told)[1] == two
+    assert cases_of([(0, 1, 2)], told)[0] == three  # of another size: no control of it is one of theirs
+    assert told.draw((2, 3)).groups != two.drawn.groups
+
+
+def drawing(name: str) -> Any:
+    return registry().get("controls", name).build({})
+
+
+def test_the_best_of_ten_candidates_of_one_profile_passes_no_more_often_than_the_level() -> None:
+    """Five of 200 units each, whose damage is independent. If all ten were held against the same 99 groups, ten of 109
+    worlds had a candidate worse than them all, whichever order they are compared in.
+    """
+    units, worlds = UnitSpace.heads([200]), 2000
+    candidates = [tuple(range(5 * j, 5 * j + 5)) for j in range(10)]
+    told = Trial(Additive({}, {}, units), examples.batch(5), Nothing(), drawing("layer_matched"), [LOGIT])
+    cases = cases_of(candidates, told)
+    groups = np.zeros((10, 100, 200))
+    for j, case in enumerate(cases):
+        for i, group in enumerate([case.candidate, *case.drawn.groups]):
+            groups[j, i, list(group)] = 1
+    damage = np.einsum("jgu,uw->wjg", groups, np.random.default_rng(0).standard_normal((200, worlds)), optimize=True)
+    controls, wide = damage[:, :, 1:], widening([(195, 5)])
+    controls = controls.mean(axis=2, keepdims=True) * (1 - wide) + controls * wide
+    passed = sum(min(max_t(own[:, 0], against)) <= 0.05 for own, against in zip(damage, controls, strict=True))
+    assert binom(worlds, 0.05).ppf(0.001) <= passed <= binom(worlds, 0.05).ppf(0.999)
 
 
 def test_nobody_passes_more_often_than_the_level_when_nothing_is_a_circuit(monkeypatch: pytest.MonkeyPatch) -> None:

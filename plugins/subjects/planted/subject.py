@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from harness_plugins.subjects.planted.at_work import PlantedSubject
-from harness_plugins.subjects.planted.roles import Roles
+from harness_plugins.subjects.planted.roles import READ, Roles
 from harness_plugins.subjects.planted.world import World
 
 from harness.digest import digest_files
@@ -73,7 +73,8 @@ class Planted:
         shared = round(self.overlap * self.group_size)
         roles = Roles.dealt(self.layers, self.width, self.group_size, shared, rng_for(self.seed, "roles"))
         world = World(roles, self.answers, self.effect, self.general, self.bias, self.noise, self.seed)
-        return PlantedSubject(world, {"architecture": "planted", **asdict(self)})
+        circuits = {kind: list(roles.units.names(roles.members(kind))) for kind in READ}
+        return PlantedSubject(world, {"architecture": "planted", **asdict(self), "circuits": circuits})
 
     def fingerprint(self) -> str:
         """The rules of the world: a result of other rules is not served."""

@@ -30,15 +30,22 @@ class Tiny:
     name: ClassVar[str] = "tiny"
     checkpoint: int | str = field(default="final", metadata={"help": "final, or a step of the training"})
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda, cuda:1", "neutral": True})
+    memory: str = field(
+        default="auto", metadata={"help": "what a pass may take, such as 4GiB: time, not results", "neutral": True}
+    )
 
     def __call__(self) -> HeadSubject:
         from harness.engine.loading import load_model
 
         folder = self._folder()
         label = "tiny" if folder == WEIGHTS else f"tiny@{folder.name}"
-        subject = load_model(str(folder), device=self.device, tokenizer=str(WEIGHTS), label=label)
+        subject = load_model(str(folder), device=self.device, memory=self.memory, tokenizer=str(WEIGHTS), label=label)
         subject.about["path"] = label  # where this machine keeps it is nobody's business
         return subject
+
+    def config(self) -> str:
+        """The folder whose config.json has its shapes."""
+        return str(self._folder())
 
     def fingerprint(self) -> str:
         """Digest of the weights: they may be trained anew."""

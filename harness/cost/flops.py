@@ -1,0 +1,102 @@
+"""FLOPs of recordings and closure tests from a model's shapes, as the engine lays them out in passes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from harness.closure.draw import Group
+from harness.cost.shapes import Shapes
+from harness.engine.room import Room
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the engine has to do: ``products`` of matrices and ``attention``, in FLOPs; ``passes`` through the model,
+    and how many ``positions`` x blocks are worked on in them.
+    """
+
+    products: float = 0.0
+    attention: float = 0.0
+    positions: float = 0.0
+    passes: float = 0.0
+
+    @property
+    def flops(self) -> float:
+        """All of them."""
+        return self.products + self.attention
+
+    def __add__(self, other: Work) -> Work:
+        return Work(*(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
+
+    def __mul__(self, times: float) -> Work:
+        return Work(*(times * a for a in vars(self).values()))
+
+
+def untouched(shapes: Shapes, examples: int, length: float, room: Room) -> Work:
+    """A pass over whole examples up to their query, without logits: a recording, means, donors."""
+    return _block(shapes, length) * (shapes.layers * examples) + Work(
+        passes=math.ceil(examples / room.rows(math.ceil(length)))
+    )
+
+
+def with_gradient(shapes: Shapes, examples: int, length: float, room: Room) -> Work:
+    """Forward, and backward to the heads' outputs: products once more, attention's two products twice more."""
+    forward = untouched(shapes, examples, length, room)
+    passes = math.ceil(examples / max(1, room.rows(math.ceil(length)) // shapes.layers))
+    logits = Work(2 * shapes.unembedding * examples)
+    return Work(2 * forward.products, 3 * forward.attention, 2 * forward.positions, 2 * passes) + logits
+
+
+def closure(
+    shapes: Shapes,
+    examples: int,
+    length: float,
+    conditions: Sequence[Group],
+    room: Room,
+    of_one_token: bool = False,
+) -> Work:
+    """Conditions on examples of this length (mean position of the query, itself counted), and the untouched model.
+
+    Units are heads in the order of layers. What is shared is that of :mod:`harness.engine.branching`. ``of_one_token``:
+    units are ablated at the query alone, and a condition is a pass of one token.
+    """
+    touched = sorted(set(conditions) - {()}, key=sorted)
+    rows_each = shapes.layers if of_one_token else 1 + len(touched)
+    together = min(examples, max(1, room.rows(math.ceil(length)) // rows_each))
+    each = max(1, room.rows(1 if of_one_token else math.ceil(length)) // together - 1)
+    batches = math.ceil(examples / together)
+    done = Work()
+    for start in range(0, max(1, len(touched)), each):
+        blocks = _blocks(shapes, touched[start : start + each])
+        done += _rows(shapes, length, blocks, of_one_token) * examples + Work(passes=batches)
+    if of_one_token:
+        past = _block(shapes, length) * (shapes.layers - 1) + Work(shapes.before * length, positions=length)
+        done += past * examples + Work(passes=batches)
+    return done
+
+
+def _block(shapes: Shapes, length: float) -> Work:
+    return Work((shapes.before + shapes.after) * length, shapes.attention(length, length), length)
+
+
+def _blocks(shapes: Shapes, conditions: Sequence[Group]) -> list[int]:
+    """Blocks of rows that enter each layer and that leave it: conditions are one until they ablate different heads."""
+    last = [shapes.heads * layer for layer in range(shapes.layers + 1)]
+    return [len({tuple(u for u in group if u < end) for group in ((), *conditions)}) for end in last]
+
+
+def _rows(shapes: Shapes, length: float, blocks: Sequence[int], of_one_token: bool) -> Work:
+    """One example through all layers: ``blocks[layer]`` enter a layer, and as many as enter the next one leave it."""
+    done = Work(shapes.unembedding * blocks[-1])
+    at_query = Work(shapes.before + shapes.after, positions=1)
+    if of_one_token:
+        one = at_query + Work(attention=shapes.attention(1, length))
+        return done + one * sum(blocks[1:])
+    for entering, leaving in pairwise(blocks[:-1]):
+        done += Work(shapes.before * length, shapes.attention(length, length)) * entering
+        done += Work(shapes.after * length, positions=length) * leaving
+    # Of the last layer, queries, keys and values once more at the query: its heads are known by then, and handed in.
+    return done + Work(shapes.before * length, shapes.attention(1, length), length) * blocks[-2] + at_query * blocks[-1]

@@ -1,0 +1,59 @@
+"""`harness plan`: what cells will take, from shapes, or from cells that have finished."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Run = Callable[..., Any]
+
+
+def test_a_table_for_people(harness: Run, small: Any) -> None:
+    out = harness("plan", "intervention=zero,mean", *small).out
+    assert out.count("to do") == 3  # two cells, and their number
+    assert " MB " in out
+    assert "what cells share counted once" in out
+    assert "Most of it: " in out
+    assert all(gpu in out for gpu in ("RTX 4090", "A100", "H100"))
+
+
+def test_every_cell_has_its_steps_and_they_add_up(harness: Run, small: Any) -> None:
+    (row,) = harness("plan", *small, "--json").data
+    for end in ("least", "most"):
+        assert row["seconds"][end] == pytest.approx(sum(step[end] for step in row["steps"].values()))
+    assert row["seconds"]["least"] <= row["seconds"]["most"]
+    assert list(row["steps"]) == ["subject", "batch", "recording", "proposal", "closure"]
+
+
+def test_a_model_that_is_not_here_is_planned_and_said_not_to_fit(harness: Run) -> None:
+    out = harness("plan", "subject=hf", "subject.path=meta-llama/Llama-3.1-70B").out
+    assert "which does not fit" in out
+    assert "5 x H100" in out  # 282 GB in float32, 64 of the 80 GB of each
+
+
+def test_what_nobody_knows_is_unknown(harness: Run) -> None:
+    answer = harness("plan", "subject=planted", "batch=planted")
+    assert answer.out.count("unknown") == 3  # time, memory, and the whole
+    (row,) = harness("plan", "subject=planted", "batch=planted", "--json").data
+    assert row["seconds"] is row["memory"] is row["steps"]["closure"] is None
+    assert row["elsewhere"] == []
+
+
+def test_finished_cells_are_better_evidence(harness: Run, small: Any, tmp_path: Path) -> None:
+    harness("run", *small)
+    (file,) = tmp_path.glob("runs/records/*/record.json")
+    record = json.loads(file.read_text())
+    record["seconds"] |= {"proposal": 1234.5, "closure": 100.0}
+    record["cost"] |= {"conditions": 50, "computed": 50}
+    file.write_text(json.dumps(record))
+    done, other = harness("plan", *small, "intervention=zero,mean", "--json").data
+    assert done["status"] == "ok"
+    assert "seconds" not in done, "nothing of it is to do"
+    assert other["steps"]["proposal"] == {"least": 1234.5, "most": 1234.5}
+    assert other["steps"]["closure"]["most"] < 100, "other interventions take other times"
+    (again,) = harness("plan", *small, "alpha=0.1", "--json").data
+    assert again["steps"]["closure"]["most"] > 50  # 2 s for each condition, some thirty of them
