@@ -30,8 +30,9 @@ subjects: .venv/installed ## train the embedded model `tiny` again, from scratch
 boards: .venv/installed ## make the board of the workspace `runs` again from its records
 	$(BIN)/harness leaderboard
 
-figures: .venv/installed ## compute the numbers and the figure of docs/statistics.md again
+figures: .venv/installed ## compute the numbers of docs/statistics.md (with its figure) and docs/scale.md again
 	$(BIN)/python -P docs/figures/statistics.py # -P: the script's folder must not hide Python's own `statistics`
+	$(BIN)/python docs/figures/scale.py
 
 calibration: .venv/installed ## measure the harness by planted truth, again (about three minutes on one core)
 	$(BIN)/harness calibrate worlds=20 out=leaderboards/calibration

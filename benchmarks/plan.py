@@ -22,11 +22,13 @@ from harness.cost.estimate import Span
 from harness.cost.machine import GPUS
 from harness.sizes import write_size
 
-TINY = ["subject=tiny", "batch.n=64", "tracking=none", "cache=false"]
-SMOLLM2 = ["subject=smollm2_wheel", "batch.n=8", "batch.length=64", "controls.n=19", "tracking=none", "cache=false"]
+ALWAYS = ["selector=largest", "selector.max_size=12", "tracking=none", "cache=false"]  # some group is always tested
+TINY = ["subject=tiny", "batch.n=64", *ALWAYS]
+BY_HAND = "group=[L3H1,L7H4,L12H0,L20H2]"
+SMOLLM2 = ["subject=smollm2_wheel", "batch.n=16", "batch.length=64", "controls.n=19", BY_HAND, *ALWAYS]
 CELLS = {
     "tiny": TINY,
-    "tiny, to the last control": [*TINY, "give_up=null"],
+    "tiny, by hand, to the last control": [*TINY, "give_up=null", "group=[L0H1,L1H3,L2H0,L3H5]"],
     "tiny, examples of 48 tokens": [*TINY, "batch.length=48", "batch.n=128"],
     "tiny, mean of others": [*TINY, "intervention=mean"],
     "tiny, patching": [*TINY, "intervention=patching", "affinity=pearson_knn", "partitioner=leiden"],

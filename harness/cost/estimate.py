@@ -35,12 +35,12 @@ DEPENDS: Mapping[str, tuple[str, ...]] = {
 
 NULL_PROPOSALS = 99  # of a cell that tests on the examples it proposed on
 ITEMSIZE = {"float32": 4, "bfloat16": 2, "float16": 2}
-AT_REST = 420_000_000  # bytes of a process with torch and transformers loaded, and nothing in it
-LOADING = (2.0, 1.5e-9)  # seconds of importing torch and of reading a parameter
+AT_REST = 540_000_000  # bytes of a process with torch and transformers loaded, and nothing in it
+LOADING = (3.0, 1.5e-9)  # seconds of importing torch and of reading a parameter
 STATISTICS = 0.1  # seconds of a closure test that no model is needed for: intervals, anatomy
-FITTED = (0.01, 6e-9)  # of an affinity: seconds, and per observation and pair of units
+FITTED = (0.02, 6e-9)  # of an affinity: seconds, and per observation and pair of units
 FEW = 10  # conditions too few to tell from how long one takes
-DIVIDED = (0.04, 5e-7)  # of a partitioner with its chooser and selector: seconds, and per pair of units
+DIVIDED = (0.08, 5e-7)  # of a partitioner with its chooser and selector: seconds, and per pair of units
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,9 @@ def estimate(cell: Cell, machine: Machine, finished: Sequence[Record] = ()) -> E
     known = shapes is not None and hasattr(cell.stages["batch"], "n")
     conditions, expected = _expected(cell, shapes, machine) if shapes and known else (None, {})
     names = ["subject", "batch", "recording", "proposal", "null", "closure"]
-    left_out = {"proposal", "null"} if cell.settings.group else set() if _null_proposals(cell) else {"null"}
+    left_out = (
+        {"recording", "proposal", "null"} if cell.settings.group else set() if _null_proposals(cell) else {"null"}
+    )
     steps = []
     for name in (name for name in names if name not in left_out):
         key = _key(name, DEPENDS[name], cell.config)
@@ -160,18 +162,23 @@ def work_of(cell: Cell, shapes: Shapes, room: Room) -> list[tuple[int, Work]]:
     """Conditions evaluated and work done by the end of each round of controls."""
     told, length = cell.settings, length_of(cell, shapes)
     _, examples = examples_of(cell)
-    intervention = cell.stages["intervention"]
-    at_query = getattr(intervention, "positions", "all") == "query"
-    replacing = {"donor", "mean"} & {*asked(type(intervention))}
+    replacing = {"donor", "mean"} & {*asked(type(cell.stages["intervention"]))}
     of_others = untouched(shapes, examples, length, room) if replacing else Work()
     done, ends = Work(), []
     known: set[Group] = set()
     for end in rounds(int(getattr(cell.stages["controls"], "n", 99)), told.alpha, told.give_up):
         wanted = [group for group in conditions_of(cell, shapes, end) if group not in known]
         known |= {*wanted}
-        done += closure(shapes, examples, length, wanted, room, at_query) + of_others
+        done += closure(shapes, examples, length, wanted, room, _at_query(cell)) + of_others
         ends.append((len(known), done))
     return ends
+
+
+def null_work(cell: Cell, shapes: Shapes, room: Room) -> Work:
+    """The work on what is proposed on permuted data: a group each time."""
+    _, examples = examples_of(cell)
+    groups = conditions_of(cell, shapes, _null_proposals(cell))
+    return closure(shapes, examples, length_of(cell, shapes), groups, room, _at_query(cell))
 
 
 def _expected(cell: Cell, shapes: Shapes, machine: Machine) -> tuple[Span, dict[str, Span]]:
@@ -190,17 +197,19 @@ def _expected(cell: Cell, shapes: Shapes, machine: Machine) -> tuple[Span, dict[
     pass_of = with_gradient if getattr(cell.stages["signal"], "source", "") == "first_order" else untouched
     half = pass_of(shapes, proposing, length, room)
     again = untouched(shapes, testing, length, room)  # where units are active on the examples of the test
-    recording = half if cell.settings.split == "none" or cell.settings.group else half + again
+    recording = half if cell.settings.split == "none" else half + again
     fit = FITTED[0] + FITTED[1] * proposing * shapes.units**2
     divide = DIVIDED[0] + DIVIDED[1] * shapes.units**2
     reruns = cell.settings.reruns
-    (fewest, first), *_, (all_of_them, last) = [*(ends := work_of(cell, shapes, room)), ends[-1]]
-    return Span(fewest, all_of_them), {
+    null = null_work(cell, shapes, room)
+    tests = work_of(cell, shapes, room)
+    (fewest, first), (all_of_them, last) = tests[0], tests[-1]
+    return Span(float(fewest), float(all_of_them)), {
         "subject": fixed(LOADING[0] + LOADING[1] * shapes.parameters),
         "batch": fixed(2e-5 * (proposing + testing)),
         "recording": at_work(recording, recording),
         "proposal": fixed(fit * (1 + reruns) + divide * (1 + 2 * reruns)),
-        "null": fixed((fit + divide) * _null_proposals(cell)),
+        "null": fixed((fit + divide) * _null_proposals(cell)) + at_work(null, null),
         "closure": at_work(first, last) + fixed(STATISTICS),
     }
 
@@ -220,6 +229,10 @@ def _memory(cell: Cell, shapes: Shapes, machine: Machine) -> int:
 def itemsize_of(cell: Cell) -> int:
     """Bytes per number of the subject's weights."""
     return ITEMSIZE.get(getattr(cell.stages["subject"], "dtype", "float32"), 4)
+
+
+def _at_query(cell: Cell) -> bool:
+    return getattr(cell.stages["intervention"], "positions", "all") == "query"
 
 
 def _null_proposals(cell: Cell) -> int:

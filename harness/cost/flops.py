@@ -18,34 +18,32 @@ class Work:
     and how many ``positions`` x blocks are worked on in them.
     """
 
-    products: float = 0.0
-    attention: float = 0.0
-    positions: float = 0.0
-    passes: float = 0.0
+    products: int = 0
+    attention: int = 0
+    positions: int = 0
+    passes: int = 0
 
     @property
-    def flops(self) -> float:
+    def flops(self) -> int:
         """All of them."""
         return self.products + self.attention
 
     def __add__(self, other: Work) -> Work:
         return Work(*(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
 
-    def __mul__(self, times: float) -> Work:
+    def __mul__(self, times: int) -> Work:
         return Work(*(times * a for a in vars(self).values()))
 
 
-def untouched(shapes: Shapes, examples: int, length: float, room: Room) -> Work:
+def untouched(shapes: Shapes, examples: int, length: int, room: Room) -> Work:
     """A pass over whole examples up to their query, without logits: a recording, means, donors."""
-    return _block(shapes, length) * (shapes.layers * examples) + Work(
-        passes=math.ceil(examples / room.rows(math.ceil(length)))
-    )
+    return _block(shapes, length) * (shapes.layers * examples) + Work(passes=math.ceil(examples / room.rows(length)))
 
 
-def with_gradient(shapes: Shapes, examples: int, length: float, room: Room) -> Work:
+def with_gradient(shapes: Shapes, examples: int, length: int, room: Room) -> Work:
     """Forward, and backward to the heads' outputs: products once more, attention's two products twice more."""
     forward = untouched(shapes, examples, length, room)
-    passes = math.ceil(examples / max(1, room.rows(math.ceil(length)) // shapes.layers))
+    passes = math.ceil(examples / max(1, room.rows(length) // shapes.layers))
     logits = Work(2 * shapes.unembedding * examples)
     return Work(2 * forward.products, 3 * forward.attention, 2 * forward.positions, 2 * passes) + logits
 
@@ -53,7 +51,7 @@ def with_gradient(shapes: Shapes, examples: int, length: float, room: Room) -> W
 def closure(
     shapes: Shapes,
     examples: int,
-    length: float,
+    length: int,
     conditions: Sequence[Group],
     room: Room,
     of_one_token: bool = False,
@@ -65,8 +63,8 @@ def closure(
     """
     touched = sorted(set(conditions) - {()}, key=sorted)
     rows_each = shapes.layers if of_one_token else 1 + len(touched)
-    together = min(examples, max(1, room.rows(math.ceil(length)) // rows_each))
-    each = max(1, room.rows(1 if of_one_token else math.ceil(length)) // together - 1)
+    together = min(examples, max(1, room.rows(length) // rows_each))
+    each = max(1, room.rows(1 if of_one_token else length) // together - 1)
     batches = math.ceil(examples / together)
     done = Work()
     for start in range(0, max(1, len(touched)), each):
@@ -78,7 +76,7 @@ def closure(
     return done
 
 
-def _block(shapes: Shapes, length: float) -> Work:
+def _block(shapes: Shapes, length: int) -> Work:
     return Work((shapes.before + shapes.after) * length, shapes.attention(length, length), length)
 
 
@@ -88,7 +86,7 @@ def _blocks(shapes: Shapes, conditions: Sequence[Group]) -> list[int]:
     return [len({tuple(u for u in group if u < end) for group in ((), *conditions)}) for end in last]
 
 
-def _rows(shapes: Shapes, length: float, blocks: Sequence[int], of_one_token: bool) -> Work:
+def _rows(shapes: Shapes, length: int, blocks: Sequence[int], of_one_token: bool) -> Work:
     """One example through all layers: ``blocks[layer]`` enter a layer, and as many as enter the next one leave it."""
     done = Work(shapes.unembedding * blocks[-1])
     at_query = Work(shapes.before + shapes.after, positions=1)

@@ -25,46 +25,55 @@ SPARE = 0.8  # of a GPU's free memory that passes may take
 
 
 @dataclass(frozen=True)
-class Machine:
-    """A processor (``single`` and ``half`` None: its rate is measured), or one or several GPUs.
+class Nominal:
+    """What a GPU's data sheet says: FLOP/s in float32, without TF32, and in half precision; bytes per second."""
 
-    ``single``, ``half``: nominal FLOP/s in float32, without TF32, and in half precision; ``bandwidth``: bytes per
-    second; ``memory``: bytes of each; ``count``: GPUs that hold a model together, of which one at a time works.
+    single: float
+    half: float
+    bandwidth: float
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A processor (``gpu`` None) with its rate in FLOP/s (None: measured when asked for), or one or several GPUs.
+
+    ``memory``: bytes of each; ``count``: GPUs that hold a model together, of which one at a time works.
     """
 
     name: str
     memory: int
-    single: float | None = None
-    half: float | None = None
-    bandwidth: float | None = None
+    flops: float | None = None
+    gpu: Nominal | None = None
     count: int = 1
 
     @property
     def positions(self) -> int:
         """Rows x positions beyond which a pass is no faster."""
-        return ON_GPU if self.single else ON_CPU
+        return ON_GPU if self.gpu else ON_CPU
 
     def rate(self, shapes: Shapes, itemsize: int = 4) -> float:
         """FLOP/s of large products."""
-        if self.single is None or self.half is None:
-            return measured(shapes.width, shapes.mlp)
-        return EFFICIENCY * (self.single if itemsize == 4 else self.half)
+        if self.gpu is None:
+            return self.flops or measured(shapes.width, shapes.mlp)
+        return EFFICIENCY * (self.gpu.single if itemsize == 4 else self.gpu.half)
 
     def slower(self, shapes: Shapes) -> float:
-        """How many times longer than on the reference core a CPU stage takes: a GPU's host is taken for one."""
-        return 1.0 if self.single else REFERENCE / self.rate(shapes)
+        """How many times longer than on the reference core a CPU stage takes; a GPU's host is taken for one."""
+        return 1.0 if self.gpu else REFERENCE / self.rate(shapes)
 
     def seconds(self, work: Work, shapes: Shapes, itemsize: int = 4) -> float:
         """Of passes through a model."""
         rate = self.rate(shapes, itemsize)
+        products = work.products / rate + work.attention / (ATTENTION * rate)
         numbers = work.positions * (shapes.width + shapes.mlp * max(1, shapes.active))
-        moved = BETWEEN * REFERENCE / rate if self.bandwidth is None else TRAFFIC * itemsize / self.bandwidth
-        launched = LAUNCHING * shapes.layers * work.passes if self.single else 0.0
-        return work.products / rate + work.attention / (ATTENTION * rate) + numbers * moved + launched
+        if self.gpu is None:
+            return products + numbers * BETWEEN * REFERENCE / rate
+        moved = numbers * TRAFFIC * itemsize / self.gpu.bandwidth
+        return products + moved + LAUNCHING * shapes.layers * work.passes
 
     def for_passes(self, weights: int) -> int:
         """Bytes that a pass may take beside the weights."""
-        return max(0, int(SPARE * (self.memory - weights / self.count))) if self.single else parse_size("4GiB")
+        return max(0, int(SPARE * (self.memory - weights / self.count))) if self.gpu else parse_size("4GiB")
 
     def holding(self, weights: int) -> Machine:
         """As many of these GPUs as the weights need."""
@@ -73,9 +82,9 @@ class Machine:
 
 
 GPUS = (
-    Machine("RTX 4090", 24 * 10**9, 82.6e12, 165e12, 1.01e12),
-    Machine("A100", 80 * 10**9, 19.5e12, 312e12, 2.04e12),
-    Machine("H100", 80 * 10**9, 67e12, 989e12, 3.35e12),
+    Machine("RTX 4090", 24 * 10**9, gpu=Nominal(82.6e12, 165e12, 1.01e12)),
+    Machine("A100", 80 * 10**9, gpu=Nominal(19.5e12, 312e12, 2.04e12)),
+    Machine("H100", 80 * 10**9, gpu=Nominal(67e12, 989e12, 3.35e12)),
 )
 """NVIDIA's data sheets: float32, dense bfloat16 with float32 sums, and memory; the last two the SXM versions."""
 

@@ -53,7 +53,7 @@ class Shapes:
         """FLOPs per position of the logits."""
         return 2 * self.width * self.vocabulary
 
-    def attention(self, queries: float, keys: float) -> float:
+    def attention(self, queries: int, keys: int) -> int:
         """FLOPs of one row's scores and of what they weigh, all keys counted, masked or not: so they are computed."""
         return 4 * self.heads * self.head_dim * queries * keys
 

@@ -1,0 +1,61 @@
+"""The table of docs/scale.md: ``python docs/figures/scale.py`` prints it. No GPU and no model is needed."""
+
+from __future__ import annotations
+
+from harness.cell import Cell
+from harness.cli.forecast import write_seconds
+from harness.config import registry, resolve
+from harness.cost.estimate import estimate, room_of, shapes_of_cell, work_of
+from harness.cost.machine import GPUS, REFERENCE, Machine
+from harness.sizes import write_size
+
+MODELS = {
+    "SmolLM2 135M": "HuggingFaceTB/SmolLM2-135M",
+    "Llama 3.2 1B": "meta-llama/Llama-3.2-1B",
+    "OLMoE 1B-7B": "allenai/OLMoE-1B-7B-0924",
+    "Llama 2 7B": "meta-llama/Llama-2-7b-hf",
+    "Llama 3.1 70B": "meta-llama/Llama-3.1-70B",
+}
+
+
+CORE = Machine("one core", 16 * 10**9, REFERENCE)
+
+
+def cell(path: str, *more: str) -> Cell:
+    """The default cell on a model, in half precision."""
+    known = registry()
+    words = ["subject=hf", f"subject.path={path}", "subject.dtype=bfloat16", *more]
+    return Cell.of(resolve(words, known), known)
+
+
+def rows() -> list[tuple[str, ...]]:
+    """Model, 10^15 FLOPs of its closure test, weights; time with all controls on a core, on GPUs, at the query only."""
+    found = []
+    for name, path in MODELS.items():
+        everywhere, at_query = cell(path), cell(path, "intervention.positions=query")
+        shapes = shapes_of_cell(everywhere)
+        assert shapes is not None
+        _, work = work_of(everywhere, shapes, room_of(everywhere, shapes, CORE))[-1]
+        weights = shapes.parameters * 2
+        held = [gpu.holding(weights) for gpu in GPUS]
+        spent = [f"{_most(everywhere, gpu)}{f' on {gpu.count}' if gpu.count > 1 else ''}" for gpu in held]
+        alone = _most(everywhere, CORE), _most(at_query, CORE)
+        found.append((name, f"{work.flops / 1e15:.3g}", write_size(weights), *alone, *spent))
+    return found
+
+
+def _most(of: Cell, machine: Machine) -> str:
+    seconds = estimate(of, machine).seconds
+    assert seconds is not None
+    return write_seconds(seconds.most)
+
+
+def table() -> str:
+    """As Markdown."""
+    head = ("model", "PFLOP", "weights", "one core", "at the query only", *(gpu.name for gpu in GPUS))
+    lines = [head, ("---", *["--:"] * (len(head) - 1)), *rows()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+if __name__ == "__main__":
+    print(table())

@@ -1,0 +1,62 @@
+"""The page on scale says what the code computes."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+from harness.closure.rounds import FIRST
+from harness.cost import machine
+from harness.cost.estimate import room_of, shapes_of_cell, work_of
+from harness.cost.groups import SIZE
+from harness.engine.room import ON_CPU, ON_GPU
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
+WORDS = " ".join(PAGE.split())
+FIGURES = runpy.run_path(str(ROOT / "docs" / "figures" / "scale.py"))
+
+
+def test_the_table_is_what_the_code_computes() -> None:
+    assert FIGURES["table"]() in PAGE
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        f"a candidate of {SIZE} heads",
+        f"The core does {machine.REFERENCE / 1e9:.0f} GFLOP/s",
+        f"after the first {FIRST} of its controls",
+        f"in {machine.WATCHED} seconds",
+        f"Attention runs at {machine.ATTENTION:.0%}".replace("%", " %"),
+        f"takes {machine.BETWEEN * 1e9:.0f} nanoseconds per number",
+        f"at {machine.EFFICIENCY:.0%} of its data sheet".replace("%", " %"),
+        f"with {machine.LAUNCHING * 1e3} milliseconds to launch",
+        f"at most {ON_CPU} rows x positions on a processor and {ON_GPU} on a GPU",
+    ],
+)
+def test_constants_are_those_of_the_code(said: str) -> None:
+    assert said in WORDS
+
+
+def test_the_default_cell_is_the_one_described() -> None:
+    cell = FIGURES["cell"]("openai-community/gpt2")
+    assert cell.stages["batch"].n == 512
+    assert cell.stages["controls"].n == 99
+    assert cell.settings.split == "half"
+
+
+def test_half_precision_gains_what_is_said() -> None:
+    gains = [gpu.gpu.half / gpu.gpu.single for gpu in machine.GPUS[1:]]
+    assert sorted(round(gain) for gain in gains) == [15, 16]
+    assert round(machine.GPUS[0].gpu.half / machine.GPUS[0].gpu.single) == 2
+
+
+def test_those_given_up_take_a_third_to_a_half() -> None:
+    for path in FIGURES["MODELS"].values():
+        cell = FIGURES["cell"](path)
+        shapes = shapes_of_cell(cell)
+        (_, first), *_, (_, last) = work_of(cell, shapes, room_of(cell, shapes, FIGURES["CORE"]))
+        assert 0.25 <= first.flops / last.flops <= 0.5
