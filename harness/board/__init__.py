@@ -1,1 +1,1 @@
-"""Leaderboards: records in, ranked tables out."""
+"""What people read: boards, cards, reports and pictures, made of records."""

@@ -173,8 +173,8 @@ def _warnings(record: Record) -> list[str]:
 def _next(record: Record, folder: Path) -> str:
     drawn = folder / "affinity.png"
     picture = f" · picture: {drawn}" if drawn.is_file() else ""
-    more = f"harness show partitioner {record.config['partitioner']['name']}"
-    return f"  record: {folder / 'record.json'}{picture}\n  next: harness leaderboard · {more}"
+    more = f"harness leaderboard · harness show partitioner {record.config['partitioner']['name']}"
+    return f"  record: {folder / 'record.json'}{picture}\n  next: harness report {record.cell.id} · {more}"
 
 
 def _number(value: float | None, form: str) -> str:

@@ -1,100 +1,122 @@
-"""Boards as Markdown and CSV."""
+"""Boards as files: Markdown, CSV, JSON and one page of HTML, made of nothing but records."""
 
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from harness.board.table import EXPLANATION, Board, Row, build
+from harness.board.made import Made
+from harness.board.markdown import markdown, source
+from harness.board.table import Board, build
 from harness.record import Record
 from harness.workspace import Workspace, write_atomically
 
-COLUMNS = (
-    "rank",
-    "method",
-    "closures passed",
-    "verdicts",
-    "effect (target logit)",
-    "q",
-    "agreement",
-    "stability",
-    "s/cell",
-)
+SCHEMA = "closure-harness/board/1"
+NESTED = frozenset({"verdicts", "results", "missing", "cells"})
+"""What does not fit a cell of a CSV as it is."""
 
 
 def write_boards(workspace: Workspace, records: Iterable[Record] | None = None) -> tuple[list[Board], Path]:
-    """Rebuild ``boards/board.md`` and ``board.csv`` from the records of a workspace."""
-    boards = build(workspace.records() if records is None else records)
-    path = workspace.root / "boards" / "board.md"
-    write_atomically(path, markdown(boards))
-    write_atomically(path.with_suffix(".csv"), as_csv(boards))
-    return boards, path
+    """Rebuild the boards of a workspace, ``boards/board.md`` and its like, from its records."""
+    found = list(workspace.records() if records is None else records)
+    folder = workspace.root / "boards"
+    return write_files(folder, found, "harness leaderboard"), folder / "board.md"
 
 
-def markdown(boards: Sequence[Board]) -> str:
-    """All boards on one page, with what the columns mean."""
-    parts = ["# Leaderboard\n"]
-    for board in boards:
-        parts.append(f"## Protocol {board.protocol}\n")
-        parts.append("\n".join(f"- {task}" for task in board.tasks) + "\n")
-        parts.append(_table([COLUMNS, *[cells(row) for row in board.rows]]))
-        parts += [f"- {_missing(row)}\n" for row in board.rows if row.missing]
-    parts.append(EXPLANATION + "\n")
-    return "\n".join(parts)
+def write_files(folder: Path, records: Sequence[Record], command: str) -> list[Board]:
+    """Every file of the boards that these records make; ``command`` is what makes them again."""
+    boards = build(records)
+    for name, text in files(boards, Made.of(records, command)).items():
+        write_atomically(folder / name, text)
+    return boards
+
+
+def files(boards: Sequence[Board], made: Made) -> dict[str, str]:
+    """Every file of a board, by name."""
+    from harness.board.page import page
+
+    return {
+        "board.md": markdown(boards) + source(boards, made),
+        "board.csv": as_csv(boards),
+        "cells.csv": cells_as_csv(boards),
+        "board.json": as_json(boards, made),
+        "board.html": page(boards, made),
+    }
+
+
+def as_json(boards: Sequence[Board], made: Made) -> str:
+    """Everything there is to know of the boards, for programs."""
+    data = {"schema": SCHEMA, "made": dataclasses.asdict(made), "boards": as_data(boards)}
+    return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def as_data(boards: Sequence[Board]) -> list[Any]:
+    """The boards as plain values, figures to nine digits."""
+    return [_rounded(dataclasses.asdict(board)) for board in boards]
 
 
 def as_csv(boards: Sequence[Board]) -> str:
-    """One line per row, figures unrounded."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(
-        ["protocol", "rank", "method", "tests", "passed", "passed_low", "passed_high", "effect_target_logit",
-         "effect_low", "effect_high", "q", "ari", "chosen_by_labels", "stability", "seconds_per_cell", "missing",
-         "cells"]
-    )  # fmt: skip
-    for board in boards:
-        for row in board.rows:
-            low, high = row.effect_interval or ("", "")
-            writer.writerow(
-                [board.protocol, row.rank or "", row.method, row.tests, row.passed, *row.interval,
-                 _blank(row.effect), low, high, _blank(row.q), _blank(row.agreement), row.label_chosen,
-                 _blank(row.stability), row.seconds, "; ".join(row.missing), " ".join(row.cells)]
-            )  # fmt: skip
-    return out.getvalue()
-
-
-def cells(row: Row) -> tuple[str, ...]:
-    """A row as a person reads it, in the order of :data:`COLUMNS`."""
-    effect = "" if row.effect is None else f"{row.effect:+.2f}"
-    if row.effect_interval:
-        effect += f" [{row.effect_interval[0]:+.2f}, {row.effect_interval[1]:+.2f}]"
-    return (
-        str(row.rank) if row.rank else "-",
-        row.method,
-        f"{row.passed}/{row.tests} [{row.interval[0]:.2f}, {row.interval[1]:.2f}]" if row.tests else "0/0",
-        ", ".join(f"{n} {verdict}" for verdict, n in row.verdicts.items()),
-        effect,
-        "" if row.q is None else f"{row.q:.3f}",
-        "" if row.agreement is None else f"{row.agreement:.2f}{'*' if row.label_chosen else ''}",
-        "" if row.stability is None else f"{row.stability:.2f}",
-        f"{row.seconds:.1f}",
+    """One line per row, figures to nine digits."""
+    return _csv(
+        {
+            "protocol": board.protocol,
+            "board": i,
+            **_flat({k: v for k, v in vars(row).items() if k not in NESTED}),
+            "missing": "; ".join(missing.task for missing in row.missing),
+            "cells": " ".join(row.cells),
+        }
+        for i, board in enumerate(boards, 1)
+        for row in board.rows
     )
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-    widths = [max(len(row[column]) for row in escaped) for column in range(len(escaped[0]))]
-    padded = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in escaped]
-    lines = ["| " + " | ".join(row) + " |" for row in padded]
-    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
-    return "\n".join(lines) + "\n"
+def cells_as_csv(boards: Sequence[Board]) -> str:
+    """One line per row and task, figures to nine digits."""
+    return _csv(
+        {
+            "board": i,
+            "method": row.method,
+            "task": task,
+            **_flat({k: v for k, v in vars(result).items() if k not in NESTED}),
+            "verdicts": " ".join(result.verdicts),
+        }
+        for i, board in enumerate(boards, 1)
+        for row in board.rows
+        for task, result in row.results.items()
+    )
 
 
-def _missing(row: Row) -> str:
-    return f"not ranked: {row.method}: {len(row.missing)} task(s) missing: {'; '.join(row.missing)}"
+def _rounded(value: Any) -> Any:
+    """Numbers to nine digits: the last ones of a sum differ between machines, and a board is checked on others."""
+    if isinstance(value, float):
+        return float(f"{value:.9g}")
+    if isinstance(value, Mapping):
+        return {key: _rounded(item) for key, item in value.items()}
+    return [_rounded(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _blank(value: float | None) -> float | str:
-    return "" if value is None else value
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Intervals as two columns, costs as one each."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if key.endswith("interval"):
+            flat[f"{key}_low"], flat[f"{key}_high"] = value or (None, None)
+        elif key == "cost":
+            flat |= {f"cost_{what}": spent for what, spent in value.items()}
+        else:
+            flat[key] = value
+    return flat
+
+
+def _csv(lines: Iterable[Mapping[str, Any]]) -> str:
+    rows = [_rounded(line) for line in lines]
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()

@@ -1,10 +1,9 @@
-"""Boards and cards: who is ranked, who shares a rank, who is only listed, and what a person reads."""
+"""Boards: who is ranked, who shares a rank, who is only listed, and how that is written."""
 
 from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from harness.board.card import card
+from harness.board.columns import METHOD, RANK, shown
+from harness.board.markdown import markdown
 from harness.board.table import Board, build
-from harness.board.write import COLUMNS, as_csv, markdown, write_boards
-from harness.closure.anatomy import OnInput
+from harness.board.write import as_csv, write_boards
 from harness.closure.statistics import wilson_interval
 from harness.closure.verdict import Verdict
 from harness.groups import Stability
@@ -27,8 +26,9 @@ PASS, NULL = Verdict.PASS, Verdict.NULL
 
 
 def one(records: list[Record]) -> Board:
+    """Their only board, without the references that nobody has run."""
     (board,) = build(records)
-    return board
+    return replace(board, rows=tuple(row for row in board.rows if row.cells))
 
 
 def results(make: Make, **verdicts: list[Verdict]) -> list[Record]:
@@ -77,7 +77,9 @@ def test_a_method_that_lacks_a_task_is_listed_and_not_ranked(make_record: Make, 
     whole, lacking = one(records).rows
     assert (whole.method, whole.rank) == ("whole", 1)
     assert (lacking.method, lacking.rank) == ("lacking", None)
-    assert lacking.missing == ("s1 · synthetic_induction (successor) · zero",)
+    (missing,) = lacking.missing
+    assert missing.task == "s1 · synthetic_induction (successor) · zero"
+    assert missing.why == (f"{status.value}: no reason" if status else "not run")
 
 
 def test_a_task_without_a_proposal_counts_as_a_test_not_passed(make_record: Make) -> None:
@@ -104,7 +106,14 @@ def test_q_values_are_corrected_over_all_tests_of_the_board(make_record: Make, m
 
 def test_records_without_a_p_have_no_q(make_record: Make, make_effect: Make) -> None:
     assert one([make_record(effect=make_effect(p=None, controls=()))]).rows[0].q is None
-    assert one([make_record(effects={"loss": make_effect(damage=1)})]).rows[0].q is None
+    assert one([make_record(effects={"loss": make_effect(damage=1, p=None)})]).rows[0].q is None
+
+
+def test_where_the_target_logit_is_not_measured_the_metric_asked_first_is_judged(
+    make_record: Make, make_effect: Make
+) -> None:
+    board = one([make_record(effects={"loss": make_effect(damage=1), "kl": make_effect(p=0.5, damage=1)})])
+    assert (board.metric, board.damage, board.rows[0].q) == ("kl", 1, 0.5)
 
 
 def test_groups_named_by_hand_are_no_methods(make_record: Make) -> None:
@@ -115,23 +124,82 @@ def test_groups_named_by_hand_are_no_methods(make_record: Make) -> None:
 
 def test_records_of_different_protocols_are_never_on_one_board(make_record: Make) -> None:
     boards = build([make_record(method=m, protocol=p) for m, p in (("a", "p2"), ("b", "p1"), ("c", "p1"))])
-    assert [(board.protocol, len(board.rows)) for board in boards] == [("p1", 2), ("p2", 1)]
+    ranked = [(board.protocol, [row.method for row in board.rows if row.rank]) for board in boards]
+    assert ranked == [("p1", ["b", "c"]), ("p2", ["a"])]
 
 
-def test_the_effect_of_a_row_is_the_mean_over_its_tests_and_its_interval_narrows(
-    make_record: Make, make_effect: Make
-) -> None:
-    effects = [make_effect(delta=-2.0, interval=(-2.98, -1.02)), make_effect(delta=-4.0, interval=(-4.98, -3.02))]
+def test_the_same_task_on_other_examples_is_another_board(make_record: Make) -> None:
+    """A batch of one name may hold other examples (an older version of its method): its digest tells."""
+    records = [
+        replace(record, provenance={**record.provenance, "batch": {"n": 50, "digest": digest}})
+        for digest, record in (("old", make_record(method="a")), ("new", make_record(method="b")))
+    ]
+    boards = build(records)
+    assert sorted([row.method for row in board.rows if row.rank] for board in boards) == [["a"], ["b"]]
+
+
+def test_methods_that_share_no_task_are_not_ranked_together(make_record: Make) -> None:
+    boards = build([make_record(method="a", subject="s0"), make_record(method="b", subject="s1")])
+    assert [[row.method for row in board.rows if row.rank] for board in boards] == [["a"], ["b"]]
+    joined = build([make_record(method=m, subject=s) for m, s in (("a", "s0"), ("b", "s1"), ("c", "s0"), ("c", "s1"))])
+    assert [[row.method for row in board.rows if row.rank] for board in joined] == [["c"]]  # the others lack a task
+
+
+def test_a_task_counts_the_same_however_many_candidates_it_had(make_record: Make) -> None:
+    """One of one passed and one of three: 2/3 by task, though 2 of 4 tests passed."""
+    three = make_record(subject="s1", verdict=NULL)
+    mixed = replace(three, closure=(replace(three.closure[0], verdict=PASS), *three.closure * 2))
+    row = one([make_record(subject="s0"), mixed]).rows[0]
+    assert (row.passed, row.tests, row.score) == (2, 4, pytest.approx(2 / 3))
+
+
+def test_truth_is_the_best_overlap_of_a_candidate_with_a_planted_circuit(make_record: Make) -> None:
+    """The candidate has three units, two of them among the four planted: F1 = 2 * 2 / (3 + 4)."""
+    circuits = {"far": ["L5H1", "L5H2"], "near": ["L0H1", "L1H0", "L3H3", "L3H4"]}
+    record = make_record()
+    planted = replace(record, provenance={**record.provenance, "subject": {"circuits": circuits}})
+    assert one([planted]).rows[0].truth == pytest.approx(4 / 7)
+    assert one([record]).rows[0].truth is None
+    assert one([replace(planted, candidates=())]).rows[0].truth == 0.0
+
+
+def test_references_are_always_rows_and_never_ranked(make_record: Make) -> None:
+    command = "harness run subject=tiny signal=max_attention affinity=ising affinity.l2=0.1 partitioner=spectral"
+    records = [make_record(), make_record(method="random", partitioner={"name": "random"})]
+    (board,) = build([replace(of, provenance={**of.provenance, "command": command}) for of in records])
+    kinds = {row.method: (row.kind.value, row.rank, bool(row.missing)) for row in board.rows}
+    assert kinds == {
+        "ising spectral paper_score": ("method", 1, False),
+        "random": ("baseline", None, False),
+        "whole layers": ("baseline", None, True),
+        "the labels themselves": ("ceiling", None, True),
+        "first-order attribution": ("supervised", None, True),
+    }
+    commands = {row.method: row.missing[0].command for row in board.rows if row.missing}
+    assert commands["whole layers"] == command.replace("partitioner=spectral", "partitioner=layers")
+    assert commands["first-order attribution"].split()[3:] == [
+        "affinity=ising", "affinity.l2=0.1", "signal=attribution", "partitioner=top_k"
+    ]  # fmt: skip
+
+
+def test_the_effect_of_a_row_is_the_mean_over_its_tasks(make_record: Make, make_effect: Make) -> None:
+    """With intervals of no width only tasks vary: drawn with replacement, two give -4, -3 or -2 (1/4, 1/2, 1/4)."""
+    effects = [make_effect(delta=-2.0, interval=(-2.0, -2.0)), make_effect(delta=-4.0, interval=(-4.0, -3.999999))]
     records = [make_record(subject=f"s{i}", effect=effect) for i, effect in enumerate(effects)]
     row = one(records).rows[0]
     assert row.effect == pytest.approx(-3.0)
-    # Standard errors of 0.5 each: that of the mean is 0.5 / sqrt(2).
-    assert row.effect_interval == pytest.approx((-3 - 0.98 / math.sqrt(2), -3 + 0.98 / math.sqrt(2)))
+    assert row.effect_interval == pytest.approx((-4.0, -2.0), abs=1e-5)
+
+
+def test_of_a_single_task_the_effect_varies_with_its_examples(make_record: Make, make_effect: Make) -> None:
+    """A standard error of 0.5: 95 % of a normal lie within 1.96 of them."""
+    row = one([make_record(effect=make_effect(delta=-2.0, interval=(-2.98, -1.02)))]).rows[0]
+    assert row.effect_interval == pytest.approx((-2.98, -1.02), abs=0.08)
 
 
 def test_agreement_is_that_at_the_chosen_number_of_groups(make_record: Make) -> None:
-    assert one([make_record()]).rows[0].agreement == 0.25
-    assert one([make_record(partition=None)]).rows[0].agreement is None
+    assert (one([make_record()]).rows[0].ari, one([make_record()]).rows[0].nmi) == (0.25, 0.5)
+    assert one([make_record(partition=None)]).rows[0].ari is None
     assert not one([make_record()]).rows[0].label_chosen
     assert not one([make_record(supervised=("selector",))]).rows[0].label_chosen
     assert one([make_record(supervised=("chooser",))]).rows[0].label_chosen
@@ -153,6 +221,11 @@ def test_no_records_make_no_board() -> None:
     assert build([]) == []
 
 
+def test_methods_that_finished_nothing_are_listed(make_record: Make) -> None:
+    (row,) = one([make_record(status=Status.FAILED)]).rows
+    assert (row.rank, row.results, row.seconds) == (None, {}, None)
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 # Written
 # ----------------------------------------------------------------------------------------------------------------------
@@ -172,29 +245,37 @@ def test_a_board_in_csv_reads_back_as_its_rows(mixed: list[Record]) -> None:
     board = one(mixed)
     read = list(csv.DictReader(io.StringIO(as_csv([board]))))
     assert len(read) == len(board.rows) == 4
+
+    def number(text: str) -> Any:
+        return pytest.approx(float(text)) if text else None
+
     for line, row in zip(read, board.rows, strict=True):
         assert line["method"] == row.method
         assert line["rank"] == (str(row.rank) if row.rank else "")
         assert (int(line["tests"]), int(line["passed"])) == (row.tests, row.passed)
-        assert (float(line["passed_low"]), float(line["passed_high"])) == row.interval
-        assert (float(line["effect_target_logit"]) if line["effect_target_logit"] else None) == row.effect
-        assert (float(line["q"]) if line["q"] else None) == row.q
-        assert line["missing"] == "; ".join(row.missing)
+        assert row.interval == (number(line["interval_low"]), number(line["interval_high"]))
+        assert (row.effect, row.q, row.ari) == (number(line["effect"]), number(line["q"]), number(line["ari"]))
+        assert line["missing"] == "; ".join(missing.task for missing in row.missing)
         assert line["cells"].split(" ")[0] in row.cells[0]
 
 
 def test_a_board_in_markdown_is_a_table_with_a_cell_for_every_column(mixed: list[Record]) -> None:
-    text = markdown([one(mixed)])
+    board = one(mixed)
+    text = markdown([board])
     table = [line for line in text.splitlines() if line.startswith("|")]
     header, ruler, *rows = [
         [cell.strip() for cell in line.replace("\\|", "\0").strip("|").split("|")] for line in table
     ]
-    assert tuple(header) == COLUMNS
+    heads = [RANK.head, METHOD.head, "T1", "T2", *(column.head for column in shown([board]))]
+    assert header == heads
     assert all(set(cell) == {"-"} for cell in ruler)
-    assert {len(row) for row in rows} == {len(COLUMNS)}
-    assert [(row[0], row[1]) for row in rows] == [("1", "best"), ("1", "tied"), ("3", "a\0b, c"), ("-", "lacking")]
+    assert {len(row) for row in rows} == {len(heads)}
+    named = [(row[0].split(" ")[0], row[1]) for row in rows]
+    assert named == [("1", "best"), ("1", "tied"), ("3", "a\0b, c"), ("-", "lacking")]
+    assert rows[2][2:4] == ["null -2.00", "nothing proposed"]
     assert len({len(line) for line in table}) == 1  # aligned
-    assert "- not ranked: lacking: 1 task(s) missing: s1 · synthetic_induction (successor) · zero" in text
+    missing = "1 task(s) missing: s1 · synthetic_induction (successor) · zero (not run)"
+    assert f"- not ranked: lacking: {missing}" in text
     assert "## Protocol protocol" in text
 
 
@@ -203,105 +284,6 @@ def test_boards_are_rebuilt_from_the_records_of_a_workspace(mixed: list[Record],
     for i, record in enumerate(mixed):
         workspace.write(Record(**{**vars(record), "cell": type(record.cell)(**{**vars(record.cell), "id": f"c{i}"})}))
     boards, path = write_boards(workspace)
-    assert path.read_text() == markdown(boards)
+    assert path.read_text().startswith(markdown(boards))
     assert path.with_suffix(".csv").read_text() == as_csv(boards)
-    assert [row.method for row in boards[0].rows] == ["best", "tied", "a|b, c", "lacking"]
-
-
-# ----------------------------------------------------------------------------------------------------------------------
-# Cards
-# ----------------------------------------------------------------------------------------------------------------------
-
-
-def test_a_card_gives_the_answer_first_and_then_the_numbers_that_carry_it(make_record: Make, make_effect: Make) -> None:
-    effects = {
-        "target_logit": make_effect(),
-        "loss": make_effect(
-            baseline=1.0, ablated=3.5, delta=2.5, interval=(2.0, 3.0), damage=1, z=3.25, p_adjusted=0.02
-        ),
-    }
-    lines = card(make_record(effects=effects, verdict=Verdict.WEAK_PASS)).splitlines()
-    assert lines[0].startswith("L0H1 L1H0 L1H2   3 units, 2 layers")
-    assert lines[1].startswith("WEAK PASS  because")
-    logit, loss = (next(line for line in lines if line.strip().startswith(name)) for name in ("target logit", "loss"))
-    assert logit.split()[2] == "v"  # damage lowers it
-    assert loss.split()[1] == "^"  # damage raises it
-    assert {"1.00", "3.50", "+2.50", "+2.00", "+3.00", "+3.2", "0.020"} <= set(loss.split())
-    assert "all units of these layers: target logit -4.00 (this group: 50 %)" in "\n".join(lines)
-    assert "proposed on 30 examples, tested on 20 others; 99 distinct controls" in "\n".join(lines)
-    assert "note: affinity: constant: 1 unit (L0H0)" in "\n".join(lines)
-
-
-def test_a_card_says_what_was_tested_on_the_same_examples(make_record: Make) -> None:
-    assert "the p-values flatter" in card(make_record(split="none"))
-    assert "named by hand, tested on all 20 examples" in card(make_record(group=["L0H1"]))
-
-
-def test_a_card_says_when_the_labels_chose_the_number_of_groups(make_record: Make) -> None:
-    assert "k = 3; agreement with the labels: ARI 0.25; found again (ARI): 0.90 on other orders" in card(make_record())
-    by_labels = make_record(supervised=("chooser",))
-    assert "k = 3 (chosen by the labels); agreement" in card(by_labels)
-
-
-def test_a_card_shows_what_is_not_defined_as_a_dash_and_what_is_saturated_in_words(
-    make_record: Make, make_effect: Make
-) -> None:
-    bare = make_effect(controls=(), z=None, p=None, p_adjusted=None, interval=None, saturated=True)
-    line = next(line for line in card(make_record(effect=bare)).splitlines() if line.strip().startswith("target logit"))
-    assert line.split("one example")[1].split() == ["none", "-", "-", "-", "(saturated:", "cannot", "get", "worse)"]
-
-
-def test_a_card_names_layers_without_enough_controls(make_record: Make) -> None:
-    record = make_record()
-    closure = type(record.closure[0])(**{**vars(record.closure[0]), "shortfall": {"L0": 2}})
-    text = card(Record(**{**vars(record), "closure": (closure,)}))
-    assert "not fully matched: L0 lacks 2" in text
-
-
-def test_a_card_counts_the_layers_of_units_of_every_kind(make_record: Make) -> None:
-    record = make_record()
-    closure = type(record.closure[0])(**{**vars(record.closure[0]), "units": ("L2E1", "L2E40", "L11E3")})
-    assert "3 units, 2 layers" in card(Record(**{**vars(record), "closure": (closure,)}))
-
-
-def test_a_card_says_what_is_inside_the_group(make_record: Make) -> None:
-    text = card(make_record())
-    assert "lost without: L0H1 50 %  L1H0 0 %  L1H2 25 %" in text
-    assert "interaction -0.25" in text
-    assert "alone it keeps 75 %" in text
-    assert "idle L1H0" in text
-    assert "active on 7 examples: -3.00 (p 0.010), elsewhere -0.12" in text
-    assert "on the other batch -0.50" in text
-    assert "against the best of permuted data p 0.020" in text
-
-
-def test_a_card_says_when_the_group_was_never_active(make_record: Make) -> None:
-    record = make_record()
-    (closure,) = record.closure
-    inside = replace(closure.anatomy["target_logit"], on_input=OnInput(0, None, (), None, None, None, None))
-    never = replace(closure, anatomy={"target_logit": inside})
-    assert "never active on these examples" in card(replace(record, closure=(never,)))
-
-
-@pytest.mark.parametrize("note", [0.93, 7, "odd", {"a": 1}, ["L0H0"], True])
-def test_a_card_shows_whatever_a_plugin_notes(make_record: Make, note: Any) -> None:
-    record = Record(**{**vars(make_record()), "diagnostics": {"affinity": {"spectral_radius": note}}})
-    assert "note: affinity: spectral radius:" in card(record)
-
-
-@pytest.mark.parametrize("note", [0, "", [], {}, None, False])
-def test_a_card_is_silent_about_what_is_empty(make_record: Make, note: Any) -> None:
-    record = Record(**{**vars(make_record()), "diagnostics": {"affinity": {"spectral_radius": note}}})
-    assert "note:" not in card(record)
-
-
-@pytest.mark.parametrize("status", [status for status in Status if status is not Status.OK])
-def test_a_card_of_what_did_not_finish_says_why(make_record: Make, status: Status) -> None:
-    first = card(make_record(status=status)).splitlines()[0]
-    assert first == f"{status.value.upper()}  no reason"
-
-
-def test_a_card_ends_with_where_the_record_lies_and_what_to_type_next(make_record: Make, tmp_path: Path) -> None:
-    last = card(make_record(), tmp_path).splitlines()[-2:]
-    assert str(tmp_path / "record.json") in last[0]
-    assert "harness show partitioner spectral" in last[1]
+    assert [row.method for row in boards[0].rows if row.cells] == ["best", "tied", "a|b, c", "lacking"]

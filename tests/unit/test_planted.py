@@ -293,3 +293,10 @@ def test_worlds_that_make_no_sense_are_refused(parameters: dict[str, Any], messa
 def test_a_batch_that_does_not_fit_is_refused() -> None:
     with pytest.raises(HarnessError, match=r"batch.n=0: ask for at least one example"):
         registry().get("batch", "planted").build({"n": 0})
+
+
+def test_its_circuits_are_told_to_the_record() -> None:
+    subject = planted(seed=3)
+    told = subject.about["circuits"]
+    assert told == {kind: subject.units.names(subject.groups[kind][0]) for kind in told}
+    assert set(told) == {"serial", "parallel", "redundant_pair", "routed"}  # what the answer rests on

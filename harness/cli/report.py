@@ -1,0 +1,27 @@
+"""The command that writes a page about cells: report."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from harness.cli.pair import find
+from harness.cli.session import Session
+from harness.errors import HarnessError
+from harness.workspace import write_atomically
+
+
+def report(arguments: Namespace) -> int:
+    """Cells by (the beginning of) their ids; none named: all of the workspace."""
+    from harness.board.report import report as page
+
+    session = Session.open(arguments)
+    session.only_workspace()
+    workspace = session.workspace
+    records = [find(workspace, word) for word in arguments.words] or list(workspace.records())
+    if not records:
+        raise HarnessError(f"workspace {workspace.root} holds no records.", "Make some: harness run, harness sweep")
+    name = records[0].cell.id if len(records) == 1 else "cells"
+    path = workspace.root / "reports" / f"{name}.html"
+    write_atomically(path, page(records, workspace))
+    session.print(f"report: {path}", {"report": str(path), "cells": [record.cell.id for record in records]})
+    return 0

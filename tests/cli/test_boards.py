@@ -1,0 +1,132 @@
+"""`harness leaderboard`: made, checked, added to; in the words of the person who types."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.cli.main import main
+
+Run = Callable[..., Any]
+PLANTED = (
+    "subject=planted",
+    "batch=planted",
+    "batch.n=64",
+    "labels=truth",
+    "controls.n=19",
+    "reruns=0",
+    "tracking=none",
+)
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two affinities on two planted worlds."""
+    root = tmp_path_factory.mktemp("made") / "runs"
+    grid = ("subject.seed=0,1", "affinity=pearson,cosine", "binarizer=none", "partitioner=leiden")
+    assert main(["sweep", *PLANTED, *grid, f"workspace={root}"]) == 0
+    return root
+
+
+@pytest.fixture
+def swept(harness: Run, workspace: Path) -> Run:
+    """Commands in a folder that has those results as its workspace ``runs``."""
+    shutil.copytree(workspace, "runs")
+    return harness
+
+
+def test_a_board_with_its_records_is_made_checked_and_found_out_when_edited(swept: Run) -> None:
+    made = swept("leaderboard", "out=mine")
+    assert made.code == 0
+    names = {path.name for path in Path("mine").iterdir()}
+    assert names == {"board.md", "board.csv", "cells.csv", "board.json", "board.html", "records.jsonl"}
+    assert swept("leaderboard", "--check", "out=mine").code == 0
+
+    text = Path("mine/board.md").read_text()
+    Path("mine/board.md").write_text(text.replace("/2 ", "/3 ", 1))
+    checked = swept("leaderboard", "--check", "out=mine")
+    assert (checked.code, checked.out.splitlines()[1:]) == (1, ["board.md is not what these records make"])
+    Path("mine/board.md").write_text(text)
+
+    lines = Path("mine/records.jsonl").read_text().splitlines()
+    cell = json.loads(lines[0])["cell"]["id"]
+    Path("mine/records.jsonl").write_text("\n".join(lines[1:]) + "\n")
+    checked = swept("leaderboard", "--check", "out=mine", "--json")
+    assert checked.code == 1
+    assert f"record {cell} is not there" in checked.data["disagreements"]
+
+
+def test_the_board_of_a_workspace_is_checked_against_its_records(swept: Run) -> None:
+    assert swept("leaderboard", "--check").code == 0
+    shutil.rmtree(next(Path("runs/records").iterdir()))
+    checked = swept("leaderboard", "--check")
+    assert checked.code == 1
+    assert "is not there" in checked.out
+
+
+def test_every_row_can_be_run_again_by_its_command(swept: Run) -> None:
+    swept("leaderboard")
+    (board,) = json.loads(Path("runs/boards/board.json").read_text())["boards"]
+    row = next(row for row in board["rows"] if row["cells"])
+    for result in row["results"].values():
+        again = swept(*shlex.split(result["command"])[1:], "tracking=none", "--json")
+        assert again.data["cell"]["id"] == result["cell"]
+
+
+def test_a_strangers_records_are_added_when_all_is_right_and_not_before(swept: Run) -> None:
+    swept("leaderboard", "out=mine")
+    theirs = ("workspace=theirs", "affinity=cosine", "binarizer=none", "partitioner=eigengap")
+    assert swept("run", *PLANTED, *theirs, "subject.seed=0").code == 0
+    refused = swept("leaderboard", "--add", "theirs", "out=mine")
+    assert refused.code == 2
+    assert "no record of task 'planted-1" in refused.err
+    assert "subject.seed=1" in refused.err
+    assert "nothing was added: 1 problem(s)" in refused.out
+    before = Path("mine/records.jsonl").read_text()
+
+    assert swept("run", *PLANTED, *theirs, "subject.seed=1").code == 0
+    record = next(Path("theirs/records").glob("*/record.json"))
+    text = record.read_text()
+    data = json.loads(text)
+    data["cell"]["row"] = "somebody"
+    record.write_text(json.dumps(data))
+    refused = swept("leaderboard", "--add", "theirs", "out=mine")
+    assert refused.code == 2
+    assert (
+        f"records/{record.parent.name}/record.json: its row is 'somebody', but its configuration makes" in refused.err
+    )
+    assert Path("mine/records.jsonl").read_text() == before
+
+    record.write_text(text)
+    added = swept("leaderboard", "--add", "theirs", "out=mine")
+    assert (added.code, added.out.split(":")[0]) == (0, "2 record(s) added")
+    assert swept("leaderboard", "--check", "out=mine").code == 0
+    assert "eigengap" in Path("mine/board.md").read_text()
+    assert swept("leaderboard", "--add", "theirs", "out=mine").out.startswith("0 record(s) added")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("leaderboard",), "holds no records"),
+        (("leaderboard", "--check"), "holds no records"),
+        (("leaderboard", "--check", "out=none"), "holds no records.jsonl"),
+        (("leaderboard", "--add"), "takes one folder of records"),
+        (("leaderboard", "theirs"), "takes one folder of records"),
+        (("leaderboard", "--add", "theirs"), "theirs is no folder"),
+        (("leaderboard", "affinity=ising"), "'affinity=' has no effect here"),
+        (("report",), "holds no records"),
+        (("report", "3f9c"), "'3f9c' is no cell"),
+    ],
+)
+def test_what_cannot_be_done_is_said_with_what_to_do(harness: Run, words: tuple[str, ...], told: str) -> None:
+    answer = harness(*words)
+    assert answer.code == 2
+    assert told in answer.err
+    assert "Traceback" not in answer.err

@@ -1,0 +1,94 @@
+"""`harness report`: a page about a cell, from its record and the files beside it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.board.report import report
+from harness.board.report_figures import spectrum, unit_map
+from harness.groups import Affinity
+from harness.record import Status
+from harness.units import UnitSpace
+from harness.workspace import Workspace
+
+Make = Callable[..., Any]
+CELL = (
+    "subject=planted", "batch=planted", "batch.n=64", "labels=truth", "binarizer=none", "affinity=pearson",
+    "partitioner=leiden", "controls.n=19", "reruns=1", "tracking=none",
+)  # fmt: skip
+FIGURES = ("Effect against its controls", "Share of each unit", "Example by example", "Groups and labels", "Affinity",
+           "Spectrum")  # fmt: skip
+
+
+def test_a_cell_is_told_in_words_figures_and_provenance(harness: Callable[..., Any]) -> None:
+    assert harness("run", *CELL).code == 0
+    (folder,) = Path("runs/records").iterdir()
+    answer = harness("report", folder.name[:4])
+    path = Path("runs/reports") / f"{folder.name}.html"
+    assert (answer.code, answer.out.strip()) == (0, f"report: {path.absolute()}")
+    page = path.read_text()
+    assert len(re.findall(r'<svg role="img"', page)) == len(FIGURES)
+    assert all(f"<h3>{title}</h3>" in page for title in FIGURES)
+    for told in ("harness run subject=planted", "numpy <b>", "record (SHA-256)", "lost without", "resampled examples"):
+        assert told in page
+    assert not re.search(r"""(src|href)=["']https?:|@import|url\(["']?(https?:)?//""", page)
+
+    (folder / "affinity.safetensors").unlink()
+    (folder / "deltas.safetensors").unlink()
+    assert harness("report", folder.name).code == 0
+    page = path.read_text()
+    assert len(re.findall(r'<svg role="img"', page)) == 3
+    assert "deltas.safetensors is not beside the record" in page
+    assert "its file is not beside the record" in page
+
+
+def test_several_cells_are_a_table_and_a_figure_each(make_record: Make, tmp_path: Path) -> None:
+    made = [
+        make_record(cell="aa", method="<script>x</script>"),
+        make_record(cell="ab", status=Status.FAILED),
+        make_record(cell="ac", partition=None),
+    ]
+    page = report(made, Workspace.at(tmp_path))
+    assert len(re.findall(r'<svg role="img"', page)) == 2  # nothing was tested in the one that failed
+    assert all(f'<a href="#{record.cell.id}">' in page for record in made)
+    assert "FAILED  no reason" in page
+    assert "<script>x" not in page
+
+
+@pytest.mark.parametrize("changes", [{"status": Status.FAILED}, {"status": Status.SKIPPED}, {"partition": None}])
+def test_a_cell_that_says_little_has_a_report_all_the_same(make_record: Make, tmp_path: Path, changes: Any) -> None:
+    record = make_record(**changes)
+    bare = replace(record, candidates=(), classes=(None,) * 5)
+    assert "Where it comes from" in report([bare], Workspace.at(tmp_path))
+
+
+def test_a_group_of_several_candidates_has_figures_of_each(make_record: Make, tmp_path: Path) -> None:
+    record = make_record()
+    page = report([replace(record, closure=record.closure * 2)], Workspace.at(tmp_path))
+    assert "Effect of candidate 1 against its controls" in page
+    assert "Effect of candidate 2 against its controls" in page
+
+
+@pytest.mark.parametrize("blocks", [2, 3, 5])
+def test_the_widest_gap_of_equal_blocks_is_their_number(blocks: int) -> None:
+    """Each block is a component: as many eigenvalues are 0, and the next is m / (m - 1)."""
+    matrix = np.kron(np.eye(blocks), np.ones((4, 4)))
+    np.fill_diagonal(matrix, 0.0)
+    drawn = spectrum(Affinity(matrix, UnitSpace.heads([4] * blocks)), blocks + 1)
+    assert f"widest gap: {blocks} groups" in drawn
+    assert f"this partition: {blocks + 1}" in drawn
+
+
+def test_figures_are_the_same_on_every_run_and_take_the_colour_of_the_page(make_record: Make) -> None:
+    record = make_record()
+    drawn = unit_map(record, {"group": record.partitions[1].labels, "label": record.classes})
+    assert drawn == unit_map(record, {"group": record.partitions[1].labels, "label": record.classes})
+    assert "currentColor" in drawn
+    assert "induction" in drawn

@@ -1,0 +1,111 @@
+"""Cards: the answer first, in words, then the numbers that carry it, then what to type next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.board.card import card
+from harness.closure.anatomy import OnInput
+from harness.closure.verdict import Verdict
+from harness.record import Record, Status
+
+Make = Callable[..., Any]
+
+
+def test_a_card_gives_the_answer_first_and_then_the_numbers_that_carry_it(make_record: Make, make_effect: Make) -> None:
+    effects = {
+        "target_logit": make_effect(),
+        "loss": make_effect(
+            baseline=1.0, ablated=3.5, delta=2.5, interval=(2.0, 3.0), damage=1, z=3.25, p_adjusted=0.02
+        ),
+    }
+    lines = card(make_record(effects=effects, verdict=Verdict.WEAK_PASS)).splitlines()
+    assert lines[0].startswith("L0H1 L1H0 L1H2   3 units, 2 layers")
+    assert lines[1].startswith("WEAK PASS  because")
+    logit, loss = (next(line for line in lines if line.strip().startswith(name)) for name in ("target logit", "loss"))
+    assert logit.split()[2] == "v"  # damage lowers it
+    assert loss.split()[1] == "^"  # damage raises it
+    assert {"1.00", "3.50", "+2.50", "+2.00", "+3.00", "+3.2", "0.020"} <= set(loss.split())
+    assert "all units of these layers: target logit -4.00 (this group: 50 %)" in "\n".join(lines)
+    assert "proposed on 30 examples, tested on 20 others; 99 distinct controls" in "\n".join(lines)
+    assert "note: affinity: constant: 1 unit (L0H0)" in "\n".join(lines)
+
+
+def test_a_card_says_what_was_tested_on_the_same_examples(make_record: Make) -> None:
+    assert "the p-values flatter" in card(make_record(split="none"))
+    assert "named by hand, tested on all 20 examples" in card(make_record(group=["L0H1"]))
+
+
+def test_a_card_says_when_the_labels_chose_the_number_of_groups(make_record: Make) -> None:
+    assert "k = 3; agreement with the labels: ARI 0.25; found again (ARI): 0.90 on other orders" in card(make_record())
+    by_labels = make_record(supervised=("chooser",))
+    assert "k = 3 (chosen by the labels); agreement" in card(by_labels)
+
+
+def test_a_card_shows_what_is_not_defined_as_a_dash_and_what_is_saturated_in_words(
+    make_record: Make, make_effect: Make
+) -> None:
+    bare = make_effect(controls=(), z=None, p=None, p_adjusted=None, interval=None, saturated=True)
+    line = next(line for line in card(make_record(effect=bare)).splitlines() if line.strip().startswith("target logit"))
+    assert line.split("one example")[1].split() == ["none", "-", "-", "-", "(saturated:", "cannot", "get", "worse)"]
+
+
+def test_a_card_names_layers_without_enough_controls(make_record: Make) -> None:
+    record = make_record()
+    closure = type(record.closure[0])(**{**vars(record.closure[0]), "shortfall": {"L0": 2}})
+    text = card(Record(**{**vars(record), "closure": (closure,)}))
+    assert "not fully matched: L0 lacks 2" in text
+
+
+def test_a_card_counts_the_layers_of_units_of_every_kind(make_record: Make) -> None:
+    record = make_record()
+    closure = type(record.closure[0])(**{**vars(record.closure[0]), "units": ("L2E1", "L2E40", "L11E3")})
+    assert "3 units, 2 layers" in card(Record(**{**vars(record), "closure": (closure,)}))
+
+
+def test_a_card_says_what_is_inside_the_group(make_record: Make) -> None:
+    text = card(make_record())
+    assert "lost without: L0H1 50 %  L1H0 0 %  L1H2 25 %" in text
+    assert "interaction -0.25" in text
+    assert "alone it keeps 75 %" in text
+    assert "idle L1H0" in text
+    assert "active on 7 examples: -3.00 (p 0.010), elsewhere -0.12" in text
+    assert "on the other batch -0.50" in text
+    assert "against the best of permuted data p 0.020" in text
+
+
+def test_a_card_says_when_the_group_was_never_active(make_record: Make) -> None:
+    record = make_record()
+    (closure,) = record.closure
+    inside = replace(closure.anatomy["target_logit"], on_input=OnInput(0, None, (), None, None, None, None))
+    never = replace(closure, anatomy={"target_logit": inside})
+    assert "never active on these examples" in card(replace(record, closure=(never,)))
+
+
+@pytest.mark.parametrize("note", [0.93, 7, "odd", {"a": 1}, ["L0H0"], True])
+def test_a_card_shows_whatever_a_plugin_notes(make_record: Make, note: Any) -> None:
+    record = Record(**{**vars(make_record()), "diagnostics": {"affinity": {"spectral_radius": note}}})
+    assert "note: affinity: spectral radius:" in card(record)
+
+
+@pytest.mark.parametrize("note", [0, "", [], {}, None, False])
+def test_a_card_is_silent_about_what_is_empty(make_record: Make, note: Any) -> None:
+    record = Record(**{**vars(make_record()), "diagnostics": {"affinity": {"spectral_radius": note}}})
+    assert "note:" not in card(record)
+
+
+@pytest.mark.parametrize("status", [status for status in Status if status is not Status.OK])
+def test_a_card_of_what_did_not_finish_says_why(make_record: Make, status: Status) -> None:
+    first = card(make_record(status=status)).splitlines()[0]
+    assert first == f"{status.value.upper()}  no reason"
+
+
+def test_a_card_ends_with_where_the_record_lies_and_what_to_type_next(make_record: Make, tmp_path: Path) -> None:
+    last = card(make_record(), tmp_path).splitlines()[-2:]
+    assert str(tmp_path / "record.json") in last[0]
+    assert "harness show partitioner spectral" in last[1]

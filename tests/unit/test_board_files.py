@@ -1,0 +1,266 @@
+"""Boards as files: what made them, what a check finds, what a stranger's records must fulfil, hostile names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.board.check import disagreements
+from harness.board.made import Made, record_digest
+from harness.board.submission import problems, read_records
+from harness.board.table import build
+from harness.board.write import files, write_files
+from harness.closure.verdict import Verdict
+from harness.config import registry
+from harness.errors import HarnessError
+from harness.record import Record, Status, parse_record
+
+Make = Callable[..., Any]
+HOSTILE = "<script>alert(1)</script> | `x` [a](http://evil) \"'\n\x1b[31m"
+
+
+@pytest.fixture
+def records(make_record: Make, make_effect: Make) -> list[Record]:
+    """Two methods on two tasks; verdict and p as the numbers make them."""
+    effects = dict.fromkeys(("target_logit", "accuracy"), make_effect())
+    return [make_record(method=m, subject=s, cell=f"{m}{s}", effects=effects) for m in "ab" for s in ("s0", "s1")]
+
+
+@pytest.fixture
+def board(records: list[Record], tmp_path: Path) -> Path:
+    """Their board."""
+    write_files(tmp_path / "board", records, "harness leaderboard")
+    return tmp_path / "board"
+
+
+def changed(record: Record, **cell: str) -> Record:
+    return replace(record, cell=replace(record.cell, **cell))
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Where a board comes from, and whether it says what its records say
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_board_names_its_command_its_packages_and_the_digest_of_every_record(records: list[Record]) -> None:
+    versions = ["1.0", "1.0", "2.0", "1.0"]
+    told = [
+        replace(
+            record,
+            provenance={
+                **record.provenance,
+                "packages": {"numpy": version},
+                "typed": ["harness", "sweep", "affinity=ising", "workspace=/home/me"],
+            },
+        )
+        for record, version in zip(records, versions, strict=True)
+    ]
+    made = Made.of(told, "harness leaderboard")
+    assert made.lock == {"numpy": ("1.0", "2.0")}
+    assert made.sweeps == ("harness sweep affinity=ising",)
+    assert made.records == {record.cell.id: record_digest(record) for record in told}
+    for name, text in files(build(told), made).items():
+        if not name.endswith(".csv"):
+            assert "harness leaderboard" in text
+            assert all(digest in text for digest in made.records.values())
+
+
+def test_the_digest_of_a_record_is_of_its_content_not_its_layout(records: list[Record]) -> None:
+    compact = json.dumps(json.loads(records[0].to_json()))
+    assert record_digest(parse_record(compact, "a", "")) == record_digest(records[0])
+    assert record_digest(replace(records[0], reason="x")) != record_digest(records[0])
+
+
+def test_a_board_and_its_records_agree(board: Path, records: list[Record]) -> None:
+    assert disagreements(board, records) == []
+    assert disagreements(board, records[::-1]) == []
+
+
+def test_a_board_that_was_edited_is_found_out_by_row_and_figure(board: Path, records: list[Record]) -> None:
+    data = json.loads((board / "board.json").read_text())
+    data["boards"][0]["rows"][0]["passed"] = 7
+    (board / "board.json").write_text(json.dumps(data))
+    found = disagreements(board, records)
+    assert "table 1, row 'a': passed: the board says 7, its records 2" in found
+    (board / "board.md").write_text((board / "board.md").read_text().replace("2/2", "3/2"))
+    (board / "board.csv").unlink()
+    found = disagreements(board, records)
+    assert {"board.md is not what these records make", "board.csv is not there"} <= set(found)
+
+
+def test_a_record_that_was_changed_or_lost_or_added_is_named(
+    board: Path, records: list[Record], make_record: Make
+) -> None:
+    other = replace(records[0], reason="edited")
+    found = disagreements(board, [other, *records[2:], make_record(method="c", subject="s0", cell="cs0")])
+    assert any(line.startswith("record as0 has been changed: its digest is") for line in found)
+    assert "record as1 is not there" in found
+    assert "record cs0 is not on the board" in found
+    assert "table 1, row 'c': its records make it, the board lacks it" in found
+
+
+def test_a_figure_in_the_page_may_be_drawn_by_another_version(board: Path, records: list[Record]) -> None:
+    page = board / "board.html"
+    page.write_text(page.read_text().replace("seconds per cell</text>", "drawn otherwise</text>"))
+    assert disagreements(board, records) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"schema": "closure-harness/board/1"}',
+        '{"schema": "x/9", "boards": [], "made": {"command": "", "records": {}}}',
+    ],
+)
+def test_what_is_no_board_is_refused(tmp_path: Path, text: str, records: list[Record]) -> None:
+    (tmp_path / "board.json").write_text(text)
+    with pytest.raises(HarnessError, match=r"damaged|schema"):
+        disagreements(tmp_path, records)
+    with pytest.raises(HarnessError, match="holds no board"):
+        disagreements(tmp_path / "elsewhere", records)
+
+
+def test_a_board_of_nonsense_disagrees_and_does_not_crash(board: Path, records: list[Record]) -> None:
+    data = json.loads((board / "board.json").read_text())
+    (board / "board.json").write_text(json.dumps({**data, "boards": [{"rows": [3]}]}))
+    assert "board.json does not read as a board" in disagreements(board, records)[0]
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# A stranger's records
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def wrong(theirs: list[Record], ours: list[Record]) -> list[str]:
+    return problems({f"{record.cell.id}.json": record for record in theirs}, ours, registry())
+
+
+def test_records_of_a_new_method_on_all_tasks_are_right(records: list[Record]) -> None:
+    theirs = [changed(record, row="c", method="c", id=f"c{i}") for i, record in enumerate(records[:2])]
+    assert wrong(theirs, records) == []
+    assert wrong(records, records) == []  # the same ones again
+
+
+def test_a_task_that_was_not_run_is_named_with_what_to_type(records: list[Record]) -> None:
+    ours = [
+        replace(r, provenance={**r.provenance, "command": f"harness run subject={r.cell.subject}"}) for r in records
+    ]
+    (found,) = wrong([changed(ours[0], row="c", method="c", id="c0")], ours)
+    assert found == "c: no record of task 's1 · synthetic_induction (successor) · zero'; run: harness run subject=s1"
+
+
+def test_another_protocol_is_told_by_the_keys_that_differ(records: list[Record]) -> None:
+    theirs = changed(replace(records[0], config={**records[0].config, "split": "none"}), protocol="p2")
+    (found,) = wrong([theirs], records)
+    assert "another protocol (p2) than the board: split is none, the board has half" in found
+
+
+def test_another_task_or_other_examples_are_told_apart(records: list[Record]) -> None:
+    elsewhere = changed(records[0], subject="s9", row="c", id="c0")
+    other = replace(elsewhere, provenance={"batch": {"n": 50, "digest": "other"}})
+    assert any("is none of the board's: s0" in line for line in wrong([elsewhere], records))
+    assert any("of this name has other examples" in line for line in wrong([changed(other, subject="s0")], records))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"status": Status.FAILED}, "the cell is failed"),
+        ({"config": {"group": ["L0H1"]}}, "named by hand"),
+    ],
+)
+def test_what_was_not_judged_as_a_method_is_refused(records: list[Record], change: dict[str, Any], told: str) -> None:
+    assert any(told in line for line in wrong([replace(records[0], **change)], records))
+
+
+def test_no_record_of_the_board_is_replaced(records: list[Record]) -> None:
+    better = replace(records[0], reason="better")
+    assert any("the board has this method on this task already (cell as0)" in line for line in wrong([better], records))
+    twice = [changed(r, row="c", method="c", id="same") for r in records[:2]]
+    assert (
+        sum(
+            "cell same is given twice" in line
+            for line in problems(dict(zip("xy", twice, strict=True)), records, registry())
+        )
+        == 2
+    )
+
+
+def test_numbers_that_do_not_follow_from_each_other_are_found(records: list[Record], make_effect: Make) -> None:
+    """99 controls that all do less: p = 1 / 100. The verdict follows from p and the intervals."""
+
+    def of(**changes: Any) -> list[str]:
+        closure = replace(records[0].closure[0], **changes)
+        theirs = [changed(replace(r, closure=(closure,)), row="c", id=f"c{i}") for i, r in enumerate(records[:2])]
+        return wrong(theirs, records)
+
+    assert of() == []
+    assert any("its verdict is null, but its numbers make pass" in line for line in of(verdict=Verdict.NULL))
+    forged = {"target_logit": make_effect(p=0.001, p_adjusted=0.001), "accuracy": make_effect()}
+    assert any("p is 0.001, but its 99 controls make 0.01" in line for line in of(effects=forged))
+    lowered = {"target_logit": make_effect(p_adjusted=0.001), "accuracy": make_effect()}
+    assert any("corrected p 0.001 is below p 0.01" in line for line in of(effects=lowered))
+
+
+def test_files_that_are_no_records_are_named_by_file_and_line(records: list[Record], tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "record.json").write_text(records[0].to_json())
+    old = json.dumps({**json.loads(records[0].to_json()), "schema": "closure-harness/record/1"})
+    good = json.dumps(json.loads(records[1].to_json()))
+    (tmp_path / "records.jsonl").write_text(f"{good}\n{old}\n{{\n")
+    found, damaged = read_records(tmp_path)
+    assert list(found) == ["records.jsonl:1", "x/record.json"]
+    assert damaged[0].startswith("records.jsonl:2: record records.jsonl:2 has schema 'closure-harness/record/1'")
+    assert damaged[1].startswith("records.jsonl:3: record records.jsonl:3 is damaged")
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Names are whatever their authors wrote
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_hostile_names_stay_text(make_record: Make) -> None:
+    record = make_record(method=HOSTILE, subject=HOSTILE, cell="c", split=HOSTILE)
+    hostile = replace(
+        record,
+        reason=HOSTILE,
+        provenance={
+            **record.provenance,
+            "command": f"harness run x='{HOSTILE}'",
+            "typed": [HOSTILE],
+            "commit": HOSTILE,
+        },
+    )
+    records = [hostile, make_record(method="b", subject=HOSTILE, cell="d", status=Status.FAILED)]
+    made = files(build(records), Made.of(records, "harness leaderboard"))
+    for name in ("board.html", "board.md"):
+        assert "alert(1)" in made[name]
+        shown = [line for line in made[name].splitlines() if name == "board.html" or not line.startswith("    ")]
+        assert "<script>alert" not in "\n".join(shown)  # in Markdown an indented line is code
+    table = [line for line in made["board.md"].splitlines() if line.startswith("|")]
+    assert len({line.replace("\\|", "").count("|") for line in table}) == 1
+    assert "](http" not in "\n".join(table)
+    assert "\x1b" not in made["board.md"]
+
+
+def test_a_page_asks_nothing_of_the_network_and_is_small(records: list[Record]) -> None:
+    page = files(build(records), Made.of(records, "harness leaderboard"))["board.html"]
+    assert len(page.encode()) < 1_500_000
+    for asking in ('src="http', "src='http", 'href="http', "@import", "url(http", "url(//"):
+        assert asking not in page
+
+
+def test_the_page_of_a_grid_is_small_too(make_record: Make) -> None:
+    """27 methods on three tasks, with long commands."""
+    records = [make_record(method=f"method {i}", subject=f"s{j}", cell=f"{i}-{j}") for i in range(27) for j in range(3)]
+    told = [replace(r, provenance={**r.provenance, "command": f"harness run {'key=value ' * 40}"}) for r in records]
+    page = files(build(told), Made.of(told, "harness leaderboard"))["board.html"]
+    assert len(page.encode()) < 600_000

@@ -1,0 +1,104 @@
+"""What a ranking is worth: published ranks and critical difference, and numbers from theory."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.stats import friedmanchisquare, rankdata
+
+from harness.board.ranking import compare, competition_ranks, frontier, mean_interval, rank_intervals
+
+# Areas under the ROC curve of four versions of a decision tree on 14 data sets: Demšar 2006, table 6.
+DEMSAR = np.array(
+    [
+        [0.763, 0.768, 0.771, 0.798],
+        [0.599, 0.591, 0.590, 0.569],
+        [0.954, 0.971, 0.968, 0.967],
+        [0.628, 0.661, 0.654, 0.657],
+        [0.882, 0.888, 0.886, 0.898],
+        [0.936, 0.931, 0.916, 0.931],
+        [0.661, 0.668, 0.609, 0.685],
+        [0.583, 0.583, 0.563, 0.625],
+        [0.775, 0.838, 0.866, 0.875],
+        [1.000, 1.000, 1.000, 1.000],
+        [0.940, 0.962, 0.965, 0.962],
+        [0.619, 0.666, 0.614, 0.669],
+        [0.972, 0.981, 0.9751, 0.975],  # ranked apart there, though alike to three digits
+        [0.957, 0.978, 0.946, 0.970],
+    ]
+)
+SCORES = arrays(np.float64, st.tuples(st.integers(1, 5), st.integers(1, 6)), elements=st.sampled_from([0.0, 0.5, 1.0]))
+POINTS = st.lists(st.tuples(st.integers(0, 4).map(float), st.integers(0, 4).map(float)), min_size=1, max_size=12)
+
+
+def test_mean_ranks_and_critical_difference_are_the_published_ones() -> None:
+    found = compare(["C4.5", "C4.5+m", "C4.5+cf", "C4.5+m+cf"], DEMSAR.T)
+    assert found.mean_ranks == pytest.approx((3.143, 2.000, 2.893, 1.964), abs=5e-4)
+    assert found.critical_difference == pytest.approx(1.25, abs=5e-3)
+    assert found.p == pytest.approx(friedmanchisquare(*DEMSAR.T).pvalue)
+    assert found.tasks == 14
+
+
+def test_rows_that_do_the_same_are_not_told_apart() -> None:
+    found = compare(["a", "b", "c"], np.ones((3, 5)))
+    assert (found.mean_ranks, found.p) == ((2.0, 2.0, 2.0), 1.0)
+
+
+def test_where_nothing_was_proposed_a_row_stands_last() -> None:
+    standing = np.array([[-np.inf] * 4, [0.0, 1, 2, 3], [1.0, 2, 3, 4]])
+    assert compare(["a", "b", "c"], standing).mean_ranks == (3.0, 2.0, 1.0)
+
+
+def test_too_few_tasks_or_rows_are_said() -> None:
+    """q(3 rows) = 2.343: always first and always last are 2 apart, more than q sqrt(12 / 6 n) from n = 3 on."""
+    rows = np.arange(3.0)[:, None]
+    assert "2 tasks: with 3 rows" in compare(["a", "b", "c"], rows.repeat(2, axis=1)).reason
+    enough = compare(["a", "b", "c"], rows.repeat(3, axis=1))
+    assert enough.critical_difference == pytest.approx(2.343 * math.sqrt(12 / 18), abs=1e-3)
+    assert "2 complete rows" in compare(["a", "b"], rows[:2].repeat(9, axis=1)).reason
+
+
+@given(SCORES)
+def test_ranks_are_those_of_scipy(scores: np.ndarray) -> None:
+    assert (competition_ranks(scores) == rankdata(-scores, method="min", axis=-1)).all()
+
+
+def test_intervals_of_ranks_follow_from_the_tasks() -> None:
+    always = np.array([[1.0, 1, 1], [0, 0, 0]])
+    assert rank_intervals(always) == [(1, 1), (2, 2)]
+    each_once = np.array([[1.0, 0], [0, 1]])  # a quarter of the boards has only the one's task, a quarter the other's
+    assert rank_intervals(each_once) == [(1, 2), (1, 2)]
+    assert rank_intervals(np.ones((2, 3))) == [(1, 1), (1, 1)]
+    assert rank_intervals(np.ones((2, 1))) == [None, None]
+
+
+@given(SCORES)
+def test_the_rank_on_the_board_lies_within_its_interval_where_all_tasks_agree(scores: np.ndarray) -> None:
+    same = scores[:, :1].repeat(3, axis=1)
+    ranks = competition_ranks(same[:, 0])
+    assert rank_intervals(same) == [(rank, rank) for rank in ranks]
+
+
+def test_the_interval_of_a_mean_has_the_spread_of_tasks_and_of_examples() -> None:
+    """Many tasks: normal, with the variance over tasks and the mean squared error of a task, over their number."""
+    values, errors = np.tile([0.0, 2.0], 200), np.full(400, 0.5)
+    low, high = mean_interval(values, errors)
+    half = 1.96 * math.sqrt((1.0 + 0.25) / 400)
+    assert (low, high) == pytest.approx((1 - half, 1 + half), abs=0.015)
+
+
+def test_the_frontier_is_what_nothing_beats_in_both() -> None:
+    assert frontier([(0.9, 10.0), (0.5, 1.0), (0.5, 2.0), (0.2, 0.5), (0.9, 11.0)]) == [True, True, False, True, False]
+    assert frontier([(0.5, 1.0), (0.5, 1.0)]) == [True, True]
+
+
+@given(POINTS)
+def test_the_best_and_the_cheapest_are_on_the_frontier(points: list[tuple[float, float]]) -> None:
+    on = [point for point, kept in zip(points, frontier(points), strict=True) if kept]
+    assert max(points, key=lambda p: (p[0], -p[1])) in on
+    assert min(points, key=lambda p: (p[1], -p[0])) in on
