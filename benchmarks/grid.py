@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import subprocess
 import sys
 import tempfile
-import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from command import Run, harness
 
 from harness.seeds import rng_for
 from harness.sizes import write_size
@@ -30,29 +27,6 @@ SIZES = {
     243: ["binarizer=median,mean,quantile"],
 }
 SAMPLE = 6  # cells run one by one; the time of all 81 is extrapolated from them
-
-
-@dataclass(frozen=True)
-class Run:
-    """One process: what it answered, how long it took, and how much memory it held at most."""
-
-    answer: Any
-    seconds: float
-    memory: int
-
-
-def harness(*words: str) -> Run:
-    """A command of the harness in a process of its own. Errors: RuntimeError, with what it said, where it fails."""
-    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        start = time.perf_counter()
-        process = subprocess.Popen([sys.executable, "-m", "harness.cli.main", *words, "--json"], stdout=out, stderr=err)
-        _, status, used = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - start
-        out.seek(0)
-        err.seek(0)
-        if status:
-            raise RuntimeError(f"harness {' '.join(words)}\n{err.read()[-2000:]}")
-        return Run(json.load(out), seconds, used.ru_maxrss * 1024)
 
 
 def cost(run: Run) -> tuple[int, int]:

@@ -9,13 +9,10 @@ as `plan` always does.
 from __future__ import annotations
 
 import importlib.util
-import json
-import os
-import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
-from typing import Any
+
+from command import harness
 
 from harness.cli.forecast import write_span
 from harness.cost.estimate import Span
@@ -40,37 +37,15 @@ CELLS = {
 MODELS = ["meta-llama/Llama-3.2-1B", "meta-llama/Llama-2-7b-hf", "meta-llama/Llama-3.1-70B"]
 
 
-@dataclass(frozen=True)
-class Run:
-    """One process: what it answered, its processor's seconds, and how much memory it held at most."""
-
-    answer: Any
-    seconds: float
-    memory: int
-
-
-def harness(*words: str) -> Run:
-    """A command of the harness on one thread. Errors: RuntimeError, with what it said, where it fails."""
-    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        command = [sys.executable, "-m", "harness.cli.main", *words, "--json"]
-        process = subprocess.Popen(command, stdout=out, stderr=err, env={**os.environ, "OMP_NUM_THREADS": "1"})
-        _, status, used = os.wait4(process.pid, 0)
-        out.seek(0)
-        err.seek(0)
-        if status:
-            raise RuntimeError(f"harness {' '.join(words)}\n{err.read()[-2000:]}")
-        return Run(json.load(out), used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
-
-
 def beside(name: str, words: list[str]) -> str:
     """One row: a cell planned, then run."""
     with tempfile.TemporaryDirectory() as workspace:
         told = [*words, f"workspace={workspace}"]
-        (planned,) = harness("plan", *told).answer
-        done = harness("run", *told)
+        (planned,) = harness("plan", *told, threads=1).answer
+        done = harness("run", *told, threads=1)
     expected, bytes_expected = Span(**planned["seconds"]), planned["memory"]
     return (
-        f"| {name} | {write_span(expected)} | {done.seconds:.1f} s | {done.seconds / expected.middle:.2f} "
+        f"| {name} | {write_span(expected)} | {done.busy:.1f} s | {done.busy / expected.middle:.2f} "
         f"| {write_size(bytes_expected)} | {write_size(done.memory)} | {done.memory / bytes_expected:.2f} "
         f"| {done.answer['cost']['computed']} |"
     )
@@ -81,7 +56,7 @@ def elsewhere() -> list[str]:
     rows = []
     for path in MODELS:
         told = ["subject=hf", f"subject.path={path}", "subject.dtype=bfloat16"]
-        (planned,) = harness("plan", *told, "workspace=/nowhere").answer
+        (planned,) = harness("plan", *told, "workspace=/nowhere", threads=1).answer
         gpus = " | ".join(write_span(Span(**of["seconds"])) + f" on {of['gpu']}" for of in planned["elsewhere"])
         rows.append(f"| {path} | {write_size(planned['memory'])} | {write_span(Span(**planned['seconds']))} | {gpus} |")
     return rows
