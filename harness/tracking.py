@@ -55,7 +55,7 @@ def address(tracking: str, workspace: Workspace) -> str | None:
         except ImportError as error:
             raise HarnessError(
                 f"tracking={_public(uri)}: Python's driver for {kind} is not installed ({error}).",
-                "For PostgreSQL: pip install psycopg2-binary",
+                "For PostgreSQL: pip install 'psycopg[binary]'",
             ) from error
     return uri
 
@@ -79,6 +79,10 @@ class Mirror:
 
         for name in ("alembic", "mlflow"):  # "Running upgrade ...", forty times, at first use
             logging.getLogger(name).setLevel(logging.WARNING)
+        if self.uri.startswith(DATABASES[1:]):  # one that is down: MLflow would try ten times, for 100 seconds
+            from sqlalchemy import create_engine
+
+            create_engine(self.uri).connect().close()
         with self._alone():
             return MlflowClient(self.uri)
 
@@ -90,7 +94,8 @@ class Mirror:
             found = client.get_experiment_by_name(EXPERIMENT)
             if found:
                 return str(found.experiment_id)
-            place = (self.root / "mlartifacts").as_uri() if self.uri.startswith("sqlite:") else None
+            # A server says where its artifacts go; a database would have them in the current folder.
+            place = (self.root / "mlartifacts").as_uri() if self.uri.startswith(DATABASES) else None
             return str(client.create_experiment(EXPERIMENT, artifact_location=place))
 
     def _alone(self) -> Any:
@@ -230,6 +235,7 @@ def sweep_run(
 def mirror_of(uri: str, root: Path) -> Mirror:
     """One client, and one look for the experiment, for all cells of a process."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout belongs to the answer
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # seven, by default: minutes per cell when down
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     return Mirror(uri, root)

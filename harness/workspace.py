@@ -22,7 +22,9 @@ class Workspace:
 
     @classmethod
     def at(cls, where: str | Path) -> Workspace:
-        """The workspace at a path; nothing is created."""
+        """The workspace at a path; nothing is created. Errors: no path."""
+        if not str(where):  # workspace=$UNSET would fill the current folder
+            raise HarnessError("workspace= names no folder.", "Example: workspace=runs")
         return cls(Path(where).expanduser().absolute())
 
     def check_writable(self) -> None:

@@ -7,6 +7,7 @@ import os
 import sys
 import uuid
 from collections.abc import Sequence
+from contextlib import chdir
 from functools import cache
 from pathlib import Path
 
@@ -28,14 +29,17 @@ from harness.workspace import Workspace
 
 # A file that the first cell to fail leaves, and that keeps the others from starting, wherever they would run.
 STOP_VARIABLE = "HARNESS_STOP"
+# Where the sweep was started: relative paths are meant from there, and a worker may begin anywhere.
+FOLDER_VARIABLE = "HARNESS_FOLDER"
 EXTRAS = {"hydra_joblib_launcher": "joblib", "hydra_submitit_launcher": "slurm", "hydra_ray_launcher": "ray"}
 
 
 def job(config: DictConfig) -> str:
     """One cell of a sweep, as a launcher of Hydra's calls it."""
     try:
-        return run_one(Cell.of(plain(config), registry()))
-    except HarnessError as error:  # a machine that has other plugins, or a disk that is full: no record says so
+        with chdir(os.environ[FOLDER_VARIABLE]):
+            return run_one(Cell.of(plain(config), registry()))
+    except (HarnessError, OSError) as error:  # other plugins there, a folder not shared, a full disk: no record says so
         print(f"harness: {error}", file=sys.stderr, flush=True)
         return json.dumps({"status": "no record"})
 
@@ -76,7 +80,8 @@ def launch(overrides: list[str], cells: Sequence[Cell]) -> None:
 
     One that breaks down is said: what it did not run has no record. Errors: a launcher that is not installed.
     """
-    stop = Workspace.at(cells[0].settings.workspace).root / f".stop-{uuid.uuid4().hex}"
+    workspace = Workspace.at(cells[0].settings.workspace).root
+    stop = workspace / f".stop-{uuid.uuid4().hex}"
     if cells[0].settings.on_error == "stop":
         os.environ[STOP_VARIABLE] = str(stop)
     try:
@@ -84,7 +89,7 @@ def launch(overrides: list[str], cells: Sequence[Cell]) -> None:
             for cell in cells:
                 run_one(cell)
         else:
-            _multirun(overrides)
+            _multirun([*overrides, f"workspace={written(str(workspace))}"])
     finally:
         os.environ.pop(STOP_VARIABLE, None)
         stop.unlink(missing_ok=True)
@@ -95,6 +100,7 @@ def _multirun(overrides: list[str]) -> None:
 
     # Hydra sets these where the job runs: a worker on another machine inherits no environment from this process.
     told = {name: value for name, value in os.environ.items() if name.startswith("HARNESS_")}
+    told[FOLDER_VARIABLE] = os.getcwd()
     found, sys.argv = sys.argv, ["harness sweep", "--multirun", *overrides]
     sys.argv += [f"++hydra.job.env_set.{name}={written(value)}" for name, value in told.items()]
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")

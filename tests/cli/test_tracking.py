@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 Run = Callable[..., Any]
 SMALL = ("subject=tiny", "batch.n=16", "batch.length=48", "selector.min_size=2", "controls.n=19")
 
@@ -31,6 +33,15 @@ def test_a_sweep_is_one_parent_and_a_child_per_cell(harness: Run, tmp_path: Path
         names = {file.path for file in client.list_artifacts(run.info.run_id)}
         assert {"record.json", "affinity.png", "config.yaml", "card.txt"} <= names
         assert run.info.status == "FINISHED"
+        assert run.info.run_name == cell["cell"]["method"]
+        (batch,) = run.inputs.dataset_inputs
+        assert cell["provenance"]["batch"]["digest"].startswith(batch.dataset.digest)
+        controls = client.get_metric_history(run.info.run_id, "closure.0.target_logit.controls")
+        assert [metric.value for metric in sorted(controls, key=lambda m: m.step)] == sorted(effect["controls"])
+        verdict = cell["closure"][0]["verdict"].upper().replace("_", " ")
+        assert verdict in run.data.tags["mlflow.note.content"], "the page of the run opens with the verdict card"
+    assert "Leaderboard" in parent.data.tags["mlflow.note.content"]
+    assert "board.md" in {file.path for file in client.list_artifacts(parent.info.run_id)}
 
 
 def test_the_run_goes_on_when_tracking_cannot_be_had(harness: Run, tmp_path: Path) -> None:
@@ -39,3 +50,31 @@ def test_the_run_goes_on_when_tracking_cannot_be_had(harness: Run, tmp_path: Pat
     assert answer.code == 0, answer.err
     assert "warning: no tracking" in answer.err
     assert len(list(tmp_path.glob("runs/records/*/record.json"))) == 1
+
+
+def test_an_interrupted_sweep_is_one_run_killed_and_then_finished(
+    harness: Run, affinity_plugin: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    patience = affinity_plugin(
+        "patience",
+        "if os.environ.get('CTRL_C'):",
+        "    raise KeyboardInterrupt",
+        "return Affinity(1.0 - np.eye(len(spins.units)), spins.units)",
+    )
+    words = ("sweep", *SMALL, "affinity=pearson,patience", *patience)
+    with monkeypatch.context() as patch:
+        patch.setenv("CTRL_C", "1")
+        assert harness(*words).code == 130
+    client = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")
+
+    def statuses(what: str) -> list[str]:
+        runs = client.search_runs([client.get_experiment_by_name("closure-harness").experiment_id])
+        return sorted(run.info.status for run in runs if what in run.data.tags)
+
+    assert statuses("sweep") == ["KILLED"]
+    assert statuses("cell") == ["FINISHED", "KILLED"]
+    assert harness(*words).code == 0
+    assert statuses("sweep") == ["FINISHED"], "taken up again, not begun again"
+    assert statuses("cell") == ["FINISHED", "FINISHED", "KILLED"]

@@ -48,7 +48,9 @@ class Page:
         return [dict(zip(head, [*row, ""][: len(head)], strict=True)) for row in rows]
 
 
-PAGES = [Page(ROOT / name) for name in ("README.md", "CONTRIBUTING.md", "docs/scale.md", "docs/plugins.md")]
+PAGES = [
+    Page(ROOT / name) for name in ("README.md", "CONTRIBUTING.md", "docs/scale.md", "docs/sweeps.md", "docs/plugins.md")
+]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -1,0 +1,39 @@
+"""sync: copies to the tracking store what a sweep could not."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from harness.cli.session import Session
+from harness.errors import HarnessError
+
+
+def sync(arguments: Namespace) -> int:
+    """Copy the records of a workspace that have no run yet; none is copied twice.
+
+    Errors: no records, no tracking, a store that does not answer.
+    """
+    from harness.tracking import address, mirror_of, unreachable
+
+    session = Session.open(arguments)
+    words = dict(word.split("=", 1) for word in session.overrides)
+    for key in words.keys() - {"workspace", "tracking"}:
+        raise HarnessError(f"'{key}={words[key]}' has no effect here.", "Example: harness sync tracking=local")
+    workspace = session.workspace
+    uri = address(words.get("tracking", "local"), workspace)
+    if uri is None:
+        raise HarnessError("sync: tracking=none names nothing to copy to.", "Write tracking=local or tracking=URI")
+    records = list(workspace.records())
+    if not records:
+        raise HarnessError(f"workspace {workspace.root} holds no records.", "Make some: harness run, harness sweep")
+    try:
+        copied = mirror_of(uri, workspace.root).copy_missing(records, workspace, parent=None)
+    except Exception as error:
+        raise HarnessError(
+            f"sync: {unreachable(uri, error)}", "Is it running? Then the same command goes on from here."
+        ) from error
+    session.print(
+        f"{len(records)} records, {copied} copied, {len(records) - copied} there already",
+        {"records": len(records), "copied": copied},
+    )
+    return 0

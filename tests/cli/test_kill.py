@@ -1,0 +1,73 @@
+"""kill -9 at random instants of a sweep, then the same command again: nothing lost, half-written or redone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.record import read_record
+from harness.seeds import rng_for
+
+Run = Callable[..., Any]
+
+# Eight cells. Not spectral: scipy 1.17 restarts ARPACK from entropy, and reruns on a matrix that is nearly singular
+# differ between processes.
+GRID = ("affinity=pearson,mutual_information,cosine,ising", "intervention=zero,mean", "partitioner=leiden")
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_what_is_left_after_kills_is_what_an_undisturbed_run_leaves(
+    harness: Run, small: Any, results: Run, tmp_path: Path, kills: int
+) -> None:
+    rng = rng_for(0, "instants of kill -9")
+    workspaces, finished, killed = ["killed-0"], {}, 0
+    while killed < kills:
+        place = tmp_path / workspaces[-1]
+        ended = _sweep_until([*small, *GRID, f"workspace={place}"], tmp_path / "said", float(rng.uniform(0, 2)))
+        killed += ended == -signal.SIGKILL
+        assert finished.items() <= _finished(place).items(), "a finished record was lost or redone"
+        finished = _finished(place)
+        if ended == 0:
+            workspaces.append(f"killed-{len(workspaces)}")
+            finished = {}
+    assert harness("sweep", *small, *GRID, f"workspace={workspaces[-1]}").code == 0
+    assert finished.items() <= _finished(tmp_path / workspaces[-1]).items()
+    assert harness("sweep", *small, *GRID, "workspace=undisturbed", "cache=false").code == 0
+    expected = results(tmp_path / "undisturbed")
+    assert len(expected) == 8
+    for name in workspaces:
+        assert results(tmp_path / name) == expected
+
+
+def _sweep_until(words: list[str], said: Path, instant: float) -> int:
+    """Start a sweep and kill it so many seconds after its first cell began; its exit code (0: it was done before)."""
+    command = [sys.executable, "-m", "harness.cli.main", "sweep", *words]
+    with said.open("wb") as log:
+        sweep = subprocess.Popen(command, cwd=said.parent, stdout=log, stderr=log, start_new_session=True)
+    while sweep.poll() is None and b"cell " not in said.read_bytes():
+        time.sleep(0.02)  # imports are no instant of interest
+    with suppress(subprocess.TimeoutExpired):
+        sweep.wait(instant)
+    if sweep.poll() is None:
+        os.killpg(sweep.pid, signal.SIGKILL)
+    code = sweep.wait(60)
+    assert code in (0, -signal.SIGKILL), said.read_text()
+    return code
+
+
+def _finished(workspace: Path) -> dict[str, int]:
+    """When each record was written; all of them can be read."""
+    found = {}
+    for path in workspace.glob("records/*/record.json"):
+        read_record(path)
+        found[path.parent.name] = path.stat().st_mtime_ns
+    return found

@@ -1,0 +1,98 @@
+"""The same sweep in other processes: joblib, submitit on this machine, Ray with two workers. The records are equal."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.cli.job import EXTRAS
+
+Run = Callable[..., Any]
+
+# Not spectral: scipy 1.17 restarts ARPACK from entropy, and reruns differ between processes.
+GRID = ("affinity=pearson,mutual_information", "intervention=zero,mean", "partitioner=leiden")
+
+
+def _here(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(f"hydra_plugins.{package}") is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _launcher(name: str, package: str) -> Any:
+    reason = f"the extra is not installed: pip install 'closure-harness[{EXTRAS[package]}]'"
+    return pytest.param(name, id=name, marks=pytest.mark.skipif(not _here(package), reason=reason))
+
+
+@pytest.fixture
+def no_ray_left() -> Iterator[None]:
+    """Ray, where the test started it, ends with it."""
+    yield
+    if "ray" in sys.modules:
+        sys.modules["ray"].shutdown()
+
+
+@pytest.mark.usefixtures("no_ray_left")
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        _launcher("joblib", "hydra_joblib_launcher"),
+        _launcher("submitit_local", "hydra_submitit_launcher"),
+        _launcher("ray", "hydra_ray_launcher"),
+    ],
+)
+def test_a_launcher_leaves_the_records_that_one_process_leaves(
+    harness: Run, small: Any, results: Run, tmp_path: Path, launcher: str
+) -> None:
+    assert harness("sweep", *small, *GRID, "workspace=here").code == 0
+    answer = harness("sweep", *small, *GRID, "workspace=there", f"hydra/launcher={launcher}", "tracking=local")
+    assert answer.code == 0, answer.err
+    assert "4 cells: 4 ok" in answer.err
+    here, there = results(tmp_path / "here"), results(tmp_path / "there")
+    assert len(here) == 4
+    assert here == there
+
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{tmp_path}/there/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("closure-harness").experiment_id])
+    children = [run.data.tags["cell"] for run in runs if "mlflow.parentRunId" in run.data.tags]
+    assert sorted(children) == sorted(here), "a worker did not know its parent, or mirrored a cell twice"
+
+
+@pytest.mark.skipif(not _here("hydra_joblib_launcher"), reason="joblib's launcher is not installed")
+def test_workers_know_plugin_files_and_stop_where_they_are_told(
+    harness: Run, small: Any, affinity_plugin: Run, tmp_path: Path
+) -> None:
+    explodes = affinity_plugin("explodes", "raise ZeroDivisionError('in the middle')")
+    words = ("affinity=explodes,pearson,cosine,mutual_information", *small, *explodes, "hydra/launcher=joblib")
+    answer = harness("sweep", *words, "hydra.launcher.n_jobs=2", "on_error=stop")
+    assert answer.code == 1
+    assert "ZeroDivisionError: in the middle" in answer.err
+    assert " not run" in answer.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "package"),
+    [
+        ("joblib", "hydra_joblib_launcher"),
+        ("submitit_local", "hydra_submitit_launcher"),
+        ("submitit_slurm", "hydra_submitit_launcher"),
+        ("ray", "hydra_ray_launcher"),
+        ("ray_cluster", "hydra_ray_launcher"),
+    ],
+)
+def test_a_launcher_that_is_not_installed_is_refused_with_what_to_install(
+    harness: Run, small: Any, name: str, package: str
+) -> None:
+    if _here(package):
+        pytest.skip(f"{package} is installed")
+    answer = harness("sweep", *small, "affinity=pearson", f"hydra/launcher={name}")
+    assert answer.code == 2
+    assert f"pip install 'closure-harness[{EXTRAS[package]}]'" in answer.err

@@ -1,0 +1,46 @@
+"""Experiment presets: each makes the cells it says, by the protocol it names."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.cell import Cell
+from harness.config import expand, registry, resolve
+
+
+@pytest.mark.parametrize(
+    ("experiment", "cells"),
+    [("quickstart", 4), ("methods", 27), ("baselines", 3), ("grid", 81), ("robustness", 24)],
+)
+def test_a_grid_has_as_many_cells_as_it_says(experiment: str, cells: int) -> None:
+    known = registry()
+    grid = [Cell.of(resolve(words, known), known) for words in expand([f"experiment={experiment}"], known)]
+    assert len({cell.id for cell in grid}) == len(grid) == cells
+
+
+# Subject, batch, numbers of groups, sizes, and where controls come from: the closure paper, section 4 and its scripts.
+PAPER = {
+    1: ("allenai/OLMo-1B-0724-hf", "synthetic_induction", [10], (4, 12), "layers"),
+    2: ("EleutherAI/pythia-1b", "synthetic_induction", [6], (4, 30), "layers"),
+    3: ("allenai/OLMo-1B-0724-hf", "natural_text", [4, 6, 8, 10, 12], (4, 12), "model"),
+    4: ("EleutherAI/pythia-1b", "natural_text", [4, 6, 8, 10, 12], (4, 12), "model"),
+    5: ("allenai/OLMoE-1B-7B-0924", "natural_text", [4], (5, 30), "model"),
+}
+
+
+@pytest.mark.parametrize("test", PAPER)
+def test_the_papers_tests_are_as_published(test: int) -> None:
+    path, batch, k, sizes, pool = PAPER[test]
+    config = resolve([f"experiment=paper_{test}"], registry())
+    assert config["subject"]["path"] == path
+    assert (config["batch"]["name"], config["batch"]["n"]) == (batch, 2000)
+    assert config["partitioner"]["k"] == k
+    assert (config["selector"]["min_size"], config["selector"]["max_size"]) == sizes
+    assert {key: config["controls"][key] for key in ("name", "n", "pool")} == {"name": "uniform", "n": 5, "pool": pool}
+    assert (config["split"], config["ddof"], config["affinity"]["l2"]) == ("none", 0, 1e-3)
+    if batch == "natural_text":
+        assert (config["batch"]["target"], config["batch"]["windows"], config["batch"]["seed"]) == (
+            "repeat",
+            "first",
+            None,
+        )

@@ -1,0 +1,181 @@
+"""A tracking server of MLflow's own: what it shows, and what happens while it is slow, refuses or is gone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.digest import digest_files
+from harness.tracking import EXPERIMENT, mirror_of
+
+Run = Callable[..., Any]
+STARTS_WITHIN = 90  # seconds; ten on a quiet machine
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def _serving(folder: Path, port: int) -> Iterator[str]:
+    """``mlflow server`` on loopback, on SQLite; ended with all its workers."""
+    uri = f"http://127.0.0.1:{port}"
+    command = [
+        *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
+        *("--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", str(folder / "artifacts")),
+    ]
+    quiet = {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }  # else seven processes more
+    with (folder / "server.log").open("ab") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, env={**os.environ, **quiet})
+    try:
+        deadline = time.monotonic() + STARTS_WITHIN
+        while not _healthy(uri):
+            if server.poll() is not None or time.monotonic() > deadline:
+                pytest.skip(f"no MLflow server could be started: {(folder / 'server.log').read_text()[-500:]}")
+            time.sleep(0.2)
+        yield uri
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait(10)
+
+
+def _healthy(uri: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{uri}/health", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def _runs(uri: str) -> tuple[Any, list[Any]]:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(uri)
+    return client, client.search_runs([client.get_experiment_by_name(EXPERIMENT).experiment_id])
+
+
+def _of_cells(runs: list[Any]) -> dict[str, str]:
+    """Record digests by cell; an error where a cell has two runs."""
+    found = [(run.data.tags["cell"], run.data.tags["record"]) for run in runs if "cell" in run.data.tags]
+    assert len(dict(found)) == len(found), "a cell was copied twice"
+    return dict(found)
+
+
+@pytest.fixture
+def small_sweep(small: Any) -> tuple[str, ...]:
+    """Two cells."""
+    return ("affinity=pearson,mutual_information", "partitioner=leiden", *small)
+
+
+def test_a_server_that_comes_goes_and_comes_back(
+    harness: Run, small_sweep: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    port = _free_port()
+    uri = f"http://127.0.0.1:{port}"
+
+    refused = harness("sweep", *small_sweep, f"tracking={uri}")
+    assert refused.code == 0, "the run does not depend on its mirror"
+    assert refused.err.count(f"no tracking at {uri}") == 1, "said once, not once per cell"
+    assert "harness sync" in refused.err
+    told = harness("sync", f"tracking={uri}")
+    assert told.code == 2
+    assert f"no tracking at {uri}" in told.err
+    assert "Traceback" not in told.err
+
+    records = {path.parent.name: digest_files(path) for path in tmp_path.glob("runs/records/*/record.json")}
+    assert len(records) == 2
+    with _serving(tmp_path, port):
+        mirror_of.cache_clear()
+        assert harness("sync", f"tracking={uri}", "--json").data == {"records": 2, "copied": 2}
+        assert harness("sync", f"tracking={uri}", "--json").data == {"records": 2, "copied": 0}
+        client, runs = _runs(uri)
+        assert _of_cells(runs) == records
+
+        answer = harness("sweep", *small_sweep, "intervention=mean", f"tracking={uri}")
+        assert answer.code == 0, answer.err
+        assert "warning" not in answer.err
+        _, runs = _runs(uri)
+        assert len(_of_cells(runs)) == 4
+        (parent,) = [run for run in runs if "sweep" in run.data.tags]
+        assert parent.info.status == "FINISHED"
+        assert parent.data.metrics["cells.ok"] == 2
+        children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+        assert len(children) == 2
+        for run in children:
+            names = {file.path for file in client.list_artifacts(run.info.run_id)}
+            assert {"record.json", "affinity.png", "config.yaml", "card.txt"} <= names
+            assert run.inputs.dataset_inputs[0].dataset.digest
+
+        again = harness("sweep", *small_sweep, "intervention=mean", f"tracking={uri}")
+        assert again.code == 0
+        _, runs = _runs(uri)
+        assert len(_of_cells(runs)) == 4
+        assert sum("sweep" in run.data.tags for run in runs) == 1, "a sweep that is taken up again has one parent"
+
+
+def test_a_server_that_hangs_costs_one_timeout_and_no_record(
+    harness: Run, small_sweep: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    with socket.socket() as hangs:  # takes connections and never answers
+        hangs.bind(("127.0.0.1", 0))
+        hangs.listen(16)
+        answer = harness("sweep", *small_sweep, f"tracking=http://127.0.0.1:{hangs.getsockname()[1]}")
+    assert answer.code == 0, answer.err
+    assert answer.err.count("no tracking at") == 1
+    assert len(list(tmp_path.glob("runs/records/*/record.json"))) == 2
+
+
+def test_a_copy_that_was_broken_off_is_completed_not_doubled(harness: Run, small: Any, tmp_path: Path) -> None:
+    words = [word for word in small if not word.startswith("tracking=")]
+    assert harness("run", "affinity=pearson", *words).code == 0
+    uri = f"sqlite:///{tmp_path}/runs/mlflow.db"
+    client, (run,) = _runs(uri)
+    before = run.data.metrics, run.data.params
+    client.update_run(run.info.run_id, status="RUNNING")
+    from mlflow.store.tracking.dbmodels.models import SqlRun
+    from sqlalchemy import create_engine, update
+
+    with create_engine(uri).begin() as database:  # as a killed process leaves it: MLflow's own API cannot say so
+        database.execute(update(SqlRun).values(end_time=None))
+    assert harness("sync", "--json").data == {"records": 1, "copied": 1}
+    _, (run,) = _runs(uri)
+    assert run.info.status == "FINISHED"
+    assert (run.data.metrics, run.data.params) == before
+    history = client.get_metric_history(run.info.run_id, "closure.0.target_logit.controls")
+    assert [metric.step for metric in sorted(history, key=lambda metric: metric.step)] == list(range(19))
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["tracking=none"], ["tracking=none names nothing"]),
+        (["affinity=ising"], ["'affinity=ising' has no effect here"]),
+        (["tracking=ftp://host"], ["tracking=ftp://host", "tracking=local"]),
+        ([], ["holds no records"]),
+    ],
+    ids=lambda value: " ".join(value) if not value or "=" in value[0] else "",
+)
+def test_what_cannot_be_copied_is_said(harness: Run, words: list[str], says: list[str]) -> None:
+    answer = harness("sync", *words)
+    assert answer.code == 2
+    for part in says:
+        assert part in answer.err
