@@ -25,7 +25,7 @@ from harness.outcomes import Remembering
 from harness.plugins import Plugins
 from harness.progress import Progress
 from harness.proposal import Proposal
-from harness.provenance import provenance
+from harness.provenance import provenance, without_password
 from harness.record import CandidateRecord, CellInfo, PartitionRecord, Record, Status
 from harness.recording import Activity, Reader, Recording, Rows, Source, Spins
 from harness.shared import Halves, load_subject, readers_of, record_batch, subject_key
@@ -257,7 +257,7 @@ def announce(event: CellFinished, plugins: Plugins, progress: Progress) -> None:
 
 def _unfinished(cell: Cell, status: Status, reason: str, progress: Progress) -> Record:
     info = _info(cell, cell.describe("subject"), "unknown")
-    return Record(status, reason, info, cell.config, provenance(cell), seconds=progress.seconds)
+    return Record(status, reason, info, _shown(cell), provenance(cell), seconds=progress.seconds)
 
 
 def _record(
@@ -280,7 +280,7 @@ def _record(
         status=Status.OK if candidates else Status.SKIPPED,
         reason=reason,
         cell=_info(cell, subject.label, batch.target_kind if batch else "none"),
-        config=cell.config,
+        config=_shown(cell),
         provenance={**provenance(cell), "subject": dict(subject.about), "batch": written},
         units=subject.units.labels,
         classes=proposal.labels.classes if proposal else (),
@@ -292,6 +292,11 @@ def _record(
         seconds={name: round(spent, 4) for name, spent in progress.seconds.items()},
         cost=dict(progress.cost),
     )
+
+
+def _shown(cell: Cell) -> dict[str, Any]:
+    """The configuration, without the password of a tracking server: records are given away."""
+    return {**cell.config, "tracking": without_password(cell.settings.tracking)}
 
 
 def _partitions(proposal: Proposal) -> tuple[PartitionRecord, ...]:

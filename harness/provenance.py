@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -62,3 +63,8 @@ def _commit() -> str | None:
 
 def _git(where: Path, *words: str) -> str:
     return subprocess.run(["git", "-C", str(where), *words], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def without_password(uri: str) -> str:
+    """An address as it may be shown: ``https://user:***@host``."""
+    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", uri)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,6 +18,7 @@ from harness.digest import digest, digest_files
 from harness.errors import HarnessError
 from harness.hookspecs import CellFinished, hookimpl
 from harness.plugins import Plugins
+from harness.provenance import without_password
 from harness.record import Record
 from harness.workspace import Workspace
 
@@ -43,7 +43,7 @@ def address(tracking: str, workspace: Workspace) -> str | None:
     kind = scheme.partition("+")[0]
     if not rest or kind not in (*DATABASES, "http", "https", "databricks"):
         raise HarnessError(
-            f"tracking={_public(tracking)}: this is no address of a tracking server or database.",
+            f"tracking={without_password(tracking)}: this is no address of a tracking server or database.",
             "Write tracking=local, tracking=none, tracking=http://HOST:5000, or a database: "
             "sqlite:////ABSOLUTE/PATH.db, postgresql://USER@HOST/NAME",
         )
@@ -54,7 +54,7 @@ def address(tracking: str, workspace: Workspace) -> str | None:
             make_url(uri).get_dialect().import_dbapi()
         except ImportError as error:
             raise HarnessError(
-                f"tracking={_public(uri)}: Python's driver for {kind} is not installed ({error}).",
+                f"tracking={without_password(uri)}: Python's driver for {kind} is not installed ({error}).",
                 "For PostgreSQL: pip install 'psycopg[binary]'",
             ) from error
     return uri
@@ -244,12 +244,7 @@ def mirror_of(uri: str, root: Path) -> Mirror:
 def unreachable(uri: str, error: Exception) -> str:
     """What to say of a store that does not answer: where it is, and why."""
     why = str(error).strip().partition("\n")[0] or type(error).__name__
-    return f"no tracking at {_public(uri)}: {why[:300]}"
-
-
-def _public(uri: str) -> str:
-    """Without the password."""
-    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", uri)
+    return f"no tracking at {without_password(uri)}: {why[:300]}"
 
 
 def _digest(folder: Path) -> str:

@@ -93,7 +93,7 @@ def test_a_sweep_makes_a_record_per_cell_and_a_board(harness: Run, small: Any, t
     assert answer.code == 0, answer.err
     assert len(list(tmp_path.glob("runs/records/*/record.json"))) == 4
     with (tmp_path / "runs/boards/board.csv").open() as file:
-        rows = list(csv.DictReader(file))
+        rows = [row for row in csv.DictReader(file) if row["cells"]]  # without what it could be compared with
     assert [row["tests"] for row in rows] == ["2", "2"]
     assert all(row["rank"] for row in rows)
     assert "4 ok" in answer.err

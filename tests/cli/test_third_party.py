@@ -88,7 +88,7 @@ def test_it_stands_on_one_board_with_built_in_methods_and_so_does_its_preset(ins
     assert [of["least"] for of in chosen[:2]] == [0.0, 0.5]
     assert {cell["status"] for cell in swept["cells"]} == {"ok"}
     with (installed.place / "runs" / "boards" / "board.csv").open() as file:
-        methods = [row["method"] for row in csv.DictReader(file)]
+        methods = [row["method"] for row in csv.DictReader(file) if row["cells"]]
     assert len(methods) == 3
     for affinity in (" jaccard ", " jaccard(least=0.5) ", " mutual_information "):
         assert sum(affinity in method for method in methods) == 1, (affinity, methods)

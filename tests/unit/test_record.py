@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from harness.closure.verdict import Verdict
 from harness.errors import HarnessError
+from harness.provenance import without_password
 from harness.record import SCHEMA, Record, Status, read_record
 from harness.workspace import Workspace, write_atomically
 
@@ -231,3 +232,15 @@ def test_a_workspace_is_absolute_and_knows_home(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert Workspace.at("runs").root == tmp_path / "runs"
     assert Workspace.at("~/runs").root == tmp_path / "home" / "runs"
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("postgresql://me:secret@host:5432/db", "postgresql://me:***@host:5432/db"),
+        ("http://host:5000", "http://host:5000"),
+        ("local", "local"),
+    ],
+)
+def test_an_address_is_shown_without_its_password(address: str, shown: str) -> None:
+    assert without_password(address) == shown
