@@ -15,7 +15,8 @@ from harness.batch import Batch
 from harness.closure.case import Trial, cases_of
 from harness.closure.trial import ClosureReport, close
 from harness.config import registry
-from harness.engine.branching import Forks, Shared
+from harness.engine.branching import Shared
+from harness.engine.forks import Forks
 from harness.engine.subject import HeadSubject
 
 LAYERS = np.repeat(np.arange(4), 3)  # four layers of three units
