@@ -527,8 +527,9 @@ GRID = [[f"affinity={a}", f"intervention={i}"] for a in ("mutual_information", "
 
 
 def results(record: Record) -> Record:
-    """A record without what it cost and when it was made."""
-    return dataclasses.replace(record, seconds={}, cost={}, provenance={**record.provenance, "started": ""}, config={})
+    """A record without what it cost, and when and on how many threads it was made."""
+    when = {**record.provenance, "started": "", "threads": 0}
+    return dataclasses.replace(record, seconds={}, cost={}, provenance=when, config={})
 
 
 def grid(memo: Callable[[], Memo]) -> list[Record]:
