@@ -69,8 +69,12 @@ class Heads:
         """The attention row of one position per row, in float32."""
         row = torch.arange(len(self.query), device=self.query.device)
         scores = (self.query[row, :, at].unsqueeze(2) @ self.shared(self.key).transpose(-1, -2)).squeeze(2)
-        seen = self.mask.expand(len(self.query), *self.mask.shape[1:])[row, :, at]
-        return (self.capped(scores * self.scaling) + seen).softmax(-1, dtype=torch.float32)
+        return (self.capped(scores * self.scaling) + self.seen(at)).softmax(-1, dtype=torch.float32)
+
+    def seen(self, at: Int[Tensor, " rows"]) -> Float[Tensor, "rows _ keys"]:
+        """The mask of one position per row."""
+        rows = len(self.query)
+        return self.mask.expand(rows, *self.mask.shape[1:])[torch.arange(rows, device=self.mask.device), :, at]
 
     def output(self, at: Int[Tensor, " rows"]) -> Float[Tensor, "rows 1 heads value_dim"]:
         """The outputs at one position per row, at the cost of one."""

@@ -29,6 +29,7 @@ from harness.engine.attention import Heads, Probe, active
 from harness.engine.donors import Replacement
 from harness.engine.forks import Forks
 from harness.engine.layout import Site
+from harness.engine.passes import at_query
 from harness.units import UnitSpace
 
 
@@ -67,8 +68,7 @@ class Past:
     @classmethod
     def of(cls, heads: Heads, query: Int[Tensor, " examples"]) -> Past:
         """What one attention module of an untouched run leaves."""
-        row = torch.arange(len(query), device=query.device)
-        seen = heads.mask.expand(len(query), *heads.mask.shape[1:])[row, :, query].clone()
+        seen = heads.seen(query).clone()
         seen.scatter_(2, query[:, None, None].expand(*seen.shape[:2], 1), torch.finfo(seen.dtype).min)
         return cls(heads.key, heads.value, seen)
 
@@ -191,14 +191,14 @@ class Branching:
         if run.past is not None:
             output = run.past[layer].output(heads)
         else:
-            old = heads.first(len(heads.query) - run.n * len(run.joining))
+            old = heads.first(len(run.old(heads.query)))
             output = old.output(run.queries(old.query)) if run.looking else old.outputs()
             output = run.joined(output, run.joining)
         run.joining = ()
         if layer in run.masks:
             rows = run.masks[layer].repeat_interleave(run.n, dim=0).to(output.device)
             alone = run.looking or run.past is not None
-            output = run.replacement(layer, output, rows, run.queries(output), at_query=alone)
+            output = run.replacement(layer, output, rows, run.queries(output), alone)
         if run.looking:
             run.at_query = output
             raise _AtTheQuery
@@ -225,7 +225,7 @@ class Branching:
                 pass
             finally:
                 run.looking = False
-            hidden, run.spread = _at(hidden, run.queries(hidden)), length
+            hidden, run.spread = at_query(hidden, run.queries(hidden)), length
             beside = tuple(_of_one_position(value, length) for value in beside)
             named = {key: _of_one_position(value, length) for key, value in named.items()}
         return ((hidden, *beside), named) if args else ((), {**named, "hidden_states": hidden})
@@ -253,7 +253,7 @@ class Branching:
         """Hand only the query to the unembedding; what a model does to its logits afterwards still happens."""
         run, hidden = self._running, args[0]
         alone = run.spread or run.past is not None
-        return (hidden[:, :1] if alone else _at(hidden, run.queries(hidden)), *args[1:])
+        return (hidden[:, :1] if alone else at_query(hidden, run.queries(hidden)), *args[1:])
 
     @property
     def _running(self) -> _Run:
@@ -292,10 +292,6 @@ class Branching:
                     row[np.searchsorted(columns, units)] = True
                 masks[layer] = torch.from_numpy(mask).to(device)
         return masks
-
-
-def _at(hidden: Float[Tensor, "rows positions d"], query: Int[Tensor, " rows"]) -> Float[Tensor, "rows 1 d"]:
-    return hidden[torch.arange(len(hidden), device=hidden.device), query].unsqueeze(1)
 
 
 def _for_branches(value: Any, n: int, rows: int) -> Any:

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from harness.batch import Batch, Vocabulary
+from harness.engine.passes import at_query
 from harness.errors import HarnessError
 from harness.stages import Intervention, supply
 
@@ -35,26 +36,26 @@ class Replacement:
         output: Float[Tensor, "rows positions heads head_dim"],
         ablated: Bool[Tensor, "rows heads"],
         query: Int[Tensor, " rows"],
-        at_query: bool = False,
+        alone: bool = False,
     ) -> Float[Tensor, "rows positions heads head_dim"]:
         """The outputs, with the intervention's in the place of those of ablated heads.
 
-        ``at_query``: the outputs are those at the query, and of no other position.
+        ``alone``: the outputs are those at the query, and of no other position.
         """
         available: dict[str, Any] = {"output": output}
         if layer in self.donor:
             donor = self.donor[layer]
-            if at_query:
-                donor = donor[torch.arange(len(donor), device=donor.device), query[: len(donor)]].unsqueeze(1)
+            if alone:
+                donor = at_query(donor, query[: len(donor)])
             available["donor"] = donor.repeat(len(output) // len(donor), 1, 1, 1)
         if layer in self.mean:
             mean = self.mean[layer].to(output)
-            if at_query:
+            if alone:
                 available["mean"] = mean[query].unsqueeze(1) if per_position(self.intervention) else mean
             else:
                 available["mean"] = mean[: output.shape[1]]
         where = ablated[:, None, :, None]
-        if not at_query and only_at_query(self.intervention):
+        if not alone and only_at_query(self.intervention):
             here = torch.arange(output.shape[1], device=output.device) == query[:, None]
             where = where & here[:, :, None, None]
         return torch.where(where, supply(self.intervention, **available), output)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from harness.batch import Batch
@@ -36,3 +36,10 @@ def tensors(part: Batch, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     tokens = np.where(np.arange(part.tokens.shape[1]) <= part.query[:, None], part.tokens, 0)
     cut = tokens[:, : part.query.max() + 1]
     return tuple(torch.from_numpy(np.array(a, dtype=np.int64)).to(device) for a in (cut, part.query, part.target))  # type: ignore[return-value]
+
+
+def at_query(
+    values: Shaped[Tensor, "rows positions *rest"], query: Int[Tensor, " rows"]
+) -> Shaped[Tensor, "rows 1 *rest"]:
+    """What there is at one position of each row."""
+    return values[torch.arange(len(values), device=values.device), query.to(values.device)].unsqueeze(1)

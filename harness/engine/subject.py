@@ -25,7 +25,7 @@ from harness.engine.donors import (
     per_position,
 )
 from harness.engine.layout import device_of, output_matrix, sites_of
-from harness.engine.passes import condition_chunks, micro_batches, tensors
+from harness.engine.passes import at_query, condition_chunks, micro_batches, tensors
 from harness.engine.prediction import Prediction
 from harness.engine.readings import Readings
 from harness.engine.room import ON_CPU, ON_GPU, Room
@@ -282,12 +282,10 @@ class HeadSubject:
     def _unembedding_only(self, query: Int[Tensor, " rows"]) -> Iterator[None]:
         """Hand only the query position to the unembedding; what a model does to its logits afterwards still happens."""
 
-        def at_query(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            hidden = args[0]
-            rows = torch.arange(len(hidden), device=hidden.device)
-            return (hidden[rows, query.to(hidden.device)].unsqueeze(1), *args[1:])
+        def only_the_query(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            return (at_query(args[0], query), *args[1:])
 
-        handle = self.model.get_output_embeddings().register_forward_pre_hook(at_query)
+        handle = self.model.get_output_embeddings().register_forward_pre_hook(only_the_query)
         try:
             yield
         finally:
