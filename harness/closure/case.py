@@ -84,7 +84,10 @@ class Trial:
 
 @dataclass(frozen=True)
 class Case:
-    """A candidate, and the groups it is held against: what is to be evaluated; ``given_up``: not all its controls."""
+    """A candidate, and the groups it is held against: what is to be evaluated.
+
+    ``given_up``: not all its controls; what is inside a group that many random ones equal is not looked for.
+    """
 
     candidate: Group
     layers: Group
@@ -112,9 +115,17 @@ class Case:
         )
 
     def up_to(self, controls: int) -> Case:
-        """The same case with no more controls than this."""
+        """The same case with no more controls than this; not taken apart where there would be more."""
+        if controls >= len(self.drawn.groups):
+            return self
         few = replace(self.drawn, groups=self.drawn.groups[:controls])
-        return replace(self, drawn=few, given_up=len(few.groups) < len(self.drawn.groups))
+        return replace(self, drawn=few, parts=(), without=(), given_up=True)
+
+    @property
+    def groups(self) -> list[Group]:
+        """Every group of it that is ablated."""
+        compared = [self.candidate, self.layers, *self.drawn.groups]
+        return compared if self.given_up else [*compared, *self.parts, *self.without, self.everything, self.others]
 
 
 def cases_of(candidates: Iterable[Group], trial: Trial) -> tuple[Case, ...]:
@@ -129,11 +140,7 @@ def cases_of(candidates: Iterable[Group], trial: Trial) -> tuple[Case, ...]:
 
 def conditions(cases: Iterable[Case]) -> list[Group]:
     """Every group that is ablated, once; the untouched model first."""
-    wanted: dict[Group, None] = {(): None}
-    for case in cases:
-        of_case = [case.candidate, case.layers, *case.drawn.groups, *case.parts, *case.without]
-        wanted |= dict.fromkeys([*of_case, case.everything, case.others])
-    return list(wanted)
+    return list(dict.fromkeys([(), *(group for case in cases for group in case.groups)]))
 
 
 def evaluated(cases: Sequence[Case], trial: Trial, tick: Tick) -> tuple[list[Case], Values]:

@@ -27,7 +27,7 @@ class Anatomy:
     add nothing and do nothing alone; ``interaction``: what the whole does beyond its parts (about -1: a serial chain;
     0: independent parts; above 0: they back each other up), with its interval; ``on_input``: the damage where the group
     is active; ``elsewhere``: the damage on examples of another kind, with its interval. None where it was not asked
-    for, or is not defined.
+    for, or is not defined; what takes further ablations (the first four) is not looked for in a group that was given up.
     """
 
     kept: float | None
@@ -189,7 +189,9 @@ def _anatomy(
     shares = anatomy.shares(whole, of(case.without)) if case.without else None
     alone = anatomy.alone(whole, of(case.parts)) if case.parts else None
     return Anatomy(
-        kept=anatomy.kept(deltas[place[case.everything]], deltas[place[case.others]], metric.damage),
+        kept=None
+        if case.given_up
+        else anatomy.kept(deltas[place[case.everything]], deltas[place[case.others]], metric.damage),
         shares=shares,
         idle=anatomy.idle(shares, alone) if shares else (),
         interaction=together.value if together else None,

@@ -17,23 +17,23 @@ SIZE = 8  # heads of a candidate, where the selector allows it: the middle of th
 def conditions_of(cell: Cell, shapes: Shapes, controls: int) -> list[Group]:
     """What is evaluated with this many controls per candidate: a group named by hand as it is, others drawn at random.
 
-    Controls have as many heads in each layer as their candidate.
+    Controls have as many heads in each layer as their candidate; only who is held against all is taken apart.
     """
     selector = cell.stages["selector"]
     least, most = getattr(selector, "min_size", 1), getattr(selector, "max_size", None) or shapes.units
     size = min(max(SIZE, least), most, shapes.units)
     by_hand = UnitSpace.heads([shapes.heads] * shapes.layers).find(cell.settings.group)
     n = 1 if by_hand else getattr(selector, "count", max(1, shapes.units // size))  # none: every group is tested
-    drawn = _drawn(
-        shapes.layers, shapes.heads, by_hand, size, n, max(controls, getattr(cell.stages["controls"], "n", 99))
-    )
+    asked_for = getattr(cell.stages["controls"], "n", 99)
     everything = tuple(range(shapes.units))
-    wanted: dict[Group, None] = {(): None, everything: None}
-    for candidate, *others in drawn:
+    wanted: dict[Group, None] = {(): None}
+    for candidate, *others in _drawn(shapes.layers, shapes.heads, by_hand, size, n, max(controls, asked_for)):
         touched = {unit // shapes.heads for unit in candidate}
         wanted[tuple(unit for unit in everything if unit // shapes.heads in touched)] = None
-        wanted[tuple(unit for unit in everything if unit not in candidate)] = None
         wanted |= dict.fromkeys([candidate, *others[:controls]])
+        if controls < asked_for:
+            continue
+        wanted |= dict.fromkeys([everything, tuple(unit for unit in everything if unit not in candidate)])
         if 1 < len(candidate) <= LARGEST_TAKEN_APART:
             wanted |= dict.fromkeys((unit,) for unit in candidate)
             wanted |= dict.fromkeys(tuple(u for u in candidate if u != unit) for unit in candidate)

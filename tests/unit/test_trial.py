@@ -316,8 +316,9 @@ def test_a_hopeless_candidate_is_given_up_after_the_first_round() -> None:
     assert (report.n_controls, report.given_up, report.verdict) == (20, True, Verdict.NOT_SPECIFIC)
     assert found.deltas.shape == (2, 1 + 20, 5)
     assert [len(effect.controls) for effect in report.effects.values()] == [20, 20]
-    assert len(subject.asked) == 1
-    assert report.anatomy["target_logit"].shares == pytest.approx((0.5, 0.5))
+    assert subject.asked == [[(), (0, 1), tuple(range(208)), *PAIRS[:20]]]  # and not its parts, nor all but it
+    inside = report.anatomy["target_logit"]
+    assert (inside.shares, inside.kept, inside.interaction, inside.idle) == (None, None, None, ())
 
 
 def test_a_strong_candidate_sees_all_controls_and_each_condition_once() -> None:
@@ -327,6 +328,7 @@ def test_a_strong_candidate_sees_all_controls_and_each_condition_once() -> None:
     assert [sum(group in PAIRS for group in call) for call in subject.asked] == [20, 20, 40, 19]
     asked = [group for call in subject.asked for group in call]
     assert len(asked) == len(set(asked))
+    assert report.anatomy["target_logit"].shares == pytest.approx((0.5, 0.5))
     at_once = graded(2.0)
     assert trial(at_once, [LOGIT, LOSS], Given(PAIRS), alpha=0.05, give_up=None) == report
     assert len(at_once.asked) == 1
