@@ -27,7 +27,7 @@ class Anatomy:
     add nothing and do nothing alone; ``interaction``: what the whole does beyond its parts (about -1: a serial chain;
     0: independent parts; above 0: they back each other up), with its interval; ``on_input``: the damage where the group
     is active; ``elsewhere``: the damage on examples of another kind, with its interval. None where it was not asked
-    for, or is not defined; what takes further ablations (the first four) is not looked for in a group that was given up.
+    for, or is not defined; a group that was given up is not asked for what takes further ablations (the first four).
     """
 
     kept: float | None
