@@ -3,8 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
 
-# What stands on a board beside what it is named after.
-CELLS_methods := methods baselines
+BOARD = $(@:board-%=%)
+SWEEP = $(BIN)/harness sweep workspace=runs/$(BOARD) tracking=none
+WRITE = $(BIN)/harness leaderboard workspace=runs/$(BOARD) out=leaderboards/$(BOARD)
+EACH := intervention=zero,mean,patching
+PLANTED := subject=planted batch=planted batch.n=512
+JACCARD := tests/third_party/closure-harness-jaccard/closure_harness_jaccard/__init__.py
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -30,12 +34,22 @@ types: .venv/installed-test ## mypy, strict
 subjects: .venv/installed ## train the embedded model `tiny` again, from scratch (about ten minutes on one core)
 	$(BIN)/python -m harness_plugins.subjects.tiny.train --out plugins/subjects/tiny/weights
 
-boards: .venv/installed ## sweep again for the boards under leaderboards/, and make them (half an hour on two cores)
-	for board in quickstart methods grid; do $(MAKE) board-$$board || exit 1; done
+boards: board-quickstart board-methods board-grid ## sweep again for the boards under leaderboards/, and make them (a quarter of an hour on two cores)
 
-board-%: .venv/installed
-	for cells in $(or $(CELLS_$*),$*); do $(BIN)/harness sweep experiment=$$cells workspace=runs/$* tracking=none || exit 1; done
-	$(BIN)/harness leaderboard workspace=runs/$* out=leaderboards/$*
+board-quickstart: .venv/installed
+	$(SWEEP) experiment=quickstart
+	$(WRITE)
+
+board-methods: .venv/installed # what any method has to beat, what none can, and a method of somebody else
+	for cells in methods baselines reference; do $(SWEEP) experiment=$$cells || exit 1; done
+	$(SWEEP) --plugin $(JACCARD) subject=tiny batch.n=128 affinity=jaccard
+	$(WRITE)
+
+board-grid: .venv/installed # where nobody knows the truth, and where it was planted
+	for cells in grid baselines reference; do $(SWEEP) experiment=$$cells $(EACH) || exit 1; done
+	for cells in grid baselines; do $(SWEEP) experiment=$$cells $(EACH) $(PLANTED) || exit 1; done
+	$(SWEEP) experiment=reference $(EACH) $(PLANTED) || test $$? = 2 # planted units have no gradient: the board says so
+	$(WRITE)
 
 check-boards: .venv/installed ## do the boards under leaderboards/ follow from the records beside them?
 	for board in leaderboards/*/board.json; do $(BIN)/harness leaderboard --check out=$$(dirname $$board) || exit 1; done
@@ -67,4 +81,4 @@ clean: ## remove the environment, caches and build output (not runs/)
 	$(BIN)/pip install -q -c constraints.txt -e '.[test]'
 	@touch .venv/installed $@
 
-.PHONY: help quickstart test test-slow lint types subjects boards check-boards figures calibration bench clean
+.PHONY: help quickstart test test-slow lint types subjects boards board-quickstart board-methods board-grid check-boards figures calibration bench clean
