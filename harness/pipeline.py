@@ -5,45 +5,34 @@ from __future__ import annotations
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float
 
+from harness import written
 from harness.batch import Batch
-from harness.cache import Cache, Entry, Memo
+from harness.cache import Memo
 from harness.cell import Cell
 from harness.closure.case import Trial, cases_of, conditions
 from harness.closure.selection import null_damage, null_groups
-from harness.closure.trial import ClosureReport, Tested, close
+from harness.closure.trial import Tested, close
 from harness.errors import HarnessError
 from harness.groups import Candidate, Labels
 from harness.hookspecs import CellFinished
-from harness.identity import code_of, content
 from harness.outcomes import Remembering
 from harness.plugins import Plugins
 from harness.progress import Progress
 from harness.proposal import Proposal
-from harness.provenance import provenance, without_password
-from harness.record import CandidateRecord, CellInfo, PartitionRecord, Record, Status
-from harness.recording import Activity, Reader, Recording, Rows, Source, Spins
+from harness.record import Record, Status
+from harness.recording import Activity, Reader, Recording, Rows, Source
 from harness.shared import Halves, load_subject, readers_of, record_batch, subject_key
 from harness.stages import Subject, asked
 from harness.threads import one_thread
-from harness.units import UnitSpace
-from harness.workspace import Workspace, atomically
+from harness.workspace import Workspace
+from harness.written import Outcome
 
 NULL_PROPOSALS = 99  # of a cell that tests on the examples it proposed on
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a cell leaves: its record, and what is too large for it. A group named by hand has no proposal."""
-
-    record: Record
-    proposal: Proposal | None
-    tested: tuple[Tested, ...]
 
 
 def run_cell(cell: Cell, memo: Memo, progress: Progress, test: bool = True) -> Outcome:
@@ -58,7 +47,7 @@ def run_cell(cell: Cell, memo: Memo, progress: Progress, test: bool = True) -> O
     proposal = None if cell.settings.group else propose(cell, subject, halves, memo, progress)
     candidates = proposal.candidates if proposal else (Candidate(subject.units.find(cell.settings.group)),)
     tested = dispose(cell, subject, halves, proposal, candidates, memo, progress) if test and candidates else ()
-    record = _record(cell, subject, halves, proposal, candidates, tuple(t.report for t in tested), progress)
+    record = written.record_of(cell, subject, halves, proposal, candidates, [of.report for of in tested], progress)
     return Outcome(record, proposal, tested)
 
 
@@ -176,11 +165,6 @@ class OutputNorm:
         return norms
 
 
-# ----------------------------------------------------------------------------------------------------------------------
-# From a cell to its record on disk, whatever happens
-# ----------------------------------------------------------------------------------------------------------------------
-
-
 def execute(cell: Cell, workspace: Workspace, plugins: Plugins, memo: Memo, progress: Progress) -> Record:
     """Run a cell, or serve its finished record; never raises for what happens inside it.
 
@@ -195,55 +179,20 @@ def execute(cell: Cell, workspace: Workspace, plugins: Plugins, memo: Memo, prog
         outcome = run_cell(cell, memo, progress)
         record = outcome.record
         record.to_json()  # diagnostics that JSON cannot hold fail the cell here, not its writing below
-        keep_affinity(workspace.folder(cell.id), outcome.proposal, memo.disk)
-        keep_deltas(workspace.folder(cell.id), outcome)
+        written.keep(outcome, workspace.folder(cell.id), memo.disk)
     except HarnessError as error:
-        record = _unfinished(cell, Status.INVALID, str(error), progress)
+        record = written.unfinished(cell, Status.INVALID, str(error), progress)
     except KeyboardInterrupt as error:
-        interrupt, record = error, _unfinished(cell, Status.INTERRUPTED, "stopped by the user", progress)
+        interrupt, record = error, written.unfinished(cell, Status.INTERRUPTED, "stopped by the user", progress)
     except Exception as error:  # a method's own failure: the cell fails, the sweep goes on
         trace = traceback.format_exc()
         reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-        record = _unfinished(cell, Status.FAILED, reason, progress)
+        record = written.unfinished(cell, Status.FAILED, reason, progress)
     folder = workspace.write(record, trace)
     announce(CellFinished(record, folder), plugins, progress)
     if interrupt:
         raise interrupt
     return record
-
-
-def keep_affinity(folder: Path, proposal: Proposal | None, cache: Cache) -> None:
-    """The affinity matrix and its picture, beside the record; nothing where no method asked for an affinity."""
-    if proposal is None or not proposal.has("affinity"):
-        return
-    from safetensors.numpy import save_file
-
-    arrays = proposal.affinity.arrays()
-    with atomically(folder / "affinity.safetensors") as beside:
-        save_file(arrays, beside)
-    candidate = proposal.candidates[0].members if proposal.candidates else ()
-    picture = folder / "affinity.png"
-    key = content(code_of("harness.board.picture"), arrays, proposal.units, proposal.partition.labels, candidate)
-    if kept := cache.read("picture", key):
-        with atomically(picture) as beside:
-            beside.write_bytes(kept.arrays["png"].tobytes())
-        return
-    from harness.board.picture import draw_affinity
-
-    with atomically(picture) as beside:
-        draw_affinity(proposal.affinity, proposal.partition, candidate, beside)
-    cache.write("picture", key, Entry({"png": np.frombuffer(picture.read_bytes(), dtype=np.uint8)}))
-
-
-def keep_deltas(folder: Path, outcome: Outcome) -> None:
-    """The change of every metric on every example, beside the record: the candidate's, then its controls'."""
-    if not outcome.tested:
-        return
-    from safetensors.numpy import save_file
-
-    deltas = {f"candidate.{i}": tested.deltas.astype(np.float32) for i, tested in enumerate(outcome.tested)}
-    with atomically(folder / "deltas.safetensors") as beside:
-        save_file(deltas, beside, {"axes": "metrics, groups (the candidate, then its controls), examples"})
 
 
 def announce(event: CellFinished, plugins: Plugins, progress: Progress) -> None:
@@ -253,118 +202,3 @@ def announce(event: CellFinished, plugins: Plugins, progress: Progress) -> None:
             implementation.function(**dict.fromkeys(implementation.argnames, event))
         except Exception as error:
             progress.say(f"  warning: {implementation.plugin_name}: {type(error).__name__}: {error}")
-
-
-def _unfinished(cell: Cell, status: Status, reason: str, progress: Progress) -> Record:
-    info = _info(cell, cell.describe("subject"), "unknown")
-    return Record(status, reason, info, _shown(cell), provenance(cell), seconds=progress.seconds)
-
-
-def _record(
-    cell: Cell,
-    subject: Subject,
-    halves: Halves,
-    proposal: Proposal | None,
-    candidates: Sequence[Candidate],
-    closures: tuple[ClosureReport, ...],
-    progress: Progress,
-) -> Record:
-    batch = halves.whole if "whole" in vars(halves) else None  # a proposal without a model needs no examples
-    written = (
-        {"digest": batch.digest, "n": len(batch), "target": batch.target_kind, "notes": dict(batch.notes)}
-        if batch
-        else {}
-    )
-    reason = _nothing(cell, proposal) if proposal and not candidates else ""
-    return Record(
-        status=Status.OK if candidates else Status.SKIPPED,
-        reason=reason,
-        cell=_info(cell, subject.label, batch.target_kind if batch else "none"),
-        config=_shown(cell),
-        provenance={**provenance(cell), "subject": dict(subject.about), "batch": written},
-        units=subject.units.labels,
-        classes=proposal.labels.classes if proposal else (),
-        partitions=_partitions(proposal) if proposal else (),
-        chosen=proposal.chosen if proposal else None,
-        candidates=tuple(_candidate(candidate, subject.units) for candidate in candidates),
-        closure=closures,
-        diagnostics=_diagnostics(proposal) if proposal else {},
-        seconds={name: round(spent, 4) for name, spent in progress.seconds.items()},
-        cost=dict(progress.cost),
-    )
-
-
-def _shown(cell: Cell) -> dict[str, Any]:
-    """The configuration, without the password of a tracking server: records are given away."""
-    return {**cell.config, "tracking": without_password(cell.settings.tracking)}
-
-
-def _partitions(proposal: Proposal) -> tuple[PartitionRecord, ...]:
-    return tuple(
-        PartitionRecord(
-            name=partition.name,
-            k=partition.k,
-            groups=len(partition.groups()),
-            labels=tuple(partition.labels.tolist()),
-            quality=quality,
-            agreement=agreement,
-            stability=partition.stability,
-            diagnostics=dict(partition.diagnostics),
-        )
-        for partition, quality, agreement in zip(
-            proposal.partitions, proposal.quality, proposal.agreement(), strict=True
-        )
-    )
-
-
-def _diagnostics(proposal: Proposal) -> dict[str, Any]:
-    """What the stages have to say about what they made, those that were asked."""
-    found: dict[str, Any] = {}
-    if proposal.has("observations") and isinstance(proposal.observations, Spins):
-        found["binarizer"] = dict(proposal.observations.diagnostics)
-    if proposal.has("affinity"):
-        found["affinity"] = dict(proposal.affinity.diagnostics)
-    if noted := dict(proposal.partition.diagnostics):
-        found["partitioner"] = noted
-    return found
-
-
-def _nothing(cell: Cell, proposal: Proposal) -> str:
-    """Why there is no candidate, for whoever has to choose other numbers."""
-    if proposal.says_nothing:
-        tried = ", ".join(partition.name for partition in proposal.found)
-        return (
-            f"partitioner {cell.describe('partitioner')} found no groups ({tried}): all units are in one, or each is "
-            "by itself. Ask for another number of groups (k, resolution), or take an affinity that tells units apart "
-            "more sharply (affinity=pearson_knn)."
-        )
-    sizes = ", ".join(str(len(group)) for group in proposal.partition.groups())
-    found = f"{proposal.partition.name} gave groups of {sizes} units"
-    return f"selector {cell.describe('selector')} found no group that qualifies: {found}"
-
-
-def _info(cell: Cell, subject: str, target: str) -> CellInfo:
-    return CellInfo(
-        id=cell.id,
-        row=cell.row,
-        protocol=cell.protocol,
-        title=cell.title,
-        method=cell.method,
-        subject=subject,
-        batch=cell.describe("batch"),
-        target=target,
-        intervention=cell.describe("intervention"),
-        supervised=cell.supervised,
-    )
-
-
-def _candidate(candidate: Candidate, units: UnitSpace) -> CandidateRecord:
-    return CandidateRecord(
-        units=tuple(units.names(candidate.members)),
-        size=len(candidate.members),
-        layers=tuple(sorted({int(units.layers[unit]) for unit in candidate.members})),
-        purity=candidate.purity,
-        isolation=candidate.isolation,
-        score=candidate.score,
-        stability=candidate.stability,
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -93,10 +94,22 @@ class Mirror:
         with self._alone():
             found = client.get_experiment_by_name(EXPERIMENT)
             if found:
+                for tag, value in mirrored.experiment_tags().items() - found.tags.items():
+                    client.set_experiment_tag(found.experiment_id, tag, value)
                 return str(found.experiment_id)
             # A server says where its artifacts go; a database would have them in the current folder.
             place = (self.root / "mlartifacts").as_uri() if self.uri.startswith(DATABASES) else None
-            return str(client.create_experiment(EXPERIMENT, artifact_location=place))
+            return str(client.create_experiment(EXPERIMENT, place, mirrored.experiment_tags()))
+
+    @property
+    def where_to_look(self) -> str:
+        """What to type and to open to see the runs; nothing where the store fails."""
+        if self.silent:
+            return ""
+        if self.uri.startswith(DATABASES):
+            here = mirrored.page("http://127.0.0.1:5000", self.experiment)
+            return f"mlflow ui --backend-store-uri {without_password(self.uri)}, then open {here}"
+        return mirrored.page(re.sub("//[^/@]*@", "//", self.uri).rstrip("/"), self.experiment)
 
     def _alone(self) -> Any:
         """Two processes that open a new SQLite file at once both make its tables, and one of them dies of it."""

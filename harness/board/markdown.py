@@ -72,7 +72,10 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _missing(row: Row) -> str:
-    lacks = "; ".join(f"{missing.task} ({missing.why})" for missing in row.missing)
+    tasks: dict[str, list[str]] = {}
+    for missing in row.missing:
+        tasks.setdefault(missing.why, []).append(missing.task)
+    lacks = "; ".join(f"{', '.join(those)} ({why})" for why, those in tasks.items())
     commands = [missing.command for missing in row.missing if missing.command]
     text = f"- not ranked: {plain(row.method)}: {len(row.missing)} task(s) missing: {plain(lacks)}\n"
     return text + (f"\n{_code(commands, '      ')}" if commands else "")

@@ -46,7 +46,7 @@ def affinity_figure(affinity: Affinity, partition: Partition, candidate: tuple[i
         for edge in np.cumsum([len(group) for group in groups])[:-1]:
             axes.axhline(edge - 0.5, color="0.35", linewidth=0.6)
             axes.axvline(edge - 0.5, color="0.35", linewidth=0.6)
-    if groups[0] == candidate:
+    if groups[:1] == [candidate]:
         n = len(candidate) / across
         axes.add_patch(Rectangle((-0.5, -0.5), n, n, fill=False, edgecolor="tab:green", linewidth=2.5, clip_on=False))
     labels = affinity.units.labels
@@ -56,7 +56,7 @@ def affinity_figure(affinity: Affinity, partition: Partition, candidate: tuple[i
     else:
         axes.set_xticks([])
         axes.set_yticks([])
-    marked = f", candidate of {len(candidate)} outlined" if groups[0] == candidate else ""
+    marked = f", candidate of {len(candidate)} outlined" if groups[:1] == [candidate] else ""
     axes.set_title(f"{len(labels)} units in {len(groups)} groups{marked}", fontsize=10)
     return figure
 

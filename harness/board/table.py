@@ -11,14 +11,14 @@ from harness.board.ranking import Comparison, compare, competition_ranks, fronti
 from harness.board.references import REFERENCES, Kind, Reference, command, kind_of
 from harness.board.result import Result, Task, mean, metric_of, task_digest, tasks_of
 from harness.closure.statistics import benjamini_hochberg, wilson_interval
-from harness.record import FINISHED, Record
+from harness.record import FINISHED, Record, Status
 
 JUDGES = ("controls", "metric", "labels", "split", "alpha", "give_up", "ddof", "seed", "reruns", "active")
 
 
 @dataclass(frozen=True)
 class Missing:
-    """A task that a row lacks: why, and what to type to have it (empty where the records do not say)."""
+    """A task that a row lacks: why, and what to type to have it (empty where it cannot be had, or no record says)."""
 
     task: str
     why: str
@@ -217,13 +217,12 @@ def _missing(task: Task, records: Sequence[Record], on: Mapping[Task, Record]) -
     """Why a row lacks a task. What did not finish names its subject as it was asked for: its reason may be of another
     task of the same batch and intervention."""
     asked = on[task].config
-    why = [
-        f"{record.status.value}: {record.reason}"
-        for record in records
-        if record.status not in FINISHED
-        and all(record.config.get(stage) == asked.get(stage) for stage in ("subject", "batch", "intervention"))
-    ]
-    return Missing(task.name, why[0] if why else "not run", command(records[0], on[task]))
+    for record in records:
+        alike = all(record.config.get(stage) == asked.get(stage) for stage in ("subject", "batch", "intervention"))
+        if alike and record.status not in FINISHED:
+            again = "" if record.status is Status.INVALID else command(record, on[task])
+            return Missing(task.name, f"{record.status.value}: {record.reason}", again)
+    return Missing(task.name, "not run", command(records[0], on[task]))
 
 
 def _ranked(ordered: Sequence[Row]) -> Iterable[Row]:

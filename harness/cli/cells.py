@@ -11,6 +11,7 @@ from harness.cell import Cell
 from harness.cli.session import Session
 from harness.errors import HarnessError
 from harness.record import FINISHED, Record, Status
+from harness.workspace import Workspace
 
 EXIT = {Status.OK: 0, Status.SKIPPED: 0, Status.INVALID: 2, Status.FAILED: 1, Status.INTERRUPTED: 130}
 
@@ -50,7 +51,7 @@ def sweep(arguments: Namespace) -> int:
     from harness.board.markdown import markdown
     from harness.board.write import write_boards
     from harness.cli.job import launch
-    from harness.tracking import address, sweep_run
+    from harness.tracking import sweep_run
 
     session = Session.open(arguments)
     cells = session.cells()  # every cell is built once before the first one runs: a typo costs seconds, not a night
@@ -72,11 +73,9 @@ def sweep(arguments: Namespace) -> int:
     counts = Counter(record.status.value for record in records) + Counter({"not run": len(cells) - len(records)})
     session.note("".join(f"\n{of.status.value}: cell {of.cell.id}  {of.cell.title}\n  {of.reason}" for of in failed))
     session.note(f"{len(cells)} cells: {', '.join(f'{n} {status}' for status, n in counts.items())}")
-    uri = address(cells[0].settings.tracking, workspace)
     data = {"board": str(path), "cells": [json.loads(record.to_json()) for record in records]}
-    session.print(
-        f"{markdown(boards)}\nboard: {path}\nnext: harness run --help · harness list · {_tracking_hint(uri)}", data
-    )
+    more = _runs(cells[0].settings.tracking, workspace)
+    session.print(f"{markdown(boards)}\nboard: {path}\n{more}next: harness run --help · harness list", data)
     return _worst(records, len(cells))
 
 
@@ -120,5 +119,10 @@ def _worst(records: Sequence[Record], expected: int) -> int:
     return next((code for code in (130, 1, 2) if code in codes), 0)
 
 
-def _tracking_hint(uri: str | None) -> str:
-    return f"mlflow ui --backend-store-uri {uri}" if uri else "tracking=local keeps an MLflow mirror"
+def _runs(tracking: str, workspace: Workspace) -> str:
+    """A line on where MLflow shows the runs, where it has them."""
+    from harness.tracking import address, mirror_of
+
+    uri = address(tracking, workspace)
+    found = mirror_of(uri, workspace.root).where_to_look if uri else "tracking=local keeps an MLflow mirror"
+    return f"runs: {found}\n" if found else ""

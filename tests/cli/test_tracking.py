@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from harness.tracking import Mirror
 
 Run = Callable[..., Any]
 SMALL = ("subject=tiny", "batch.n=16", "batch.length=48", "selector.min_size=2", "controls.n=19")
@@ -20,6 +23,7 @@ def test_a_sweep_is_one_parent_and_a_child_per_cell(harness: Run, tmp_path: Path
     client = MlflowClient(f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("closure-harness")
     runs = client.search_runs([experiment.experiment_id])
+    assert offered(experiment) <= {name for run in runs for name in seen_of(run)}
     (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
     assert len(children) == 2
@@ -42,6 +46,38 @@ def test_a_sweep_is_one_parent_and_a_child_per_cell(harness: Run, tmp_path: Path
         assert verdict in run.data.tags["mlflow.note.content"], "the page of the run opens with the verdict card"
     assert "Leaderboard" in parent.data.tags["mlflow.note.content"]
     assert "board.md" in {file.path for file in client.list_artifacts(parent.info.run_id)}
+
+
+def offered(experiment: Any) -> set[str]:
+    """The columns of the view that the address printed by a sweep opens with."""
+    columns: list[str] = json.loads(experiment.tags["mlflow.sharedViewState.closure"])["selectedColumns"]
+    return set(columns)
+
+
+def seen_of(run: Any) -> list[str]:
+    named = [f"{kind}.`{name}`" for kind in ("metrics", "tags") for name in getattr(run.data, kind)]
+    return [*named, *(["attributes.`Dataset`"] if run.inputs.dataset_inputs else [])]
+
+
+def test_a_sweep_says_where_its_runs_are_seen(harness: Run, tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    store = f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}"
+    MlflowClient(store).create_experiment("somebody else's")
+    made = MlflowClient(store).create_experiment("closure-harness")  # by an older version, without a view
+    answer = harness("sweep", "subject=planted", "batch=planted")
+    assert answer.code == 0, answer.err
+    view = f"http://127.0.0.1:5000/#/experiments/{made}/runs?workflowType=machine_learning&viewStateShareKey=closure"
+    assert f"runs: mlflow ui --backend-store-uri {store}, then open {view}" in answer.out
+    assert offered(MlflowClient(store).get_experiment(made))
+
+
+def test_a_server_is_where_it_is() -> None:
+    mirror = Mirror("http://me:secret@somewhere:5000/", Path())
+    mirror.experiment = "7"
+    assert mirror.where_to_look.startswith("http://somewhere:5000/#/experiments/7/runs?")
+    mirror.silent = True
+    assert mirror.where_to_look == ""
 
 
 def test_the_run_goes_on_when_tracking_cannot_be_had(harness: Run, tmp_path: Path) -> None:

@@ -80,6 +80,8 @@ def test_a_method_that_lacks_a_task_is_listed_and_not_ranked(make_record: Make, 
     (missing,) = lacking.missing
     assert missing.task == "s1 · synthetic_induction (successor) · zero"
     assert missing.why == (f"{status.value}: no reason" if status else "not run")
+    if status is Status.INVALID:
+        assert not missing.command  # it would be refused again
 
 
 def test_a_task_without_a_proposal_counts_as_a_test_not_passed(make_record: Make) -> None:
@@ -277,6 +279,13 @@ def test_a_board_in_markdown_is_a_table_with_a_cell_for_every_column(mixed: list
     missing = "1 task(s) missing: s1 · synthetic_induction (successor) · zero (not run)"
     assert f"- not ranked: lacking: {missing}" in text
     assert "## Protocol protocol" in text
+
+
+def test_a_reason_that_several_tasks_lack_is_said_once(make_record: Make) -> None:
+    records = results(make_record, whole=[NULL, NULL, NULL], lacking=[PASS])
+    records += [make_record(method="lacking", subject=f"s{i}", status=Status.INVALID) for i in (1, 2)]
+    names = ", ".join(f"s{i} · synthetic_induction (successor) · zero" for i in (1, 2))
+    assert f"- not ranked: lacking: 2 task(s) missing: {names} (invalid: no reason)\n" in markdown([one(records)])
 
 
 def test_boards_are_rebuilt_from_the_records_of_a_workspace(mixed: list[Record], tmp_path: Path) -> None:
