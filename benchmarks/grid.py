@@ -6,14 +6,16 @@ Every run is a process of its own, as a user starts it; a grid's workspace is ne
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
+from closure import TURNS, Task, measured, scripts
 from command import Run, harness
 
+from harness.config import registry
 from harness.seeds import rng_for
 from harness.sizes import write_size
 
@@ -26,7 +28,8 @@ SIZES = {
     81: [],
     243: ["binarizer=median,mean,quantile"],
 }
-SAMPLE = 6  # cells run one by one; the time of all 81 is extrapolated from them
+HEADS, CONDITIONS = 8, 10  # of what is timed by hooks
+TESTED, SKIPPED = 4, 2  # cells run one by one, of those with a candidate and of those without
 
 
 def cost(run: Run) -> tuple[int, int]:
@@ -35,18 +38,35 @@ def cost(run: Run) -> tuple[int, int]:
     return sum(of.get("conditions", 0) for of in costs), sum(of.get("computed", 0) for of in costs)
 
 
-def one_by_one(workspace: Path, words: list[str]) -> list[Run]:
-    """A random sample of the grid's cells, each in a process of its own that shares nothing."""
-    plan = harness("plan", *GRID, f"workspace={workspace}", *words).answer
-    chosen = rng_for(0, "cells run one by one").permutation(len(plan))[:SAMPLE]
-    cells = [Path(workspace, "records", plan[i]["cell"], "record.json") for i in sorted(chosen)]
-    commands = [json.loads(path.read_text())["config"] for path in cells]
+def one_by_one(cold: Run, workspace: Path, words: list[str]) -> list[tuple[int, list[Run]]]:
+    """Cells in a process of its own each, which share nothing and leave no control out.
+
+    They are drawn at random from those that had a candidate and from those that had none; with how many of either
+    there are.
+    """
     stages = ("signal", "affinity", "partitioner", "intervention")
-    picked = [[f"{stage}={config[stage]['name']}" for stage in stages] for config in commands]
-    return [
-        harness("run", *GRID, *words, *pick, "cache=false", "give_up=null", f"workspace={workspace / 'alone' / str(i)}")
-        for i, pick in enumerate(picked)
-    ]
+    found = []
+    for tested, sample in ((True, TESTED), (False, SKIPPED)):
+        cells = [cell for cell in cold.answer["cells"] if bool(cell["closure"]) is tested]
+        runs = []
+        for i in rng_for(0, "cells run one by one").permutation(len(cells))[:sample].tolist():
+            picked = [f"{stage}={cells[i]['config'][stage]['name']}" for stage in stages]
+            alone = f"workspace={workspace / 'alone' / cells[i]['cell']['id']}"
+            runs.append(harness("run", *GRID, *words, *picked, alone, "cache=false", "give_up=null"))
+        found.append((len(cells), runs))
+    return found
+
+
+def by_hooks(smoke: bool) -> float:
+    """Seconds per condition of the grid's closure tests, one hooked forward pass with full logits each."""
+    known = registry()
+    subject = known.get("subject", "tiny").build({})()
+    told = {"n": 24, "length": 48} if smoke else {"n": 64}
+    batch = known.get("batch", "synthetic_induction").build(told)(subject)
+    rng = rng_for(0, "conditions of scripts")
+    groups = [tuple(sorted(rng.permutation(len(subject.units))[:HEADS].tolist())) for _ in range(CONDITIONS)]
+    task = Task("grid", subject, batch, groups, CONDITIONS)
+    return min(measured(lambda: scripts("eager")(task, CONDITIONS)) for _ in range(TURNS)) / CONDITIONS
 
 
 def run(smoke: bool = False) -> str:
@@ -62,8 +82,7 @@ def run(smoke: bool = False) -> str:
             kept = sum(file.stat().st_size for file in Path(folder, "cache").rglob("*") if file.is_file())
             rows.append((n, tested, asked, computed, cold.seconds, warm.seconds, cold.memory, kept))
             if n == 81:
-                alone = one_by_one(Path(folder), words)
-                lines = _against(alone, n, computed, cold, warm)
+                lines = _against(one_by_one(cold, Path(folder), words), by_hooks(smoke), computed, cold, warm)
     exponent = math.log(rows[-1][4] / rows[0][4]) / math.log(rows[-1][0] / rows[0][0])
     table = [
         "| cells | tested | conditions asked | computed | cold, s | s/cell | warm, s | s/cell | peak memory | cache |",
@@ -79,21 +98,33 @@ def run(smoke: bool = False) -> str:
     )
 
 
-def _against(alone: list[Run], n: int, computed: int, cold: Run, warm: Run) -> list[str]:
-    """The grid beside its cells run one by one, each with all its controls: ``n`` times the mean of the sample."""
-    asked = round(n * sum(run.answer["cost"].get("conditions", 0) for run in alone) / len(alone))
-    seconds = n * sum(run.seconds for run in alone) / len(alone)
-    work = n * sum(sum(run.answer["seconds"].values()) for run in alone) / len(alone)
+def _against(alone: list[tuple[int, list[Run]]], hooked: float, computed: int, cold: Run, warm: Run) -> list[str]:
+    """The grid beside its cells run one by one: the mean of each sample, times how many cells it stands for."""
+
+    def of_all(number: Callable[[Run], float]) -> float:
+        return sum(n * sum(map(number, runs)) / len(runs) for n, runs in alone if runs)
+
+    def conditions(run: Run) -> int:
+        return int(run.answer["cost"].get("conditions", 0))
+
+    asked = round(of_all(conditions))
+    ours = of_all(lambda run: run.seconds)
+    theirs = of_all(lambda run: run.seconds - run.answer["seconds"].get("closure", 0) + hooked * conditions(run))
+    sampled = " and ".join(f"{len(runs)} of {n}" for n, runs in alone)
+    rows = [
+        ("one by one, a hooked forward pass per condition", str(asked), theirs),
+        ("one by one, by the harness", str(asked), ours),
+        ("sweep, cold", f"{computed} ({computed / asked:.0%})", cold.seconds),
+        ("sweep, warm", "0", warm.seconds),
+    ]
     return [
-        f"{n} cells; one by one, nothing shared and no control left out, is extrapolated from {len(alone)} of them, "
-        "drawn at random.",
+        "The cells in a process of its own each, with all their controls and nothing shared, are extrapolated from "
+        f"{sampled}, drawn at random (with a candidate, and without). A script's way takes {hooked:.3f} s per "
+        "condition, measured, and the harness's seconds for all else.",
         "",
-        "| | conditions | seconds | ratio |",
-        "|---|--:|--:|--:|",
-        f"| one by one, a process each | {asked} | {seconds:.0f} | 1 |",
-        f"| one by one, without starting up | {asked} | {work:.0f} | {seconds / work:.1f} |",
-        f"| sweep, cold | {computed} ({computed / asked:.0%}) | {cold.seconds:.1f} | {seconds / cold.seconds:.1f} |",
-        f"| sweep, warm | 0 | {warm.seconds:.1f} | {seconds / warm.seconds:.1f} |",
+        "| 81 cells | conditions | seconds | faster than scripts | than the harness one by one |",
+        "|---|--:|--:|--:|--:|",
+        *(f"| {way} | {n} | {spent:.0f} | {theirs / spent:.1f} | {ours / spent:.1f} |" for way, n, spent in rows),
     ]
 
 

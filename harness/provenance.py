@@ -16,6 +16,8 @@ from harness.cell import Cell
 
 PACKAGES = ("closure-harness", "torch", "transformers", "numpy", "scikit-learn", "hydra-core", "pluggy", "mlflow")
 
+CODE = ("harness", "plugins", "conf", "pyproject.toml", "constraints.txt")  # boards that are made change no result
+
 
 def provenance(cell: Cell) -> dict[str, Any]:
     """What it takes to make the record again: the command, the code and whose it is, the machine."""
@@ -50,13 +52,13 @@ def _packages() -> dict[str, str]:
 
 @cache
 def _commit() -> str | None:
-    """The commit of the harness's own checkout, with ``+`` where it has been changed since; None when installed."""
+    """The commit of the harness's own checkout, with ``+`` where its code has been changed; None when installed."""
     here = Path(__file__).resolve().parent.parent
     if not (here / ".git").exists():
         return None
     try:
         commit = _git(here, "rev-parse", "HEAD")
-        return commit + ("+" if _git(here, "status", "--porcelain", "--untracked-files=no") else "")
+        return commit + ("+" if _git(here, "status", "--porcelain", "--untracked-files=no", "--", *CODE) else "")
     except (OSError, subprocess.CalledProcessError):
         return None
 
