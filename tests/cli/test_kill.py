@@ -19,8 +19,7 @@ from harness.seeds import rng_for
 
 Run = Callable[..., Any]
 
-# Eight cells. Not spectral: scipy 1.17 restarts ARPACK from entropy, and reruns on a matrix that is nearly singular
-# differ between processes.
+# Eight cells.
 GRID = ("affinity=pearson,mutual_information,cosine,ising", "intervention=zero,mean", "partitioner=leiden")
 
 

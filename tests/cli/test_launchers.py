@@ -14,7 +14,6 @@ from harness.cli.job import EXTRAS
 
 Run = Callable[..., Any]
 
-# Not spectral: scipy 1.17 restarts ARPACK from entropy, and reruns differ between processes.
 GRID = ("affinity=pearson,mutual_information", "intervention=zero,mean", "partitioner=leiden")
 
 
@@ -89,10 +88,11 @@ def test_workers_know_plugin_files_and_stop_where_they_are_told(
     ],
 )
 def test_a_launcher_that_is_not_installed_is_refused_with_what_to_install(
-    harness: Run, small: Any, name: str, package: str
+    harness: Run, small: Any, monkeypatch: pytest.MonkeyPatch, name: str, package: str
 ) -> None:
-    if _here(package):
-        pytest.skip(f"{package} is installed")
+    for module in [module for module in sys.modules if module.startswith(f"hydra_plugins.{package}")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, f"hydra_plugins.{package}", None)  # as if it were not there
     answer = harness("sweep", *small, "affinity=pearson", f"hydra/launcher={name}")
     assert answer.code == 2
     assert f"pip install 'closure-harness[{EXTRAS[package]}]'" in answer.err
