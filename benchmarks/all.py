@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 import time
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -37,15 +38,20 @@ def machine() -> str:
     found = re.search(r"model name\s*: (.*)", here.read_text()) if here.is_file() else None
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else "no accelerator"
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], check=False, capture_output=True, text=True, cwd=RESULTS.parent
-    )
     processor = found[1] if found else platform.processor()
     return (
         f"{processor}, {cores()} cores, {write_size(memory)} of memory, {accelerator}; "
         f"Python {platform.python_version()}, {', '.join(filter(None, map(_version, PACKAGES)))}; "
-        f"commit {commit.stdout.strip() or 'unknown'}; load {os.getloadavg()[0]:.1f} at the start."
+        f"commit {commit()}; load {os.getloadavg()[0]:.1f} at the start."
     )
+
+
+@cache
+def commit() -> str:
+    """Of the checkout as it was when first asked: results that are written do not make it dirty."""
+    words = ["git", "describe", "--always", "--dirty"]
+    said = subprocess.run(words, check=False, capture_output=True, text=True, cwd=RESULTS.parent).stdout
+    return said.strip() or "unknown"
 
 
 def _version(package: str) -> str:
