@@ -103,8 +103,8 @@ class Mirror:
 
     @property
     def where_to_look(self) -> str:
-        """What to type and to open to see the runs; nothing where the store fails."""
-        if self.silent:
+        """What to type and to open to see the runs; nothing where the store fails, or is no MLflow of its own."""
+        if self.silent or self.uri.startswith("databricks"):
             return ""
         if self.uri.startswith(DATABASES):
             here = mirrored.page("http://127.0.0.1:5000", self.experiment)

@@ -78,6 +78,7 @@ def test_a_server_is_where_it_is() -> None:
     assert mirror.where_to_look.startswith("http://somewhere:5000/#/experiments/7/runs?")
     mirror.silent = True
     assert mirror.where_to_look == ""
+    assert Mirror("databricks://profile", Path()).where_to_look == ""
 
 
 def test_the_run_goes_on_when_tracking_cannot_be_had(harness: Run, tmp_path: Path) -> None:
