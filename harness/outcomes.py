@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from harness.batch import Batch
 from harness.cache import Entry, Memo
+from harness.cost.spent import of_closure
 from harness.digest import digest
 from harness.identity import identity
 from harness.progress import Progress
@@ -22,15 +23,16 @@ Outcomes = dict[Condition, Float[np.ndarray, "metrics examples"]]
 class Remembering:
     """A subject that evaluates only the conditions whose outcome nobody knows; in all else the one it stands for.
 
-    Two methods that propose the same group, or share controls, have it tested once. ``progress.cost`` counts the
-    conditions asked for and those computed. ``key`` is the subject's identity.
+    Two methods that propose the same group, or share controls, have it tested once. ``progress`` is told what was asked
+    for (conditions; forwards, one per example and condition; FLOPs, where they are known) and how many conditions were
+    computed. ``key`` is the subject's identity.
     """
 
     def __init__(self, subject: Subject, key: Sequence[Any], memo: Memo, progress: Progress) -> None:
         self.label, self.units, self.about = subject.label, subject.units, subject.about
         self.vocab_size, self.context, self.encode = subject.vocab_size, subject.context, subject.encode
         self.record = subject.record
-        self._subject, self._key, self._memo, self._cost = subject, key, memo, progress.cost
+        self._subject, self._key, self._memo, self._progress = subject, key, memo, progress
 
     def evaluate(
         self,
@@ -47,8 +49,9 @@ class Remembering:
         context = digest(self._key, batch.digest, told, reference.digest if averaged and reference else None)
         known = self._known(context)
         missing = [group for group in dict.fromkeys(conditions) if group not in known]
-        self._cost["conditions"] = self._cost.get("conditions", 0) + len(conditions)
-        self._cost["computed"] = self._cost.get("computed", 0) + len(missing)
+        flops = of_closure(self._subject, batch, conditions, intervention, reference)
+        self._progress.spend(conditions=len(conditions), computed=len(missing), forwards=len(batch) * len(conditions))
+        self._progress.spend(**({"flops": flops} if flops else {}))
         tick(len(batch) * (len(conditions) - len(missing)))
         if missing:
             values = self._subject.evaluate(batch, missing, intervention, metrics, tick, reference)

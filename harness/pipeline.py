@@ -20,6 +20,7 @@ from harness.closure.trial import Tested, close
 from harness.errors import HarnessError
 from harness.groups import Candidate, Labels
 from harness.hookspecs import CellFinished
+from harness.memory import forget_peak, peak
 from harness.outcomes import Remembering
 from harness.plugins import Plugins
 from harness.progress import Progress
@@ -40,6 +41,7 @@ def run_cell(cell: Cell, memo: Memo, progress: Progress, test: bool = True) -> O
 
     A group named by hand is not proposed.
     """
+    forget_peak()
     subject = load_subject(cell, memo, progress)
     halves = Halves(cell, subject, memo, progress)
     if test:
@@ -47,6 +49,7 @@ def run_cell(cell: Cell, memo: Memo, progress: Progress, test: bool = True) -> O
     proposal = None if cell.settings.group else propose(cell, subject, halves, memo, progress)
     candidates = proposal.candidates if proposal else (Candidate(subject.units.find(cell.settings.group)),)
     tested = dispose(cell, subject, halves, proposal, candidates, memo, progress) if test and candidates else ()
+    progress.spend(**peak())
     record = written.record_of(cell, subject, halves, proposal, candidates, [of.report for of in tested], progress)
     return Outcome(record, proposal, tested)
 

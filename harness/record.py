@@ -90,8 +90,10 @@ class Record:
     """Everything there is to know about one cell.
 
     ``units`` are the labels of all units in order; ``classes`` what the labels say of each; ``diagnostics`` what the
-    stages warn of; ``seconds`` the time spent per stage; ``cost`` how many conditions were asked for (group x batch),
-    and how many of them were computed here, because no cell had asked before.
+    stages warn of; ``seconds`` the time spent per stage; ``cost`` what else it took: ``conditions`` asked for (group x
+    batch), and how many were ``computed`` here, because no cell had asked before; ``forwards``, one per condition and
+    example; ``flops`` of these and of recordings, computed or not (none where the model's are not known); ``memory``,
+    the most bytes the process held meanwhile, and ``gpu_memory``.
     """
 
     status: Status

@@ -11,6 +11,7 @@ from typing import Any
 from harness.batch import Batch
 from harness.cache import Cache, Entry, Memo
 from harness.cell import Cell
+from harness.cost.spent import of_recording
 from harness.digest import digest
 from harness.errors import without_model
 from harness.identity import identity
@@ -130,6 +131,8 @@ def record_batch(
                 memo.disk.write("reading", keys[name], Entry({"reading": readings[name]}))
         return Recording(batch, subject.units, readings)
 
+    if flops := of_recording(subject, batch, readers):
+        progress.spend(flops=flops)
     with progress.step("recording", f"{len(batch)} examples", total=len(batch)) as tick:
         recording: Recording = memo.get("recording", (memo.disk.folder, *keys.items()), make)
     return recording

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.board.references import Kind
 from harness.board.result import Result
 from harness.board.table import Board, Row
+from harness.sizes import write_size
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,21 @@ def _starred(value: float | None, row: Row) -> str:
     return number(value, ".2f") + ("*" if row.label_chosen and value is not None else "")
 
 
+def _giga(row: Row) -> float | None:
+    flops = row.cost.get("flops")
+    return None if flops is None else flops / 1e9
+
+
+def spent(cost: Mapping[str, int]) -> list[str]:
+    """A cell's costs in words."""
+    return [_SPENT[what](amount) if what in _SPENT else f"{amount} {what}" for what, amount in cost.items()]
+
+
+_SPENT: Mapping[str, Callable[[int], str]] = {
+    "flops": lambda flops: f"{flops / 1e9:.3g} GFLOP",
+    "memory": lambda size: f"{write_size(size)} of memory",
+    "gpu_memory": lambda size: f"{write_size(size)} on GPUs",
+}
 RANK = Column(
     "rank",
     "by the score, the share of closure tests passed, each task counting the same. Equal scores share a rank, and are "
@@ -110,11 +126,23 @@ COLUMNS = (
         lambda row: row.stability,
     ),
     Column(
-        "conditions",
-        "ablations asked for per cell (groups of units, each on all test examples), whether or not they had been "
-        "computed before.",
-        lambda row: number(row.cost.get("conditions"), ".0f"),
-        lambda row: row.cost.get("conditions"),
+        "forwards",
+        "runs of an example through the model per cell that tested any group, one for each group that is ablated; "
+        "whether or not an earlier cell had done it.",
+        lambda row: number(row.cost.get("forwards"), ".0f"),
+        lambda row: row.cost.get("forwards"),
+    ),
+    Column(
+        "GFLOP",
+        "floating-point operations per cell, of recordings and closure tests, by the model's shapes; likewise.",
+        lambda row: number(_giga(row), ".3g"),
+        _giga,
+    ),
+    Column(
+        "memory",
+        "the most that a process held while it made one of the row's cells; with the model and all libraries.",
+        lambda row: write_size(int(row.cost["memory"])) if "memory" in row.cost else "",
+        lambda row: row.cost.get("memory"),
     ),
     Column(
         "s/cell",
@@ -150,7 +178,7 @@ def told(result: Result, metric: str) -> str:
         f"p {p}, q {q}" if p else "",
         f"{result.standing:+.1f} sd beyond controls" if result.standing is not None else "",
         f"F1 {result.truth:.2f}" if result.truth is not None else "",
-        ", ".join([f"{result.seconds:.1f} s", *(f"{what} {spent}" for what, spent in result.cost.items())]),
+        ", ".join([f"{result.seconds:.1f} s", *spent(result.cost)]),
     ]
     return "; ".join(part for part in parts if part)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from harness.board.columns import METHOD, RANK, explanation, shown, told, verdict
+from harness.board.columns import METHOD, RANK, explanation, shown, spent, told, verdict
 from harness.board.made import Made
 from harness.board.table import Board
 from harness.closure.verdict import Verdict
@@ -56,6 +56,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.globals["static"] = _static
+    made.filters["spent"] = spent
     made.filters["spaced"] = lambda text: str(text).replace("_", " ")
     return made
 

@@ -205,12 +205,17 @@ def _summed(
         label_chosen=any(result.label_chosen for result in done),
         stability=_mean_of(done, "stability"),
         seconds=_mean_of(done, "seconds"),
-        cost={what: sum(cost.get(what, 0) for cost in spent) / len(spent) for cost in spent for what in cost},
+        cost={what: _of_all(what, [cost[what] for cost in spent if what in cost]) for cost in spent for what in cost},
         frontier=False,
         results=results,
         missing=missing,
         cells=cells,
     )
+
+
+def _of_all(what: str, spent: Sequence[int]) -> float:
+    """The mean over cells that spent any; of memory, which does not add up, the most."""
+    return float(max(spent)) if what in ("memory", "gpu_memory") else sum(spent) / len(spent)
 
 
 def _missing(task: Task, records: Sequence[Record], on: Mapping[Task, Record]) -> Missing:

@@ -1,0 +1,42 @@
+"""The most memory this process has held since it was last asked to forget: what a cell takes."""
+
+from __future__ import annotations
+
+import re
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+
+def forget_peak() -> None:
+    """Begin anew, where the system can (Linux, and CUDA); elsewhere the peak is that of the whole process so far."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    if cuda := _cuda():
+        for device in range(cuda.device_count()):
+            cuda.reset_peak_memory_stats(device)
+
+
+def peak() -> dict[str, int]:
+    """Bytes in main memory (``memory``), and on all GPUs together (``gpu_memory``) where any was used."""
+    found = {"memory": _resident()}
+    if cuda := _cuda():
+        found["gpu_memory"] = sum(cuda.max_memory_allocated(device) for device in range(cuda.device_count()))
+    return found
+
+
+def _resident() -> int:
+    status = Path("/proc/self/status")
+    if status.exists() and (found := re.search(r"VmHWM:\s*(\d+) kB", status.read_text())):
+        return 1024 * int(found[1])
+    import resource
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else 1024 * most
+
+
+def _cuda() -> Any:
+    """torch.cuda where it is in use; asking does not load torch."""
+    torch = sys.modules.get("torch")
+    return torch.cuda if torch and torch.cuda.is_initialized() else None
