@@ -57,7 +57,7 @@ def compare(first: Record, second: Record, workspace: Workspace) -> Pair:
             f"{asked[1][3]} examples).",
             "A pair shares subject, batch, intervention and protocol; a group named by hand is tested on all examples.",
         )
-    deltas = [_deltas(record, workspace) for record in (first, second)]
+    deltas = [deltas_of(record, workspace) for record in (first, second)]
     beyond = [{name: excess(of[0], of[1:]) for name, of in each.items()} for each in deltas]
     plain = [{name: of[0] for name, of in each.items()} for each in deltas]
     effects = first.closure[0].effects
@@ -85,10 +85,19 @@ def text(pair: Pair) -> str:
     }.items():
         lines.append(f"  {what:<24}{'difference':>12}   {'95 % interval':<20}{'p':>7}")
         for name, found in differences.items():
-            interval = f"{found.interval[0]:+.2f} .. {found.interval[1]:+.2f}" if found.interval else "one example"
-            metric = f"{name.replace('_', ' ')} {ARROW[pair.damage[name]]}"
-            lines.append(f"    {metric:<22}{found.mean:>+12.2f}   {interval:<20}{found.p:>7.4f}   {_words(found)}")
+            lines.append("    " + line(named(name, pair.damage[name]), found, 22))
     return "\n".join(lines)
+
+
+def named(metric: str, damage: int) -> str:
+    """A metric, and which way damage points."""
+    return f"{metric.replace('_', ' ')} {ARROW[damage]}"
+
+
+def line(what: str, found: Difference, width: int) -> str:
+    """One difference: its mean, its interval, its p, and what that means."""
+    interval = f"{found.interval[0]:+.2f} .. {found.interval[1]:+.2f}" if found.interval else "one example"
+    return f"{what:<{width}}{found.mean:>+12.2f}   {interval:<20}{found.p:>7.4f}   {_words(found)}"
 
 
 def _words(found: Difference) -> str:
@@ -108,7 +117,7 @@ def _differences(record: Record, changes: Sequence[Changes]) -> dict[str, Differ
     }
 
 
-def _deltas(record: Record, workspace: Workspace) -> dict[str, Float[np.ndarray, "groups examples"]]:
+def deltas_of(record: Record, workspace: Workspace) -> dict[str, Float[np.ndarray, "groups examples"]]:
     """Per metric, the change on every example: by the candidate, then by each of its controls."""
     from safetensors.numpy import load_file
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,6 +71,60 @@ def test_two_methods_are_compared_on_the_same_examples(harness: Run, small: Any,
     backward = harness("compare", cells[1][:6], cells[0][:6], "--json").data["differences"]["target_logit"]
     assert backward["mean"] == pytest.approx(-found["mean"])
     assert "damage, A - B" in harness("compare", *cells).out
+
+
+def test_two_methods_are_compared_on_all_tasks_of_both(harness: Run, small: Any, tmp_path: Path) -> None:
+    harness("sweep", *small, "affinity=ising,pearson", "intervention=zero,mean")
+    harness("run", *small, "affinity=ising", "intervention=patching")  # a task that the other lacks
+    answer = harness("compare", "pearson", "ising", "--json")
+    assert answer.code == 0, answer.err
+    told = answer.data
+    assert (told["tasks"], len(told["pairs"])) == (2, 2)
+    records = {record["cell"]["id"]: record for record in answered(tmp_path)}
+    first, second = ([pair["cells"][side] for pair in told["pairs"]] for side in (0, 1))
+    assert {records[cell]["config"]["affinity"]["name"] for cell in first} == {"pearson"}
+    verdicts = [[records[cell]["closure"][0]["verdict"] for cell in side] for side in (first, second)]
+    assert told["passed"] == [side.count("pass") for side in verdicts]
+    a, b = (np.mean([deltas(tmp_path, cell)[0, 0] for cell in side], axis=0) for side in (first, second))
+    found = told["together"]["target_logit"]
+    assert found["mean"] == pytest.approx(float((b - a).mean()), abs=1e-4)  # a falling logit
+    assert found["mean"] == pytest.approx(np.mean([p["differences"]["target_logit"]["mean"] for p in told["pairs"]]))
+    signs = np.array(list(itertools.product((-1, 1), repeat=8)))  # of examples: both tasks are on the same eight
+    as_far = np.abs(signs @ (b - a)) >= abs((b - a).sum()) - 1e-6
+    assert found["p"] == pytest.approx(as_far.mean())
+    assert found["n"] == 8
+    assert "together, over 2 tasks" in harness("compare", "pearson", "ising").out
+
+
+def test_tasks_of_different_batches_count_the_same(harness: Run, small: Any, tmp_path: Path) -> None:
+    few = [word for word in small if not word.startswith("batch.n=")]
+    for n in (16, 24):
+        harness("sweep", *few, f"batch.n={n}", "affinity=ising,pearson")
+    told = harness("compare", "ising", "pearson", "--json").data
+    means = [pair["differences"]["loss"]["mean"] for pair in told["pairs"]]
+    assert told["together"]["loss"]["mean"] == pytest.approx(np.mean(means))
+    assert told["together"]["loss"]["n"] == 8 + 12
+
+
+def test_methods_that_cannot_be_compared_are_named(harness: Run, small: Any) -> None:
+    harness("sweep", *small, "affinity=ising,pearson")
+    harness("run", *small, "affinity=cosine", "batch.seed=7")
+    for words, says in {
+        ("ising", "nonsense"): "has no such cell or method. It has: ",
+        ("spectral", "ising"): "has several: ",
+        ("ising", "cosine"): "no task on which both proposed a group (of 0 ",
+    }.items():
+        answer = harness("compare", *words)
+        assert answer.code == 2
+        assert says in answer.err
+
+
+def answered(folder: Path) -> list[Any]:
+    return [json.loads(path.read_text()) for path in folder.glob("runs/records/*/record.json")]
+
+
+def deltas(folder: Path, cell: str) -> Any:
+    return load_file(folder / "runs" / "records" / cell / "deltas.safetensors")["candidate.0"]
 
 
 def test_what_cannot_be_compared_is_said(harness: Run, small: Any, tmp_path: Path) -> None:
