@@ -25,7 +25,7 @@ def provenance(cell: Cell) -> dict[str, Any]:
 
     return {
         "command": cell.command,
-        "typed": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "typed": [Path(sys.argv[0]).name, *map(without_password, sys.argv[1:])],
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
         "packages": _packages(),

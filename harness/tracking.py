@@ -256,8 +256,8 @@ def mirror_of(uri: str, root: Path) -> Mirror:
 
 def unreachable(uri: str, error: Exception) -> str:
     """What to say of a store that does not answer: where it is, and why."""
-    why = str(error).strip().partition("\n")[0] or type(error).__name__
-    return f"no tracking at {without_password(uri)}: {why[:300]}"
+    why = str(error).strip().partition("\n")[0] or type(error).__name__  # MLflow's say where it went, as it was told
+    return f"no tracking at {without_password(uri)}: {without_password(why)[:300]}"
 
 
 def _digest(folder: Path) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from harness.cell import Cell
 from harness.cli.session import Session
 from harness.errors import HarnessError
+from harness.provenance import without_password
 from harness.record import FINISHED, Record, Status
 from harness.workspace import Workspace
 
@@ -61,7 +62,7 @@ def sweep(arguments: Namespace) -> int:
         if not cell.settings.force:
             workspace.find(cell.id)  # a damaged record is the user's business now, not in the middle of the night
     session.note(f"{len(cells)} cells in {workspace.root}")
-    name = " ".join(session.overrides)
+    name = without_password(" ".join(session.overrides))
     with sweep_run(cells[0].settings.tracking, workspace, [cell.id for cell in cells], name) as mirror:
         launch(list(session.overrides), cells)
         records = [record for cell in cells if (record := workspace.find(cell.id))]

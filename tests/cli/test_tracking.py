@@ -89,6 +89,21 @@ def test_the_run_goes_on_when_tracking_cannot_be_had(harness: Run, tmp_path: Pat
     assert len(list(tmp_path.glob("runs/records/*/record.json"))) == 1
 
 
+def test_a_password_of_a_server_is_nowhere_afterwards(
+    harness: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["sweep", "subject=planted", "batch=planted", "tracking=http://me:pass-word@127.0.0.1:9"]
+    monkeypatch.setattr("sys.argv", ["harness", *words])
+    answer = harness(*words)
+    assert answer.code == 0, answer.err
+    assert "warning: no tracking at http://me:***@127.0.0.1:9" in answer.err
+    harness("leaderboard", "out=board")
+    assert "pass-word" not in answer.out + answer.err
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) > 5
+    assert [path for path in files if b"pass-word" in path.read_bytes()] == []
+
+
 def test_an_interrupted_sweep_is_one_run_killed_and_then_finished(
     harness: Run, affinity_plugin: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
