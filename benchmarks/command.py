@@ -14,12 +14,20 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Run:
-    """One process: its answer, seconds on the clock and of its processors, and how much memory it held at most."""
+    """One process: its answer, and seconds on the clock and of its processors."""
 
     answer: Any
     seconds: float
     busy: float
-    memory: int
+
+    @property
+    def memory(self) -> int:
+        """The most that it held while it made a cell, as its records say.
+
+        What the system says of a process that has ended counts what its parent held when it was started.
+        """
+        cells = self.answer.get("cells", [self.answer])
+        return max(cell["cost"].get("memory", 0) for cell in cells)
 
 
 def harness(*words: str, threads: int | None = None) -> Run:
@@ -35,4 +43,4 @@ def harness(*words: str, threads: int | None = None) -> Run:
         err.seek(0)
         if status:
             raise RuntimeError(f"harness {' '.join(words)}\n{err.read()[-2000:]}")
-        return Run(json.load(out), seconds, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
+        return Run(json.load(out), seconds, used.ru_utime + used.ru_stime)

@@ -80,8 +80,7 @@ def run(smoke: bool = False) -> str:
             asked, computed = cost(cold)
             tested = sum(bool(cell["closure"]) for cell in cold.answer["cells"])
             kept = sum(file.stat().st_size for file in Path(folder, "cache").rglob("*") if file.is_file())
-            most = max(cell["cost"].get("memory", 0) for cell in cold.answer["cells"])
-            rows.append((n, tested, asked, computed, cold.seconds, warm.seconds, max(cold.memory, most), kept))
+            rows.append((n, tested, asked, computed, cold.seconds, warm.seconds, cold.memory, kept))
             if n == 81:
                 lines = _against(one_by_one(cold, Path(folder), words), by_hooks(smoke), computed, cold, warm)
     exponent = math.log(rows[-1][4] / rows[0][4]) / math.log(rows[-1][0] / rows[0][0])
