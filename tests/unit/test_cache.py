@@ -446,7 +446,8 @@ def test_remembered_outcomes_are_those_of_the_subject_and_each_is_computed_once(
     every = [group for conditions in asked for group in conditions]
     assert sorted(double.computed) == sorted(set(every))
     assert sum(ticks) == len(BATCH) * len(every)
-    assert progress.cost == {"conditions": len(every), "computed": len(set(every))}
+    spent = {"conditions": len(every), "computed": len(set(every)), "forwards": len(BATCH) * len(every)}
+    assert progress.cost == spent
 
 
 @pytest.mark.parametrize(
@@ -556,7 +557,7 @@ def test_a_record_does_not_depend_on_the_cache(cache: Cache, undisturbed: list[R
         assert results(first) == results(usual)
         assert results(again) == results(usual)
         assert usual.cost["computed"] == usual.cost["conditions"] == first.cost["conditions"]
-        assert again.cost == {**usual.cost, "computed": 0}
+        assert again.cost == {**usual.cost, "computed": 0, "memory": again.cost["memory"]}
     assert sum(record.cost["computed"] for record in cold) < sum(record.cost["conditions"] for record in cold)
 
 
