@@ -14,7 +14,7 @@ from harness.cost.spent import of_closure
 from harness.digest import digest
 from harness.identity import identity
 from harness.progress import Progress
-from harness.stages import Intervention, Metric, Subject, Tick, asked
+from harness.stages import Intervention, Metric, Subject, Tick, asked, over_reference
 
 Condition = tuple[int, ...]
 Outcomes = dict[Condition, Float[np.ndarray, "metrics examples"]]
@@ -44,14 +44,17 @@ class Remembering:
         reference: Batch | None = None,
     ) -> Float[np.ndarray, "metrics conditions examples"]:
         """Every metric on every example under every condition, as the subject itself would give them."""
-        averaged = "mean" in asked(type(intervention)) and getattr(intervention, "over", "batch") == "reference"
+        averaged = "mean" in asked(type(intervention)) and over_reference(intervention)
         told = [identity(intervention), [identity(metric) for metric in metrics]]
         context = digest(self._key, batch.digest, told, reference.digest if averaged and reference else None)
         known = self._known(context)
         missing = [group for group in dict.fromkeys(conditions) if group not in known]
-        flops = of_closure(self._subject, batch, conditions, intervention, reference)
-        self._progress.spend(conditions=len(conditions), computed=len(missing), forwards=len(batch) * len(conditions))
-        self._progress.spend(**({"flops": flops} if flops else {}))
+        self._progress.spend(
+            conditions=len(conditions),
+            computed=len(missing),
+            forwards=len(batch) * len(conditions),
+            flops=of_closure(self._subject, batch, conditions, intervention, reference),
+        )
         tick(len(batch) * (len(conditions) - len(missing)))
         if missing:
             values = self._subject.evaluate(batch, missing, intervention, metrics, tick, reference)

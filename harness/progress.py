@@ -32,10 +32,11 @@ class Progress:
         self.seconds[name] = self.seconds.get(name, 0.0) + spent
         self.say(f"  {name:<12} {what:<44} {spent:6.1f} s")
 
-    def spend(self, **amounts: int) -> None:
-        """Count what the cell took besides time."""
+    def spend(self, **amounts: int | None) -> None:
+        """Count what the cell took besides time; None: nobody knows how much."""
         for what, amount in amounts.items():
-            self.cost[what] = self.cost.get(what, 0) + amount
+            if amount is not None:
+                self.cost[what] = self.cost.get(what, 0) + amount
 
     def say(self, text: str) -> None:
         """A line for the person who waits."""

@@ -18,6 +18,8 @@ PACKAGES = ("closure-harness", "torch", "transformers", "numpy", "scikit-learn",
 
 CODE = ("harness", "plugins", "conf", "pyproject.toml", "constraints.txt")  # boards that are made change no result
 
+LOGIN = re.compile(r"://(?P<user>[^:/@]*)(?P<password>:[^/@]*)?@")  # of an address
+
 
 def provenance(cell: Cell) -> dict[str, Any]:
     """What it takes to make the record again: the command, the code and whose it is, the machine."""
@@ -69,4 +71,9 @@ def _git(where: Path, *words: str) -> str:
 
 def without_password(uri: str) -> str:
     """An address as it may be shown: ``https://user:***@host``."""
-    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", uri)
+    return LOGIN.sub(lambda login: f"://{login['user']}{':***' if login['password'] else ''}@", uri)
+
+
+def without_login(uri: str) -> str:
+    """An address as a browser opens it: ``https://host``."""
+    return LOGIN.sub("://", uri)

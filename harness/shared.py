@@ -131,8 +131,7 @@ def record_batch(
                 memo.disk.write("reading", keys[name], Entry({"reading": readings[name]}))
         return Recording(batch, subject.units, readings)
 
-    if flops := of_recording(subject, batch, readers):
-        progress.spend(flops=flops)
+    progress.spend(flops=of_recording(subject, batch, readers))
     with progress.step("recording", f"{len(batch)} examples", total=len(batch)) as tick:
         recording: Recording = memo.get("recording", (memo.disk.folder, *keys.items()), make)
     return recording

@@ -273,6 +273,26 @@ def supply(method: Any, **available: Any) -> Any:
     return method(**{name: available[name] for name in asked(type(method))})
 
 
+def only_at_query(intervention: Intervention) -> bool:
+    """Whether an intervention ablates units at the query alone."""
+    return getattr(intervention, "positions", "all") == "query"
+
+
+def per_position(intervention: Intervention) -> bool:
+    """Whether an intervention asks for a mean of its own at every position."""
+    return getattr(intervention, "per", "all") == "position"
+
+
+def over_reference(intervention: Intervention) -> bool:
+    """Whether an intervention's means are over the examples proposed on, not over those tested."""
+    return getattr(intervention, "over", "batch") == "reference"
+
+
+def looks_elsewhere(intervention: Intervention) -> bool:
+    """Whether an intervention is shown more than the run itself: its donors' outputs, or a mean."""
+    return not {"donor", "mean"}.isdisjoint(asked(type(intervention)))
+
+
 def upstream(stage: str, methods: Mapping[str, Sequence[type]]) -> set[str]:
     """The stages that the methods of a stage depend on, itself included; ``methods`` are those chosen, by stage."""
     found: set[str] = set()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,7 +18,7 @@ from harness.digest import digest, digest_files
 from harness.errors import HarnessError
 from harness.hookspecs import CellFinished, hookimpl
 from harness.plugins import Plugins
-from harness.provenance import without_password
+from harness.provenance import without_login, without_password
 from harness.record import Record
 from harness.workspace import Workspace
 
@@ -109,7 +108,7 @@ class Mirror:
         if self.uri.startswith(DATABASES):
             here = mirrored.page("http://127.0.0.1:5000", self.experiment)
             return f"mlflow ui --backend-store-uri {without_password(self.uri)}, then open {here}"
-        return mirrored.page(re.sub("//[^/@]*@", "//", self.uri).rstrip("/"), self.experiment)
+        return mirrored.page(without_login(self.uri).rstrip("/"), self.experiment)
 
     def _alone(self) -> Any:
         """Two processes that open a new SQLite file at once both make its tables, and one of them dies of it."""

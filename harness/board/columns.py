@@ -47,8 +47,7 @@ def _starred(value: float | None, row: Row) -> str:
     return number(value, ".2f") + ("*" if row.label_chosen and value is not None else "")
 
 
-def _giga(row: Row) -> float | None:
-    flops = row.cost.get("flops")
+def _giga(flops: int | float | None) -> float | None:
     return None if flops is None else flops / 1e9
 
 
@@ -58,7 +57,7 @@ def spent(cost: Mapping[str, int]) -> list[str]:
 
 
 _SPENT: Mapping[str, Callable[[int], str]] = {
-    "flops": lambda flops: f"{flops / 1e9:.3g} GFLOP",
+    "flops": lambda flops: f"{number(_giga(flops), '.3g')} GFLOP",
     "memory": lambda size: f"{write_size(size)} of memory",
     "gpu_memory": lambda size: f"{write_size(size)} on GPUs",
 }
@@ -135,8 +134,8 @@ COLUMNS = (
     Column(
         "GFLOP",
         "floating-point operations per cell, of recordings and closure tests, by the model's shapes; likewise.",
-        lambda row: number(_giga(row), ".3g"),
-        _giga,
+        lambda row: number(_giga(row.cost.get("flops")), ".3g"),
+        lambda row: _giga(row.cost.get("flops")),
     ),
     Column(
         "memory",

@@ -18,7 +18,7 @@ from harness.digest import digest
 from harness.engine.room import Room
 from harness.record import Record
 from harness.sizes import parse_size
-from harness.stages import asked
+from harness.stages import looks_elsewhere, only_at_query
 
 _RECORDED = ("subject", "batch", "split", "seed", "signal", "labels")
 _PROPOSED = (*_RECORDED, "group", "transform", "binarizer", "affinity", "partitioner", "chooser", "selector", "reruns")
@@ -162,14 +162,14 @@ def work_of(cell: Cell, shapes: Shapes, room: Room) -> list[tuple[int, Work]]:
     """Conditions evaluated and work done by the end of each round of controls."""
     told, length = cell.settings, length_of(cell, shapes)
     _, examples = examples_of(cell)
-    replacing = {"donor", "mean"} & {*asked(type(cell.stages["intervention"]))}
-    of_others = untouched(shapes, examples, length, room) if replacing else Work()
+    intervention = cell.stages["intervention"]
+    of_others = untouched(shapes, examples, length, room) if looks_elsewhere(intervention) else Work()
     done, ends = Work(), []
     known: set[Group] = set()
     for end in rounds(int(getattr(cell.stages["controls"], "n", 99)), told.alpha, told.give_up):
         wanted = [group for group in conditions_of(cell, shapes, end) if group not in known]
         known |= {*wanted}
-        done += closure(shapes, examples, length, wanted, room, _at_query(cell)) + of_others
+        done += closure(shapes, examples, length, wanted, room, only_at_query(intervention)) + of_others
         ends.append((len(known), done))
     return ends
 
@@ -178,7 +178,8 @@ def null_work(cell: Cell, shapes: Shapes, room: Room) -> Work:
     """The work on what is proposed on permuted data: a group each time."""
     _, examples = examples_of(cell)
     groups = conditions_of(cell, shapes, _null_proposals(cell))
-    return closure(shapes, examples, length_of(cell, shapes), groups, room, _at_query(cell))
+    at_query = only_at_query(cell.stages["intervention"])
+    return closure(shapes, examples, length_of(cell, shapes), groups, room, at_query)
 
 
 def _expected(cell: Cell, shapes: Shapes, machine: Machine) -> tuple[Span, dict[str, Span]]:
@@ -229,10 +230,6 @@ def _memory(cell: Cell, shapes: Shapes, machine: Machine) -> int:
 def itemsize_of(cell: Cell) -> int:
     """Bytes per number of the subject's weights."""
     return ITEMSIZE.get(getattr(cell.stages["subject"], "dtype", "float32"), 4)
-
-
-def _at_query(cell: Cell) -> bool:
-    return getattr(cell.stages["intervention"], "positions", "all") == "query"
 
 
 def _null_proposals(cell: Cell) -> int:

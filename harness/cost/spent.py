@@ -13,7 +13,7 @@ from harness.closure.draw import Group
 from harness.cost.flops import Work, closure, untouched, with_gradient
 from harness.cost.shapes import Shapes, of_config
 from harness.recording import Reader
-from harness.stages import Intervention, asked
+from harness.stages import Intervention, looks_elsewhere, only_at_query, over_reference
 
 
 def of_recording(subject: Any, batch: Batch, readers: Mapping[str, Reader]) -> int | None:
@@ -29,13 +29,13 @@ def of_closure(
     subject: Any, batch: Batch, conditions: Sequence[Group], intervention: Intervention, reference: Batch | None
 ) -> int | None:
     """These conditions on a batch, with what the intervention puts in their place; None as above."""
-    at_query = getattr(intervention, "positions", "all") == "query"
+    at_query = only_at_query(intervention)
     shapes = _shapes(subject, {"trunk", "inside", "tail"} | ({"past"} if at_query else set()))
     if shapes is None:
         return None
     room, others = subject.room, Work()
-    if {"donor", "mean"} & {*asked(type(intervention))}:
-        of = reference if reference is not None and getattr(intervention, "over", "") == "reference" else batch
+    if looks_elsewhere(intervention):
+        of = reference if reference is not None and over_reference(intervention) else batch
         others = untouched(shapes, len(of), _length(of), room)
     return (others + closure(shapes, len(batch), _length(batch), conditions, room, at_query)).flops
 

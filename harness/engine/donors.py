@@ -14,7 +14,10 @@ from torch import Tensor
 from harness.batch import Batch, Vocabulary
 from harness.engine.passes import at_query
 from harness.errors import HarnessError
-from harness.stages import Intervention, supply
+from harness.stages import Intervention, only_at_query, over_reference, per_position, supply
+
+# With two questions of harness.stages, for those who ask them here.
+__all__ = ["Replacement", "averaged_over", "donors_of", "mean_outputs", "only_at_query", "per_position"]
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ def averaged_over(intervention: Intervention, batch: Batch, reference: Batch | N
     Errors: means per position where the tested examples have positions that these do not reach; tokens that the subject
     does not have.
     """
-    over = batch if reference is None or getattr(intervention, "over", "batch") != "reference" else reference
+    over = reference if reference is not None and over_reference(intervention) else batch
     if per_position(intervention) and over.query.max() < batch.query.max():
         raise HarnessError(
             f"intervention {intervention.name}: the tested examples have {batch.query.max() + 1} positions, those that "
@@ -98,16 +101,6 @@ def averaged_over(intervention: Intervention, batch: Batch, reference: Batch | N
         )
     over.check(vocabulary)
     return over
-
-
-def only_at_query(intervention: Intervention) -> bool:
-    """Whether an intervention ablates units at the query alone."""
-    return getattr(intervention, "positions", "all") == "query"
-
-
-def per_position(intervention: Intervention) -> bool:
-    """Whether an intervention asks for a mean of its own at every position."""
-    return getattr(intervention, "per", "all") == "position"
 
 
 def mean_outputs(

@@ -13,7 +13,7 @@ from harness.batch import Batch
 from harness.engine.prediction import Prediction
 from harness.errors import HarnessError
 from harness.groups import Labels
-from harness.stages import ControlSets, asked
+from harness.stages import ControlSets, asked, per_position
 from harness.testing import examples
 from harness.testing.examples import UNITS
 from harness.testing.rules import Check, contents, require, usual_checks
@@ -30,7 +30,7 @@ def _replaced(plugin: Any, dtype: torch.dtype = torch.float32) -> dict[str, torc
     """What heads hand on, in this run and in the donors', and on average."""
     generator = torch.Generator().manual_seed(0)
     output, donor = (torch.randn(OUTPUT, generator=generator) for _ in range(2))
-    over = 0 if getattr(plugin, "per", "all") == "position" else (0, 1)
+    over = 0 if per_position(plugin) else (0, 1)
     available = {"output": output, "donor": donor, "mean": output.mean(dim=over, keepdim=True)[0]}
     return {name: available[name].to(dtype) for name in asked(type(plugin))}
 

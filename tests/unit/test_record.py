@@ -238,6 +238,7 @@ def test_a_workspace_is_absolute_and_knows_home(monkeypatch: pytest.MonkeyPatch,
     ("address", "shown"),
     [
         ("postgresql://me:secret@host:5432/db", "postgresql://me:***@host:5432/db"),
+        ("http://me@host:5000", "http://me@host:5000"),
         ("http://host:5000", "http://host:5000"),
         ("local", "local"),
     ],

@@ -67,6 +67,13 @@ def test_nothing_is_made_up_of_what_has_no_shapes(tmp_path: Path) -> None:
     assert cost.record.cost["forwards"] == 16 * cost.record.cost["conditions"]
 
 
+def test_what_nobody_knows_is_not_counted() -> None:
+    progress = Progress(quiet=True)
+    for flops in (None, 3, None, 4):
+        progress.spend(forwards=2, flops=flops, memory=None)
+    assert progress.cost == {"forwards": 8, "flops": 7}
+
+
 def test_the_peak_is_that_since_it_was_forgotten() -> None:
     memory.forget_peak()
     before = memory.peak()["memory"]
