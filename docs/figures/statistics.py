@@ -5,7 +5,6 @@ Worlds here have no circuit in them: whatever passes passes falsely.
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 from dataclasses import asdict, dataclass
@@ -16,7 +15,7 @@ from scipy.stats import chi2, hypergeom, norm, t
 
 from harness.closure.anatomy import active, interaction, on_input
 from harness.closure.draw import from_pools, layer_bands, widening
-from harness.closure.rounds import rounds
+from harness.closure.rounds import FIRST
 from harness.closure.statistics import bootstrap_interval, max_t, p_value, widened, z_score
 from harness.seeds import rng_for
 from harness.units import UnitSpace
@@ -93,12 +92,12 @@ def best_max_t_within(alpha: float, n: int, worlds: int, shared: bool = False) -
 
 
 def controls_of_a_random_group(n: int, give_up: int) -> float:
-    """How many controls are evaluated on average.
+    """How many controls are counted on average.
 
-    Of the first m, k do as much damage, k uniform over 0 .. m; the next round is for those with k below give_up.
+    Of the first m, k do as much damage, k uniform over 0 .. m; another is for those with k below give_up.
     """
-    ends = rounds(n, ALPHA, give_up)
-    return ends[0] + sum((end - m) * give_up / (m + 1) for m, end in itertools.pairwise(ends))
+    first = max(FIRST, give_up)
+    return first + sum(give_up / (m + 1) for m in range(first, n))
 
 
 def shared_controls(layers: int, heads: int, size: int, pairs: int) -> float:

@@ -99,7 +99,7 @@ def _sums(closure: ClosureReport, record: Record) -> Iterator[str]:
             yield f"{name}: p is {effect.p}, but its {len(effect.controls)} controls make {p}"
         if effect.p is not None and effect.p_adjusted is not None and effect.p_adjusted < effect.p - 1e-12:
             yield f"{name}: corrected p {effect.p_adjusted} is below p {effect.p}"
-    verdict, _ = decide(closure.effects, float(record.config.get("alpha", 0.05)), closure.selection_p)
+    verdict, _ = decide(closure.effects, float(record.config.get("alpha", 0.05)), closure.selection_p, closure.given_up)
     if verdict is not closure.verdict:
         yield f"its verdict is {closure.verdict.value}, but its numbers make {verdict.value}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,8 +14,8 @@ from jaxtyping import Float
 from harness.batch import Batch
 from harness.closure.anatomy import ActiveRule
 from harness.closure.draw import Group
-from harness.closure.rounds import hopeless, rounds
-from harness.closure.verdict import asked_first
+from harness.closure.rounds import FIRST, another_round, as_bad, first_round
+from harness.closure.verdict import asked_first, enough
 from harness.errors import HarnessError
 from harness.groups import Labels
 from harness.proposal import reseeded
@@ -122,10 +123,15 @@ class Case:
         return replace(self, drawn=few, parts=(), without=(), given_up=True)
 
     @property
+    def compared(self) -> list[Group]:
+        """The candidate, and what it is held against."""
+        return [self.candidate, self.layers, *self.drawn.groups]
+
+    @property
     def groups(self) -> list[Group]:
         """Every group of it that is ablated."""
-        compared = [self.candidate, self.layers, *self.drawn.groups]
-        return compared if self.given_up else [*compared, *self.parts, *self.without, self.everything, self.others]
+        inside = [] if self.given_up else [*self.parts, *self.without, self.everything, self.others]
+        return [*self.compared, *inside]
 
 
 def cases_of(candidates: Iterable[Group], trial: Trial) -> tuple[Case, ...]:
@@ -143,36 +149,78 @@ def conditions(cases: Iterable[Case]) -> list[Group]:
     return list(dict.fromkeys([(), *(group for case in cases for group in case.groups)]))
 
 
-def evaluated(cases: Sequence[Case], trial: Trial, tick: Tick) -> tuple[list[Case], Values]:
-    """Rounds of controls until every candidate is given up, or has no more: the cases as far as they went, and all
-    values. What several candidates have in common is evaluated once.
-    """
+def evaluated(cases: Sequence[Case], trial: Trial, tick: Tick) -> tuple[Sequence[Case], Values]:
+    """The cases as far as their controls count, and all values. What several have in common is evaluated once."""
     values: dict[Group, np.ndarray] = {}
-    held: list[Case] = []
-    for end in rounds(max((len(case.drawn.groups) for case in cases), default=0), trial.alpha, trial.give_up):
-        held = [case.up_to(end) for case in cases]
-        missing = [group for group in conditions(held) if group not in values]
+
+    def evaluate(groups: Iterable[Group]) -> None:
+        missing = [group for group in groups if group not in values]
         if missing:
             found = trial.evaluate(trial.batch, missing, tick)
-            values |= {group: found[:, i] for i, group in enumerate(missing)}
-        if trial.give_up is not None and all(_given_up(case, trial, values, trial.give_up) for case in held):
-            break
-    return held, values
+            values.update((group, found[:, i]) for i, group in enumerate(missing))
+
+    if cases and trial.give_up is not None:
+        cases = _as_far_as_they_count(cases, trial, trial.give_up, values, evaluate)
+    evaluate(conditions(cases))
+    return cases, values
 
 
-def _given_up(case: Case, trial: Trial, values: Values, give_up: int) -> bool:
-    """No more controls are worth it, by the metric asked first; where none has room to fall they never are."""
-    if not case.given_up:
-        return True  # it has had all there are
-    usable = {
-        metric.name: (m, metric) for m, metric in enumerate(trial.metrics) if not saturated(metric, values[()][m])
-    }
-    if not usable:
-        return True
-    m, metric = usable[asked_first(usable)[0]]
-    groups = [case.candidate, *case.drawn.groups]
-    delta, *controls = (float((values[group][m] - values[()][m]).mean()) for group in groups)
-    return hopeless(delta, controls, case.drawn.widening, metric.damage, give_up)
+def _as_far_as_they_count(
+    cases: Sequence[Case], trial: Trial, give_up: int, values: Values, evaluate: Callable[[Iterable[Group]], None]
+) -> Sequence[Case]:
+    """Evaluate rounds of controls until every candidate is given up, or has no more."""
+    drawn = max(len(case.drawn.groups) for case in cases)
+    begin, end = FIRST, first_round(drawn, give_up)
+    if end == drawn:  # nobody is given up sooner
+        return cases
+    while True:
+        evaluate(dict.fromkeys([(), *(group for case in cases for group in case.up_to(end).compared)]))
+        courts = [_Court.of(case, end, trial, values) for case in cases]
+        for m in range(begin, end + 1):
+            if not any(court.more(m, give_up) for court in courts):
+                return [case.up_to(m) for case in cases]
+        if end == drawn:
+            return cases
+        begin, end = end + 1, min(drawn, end + max(court.more(end, give_up) for court in courts))
+
+
+@dataclass(frozen=True)
+class _Court:
+    """A candidate's damage beside that of the controls evaluated so far, by the metric asked first.
+
+    ``drawn``: controls there are; ``decidable``: as many can take p to the level; ``delta``: None where no metric has
+    room to fall, so that no control says anything.
+    """
+
+    drawn: int
+    decidable: bool
+    delta: float | None = None
+    controls: tuple[float, ...] = ()
+    factor: float = 1.0
+    damage: int = 1
+
+    @classmethod
+    def of(cls, case: Case, end: int, trial: Trial, values: Values) -> _Court:
+        """What the values say of a case and the first ``end`` of its controls."""
+        drawn, untouched = len(case.drawn.groups), values[()]
+        decidable = enough(drawn, trial.alpha)
+        usable = {metric.name: m for m, metric in enumerate(trial.metrics) if not saturated(metric, untouched[m])}
+        if not usable:
+            return cls(drawn, decidable)
+        m = usable[asked_first(usable)[0]]
+        groups = [case.candidate, *case.drawn.groups[:end]]
+        delta, *controls = (float((values[group][m] - untouched[m]).mean()) for group in groups)
+        return cls(drawn, decidable, delta, tuple(controls), case.drawn.widening, trial.metrics[m].damage)
+
+    def more(self, m: int, give_up: int) -> int:
+        """How many controls to evaluate after the first ``m``; 0 where there are none, or none is worth it.
+
+        Who has too few of them for p to reach the level sees them all: nobody is given up for want of controls.
+        """
+        if m >= self.drawn or not self.decidable:
+            return max(0, self.drawn - m)
+        k = math.inf if self.delta is None else as_bad(self.delta, self.controls[:m], self.factor, self.damage)
+        return 0 if k >= give_up else another_round(m, int(k), give_up)
 
 
 def saturated(metric: Metric, untouched: Float[np.ndarray, " examples"]) -> bool:

@@ -1,23 +1,26 @@
-r"""Sequential stopping: controls are evaluated in rounds, and a candidate that many of them equal is given up.
+r"""Sequential stopping: a candidate that many controls equal is given up, as if controls came one by one.
 
-p is :math:`(1 + k) / (1 + m)` over the ``m`` controls evaluated, ``k`` of which do at least as much damage. With ``n``
-of them drawn, ``k`` at least ``give_up`` where a candidate is given up, at level :math:`\alpha`:
+p is :math:`(1 + k) / (1 + m)` over the first ``m`` controls, ``k`` of which do at least as much damage. A candidate is
+given up at the first ``m`` at which ``k`` is ``give_up``; with ``n`` of them drawn, at level :math:`\alpha`:
 
 - Where ``give_up`` :math:`> \alpha (1 + n) - 1`, who has :math:`p \le \alpha` is the same as if all ``n`` were always
-  evaluated. ``k`` only grows, so with all of them :math:`1 + k \ge 1 + \text{give\_up} > \alpha (1 + n)`, hence
+  counted. ``k`` only grows, so with all of them :math:`1 + k \ge 1 + \text{give\_up} > \alpha (1 + n)`, hence
   :math:`p > \alpha`; and where the candidate was given up, :math:`m \le n` makes p no smaller. Ten do for ``n`` = 99
   at 5 %.
-- Everywhere the level is kept. Who was given up and still has :math:`p \le \alpha` was so after
-  :math:`m \ge (1 + \text{give\_up}) / \alpha - 1`. Let :math:`m^*` be the end of the first round as long, or ``n``
-  where there is none. Then *every* candidate with :math:`p \le \alpha` had :math:`1 + k \le \alpha (1 + m^*)` after
-  :math:`m^*`: those stopped there by their p, those not stopped there because ``k`` was below ``give_up``. The
-  candidate's rank among :math:`1 + m^*` random groups is as small with probability :math:`\alpha` at most.
+- Everywhere the level is kept. Let :math:`m^*` be the fewest controls with :math:`1 + \text{give\_up} \le \alpha (1 +
+  m^*)`, or ``n`` where there are not as many. *Every* candidate with :math:`p \le \alpha` has :math:`1 + k \le \alpha
+  (1 + m^*)` among the first :math:`m^*`: if it was given up, then at :math:`m^*` or later, and ``k`` was at most
+  ``give_up`` until then; if it was not, ``k`` stayed below. The candidate's rank among :math:`1 + m^*` random groups is
+  as small with probability :math:`\alpha` at most.
 
 Both are exact for one candidate whose controls are taken as they are. Where these are spread about their mean
-(:func:`harness.closure.draw.widening`), the mean is that of the controls evaluated, and moves a little. Where several
+(:func:`harness.closure.draw.widening`), the mean is that of the controls counted, and moves a little. Where several
 candidates are corrected together, all go on until none is worth it; over the same controls the corrected p is never
 below p, so that the first holds for it as well.
-Source: Besag & Clifford 1991, in rounds that double.
+Source: Besag & Clifford 1991.
+
+Many controls are evaluated at once, because that costs less than one after the other. Of the last round those that
+come after the end are not counted, so how they are dealt out to rounds changes no result.
 """
 
 from __future__ import annotations
@@ -27,23 +30,29 @@ from collections.abc import Sequence
 
 from harness.closure.statistics import exceedances, widened
 
-FIRST = 20
-"""Controls of the first round, at least: with as many p can reach 5 %."""
+FIRST = 10
+"""Nobody is given up before as many controls: fewer tell little of their spread."""
 
 
-def rounds(n: int, alpha: float, give_up: int | None) -> list[int]:
-    """How many controls have been evaluated at the end of each round: 20, 40, 80, ... ``n``.
+def first_round(n: int, give_up: int | None) -> int:
+    """Controls that are evaluated in any case; all ``n`` where nobody is given up."""
+    return n if give_up is None else min(n, max(FIRST, give_up))
 
-    The first are enough for p to reach ``alpha``, so that who is given up is not short of controls. One round where
-    nobody is given up.
+
+def another_round(m: int, k: int, give_up: int) -> int:
+    """How many more to evaluate after ``m``, ``k`` of which do as much damage.
+
+    Half of what it takes to reach ``give_up`` at the present rate, and no fewer than could be enough.
     """
-    ends, m = [n], max(FIRST, math.ceil(1 / alpha - 1 - 1e-9))
-    while give_up is not None and m < n:
-        ends.insert(-1, m)
-        m *= 2
-    return ends
+    needed = give_up - k
+    return max(needed, math.ceil(needed * (m + 1) / (k + 1) / 2))
 
 
-def hopeless(delta: float, controls: Sequence[float], factor: float, damage: int, give_up: int) -> bool:
-    """At least ``give_up`` controls do as much damage, counted as p counts; always, where p cannot be taken."""
-    return not math.isfinite(factor) or exceedances(delta, widened(controls, factor), damage) >= give_up
+def middling(n: int, give_up: int | None) -> int:
+    """Controls that a candidate takes which does no more than half of all random groups do."""
+    return n if give_up is None else min(n, max(FIRST, 2 * give_up))
+
+
+def as_bad(delta: float, controls: Sequence[float], factor: float, damage: int) -> float:
+    """How many controls do at least as much damage, counted as p counts; without end where p cannot be taken."""
+    return float(exceedances(delta, widened(controls, factor), damage)) if math.isfinite(factor) else math.inf

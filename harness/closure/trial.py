@@ -218,32 +218,34 @@ def _corrected(cell: Sequence[ClosureReport], alpha: float) -> list[dict[str, Ef
     """
     corrected: list[dict[str, Effect]] = [{} for _ in cell]
     for name in asked_first(cell[0].effects) if cell else ():
-        over_candidates = _over_candidates([(report.effects[name], report.widening) for report in cell], alpha)
+        over_candidates = _over_candidates(name, cell, alpha)
         for report, done, p in zip(cell, corrected, over_candidates, strict=True):
             before = [effect.p_adjusted for effect in done.values() if effect.p_adjusted is not None]
             done[name] = replace(report.effects[name], p_adjusted=None if p is None else max([p, *before]))
     return [{name: done[name] for name in report.effects} for report, done in zip(cell, corrected, strict=True)]
 
 
-def _over_candidates(found_by: Sequence[tuple[Effect, float | None]], alpha: float) -> list[float | None]:
+def _over_candidates(name: str, cell: Sequence[ClosureReport], alpha: float) -> list[float | None]:
     """One metric's p per candidate, corrected over the candidates that can reach ``alpha`` at all.
 
     Where they have different numbers of distinct controls, as many are used as the fewest.
     """
-    effects = [effect for effect, _ in found_by]
-    tests = [i for i, e in enumerate(effects) if not e.saturated and e.p is not None and enough(len(e.controls), alpha)]
+    effects = [report.effects[name] for report in cell]
+    tests = [
+        (i, e, report.widening or 1.0)
+        for i, (e, report) in enumerate(zip(effects, cell, strict=True))
+        if not e.saturated and e.p is not None and (report.given_up or enough(len(e.controls), alpha))
+    ]
     found = [None if effect.saturated else effect.p for effect in effects]
     if len(tests) > 1:
-        n = min(len(effects[i].controls) for i in tests)
-        damage = np.array([effects[i].damage * effects[i].delta for i in tests])
-        controls = np.array(
-            [[e.damage * c for c in widened(e.controls, w or 1.0)[:n]] for e, w in (found_by[i] for i in tests)]
-        )
-        for i, p in zip(tests, max_t(damage, controls), strict=True):
+        n = min(len(e.controls) for _, e, _ in tests)
+        damage = np.array([e.damage * e.delta for _, e, _ in tests])
+        controls = np.array([[e.damage * c for c in widened(e.controls, wide)[:n]] for _, e, wide in tests])
+        for (i, _, _), p in zip(tests, max_t(damage, controls), strict=True):
             found[i] = float(p)
     return found
 
 
 def _judged(tested: Tested, effects: Mapping[str, Effect], alpha: float) -> Tested:
-    verdict, reason = decide(effects, alpha, tested.report.selection_p)
+    verdict, reason = decide(effects, alpha, tested.report.selection_p, tested.report.given_up)
     return replace(tested, report=replace(tested.report, effects=effects, verdict=verdict, reason=reason))

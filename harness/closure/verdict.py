@@ -31,12 +31,14 @@ class Evidence:
     A metric is *harmed* where its whole interval lies on the damage side of zero, *helped* where it lies on the other,
     and *beats controls* where its p, corrected over the cell's metrics and candidates, is at most ``alpha``.
     ``primary`` is the target logit where it is measured, else the first metric that is not loss. ``selection_p`` holds
-    the candidate against the best groups of the same pipeline on permuted data.
+    the candidate against the best groups of the same pipeline on permuted data. ``given_up``: there are more controls
+    than those it was held against.
     """
 
     effects: Mapping[str, Effect]
     alpha: float
     selection_p: float | None = None
+    given_up: bool = False
 
     @property
     def usable(self) -> dict[str, Effect]:
@@ -63,8 +65,11 @@ class Evidence:
 
     @property
     def reachable(self) -> bool:
-        """There are controls enough for the smallest p there is to reach ``alpha``."""
-        return all(effect.p is not None and enough(len(effect.controls), self.alpha) for effect in self.usable.values())
+        """There are controls enough for the smallest p there is to reach ``alpha``; nobody is given up where not."""
+        return all(
+            effect.p is not None and (self.given_up or enough(len(effect.controls), self.alpha))
+            for effect in self.usable.values()
+        )
 
 
 @dataclass(frozen=True)
@@ -129,9 +134,11 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def decide(effects: Mapping[str, Effect], alpha: float, selection_p: float | None = None) -> tuple[Verdict, str]:
+def decide(
+    effects: Mapping[str, Effect], alpha: float, selection_p: float | None = None, given_up: bool = False
+) -> tuple[Verdict, str]:
     """The first rule that holds, and its reason."""
-    evidence = Evidence(effects, alpha, selection_p)
+    evidence = Evidence(effects, alpha, selection_p, given_up)
     rule = next(rule for rule in RULES if rule.holds(evidence))
     return rule.verdict, rule.reason
 

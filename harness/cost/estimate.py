@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.cell import Cell
 from harness.closure.draw import Group
-from harness.closure.rounds import rounds
+from harness.closure.rounds import middling
 from harness.cost.flops import Work, closure, untouched, with_gradient
 from harness.cost.groups import conditions_of
 from harness.cost.machine import Machine
@@ -159,14 +159,18 @@ def length_of(cell: Cell, shapes: Shapes) -> int:
 
 
 def work_of(cell: Cell, shapes: Shapes, room: Room) -> list[tuple[int, Work]]:
-    """Conditions evaluated and work done by the end of each round of controls."""
+    """Conditions evaluated and work done until a middling candidate is given up, and for all controls.
+
+    Once, where nobody is given up.
+    """
     told, length = cell.settings, length_of(cell, shapes)
     _, examples = examples_of(cell)
     intervention = cell.stages["intervention"]
     of_others = untouched(shapes, examples, length, room) if looks_elsewhere(intervention) else Work()
     done, ends = Work(), []
     known: set[Group] = set()
-    for end in rounds(int(getattr(cell.stages["controls"], "n", 99)), told.alpha, told.give_up):
+    n = int(getattr(cell.stages["controls"], "n", 99))
+    for end in dict.fromkeys((middling(n, told.give_up), n)):
         wanted = [group for group in conditions_of(cell, shapes, end) if group not in known]
         known |= {*wanted}
         done += closure(shapes, examples, length, wanted, room, only_at_query(intervention)) + of_others

@@ -81,15 +81,14 @@ def test_the_table_of_shared_controls() -> None:
 
 
 def test_a_random_group_takes_as_many_controls_as_simulation_gives(computed: dict[str, Any]) -> None:
-    """Independent of the formula: draws, counted at the ends of rounds."""
+    """Independent of the formula: draws, counted one by one."""
     import numpy as np
 
     for n in (99, 999):
         draws = np.random.default_rng(n).standard_normal((20_000, 1 + n))
         as_bad = (draws[:, 1:] >= draws[:, :1]).cumsum(axis=1)
-        ends = np.array([end for end in (20, 40, 80, 160, 320, 640) if end < n] + [n])
-        stops = (as_bad[:, ends - 1] >= 10) | (ends == n)
-        expected = ends[stops.argmax(axis=1)]
+        stops = (as_bad >= 10) | (np.arange(1, 1 + n) == n)
+        expected = 1 + stops.argmax(axis=1)
         error = 4 * expected.std() / math.sqrt(len(draws))
         assert computed[f"controls of a random group, of {n}"].value == pytest.approx(expected.mean(), abs=error)
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pytest
@@ -11,42 +15,106 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from harness.cell import Cell
-from harness.closure.rounds import hopeless, rounds
+from harness.closure.case import Case, Trial, evaluated
+from harness.closure.rounds import FIRST, another_round, as_bad, first_round
 from harness.closure.statistics import max_t, p_value
-from harness.closure.verdict import enough
 from harness.config import registry, resolve
 from harness.errors import HarnessError
+from harness.stages import ControlSets
 
 
-def stopped(delta: float, controls: list[float], give_up: int | None, alpha: float = 0.05) -> tuple[float, int]:
+def at_the_end(delta: float, controls: Sequence[float], give_up: int) -> int:
+    """After how many controls one candidate is given up, counted one by one."""
+    as_much = itertools.accumulate(control >= delta for control in controls)
+    return next((m for m, k in enumerate(as_much, start=1) if m >= FIRST and k >= give_up), len(controls))
+
+
+class Logit:
+    """A metric that falls."""
+
+    name: ClassVar[str] = "target_logit"
+    damage: ClassVar[Literal[1, -1]] = -1
+
+    def __call__(self, prediction: Any) -> Any:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Court(Trial):
+    """A trial in which what every group does is known: groups are numbered, and ``()`` does nothing."""
+
+    does: Sequence[float] = ()
+    asked: list[int] = field(default_factory=list)  # groups of every call
+
+    def evaluate(self, batch: Any, conditions: Sequence[tuple[int, ...]], tick: Any) -> np.ndarray:
+        self.asked.append(len(conditions))
+        return -np.array([[[self.does[group[0]] if group else 0.0] for group in conditions]])
+
+
+def counted(
+    deltas: Sequence[float], controls: Sequence[Sequence[float]], give_up: int | None
+) -> tuple[list[int], Court]:
+    """How many controls count for each candidate."""
+    does: list[float] = []
+    cases = []
+    for delta, others in zip(deltas, controls, strict=True):
+        groups = [(len(does) + i,) for i in range(1 + len(others))]
+        cases.append(Case(groups[0], groups[0], ControlSets(tuple(groups[1:])), (), (), groups[0], groups[0]))
+        does += [delta, *others]
+    nobody: Any = None
+    court = Court(nobody, nobody, nobody, nobody, [Logit()], give_up=give_up, does=does)
+    held, _ = evaluated(cases, court, lambda _: None)
+    return [len(case.drawn.groups) for case in held], court
+
+
+def stopped(delta: float, controls: list[float], give_up: int | None) -> tuple[float, int]:
     """p of one candidate, and over how many controls."""
-    for m in rounds(len(controls), alpha, give_up):
-        if give_up is not None and hopeless(delta, controls[:m], 1.0, 1, give_up):
-            break
+    (m,), _ = counted([delta], [controls], give_up)
     p = p_value(delta, controls[:m], damage=1)
     assert p is not None
     return p, m
 
 
-def test_rounds_double_until_all_are_evaluated() -> None:
-    assert rounds(99, 0.05, 10) == [20, 40, 80, 99]
-    assert rounds(999, 0.05, 10) == [20, 40, 80, 160, 320, 640, 999]
-    assert rounds(20, 0.05, 10) == [20]
-    assert rounds(0, 0.05, 10) == [0]
-    assert rounds(99, 0.05, None) == [99]
+@given(st.lists(st.integers(-3, 3), min_size=1, max_size=120), st.integers(-3, 3), st.integers(1, 30))
+def test_rounds_end_where_one_by_one_does(controls: list[int], delta: int, give_up: int) -> None:
+    """Ties count as damage. Who has too few for p to reach the level is not given up."""
+    _, m = stopped(float(delta), list(map(float, controls)), give_up)
+    assert m == (at_the_end(delta, controls, give_up) if len(controls) >= 19 else len(controls))
 
 
-@given(st.integers(1, 500), st.floats(0.002, 0.5), st.one_of(st.none(), st.integers(1, 30)))
-def test_the_first_round_can_reach_the_level_if_all_controls_can(n: int, alpha: float, give_up: int | None) -> None:
-    ends = rounds(n, alpha, give_up)
-    assert ends == sorted(set(ends))
-    assert ends[-1] == n
-    assert enough(ends[0], alpha) == enough(n, alpha)
+def test_few_more_controls_are_evaluated_than_count() -> None:
+    """Of random groups 32.5 of 99 count on average; one round each would evaluate all."""
+    ends, asked, calls = 0, 0, 0
+    for draw in np.random.default_rng(0).standard_normal((2000, 100)):
+        (m,), court = counted([draw[0]], [draw[1:].tolist()], 10)
+        ends, asked, calls = ends + m, asked + sum(court.asked) - 2, calls + len(court.asked)
+    assert ends / 2000 == pytest.approx(10 + sum(10 / m for m in range(11, 100)), rel=0.05)
+    assert asked < 1.05 * ends
+    assert calls / 2000 < 5
+
+
+def test_rounds_grow_where_few_controls_do_as_much() -> None:
+    assert first_round(99, 10) == 10
+    assert first_round(99, 30) == 30
+    assert first_round(7, 10) == 7
+    assert first_round(99, None) == 99
+    assert another_round(10, 9, 10) == 1  # one more can be enough
+    assert another_round(10, 5, 10) == 5
+    assert another_round(10, 1, 10) == 25  # 9 to go, 2 of 11 so far: 50 at this rate
+    assert another_round(10, 0, 10) == 55
+
+
+@given(st.integers(1, 500), st.integers(1, 30), st.data())
+def test_another_round_is_never_empty_nor_short_of_what_could_be_enough(
+    m: int, give_up: int, data: st.DataObject
+) -> None:
+    k = data.draw(st.integers(0, min(m, give_up - 1)))
+    assert another_round(m, k, give_up) >= give_up - k >= 1
 
 
 @given(st.lists(st.integers(-3, 3), min_size=99, max_size=99), st.integers(-3, 3), st.integers(5, 60))
 def test_who_passes_is_the_same_as_with_all_controls(controls: list[int], delta: int, give_up: int) -> None:
-    """5 > .05 x 100 - 1. Ties count as damage."""
+    """5 > .05 x 100 - 1."""
     p, m = stopped(float(delta), list(map(float, controls)), give_up)
     full, _ = stopped(float(delta), list(map(float, controls)), None)
     assert (p <= 0.05) == (full <= 0.05)
@@ -58,42 +126,48 @@ def test_who_passes_is_the_same_as_with_all_controls(controls: list[int], delta:
 def test_the_level_is_kept_where_the_candidate_is_one_of_many(n: int, give_up: int) -> None:
     """Also where it is not the same who passes: 10 < .05 x 1000 - 1."""
     draws = np.random.default_rng(n).standard_normal((4000, 1 + n))
-    passed = sum(stopped(draw[0], draw[1:].tolist(), give_up)[0] <= 0.05 for draw in draws)
-    longest = math.ceil((1 + give_up) / 0.05 - 1)
-    decisive = next((m for m in rounds(n, 0.05, give_up) if m >= longest), n)
-    level = math.floor(0.05 * (1 + decisive) + 1e-9) / (
-        1 + decisive
-    )  # of p over as many controls: the most there can be
+    as_much = (draws[:, 1:] >= draws[:, :1]).cumsum(axis=1)
+    over = (as_much >= give_up) & (np.arange(1, 1 + n) >= FIRST)
+    end = np.where(over.any(axis=1), over.argmax(axis=1), n - 1)
+    p = (1 + as_much[np.arange(len(end)), end]) / (2 + end)
+    assert [stopped(draw[0], draw[1:].tolist(), give_up)[0] for draw in draws[:20]] == pytest.approx(p[:20].tolist())
+    decisive = min(n, math.ceil((1 + give_up) / 0.05 - 1))
+    # Of p over as many controls: the most there can be.
+    level = math.floor(0.05 * (1 + decisive) + 1e-9) / (1 + decisive)
+    passed = (p <= 0.05).sum()
     assert passed <= binom(4000, level).ppf(0.999)
     if n == 99:
         assert passed >= binom(4000, level).ppf(0.001)
 
 
-def test_hopeless_candidates_end_after_the_first_round_and_strong_ones_see_all() -> None:
+def test_hopeless_candidates_end_soon_and_strong_ones_see_all() -> None:
     controls = np.random.default_rng(0).permutation(np.linspace(-1, 1, 999)).tolist()
-    assert stopped(-0.5, controls, 10) == (pytest.approx(0.75, abs=0.2), 20)
+    assert stopped(-2.0, controls, 10) == (1, 10)
+    p, m = stopped(-0.5, controls, 10)
+    assert p == pytest.approx(0.75, abs=0.15)
+    assert m < 20
     assert stopped(2.0, controls, 10) == (1 / 1000, 999)
 
 
 def test_controls_that_cannot_be_spread_are_not_waited_for() -> None:
-    assert hopeless(9.0, [0.0, 1.0], math.inf, 1, 10)
-    assert not hopeless(9.0, [0.0, 1.0], 2.0, 1, 1)
+    assert as_bad(9.0, [0.0, 1.0], math.inf, 1) == math.inf
+    assert as_bad(9.0, [0.0, 1.0], 2.0, 1) == 0
 
 
 def test_controls_are_counted_as_spread_as_for_p() -> None:
     """Controls -1 and 1 do less than 1.5; three times as far apart, one does more."""
-    assert not hopeless(1.5, [-1.0, 1.0], 1.0, 1, 1)
-    assert hopeless(1.5, [-1.0, 1.0], 3.0, 1, 1)
-    assert hopeless(-1.5, [-1.0, 1.0], 3.0, -1, 1)
+    assert as_bad(1.5, [-1.0, 1.0], 1.0, 1) == 0
+    assert as_bad(1.5, [-1.0, 1.0], 3.0, 1) == 1
+    assert as_bad(-1.5, [-1.0, 1.0], 3.0, -1) == 1
 
 
 def test_who_passes_of_several_is_the_same_as_with_all_controls() -> None:
+    """All go on until none is worth it."""
     worlds = np.random.default_rng(0).standard_normal((400, 3, 100))
     worlds[:, :, 0] += (2.0, 1.0, 0.0)
     for world in worlds:
-        for m in rounds(99, 0.05, 10):
-            if all(hopeless(float(own[0]), own[1 : 1 + m].tolist(), 1.0, 1, 10) for own in world):
-                break
+        (m, *others), _ = counted(world[:, 0].tolist(), world[:, 1:].tolist(), 10)
+        assert others == [m, m]
         few, all_of_them = (np.array(max_t(world[:, 0], world[:, 1 : 1 + n])) <= 0.05 for n in (m, 99))
         assert few.tolist() == all_of_them.tolist()
 

@@ -309,14 +309,22 @@ def graded(candidate: float, other: float = 0.0) -> Additive:
     return subject
 
 
-def test_a_hopeless_candidate_is_given_up_after_the_first_round() -> None:
+def test_a_hopeless_candidate_is_given_up_at_the_tenth_control_that_does_as_much() -> None:
     subject = graded(0.3)
     (found,) = put_to_test(subject, [LOGIT, LOSS], Given(PAIRS), alpha=0.05)
     report = found.report
-    assert (report.n_controls, report.given_up, report.verdict) == (20, True, Verdict.NOT_SPECIFIC)
-    assert found.deltas.shape == (2, 1 + 20, 5)
-    assert [len(effect.controls) for effect in report.effects.values()] == [20, 20]
-    assert subject.asked == [[(), (0, 1), tuple(range(208)), *PAIRS[:20]]]  # and not its parts, nor all but it
+    done = np.cumsum([subject.damage["loss"][list(pair)].sum() >= 0.3 for pair in PAIRS])
+    end = 1 + int(np.argmax(done >= 10))
+    assert 10 < end < 19  # fewer than p needs to reach the level, and not underpowered
+    assert (report.n_controls, report.given_up, report.verdict) == (end, True, Verdict.NOT_SPECIFIC)
+    assert report.effects["target_logit"].p == pytest.approx(11 / (1 + end))
+    assert found.deltas.shape == (2, 1 + end, 5)
+    assert [len(effect.controls) for effect in report.effects.values()] == [end, end]
+    first, *more = subject.asked
+    assert first == [(), (0, 1), tuple(range(208)), *PAIRS[:10]]
+    asked = [group for call in subject.asked for group in call]
+    assert len(asked) == len(set(asked))
+    assert {group for call in more for group in call} <= {*PAIRS}  # and not its parts, nor all but it
     inside = report.anatomy["target_logit"]
     assert (inside.shares, inside.kept, inside.interaction, inside.idle) == (None, None, None, ())
 
@@ -325,7 +333,7 @@ def test_a_strong_candidate_sees_all_controls_and_each_condition_once() -> None:
     subject = graded(2.0)
     report = trial(subject, [LOGIT, LOSS], Given(PAIRS), alpha=0.05)
     assert (report.n_controls, report.given_up, report.verdict) == (99, False, Verdict.PASS)
-    assert [sum(group in PAIRS for group in call) for call in subject.asked] == [20, 20, 40, 19]
+    assert [sum(group in PAIRS for group in call) for call in subject.asked] == [10, 55, 34, 0]
     asked = [group for call in subject.asked for group in call]
     assert len(asked) == len(set(asked))
     assert report.anatomy["target_logit"].shares == pytest.approx((0.5, 0.5))
@@ -359,9 +367,23 @@ def test_the_card_says_who_was_given_up(make_record: Callable[..., Record]) -> N
     assert "given up" not in card(record)
 
 
-def test_a_level_that_takes_many_controls_takes_them_before_anybody_is_given_up() -> None:
-    report = trial(graded(0.3), [LOGIT, LOSS], Given(PAIRS), alpha=0.02)
-    assert (report.n_controls, report.verdict) == (49, Verdict.NOT_SPECIFIC)
+@pytest.mark.parametrize(("n", "verdict"), [(49, Verdict.NOT_SPECIFIC), (48, Verdict.UNDERPOWERED)])
+def test_nobody_is_given_up_for_want_of_controls(n: int, verdict: Verdict) -> None:
+    """p <= 2 % takes 49 of them: who has as many may be given up after fewer, who has not sees them all."""
+    report = trial(graded(0.3), [LOGIT, LOSS], Given(PAIRS[:n]), alpha=0.02)
+    assert report.verdict is verdict
+    assert report.given_up is (n == 49)
+    assert report.n_controls == (48 if n == 48 else trial(graded(0.3), [LOGIT], Given(PAIRS), alpha=0.05).n_controls)
+
+
+def test_p_of_candidates_that_are_given_up_together_is_corrected_all_the_same() -> None:
+    one, two = trials(graded(0.2, 0.3), [LOGIT], Given(PAIRS), [(0, 1), (2, 3)], alpha=0.05)
+    assert one.n_controls == two.n_controls < 19
+    for report in (one, two):
+        effect = report.effects["target_logit"]
+        assert effect.p is not None
+        assert effect.p_adjusted is not None
+        assert effect.p_adjusted >= effect.p
 
 
 # ----------------------------------------------------------------------------------------------------------------------
