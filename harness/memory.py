@@ -1,7 +1,9 @@
-"""The most memory this process has held since it was last asked to forget: what a cell takes."""
+"""Memory of this process: the most it has held since it was last asked to forget, and what it keeps when freed."""
 
 from __future__ import annotations
 
+import ctypes
+import platform
 import re
 import sys
 from contextlib import suppress
@@ -24,6 +26,20 @@ def peak() -> dict[str, int]:
     if cuda := _cuda():
         found["gpu_memory"] = sum(cuda.max_memory_allocated(device) for device in range(cuda.device_count()))
     return found
+
+
+def keep_freed() -> None:
+    """Freed memory stays with the process, up to 2 GiB of it; without effect where the C library is not glibc.
+
+    By itself glibc gives large blocks back at once, and a forward pass is handed new pages for every activation, which
+    the system has to clear first: a third of the time of a small model's passes. As torch's own allocator does on GPUs.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        trim_threshold, mmap_threshold = -1, -3  # mallopt(3)
+        libc = ctypes.CDLL(None)
+        libc.mallopt(trim_threshold, 2**31 - 1)
+        if not libc.mallopt(mmap_threshold, 2**30):
+            libc.mallopt(mmap_threshold, 2**25)  # glibc before 2.35 takes no more
 
 
 def _resident() -> int:

@@ -16,9 +16,6 @@ from harness.engine.passes import at_query
 from harness.errors import HarnessError
 from harness.stages import Intervention, only_at_query, over_reference, per_position, supply
 
-# With two questions of harness.stages, for those who ask them here.
-__all__ = ["Replacement", "averaged_over", "donors_of", "mean_outputs", "only_at_query", "per_position"]
-
 
 @dataclass(frozen=True)
 class Replacement:

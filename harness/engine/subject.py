@@ -16,23 +16,17 @@ from transformers import PreTrainedModel
 from harness.batch import Batch
 from harness.engine.attention import Probe, active, frozen, switched
 from harness.engine.branching import Branching, Shared
-from harness.engine.donors import (
-    Replacement,
-    averaged_over,
-    donors_of,
-    mean_outputs,
-    only_at_query,
-    per_position,
-)
+from harness.engine.donors import Replacement, averaged_over, donors_of, mean_outputs
 from harness.engine.layout import device_of, output_matrix, sites_of
 from harness.engine.passes import at_query, condition_chunks, micro_batches, tensors
 from harness.engine.prediction import Prediction
 from harness.engine.readings import Readings
 from harness.engine.room import ON_CPU, ON_GPU, Room
 from harness.errors import HarnessError
+from harness.memory import keep_freed
 from harness.recording import Reader, Recording, Source
 from harness.sizes import parse_size
-from harness.stages import Intervention, Metric, Tick, asked
+from harness.stages import Intervention, Metric, Tick, asked, only_at_query, per_position
 from harness.units import Unit, UnitSpace
 
 EVERYTHING = Shared()
@@ -85,6 +79,8 @@ class HeadSubject:
         heads = sorted((site.layer, site.heads) for site in sites.values())
         self.units = UnitSpace(tuple(Unit(layer, head) for layer, n in heads for head in range(n)))
         self.room = room_for(model, max(site.width for site in sites.values()), memory, tokens_per_pass)
+        if device_of(model).type == "cpu":
+            keep_freed()
         self._branching = Branching(model, sites, self.units, share)
         self._branching.shared = self._what_can_be_shared()
         self.about["shares"] = self._branching.shared.words

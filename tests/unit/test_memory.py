@@ -1,0 +1,37 @@
+"""What this process keeps of the memory it frees."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+PAGE = 4096
+BLOCK = 64 * 2**20
+TIMES = 20
+PROGRAM = f"""
+import resource, sys
+import numpy as np
+from harness.memory import keep_freed
+
+if sys.argv[1] == "kept":
+    keep_freed()
+np.ones({BLOCK} // 8)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range({TIMES}):
+    np.ones({BLOCK} // 8)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to keep what is freed")
+def test_freed_memory_is_used_again() -> None:
+    """By itself the system hands out, and clears, every page of a large block anew; huge pages are 512 in one."""
+    new, kept = (
+        int(subprocess.run([sys.executable, "-c", PROGRAM, how], capture_output=True, check=True, text=True).stdout)
+        for how in ("given back", "kept")
+    )
+    assert new >= TIMES * BLOCK / PAGE / 512
+    assert kept < new / 10
