@@ -7,12 +7,18 @@ import platform
 import re
 import sys
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 
 def forget_peak() -> None:
-    """Begin anew, where the system can (Linux, and CUDA); elsewhere the peak is that of the whole process so far."""
+    """Begin anew, where the system can (Linux, and CUDA); elsewhere the peak is that of the whole process so far.
+
+    What was kept when freed is given back: it is not of what comes now.
+    """
+    if libc := _glibc():
+        libc.malloc_trim(0)
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
     if cuda := _cuda():
@@ -28,18 +34,22 @@ def peak() -> dict[str, int]:
     return found
 
 
+@cache
 def keep_freed() -> None:
     """Freed memory stays with the process, up to 2 GiB of it; without effect where the C library is not glibc.
 
     By itself glibc gives large blocks back at once, and a forward pass is handed new pages for every activation, which
     the system has to clear first: a third of the time of a small model's passes. As torch's own allocator does on GPUs.
     """
-    if platform.libc_ver()[0] == "glibc":
+    if libc := _glibc():
         trim_threshold, mmap_threshold = -1, -3  # mallopt(3)
-        libc = ctypes.CDLL(None)
         libc.mallopt(trim_threshold, 2**31 - 1)
         if not libc.mallopt(mmap_threshold, 2**30):
             libc.mallopt(mmap_threshold, 2**25)  # glibc before 2.35 takes no more
+
+
+def _glibc() -> ctypes.CDLL | None:
+    return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
 
 
 def _resident() -> int:

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
+
 from harness.closure.draw import Group
 from harness.cost.shapes import Shapes
-from harness.engine.room import Room
+from harness.engine.forks import blocks_of, load_of
+from harness.engine.room import Load, Room
 
 
 @dataclass(frozen=True)
@@ -62,13 +65,18 @@ def closure(
     units are ablated at the query alone, and a condition is a pass of one token.
     """
     touched = sorted(set(conditions) - {()}, key=sorted)
-    rows_each = shapes.layers if of_one_token else 1 + len(touched)
-    together = min(examples, max(1, room.rows(length) // rows_each))
-    each = max(1, room.rows(1 if of_one_token else length) // together - 1)
+    layer_of = np.repeat(np.arange(shapes.layers), shapes.heads)
+    if of_one_token:
+        load = Load.throughout(1 + len(touched))
+        together = min(examples, room.examples(length, Load.throughout(shapes.layers)))
+    else:
+        load = load_of(blocks_of(touched, layer_of))
+        together = min(examples, room.examples(length, load))
+    each = room.conditions(len(touched), together, 1 if of_one_token else length, load)
     batches = math.ceil(examples / together)
     done = Work()
     for start in range(0, max(1, len(touched)), each):
-        blocks = _blocks(shapes, touched[start : start + each])
+        blocks = blocks_of(touched[start : start + each], layer_of)
         done += _rows(shapes, length, blocks, of_one_token) * examples + Work(passes=batches)
     if of_one_token:
         past = _block(shapes, length) * (shapes.layers - 1) + Work(shapes.before * length, positions=length)
@@ -78,12 +86,6 @@ def closure(
 
 def _block(shapes: Shapes, length: int) -> Work:
     return Work((shapes.before + shapes.after) * length, shapes.attention(length, length), length)
-
-
-def _blocks(shapes: Shapes, conditions: Sequence[Group]) -> list[int]:
-    """Blocks of rows that enter each layer and that leave it: conditions are one until they ablate different heads."""
-    last = [shapes.heads * layer for layer in range(shapes.layers + 1)]
-    return [len({tuple(u for u in group if u < end) for group in ((), *conditions)}) for end in last]
 
 
 def _rows(shapes: Shapes, length: int, blocks: Sequence[int], of_one_token: bool) -> Work:

@@ -27,9 +27,10 @@ from transformers import PreTrainedModel
 
 from harness.engine.attention import Heads, Probe, active
 from harness.engine.donors import Replacement
-from harness.engine.forks import Forks
+from harness.engine.forks import Forks, blocks_of, load_of
 from harness.engine.layout import Site
 from harness.engine.passes import at_query
+from harness.engine.room import Load
 from harness.units import UnitSpace
 
 
@@ -116,7 +117,8 @@ class _Run:
         if not joining:
             return rows
         blocks = rows.reshape(-1, self.n, *rows.shape[1:])
-        return torch.cat([rows, blocks[torch.tensor(joining, device=rows.device)].flatten(0, 1)])
+        places = torch.tensor([*range(len(blocks)), *joining], device=rows.device)
+        return blocks.index_select(0, places).flatten(0, 1)
 
     def queries(self, rows: Tensor) -> Int[Tensor, " rows"]:
         """The query of each of these rows."""
@@ -162,6 +164,12 @@ class Branching:
             self._run = None
         blocks = logits.reshape(-1, n, logits.shape[-1])
         return blocks[torch.tensor(run.forks.places, device=logits.device)].flatten(0, 1)
+
+    def load(self, conditions: Sequence[Sequence[int]], of_one_token: bool = False) -> Load:
+        """Rows that a pass under these conditions has for each example."""
+        if of_one_token:
+            return Load.throughout(1 + len(conditions))
+        return load_of(blocks_of(conditions, self.units.layers, self.shared.trunk))
 
     def past(self, tokens: Int[Tensor, "examples positions"], query: Int[Tensor, " examples"]) -> dict[int, Past]:
         """What an untouched run of the examples leaves for passes of the query alone, by layer."""

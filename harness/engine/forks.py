@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int
 
+from harness.engine.room import Load
+
 
 @dataclass(frozen=True)
 class Forks:
@@ -51,3 +53,22 @@ class Forks:
             ablated[layer] = here if any(here) else None
         place = {block: i for i, block in enumerate(blocks)}
         return cls(entering, copies, ablated, [place[group] for group in sets])
+
+
+def blocks_of(
+    conditions: Sequence[Sequence[int]], layer_of: Int[np.ndarray, " units"], trunk: bool = True
+) -> list[int]:
+    """How many blocks enter each layer, and how many leave the last: those of :class:`Forks`, only counted."""
+    sets = {frozenset(group) for group in ((), *conditions)}
+    ends = np.unique(layer_of).tolist()
+    if not trunk:
+        return [len(sets)] * (1 + len(ends))
+    upto = ({unit for unit, layer in enumerate(layer_of.tolist()) if layer <= end} for end in ends)
+    return [1, *(len({group & before for group in sets}) for before in upto)]
+
+
+def load_of(blocks: Sequence[int]) -> Load:
+    """What a pass of these blocks holds per example. The last layer takes the time of those that enter it: what parts
+    inside it does so at the query alone.
+    """
+    return Load((sum(blocks[1:-1]) + blocks[-2]) / (len(blocks) - 1), blocks[-1])

@@ -10,24 +10,30 @@ from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from harness.batch import Batch
-from harness.engine.room import Room
+from harness.engine.room import Load, Room
+
+PADDING = 1 / 8
+"""Share of an example's positions, at most, that are added for it to be as long as others in its pass."""
 
 
-def micro_batches(batch: Batch, rows_each: int, room: Room) -> Iterator[Int[np.ndarray, " chosen"]]:
-    """Examples of like length together, as many as fit when each takes ``rows_each`` rows (at least one)."""
+def micro_batches(batch: Batch, load: Load, room: Room) -> Iterator[Int[np.ndarray, " chosen"]]:
+    """Examples of like length together, as many as there is room for (at least one)."""
     order = np.argsort(batch.query, kind="stable")
+    lengths = batch.query[order] + 1
     start = 0
     while start < len(order):
         stop = start + 1
-        while stop < len(order) and (stop + 1 - start) * rows_each <= room.rows(int(batch.query[order[stop]]) + 1):
+        while stop < len(order):
+            together, longest, own = stop + 1 - start, int(lengths[stop]), int(lengths[start : stop + 1].sum())
+            if together > room.examples(longest, load) or together * longest > (1 + PADDING) * own:
+                break
             stop += 1
         yield order[start:stop]
         start = stop
 
 
-def condition_chunks(conditions: list[int], examples: int, length: int, room: Room) -> Iterator[list[int]]:
-    """Conditions that fit into one pass beside the trunk; one chunk of none where there are none."""
-    each = max(1, room.rows(length) // examples - 1)
+def condition_chunks(conditions: list[int], each: int) -> Iterator[list[int]]:
+    """As many conditions together; one chunk of none where there are none."""
     yield from (conditions[i : i + each] for i in range(0, max(1, len(conditions)), each))
 
 

@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-ON_CPU, ON_GPU = 4096, 1 << 16
+ON_CPU, ON_GPU = 6144, 1 << 16
 """Rows x positions beyond which a pass is no faster: it leaves the processor's cache, or fills the GPU."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """Rows that a pass has for each example: on average over layers, which take the time, and at most, which have to
+    fit.
+    """
+
+    mean: float = 1.0
+    most: int = 1
+
+    @classmethod
+    def throughout(cls, rows: int) -> Load:
+        """As many in every layer."""
+        return cls(float(rows), rows)
 
 
 @dataclass(frozen=True)
@@ -31,6 +47,20 @@ class Room:
         return cls(memory, itemsize * 8 * (widest + hidden), 6 * 4 * vocabulary, positions)
 
     def rows(self, length: int) -> int:
-        """Rows of this many positions that fit into one pass; at least one."""
-        fit = self.memory // (length * self.per_position + self.per_row)
-        return max(1, min(fit, self.positions // length))
+        """Rows of this many positions that fit into one pass and are worth having; at least one."""
+        return self.examples(length, Load())
+
+    def examples(self, length: int, load: Load) -> int:
+        """Examples of this many positions for one pass; at least one."""
+        return max(1, min(self._fit(length) // load.most, int(self.positions / (length * load.mean))))
+
+    def conditions(self, n: int, examples: int, length: int, load: Load) -> int:
+        """How many of ``n`` conditions to evaluate in one pass of these examples, beside the untouched model.
+
+        ``load``: that of all of them. They are dealt out evenly.
+        """
+        parts = math.ceil(examples * load.mean * length / self.positions)
+        return max(1, min(math.ceil(n / parts), self._fit(length) // examples - 1))
+
+    def _fit(self, length: int) -> int:
+        return self.memory // (length * self.per_position + self.per_row)

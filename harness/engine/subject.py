@@ -21,7 +21,7 @@ from harness.engine.layout import device_of, output_matrix, sites_of
 from harness.engine.passes import at_query, condition_chunks, micro_batches, tensors
 from harness.engine.prediction import Prediction
 from harness.engine.readings import Readings
-from harness.engine.room import ON_CPU, ON_GPU, Room
+from harness.engine.room import ON_CPU, ON_GPU, Load, Room
 from harness.errors import HarnessError
 from harness.memory import keep_freed
 from harness.recording import Reader, Recording, Source
@@ -79,8 +79,6 @@ class HeadSubject:
         heads = sorted((site.layer, site.heads) for site in sites.values())
         self.units = UnitSpace(tuple(Unit(layer, head) for layer, n in heads for head in range(n)))
         self.room = room_for(model, max(site.width for site in sites.values()), memory, tokens_per_pass)
-        if device_of(model).type == "cpu":
-            keep_freed()
         self._branching = Branching(model, sites, self.units, share)
         self._branching.shared = self._what_can_be_shared()
         self.about["shares"] = self._branching.shared.words
@@ -103,7 +101,7 @@ class HeadSubject:
         # A pass with gradients keeps what every layer computed, a pass without them little more than one layer's.
         rows_each = len(self._projections) if readings.wants("first_order") else 1
         with switched(self.model), self._within_memory():
-            for chosen in micro_batches(batch, rows_each, self.room):
+            for chosen in micro_batches(batch, Load.throughout(rows_each), self.room):
                 part = readings.begin(chosen)
                 self._recording_pass(part, readings, matrices)
                 tick(len(part))
@@ -135,17 +133,19 @@ class HeadSubject:
         wanted = asked(type(intervention)) if touched else ()
         donors = donors_of(intervention, batch, self) if "donor" in wanted else None
         of_one_token = bool(touched) and only_at_query(intervention) and self._branching.shared.past
+        layers_kept = Load.throughout(len(self._projections))  # the past is kept of all layers
+        load = self._branching.load([conditions[c] for c in touched], of_one_token)
         with switched(self.model), self._within_memory(), torch.inference_mode():
             means = self._means(intervention, batch, reference, layers) if "mean" in wanted else {}
-            # The past is kept of all layers: as many examples as fit, each with one row.
-            for chosen in micro_batches(batch, len(self._projections) if of_one_token else 1 + len(touched), self.room):
+            for chosen in micro_batches(batch, layers_kept if of_one_token else load, self.room):
                 part = batch.take(chosen)
                 tokens, query, target = tensors(part, device_of(self.model))
                 donor = self._outputs(donors.take(chosen), layers) if donors else {}
                 replacement = Replacement(intervention, donor, means)
                 past = self._branching.past(tokens, query) if of_one_token else None
                 length = 1 if of_one_token else tokens.shape[1]
-                for some in condition_chunks(touched, len(chosen), length, self.room):
+                each = self.room.conditions(len(touched), len(chosen), length, load)
+                for some in condition_chunks(touched, each):
                     sets = [conditions[c] for c in some]
                     logits = self._branching.logits(tokens, query, sets, replacement, past).float()
                     seen = _prediction(logits, target, part)
@@ -225,7 +225,7 @@ class HeadSubject:
     ) -> dict[int, Float[Tensor, "positions heads head_dim"]]:
         """What the heads of these layers hand on on average, where the intervention wants it averaged."""
         over = averaged_over(intervention, batch, reference, self)
-        parts = micro_batches(over, 1, self.room)
+        parts = micro_batches(over, Load(), self.room)
         return mean_outputs(over, per_position(intervention), parts, lambda part: self._outputs(part, layers))
 
     def _check_sources(self, readers: Mapping[str, Reader]) -> None:
@@ -289,6 +289,8 @@ class HeadSubject:
 
     @contextmanager
     def _within_memory(self) -> Iterator[None]:
+        if device_of(self.model).type == "cpu":
+            keep_freed()
         try:
             yield
         except torch.OutOfMemoryError as error:

@@ -16,7 +16,9 @@ from harness.closure.case import Trial, cases_of
 from harness.closure.trial import ClosureReport, close
 from harness.config import registry
 from harness.engine.branching import Shared
-from harness.engine.forks import Forks
+from harness.engine.forks import Forks, blocks_of
+from harness.engine.passes import micro_batches
+from harness.engine.room import Load
 from harness.engine.subject import HeadSubject
 
 LAYERS = np.repeat(np.arange(4), 3)  # four layers of three units
@@ -61,6 +63,12 @@ def test_conditions_are_one_until_they_part(conditions: Conditions) -> None:
         assert {frozenset(block) for block in blocks} == beginnings
 
 
+@given(st.lists(groups, max_size=8), st.booleans())
+def test_blocks_are_counted_as_they_are_made(conditions: Conditions, trunk: bool) -> None:
+    forks = Forks.of([(), *conditions], LAYERS, trunk)
+    assert blocks_of(conditions, LAYERS, trunk) == [forks.entering, *map(len, replayed(forks))]
+
+
 def operations(work: Callable[[], object]) -> int:
     with FlopCounterMode(display=False) as counter:
         work()
@@ -99,9 +107,11 @@ def test_at_the_query_alone_a_condition_costs_one_token(llama: HeadSubject, ragg
     config = llama.model.config
     d, inner, heads, vocabulary = sizes(llama)
     shared = config.num_key_value_heads * config.head_dim
-    keys = ragged_batch.query.max() + 1
-    layer = 2 * (2 * heads * d + 2 * shared * d + 3 * d * inner) + 4 * heads * keys
-    of_each = len(ragged_batch) * (config.num_hidden_layers * layer + 2 * d * vocabulary)
+    of_each = 0
+    for chosen in micro_batches(ragged_batch, Load.throughout(config.num_hidden_layers), llama.room):
+        keys = ragged_batch.query[chosen].max() + 1
+        layer = 2 * (2 * heads * d + 2 * shared * d + 3 * d * inner) + 4 * heads * keys
+        of_each += len(chosen) * (config.num_hidden_layers * layer + 2 * d * vocabulary)
     one, two = (cost_of(llama, ragged_batch, [(), *((i,) for i in range(many))], positions="query") for many in (1, 2))
     assert two - one == of_each
 

@@ -469,7 +469,7 @@ def test_a_norm_before_the_projection_is_not_taken_for_it(ragged_batch):
 
 def test_a_pass_that_does_not_fit_says_what_to_type(architectures, ragged_batch, silence):
     subject = HeadSubject(architectures["gpt2"].build(), "test")
-    with pytest.raises(HarnessError, match=r"(?s)a pass of 4096 tokens.*subject\.memory=1024MiB"):
+    with pytest.raises(HarnessError, match=r"(?s)a pass of 6144 tokens.*subject\.memory=1024MiB"):
         subject.evaluate(ragged_batch, [()], silence, [Raises(torch.OutOfMemoryError)])
 
 
