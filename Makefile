@@ -34,7 +34,7 @@ types: .venv/installed-test ## mypy, strict
 subjects: .venv/installed ## train the embedded model `tiny` again, from scratch (about ten minutes on one core)
 	$(BIN)/python -m harness_plugins.subjects.tiny.train --out plugins/subjects/tiny/weights
 
-boards: board-quickstart board-methods board-grid ## sweep again for the boards under leaderboards/, and make them (a quarter of an hour on two cores)
+boards: board-quickstart board-methods board-grid ## sweep again for the boards under leaderboards/, and make them (five minutes on two cores)
 
 board-quickstart: .venv/installed
 	$(SWEEP) experiment=quickstart

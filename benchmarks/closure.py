@@ -1,7 +1,7 @@
 """A closure test of 65 conditions: ours beside what a researcher does today, in time and in floating-point operations.
 
 ``python benchmarks/closure.py`` prints the tables (about ten minutes on two cores). Every side evaluates the same
-groups of heads on the same examples of natural text and gives the same numbers; they take turns, and the best counts.
+groups of heads on the same examples of natural text and gives the same numbers; they take turns, and the median counts.
 Each is a process of its own, as a script is: what one does to its memory would make the next faster or slower.
 Peers are run on a sample of the conditions where all would take minutes: each condition is a forward pass of its own
 there, so time and operations are proportional. TransformerLens and nnsight are measured where they are installed
@@ -253,7 +253,8 @@ def side_by_side(model: str, kind: str) -> list[str]:
     task, against = task_of(model, kind), peers()
     counts = {"ours": len(task.conditions), **dict.fromkeys(against, task.sample)}
     share = task.sample / len(task.conditions)
-    best, rate = dict.fromkeys(counts, np.inf), 0.0
+    turns: dict[str, list[float]] = {name: [] for name in counts}
+    rate = 0.0
     with ExitStack() as stack:
         sides = {
             name: stack.enter_context(ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))) for name in counts
@@ -263,21 +264,23 @@ def side_by_side(model: str, kind: str) -> list[str]:
         for _ in range(TURNS):
             rate = max(rate, gemm_rate(task))
             for name, side in sides.items():
-                spent = side.submit(timed, model, kind, name, counts[name]).result()
-                best[name] = min(best[name], spent * len(task.conditions) / counts[name])
+                took = side.submit(timed, model, kind, name, counts[name]).result()
+                turns[name].append(took * len(task.conditions) / counts[name])
+    spent = {name: float(np.median(times)) for name, times in turns.items()}
+    shown = {name: f"{spent[name]:.2f} | {min(times):.2f} .. {max(times):.2f}" for name, times in turns.items()}
     task.subject.model.set_attn_implementation("sdpa")
     own = flops(lambda: ours(task, len(task.conditions)))
     theirs = flops(lambda: scripts("sdpa")(task, 2)) / 2 * len(task.conditions)
     sampled = "" if share == 1 else f", from {task.sample} of {len(task.conditions)} conditions"
-    rows = [f"| {task.name} | **ours** | {best['ours']:.2f} | 1 | {own / 1e9:.0f} ({own / theirs:.0%}) | |"]
+    rows = [f"| {task.name} | **ours** | {shown['ours']} | 1 | {own / 1e9:.0f} ({own / theirs:.0%}) | |"]
     rows += [
-        f"| | {name}{sampled} | {best[name]:.2f} | {best[name] / best['ours']:.2f} | {theirs / 1e9:.0f} "
+        f"| | {name}{sampled} | {shown[name]} | {spent[name] / spent['ours']:.2f} | {theirs / 1e9:.0f} "
         f"| {apart[name]:.0e} |"
         for name in against
     ]
     bound = own / rate
     rows.append(
-        f"| | bound: our operations at {rate / 1e9:.0f} GFLOP/s | {bound:.2f} | {bound / best['ours']:.2f} | | |"
+        f"| | bound: our operations at {rate / 1e9:.0f} GFLOP/s | {bound:.2f} | | {bound / spent['ours']:.2f} | | |"
     )
     return rows
 
@@ -332,8 +335,8 @@ def run() -> str:
         f"{CONDITIONS} conditions on {device} ({torch.get_num_threads()} threads), zero ablation, natural text in "
         f"windows of 128: {every[0].batch.name} with the query at {every[0].batch.query.mean():.0f} on average.",
         "",
-        "| task | side | seconds | times ours | GFLOP | largest difference |",
-        "|---|---|--:|--:|--:|--:|",
+        f"| task | side | seconds | of {TURNS} turns | times ours | GFLOP | largest difference |",
+        "|---|---|--:|--:|--:|--:|--:|",
         *(row for model in models() for kind in KINDS for row in side_by_side(model, kind)),
         "",
         "Units ablated at the query alone, the keys and values of earlier positions as they were: another, milder "
