@@ -42,15 +42,16 @@ def test_json_record_has_the_documented_shape(harness: Run, small: Any) -> None:
     assert {"units", "n_examples", "n_controls", "effects", "upper_bound", "verdict", "reason"} <= set(closure)
     assert closure["verdict"] in set(Verdict)
     assert closure["n_examples"] == 8  # the half that was not proposed on
-    assert closure["n_controls"] == 19
+    assert closure["given_up"] is (closure["n_controls"] < 19)
+    assert closure["n_controls"] >= 10
     for metric in ("loss", "accuracy", "target_logit"):
         effect = closure["effects"][metric]
         assert {"baseline", "ablated", "delta", "controls", "z", "p", "interval"} <= set(effect)
         assert effect["delta"] == pytest.approx(effect["ablated"] - effect["baseline"])
-        middle = sum(effect["controls"]) / 19
+        middle = sum(effect["controls"]) / closure["n_controls"]
         spread = [middle + closure["widening"] * (c - middle) for c in effect["controls"]]
         as_bad = sum(effect["damage"] * c >= effect["damage"] * effect["delta"] for c in spread)
-        assert effect["p"] == pytest.approx((1 + as_bad) / 20)
+        assert effect["p"] == pytest.approx((1 + as_bad) / (1 + closure["n_controls"]))
 
 
 def test_the_same_command_gives_the_same_digits(harness: Run, small: Any) -> None:

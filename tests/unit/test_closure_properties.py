@@ -32,7 +32,7 @@ def reports_on(batch: Batch, *candidates: tuple[int, ...]) -> list[ClosureReport
     subject, _ = world()
     metrics = [offered().get("metric", name).build({}) for name in ("target_logit", "accuracy", "loss")]
     zero, controls = offered().get("intervention", "zero").build({}), offered().get("controls", "layer_matched")
-    trial = Trial(subject, batch, zero, controls.build({"n": 19}), metrics)
+    trial = Trial(subject, batch, zero, controls.build({"n": 19}), metrics, give_up=None)
     return [found.report for found in close(cases_of(candidates, trial), trial, lambda _: None)]
 
 

@@ -165,7 +165,7 @@ def test_progress_ends_exactly_where_it_said_it_would(memo: Memo, monkeypatch: p
         return nullcontext(lambda n: done.update({name: done[name] + n}))
 
     monkeypatch.setattr(Progress, "_bar", bar)
-    outcome = run_cell(make("seed=5"), memo, Progress(quiet=True))
+    outcome = run_cell(make("seed=5", "give_up=null"), memo, Progress(quiet=True))
     (tested,) = outcome.tested
     assert done["closure"] == totals["closure"] >= 12 * (3 + 19)
     assert tested.deltas.shape == (3, 1 + 19, 12)
