@@ -1,0 +1,81 @@
+"""Where things are computed: what is on a device stays there, and a GPU says what a processor says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from harness.batch import Batch
+from harness.config import registry
+from harness.engine.passes import micro_batches
+from harness.engine.subject import HeadSubject
+from harness.testing import examples
+
+CONDITIONS = [(), (0, 1), (5,), (0, 9), (14,)]
+TOLD = [(name, where) for name in ("zero", "mean", "resample", "patching") for where in ("all", "query")]
+METRICS = [registry().get("metric", name).build({}) for name in ("target_logit", "accuracy", "loss", "kl_to_baseline")]
+
+
+def ablated(subject: HeadSubject, batch: Batch, name: str, where: str) -> np.ndarray:
+    intervention = registry().get("intervention", name).build({"positions": where})
+    return subject.evaluate(batch, CONDITIONS, intervention, METRICS)
+
+
+@pytest.mark.parametrize(("name", "where"), TOLD)
+@pytest.mark.parametrize("architecture", ["gpt2", "llama_gqa", "gpt_neox", "mistral_sliding", "gemma2_softcap"])
+def test_a_pass_asks_its_device_for_nothing_but_metrics(
+    architectures: Any, architecture: str, name: str, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a device that holds no numbers whoever asks for one is refused, as is who mixes devices.
+
+    A GPU would have to finish its work first, for every condition or head. Metrics are asked for once per pass, means
+    and the past before all passes.
+    """
+    subject = HeadSubject(architectures[architecture].build(), architecture)
+    batch = examples.batch(6, vocab_size=48)
+    subject.model.to("meta")
+    reads: list[tuple[int, ...]] = []
+    read: Callable[[Tensor], Tensor] = Tensor.cpu
+
+    def cpu(tensor: Tensor) -> Tensor:
+        if tensor.device.type != "meta":
+            return read(tensor)
+        reads.append(tuple(tensor.shape))
+        return torch.zeros(tensor.shape, dtype=tensor.dtype)
+
+    monkeypatch.setattr(Tensor, "cpu", cpu)
+    # transformers itself looks once in a pass: whether several texts are packed into one row.
+    monkeypatch.setattr("transformers.masking_utils.find_packed_sequence_indices", lambda _: None)
+    assert not ablated(subject, batch, name, where).any()
+    metrics = [shape for shape in reads if shape[0] == len(METRICS)]
+    load = subject._branching.load(CONDITIONS[1:])
+    assert len(metrics) == len(list(micro_batches(batch, load, subject.room)))
+    assert sum(shape[1] for shape in metrics) == len(CONDITIONS) * len(batch)
+    averaged = name == "mean"
+    assert len(reads) - len(metrics) == averaged * len({subject.units.layers[u] for group in CONDITIONS for u in group})
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("architecture", ["gpt2", "llama_gqa", "gpt_neox", "olmoe", "gemma2_softcap", "qwen3_5_hybrid"])
+def test_a_gpu_says_what_the_processor_says(architectures: Any, architecture: str) -> None:
+    batch = examples.batch(6, vocab_size=48)
+    here = HeadSubject(architectures[architecture].build(), architecture)
+    there = HeadSubject(architectures[architecture].build().to("cuda"), architecture)
+    for told in TOLD:
+        np.testing.assert_allclose(ablated(there, batch, *told), ablated(here, batch, *told), atol=1e-4)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_on_a_gpu_is_near(architectures: Any, dtype: torch.dtype) -> None:
+    """Metrics are taken in float32; half precision keeps two or three digits of each logit."""
+    batch = examples.batch(6, vocab_size=48)
+    full = HeadSubject(architectures["llama_gqa"].build().to("cuda"), "full")
+    half = HeadSubject(architectures["llama_gqa"].build().to("cuda", dtype), "half")
+    found, expected = (ablated(subject, batch, "zero", "all")[0] for subject in (half, full))
+    assert np.abs(found - expected).max() < 0.1 * np.abs(expected).max()
