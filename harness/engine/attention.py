@@ -16,19 +16,21 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedConfig, PreTrainedModel
-from transformers.masking_utils import eager_mask
+from transformers.masking_utils import causal_mask_function, eager_mask
 
 from harness.errors import HarnessError
 
 # No "flash", "sdpa", "flex" or "/" in it: transformers gives those words a meaning.
 NAME = "closure_harness_probe"
+CAUSAL = f"{NAME}_causal"  # what a mask knows of itself
 
 
 @dataclass(frozen=True)
 class Heads:
     """What one attention module attends with; keys and values may be shared by groups of heads.
 
-    ``mask`` is added to scores: 0 where a position is seen, the lowest number there is where it is not.
+    ``mask`` is added to scores: 0 where a position is seen, the lowest number there is where it is not. ``causal``: it
+    hides what comes later and no more.
     """
 
     query: Float[Tensor, "rows heads positions head_dim"]
@@ -37,6 +39,7 @@ class Heads:
     mask: Float[Tensor, "_ _ positions keys"]
     scaling: float
     softcap: float | None = None
+    causal: bool = False
 
     def first(self, rows: int) -> Heads:
         """The first rows only."""
@@ -53,17 +56,6 @@ class Heads:
             scores = self.capped(query @ key.transpose(-1, -2) * self.scaling) + self.mask
             made = scores.softmax(-1, dtype=torch.float32).to(value.dtype) @ value
         return made.transpose(1, 2).contiguous()
-
-    @property
-    def causal(self) -> bool:
-        """Whether the mask is that of a causal model and no more, so that what it hides need not be computed.
-
-        Not asked on other devices than a CPU, which would have to wait for the answer.
-        """
-        mask = self.mask
-        if mask.device.type != "cpu" or len(mask) > 1 or mask.shape[-2] != mask.shape[-1]:
-            return False
-        return torch.equal(mask[0, 0] == 0, torch.ones_like(mask[0, 0], dtype=torch.bool).tril())
 
     def rows(self, at: Int[Tensor, " rows"]) -> Float[Tensor, "rows heads keys"]:
         """The attention row of one position per row, in float32."""
@@ -209,7 +201,9 @@ def attend(
             "Choose a model without them: harness list subject",
         )
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-    heads = Heads(query, key, value, attention_mask[..., : key.shape[-2]], scaling, softcap)
+    mask = attention_mask[..., : key.shape[-2]]
+    causal = mask.shape == attention_mask.shape and getattr(attention_mask, CAUSAL, False)
+    heads = Heads(query, key, value, mask, scaling, softcap, causal)
     probe = _active.get()
     if probe is None:
         return heads.outputs(), None
@@ -227,5 +221,25 @@ def attend(
     return output, None
 
 
+def mask_of(
+    batch_size: int,
+    q_length: int,
+    kv_length: int,
+    attention_mask: Tensor | None = None,
+    mask_function: Callable[..., Any] = causal_mask_function,
+    **told: Any,
+) -> Float[Tensor, "_ 1 positions keys"] | None:
+    """transformers' mask, to be added to scores; None where a model hides nothing.
+
+    It has one row for all where no text is padded (none are packed here), and knows whether it is causal and no more:
+    to read that from its numbers, a GPU would have to finish its work first.
+    """
+    rows = 1 if attention_mask is None else batch_size
+    mask = eager_mask(rows, q_length, kv_length, attention_mask=attention_mask, mask_function=mask_function, **told)
+    if mask is not None:
+        setattr(mask, CAUSAL, mask_function is causal_mask_function and rows == 1 and q_length == kv_length)
+    return mask
+
+
 AttentionInterface.register(NAME, attend)
-AttentionMaskInterface.register(NAME, eager_mask)  # without a mask function of its own the causal mask is dropped
+AttentionMaskInterface.register(NAME, mask_of)  # without a mask function of its own the causal mask is dropped

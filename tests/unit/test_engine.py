@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -14,7 +14,7 @@ from transformers import models as hf
 from transformers.pytorch_utils import Conv1D
 
 from harness.batch import Batch
-from harness.engine.attention import _active
+from harness.engine.attention import Probe, _active, active, switched
 from harness.engine.layout import output_matrix
 from harness.engine.subject import HeadSubject
 from harness.errors import HarnessError
@@ -479,3 +479,23 @@ def test_nan_is_refused(architectures, ragged_batch, silence, every_logit):
         model.transformer.ln_f.weight[0] = float("nan")
     with pytest.raises(HarnessError, match="NaN"):
         HeadSubject(model, "test").evaluate(ragged_batch, [()], silence, every_logit[:1])
+
+
+@pytest.mark.parametrize(("name", "causal"), [("gpt2", True), ("llama_gqa", True), ("mistral_sliding", False)])
+def test_a_mask_is_one_row_for_all_and_knows_whether_it_is_causal(architectures, name, causal):
+    """What a causal mask hides need not be computed; a window hides more."""
+    model, seen = architectures[name].build(), []
+
+    def keep(_, heads):
+        seen.append(heads)
+        return heads.outputs()
+
+    tokens = torch.arange(48).reshape(3, 16)
+    with switched(model), active(Probe(torch.zeros(3, dtype=torch.long), compute=keep)), torch.inference_mode():
+        model(tokens, use_cache=False)
+    assert {heads.causal for heads in seen} == {causal}
+    for heads in seen:
+        assert len(heads.mask) == 1
+        assert torch.equal(heads.mask[0, 0] == 0, torch.ones(16, 16, dtype=torch.bool).tril()) is causal
+        masked = replace(heads, causal=False)
+        torch.testing.assert_close(heads.outputs(), masked.outputs())
