@@ -1,19 +1,20 @@
 """pearson_knn and the partitioners of its links at 1k, 8k and 50k units: seconds, memory, and what is recovered.
 
-``python benchmarks/sparse.py`` prints the table (about ten minutes on two cores, most of it for 50k units);
+``python benchmarks/sparse.py`` prints the table (five to ten minutes on two cores, most of it for 50k units);
 with a number of units, one measurement as JSON.
 """
 
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import time
 from typing import Any
 
 import numpy as np
+
+from harness.memory import peak
 
 SIZES = (1_000, 8_000, 50_000)
 OBSERVATIONS = 5_000
@@ -55,14 +56,14 @@ def measure(n_units: int) -> dict[str, Any]:
         affinity = methods.get("affinity", "pearson_knn").build({"permutations": 2, "quantile": 0.9999})(activity)
         told |= {"affinity": time.perf_counter() - started, "k": affinity.diagnostics["k"], "links": affinity.links.nnz}
         told["threshold"] = affinity.diagnostics["threshold"]
-        told["peak of affinity"] = _peak()
+        told["peak of affinity"] = peak()["memory"]
         for name, parameters in (("eigengap", {}), ("leiden", {"resolution": [1.0]})):
             started = time.perf_counter()
             (found,) = methods.get("partitioner", name).build(parameters)(affinity)
             told[name] = time.perf_counter() - started
             told[f"ari of {name}"] = adjusted_rand_score(groups, found.labels)
             told[f"k of {name}"] = found.k
-    return told | {"peak": _peak()}
+    return told | {"peak": peak()["memory"]}
 
 
 def run() -> str:
@@ -89,11 +90,6 @@ def run() -> str:
 def _exponent(found: list[dict[str, Any]], name: str) -> float:
     small, large = found[-2:]
     return float(np.log(large[name] / small[name]) / np.log(large["units"] / small["units"]))
-
-
-def _peak() -> int:
-    """Most memory this process had at once, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 if __name__ == "__main__":
