@@ -1,6 +1,6 @@
 """A closure test of 65 conditions: ours beside what a researcher does today, in time and in floating-point operations.
 
-``python benchmarks/closure.py`` prints the tables (about ten minutes on two cores). Every side evaluates the same
+``python benchmarks/closure.py`` prints the tables (a quarter of an hour on two cores). Every side evaluates the same
 groups of heads on the same examples of natural text and gives the same numbers; they take turns, and the median counts.
 Each is a process of its own, as a script is: what one does to its memory would make the next faster or slower.
 Peers are run on a sample of the conditions where all would take minutes: each condition is a forward pass of its own

@@ -15,7 +15,7 @@ from scipy.stats import chi2, hypergeom, norm, t
 
 from harness.closure.anatomy import active, interaction, on_input
 from harness.closure.draw import from_pools, layer_bands, widening
-from harness.closure.rounds import FIRST
+from harness.closure.rounds import first_round
 from harness.closure.statistics import bootstrap_interval, max_t, p_value, widened, z_score
 from harness.seeds import rng_for
 from harness.units import UnitSpace
@@ -96,7 +96,7 @@ def controls_of_a_random_group(n: int, give_up: int) -> float:
 
     Of the first m, k do as much damage, k uniform over 0 .. m; another is for those with k below give_up.
     """
-    first = max(FIRST, give_up)
+    first = first_round(n, give_up)
     return first + sum(give_up / (m + 1) for m in range(first, n))
 
 

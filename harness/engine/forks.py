@@ -63,8 +63,8 @@ def blocks_of(
     ends = np.unique(layer_of).tolist()
     if not trunk:
         return [len(sets)] * (1 + len(ends))
-    upto = ({unit for unit, layer in enumerate(layer_of.tolist()) if layer <= end} for end in ends)
-    return [1, *(len({group & before for group in sets}) for before in upto)]
+    layers = layer_of.tolist()
+    return [1, *(len({frozenset(u for u in group if layers[u] <= end) for group in sets}) for end in ends)]
 
 
 def load_of(blocks: Sequence[int]) -> Load:
