@@ -11,16 +11,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from harness_plugins.affinities._pseudolikelihood import regress_each
 from joblib import Parallel, delayed
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import mutual_info_score
 
-from harness.config import registry
-from harness.recording import Spins
-from harness.regressions import regress_each
-from harness.seeds import rng_for
-from harness.threads import cores, one_thread
-from harness.units import UnitSpace
+from harness.data.recording import Spins
+from harness.data.units import UnitSpace
+from harness.registry.config import registry
+from harness.util.seeds import rng_for
+from harness.util.threads import cores, one_thread
 
 SIZES = (128, 256, 512, 1024)
 OBSERVATIONS = 2000

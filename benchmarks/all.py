@@ -18,8 +18,8 @@ from pathlib import Path
 
 import torch
 
-from harness.sizes import write_size
-from harness.threads import cores
+from harness.util.bytesize import write_size
+from harness.util.threads import cores
 
 RESULTS = Path(__file__).parent / "results.md"
 SECTIONS = {

@@ -27,11 +27,11 @@ import torch
 from harness_plugins.subjects.tiny.subject import WEIGHTS
 from torch.utils.flop_counter import FlopCounterMode
 
-from harness.batch import Batch
-from harness.config import registry
+from harness.data.batch import Batch
 from harness.engine.loading import quiet
 from harness.engine.subject import HeadSubject
-from harness.seeds import rng_for
+from harness.registry.config import registry
+from harness.util.seeds import rng_for
 
 CONDITIONS, HEADS, TURNS = 65, 6, 3
 SIZES = {"tiny": (64, CONDITIONS), "smollm2_wheel": (2, 9)}  # examples, and conditions that peers are timed on

@@ -16,9 +16,9 @@ from pathlib import Path
 from closure import TURNS, Task, measured, scripts
 from command import Run, harness
 
-from harness.config import registry
-from harness.seeds import rng_for
-from harness.sizes import write_size
+from harness.registry.config import registry
+from harness.util.bytesize import write_size
+from harness.util.seeds import rng_for
 
 GRID = ["experiment=grid", "tracking=none"]
 SMOKE = ["batch.n=48", "batch.length=48", "controls.n=19"]
@@ -53,7 +53,7 @@ def one_by_one(cold: Run, workspace: Path, words: list[str]) -> list[tuple[int, 
         for i in rng_for(0, "cells run one by one").permutation(len(cells))[:sample].tolist():
             picked = [f"{stage}={cells[i]['config'][stage]['name']}" for stage in stages]
             alone = f"workspace={workspace / 'alone' / cells[i]['cell']['id']}"
-            runs.append(harness("run", *GRID, *words, *picked, alone, "cache=false", "give_up=null"))
+            runs.append(harness("run", *GRID, *words, *picked, alone, "cache=false", "futility=null"))
         found.append((len(cells), runs))
     return found
 

@@ -15,9 +15,9 @@ import tempfile
 from command import harness
 
 from harness.cli.forecast import write_span
-from harness.cost.estimate import Span
-from harness.cost.machine import GPUS
-from harness.sizes import write_size
+from harness.forecast.estimate import Span
+from harness.forecast.machine import GPUS
+from harness.util.bytesize import write_size
 
 ALWAYS = ["selector=largest", "selector.max_size=12", "tracking=none", "cache=false"]  # some group is always tested
 TINY = ["subject=tiny", "batch.n=64", *ALWAYS]
@@ -25,7 +25,7 @@ BY_HAND = "group=[L3H1,L7H4,L12H0,L20H2]"
 SMOLLM2 = ["subject=smollm2_wheel", "batch.n=16", "batch.length=64", "controls.n=19", BY_HAND, *ALWAYS]
 CELLS = {
     "tiny": TINY,
-    "tiny, by hand, to the last control": [*TINY, "give_up=null", "group=[L0H1,L1H3,L2H0,L3H5]"],
+    "tiny, by hand, to the last control": [*TINY, "futility=null", "group=[L0H1,L1H3,L2H0,L3H5]"],
     "tiny, examples of 48 tokens": [*TINY, "batch.length=48", "batch.n=128"],
     "tiny, mean of others": [*TINY, "intervention=mean"],
     "tiny, patching": [*TINY, "intervention=patching", "affinity=pearson_knn", "partitioner=leiden"],

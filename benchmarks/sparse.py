@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.memory import peak
+from harness.util.memory import peak
 
 SIZES = (1_000, 8_000, 50_000)
 OBSERVATIONS = 5_000
@@ -42,10 +42,10 @@ def measure(n_units: int) -> dict[str, Any]:
     """One size, in a process of its own: its peak memory is that of this size."""
     from sklearn.metrics import adjusted_rand_score
 
-    from harness.config import registry
-    from harness.recording import Activity
-    from harness.threads import one_thread
-    from harness.units import UnitSpace
+    from harness.data.recording import Activity
+    from harness.data.units import UnitSpace
+    from harness.registry.config import registry
+    from harness.util.threads import one_thread
 
     values, groups = planted(n_units)
     activity = Activity(values, UnitSpace.heads([1000] * (n_units // 1000)))

@@ -1,6 +1,10 @@
 """Closure Harness: cheap statistics propose circuits, ablation disposes.
 
-The core knows stages, cells, records and statistics; it knows no method by name. Methods live in plugins.
+The public door. Everything that a plugin or a notebook needs is imported from here, and loaded when it is first used:
+``from harness import Affinity, HarnessError, Spins, hookimpl``. ``__init__.pyi`` lists the names.
 """
 
+import lazy_loader
+
 __version__ = "0.1.0"
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

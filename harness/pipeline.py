@@ -10,28 +10,29 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from harness import written
-from harness.batch import Batch
-from harness.cache import Memo
-from harness.cell import Cell
-from harness.closure.case import Trial, cases_of, conditions
-from harness.closure.selection import null_damage, null_groups
-from harness.closure.trial import Tested, close
-from harness.errors import HarnessError
-from harness.groups import Candidate, Labels
-from harness.hookspecs import CellFinished
-from harness.memory import forget_peak, peak
-from harness.outcomes import Remembering
-from harness.plugins import Plugins
-from harness.progress import Progress
-from harness.proposal import Proposal
-from harness.record import Record, Status
-from harness.recording import Activity, Reader, Recording, Rows, Source
-from harness.shared import Halves, load_subject, readers_of, record_batch, subject_key
-from harness.stages import Subject, asked
-from harness.threads import one_thread
-from harness.workspace import Workspace
-from harness.written import Outcome
+from harness.cells import result as written
+from harness.cells.ablations import Remembering
+from harness.cells.cell import Cell
+from harness.cells.inputs import Halves, load_subject, readers_of, record_batch, subject_key
+from harness.cells.progress import Progress
+from harness.cells.result import Outcome
+from harness.closure.report import Tested, close
+from harness.closure.selection import null_damage
+from harness.closure.trial import Trial, cases_of, conditions
+from harness.data.batch import Batch
+from harness.data.grouping import Candidate, Labels
+from harness.data.recording import Activity, Reader, Recording, Rows, Source
+from harness.data.stages import Subject, inputs_of
+from harness.proposal.null import null_groups
+from harness.proposal.proposal import Proposal
+from harness.records.record import Record, Status
+from harness.records.workspace import Workspace
+from harness.registry.hookspecs import CellFinished
+from harness.registry.plugins import Plugins
+from harness.util.cache import Memo
+from harness.util.errors import HarnessError
+from harness.util.memory import forget_peak, peak
+from harness.util.threads import one_thread
 
 NULL_PROPOSALS = 99  # of a cell that tests on the examples it proposed on
 
@@ -71,7 +72,7 @@ def propose(cell: Cell, subject: Subject, halves: Halves, memo: Memo, progress: 
         getattr(subject, "truth", None),
         memo.disk,
     )
-    if any("recording" in asked(method.cls) for stage in looking for method in cell.methods[stage]):
+    if any("recording" in inputs_of(method.cls) for stage in looking for method in cell.methods[stage]):
         _ = proposal.recording  # a step of its own, with its own time
     with progress.step("proposal", cell.method), one_thread():
         _ = proposal.labels, proposal.candidates
@@ -111,11 +112,11 @@ def dispose(
         controls=stages["controls"],
         metrics=stages["metric"],
         alpha=told.alpha,
-        give_up=told.give_up,
+        futility=told.futility,
         ddof=told.ddof,
         seed=told.seed,
         reference=halves.proposal,
-        elsewhere=halves.elsewhere,
+        contrast=halves.contrast,
         activity=_activity(cell, subject, halves, proposal, memo, progress),
         rule=told.active,
         labels=labels,
@@ -124,7 +125,7 @@ def dispose(
     null = _null(cell, proposal, trial, progress)
     cases = cases_of([candidate.members for candidate in candidates], trial)
     groups = len(conditions(cases))  # at most: candidates may be given up
-    evaluations = groups * len(trial.batch) + ((1 + len(cases)) * len(trial.elsewhere) if trial.elsewhere else 0)
+    evaluations = groups * len(trial.batch) + ((1 + len(cases)) * len(trial.contrast) if trial.contrast else 0)
     with progress.step("closure", f"{groups} groups, {len(trial.batch)} examples", total=evaluations) as tick:
         return close(cases, trial, tick, null)
 
@@ -182,7 +183,7 @@ def execute(cell: Cell, workspace: Workspace, plugins: Plugins, memo: Memo, prog
         outcome = run_cell(cell, memo, progress)
         record = outcome.record
         record.to_json()  # diagnostics that JSON cannot hold fail the cell here, not its writing below
-        written.keep(outcome, workspace.folder(cell.id), memo.disk)
+        written.keep(outcome, workspace.folder(cell.id))
     except HarnessError as error:
         record = written.unfinished(cell, Status.INVALID, str(error), progress)
     except KeyboardInterrupt as error:

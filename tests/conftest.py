@@ -12,11 +12,11 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from harness.closure.anatomy import OnInput
+from harness.closure.report import Anatomy, ClosureReport
 from harness.closure.statistics import Effect
-from harness.closure.trial import Anatomy, ClosureReport
 from harness.closure.verdict import Verdict
-from harness.groups import Agreement, Stability
-from harness.record import CandidateRecord, CellInfo, PartitionRecord, Record, Status
+from harness.data.grouping import Agreement, Stability
+from harness.records.record import CandidateRecord, CellInfo, PartitionRecord, Record, Status
 from harness.testing.examples import WordVocabulary
 
 # As the command line does, and before anything imports torch: spinning threads make a busy machine three times slower.
@@ -85,13 +85,13 @@ PARTITION = PartitionRecord("k = 3", 3, 3, (0, 1, 1, 2, 1), 0.25, Agreement(0.25
 
 
 ANATOMY = Anatomy(
-    kept=0.75,
-    shares=(0.5, 0.0, 0.25),
-    idle=(1,),
+    sufficiency=0.75,
+    leave_one_out=(0.5, 0.0, 0.25),
+    dispensable=(1,),
     interaction=-0.25,
     interaction_interval=(-0.5, 0.0),
     on_input=OnInput(7, -3.0, (-0.5, 0.25), -4.0, 0.01, -0.125, 0.04),
-    elsewhere=(-0.5, (-0.75, -0.25)),
+    contrast=(-0.5, (-0.75, -0.25)),
 )
 
 
@@ -121,11 +121,11 @@ def make_record() -> Callable[..., Record]:
             n_controls=99,
             shortfall={},
             effects=measured,
-            upper_bound={name: 2 * of.delta for name, of in measured.items()},
+            site_ablation={name: 2 * of.delta for name, of in measured.items()},
             verdict=verdict,
             reason="because",
             anatomy=dict.fromkeys(measured, ANATOMY),
-            idle=("L1H0",),
+            dispensable=("L1H0",),
             selection_p=0.02,
         )
         return Record(

@@ -2,10 +2,9 @@
 import numpy as np
 from my_affinity import Agreement
 
-from harness.recording import Spins
-from harness.registry import Method
+from harness import Spins, UnitSpace
+from harness.registry.registry import Method
 from harness.testing.contracts import check_method
-from harness.units import UnitSpace
 
 
 def test_a_number_from_theory() -> None:

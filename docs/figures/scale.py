@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from harness.cell import Cell
+from harness.cells.cell import Cell
 from harness.cli.forecast import write_seconds
-from harness.config import registry, resolve
-from harness.cost.estimate import estimate, room_of, shapes_of_cell, work_of
-from harness.cost.machine import GPUS, REFERENCE, Machine
-from harness.sizes import write_size
+from harness.forecast.estimate import estimate, room_of, shapes_of_cell, work_of
+from harness.forecast.machine import GPUS, REFERENCE, Machine
+from harness.registry.config import registry, resolve
+from harness.util.bytesize import write_size
 
 MODELS = {
     "SmolLM2 135M": "HuggingFaceTB/SmolLM2-135M",

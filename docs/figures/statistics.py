@@ -14,11 +14,11 @@ import numpy as np
 from scipy.stats import chi2, hypergeom, norm, t
 
 from harness.closure.anatomy import active, interaction, on_input
-from harness.closure.draw import from_pools, layer_bands, widening
-from harness.closure.rounds import first_round
-from harness.closure.statistics import bootstrap_interval, max_t, p_value, widened, z_score
-from harness.seeds import rng_for
-from harness.units import UnitSpace
+from harness.closure.statistics import bootstrap_interval, inflated, max_t, p_value, z_score
+from harness.closure.stopping import first_round
+from harness.data.sampling import from_pools, inflation, layer_bands
+from harness.data.units import UnitSpace
+from harness.util.seeds import rng_for
 
 DOCS = Path(__file__).resolve().parents[1]
 ALPHA = 0.05
@@ -91,13 +91,13 @@ def best_max_t_within(alpha: float, n: int, worlds: int, shared: bool = False) -
     return float(np.mean([min(max_t(world[:, 0], world[:, 1:])) <= alpha for world in draws]))
 
 
-def controls_of_a_random_group(n: int, give_up: int) -> float:
+def controls_of_a_random_group(n: int, futility: int) -> float:
     """How many controls are counted on average.
 
-    Of the first m, k do as much damage, k uniform over 0 .. m; another is for those with k below give_up.
+    Of the first m, k do as much damage, k uniform over 0 .. m; another is for those with k below futility.
     """
-    first = first_round(n, give_up)
-    return first + sum(give_up / (m + 1) for m in range(first, n))
+    first = first_round(n, futility)
+    return first + sum(futility / (m + 1) for m in range(first, n))
 
 
 def shared_controls(layers: int, heads: int, size: int, pairs: int) -> float:
@@ -141,8 +141,8 @@ def random_group_passes(
         rest = first[size:] if matched else np.concatenate([first[size:], damage[1:].ravel()])
         picks = rng.random((99, len(rest))).argpartition(size, axis=1)[:, :size]
         controls = rest[picks].sum(axis=1).tolist()
-        factor = widening([(len(rest), size)]) if spread else 1.0
-        p = p_value(float(first[:size].sum()), widened(controls, factor), damage=1)
+        factor = inflation([(len(rest), size)]) if spread else 1.0
+        p = p_value(float(first[:size].sum()), inflated(controls, factor), damage=1)
         passed += p is not None and p <= ALPHA
     return passed / worlds
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.closure.report import ClosureReport
 from harness.closure.statistics import Effect
-from harness.closure.trial import ClosureReport
-from harness.closure.verdict import Verdict, asked_first
-from harness.record import PartitionRecord, Record, Status
-from harness.units import Unit
+from harness.closure.verdict import Verdict, decision_order
+from harness.data.units import Unit
+from harness.records.record import PartitionRecord, Record, Status
 
 ARROW = {1: "^", -1: "v"}
 
@@ -39,12 +39,12 @@ def _closure(record: Record, closure: ClosureReport, where: str) -> str:
         f"{'z':>6}{'p':>7}{'corrected':>10}",
     ]
     lines += [_effect(name, effect) for name, effect in closure.effects.items()]
-    bounds = ", ".join(f"{name.replace('_', ' ')} {_share(closure, name)}" for name in closure.upper_bound)
+    bounds = ", ".join(f"{name.replace('_', ' ')} {_share(closure, name)}" for name in closure.site_ablation)
     lines.append(f"  all units of these layers: {bounds}")
     lines += _inside(closure)
     short = ", ".join(f"{layer} lacks {n}" for layer, n in closure.shortfall.items())
     controls = _count(closure.n_controls, "distinct control") + (f" (not fully matched: {short})" if short else "")
-    controls = f"given up after {controls}" if closure.given_up else controls
+    controls = f"given up after {controls}" if closure.stopped_early else controls
     lines.append(f"  {_halves(record, closure)}; {controls}")
     lines.append(f"  method: {record.cell.method}{_chosen(record)}")
     return "\n".join(lines + _warnings(record))
@@ -54,26 +54,28 @@ def _inside(closure: ClosureReport) -> list[str]:
     """What the primary metric says of the inside of the group, of where it is active, and of what it is good for."""
     if not closure.anatomy:
         return []
-    name = asked_first(closure.anatomy)[0]
+    name = decision_order(closure.anatomy)[0]
     found, what, lines = closure.anatomy[name], name.replace("_", " "), []
-    if found.shares and closure.verdict is not Verdict.NULL:
-        parts = "  ".join(f"{unit} {round(100 * of)} %" for unit, of in zip(closure.units, found.shares, strict=True))
+    if found.leave_one_out and closure.verdict is not Verdict.NULL:
+        parts = "  ".join(
+            f"{unit} {round(100 * of)} %" for unit, of in zip(closure.units, found.leave_one_out, strict=True)
+        )
         lines.append(f"  of the effect on {what}, lost without: {parts}")
     facts = []
     if found.interaction is not None:
         facts.append(f"interaction {found.interaction:+.2f} (-1 chain, 0 independent, > 0 backup)")
-    if found.kept is not None:
-        facts.append(f"alone it keeps {round(100 * found.kept)} %")
-    if closure.idle:
-        facts.append(f"idle {' '.join(closure.idle)}")
+    if found.sufficiency is not None:
+        facts.append(f"alone it keeps {round(100 * found.sufficiency)} %")
+    if closure.dispensable:
+        facts.append(f"idle {' '.join(closure.dispensable)}")
     if found.on_input and not found.on_input.n:
         facts.append("never active on these examples")
     elif found.on_input and found.on_input.delta is not None:
         on = found.on_input
-        off = f"{on.off:+.2f}" if on.off is not None else "-"
+        off = f"{on.off_input:+.2f}" if on.off_input is not None else "-"
         facts.append(f"active on {on.n} examples: {on.delta:+.2f} (p {_number(on.p, '.3f')}), elsewhere {off}")
-    if found.elsewhere:
-        facts.append(f"on the other batch {found.elsewhere[0]:+.2f}")
+    if found.contrast:
+        facts.append(f"on the other batch {found.contrast[0]:+.2f}")
     if closure.selection_p is not None:
         facts.append(f"against the best of permuted data p {closure.selection_p:.3f}")
     return [*lines, f"  {what}: {'; '.join(facts)}"] if facts else lines
@@ -81,7 +83,7 @@ def _inside(closure: ClosureReport) -> list[str]:
 
 def _standing(closure: ClosureReport) -> str:
     """How many controls the candidate's damage exceeds, on the metric asked first."""
-    name = asked_first(closure.effects)[0]
+    name = decision_order(closure.effects)[0]
     effect = closure.effects[name]
     milder = sum(effect.damage * control < effect.damage * effect.delta for control in effect.controls)
     return f" ({name.replace('_', ' ')}: worse than {milder} of {len(effect.controls)} controls)"
@@ -103,7 +105,7 @@ def _effect(name: str, effect: Effect) -> str:
 
 
 def _share(closure: ClosureReport, name: str) -> str:
-    bound, delta = closure.upper_bound[name], closure.effects[name].delta
+    bound, delta = closure.site_ablation[name], closure.effects[name].delta
     comparable = bound and math.copysign(1, bound) == math.copysign(1, delta)
     return f"{bound:+.2f}" + (f" (this group: {100 * delta / bound:.0f} %)" if comparable else "")
 

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.board.made import Made, record_digest
+from harness.board.lineage import Made
 from harness.board.table import build
 from harness.board.write import SCHEMA, files
-from harness.errors import HarnessError
-from harness.record import Record
+from harness.records.record import Record
+from harness.util.errors import HarnessError
 
 
 def disagreements(folder: Path, records: Sequence[Record]) -> list[str]:
@@ -55,7 +55,7 @@ def read_board(folder: Path) -> dict[str, Any]:
 
 
 def _records(said: Mapping[str, str], records: Sequence[Record]) -> Iterator[str]:
-    digests = {record.cell.id: record_digest(record) for record in records}
+    digests = {record.cell.id: record.digest for record in records}
     for cell, digest in said.items():
         if cell not in digests:
             yield f"record {cell} is not there"

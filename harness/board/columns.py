@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from harness.board.references import Kind
 from harness.board.result import Result
 from harness.board.table import Board, Row
-from harness.sizes import write_size
+from harness.util.bytesize import write_size
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.board.columns import METHOD, RANK, explanation, number, shown, verdict
-from harness.board.made import Made
+from harness.board.lineage import Made
 from harness.board.table import Board, Row
 
 DAMAGE = {1: "raises", -1: "lowers"}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from harness.board.columns import METHOD, RANK, explanation, shown, spent, told, verdict
-from harness.board.made import Made
+from harness.board.lineage import Made
 from harness.board.table import Board
 from harness.closure.verdict import Verdict
 
@@ -22,7 +22,7 @@ VERDICTS = [verdict.value for verdict in Verdict]
 
 def page(boards: Sequence[Board], made: Made) -> str:
     """All boards as one page that sorts and filters."""
-    from harness.board.board_figures import quality_and_cost, told_apart
+    from harness.board.figures.board import quality_and_cost, told_apart
 
     columns = shown(boards)
     return (

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from harness.closure.statistics import RESAMPLES
-from harness.seeds import rng_for
+from harness.util.seeds import rng_for
 
 ALPHA = 0.05
 

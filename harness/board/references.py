@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from harness.cell import PROPOSING
-from harness.record import Record
+from harness.cells.cell import PROPOSING
+from harness.records.record import Record
 
 
 class Kind(StrEnum):

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from harness.board import report_figures as draw
 from harness.board.card import card
-from harness.board.made import record_digest
+from harness.board.figures import report as draw
 from harness.board.page import environment
-from harness.errors import HarnessError
-from harness.record import Record
-from harness.workspace import Workspace
+from harness.records.record import Record
+from harness.records.workspace import Workspace
+from harness.util.errors import HarnessError
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ def report(records: Sequence[Record], workspace: Workspace) -> str:
     """
     whole = len(records) == 1
     stories = [
-        Story(record, card(record), tuple(_figures(record, workspace, whole)), record_digest(record))
+        Story(record, card(record), tuple(_figures(record, workspace, whole)), record.digest)
         for record in records
     ]
     return environment().get_template("report.html").render(stories=stories, whole=whole, workspace=workspace.root.name)
@@ -70,7 +69,7 @@ def _inside(record: Record, i: int, of: str, workspace: Workspace) -> Iterator[F
     yield Figure(
         f"Share of each unit{of}",
         "How much of the group's effect goes when this unit is left out of the ablation; an idle unit shows as 0 %.",
-        draw.shares(closure),
+        draw.leave_one_out(closure),
         "the group was not taken apart: it has one unit, is too large, or was given up.",
     )
     deltas = _beside(record, "deltas.safetensors", workspace)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from harness.board.references import command
 from harness.closure.statistics import Effect
-from harness.closure.verdict import PRIMARY, Verdict, asked_first
-from harness.digest import digest
-from harness.record import PartitionRecord, Record
+from harness.closure.verdict import PRIMARY, Verdict, decision_order
+from harness.records.record import PartitionRecord, Record
+from harness.util.digest import digest
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def metric_of(records: Sequence[Record]) -> tuple[str, int]:
     """The metric asked first, and the sign of a change for the worse."""
     for record in records:
         for closure in record.closure:
-            name = asked_first(closure.effects)[0]
+            name = decision_order(closure.effects)[0]
             return name, closure.effects[name].damage
     return PRIMARY, -1
 

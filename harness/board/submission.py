@@ -6,17 +6,16 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from harness.board.made import record_digest
 from harness.board.references import command
 from harness.board.result import task_digest
 from harness.board.table import JUDGES, Board, build
-from harness.cell import Cell
-from harness.closure.statistics import p_value, widened
-from harness.closure.trial import ClosureReport
+from harness.cells.cell import Cell
+from harness.closure.report import ClosureReport
+from harness.closure.statistics import inflated, p_value
 from harness.closure.verdict import decide
-from harness.errors import HarnessError
-from harness.record import FINISHED, Record, parse_record
-from harness.registry import Registry
+from harness.records.record import FINISHED, Record, parse_record
+from harness.registry.registry import Registry
+from harness.util.errors import HarnessError
 
 RECORDS = "records.jsonl"
 """The records of a board that lies outside its workspace: one line of JSON each."""
@@ -71,7 +70,7 @@ def _wrong(record: Record, ours: Sequence[Record], boards: Sequence[Board], regi
         yield f"its task '{record.cell.task}' {what}"
     for mine in ours:
         same = (mine.cell.protocol, mine.cell.row, task_digest(mine)) == (record.cell.protocol, record.cell.row, task)
-        if (same or mine.cell.id == record.cell.id) and record_digest(mine) != record_digest(record):
+        if (same or mine.cell.id == record.cell.id) and mine.digest != record.digest:
             yield f"the board has this method on this task already (cell {mine.cell.id}); no record is replaced"
     yield from _identity(record, registry)
     for i, closure in enumerate(record.closure):
@@ -93,13 +92,15 @@ def _identity(record: Record, registry: Registry) -> Iterator[str]:
 def _sums(closure: ClosureReport, record: Record) -> Iterator[str]:
     """Whether p and verdict follow from the numbers beside them."""
     for name, effect in closure.effects.items():
-        known = effect.controls and closure.widening is not None
-        p = p_value(effect.delta, widened(effect.controls, closure.widening or 1.0), effect.damage) if known else None
+        known = effect.controls and closure.inflation is not None
+        p = p_value(effect.delta, inflated(effect.controls, closure.inflation or 1.0), effect.damage) if known else None
         if (p is None) != (effect.p is None) or (p is not None and not math.isclose(p, effect.p or 0.0)):
             yield f"{name}: p is {effect.p}, but its {len(effect.controls)} controls make {p}"
         if effect.p is not None and effect.p_adjusted is not None and effect.p_adjusted < effect.p - 1e-12:
             yield f"{name}: corrected p {effect.p_adjusted} is below p {effect.p}"
-    verdict, _ = decide(closure.effects, float(record.config.get("alpha", 0.05)), closure.selection_p, closure.given_up)
+    verdict, _ = decide(
+        closure.effects, float(record.config.get("alpha", 0.05)), closure.selection_p, closure.stopped_early
+    )
     if verdict is not closure.verdict:
         yield f"its verdict is {closure.verdict.value}, but its numbers make {verdict.value}"
 

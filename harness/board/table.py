@@ -11,9 +11,9 @@ from harness.board.ranking import Comparison, compare, competition_ranks, fronti
 from harness.board.references import REFERENCES, Kind, Reference, command, kind_of
 from harness.board.result import Result, Task, mean, metric_of, task_digest, tasks_of
 from harness.closure.statistics import benjamini_hochberg, wilson_interval
-from harness.record import FINISHED, Record, Status
+from harness.records.record import FINISHED, Record, Status
 
-JUDGES = ("controls", "metric", "labels", "split", "alpha", "give_up", "ddof", "seed", "reruns", "active")
+JUDGES = ("controls", "metric", "labels", "split", "alpha", "futility", "ddof", "seed", "reruns", "active")
 
 
 @dataclass(frozen=True)

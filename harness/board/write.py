@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.board.made import Made
+from harness.board.lineage import Made
 from harness.board.markdown import markdown, source
 from harness.board.table import Board, build
-from harness.record import Record
-from harness.workspace import Workspace, write_atomically
+from harness.records.record import Record
+from harness.records.workspace import Workspace, write_atomically
 
 SCHEMA = "closure-harness/board/1"
 NESTED = frozenset({"verdicts", "results", "missing", "cells"})

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from harness.board.submission import RECORDS, problems, read_records
 from harness.cli.session import Session
-from harness.errors import HarnessError
-from harness.record import Record
-from harness.workspace import write_atomically
+from harness.records.record import Record
+from harness.records.workspace import write_atomically
+from harness.util.errors import HarnessError
 
 
 def leaderboard(arguments: Namespace) -> int:

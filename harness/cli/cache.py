@@ -6,10 +6,10 @@ import time
 from argparse import Namespace
 from collections import defaultdict
 
-from harness.cache import Cache, Stored
 from harness.cli.session import Session, lines
-from harness.errors import HarnessError
-from harness.sizes import parse_size, write_size
+from harness.util.bytesize import parse_size, write_size
+from harness.util.cache import Cache, Stored
+from harness.util.errors import HarnessError
 
 
 def cache(arguments: Namespace) -> int:

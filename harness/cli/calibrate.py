@@ -8,7 +8,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from harness.cli.session import Session
-from harness.errors import HarnessError
+from harness.util.errors import HarnessError
 
 WORLDS = 20
 OWN_WORDS = ("worlds", "out")
@@ -16,9 +16,9 @@ OWN_WORDS = ("worlds", "out")
 
 def calibrate(arguments: Namespace) -> int:
     """Groups of known kind and a few proposal methods, under both protocols; page, table and picture are kept."""
-    from harness.board.calibration import write
-    from harness.calibration import calibrate as measured
-    from harness.threads import one_thread
+    from harness.calibration.calibrate import calibrate as measured
+    from harness.calibration.page import write
+    from harness.util.threads import one_thread
 
     session = Session.open(arguments)
     pairs = [word.partition("=") for word in session.overrides]

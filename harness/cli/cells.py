@@ -7,12 +7,12 @@ from argparse import Namespace
 from collections import Counter
 from collections.abc import Sequence
 
-from harness.cell import Cell
+from harness.cells.cell import Cell
+from harness.cells.provenance import without_password
 from harness.cli.session import Session
-from harness.errors import HarnessError
-from harness.provenance import without_password
-from harness.record import FINISHED, Record, Status
-from harness.workspace import Workspace
+from harness.records.record import FINISHED, Record, Status
+from harness.records.workspace import Workspace
+from harness.util.errors import HarnessError
 
 EXIT = {Status.OK: 0, Status.SKIPPED: 0, Status.INVALID: 2, Status.FAILED: 1, Status.INTERRUPTED: 130}
 
@@ -35,9 +35,9 @@ def close(arguments: Namespace) -> int:
 def propose(arguments: Namespace) -> int:
     """Groups and candidates, without ablation; no record is kept."""
     from harness.board.card import card
-    from harness.cache import Memo
+    from harness.cells.inputs import cache_of
     from harness.pipeline import run_cell
-    from harness.shared import cache_of
+    from harness.util.cache import Memo
 
     session = Session.open(arguments)
     cell = session.cell()
@@ -52,7 +52,7 @@ def sweep(arguments: Namespace) -> int:
     from harness.board.markdown import markdown
     from harness.board.write import write_boards
     from harness.cli.job import launch
-    from harness.tracking import sweep_run
+    from harness.tracking.mlflow import sweep_run
 
     session = Session.open(arguments)
     cells = session.cells()  # every cell is built once before the first one runs: a typo costs seconds, not a night
@@ -83,8 +83,8 @@ def sweep(arguments: Namespace) -> int:
 def plan(arguments: Namespace) -> int:
     """The cells of a sweep, what of them is done, and what the rest will take; leaves no file and loads no model."""
     from harness.cli.forecast import rows_of, text_of, to_do
-    from harness.cost.estimate import estimate
-    from harness.cost.machine import here
+    from harness.forecast.estimate import estimate
+    from harness.forecast.machine import here
 
     session = Session.open(arguments)
     cells = session.cells()
@@ -122,7 +122,7 @@ def _worst(records: Sequence[Record], expected: int) -> int:
 
 def _runs(tracking: str, workspace: Workspace) -> str:
     """A line on where MLflow shows the runs, where it has them."""
-    from harness.tracking import address, mirror_of
+    from harness.tracking.mlflow import address, mirror_of
 
     uri = address(tracking, workspace)
     found = mirror_of(uri, workspace.root).where_to_look if uri else "tracking=local keeps an MLflow mirror"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from harness.cell import Cell
+from harness.cells.cell import Cell
 from harness.cli.session import lines
-from harness.cost.estimate import Estimate, Span, Step, estimate, itemsize_of, shapes_of_cell, total
-from harness.cost.machine import GPUS, Machine
-from harness.record import FINISHED, Record
-from harness.sizes import write_size
+from harness.forecast.estimate import Estimate, Span, Step, estimate, itemsize_of, shapes_of_cell, total
+from harness.forecast.machine import GPUS, Machine
+from harness.records.record import FINISHED, Record
+from harness.util.bytesize import write_size
 
 _UNITS = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"), (0.0, "s"))
 

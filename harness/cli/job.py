@@ -13,19 +13,20 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from harness import plugins
-from harness.cache import Memo
-from harness.cell import Cell, written
-from harness.config import plain, registry, runs_here
-from harness.errors import HarnessError
-from harness.leaks import contained
+from harness.board.picture import AffinityPicture
+from harness.cells.cell import Cell, written
+from harness.cells.inputs import cache_of
+from harness.cells.isolation import isolated
+from harness.cells.progress import Progress
 from harness.pipeline import execute
-from harness.plugins import Plugins
-from harness.progress import Progress
-from harness.record import FINISHED, Record
-from harness.shared import cache_of
-from harness.tracking import watch
-from harness.workspace import Workspace
+from harness.records.record import FINISHED, Record
+from harness.records.workspace import Workspace
+from harness.registry import plugins
+from harness.registry.config import plain, registry, runs_here
+from harness.registry.plugins import Plugins
+from harness.tracking.mlflow import watch
+from harness.util.cache import Memo
+from harness.util.errors import HarnessError
 
 # A file that the first cell to fail leaves, and that keeps the others from starting, wherever they would run.
 STOP_VARIABLE = "HARNESS_STOP"
@@ -63,7 +64,11 @@ def perform(cell: Cell, loaded: Plugins, progress: Progress) -> Record:
     workspace = Workspace.at(cell.settings.workspace)
     memo = _memo()
     memo.disk = cache_of(cell)
-    with watch(cell.settings.tracking, workspace, loaded), contained(cell, memo, progress.say):
+    with (
+        loaded.watched_by(AffinityPicture(memo.disk), "affinity picture"),  # before the mirror, which copies it
+        watch(cell.settings.tracking, workspace, loaded),
+        isolated(cell, memo, progress.say),
+    ):
         return execute(cell, workspace, loaded, memo, progress)
 
 

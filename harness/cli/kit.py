@@ -10,9 +10,9 @@ from pathlib import Path
 from string import Template
 
 from harness.cli.session import Session, lines
-from harness.errors import HarnessError, unknown
-from harness.registry import Registry
-from harness.stages import STAGES
+from harness.data.stages import STAGES
+from harness.registry.registry import Registry
+from harness.util.errors import HarnessError, unknown
 
 SCAFFOLD = Path(__file__).parents[1] / "scaffold"
 DIVIDER = "# ---- test ----\n"  # in a stage's template: above it the plugin, below it the number that tests it

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.cli.session import Session, lines
-from harness.config import presets
-from harness.errors import HarnessError, unknown
-from harness.registry import Method
-from harness.stages import STAGES
-from harness.threads import cores, one_thread
+from harness.data.stages import STAGES
+from harness.registry.config import presets
+from harness.registry.registry import Method
+from harness.util.errors import HarnessError, unknown
+from harness.util.threads import cores, one_thread
 
 
 def list_methods(arguments: Namespace) -> int:
@@ -198,7 +198,7 @@ def _workspace(session: Session) -> list[Finding]:
     found = [(writable, "workspace", f"{workspace.root} {'can' if writable else 'cannot'} be written to")]
     damaged, n = [], 0
     for path in sorted((workspace.root / "records").glob("*/record.json")):
-        from harness.record import read_record
+        from harness.records.record import read_record
 
         try:
             read_record(path)

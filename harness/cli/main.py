@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness import __version__
-from harness.errors import HarnessError
+from harness.util.errors import HarnessError
 
 OVERRIDES = """\
 KEY=VALUE words are Hydra overrides:
@@ -106,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _call(name: str, words: list[str], debug: bool) -> int:
     if name not in COMMANDS:
-        from harness.errors import unknown
+        from harness.util.errors import unknown
 
         raise unknown("command", name, COMMANDS)
     if debug:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from harness.cli.pair import find
+from harness.cli.compare import find
 from harness.cli.session import Session
-from harness.errors import HarnessError
-from harness.workspace import write_atomically
+from harness.records.workspace import write_atomically
+from harness.util.errors import HarnessError
 
 
 def report(arguments: Namespace) -> int:

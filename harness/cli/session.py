@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import plugins
-from harness.cell import Cell
-from harness.config import expand, registry, resolve
-from harness.errors import HarnessError
-from harness.plugins import Plugins
-from harness.progress import Progress
-from harness.registry import Registry
-from harness.workspace import Workspace
+from harness.cells.cell import Cell
+from harness.cells.progress import Progress
+from harness.records.workspace import Workspace
+from harness.registry import plugins
+from harness.registry.config import expand, registry, resolve
+from harness.registry.plugins import Plugins
+from harness.registry.registry import Registry
+from harness.util.errors import HarnessError
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,15 @@ from argparse import Namespace
 from collections import Counter
 
 from harness.cli.session import Session, lines
-from harness.digest import digest
-from harness.groups import Labels
+from harness.data.grouping import Labels
+from harness.util.digest import digest
 
 
 def survey(arguments: Namespace) -> int:
     """Classify every unit on the whole batch; printed, and kept as JSON in the workspace."""
-    from harness.cache import Memo
-    from harness.shared import cache_of, load_subject, readers_of, record_batch, write_batch
-    from harness.workspace import Workspace, write_atomically
+    from harness.cells.inputs import cache_of, load_subject, readers_of, record_batch, write_batch
+    from harness.records.workspace import Workspace, write_atomically
+    from harness.util.cache import Memo
 
     session = Session.open(arguments)
     cell = session.cell()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 
 from harness.cli.session import Session
-from harness.errors import HarnessError
+from harness.util.errors import HarnessError
 
 
 def sync(arguments: Namespace) -> int:
@@ -13,7 +13,7 @@ def sync(arguments: Namespace) -> int:
 
     Errors: no records, no tracking, a store that does not answer.
     """
-    from harness.tracking import address, mirror_of, unreachable
+    from harness.tracking.mlflow import address, mirror_of, unreachable
 
     session = Session.open(arguments)
     words = dict(word.split("=", 1) for word in session.overrides)

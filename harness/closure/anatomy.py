@@ -1,4 +1,4 @@
-"""What is inside a group: whether its members need each other, which of them are idle, when they are at work."""
+"""What is inside a group: whether its members need each other, which of them are dispensable, when they are at work."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Bool, Float, Real
 
-from harness.closure.statistics import bootstrap_means, p_value, widened, z_score
-from harness.errors import HarnessError
+from harness.closure.statistics import bootstrap_means, inflated, p_value, z_score
+from harness.util.errors import HarnessError
 
 ActiveRule = Literal["any", "all", "most_selective"]
-IDLE = 0.05
-"""Up to this share of a group's damage a unit is idle."""
+DISPENSABLE = 0.05
+"""Up to this share of a group's damage a unit is dispensable."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class OnInput:
     """What ablation did on the ``n`` examples where the group is active.
 
     ``delta``: mean change there; ``controls``: each control group's on the same examples; ``z``, ``p``: one against
-    the others; ``off``: mean change on the other examples (None where there are none); ``leakage``: ``off / delta``,
+    the others; ``off_input``: mean change on the other examples (None where there are none); ``leakage``: ``off_input / delta``,
     about 0 for a mechanism that does nothing where it is not used. All None where the group is never active.
     """
 
@@ -40,7 +40,7 @@ class OnInput:
     controls: tuple[float, ...]
     z: float | None
     p: float | None
-    off: float | None
+    off_input: float | None
     leakage: float | None
 
 
@@ -69,44 +69,50 @@ def interaction(
     return Interaction(value, (float(low), float(high)))
 
 
-def shares(
+def leave_one_out(
     group: Float[np.ndarray, " examples"], without: Float[np.ndarray, "units examples"]
 ) -> tuple[float, ...] | None:
     r"""Leave-one-out share of each unit: :math:`[d(G) - d(G \setminus u)] / d(G)`; None where the group does nothing.
 
     1 for each of a pair that stand in for each other; 0 for a bystander, and for each link of a chain, which is broken
-    by any other link: see :func:`idle`.
+    by any other link: see :func:`dispensable`.
     """
     whole = _mean(group)
     return tuple(float((whole - mean) / whole) for mean in without.mean(axis=1)) if whole != 0 else None
 
 
-def alone(
+def single_unit(
     group: Float[np.ndarray, " examples"], parts: Float[np.ndarray, "units examples"]
 ) -> tuple[float, ...] | None:
-    r"""What each unit does by itself, as a share of what the group does: :math:`d(u) / d(G)`; None as for shares."""
+    r"""What each unit does by itself, as a share of what the group does: :math:`d(u) / d(G)`; None as for leave_one_out."""
     whole = _mean(group)
     return tuple(float(mean / whole) for mean in parts.mean(axis=1)) if whole != 0 else None
 
 
-def idle(shares: Sequence[float], alone: Sequence[float] | None = None, epsilon: float = IDLE) -> tuple[int, ...]:
+def dispensable(
+    leave_one_out: Sequence[float], single_unit: Sequence[float] | None = None, epsilon: float = DISPENSABLE
+) -> tuple[int, ...]:
     """Which units (by place) the group can do without: their share is at most ``epsilon``.
 
     A link of a chain has no share either, as the next link breaks the chain as well, but does the damage alone: given
-    what each unit does ``alone``, only those that add nothing and do nothing are idle.
+    what each unit does ``single_unit``, only those that add nothing and do nothing are dispensable.
     """
-    own = shares if alone is None else alone
-    return tuple(i for i, (share, mine) in enumerate(zip(shares, own, strict=True)) if max(share, mine) <= epsilon)
+    own = leave_one_out if single_unit is None else single_unit
+    return tuple(
+        i for i, (share, mine) in enumerate(zip(leave_one_out, own, strict=True)) if max(share, mine) <= epsilon
+    )
 
 
-def minimality(shares: Sequence[float], alone: Sequence[float] | None = None, epsilon: float = IDLE) -> float:
-    """Share of the units that are not :func:`idle`: 1 where every unit is needed."""
-    if not shares:
+def minimality(
+    leave_one_out: Sequence[float], single_unit: Sequence[float] | None = None, epsilon: float = DISPENSABLE
+) -> float:
+    """Share of the units that are not :func:`dispensable`: 1 where every unit is needed."""
+    if not leave_one_out:
         raise HarnessError("minimality is asked of a group without units.", "Give the share of at least one unit.")
-    return 1 - len(idle(shares, alone, epsilon)) / len(shares)
+    return 1 - len(dispensable(leave_one_out, single_unit, epsilon)) / len(leave_one_out)
 
 
-def kept(
+def sufficiency(
     everything: Float[np.ndarray, " examples"], complement: Float[np.ndarray, " examples"], damage: int
 ) -> float | None:
     r"""Sufficiency: what the group keeps when every other unit is ablated, :math:`1 - d(\bar G) / d(\text{all units})`.
@@ -144,7 +150,7 @@ def on_input(
     active: Bool[np.ndarray, " examples"],
     damage: int,
     ddof: int = 1,
-    widening: float = 1.0,
+    inflation: float = 1.0,
 ) -> OnInput:
     """Closure on the examples where the group is active, controls measured on the same ones; see :class:`OnInput`.
 
@@ -163,8 +169,8 @@ def on_input(
         delta=delta,
         controls=against,
         z=z_score(delta, against, ddof),
-        p=p_value(delta, widened(against, widening), damage) if math.isfinite(widening) else None,
-        off=off,
+        p=p_value(delta, inflated(against, inflation), damage) if math.isfinite(inflation) else None,
+        off_input=off,
         leakage=off / delta if off is not None and delta != 0 else None,
     )
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from harness.errors import HarnessError
-from harness.seeds import rng_for
+from harness.util.errors import HarnessError
+from harness.util.seeds import rng_for
 
 RESAMPLES = 1999
 FLIPS = 9999
@@ -71,8 +71,8 @@ def exceedances(delta: float, controls: Sequence[float], damage: int) -> int:
     return int(sum(damage * control >= damage * delta for control in controls))
 
 
-def widened(controls: Sequence[float], factor: float) -> list[float]:
-    """Controls about their mean, as far apart as random groups are; see :func:`harness.closure.draw.widening`."""
+def inflated(controls: Sequence[float], factor: float) -> list[float]:
+    """Controls about their mean, as far apart as random groups are; see :func:`harness.data.sampling.inflation`."""
     if factor == 1.0 or not controls:
         return list(controls)
     mean = float(np.mean(controls))
@@ -203,19 +203,6 @@ def selection_p(best: float, null_best: Sequence[float], damage: int) -> float |
     pipeline on permuted data, which was chosen there. None without such data.
     """
     return p_value(best, null_best, damage)
-
-
-def jaccard(a: Collection[int], b: Collection[int]) -> float:
-    """Units in both groups, as a share of the units in either: 1 if they are the same, 0 if they share none."""
-    both, either = set(a) & set(b), set(a) | set(b)
-    if not either:
-        raise HarnessError("two groups without units cannot be compared.", "Give at least one unit.")
-    return len(both) / len(either)
-
-
-def best_overlap(group: Collection[int], groups: Iterable[Collection[int]]) -> float:
-    """Jaccard overlap with the group most like this one; 0 where there are no groups."""
-    return max((jaccard(group, other) for other in groups), default=0.0)
 
 
 def _portions(total: int, size: int) -> Iterator[int]:

@@ -1,251 +1,237 @@
-"""The closure test: ablate a candidate, its parts, its controls and its whole layers, and compare the damage."""
+"""What is put to the test: a candidate, its parts and its controls, evaluated in rounds until no more are worth it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
-from harness.closure import anatomy
-from harness.closure.anatomy import OnInput
-from harness.closure.case import Case, Trial, Values, conditions, evaluated, saturated
-from harness.closure.draw import Group
-from harness.closure.statistics import Effect, bootstrap_interval, max_t, p_value, selection_p, widened, z_score
-from harness.closure.verdict import Verdict, asked_first, decide, enough
-from harness.stages import Metric, Tick
+from harness.closure.anatomy import ActiveRule
+from harness.closure.stopping import FIRST, another_round, as_bad, first_round
+from harness.closure.verdict import decision_order, enough
+from harness.data.batch import Batch
+from harness.data.grouping import Labels
+from harness.data.recording import Activity
+from harness.data.sampling import Group
+from harness.data.stages import (
+    Controls,
+    ControlSets,
+    Intervention,
+    Metric,
+    Subject,
+    Tick,
+    call_with,
+    inputs_of,
+    reseeded,
+)
+from harness.util.errors import HarnessError
+from harness.util.seeds import seed_for
 
-
-@dataclass(frozen=True)
-class Anatomy:
-    """What one metric says of the inside of a group.
-
-    ``kept``: share of the damage of ablating every unit that is spared when the candidate alone is left; ``shares``:
-    of the group's damage, what is lost without each unit, in the order of ``units``; ``idle``: places of the units that
-    add nothing and do nothing alone; ``interaction``: what the whole does beyond its parts (about -1: a serial chain;
-    0: independent parts; above 0: they back each other up), with its interval; ``on_input``: the damage where the group
-    is active; ``elsewhere``: the damage on examples of another kind, with its interval. None where it was not asked
-    for, or is not defined; a group that was given up is not asked for what takes further ablations (the first four).
-    """
-
-    kept: float | None
-    shares: tuple[float, ...] | None
-    idle: tuple[int, ...]
-    interaction: float | None
-    interaction_interval: tuple[float, float] | None
-    on_input: OnInput | None
-    elsewhere: tuple[float, tuple[float, float] | None] | None
+Values = Mapping[Group, Float[np.ndarray, "metrics examples"]]
+"""Every metric on every example, by the group that was ablated; ``()`` is the baseline model."""
+LARGEST_DECOMPOSED = 16  # two conditions per member: the parts of a larger group would cost more than its controls
 
 
 @dataclass(frozen=True)
-class ClosureReport:
-    """One candidate's day in court.
+class Trial:
+    """How groups are put to the test: everything but the group.
 
-    ``units``: labels of the group; ``n_examples``: on how many it was tested; ``n_controls``: distinct control groups
-    that were evaluated; ``given_up``: there are more, but so many did as much damage that no more were evaluated;
-    ``shortfall``: layers (or classes) in which controls could not be matched, with the number of units taken elsewhere;
-    ``effects``: per metric; ``upper_bound``: delta per metric when every unit of the candidate's layers is ablated;
-    ``anatomy``: per metric, what is inside; ``widening``: by how much the controls were spread before p was taken (see
-    :class:`ControlSets`; None: without bound, so that nothing can be said); ``idle``: units without which the primary
-    metric suffers as much; ``selection_p``: p of the damage against the best groups of the same pipeline on permuted
-    data, where the candidate was chosen on the examples it is tested on.
+    ``reference``: other examples, for interventions that average over those; ``contrast``: examples of another kind,
+    on which a group that is specific to this one does no damage; ``activity``: the units' on ``batch``, by which a
+    group is active (``rule``) or not; ``futility``: as many controls that do at least as much damage end the test of a
+    candidate (:mod:`harness.closure.stopping`); ``labels`` and ``strength`` (a mean output norm per unit): what controls
+    may be matched by, measured when asked for.
     """
 
-    units: tuple[str, ...]
-    n_examples: int
-    n_controls: int
-    shortfall: Mapping[str, int]
-    effects: Mapping[str, Effect]
-    upper_bound: Mapping[str, float]
-    verdict: Verdict
-    reason: str
-    anatomy: Mapping[str, Anatomy] = field(default_factory=dict)
-    widening: float | None = 1.0
-    idle: tuple[str, ...] = ()
-    selection_p: float | None = None
-    given_up: bool = False
+    subject: Subject
+    batch: Batch
+    intervention: Intervention
+    controls: Controls
+    metrics: Sequence[Metric]
+    alpha: float = 0.05
+    ddof: Literal[0, 1] = 1
+    seed: int = 0
+    futility: int | None = 10
+    reference: Batch | None = None
+    contrast: Batch | None = None
+    activity: Activity | None = None
+    rule: ActiveRule = "any"
+    labels: Callable[[], Labels] | None = None
+    strength: Callable[[], Float[np.ndarray, " units"]] | None = None
+
+    def evaluate(
+        self, batch: Batch, conditions: Sequence[Group], tick: Tick
+    ) -> Float[np.ndarray, "metrics _ examples"]:
+        """Every metric on every example of a batch, under each condition."""
+        return self.subject.evaluate(batch, conditions, self.intervention, self.metrics, tick, self.reference)
+
+    def draw(self, candidate: Group, place: int = 0) -> ControlSets:
+        """The controls of a candidate; ``place``: how many of its size come before it in its cell.
+
+        The first of every cell go through one order of groups, the second through another, and so on. They do not share
+        one within a cell: the best of ten random groups does more than all of 99 others in 10 of 109 cells, and max-T,
+        which holds it against the worst of ten draws each time, needs more groups than these to know how bad that is.
+        With the same 99 for all, each candidate's a place later in its list, it has p <= 5 % in 8 % of cells where
+        nothing is a circuit (13 % with twenty candidates); with controls of their own, in 5 %.
+        """
+        controls = self.controls
+        if place:
+            controls = reseeded(controls, seed_for(getattr(controls, "seed", 0), f"controls in place {place}"))
+        known: dict[str, Any] = {"candidate": candidate, "units": self.subject.units}
+        for name, measure in {"labels": self.labels, "strength": self.strength}.items():
+            if name in inputs_of(type(controls)):
+                if measure is None:
+                    raise HarnessError(f"controls {controls.name} ask for {name}, and nobody measured any.")
+                known[name] = measure()
+        drawn: ControlSets = call_with(controls, **known)
+        return drawn
 
 
 @dataclass(frozen=True)
-class Tested:
-    """A report, and the change of every metric on every example behind it.
+class Case:
+    """A candidate, and the groups it is held against: what is to be evaluated.
 
-    ``deltas`` [metrics, 1 + controls, examples]: the candidate's first, then each control's.
+    ``stopped_early``: not all its controls; what is inside a group that many random ones equal is not looked for.
     """
 
-    report: ClosureReport
-    deltas: Float[np.ndarray, "metrics groups examples"]
+    candidate: Group
+    layers: Group
+    drawn: ControlSets
+    parts: tuple[Group, ...]
+    without: tuple[Group, ...]
+    everything: Group
+    others: Group
+    stopped_early: bool = False
+
+    @classmethod
+    def of(cls, candidate: Group, trial: Trial, place: int = 0) -> Case:
+        """Draw the controls, and take the candidate apart where that does not cost more than they do."""
+        units = trial.subject.units
+        decomposed = 1 < len(candidate) <= LARGEST_DECOMPOSED
+        everything = tuple(range(len(units)))
+        return cls(
+            candidate=candidate,
+            layers=units.in_layers({int(units.layers[unit]) for unit in candidate}),
+            drawn=trial.draw(candidate, place),
+            parts=tuple((unit,) for unit in candidate) if decomposed else (),
+            without=tuple(tuple(u for u in candidate if u != unit) for unit in candidate) if decomposed else (),
+            everything=everything,
+            others=tuple(unit for unit in everything if unit not in candidate),
+        )
+
+    def up_to(self, controls: int) -> Case:
+        """The same case with no more controls than this; not taken apart where there would be more."""
+        if controls >= len(self.drawn.groups):
+            return self
+        few = replace(self.drawn, groups=self.drawn.groups[:controls])
+        return replace(self, drawn=few, parts=(), without=(), stopped_early=True)
+
+    @property
+    def compared(self) -> list[Group]:
+        """The candidate, and what it is held against."""
+        return [self.candidate, self.layers, *self.drawn.groups]
+
+    @property
+    def groups(self) -> list[Group]:
+        """Every group of it that is ablated."""
+        inside = [] if self.stopped_early else [*self.parts, *self.without, self.everything, self.others]
+        return [*self.compared, *inside]
 
 
-def close(cases: Sequence[Case], trial: Trial, tick: Tick, null_damage: Sequence[float] = ()) -> tuple[Tested, ...]:
-    """Put the candidates of a cell to the test.
+def cases_of(candidates: Iterable[Group], trial: Trial) -> tuple[Case, ...]:
+    """The cases of a cell. Candidates of one size have controls of their own each, see :meth:`Trial.draw`."""
+    seen: Counter[int] = Counter()
+    cases = []
+    for candidate in candidates:
+        cases.append(Case.of(candidate, trial, seen[len(candidate)]))
+        seen[len(candidate)] += 1
+    return tuple(cases)
 
-    Each is evaluated on the same examples as its controls; see :class:`Effect` and :class:`Anatomy` for what is
-    computed per metric and :data:`RULES` for how the verdict follows. p-values are corrected over all candidates
-    and metrics.
-    ``null_damage``: damage to the primary metric by the best groups of the same pipeline on permuted data.
+
+def conditions(cases: Iterable[Case]) -> list[Group]:
+    """Every group that is ablated, once; the baseline model first."""
+    return list(dict.fromkeys([(), *(group for case in cases for group in case.groups)]))
+
+
+def evaluated(cases: Sequence[Case], trial: Trial, tick: Tick) -> tuple[Sequence[Case], Values]:
+    """The cases as far as their controls count, and all values. What several have in common is evaluated once."""
+    values: dict[Group, np.ndarray] = {}
+
+    def evaluate(groups: Iterable[Group]) -> None:
+        missing = [group for group in groups if group not in values]
+        if missing:
+            found = trial.evaluate(trial.batch, missing, tick)
+            values.update((group, found[:, i]) for i, group in enumerate(missing))
+
+    if cases and trial.futility is not None:
+        cases = _as_far_as_they_count(cases, trial, trial.futility, values, evaluate)
+    evaluate(conditions(cases))
+    return cases, values
+
+
+def _as_far_as_they_count(
+    cases: Sequence[Case], trial: Trial, futility: int, values: Values, evaluate: Callable[[Iterable[Group]], None]
+) -> Sequence[Case]:
+    """Evaluate rounds of controls until every candidate is given up, or has no more."""
+    drawn = max(len(case.drawn.groups) for case in cases)
+    begin, end = FIRST, first_round(drawn, futility)
+    if end == drawn:  # nobody is given up sooner
+        return cases
+    while True:
+        evaluate(dict.fromkeys([(), *(group for case in cases for group in case.up_to(end).compared)]))
+        courts = [_Court.of(case, end, trial, values) for case in cases]
+        for m in range(begin, end + 1):
+            if not any(court.more(m, futility) for court in courts):
+                return [case.up_to(m) for case in cases]
+        if end == drawn:
+            return cases
+        begin, end = end + 1, min(drawn, end + max(court.more(end, futility) for court in courts))
+
+
+@dataclass(frozen=True)
+class _Court:
+    """A candidate's damage beside that of the controls evaluated so far, by the metric asked first.
+
+    ``drawn``: controls there are; ``decidable``: as many can take p to the level; ``delta``: None where no metric has
+    room to fall, so that no control says anything.
     """
-    cases, values = evaluated(cases, trial, tick)
-    elsewhere = _elsewhere(cases, trial, tick)
-    heard = [_hear(case, trial, values, elsewhere.get(case.candidate), null_damage) for case in cases]
-    effects = _corrected([tested.report for tested in heard], trial.alpha)
-    return tuple(_judged(tested, of, trial.alpha) for tested, of in zip(heard, effects, strict=True))
+
+    drawn: int
+    decidable: bool
+    delta: float | None = None
+    controls: tuple[float, ...] = ()
+    factor: float = 1.0
+    damage: int = 1
+
+    @classmethod
+    def of(cls, case: Case, end: int, trial: Trial, values: Values) -> _Court:
+        """What the values say of a case and the first ``end`` of its controls."""
+        drawn, baseline = len(case.drawn.groups), values[()]
+        decidable = enough(drawn, trial.alpha)
+        usable = {metric.name: m for m, metric in enumerate(trial.metrics) if not saturated(metric, baseline[m])}
+        if not usable:
+            return cls(drawn, decidable)
+        m = usable[decision_order(usable)[0]]
+        groups = [case.candidate, *case.drawn.groups[:end]]
+        delta, *controls = (float((values[group][m] - baseline[m]).mean()) for group in groups)
+        return cls(drawn, decidable, delta, tuple(controls), case.drawn.inflation, trial.metrics[m].damage)
+
+    def more(self, m: int, futility: int) -> int:
+        """How many controls to evaluate after the first ``m``; 0 where there are none, or none is worth it.
+
+        Who has too few of them for p to reach the level sees them all: nobody is given up for want of controls.
+        """
+        if m >= self.drawn or not self.decidable:
+            return max(0, self.drawn - m)
+        k = math.inf if self.delta is None else as_bad(self.delta, self.controls[:m], self.factor, self.damage)
+        return 0 if k >= futility else another_round(m, int(k), futility)
 
 
-def _elsewhere(cases: Sequence[Case], trial: Trial, tick: Tick) -> Values:
-    """What each candidate changes on examples of another kind; nothing where there are none."""
-    if trial.elsewhere is None:
-        return {}
-    groups = list(dict.fromkeys([(), *(case.candidate for case in cases)]))
-    values = trial.evaluate(trial.elsewhere, groups, tick)
-    return {group: values[:, i] - values[:, 0] for i, group in enumerate(groups)}
-
-
-def _hear(
-    case: Case,
-    trial: Trial,
-    values: Values,
-    elsewhere: Float[np.ndarray, "metrics others"] | None,
-    null_damage: Sequence[float],
-) -> Tested:
-    groups = conditions([case])
-    place = {group: i for i, group in enumerate(groups)}
-    active = _active(case.candidate, trial)
-    units = trial.subject.units
-    effects: dict[str, Effect] = {}
-    anatomies: dict[str, Anatomy] = {}
-    bounds: dict[str, float] = {}
-    kept: list[np.ndarray] = []
-    for m, metric in enumerate(trial.metrics):
-        untouched = values[()][m]
-        deltas = np.stack([values[group][m] - untouched for group in groups])
-        candidate = deltas[place[case.candidate]]
-        controls = deltas[[place[group] for group in case.drawn.groups]]
-        effects[metric.name] = _effect(metric, untouched, candidate, controls, case.drawn.widening, trial)
-        bounds[metric.name] = float(deltas[place[case.layers]].mean())
-        shift = None if elsewhere is None else elsewhere[m]
-        anatomies[metric.name] = _anatomy(case, metric, deltas, place, active, shift, trial)
-        kept.append(np.concatenate([candidate[None], controls]))
-    primary = asked_first(effects)[0]
-    inside = anatomies[primary]
-    report = ClosureReport(
-        units=tuple(units.names(case.candidate)),
-        n_examples=len(trial.batch),
-        n_controls=len(case.drawn.groups),
-        shortfall={f"L{where}" if isinstance(where, int) else where: n for where, n in case.drawn.shortfall.items()},
-        effects=effects,
-        upper_bound=bounds,
-        verdict=Verdict.UNDERPOWERED,  # until all candidates have been heard
-        reason="",
-        anatomy=anatomies,
-        widening=case.drawn.widening if math.isfinite(case.drawn.widening) else None,
-        idle=tuple(units.names(case.candidate[i] for i in inside.idle)),
-        selection_p=selection_p(effects[primary].delta, null_damage, effects[primary].damage),
-        given_up=case.given_up,
-    )
-    return Tested(report, np.stack(kept))
-
-
-def _effect(
-    metric: Metric,
-    untouched: Float[np.ndarray, " examples"],
-    candidate: Float[np.ndarray, " examples"],
-    controls: Float[np.ndarray, "controls examples"],
-    widening: float,
-    trial: Trial,
-) -> Effect:
-    delta, against = float(candidate.mean()), tuple(float(mean) for mean in controls.mean(axis=1))
-    baseline = float(untouched.mean())
-    return Effect(
-        baseline=baseline,
-        ablated=baseline + delta,
-        delta=delta,
-        controls=against,
-        z=z_score(delta, against, trial.ddof),
-        p=p_value(delta, widened(against, widening), metric.damage) if math.isfinite(widening) else None,
-        p_adjusted=None,
-        interval=bootstrap_interval(candidate, trial.seed),
-        damage=metric.damage,
-        saturated=saturated(metric, untouched),
-    )
-
-
-def _anatomy(
-    case: Case,
-    metric: Metric,
-    deltas: Float[np.ndarray, "conditions examples"],
-    place: Mapping[Group, int],
-    active: Bool[np.ndarray, " examples"] | None,
-    shift: Float[np.ndarray, " others"] | None,
-    trial: Trial,
-) -> Anatomy:
-    def of(groups: Sequence[Group]) -> Float[np.ndarray, "groups examples"]:
-        return deltas[[place[group] for group in groups]]
-
-    whole = deltas[place[case.candidate]]
-    together = anatomy.interaction(whole, of(case.parts), trial.seed) if case.parts else None
-    shares = anatomy.shares(whole, of(case.without)) if case.without else None
-    alone = anatomy.alone(whole, of(case.parts)) if case.parts else None
-    return Anatomy(
-        kept=None
-        if case.given_up
-        else anatomy.kept(deltas[place[case.everything]], deltas[place[case.others]], metric.damage),
-        shares=shares,
-        idle=anatomy.idle(shares, alone) if shares else (),
-        interaction=together.value if together else None,
-        interaction_interval=together.interval if together else None,
-        on_input=None
-        if active is None
-        else anatomy.on_input(whole, of(case.drawn.groups), active, metric.damage, trial.ddof, case.drawn.widening),
-        elsewhere=None if shift is None else (float(shift.mean()), bootstrap_interval(shift, trial.seed)),
-    )
-
-
-def _active(candidate: Group, trial: Trial) -> Bool[np.ndarray, " examples"] | None:
-    """On which examples the group is active; None where activity was not measured per example."""
-    if trial.activity is None or len(trial.activity.values) != len(trial.batch):
-        return None
-    return anatomy.active(trial.activity.values[:, list(candidate)], trial.rule)
-
-
-def _corrected(cell: Sequence[ClosureReport], alpha: float) -> list[dict[str, Effect]]:
-    """p-values corrected over a cell: over its candidates by the largest statistic, over metrics by their order.
-
-    Metrics are asked in a fixed order, and one counts only if those before it did: then each may be asked at the full
-    level, and its corrected p is the largest so far (Maurer, Hothorn & Lehmacher 1995). A saturated one is not asked.
-    """
-    corrected: list[dict[str, Effect]] = [{} for _ in cell]
-    for name in asked_first(cell[0].effects) if cell else ():
-        over_candidates = _over_candidates(name, cell, alpha)
-        for report, done, p in zip(cell, corrected, over_candidates, strict=True):
-            before = [effect.p_adjusted for effect in done.values() if effect.p_adjusted is not None]
-            done[name] = replace(report.effects[name], p_adjusted=None if p is None else max([p, *before]))
-    return [{name: done[name] for name in report.effects} for report, done in zip(cell, corrected, strict=True)]
-
-
-def _over_candidates(name: str, cell: Sequence[ClosureReport], alpha: float) -> list[float | None]:
-    """One metric's p per candidate, corrected over the candidates that can reach ``alpha`` at all.
-
-    Where they have different numbers of distinct controls, as many are used as the fewest.
-    """
-    effects = [report.effects[name] for report in cell]
-    tests = [
-        (i, e, report.widening or 1.0)
-        for i, (e, report) in enumerate(zip(effects, cell, strict=True))
-        if not e.saturated and e.p is not None and (report.given_up or enough(len(e.controls), alpha))
-    ]
-    found = [None if effect.saturated else effect.p for effect in effects]
-    if len(tests) > 1:
-        n = min(len(e.controls) for _, e, _ in tests)
-        damage = np.array([e.damage * e.delta for _, e, _ in tests])
-        controls = np.array([[e.damage * c for c in widened(e.controls, wide)[:n]] for _, e, wide in tests])
-        for (i, _, _), p in zip(tests, max_t(damage, controls), strict=True):
-            found[i] = float(p)
-    return found
-
-
-def _judged(tested: Tested, effects: Mapping[str, Effect], alpha: float) -> Tested:
-    verdict, reason = decide(effects, alpha, tested.report.selection_p, tested.report.given_up)
-    return replace(tested, report=replace(tested.report, effects=effects, verdict=verdict, reason=reason))
+def saturated(metric: Metric, baseline: Float[np.ndarray, " examples"]) -> bool:
+    """The baseline model is as bad as can be already."""
+    return float(baseline.mean()) == getattr(metric, "worst", None)

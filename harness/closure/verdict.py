@@ -31,14 +31,14 @@ class Evidence:
     A metric is *harmed* where its whole interval lies on the damage side of zero, *helped* where it lies on the other,
     and *beats controls* where its p, corrected over the cell's metrics and candidates, is at most ``alpha``.
     ``primary`` is the target logit where it is measured, else the first metric that is not loss. ``selection_p`` holds
-    the candidate against the best groups of the same pipeline on permuted data. ``given_up``: there are more controls
+    the candidate against the best groups of the same pipeline on permuted data. ``stopped_early``: there are more controls
     than those it was held against.
     """
 
     effects: Mapping[str, Effect]
     alpha: float
     selection_p: float | None = None
-    given_up: bool = False
+    stopped_early: bool = False
 
     @property
     def usable(self) -> dict[str, Effect]:
@@ -48,7 +48,7 @@ class Evidence:
     @property
     def primary(self) -> str:
         """The metric asked first."""
-        return asked_first(self.usable)[0]
+        return decision_order(self.usable)[0]
 
     def harmed(self, name: str) -> bool:
         """The ablation certainly made this metric worse."""
@@ -67,7 +67,7 @@ class Evidence:
     def reachable(self) -> bool:
         """There are controls enough for the smallest p there is to reach ``alpha``; nobody is given up where not."""
         return all(
-            effect.p is not None and (self.given_up or enough(len(effect.controls), self.alpha))
+            effect.p is not None and (self.stopped_early or enough(len(effect.controls), self.alpha))
             for effect in self.usable.values()
         )
 
@@ -135,15 +135,15 @@ RULES: tuple[Rule, ...] = (
 
 
 def decide(
-    effects: Mapping[str, Effect], alpha: float, selection_p: float | None = None, given_up: bool = False
+    effects: Mapping[str, Effect], alpha: float, selection_p: float | None = None, stopped_early: bool = False
 ) -> tuple[Verdict, str]:
     """The first rule that holds, and its reason."""
-    evidence = Evidence(effects, alpha, selection_p, given_up)
+    evidence = Evidence(effects, alpha, selection_p, stopped_early)
     rule = next(rule for rule in RULES if rule.holds(evidence))
     return rule.verdict, rule.reason
 
 
-def asked_first(metrics: Iterable[str]) -> list[str]:
+def decision_order(metrics: Iterable[str]) -> list[str]:
     """The order in which metrics are asked: the target logit, then the others as they are listed, loss last."""
     return sorted(metrics, key=lambda name: (name != PRIMARY, name == LOSS))
 

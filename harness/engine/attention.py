@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedConfig, PreTrainedModel
 from transformers.masking_utils import causal_mask_function, eager_mask
 
-from harness.errors import HarnessError
+from harness.util.errors import HarnessError
 
 # No "flash", "sdpa", "flex" or "/" in it: transformers gives those words a meaning.
 NAME = "closure_harness_probe"

@@ -3,13 +3,13 @@
 Rows are examples x conditions. What is not computed twice, or at all:
 
 - blocks up to the layer where two conditions part: they are one block of rows until then, and conditions that ablate
-  nothing yet are the untouched model;
+  nothing yet are the baseline model;
 - in that layer, everything up to the heads' outputs, which ablation does not reach;
 - in the last layer, whatever is not at the query: other positions are only attended to;
 - the unembedding of other positions.
 
 Where units are ablated at the query only, earlier positions never hear of it: their keys and values are those of the
-untouched model, and a condition is a pass of one token.
+baseline model, and a condition is a pass of one token.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from harness.data.units import UnitSpace
 from harness.engine.attention import Heads, Probe, active
-from harness.engine.donors import Replacement
-from harness.engine.forks import Forks, blocks_of, load_of
-from harness.engine.layout import Site
-from harness.engine.passes import at_query
-from harness.engine.room import Load
-from harness.units import UnitSpace
+from harness.engine.batching import at_query
+from harness.engine.budget import Load
+from harness.engine.discovery import Site
+from harness.engine.replacement import Replacement
+from harness.engine.schedule import Forks, blocks_of, load_of
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class _AtTheQuery(Exception):  # noqa: N818  # not an error: it leaves a block t
 
 @dataclass(frozen=True)
 class Past:
-    """Keys and values of untouched examples, and what of them each one's query sees, itself left out."""
+    """Keys and values of baseline examples, and what of them each one's query sees, itself left out."""
 
     key: Float[Tensor, "examples kv_heads keys head_dim"]
     value: Float[Tensor, "examples kv_heads keys value_dim"]
@@ -68,7 +68,7 @@ class Past:
 
     @classmethod
     def of(cls, heads: Heads, query: Int[Tensor, " examples"]) -> Past:
-        """What one attention module of an untouched run leaves."""
+        """What one attention module of a baseline run leaves."""
         seen = heads.seen(query).clone()
         seen.scatter_(2, query[:, None, None].expand(*seen.shape[:2], 1), torch.finfo(seen.dtype).min)
         return cls(heads.key, heads.value, seen)
@@ -145,7 +145,7 @@ class Branching:
         replacement: Replacement,
         past: Mapping[int, Past] | None = None,
     ) -> Float[Tensor, "rows vocabulary"]:
-        """At the query: of the untouched examples, then under each condition.
+        """At the query: of the baseline examples, then under each condition.
 
         Conditions that begin alike should stand together: one call shares what it can among its own. With a ``past``
         only the token at the query is run.
@@ -172,7 +172,7 @@ class Branching:
         return load_of(blocks_of(conditions, self.units.layers, self.shared.trunk))
 
     def past(self, tokens: Int[Tensor, "examples positions"], query: Int[Tensor, " examples"]) -> dict[int, Past]:
-        """What an untouched run of the examples leaves for passes of the query alone, by layer."""
+        """What a baseline run of the examples leaves for passes of the query alone, by layer."""
         found: dict[int, Past] = {}
 
         def keep(module: nn.Module, heads: Heads) -> Tensor:

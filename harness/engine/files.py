@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.digest import digest_files
-from harness.errors import HarnessError
+from harness.util.digest import digest_files
+from harness.util.errors import HarnessError
 
 # Names of a repository on the hub: `gpt2`, `EleutherAI/pythia-160m`. Whatever else is given is a path.
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")

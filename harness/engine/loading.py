@@ -24,7 +24,7 @@ from transformers.utils import logging
 
 from harness.engine.files import ModelFiles, find
 from harness.engine.subject import HeadSubject
-from harness.errors import HarnessError
+from harness.util.errors import HarnessError
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt")
 

@@ -13,21 +13,21 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from harness.batch import Batch
+from harness.data.batch import Batch
+from harness.data.prediction import Prediction
+from harness.data.recording import Reader, Recording, Source
+from harness.data.stages import Intervention, Metric, Tick, inputs_of, only_at_query, per_position
+from harness.data.units import Unit, UnitSpace
 from harness.engine.attention import Probe, active, frozen, switched
+from harness.engine.batching import at_query, condition_chunks, micro_batches, tensors
 from harness.engine.branching import Branching, Shared
-from harness.engine.donors import Replacement, averaged_over, donors_of, mean_outputs
-from harness.engine.layout import device_of, output_matrix, sites_of
-from harness.engine.passes import at_query, condition_chunks, micro_batches, tensors
-from harness.engine.prediction import Prediction
-from harness.engine.readings import Readings
-from harness.engine.room import ON_CPU, ON_GPU, Load, Room
-from harness.errors import HarnessError
-from harness.memory import keep_freed
-from harness.recording import Reader, Recording, Source
-from harness.sizes import parse_size
-from harness.stages import Intervention, Metric, Tick, asked, only_at_query, per_position
-from harness.units import Unit, UnitSpace
+from harness.engine.budget import ON_CPU, ON_GPU, Load, Room
+from harness.engine.discovery import device_of, output_matrix, sites_of
+from harness.engine.recorder import Readings
+from harness.engine.replacement import Replacement, averaged_over, donors_of, mean_outputs
+from harness.util.bytesize import parse_size
+from harness.util.errors import HarnessError
+from harness.util.memory import keep_freed
 
 EVERYTHING = Shared()
 OF_HEADS: tuple[Source, ...] = ("attention", "head_output", "contribution", "first_order")
@@ -50,7 +50,7 @@ class HeadSubject:
     """The attention heads of a Hugging Face causal language model.
 
     ``memory`` is what a pass may take, as people write it (``4GiB``), or ``auto``; ``tokens_per_pass``, where given,
-    bounds its rows x positions as well; ``share``: the most that conditions may share of the untouched model's work.
+    bounds its rows x positions as well; ``share``: the most that conditions may share of the baseline model's work.
     None of it changes a result.
 
     Errors: a model whose attention cannot be intercepted, an amount of memory that is none.
@@ -116,21 +116,21 @@ class HeadSubject:
         tick: Tick = no_tick,
         reference: Batch | None = None,
     ) -> Float[np.ndarray, "metrics conditions examples"]:
-        """Every metric at the query position under every condition; ``()`` is the untouched model.
+        """Every metric at the query position under every condition; ``()`` is the baseline model.
 
-        Rows of one pass share what they can of the untouched model's work (:mod:`harness.engine.branching`); with an
+        Rows of one pass share what they can of the baseline model's work (:mod:`harness.engine.branching`); with an
         intervention at the query alone, a condition is one token. What the intervention asks for of other examples
-        comes from untouched runs of theirs: means from one run in advance, donors micro-batch by micro-batch.
+        comes from baseline runs of theirs: means from one run in advance, donors micro-batch by micro-batch.
 
-        Errors: donors or a reference that do not fit the batch, see :mod:`harness.engine.donors`.
+        Errors: donors or a reference that do not fit the batch, see :mod:`harness.engine.replacement`.
         """
         batch.check(self)
         values = np.full((len(metrics), len(conditions), len(batch)), np.nan, dtype=np.float64)
         ordered = sorted(range(len(conditions)), key=lambda c: sorted(conditions[c]))  # those that begin alike together
         touched = [c for c in ordered if conditions[c]]
-        untouched = [c for c in ordered if not conditions[c]]
+        baseline = [c for c in ordered if not conditions[c]]
         layers = {int(self.units.layers[unit]) for c in touched for unit in conditions[c]}
-        wanted = asked(type(intervention)) if touched else ()
+        wanted = inputs_of(type(intervention)) if touched else ()
         donors = donors_of(intervention, batch, self) if "donor" in wanted else None
         of_one_token = bool(touched) and only_at_query(intervention) and self._branching.shared.past
         layers_kept = Load.throughout(len(self._projections))  # the past is kept of all layers
@@ -151,12 +151,12 @@ class HeadSubject:
                     seen = _prediction(logits, target, part)
                     found = torch.stack([metric(seen).float() for metric in metrics]).cpu().double().numpy()
                     found = found.reshape(len(metrics), 1 + len(some), len(chosen))
-                    for condition in untouched:
+                    for condition in baseline:
                         values[:, condition, chosen] = found[:, 0]
                     for row, condition in enumerate(some, start=1):
                         values[:, condition, chosen] = found[:, row]
                     tick(len(chosen) * len(some))
-                tick(len(chosen) * len(untouched))
+                tick(len(chosen) * len(baseline))
         if not np.isfinite(values).all():
             raise HarnessError(
                 f"{self.label}: a metric is NaN or infinite under ablation.",
@@ -207,7 +207,7 @@ class HeadSubject:
             readings.show("first_order", layer, (output.detach().float() * slope.float()).sum(dim=(1, 3))[:, :, None])
 
     def _outputs(self, part: Batch, layers: Collection[int]) -> dict[int, Float[Tensor, "examples positions heads _"]]:
-        """What the heads of these layers hand on at every position of an untouched run."""
+        """What the heads of these layers hand on at every position of a baseline run."""
         tokens, query, _ = tensors(part, device_of(self.model))
         found: dict[int, Tensor] = {}
 
@@ -321,12 +321,12 @@ def room_for(model: PreTrainedModel, width: int, memory: str, tokens_per_pass: i
 
 
 def _prediction(logits: Float[Tensor, "rows vocabulary"], target: Int[Tensor, " examples"], part: Batch) -> Prediction:
-    """What metrics are shown: rows are examples x conditions, untouched ones first."""
+    """What metrics are shown: rows are examples x conditions, baseline ones first."""
     n, rows = len(target), len(logits) // len(target)
-    twin = part.twin
+    counterfactual = part.counterfactual
     return Prediction(
         logits,
         target.repeat(rows).to(logits.device),
         logits[:n].repeat(rows, 1),
-        torch.from_numpy(twin.target).long().repeat(rows).to(logits.device) if twin else None,
+        torch.from_numpy(counterfactual.target).long().repeat(rows).to(logits.device) if counterfactual else None,
     )

@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from harness.batch import Batch
-from harness.engine.prediction import Prediction
-from harness.errors import HarnessError
-from harness.groups import Labels
-from harness.recording import Recording, Rows, Source
-from harness.stages import Subject
+from harness.data.batch import Batch
+from harness.data.grouping import Labels
+from harness.data.prediction import Prediction
+from harness.data.recording import Recording, Rows, Source
+from harness.data.stages import Subject
+from harness.data.units import UnitSpace
 from harness.testing import examples
 from harness.testing.rules import Check, NotChecked, require, usual_checks
-from harness.units import UnitSpace
+from harness.util.errors import HarnessError
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Subjects: loaded once, with their defaults; one that needs more than those is not checked
@@ -89,14 +89,14 @@ def records_a_row_of_attention_per_unit(plugin: Any) -> None:
 
 
 def evaluates_every_condition_on_every_example(plugin: Any) -> None:
-    """The untouched model, one unit, everything; the same condition twice gives the same."""
+    """The baseline model, one unit, everything; the same condition twice gives the same."""
     subject = _loaded(plugin)
     batch = _asked(subject)
     conditions = [(), (0,), tuple(range(len(subject.units))), (0,), ()]
     values = subject.evaluate(batch, conditions, _Zero(), [_TargetLogit()], lambda _: None)
     require(values.shape == (1, 5, len(batch)), f"shape {values.shape}, not [metrics, conditions, examples]")
     require(np.isfinite(values).all(), "values are not finite")
-    require(np.allclose(values[0, 0], values[0, 4], atol=1e-4), "the untouched model answers differently twice")
+    require(np.allclose(values[0, 0], values[0, 4], atol=1e-4), "the baseline model answers differently twice")
     require(np.allclose(values[0, 1], values[0, 3], atol=1e-4), "one ablation answers differently twice")
     require(not np.allclose(values[0, 0], values[0, 2], atol=1e-4), "ablating every unit changes nothing")
 

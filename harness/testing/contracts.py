@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from harness.errors import HarnessError
-from harness.registry import Method
+from harness.registry.registry import Method
 from harness.testing import asking, disposing, proposing
 from harness.testing.rules import Check, NotChecked, Violation, contents, require
-from harness.threads import one_thread
+from harness.util.errors import HarnessError
+from harness.util.threads import one_thread
 
 CONTRACTS: Mapping[str, tuple[Check, ...]] = {
     "subject": asking.SUBJECT,

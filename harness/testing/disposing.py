@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from harness.batch import Batch
-from harness.engine.prediction import Prediction
-from harness.errors import HarnessError
-from harness.groups import Labels
-from harness.stages import ControlSets, asked, per_position
+from harness.data.batch import Batch
+from harness.data.grouping import Labels
+from harness.data.prediction import Prediction
+from harness.data.stages import ControlSets, inputs_of, per_position
+from harness.data.units import UnitSpace
 from harness.testing import examples
 from harness.testing.examples import UNITS
 from harness.testing.rules import Check, contents, require, usual_checks
-from harness.units import UnitSpace
+from harness.util.errors import HarnessError
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Interventions
@@ -32,7 +32,7 @@ def _replaced(plugin: Any, dtype: torch.dtype = torch.float32) -> dict[str, torc
     output, donor = (torch.randn(OUTPUT, generator=generator) for _ in range(2))
     over = 0 if per_position(plugin) else (0, 1)
     available = {"output": output, "donor": donor, "mean": output.mean(dim=over, keepdim=True)[0]}
-    return {name: available[name].to(dtype) for name in asked(type(plugin))}
+    return {name: available[name].to(dtype) for name in inputs_of(type(plugin))}
 
 
 def _judge_replacement(_: Any, replacement: Any, dtype: torch.dtype = torch.float32) -> None:
@@ -67,8 +67,8 @@ def replaces_each_position_by_itself(plugin: Any) -> None:
 
 
 def names_a_donor_for_every_example(plugin: Any) -> None:
-    """As many donors as examples, asked at the same positions; or, for a batch without twins, a sentence."""
-    if "donor" not in asked(type(plugin)):
+    """As many donors as examples, asked at the same positions; or, for a batch without counterfactuals, a sentence."""
+    if "donor" not in inputs_of(type(plugin)):
         return
     require(hasattr(plugin, "donors"), "it asks for a donor, and does not define donors(batch)")
     batch = examples.batch()
@@ -77,9 +77,9 @@ def names_a_donor_for_every_example(plugin: Any) -> None:
     require(contents(batch) == before, "donors(batch) changed the batch: make another")
     _judge_donors(batch, found)
     require(found.digest == plugin.donors(batch).digest, "two calls of donors(batch) differ: draw from `seed`")
-    twinless = dataclasses.replace(batch, twin=None)
+    without_counterfactual = dataclasses.replace(batch, counterfactual=None)
     try:
-        _judge_donors(twinless, plugin.donors(twinless))
+        _judge_donors(without_counterfactual, plugin.donors(without_counterfactual))
     except HarnessError as error:
         _judge_refusal(error)
 
@@ -117,7 +117,7 @@ def _candidate(plugin: Any, candidate: tuple[int, ...] = CANDIDATE) -> dict[str,
         "labels": examples.labels(),
         "strength": examples.strength(),
     }
-    return {name: available[name] for name in asked(type(plugin))}
+    return {name: available[name] for name in inputs_of(type(plugin))}
 
 
 def _judge_controls(plugin: Any, drawn: Any, candidate: tuple[int, ...] = CANDIDATE) -> None:
@@ -154,7 +154,7 @@ def draws_the_same_with_units_in_any_order(plugin: Any) -> None:
             "labels": Labels(tuple(labels.classes[i] for i in order), units),
             "strength": strength[order],
         }
-        drawn = plugin(**{name: available[name] for name in asked(type(plugin))})
+        drawn = plugin(**{name: available[name] for name in inputs_of(type(plugin))})
         require(
             [sorted(units.names(group)) for group in drawn.groups] == straight,
             "controls change when units change places: draw from units in the order of `units.canonical`",
@@ -193,13 +193,13 @@ GOOD, BAD = 20.0, -20.0
 
 
 def _prediction(_: Any, push: float = 0.0) -> dict[str, Prediction]:
-    """Random logits, the target's moved by ``push``; the untouched model is sure of the target."""
+    """Random logits, the target's moved by ``push``; the baseline model is sure of the target."""
     logits = torch.randn((ROWS, VOCABULARY), generator=torch.Generator().manual_seed(0))
     rows, target = torch.arange(ROWS), torch.arange(ROWS) % VOCABULARY
-    now, clean = logits.clone(), logits.clone()
+    now, baseline = logits.clone(), logits.clone()
     now[rows, target] += push
-    clean[rows, target] += GOOD
-    return {"prediction": Prediction(now, target, clean, (target + 1) % VOCABULARY)}
+    baseline[rows, target] += GOOD
+    return {"prediction": Prediction(now, target, baseline, (target + 1) % VOCABULARY)}
 
 
 def _judge_measure(plugin: Any, measure: Any) -> None:
@@ -225,23 +225,23 @@ def measures_each_row_by_itself(plugin: Any) -> None:
 
 
 def finds_untouched_rows_alike(plugin: Any) -> None:
-    """What is measured against the untouched model is no different from row to row where nothing was touched."""
+    """What is measured against the baseline model is no different from row to row where nothing was touched."""
     seen = _prediction(plugin)["prediction"]
-    if contents(_without(plugin, seen, "clean")) == contents(plugin(seen)):
-        return  # it does not look at the untouched model
-    untouched = plugin(**_prediction(plugin, GOOD))
-    alike = torch.allclose(untouched, untouched[:1].expand(ROWS), atol=1e-5)
+    if contents(_without(plugin, seen, "baseline")) == contents(plugin(seen)):
+        return  # it does not look at the baseline model
+    baseline = plugin(**_prediction(plugin, GOOD))
+    alike = torch.allclose(baseline, baseline[:1].expand(ROWS), atol=1e-5)
     require(
         alike,
-        "it compares with the untouched model, and finds rows different where nothing was touched (if that is meant, "
+        "it compares with the baseline model, and finds rows different where nothing was touched (if that is meant, "
         "say so in known_limits)",
     )
 
 
 def answers_as_well_or_refuses_without_a_twin(plugin: Any) -> None:
-    """Not every batch has twins, not every subject an untouched run to show: the same numbers then, or a sentence."""
+    """Not every batch has counterfactuals, not every subject a baseline run to show: the same numbers then, or a sentence."""
     seen = _prediction(plugin)["prediction"]
-    for missing in ("clean", "counterfactual"):
+    for missing in ("baseline", "counterfactual"):
         found = _without(plugin, seen, missing)
         if isinstance(found, HarnessError):
             _judge_refusal(found)
@@ -252,7 +252,7 @@ def answers_as_well_or_refuses_without_a_twin(plugin: Any) -> None:
 
 def _without(plugin: Any, seen: Prediction, missing: str) -> Any:
     """What it makes of a prediction that lacks a part: numbers, or the refusal."""
-    parts = {"clean": seen.clean, "counterfactual": seen.counterfactual, missing: None}
+    parts = {"baseline": seen.baseline, "counterfactual": seen.counterfactual, missing: None}
     try:
         return plugin(Prediction(seen.logits, seen.target, **parts))
     except HarnessError as error:

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from harness.batch import CLASSES, Batch, Twin
-from harness.groups import UNCLASSIFIED, Affinity, Labels, Partition, Stability
-from harness.recording import Activity, Reader, Recording, Rows, Scores, Source, Spins
-from harness.stages import asked
-from harness.units import UnitSpace
+from harness.data.batch import CLASSES, Batch, Counterfactual
+from harness.data.grouping import UNCLASSIFIED, Affinity, Labels, Partition, Stability
+from harness.data.recording import Activity, Reader, Recording, Rows, Scores, Source, Spins
+from harness.data.stages import inputs_of
+from harness.data.units import UnitSpace
 
 UNITS = UnitSpace.heads([8, 8, 8])
 BLOCKS = np.arange(len(UNITS)) % 3  # every block has units in every layer
@@ -85,7 +85,7 @@ def given(plugin: Any, **instead: Any) -> dict[str, Any]:
         "partitions": partitions,
         "partition": lambda: partitions()[1],
     }
-    return {name: instead[name] if name in instead else made[name]() for name in asked(type(plugin))}
+    return {name: instead[name] if name in instead else made[name]() for name in inputs_of(type(plugin))}
 
 
 def small(plugin: Any, n_units: int) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def labels(known: bool = True) -> Labels:
 
 
 def batch(n: int = 24, vocab_size: int = 50, positions: int = 48) -> Batch:
-    """Random tokens, query positions that vary, anchors of every class; a twin of other tokens with another target."""
+    """Random tokens, query positions that vary, anchors of every class; a counterfactual of other tokens with another target."""
     rng = np.random.default_rng(2)
     query = positions - 1 - np.arange(n) % 20
     first = rng.integers(6, 20, n)
@@ -135,8 +135,10 @@ def batch(n: int = 24, vocab_size: int = 50, positions: int = 48) -> Batch:
         "local": query[:, None] - np.arange(2, 6),
     }
     tokens, target = rng.integers(0, vocab_size, (n, positions)), rng.integers(0, vocab_size, n)
-    twin = Twin(rng.integers(0, vocab_size, (n, positions)), (target + rng.integers(1, vocab_size, n)) % vocab_size)
-    return Batch("contract", tokens, query, target, anchors, "successor", twin=twin)
+    counterfactual = Counterfactual(
+        rng.integers(0, vocab_size, (n, positions)), (target + rng.integers(1, vocab_size, n)) % vocab_size
+    )
+    return Batch("contract", tokens, query, target, anchors, "successor", counterfactual=counterfactual)
 
 
 def rows(source: Source, whole: Batch, at_once: int) -> Iterator[Rows]:

@@ -8,14 +8,14 @@ from typing import Any, get_args
 import numpy as np
 from scipy.sparse import csr_array
 
-from harness.errors import HarnessError
-from harness.groups import Affinity, Candidate, Partition
-from harness.recording import Activity, Source, Spins
-from harness.stages import asked
+from harness.data.grouping import Affinity, Candidate, Partition
+from harness.data.recording import Activity, Source, Spins
+from harness.data.stages import inputs_of
+from harness.data.units import UnitSpace
 from harness.testing import examples
 from harness.testing.examples import UNITS
 from harness.testing.rules import Check, contents, require, usual_checks
-from harness.units import UnitSpace
+from harness.util.errors import HarnessError
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Signals
@@ -153,7 +153,7 @@ def does_not_depend_on_the_order_of_units(plugin: Any) -> None:
 
 def takes_activity_where_it_asks_for_observations(plugin: Any) -> None:
     """Observations are of two kinds; who asks for spins is given spins only."""
-    if "observations" not in asked(type(plugin)):
+    if "observations" not in inputs_of(type(plugin)):
         return
     _judge_affinity(plugin, plugin(**examples.given(plugin, observations=examples.activity())))
 
@@ -236,7 +236,7 @@ def answers_or_explains_itself_where_nothing_is_alike(plugin: Any) -> None:
 
 def takes_a_sparse_affinity_as_it_takes_a_dense_one(plugin: Any) -> None:
     """What is not stored is zero: the same answer. Ask an affinity for its ``links``, or for ``dense()`` pairs."""
-    if "affinity" not in asked(type(plugin)):
+    if "affinity" not in inputs_of(type(plugin)):
         return
     dense = examples.affinity()
     few = np.where(dense.matrix > 0.5, dense.matrix, 0.0)  # links inside blocks only

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.errors import HarnessError
+from harness.util.errors import HarnessError
 
 Check = Callable[[Any], None]
 """Takes a built plugin; returns where it holds, raises :class:`Violation` where it does not."""

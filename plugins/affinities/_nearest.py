@@ -8,8 +8,7 @@ from threading import Lock
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from harness.errors import HarnessError
-from harness.threads import spread
+from harness import HarnessError, spread
 
 BLOCK = 2048
 """Units that are compared with as many others at once: of 5000 observations, that takes 0.2 GiB on each core."""

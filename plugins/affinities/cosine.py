@@ -7,9 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from harness.groups import Affinity, Sign, signed_part
-from harness.hookspecs import hookimpl
-from harness.recording import Activity, Spins
+from harness import Activity, Affinity, Sign, Spins, hookimpl, signed_part
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,9 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
+from harness_plugins.affinities._pseudolikelihood import regress_each
 
-from harness.errors import HarnessError
-from harness.groups import Affinity, Sign, signed_part
-from harness.hookspecs import hookimpl
-from harness.recording import Spins
-from harness.regressions import regress_each
+from harness import Affinity, HarnessError, Sign, Spins, hookimpl, signed_part
 
 
 @dataclass(frozen=True)

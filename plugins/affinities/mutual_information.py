@@ -7,10 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from harness.errors import HarnessError
-from harness.groups import Affinity
-from harness.hookspecs import hookimpl
-from harness.recording import Spins
+from harness import Affinity, HarnessError, Spins, hookimpl
 
 
 @dataclass(frozen=True)

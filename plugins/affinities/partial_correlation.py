@@ -9,10 +9,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from harness.errors import HarnessError
-from harness.groups import Affinity, Sign, signed_part
-from harness.hookspecs import hookimpl
-from harness.recording import Activity, Spins
+from harness import Activity, Affinity, HarnessError, Sign, Spins, hookimpl, signed_part
 
 TOLERANCE = 1e-4  # of the duality gap, as in scikit-learn
 

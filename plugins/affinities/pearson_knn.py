@@ -11,11 +11,7 @@ import scipy  # scipy.sparse is loaded where it is first named: listing must sta
 from harness_plugins.affinities._nearest import DIGITS, nearest, standardised
 from jaxtyping import Int, Shaped
 
-from harness.errors import HarnessError
-from harness.groups import Affinity
-from harness.hookspecs import hookimpl
-from harness.recording import Activity, Spins
-from harness.seeds import rng_for
+from harness import Activity, Affinity, HarnessError, Spins, hookimpl, rng_for
 
 SHUFFLED = 10**7
 """Pairs of shuffled columns, over all permutations."""

@@ -11,11 +11,8 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from harness.digest import digest_files
-from harness.errors import HarnessError, unknown
-from harness.groups import Affinity, Sign, signed_part
-from harness.hookspecs import hookimpl
-from harness.units import UnitSpace
+from harness import Affinity, HarnessError, Sign, UnitSpace, digest_files, hookimpl, signed_part
+from harness.util.errors import unknown
 
 
 @dataclass(frozen=True)

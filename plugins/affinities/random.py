@@ -7,10 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from harness.groups import Affinity
-from harness.hookspecs import hookimpl
-from harness.seeds import rng_for
-from harness.units import UnitSpace
+from harness import Affinity, UnitSpace, hookimpl, rng_for
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from harness.groups import Affinity
-from harness.hookspecs import hookimpl
-from harness.units import UnitSpace
+from harness import Affinity, UnitSpace, hookimpl
 
 
 @dataclass(frozen=True)

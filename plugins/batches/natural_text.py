@@ -7,11 +7,9 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from harness.batch import LOCAL, Batch, Twin, Vocabulary, default_id_range, repeat_anchors
-from harness.errors import HarnessError
-from harness.hookspecs import hookimpl
-from harness.seeds import rng_for
-from harness.text import PYTHON, documents, text_fingerprint
+from harness import Batch, Counterfactual, HarnessError, Vocabulary, hookimpl, rng_for
+from harness.data.batch import LOCAL, default_id_range, repeat_anchors
+from harness.data.corpus import PYTHON, documents, text_fingerprint
 
 POOL = 50  # windows found per example wanted, before the rest of a text is left unread
 
@@ -28,11 +26,11 @@ class NaturalText:
     ``target``: ``repeat`` is the paper's: S, the successor of the *first* T, which usually is not what comes next, so
     that a better model can have a higher loss; ``next_token`` is the token that really follows the query.
 
-    The twin of an example (for patching and logit_difference) has the context of another one: that window up to our
+    The counterfactual of an example (for patching and logit_difference) has the context of another one: that window up to our
     query, then our own token at the query, so that T is asked about where nothing speaks for the answer. Its answer
     (which no token of it decides) is the other example's target, what that context would lead to had it been asked;
     two examples may share it. Every example lends its context once, by a ring drawn by ``seed``. A single example has
-    no twin.
+    no counterfactual.
 
     ``text``: ``python-docs`` (the running Python's documentation), a text file, a folder of ``.txt`` / ``.md`` files (a
     file is a document; a form feed in it begins another), or a Hugging Face dataset with a column ``text``, by its name
@@ -111,16 +109,16 @@ class NaturalText:
         first, query, target = (np.array([example[part] for example in found]) for part in (1, 2, 3))
         anchors = repeat_anchors(first, query)
         notes = {"length": length, "min_id": min_id, "text": self.text}
-        twin = self._twin(tokens, query, target) if self.n > 1 else None
-        return Batch(self.name, tokens, query, target, anchors, self.target, notes, twin)
+        counterfactual = self._counterfactual(tokens, query, target) if self.n > 1 else None
+        return Batch(self.name, tokens, query, target, anchors, self.target, notes, counterfactual)
 
-    def _twin(self, tokens: np.ndarray, query: np.ndarray, target: np.ndarray) -> Twin:
+    def _counterfactual(self, tokens: np.ndarray, query: np.ndarray, target: np.ndarray) -> Counterfactual:
         """The examples in each other's context. Windows are full: what follows a query in them is text as well."""
         ring = rng_for(self.seed or 0, "twins").permutation(self.n)
         other = np.empty_like(ring)
         other[ring] = np.roll(ring, -1)
         before = np.arange(tokens.shape[1]) < query[:, None]
-        return Twin(np.where(before, tokens[other], tokens), target[other])
+        return Counterfactual(np.where(before, tokens[other], tokens), target[other])
 
 
 @hookimpl

@@ -7,10 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from harness.batch import LOCAL, Batch, Twin, Vocabulary
-from harness.errors import HarnessError
-from harness.hookspecs import hookimpl
-from harness.seeds import rng_for
+from harness import Batch, Counterfactual, HarnessError, Vocabulary, hookimpl, rng_for
+from harness.data.batch import LOCAL
 
 EARLIEST = 12  # query position: what a planted subject reads stands before it
 
@@ -21,7 +19,7 @@ class PlantedBatch:
 
     A planted subject reads from the tokens behind it which of its circuits are called for: each in half of the
     examples, independently. Query positions are even over 12 .. context - 1. Anchors: first-token, self, previous-token
-    and local; no token is repeated on purpose, so there is none for induction and duplicate-token. Twin: the same
+    and local; no token is repeated on purpose, so there is none for induction and duplicate-token. Counterfactual: the same
     tokens, but for another first one, which is its answer.
 
     Errors: no examples, a context below 13 positions, a vocabulary of fewer than two tokens.
@@ -54,8 +52,8 @@ class PlantedBatch:
             "self": query[:, None],
             "local": query[:, None] - LOCAL,
         }
-        twin = Twin(np.column_stack([other, tokens[:, 1:]]), other)
-        return Batch(self.name, tokens, query, target, anchors, "answer", {"length": length}, twin)
+        counterfactual = Counterfactual(np.column_stack([other, tokens[:, 1:]]), other)
+        return Batch(self.name, tokens, query, target, anchors, "answer", {"length": length}, counterfactual)
 
 
 @hookimpl

@@ -7,10 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from harness.batch import Batch, Twin, Vocabulary, default_id_range, repeat_anchors
-from harness.errors import HarnessError
-from harness.hookspecs import hookimpl
-from harness.seeds import rng_for
+from harness import Batch, Counterfactual, HarnessError, Vocabulary, hookimpl, rng_for
+from harness.data.batch import default_id_range, repeat_anchors
 
 EARLIEST = 20  # where the first A may stand
 
@@ -23,7 +21,7 @@ class SyntheticInduction:
     the same range; the place of A from [20, length // 2); A and B are written there; every other occurrence of A, then
     of B, is replaced by a fresh token; the last token becomes A. Query: the last position. Target: B.
 
-    The twin of an example (for patching and logit_difference) has another token B' in the place of the first B, and
+    The counterfactual of an example (for patching and logit_difference) has another token B' in the place of the first B, and
     nothing else: what follows the second A in it is B'. B' is drawn from the same range, unlike A and B, from a
     generator of its own, so that the examples are the published ones to the token.
 
@@ -60,8 +58,8 @@ class SyntheticInduction:
         query = np.full(self.n, length - 1)
         anchors = repeat_anchors(first, query)
         notes = {"length": length, "vocab": [low, high], "vocab_adapted": self.vocab is None and high < 10_000}
-        twin = self._twin(tokens, first, target, low, high)
-        return Batch(self.name, tokens, query, target, anchors, "successor", notes, twin)
+        counterfactual = self._counterfactual(tokens, first, target, low, high)
+        return Batch(self.name, tokens, query, target, anchors, "successor", notes, counterfactual)
 
     def _draw(self, length: int, low: int, high: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The recipe, draw by draw: the order of the calls is part of it."""
@@ -82,7 +80,9 @@ class SyntheticInduction:
             tokens[example], first[example], target[example] = sequence, place, b
         return tokens, first, target
 
-    def _twin(self, tokens: np.ndarray, first: np.ndarray, target: np.ndarray, low: int, high: int) -> Twin:
+    def _counterfactual(
+        self, tokens: np.ndarray, first: np.ndarray, target: np.ndarray, low: int, high: int
+    ) -> Counterfactual:
         """The examples with another token after the first A: any of the range but A and B, all alike probable."""
         drawn = rng_for(self.seed, "twins").integers(low, high - 2, self.n)
         for taken in np.sort(
@@ -91,7 +91,7 @@ class SyntheticInduction:
             drawn = drawn + (drawn >= taken)
         tokens = tokens.copy()
         tokens[np.arange(self.n), first + 1] = drawn
-        return Twin(tokens, drawn)
+        return Counterfactual(tokens, drawn)
 
 
 @hookimpl

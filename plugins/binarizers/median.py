@@ -7,9 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from harness.errors import HarnessError
-from harness.hookspecs import hookimpl
-from harness.recording import Activity, Spins
+from harness import Activity, HarnessError, Spins, hookimpl
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness.hookspecs import hookimpl
-from harness.recording import Activity
+from harness import Activity, hookimpl
 
 
 @dataclass(frozen=True)

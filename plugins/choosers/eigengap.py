@@ -10,10 +10,8 @@ import numpy as np
 import scipy  # scipy.sparse is loaded where it is first named: listing must stay fast
 from jaxtyping import Float
 
-from harness.errors import HarnessError
-from harness.groups import Affinity, Partition
-from harness.hookspecs import hookimpl
-from harness.spectrum import components, lowest
+from harness import Affinity, HarnessError, Partition, hookimpl
+from harness.data.spectrum import components, lowest
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness.groups import Agreement, Labels, Partition
-from harness.hookspecs import hookimpl
+from harness import Agreement, Labels, Partition, hookimpl
 
 
 @dataclass(frozen=True)

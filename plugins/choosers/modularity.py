@@ -10,8 +10,7 @@ import numpy as np
 import scipy  # scipy.sparse is loaded where it is first named: listing must stay fast
 from jaxtyping import Int
 
-from harness.groups import Affinity, Partition
-from harness.hookspecs import hookimpl
+from harness import Affinity, Partition, hookimpl
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from harness.groups import Affinity, Partition
-from harness.hookspecs import hookimpl
+from harness import Affinity, Partition, hookimpl
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness.errors import HarnessError
-from harness.groups import Partition
-from harness.hookspecs import hookimpl
+from harness import HarnessError, Partition, hookimpl
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from harness.closure.draw import from_pools, others
-from harness.errors import HarnessError
-from harness.groups import Labels
-from harness.hookspecs import hookimpl
-from harness.stages import ControlSets
-from harness.units import UnitSpace
+from harness import ControlSets, HarnessError, Labels, UnitSpace, from_pools, hookimpl, others
 
 UNKNOWN = "unknown"
 

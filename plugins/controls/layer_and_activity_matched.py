@@ -10,11 +10,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from harness.closure.draw import Windows, from_windows, layer_bands, others
-from harness.errors import HarnessError
-from harness.hookspecs import hookimpl
-from harness.stages import ControlSets
-from harness.units import UnitSpace
+from harness import ControlSets, HarnessError, UnitSpace, Windows, from_windows, hookimpl, layer_bands, others
 
 
 @dataclass(frozen=True)

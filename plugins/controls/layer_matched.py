@@ -5,11 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from harness.closure.draw import from_pools, layer_bands
-from harness.errors import HarnessError
-from harness.hookspecs import hookimpl
-from harness.stages import ControlSets
-from harness.units import UnitSpace
+from harness import ControlSets, HarnessError, UnitSpace, from_pools, hookimpl, layer_bands
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from harness.closure.draw import from_pools
-from harness.errors import HarnessError
-from harness.hookspecs import hookimpl
-from harness.stages import ControlSets
-from harness.units import UnitSpace
+from harness import ControlSets, HarnessError, UnitSpace, from_pools, hookimpl
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from harness.hookspecs import hookimpl
+from harness import hookimpl
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +25,7 @@ class Mean:
     ``over=reference`` takes means over the examples proposed on (over the tested ones, where nothing was proposed on
     others), so that nothing of a tested example is in its own replacement; ``batch`` over the tested ones.
 
-    Input: mean [1 or positions, heads, head_dim], of untouched runs. Output: the same.
+    Input: mean [1 or positions, heads, head_dim], of baseline runs. Output: the same.
 
     Errors: with ``per=position``, tested examples longer than any that means are taken over.
     Source: Wang et al. 2023 (indirect object identification in GPT-2 small), whose knockouts write the mean over a

@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from harness.batch import Batch
-from harness.errors import HarnessError
-from harness.hookspecs import hookimpl
-from harness.seeds import rng_for
+from harness import Batch, HarnessError, hookimpl, rng_for
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +27,7 @@ class Resample:
     example, the text of the next one on the ring follows (the example itself is left out), as documents follow one
     another in training. Where all are of one length, each gets the whole text of another.
 
-    Input: donor [rows, positions, heads, head_dim], outputs in the untouched run of the donors. Output: the same.
+    Input: donor [rows, positions, heads, head_dim], outputs in the baseline run of the donors. Output: the same.
 
     Errors: a batch of one example, which has no other.
     Source: Chan et al. 2022 (causal scrubbing), resampling ablation.
@@ -59,7 +56,7 @@ class Resample:
                     tokens[example, filled : filled + len(text)] = text
                     filled += len(text)
                 step += 1
-        return replace(batch, tokens=tokens, twin=None)
+        return replace(batch, tokens=tokens, counterfactual=None)
 
     def __call__(self, donor: torch.Tensor) -> torch.Tensor:
         return donor

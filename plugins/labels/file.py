@@ -14,11 +14,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from jaxtyping import Float
 
-from harness.digest import digest_files
-from harness.errors import HarnessError
-from harness.groups import UNCLASSIFIED, Labels
-from harness.hookspecs import hookimpl
-from harness.units import UnitSpace
+from harness import UNCLASSIFIED, HarnessError, Labels, UnitSpace, digest_files, hookimpl
 
 Pairs = Sequence[tuple[Any, Any]]
 FORMS = """Forms: {"L0H1": "self", "L0H2": null, ...}; or what `harness survey` saves, \

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness.groups import Labels
-from harness.hookspecs import hookimpl
-from harness.units import UnitSpace
+from harness import Labels, UnitSpace, hookimpl
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,8 @@ from typing import ClassVar, Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from harness.batch import CLASSES, Batch
-from harness.errors import HarnessError
-from harness.groups import UNCLASSIFIED, Labels
-from harness.hookspecs import hookimpl
-from harness.recording import Recording, Rows, Source
+from harness import UNCLASSIFIED, Batch, HarnessError, Labels, Recording, Rows, Source, hookimpl
+from harness.data.batch import CLASSES
 
 TRIES = 200  # per example, as published
 SMALLEST = 1e-8  # of the baseline, as published; in half precision the ratio is an artefact of it

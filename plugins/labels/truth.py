@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness.errors import HarnessError
-from harness.groups import Labels
-from harness.hookspecs import hookimpl
+from harness import HarnessError, Labels, hookimpl
 
 
 @dataclass(frozen=True)

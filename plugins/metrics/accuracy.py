@@ -6,12 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from harness.hookspecs import hookimpl
+from harness import hookimpl
 
 if TYPE_CHECKING:
     import torch
 
-    from harness.engine.prediction import Prediction
+    from harness import Prediction
 
 
 @dataclass(frozen=True)

@@ -5,26 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from harness.errors import HarnessError
-from harness.hookspecs import hookimpl
+from harness import HarnessError, hookimpl
 
 if TYPE_CHECKING:
     import torch
 
-    from harness.engine.prediction import Prediction
+    from harness import Prediction
 
 
 @dataclass(frozen=True)
 class LogitDifference:
     r"""How far the target's logit lies above that of the counterfactual's target; damage lowers it.
 
-    .. math:: z_y - z_{y'}, \qquad y' \text{: the target of the example's twin}
+    .. math:: z_y - z_{y'}, \qquad y' \text{: the target of the example's counterfactual}
 
     What pushes all tokens alike cancels: this reads what tells the two answers apart. It is 0, damaged or not, for an
-    example whose twin has the same answer.
+    example whose counterfactual has the same answer.
 
     Input: logits [rows, vocabulary], target [rows], counterfactual [rows]. Output: [rows], in logits (natural units).
-    Errors: a batch without twins.
+    Errors: a batch without counterfactuals.
     Source: Wang et al. 2023 (indirect object identification in GPT-2).
     """
 
@@ -35,7 +34,7 @@ class LogitDifference:
         if prediction.counterfactual is None:
             raise HarnessError(
                 "metric=logit_difference compares the target with that of a counterfactual, and the batch has none.",
-                "Use a batch with twins (batch=synthetic_induction), or leave this metric out of metric=[...].",
+                "Use a batch with counterfactuals (batch=synthetic_induction), or leave this metric out of metric=[...].",
             )
         own, other = (
             prediction.logits.gather(1, token[:, None])[:, 0]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from harness.hookspecs import hookimpl
+from harness import hookimpl
 
 if TYPE_CHECKING:
     import torch
 
-    from harness.engine.prediction import Prediction
+    from harness import Prediction
 
 
 @dataclass(frozen=True)

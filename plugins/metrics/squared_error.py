@@ -1,31 +1,30 @@
-"""Squared error against the untouched model's outputs."""
+"""Squared error against the baseline model's outputs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from harness.errors import HarnessError
-from harness.hookspecs import hookimpl
+from harness import HarnessError, hookimpl
 
 if TYPE_CHECKING:
     import torch
 
-    from harness.engine.prediction import Prediction
+    from harness import Prediction
 
 
 @dataclass(frozen=True)
 class SquaredError:
-    r"""Mean squared difference between outputs and the untouched model's; damage raises it.
+    r"""Mean squared difference between outputs and the baseline model's; damage raises it.
 
-    .. math:: \frac1V \sum_v \bigl(z_v - z_v^{\text{clean}}\bigr)^2
+    .. math:: \frac1V \sum_v \bigl(z_v - z_v^{\text{baseline}}\bigr)^2
 
     For toys whose outputs are the answer themselves; in a language model a shift of all logits moves it and changes no
     prediction. Every change counts as damage, as for ``kl_to_baseline``.
 
-    Input: logits and clean logits [rows, vocabulary]. Output: [rows], in squared units of the output; 0 for the
-    untouched model.
-    Errors: a prediction without the untouched model's logits.
+    Input: logits and baseline logits [rows, vocabulary]. Output: [rows], in squared units of the output; 0 for the
+    baseline model.
+    Errors: a prediction without the baseline model's logits.
     Source: the usual mean squared error.
     """
 
@@ -33,12 +32,12 @@ class SquaredError:
     damage: ClassVar[Literal[1, -1]] = 1
 
     def __call__(self, prediction: Prediction) -> torch.Tensor:
-        if prediction.clean is None:
+        if prediction.baseline is None:
             raise HarnessError(
-                "metric=squared_error needs the untouched model's outputs, and this subject does not hand them on.",
+                "metric=squared_error needs the baseline model's outputs, and this subject does not hand them on.",
                 "Leave this metric out of metric=[...].",
             )
-        return (prediction.logits - prediction.clean).square().mean(dim=1)
+        return (prediction.logits - prediction.baseline).square().mean(dim=1)
 
 
 @hookimpl

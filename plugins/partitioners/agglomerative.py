@@ -7,9 +7,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from harness.errors import HarnessError
-from harness.groups import Affinity, Partition
-from harness.hookspecs import hookimpl
+from harness import Affinity, HarnessError, Partition, hookimpl
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,8 @@ import numpy as np
 import scipy  # scipy.linalg is loaded where it is first named: listing must stay fast
 from jaxtyping import Float, Int
 
-from harness.errors import HarnessError
-from harness.groups import Affinity, Partition
-from harness.hookspecs import hookimpl
-from harness.spectrum import WHOLE_UP_TO, components, lowest
+from harness import Affinity, HarnessError, Partition, hookimpl
+from harness.data.spectrum import WHOLE_UP_TO, components, lowest
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from harness.errors import HarnessError
-from harness.groups import Partition
-from harness.hookspecs import hookimpl
-from harness.recording import Scores
+from harness import HarnessError, Partition, Scores, hookimpl
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from harness.groups import Partition
-from harness.hookspecs import hookimpl
-from harness.units import UnitSpace
+from harness import Partition, UnitSpace, hookimpl
 
 
 @dataclass(frozen=True)

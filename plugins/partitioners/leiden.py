@@ -10,9 +10,7 @@ import numpy as np
 import scipy  # scipy.sparse is loaded where it is first named: listing must stay fast
 from jaxtyping import Int
 
-from harness.errors import HarnessError
-from harness.groups import Affinity, Partition
-from harness.hookspecs import hookimpl
+from harness import Affinity, HarnessError, Partition, hookimpl
 
 
 @dataclass(frozen=True)

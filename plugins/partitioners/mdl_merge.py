@@ -9,11 +9,8 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float, Int
 
-from harness.errors import HarnessError
-from harness.groups import Partition, require_pairs
-from harness.hookspecs import hookimpl
-from harness.recording import Spins
-from harness.seeds import rng_for
+from harness import HarnessError, Partition, Spins, hookimpl, rng_for
+from harness.data.grouping import require_pairs
 
 
 @dataclass(frozen=True)

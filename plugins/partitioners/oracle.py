@@ -7,9 +7,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from harness.errors import HarnessError
-from harness.groups import UNCLASSIFIED, Labels, Partition
-from harness.hookspecs import hookimpl
+from harness import UNCLASSIFIED, HarnessError, Labels, Partition, hookimpl
 
 
 @dataclass(frozen=True)

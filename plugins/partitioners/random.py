@@ -7,11 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from harness.errors import HarnessError
-from harness.groups import Partition
-from harness.hookspecs import hookimpl
-from harness.seeds import rng_for
-from harness.units import UnitSpace
+from harness import HarnessError, Partition, UnitSpace, hookimpl, rng_for
 
 
 @dataclass(frozen=True)

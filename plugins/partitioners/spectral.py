@@ -8,9 +8,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from harness.errors import HarnessError
-from harness.groups import Affinity, Partition
-from harness.hookspecs import hookimpl
+from harness import Affinity, HarnessError, Partition, hookimpl
 
 
 @dataclass(frozen=True)

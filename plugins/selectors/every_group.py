@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness.groups import Candidate, Partition
-from harness.hookspecs import hookimpl
+from harness import Candidate, Partition, hookimpl
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from harness.errors import HarnessError
-from harness.groups import Candidate, Partition
-from harness.hookspecs import hookimpl
+from harness import Candidate, HarnessError, Partition, hookimpl
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from harness.errors import HarnessError
-from harness.groups import Affinity, Candidate, Partition, isolation
-from harness.hookspecs import hookimpl
+from harness import Affinity, Candidate, HarnessError, Partition, hookimpl, isolation
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from harness.errors import HarnessError
-from harness.groups import Affinity, Candidate, Labels, Partition, isolation, purity
-from harness.hookspecs import hookimpl
+from harness import Affinity, Candidate, HarnessError, Labels, Partition, hookimpl, isolation, purity
 
 
 @dataclass(frozen=True)

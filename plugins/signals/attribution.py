@@ -8,8 +8,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from harness.hookspecs import hookimpl
-from harness.recording import Activity, Recording, Rows, Source
+from harness import Activity, Recording, Rows, Source, hookimpl
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class Attribution:
     and the gradient, which unsupervised signals do not: they are held against it, it does not compete with them.
 
     One forward and one backward pass for all heads together, because zero is known beforehand; patching from a
-    counterfactual run would take a second forward pass, of the counterfactual. Far from the clean run the line is not
+    counterfactual run would take a second forward pass, of the counterfactual. Far from the baseline run the line is not
     the curve: where a norm or a softmax saturates, the ablation itself says something else.
 
     Input: first-order drops [examples, heads, 1]. Output: activity [examples, units] in logits.

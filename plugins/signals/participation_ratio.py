@@ -8,9 +8,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from harness.errors import HarnessError
-from harness.hookspecs import hookimpl
-from harness.recording import Activity, Recording, Rows, Source
+from harness import Activity, HarnessError, Recording, Rows, Source, hookimpl
 
 TINY = 1e-12  # inside the logarithm, as published
 

@@ -8,8 +8,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from harness.hookspecs import hookimpl
-from harness.recording import Activity, Recording, Rows, Source
+from harness import Activity, Recording, Rows, Source, hookimpl
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,8 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from harness.batch import HeadClass
-from harness.errors import HarnessError
-from harness.hookspecs import hookimpl
-from harness.recording import Activity, Recording, Rows, Source
+from harness import Activity, HarnessError, Recording, Rows, Source, hookimpl
+from harness.data.batch import HeadClass
 
 SMALLEST = 1e-8  # of the baseline, as published
 

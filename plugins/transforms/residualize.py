@@ -8,10 +8,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from jaxtyping import Float
 
-from harness.batch import Batch
-from harness.errors import HarnessError
-from harness.hookspecs import hookimpl
-from harness.recording import Activity
+from harness import Activity, Batch, HarnessError, hookimpl
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from harness.hookspecs import hookimpl
-from harness.recording import Activity
+from harness import Activity, hookimpl
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from harness.cell import NEUTRAL
+from harness.cells.cell import NEUTRAL
 from harness.cli.main import main
 
 
@@ -67,8 +67,8 @@ def affinity_plugin(tmp_path: Path) -> Callable[..., tuple[str, ...]]:
             "from dataclasses import dataclass",
             "from typing import ClassVar",
             "import numpy as np",
-            "from harness.groups import Affinity",
-            "from harness.hookspecs import hookimpl",
+            "from harness.data.grouping import Affinity",
+            "from harness.registry.hookspecs import hookimpl",
             "@dataclass(frozen=True)",
             "class Made:",
             '    """An affinity made for a test."""',

@@ -14,8 +14,8 @@ BATCH = """
 from dataclasses import dataclass
 from typing import ClassVar
 import numpy as np
-from harness.batch import Batch
-from harness.hookspecs import hookimpl
+from harness.data.batch import Batch
+from harness.registry.hookspecs import hookimpl
 
 @dataclass(frozen=True)
 class Handmade:

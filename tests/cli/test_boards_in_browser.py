@@ -13,7 +13,7 @@ import pytest
 
 from harness.board.write import write_files
 from harness.closure.verdict import Verdict
-from harness.record import Record
+from harness.records.record import Record
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed (it is in the test extra)")
 from selenium.common.exceptions import TimeoutException  # noqa: E402  # after it is known to be there

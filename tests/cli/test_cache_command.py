@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from harness.shared import _opened
+from harness.cells.inputs import _opened
 
 Run = Callable[..., Any]
 RESULTS = ("status", "units", "classes", "partitions", "chosen", "candidates", "closure", "diagnostics")

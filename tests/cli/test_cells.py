@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from harness.closure.verdict import Verdict
-from harness.config import registry
-from harness.record import Status, read_record
+from harness.records.record import Status, read_record
+from harness.registry.config import registry
 
 Run = Callable[..., Any]
 
@@ -39,17 +39,17 @@ def test_json_record_has_the_documented_shape(harness: Run, small: Any) -> None:
     assert chosen["quality"] == chosen["agreement"]["ari"] == max(p["quality"] for p in record["partitions"])
     assert {"units", "size", "layers", "purity", "isolation"} <= set(record["candidates"][0])
     closure = record["closure"][0]
-    assert {"units", "n_examples", "n_controls", "effects", "upper_bound", "verdict", "reason"} <= set(closure)
+    assert {"units", "n_examples", "n_controls", "effects", "site_ablation", "verdict", "reason"} <= set(closure)
     assert closure["verdict"] in set(Verdict)
     assert closure["n_examples"] == 8  # the half that was not proposed on
-    assert closure["given_up"] is (closure["n_controls"] < 19)
+    assert closure["stopped_early"] is (closure["n_controls"] < 19)
     assert closure["n_controls"] >= 10
     for metric in ("loss", "accuracy", "target_logit"):
         effect = closure["effects"][metric]
         assert {"baseline", "ablated", "delta", "controls", "z", "p", "interval"} <= set(effect)
         assert effect["delta"] == pytest.approx(effect["ablated"] - effect["baseline"])
         middle = sum(effect["controls"]) / closure["n_controls"]
-        spread = [middle + closure["widening"] * (c - middle) for c in effect["controls"]]
+        spread = [middle + closure["inflation"] * (c - middle) for c in effect["controls"]]
         as_bad = sum(effect["damage"] * c >= effect["damage"] * effect["delta"] for c in spread)
         assert effect["p"] == pytest.approx((1 + as_bad) / (1 + closure["n_controls"]))
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from harness.record import read_record
-from harness.seeds import rng_for
+from harness.records.record import read_record
+from harness.util.seeds import rng_for
 
 Run = Callable[..., Any]
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from harness.config import registry
-from harness.stages import STAGES
+from harness.data.stages import STAGES
+from harness.registry.config import registry
 
 Run = Callable[..., Any]
 
@@ -58,7 +58,7 @@ def test_a_broken_plugin_is_reported_and_stops_no_other(
 
 def test_two_plugins_of_one_name_are_both_named(harness: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = (
-        "from dataclasses import dataclass\nfrom typing import ClassVar\nfrom harness.hookspecs import hookimpl\n"
+        "from dataclasses import dataclass\nfrom typing import ClassVar\nfrom harness.registry.hookspecs import hookimpl\n"
         '@dataclass(frozen=True)\nclass Mine:\n    """Mine."""\n    name: ClassVar[str] = \'ising\'\n'
         "    def __call__(self, spins): ...\n@hookimpl\ndef harness_affinities(): return [Mine]\n"
     )

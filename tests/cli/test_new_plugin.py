@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from harness.config import registry
-from harness.stages import STAGES, asked
+from harness.data.stages import STAGES, inputs_of
+from harness.registry.config import registry
 
 Run = Callable[..., Any]
 ROOT = Path(__file__).resolve().parents[2]
@@ -107,7 +107,7 @@ def test_every_template_asks_by_the_names_of_its_stage(
 ) -> None:
     harness("new-plugin", stage, "asking")
     (cls,) = getattr(import_here("asking"), STAGES[stage].hook)()
-    assert set(asked(cls)) <= set(STAGES[stage].asks)
+    assert set(inputs_of(cls)) <= set(STAGES[stage].asks)
     assert (cls.name, cls.__name__) == ("asking", "Asking")
 
 

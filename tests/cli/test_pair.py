@@ -39,18 +39,18 @@ def test_a_group_tested_where_it_was_chosen_is_held_against_permuted_data(harnes
 
 
 def test_damage_on_another_batch_is_told_beside(harness: Run, small: Any) -> None:
-    words = (*small, "batch@elsewhere=natural_text", "elsewhere.n=6", "elsewhere.length=48")
+    words = (*small, "batch@contrast=natural_text", "contrast.n=6", "contrast.length=48")
     record = harness("run", *words, "--json").data
     for inside in record["closure"][0]["anatomy"].values():
-        delta, (low, high) = inside["elsewhere"]
+        delta, (low, high) = inside["contrast"]
         assert low <= delta <= high
     assert "on the other batch" in harness("run", *words).out
-    assert "batch@elsewhere=natural_text" in record["provenance"]["command"]
+    assert "batch@contrast=natural_text" in record["provenance"]["command"]
     assert record["cell"]["id"] != harness("plan", *small, "--json").data[0]["cell"]
 
 
 def test_an_unknown_other_batch_is_refused(harness: Run, small: Any) -> None:
-    answer = harness("run", *small, "batch@elsewhere=natural_test")
+    answer = harness("run", *small, "batch@contrast=natural_test")
     assert answer.code == 2
     assert "natural_text" in answer.err
 

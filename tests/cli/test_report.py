@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.board.figures.report import spectrum, unit_map
 from harness.board.report import report
-from harness.board.report_figures import spectrum, unit_map
-from harness.groups import Affinity
-from harness.record import Status
-from harness.units import UnitSpace
-from harness.workspace import Workspace
+from harness.data.grouping import Affinity
+from harness.data.units import UnitSpace
+from harness.records.record import Status
+from harness.records.workspace import Workspace
 
 Make = Callable[..., Any]
 CELL = (

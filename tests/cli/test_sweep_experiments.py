@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from harness.board.references import REFERENCES
-from harness.cell import Cell
-from harness.config import expand, registry, resolve
+from harness.cells.cell import Cell
+from harness.registry.config import expand, registry, resolve
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import torch
 
-from harness.config import registry
-from harness.record import Status, read_record
+from harness.records.record import Status, read_record
+from harness.registry.config import registry
 
 Run = Callable[..., Any]
 
@@ -118,8 +118,8 @@ def test_a_model_that_a_cell_changed_is_not_given_to_the_next(harness: Run, smal
                 "from typing import ClassVar",
                 "import numpy as np",
                 "from harness.engine.subject import HeadSubject",
-                "from harness.groups import Affinity",
-                "from harness.hookspecs import hookimpl",
+                "from harness.data.grouping import Affinity",
+                "from harness.registry.hookspecs import hookimpl",
                 "@dataclass(frozen=True)",
                 "class Spoils:",
                 '    """Zeroes the output of every block of every model it can find, by hooks it never removes."""',

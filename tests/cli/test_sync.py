@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from harness.digest import digest_files
-from harness.tracking import EXPERIMENT, mirror_of
+from harness.tracking.mlflow import EXPERIMENT, mirror_of
+from harness.util.digest import digest_files
 
 Run = Callable[..., Any]
 STARTS_WITHIN = 90  # seconds; ten on a quiet machine
@@ -146,7 +146,7 @@ def test_a_server_that_hangs_costs_one_timeout_and_no_record(
 
 def test_a_copy_that_was_broken_off_is_completed_not_doubled(harness: Run, small: Any, tmp_path: Path) -> None:
     words = [word for word in small if not word.startswith("tracking=")]
-    assert harness("run", "affinity=pearson", "give_up=null", *words).code == 0
+    assert harness("run", "affinity=pearson", "futility=null", *words).code == 0
     uri = f"sqlite:///{tmp_path}/runs/mlflow.db"
     client, (run,) = _runs(uri)
     before = run.data.metrics, run.data.params

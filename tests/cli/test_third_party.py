@@ -110,8 +110,8 @@ def test_its_numbers_are_scikit_learns(monkeypatch: pytest.MonkeyPatch) -> None:
     import numpy as np
     from sklearn.metrics import jaccard_score
 
-    from harness.recording import Spins
-    from harness.units import UnitSpace
+    from harness.data.recording import Spins
+    from harness.data.units import UnitSpace
 
     monkeypatch.syspath_prepend(str(SOURCE))
     from closure_harness_jaccard import Jaccard

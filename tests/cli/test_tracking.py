@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness.tracking import Mirror
+from harness.tracking.mlflow import Mirror
 
 Run = Callable[..., Any]
 SMALL = ("subject=tiny", "batch.n=16", "batch.length=48", "selector.min_size=2", "controls.n=19")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from harness.registry import Method
+from harness.registry.registry import Method
 from harness.testing.contracts import Finding, check_method
 
 

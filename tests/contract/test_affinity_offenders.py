@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from harness.groups import Affinity
-from harness.recording import Spins
+from harness.data.grouping import Affinity
+from harness.data.recording import Spins
 from harness.testing.contracts import Finding
 
 ANSWERS = "answers ordinary input"

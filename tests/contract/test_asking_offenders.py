@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from harness.batch import Batch
-from harness.errors import HarnessError
-from harness.groups import Affinity, Labels
-from harness.recording import Recording, Rows, Source, Spins
+from harness.data.batch import Batch
+from harness.data.grouping import Affinity, Labels
+from harness.data.recording import Recording, Rows, Source, Spins
+from harness.data.units import UnitSpace
 from harness.testing import examples
 from harness.testing.contracts import Finding
-from harness.units import UnitSpace
+from harness.util.errors import HarnessError
 
 ANSWERS = "answers ordinary input"
 TWICE = "gives the same twice"

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from harness.config import registry
-from harness.registry import Method
-from harness.stages import STAGES
+from harness.data.stages import STAGES
+from harness.registry.config import registry
+from harness.registry.registry import Method
 from harness.testing.contracts import CONTRACTS, check_method
 
 METHODS = list(registry().methods.values())

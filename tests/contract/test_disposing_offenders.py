@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from harness.batch import Batch
-from harness.closure.draw import from_pools
-from harness.engine.prediction import Prediction
-from harness.errors import HarnessError
-from harness.groups import Labels
-from harness.seeds import rng_for
-from harness.stages import ControlSets
+from harness.data.batch import Batch
+from harness.data.grouping import Labels
+from harness.data.prediction import Prediction
+from harness.data.sampling import from_pools
+from harness.data.stages import ControlSets
+from harness.data.units import UnitSpace
 from harness.testing.contracts import Finding
-from harness.units import UnitSpace
+from harness.util.errors import HarnessError
+from harness.util.seeds import rng_for
 
 ANSWERS = "answers ordinary input"
 UNTOUCHED = "leaves its input as it was"
@@ -76,12 +76,12 @@ class Somewhere(Intervention):
 
 
 class Patching:
-    """What the twin's run has there; the base of interventions that take a donor badly."""
+    """What the counterfactual's run has there; the base of interventions that take a donor badly."""
 
     name: ClassVar[str] = "patching"
 
     def donors(self, batch: Batch) -> Any:
-        return batch.counterfactual
+        return batch.counterfactual_batch
 
     def __call__(self, donor: torch.Tensor) -> torch.Tensor:
         return donor
@@ -133,12 +133,12 @@ class Robber(Patching):
 
 
 class Curt(Patching):
-    """Refuses a batch without twins, without a word of what to do."""
+    """Refuses a batch without counterfactuals, without a word of what to do."""
 
     def donors(self, batch: Batch) -> Any:
-        if batch.twin is None:
-            raise HarnessError("There are no twins.")
-        return batch.counterfactual
+        if batch.counterfactual is None:
+            raise HarnessError("There are no counterfactuals.")
+        return batch.counterfactual_batch
 
 
 DONORS = "names a donor for every example"
@@ -293,45 +293,45 @@ class Competitive(Metric):
 
 
 class Distance:
-    """How far the target's logit has moved; the base of metrics that look at the untouched model badly."""
+    """How far the target's logit has moved; the base of metrics that look at the baseline model badly."""
 
     name: ClassVar[str] = "distance"
     damage: ClassVar[int] = 1
 
     def __call__(self, prediction: Prediction) -> torch.Tensor:
-        if prediction.clean is None:
-            raise HarnessError("metric=distance needs the untouched model's logits.", "Leave it out of metric=[...].")
-        return self.between(prediction.logits, prediction.clean)
+        if prediction.baseline is None:
+            raise HarnessError("metric=distance needs the baseline model's logits.", "Leave it out of metric=[...].")
+        return self.between(prediction.logits, prediction.baseline)
 
-    def between(self, logits: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
-        return (logits - clean).abs().amax(dim=1)
+    def between(self, logits: torch.Tensor, baseline: torch.Tensor) -> torch.Tensor:
+        return (logits - baseline).abs().amax(dim=1)
 
 
 class Crooked(Distance):
-    """Puts the untouched model's tokens in another order."""
+    """Puts the baseline model's tokens in another order."""
 
-    def between(self, logits: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
-        return (logits - clean.flip(1)).square().mean(dim=1)
+    def between(self, logits: torch.Tensor, baseline: torch.Tensor) -> torch.Tensor:
+        return (logits - baseline.flip(1)).square().mean(dim=1)
 
 
 class Unsuspecting(Distance):
-    """Takes an untouched model for granted."""
+    """Takes a baseline model for granted."""
 
     def __call__(self, prediction: Any) -> torch.Tensor:
-        return self.between(prediction.logits, prediction.clean)
+        return self.between(prediction.logits, prediction.baseline)
 
 
 class Silent(Distance):
     """Refuses, and leaves it at that."""
 
     def __call__(self, prediction: Prediction) -> torch.Tensor:
-        if prediction.clean is None:
-            raise HarnessError("no untouched model")
-        return self.between(prediction.logits, prediction.clean)
+        if prediction.baseline is None:
+            raise HarnessError("no baseline model")
+        return self.between(prediction.logits, prediction.baseline)
 
 
 class Resourceful(Metric):
-    """Measures something else where the twin is missing."""
+    """Measures something else where the counterfactual is missing."""
 
     def __call__(self, prediction: Prediction) -> torch.Tensor:
         own = super().__call__(prediction)
@@ -347,9 +347,9 @@ class Optimist(Metric):
         return super().__call__(prediction).nan_to_num()
 
 
-WITHOUT = "answers as well or refuses without a twin"
+WITHOUT = "answers as well or refuses without a counterfactual"
 METRICS = {
-    Crooked: ("finds untouched rows alike", "finds rows different where nothing was touched"),
+    Crooked: ("finds baseline rows alike", "finds rows different where nothing was touched"),
     Unsuspecting: (WITHOUT, "TypeError"),
     Silent: (WITHOUT, "is no sentence"),
     Resourceful: (WITHOUT, "measures something else"),

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from harness.groups import Affinity, Candidate, Labels, Partition
-from harness.recording import Activity, Recording, Rows, Source, Spins
+from harness.data.grouping import Affinity, Candidate, Labels, Partition
+from harness.data.recording import Activity, Recording, Rows, Source, Spins
 from harness.testing.contracts import Finding
 
 ANSWERS = "answers ordinary input"

@@ -7,10 +7,10 @@ import inspect
 
 import pytest
 
-from harness import hookspecs
-from harness.config import registry
-from harness.registry import Method
-from harness.stages import STAGES
+from harness.data.stages import STAGES
+from harness.registry import hookspecs
+from harness.registry.config import registry
+from harness.registry.registry import Method
 
 HOOKS = {name: f for name, f in inspect.getmembers(hookspecs, inspect.isfunction) if name.startswith("harness_")}
 METHODS = list(registry().methods.values())
@@ -45,7 +45,7 @@ def test_every_method_says_what_it_takes_gives_and_where_it_comes_from(method: M
 
 
 def test_every_setting_is_documented() -> None:
-    from harness.cell import Settings
+    from harness.cells.cell import Settings
 
     doc = inspect.getdoc(Settings) or ""
     for setting in dataclasses.fields(Settings):

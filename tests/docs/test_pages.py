@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from harness.cell import Cell
+from harness.cells.cell import Cell
 from harness.cli.main import COMMANDS, _parser
-from harness.config import expand, registry, resolve
-from harness.stages import STAGES
+from harness.data.stages import STAGES
+from harness.registry.config import expand, registry, resolve
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "docs" / "examples"

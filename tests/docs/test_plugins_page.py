@@ -14,13 +14,14 @@ from typing import Any, get_args
 
 import pytest
 
-from harness import hookspecs, stages
 from harness.cli.cells import EXIT
 from harness.cli.main import main
 from harness.closure.verdict import RULES
-from harness.record import Status
-from harness.recording import Source
-from harness.stages import INPUTS, STAGES
+from harness.data import stages
+from harness.data.recording import Source
+from harness.data.stages import INPUTS, STAGES
+from harness.records.record import Status
+from harness.registry import hookspecs
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
 HOOKS = {name: f for name, f in inspect.getmembers(hookspecs, inspect.isfunction) if name.startswith("harness_")}

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.closure.rounds import middling
-from harness.cost import machine
-from harness.cost.estimate import room_of, shapes_of_cell, work_of
-from harness.cost.groups import SIZE
-from harness.engine.room import ON_CPU, ON_GPU
+from harness.closure.stopping import middling
+from harness.engine.budget import ON_CPU, ON_GPU
+from harness.forecast import machine
+from harness.forecast.conditions import SIZE
+from harness.forecast.estimate import room_of, shapes_of_cell, work_of
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")

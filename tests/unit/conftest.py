@@ -17,7 +17,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers import models as hf
 
-from harness.batch import Batch
+from harness.data.batch import Batch
 
 VOCABULARY = 48
 SIZES = {

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from harness.config import registry
-from harness.errors import HarnessError
-from harness.recording import Activity, Recording, Rows, Spins
+from harness.data.recording import Activity, Recording, Rows, Spins
+from harness.data.units import UnitSpace
+from harness.registry.config import registry
 from harness.testing import examples
-from harness.units import UnitSpace
+from harness.util.errors import HarnessError
 
 
 def median(values: np.ndarray) -> Spins:

@@ -15,12 +15,12 @@ from hypothesis.extra import numpy as hnp
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import mutual_info_score
 
-from harness.config import registry
-from harness.errors import HarnessError
-from harness.groups import Affinity
-from harness.recording import Spins
-from harness.threads import one_thread
-from harness.units import UnitSpace
+from harness.data.grouping import Affinity
+from harness.data.recording import Spins
+from harness.data.units import UnitSpace
+from harness.registry.config import registry
+from harness.util.errors import HarnessError
+from harness.util.threads import one_thread
 
 
 @pytest.fixture(autouse=True)

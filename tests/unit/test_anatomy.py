@@ -11,9 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.closure.anatomy import active, alone, idle, interaction, kept, minimality, on_input, shares
+from harness.closure.anatomy import (
+    active,
+    dispensable,
+    interaction,
+    leave_one_out,
+    minimality,
+    on_input,
+    single_unit,
+    sufficiency,
+)
 from harness.closure.statistics import p_value, z_score
-from harness.errors import HarnessError
+from harness.util.errors import HarnessError
 
 Damage = Callable[[Iterable[int]], np.ndarray]
 """What ablating these units does to each example."""
@@ -131,43 +140,43 @@ def test_interaction_depends_on_no_order_and_no_scale(g: int, scale: float, r: A
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Shares, idle units, what is kept
+# Shares, dispensable units, what is kept
 # ----------------------------------------------------------------------------------------------------------------------
 
 
 def test_shares_of_independent_parts_are_their_parts() -> None:
     whole, parts, without = apart(independent, 3)
-    assert shares(whole, without) == pytest.approx((1 / 6, 2 / 6, 3 / 6))
-    assert alone(whole, parts) == pytest.approx((1 / 6, 2 / 6, 3 / 6))
+    assert leave_one_out(whole, without) == pytest.approx((1 / 6, 2 / 6, 3 / 6))
+    assert single_unit(whole, parts) == pytest.approx((1 / 6, 2 / 6, 3 / 6))
 
 
 def test_each_of_a_pair_that_stand_in_for_each_other_has_all_of_it() -> None:
     whole, parts, without = apart(backup(of=2), 2)
-    assert shares(whole, without) == (1, 1)
-    assert alone(whole, parts) == (0, 0)
+    assert leave_one_out(whole, without) == (1, 1)
+    assert single_unit(whole, parts) == (0, 0)
     assert minimality((1.0, 1.0), (0.0, 0.0)) == 1
 
 
 def test_a_bystander_is_idle_and_a_link_of_a_chain_is_not() -> None:
     whole, parts, without = apart(bystander, 3)
-    left_out, by_itself = shares(whole, without), alone(whole, parts)
+    left_out, by_itself = leave_one_out(whole, without), single_unit(whole, parts)
     assert left_out == (0, 0, 0)  # without one link, the other still breaks the chain
     assert by_itself == (1, 1, 0)
     assert left_out is not None
-    assert idle(left_out) == (0, 1, 2)
-    assert idle(left_out, by_itself) == (2,)
+    assert dispensable(left_out) == (0, 1, 2)
+    assert dispensable(left_out, by_itself) == (2,)
     assert minimality(left_out, by_itself) == pytest.approx(2 / 3)
 
 
 def test_idle_goes_up_to_a_share() -> None:
-    assert idle((0.05, 0.0501, -3.0, 0.9)) == (0, 2)
-    assert idle((0.05, 0.0501, -3.0, 0.9), epsilon=0.2) == (0, 1, 2)
+    assert dispensable((0.05, 0.0501, -3.0, 0.9)) == (0, 2)
+    assert dispensable((0.05, 0.0501, -3.0, 0.9), epsilon=0.2) == (0, 1, 2)
     assert minimality((0.05, 0.0501, -3.0, 0.9)) == 0.5
 
 
 def test_a_group_that_does_nothing_has_no_shares() -> None:
-    assert shares(np.zeros(4), np.ones((2, 4))) is None
-    assert alone(np.zeros(4), np.ones((2, 4))) is None
+    assert leave_one_out(np.zeros(4), np.ones((2, 4))) is None
+    assert single_unit(np.zeros(4), np.ones((2, 4))) is None
     with pytest.raises(HarnessError, match="without units"):
         minimality(())
 
@@ -175,16 +184,16 @@ def test_a_group_that_does_nothing_has_no_shares() -> None:
 @pytest.mark.parametrize("damage", [1, -1])
 def test_kept_is_one_when_nothing_else_matters_and_zero_when_nothing_is_left(damage: int) -> None:
     all_gone = damage * STRENGTH
-    assert kept(all_gone, np.zeros(50), damage) == 1
-    assert kept(all_gone, all_gone, damage) == 0
-    assert kept(all_gone, all_gone / 4, damage) == pytest.approx(0.75)
-    assert kept(all_gone, 2 * all_gone, damage) == pytest.approx(-1)
+    assert sufficiency(all_gone, np.zeros(50), damage) == 1
+    assert sufficiency(all_gone, all_gone, damage) == 0
+    assert sufficiency(all_gone, all_gone / 4, damage) == pytest.approx(0.75)
+    assert sufficiency(all_gone, 2 * all_gone, damage) == pytest.approx(-1)
 
 
 @pytest.mark.parametrize("damage", [1, -1])
 def test_where_ablating_everything_does_no_damage_there_is_nothing_to_keep(damage: int) -> None:
-    assert kept(np.zeros(5), np.ones(5), damage) is None
-    assert kept(-damage * np.ones(5), np.ones(5), damage) is None
+    assert sufficiency(np.zeros(5), np.ones(5), damage) is None
+    assert sufficiency(-damage * np.ones(5), np.ones(5), damage) is None
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -248,7 +257,7 @@ def test_on_input_is_the_test_on_those_examples_alone() -> None:
     assert found.controls == pytest.approx(here)
     assert found.z == pytest.approx(z_score(deltas[:15].mean(), here))
     assert found.p == p_value(deltas[:15].mean(), here, damage=-1) == 1 / 20
-    assert found.off == pytest.approx(deltas[15:].mean())
+    assert found.off_input == pytest.approx(deltas[15:].mean())
     assert found.leakage == pytest.approx(deltas[15:].mean() / deltas[:15].mean())
     assert on_input(deltas, controls, on, damage=-1, ddof=0).z == pytest.approx(z_score(deltas[:15].mean(), here, 0))
 
@@ -269,7 +278,7 @@ def test_a_mechanism_that_is_rarely_used_fails_globally_and_passes_on_its_input(
     controls = np.stack([damage((m, "first"), (m % 39 + 1, "second")) for m in range(1, 40)])
     assert p_value(pair.mean(), controls.mean(axis=1).tolist(), damage=1) == 1
     there = on_input(pair, controls, used[0] > 0, damage=1)
-    assert (there.n, there.delta, there.p, there.off, there.leakage) == (1, 1, 1 / 40, 0, 0)
+    assert (there.n, there.delta, there.p, there.off_input, there.leakage) == (1, 1, 1 / 40, 0, 0)
     whole = interaction(pair, np.stack([damage((0, "first")), damage((0, "second"))]), seed=0)
     assert whole is not None
     assert whole.value == -1
@@ -279,25 +288,25 @@ def test_a_group_that_is_never_active_has_no_numbers() -> None:
     found = on_input(np.ones(4), np.ones((3, 4)), np.zeros(4, dtype=bool), damage=1)
     assert found.n == 0
     assert found.controls == ()
-    assert {found.delta, found.z, found.p, found.off, found.leakage} == {None}
+    assert {found.delta, found.z, found.p, found.off_input, found.leakage} == {None}
 
 
 def test_a_group_that_is_always_active_leaks_nowhere() -> None:
     found = on_input(np.ones(4), np.zeros((3, 4)), np.ones(4, dtype=bool), damage=1)
     assert (found.n, found.delta, found.p) == (4, 1, 1 / 4)
-    assert found.off is None
+    assert found.off_input is None
     assert found.leakage is None
 
 
 def test_leakage_needs_damage_where_the_group_is_active() -> None:
     found = on_input(np.array([0.0, 0.0, 1.0]), np.zeros((3, 3)), np.array([True, True, False]), damage=1)
-    assert (found.delta, found.off) == (0, 1)
+    assert (found.delta, found.off_input) == (0, 1)
     assert found.leakage is None
 
 
 def test_on_input_without_controls_has_no_p() -> None:
     found = on_input(np.ones(4), np.ones((0, 4)), np.array([True, True, False, False]), damage=1)
-    assert (found.delta, found.controls, found.z, found.p, found.off) == (1, (), None, None, 1)
+    assert (found.delta, found.controls, found.z, found.p, found.off_input) == (1, (), None, None, 1)
 
 
 def test_activity_of_other_examples_is_refused() -> None:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.batch import Batch
-from harness.errors import HarnessError
+from harness.data.batch import Batch
 from harness.testing.examples import WordVocabulary
+from harness.util.errors import HarnessError
 
 
 def make(**changes: Any) -> Batch:

@@ -12,10 +12,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from harness.config import registry
-from harness.errors import HarnessError
-from harness.recording import Activity, Spins
-from harness.units import UnitSpace
+from harness.data.recording import Activity, Spins
+from harness.data.units import UnitSpace
+from harness.registry.config import registry
+from harness.util.errors import HarnessError
 
 tied = hnp.arrays(np.float64, st.tuples(st.integers(2, 12), st.integers(1, 4)), elements=st.integers(0, 4).map(float))
 tenths = tied.map(lambda values: values / 10)  # whose sums are rounded

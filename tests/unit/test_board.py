@@ -17,9 +17,9 @@ from harness.board.table import Board, build
 from harness.board.write import as_csv, write_boards
 from harness.closure.statistics import wilson_interval
 from harness.closure.verdict import Verdict
-from harness.groups import Stability
-from harness.record import Record, Status
-from harness.workspace import Workspace
+from harness.data.grouping import Stability
+from harness.records.record import Record, Status
+from harness.records.workspace import Workspace
 
 Make = Callable[..., Any]
 PASS, NULL = Verdict.PASS, Verdict.NULL

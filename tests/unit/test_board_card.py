@@ -12,7 +12,7 @@ import pytest
 from harness.board.card import card
 from harness.closure.anatomy import OnInput
 from harness.closure.verdict import Verdict
-from harness.record import Record, Status
+from harness.records.record import Record, Status
 
 Make = Callable[..., Any]
 

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from harness.board.check import disagreements
-from harness.board.made import Made, record_digest
+from harness.board.lineage import Made
 from harness.board.submission import problems, read_records
 from harness.board.table import build
 from harness.board.write import files, write_files
 from harness.closure.verdict import Verdict
-from harness.config import registry
-from harness.errors import HarnessError
-from harness.record import Record, Status, parse_record
+from harness.records.record import Record, Status, parse_record
+from harness.registry.config import registry
+from harness.util.errors import HarnessError
 
 Make = Callable[..., Any]
 HOSTILE = "<script>alert(1)</script> | `x` [a](http://evil) \"'\n\x1b[31m"
@@ -63,7 +63,7 @@ def test_a_board_names_its_command_its_packages_and_the_digest_of_every_record(r
     made = Made.of(told, "harness leaderboard")
     assert made.lock == {"numpy": ("1.0", "2.0")}
     assert made.sweeps == ("harness sweep affinity=ising",)
-    assert made.records == {record.cell.id: record_digest(record) for record in told}
+    assert made.records == {record.cell.id: record.digest for record in told}
     for name, text in files(build(told), made).items():
         if not name.endswith(".csv"):
             assert "harness leaderboard" in text
@@ -72,8 +72,8 @@ def test_a_board_names_its_command_its_packages_and_the_digest_of_every_record(r
 
 def test_the_digest_of_a_record_is_of_its_content_not_its_layout(records: list[Record]) -> None:
     compact = json.dumps(json.loads(records[0].to_json()))
-    assert record_digest(parse_record(compact, "a", "")) == record_digest(records[0])
-    assert record_digest(replace(records[0], reason="x")) != record_digest(records[0])
+    assert parse_record(compact, "a", "").digest == records[0].digest
+    assert replace(records[0], reason="x").digest != records[0].digest
 
 
 def test_a_board_and_its_records_agree(board: Path, records: list[Record]) -> None:

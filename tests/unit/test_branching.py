@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
-from harness.batch import Batch
-from harness.closure.case import Trial, cases_of
-from harness.closure.trial import ClosureReport, close
-from harness.config import registry
+from harness.closure.report import ClosureReport, close
+from harness.closure.trial import Trial, cases_of
+from harness.data.batch import Batch
+from harness.engine.batching import micro_batches
 from harness.engine.branching import Shared
-from harness.engine.forks import Forks, blocks_of
-from harness.engine.passes import micro_batches
-from harness.engine.room import Load
+from harness.engine.budget import Load
+from harness.engine.schedule import Forks, blocks_of
 from harness.engine.subject import HeadSubject
+from harness.registry.config import registry
 
 LAYERS = np.repeat(np.arange(4), 3)  # four layers of three units
 NOTHING = Shared(trunk=False, inside=False, tail=False, past=False)
@@ -55,7 +55,7 @@ def test_every_condition_ends_where_its_units_are_ablated_and_no_others(conditio
 
 @given(st.lists(groups, max_size=8))
 def test_conditions_are_one_until_they_part(conditions: Conditions) -> None:
-    """In each layer there are as many blocks as there are different beginnings, the untouched model one of them."""
+    """In each layer there are as many blocks as there are different beginnings, the baseline model one of them."""
     after = replayed(Forks.of([(), *conditions], LAYERS, trunk=True))
     for layer, blocks in enumerate(after):
         beginnings = {frozenset(u for u in group if LAYERS[u] <= layer) for group in [(), *conditions]}

@@ -17,22 +17,22 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
 import harness
-from harness.batch import Batch
-from harness.cache import Cache, Entry, Memo
-from harness.cell import Cell
-from harness.config import registry, resolve
-from harness.digest import digest_files
-from harness.errors import HarnessError
-from harness.groups import Affinity, Partition
-from harness.identity import _read, code_of, content, identity
-from harness.outcomes import Remembering
+from harness.cells.ablations import Remembering
+from harness.cells.cell import Cell
+from harness.cells.inputs import readers_of, record_batch
+from harness.cells.progress import Progress
+from harness.data.batch import Batch
+from harness.data.grouping import Affinity, Partition
+from harness.data.units import UnitSpace
 from harness.pipeline import run_cell
-from harness.progress import Progress
-from harness.record import Record
-from harness.shared import readers_of, record_batch
-from harness.sizes import parse_size, write_size
-from harness.steps import made
-from harness.units import UnitSpace
+from harness.proposal.cached import made
+from harness.records.record import Record
+from harness.registry.config import registry, resolve
+from harness.util.bytesize import parse_size, write_size
+from harness.util.cache import Cache, Entry, Memo
+from harness.util.digest import digest_files
+from harness.util.errors import HarnessError
+from harness.util.fingerprint import _read, code_of, content, identity
 
 VALUES = {"a": np.arange(6.0).reshape(2, 3), "b": np.array([True, False]), "none": np.zeros((0, 2)), "one": np.array(7)}
 ABOUT = {"k": [1, 2.5, None], "text": "µ"}
@@ -313,7 +313,9 @@ def test_the_code_of_the_core_counts_where_it_is_used(stage: str, name: str, edi
     cls = registry().get(stage, name).cls
     before, file = code_of(cls), Path(harness.__file__).parent / edited
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("harness.identity.digest_files", lambda path: "edited" if path == file else digest_files(path))
+        patch.setattr(
+            "harness.util.fingerprint.digest_files", lambda path: "edited" if path == file else digest_files(path)
+        )
         _read.cache_clear()
         assert (code_of(cls) != before) == counts
     _read.cache_clear()

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.cache import Memo
-from harness.calibration import (
+from harness.calibration.calibrate import (
     PLANTED,
     WEAK,
     Calibration,
@@ -23,12 +22,13 @@ from harness.calibration import (
     rate,
     rulings_on,
 )
-from harness.cell import Cell
+from harness.cells.cell import Cell
 from harness.closure.statistics import Effect
 from harness.closure.verdict import Verdict
-from harness.config import registry, resolve
-from harness.errors import HarnessError
-from harness.record import Record
+from harness.records.record import Record
+from harness.registry.config import registry, resolve
+from harness.util.cache import Memo
+from harness.util.errors import HarnessError
 
 SMALL = ("batch.n=128", "controls.n=39")
 SMALLER = ("batch.n=64", "controls.n=19", "subject.layers=6", "subject.width=16")
@@ -79,8 +79,10 @@ def test_the_level_is_kept_where_a_group_is_a_third_of_its_layer() -> None:
 
 
 def test_a_calibration_holds_every_part_and_comes_out_the_same_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.calibration.METHODS", {"the truth itself": ("affinity=pearson", "partitioner=oracle")})
-    monkeypatch.setattr("harness.calibration.EFFECTS", (WEAK,))
+    monkeypatch.setattr(
+        "harness.calibration.calibrate.METHODS", {"the truth itself": ("affinity=pearson", "partitioner=oracle")}
+    )
+    monkeypatch.setattr("harness.calibration.calibrate.EFFECTS", (WEAK,))
     first, second = (calibrate(1, SMALLER, registry(), lambda _: None) for _ in range(2))
     assert first == second
     assert {ruling.protocol for ruling in first.rulings} == {"default", "paper"}

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from harness.cell import Cell
-from harness.config import registry, resolve
-from harness.errors import HarnessError
-from harness.identity import _read
+from harness.cells.cell import Cell
+from harness.registry.config import registry, resolve
+from harness.util.errors import HarnessError
+from harness.util.fingerprint import _read
 
 
 def cell(*overrides: str) -> Cell:

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn.metrics import silhouette_samples
 
-from harness.config import registry
-from harness.errors import HarnessError
-from harness.groups import Affinity, Labels, Partition, Stability
-from harness.units import UnitSpace
+from harness.data.grouping import Affinity, Labels, Partition, Stability
+from harness.data.units import UnitSpace
+from harness.registry.config import registry
+from harness.util.errors import HarnessError
 
 Scores = Sequence[float | None]
 OFFERED = registry()

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.batch import Batch
-from harness.closure.case import Trial, cases_of
-from harness.closure.trial import ClosureReport, close
-from harness.config import registry
-from harness.registry import Registry
+from harness.closure.report import ClosureReport, close
+from harness.closure.trial import Trial, cases_of
+from harness.data.batch import Batch
+from harness.registry.config import registry
+from harness.registry.registry import Registry
 
 
 @cache
@@ -32,7 +32,7 @@ def reports_on(batch: Batch, *candidates: tuple[int, ...]) -> list[ClosureReport
     subject, _ = world()
     metrics = [offered().get("metric", name).build({}) for name in ("target_logit", "accuracy", "loss")]
     zero, controls = offered().get("intervention", "zero").build({}), offered().get("controls", "layer_matched")
-    trial = Trial(subject, batch, zero, controls.build({"n": 19}), metrics, give_up=None)
+    trial = Trial(subject, batch, zero, controls.build({"n": 19}), metrics, futility=None)
     return [found.report for found in close(cases_of(candidates, trial), trial, lambda _: None)]
 
 

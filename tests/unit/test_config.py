@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from harness.cell import Settings
-from harness.config import expand, registry, resolve, runs_here
-from harness.errors import HarnessError
-from harness.stages import STAGES
+from harness.cells.cell import Settings
+from harness.data.stages import STAGES
+from harness.registry.config import expand, registry, resolve, runs_here
+from harness.util.errors import HarnessError
 
 
 def config(*overrides: str) -> dict[str, Any]:

@@ -15,13 +15,13 @@ from scipy.stats import binom, chi2, rankdata
 from scipy.stats import norm as normal
 from scipy.stats import t as student
 
-from harness.closure.draw import Windows, from_pools, from_windows, widening
-from harness.closure.statistics import p_value, widened
-from harness.config import registry
-from harness.errors import HarnessError
-from harness.groups import Labels
-from harness.stages import ControlSets, supply
-from harness.units import UnitSpace
+from harness.closure.statistics import inflated, p_value
+from harness.data.grouping import Labels
+from harness.data.sampling import Windows, from_pools, from_windows, inflation
+from harness.data.stages import ControlSets, call_with
+from harness.data.units import UnitSpace
+from harness.registry.config import registry
+from harness.util.errors import HarnessError
 
 EVERY = ["uniform", "layer_matched", "layer_and_activity_matched", "class_matched"]
 CLASSES: tuple[str | None, ...] = ("induction", "self", None)
@@ -45,7 +45,7 @@ def draw(
     labels: Labels | None = None,
     **parameters: int | str,
 ) -> ControlSets:
-    controls: ControlSets = supply(
+    controls: ControlSets = call_with(
         registry().get("controls", name).build(parameters),
         candidate=candidate,
         units=units,
@@ -275,7 +275,7 @@ def test_groups_from_windows_are_all_that_can_be_dealt_out_to_them(seed: int, si
 
 @pytest.mark.parametrize("listed", [0, 4096])
 def test_every_group_from_windows_is_equally_likely(listed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.closure.draw.LISTED", listed)
+    monkeypatch.setattr("harness.data.sampling.LISTED", listed)
     parts = [Windows((0, 1, 2, 3, 4), (0, 1, 2), (3, 4, 5)), Windows((7, 8, 9), (0,), (3,))]
     units = UnitSpace.heads([10])
     counts = Counter(g for seed in range(1500) for g in from_windows(parts, units, 4, seed).groups)
@@ -377,7 +377,7 @@ def test_there_is_no_class_to_match_where_nothing_is_known() -> None:
 def test_every_group_is_equally_likely(
     heads: list[int], candidate: tuple[int, ...], listed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.closure.draw.LISTED", listed)
+    monkeypatch.setattr("harness.data.sampling.LISTED", listed)
     units = UnitSpace.heads(heads)
     pools = [units.in_layers([0]), units.in_layers([1])]
     counts = Counter(g for seed in range(1200) for g in from_pools(candidate, pools, units, 5, seed).groups)
@@ -471,17 +471,17 @@ def test_activity_matched_candidates_share_what_both_may_have_where_groups_are_f
 def test_few_units_left_widen_what_controls_say() -> None:
     """Two of a layer that leaves 8: (1 + 1/4) / (1 - 1/4) in variance, and Student's t with 7 degrees of freedom."""
     expected = np.sqrt((1 + 2 / 8) / (1 - 2 / 8)) * student.ppf(0.95, 7) / normal.ppf(0.95)
-    assert widening([(8, 2)]) == pytest.approx(expected)
-    assert widening([(8, 2), (5, 0)]) == pytest.approx(expected)  # a layer the candidate has nothing in
-    assert widening([(10_000, 2)]) == pytest.approx(1.0, abs=1e-3)
-    assert widening([(2, 2)]) == widening([(1, 1)]) == np.inf
+    assert inflation([(8, 2)]) == pytest.approx(expected)
+    assert inflation([(8, 2), (5, 0)]) == pytest.approx(expected)  # a layer the candidate has nothing in
+    assert inflation([(10_000, 2)]) == pytest.approx(1.0, abs=1e-3)
+    assert inflation([(2, 2)]) == inflation([(1, 1)]) == np.inf
 
 
 @pytest.mark.parametrize("pools", [[(12, 4)], [(10, 2), (10, 2)], [(8, 1), (8, 2)]])
 def test_random_groups_of_small_layers_keep_the_level(pools: list[tuple[int, int]]) -> None:
     """Additive normal damage: as they are, 10 to 18 % of random groups would reach 5 %."""
     rng = np.random.default_rng(0)
-    wide = widening([(size - g, g) for size, g in pools])
+    wide = inflation([(size - g, g) for size, g in pools])
     found = []
     for _ in range(800):
         damage, controls = 0.0, np.zeros(99)
@@ -489,5 +489,5 @@ def test_random_groups_of_small_layers_keep_the_level(pools: list[tuple[int, int
             effects = rng.normal(size=size)
             damage += effects[:g].sum()
             controls += effects[g:][rng.random((99, size - g)).argsort(axis=1)[:, :g]].sum(axis=1)
-        found.append(p_value(damage, widened(controls.tolist(), wide), damage=1))
+        found.append(p_value(damage, inflated(controls.tolist(), wide), damage=1))
     assert np.mean([p is not None and p <= 0.05 for p in found]) <= binom(800, 0.05).ppf(0.999) / 800

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.batch import default_id_range
-from harness.cache import Memo
-from harness.digest import digest, digest_files
-from harness.errors import HarnessError, unknown
-from harness.groups import Affinity, Agreement, Labels, Partition
-from harness.seeds import rng_for, seed_for
-from harness.units import Unit, UnitSpace
+from harness.data.batch import default_id_range
+from harness.data.grouping import Affinity, Agreement, Labels, Partition
+from harness.data.units import Unit, UnitSpace
+from harness.util.cache import Memo
+from harness.util.digest import digest, digest_files
+from harness.util.errors import HarnessError, unknown
+from harness.util.seeds import rng_for, seed_for
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Units

@@ -19,12 +19,12 @@ from sklearn.covariance import GraphicalLasso
 from sklearn.metrics import matthews_corrcoef
 from sklearn.metrics.pairwise import cosine_similarity
 
-from harness.config import registry
-from harness.errors import HarnessError
-from harness.groups import Affinity
-from harness.recording import Activity, Spins
-from harness.threads import one_thread
-from harness.units import UnitSpace
+from harness.data.grouping import Affinity
+from harness.data.recording import Activity, Spins
+from harness.data.units import UnitSpace
+from harness.registry.config import registry
+from harness.util.errors import HarnessError
+from harness.util.threads import one_thread
 
 METHODS = ["pearson", "cosine", "partial_correlation", "pearson_knn"]
 few_spins = hnp.arrays(np.int8, st.tuples(st.integers(2, 9), st.integers(2, 7)), elements=st.sampled_from([-1, 1]))

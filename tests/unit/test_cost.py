@@ -15,17 +15,17 @@ from hypothesis import strategies as st
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from harness.batch import Batch
-from harness.cell import Cell
-from harness.config import registry, resolve
-from harness.cost.estimate import Span, Step, estimate, room_of, shapes_of_cell, total, work_of
-from harness.cost.flops import Work, closure, untouched, with_gradient
-from harness.cost.machine import GPUS, REFERENCE, Machine, measured
-from harness.cost.shapes import PUBLISHED, Shapes, of_config, shapes_of
+from harness.cells.cell import Cell
+from harness.data.batch import Batch
+from harness.data.recording import Rows, Source
+from harness.engine.flops import Work, closure, forward_pass, with_gradient
+from harness.engine.shapes import PUBLISHED, Shapes, of_config, shapes_of
 from harness.engine.subject import HeadSubject
-from harness.errors import HarnessError
-from harness.recording import Rows, Source
-from harness.seeds import rng_for
+from harness.forecast.estimate import Span, Step, estimate, room_of, shapes_of_cell, total, work_of
+from harness.forecast.machine import GPUS, REFERENCE, Machine, measured
+from harness.registry.config import registry, resolve
+from harness.util.errors import HarnessError
+from harness.util.seeds import rng_for
 
 SHARING_LESS = {"gpt_bigcode", "qwen3_5_hybrid"}  # they share less than others, which only the loaded model tells
 CPU, (_, A100, H100) = Machine("here", 16 * 10**9), GPUS
@@ -99,7 +99,7 @@ def test_flops_of_recordings_are_those_that_torch_counts(architecture, request):
     subject, shapes = HeadSubject(model, "test"), of_config(model.config.to_dict())
     batch = even_batch(5, 12)
     plain = counted(model, lambda: subject.record(batch, {}))
-    assert plain == pytest.approx(untouched(shapes, 5, 12, subject.room).flops, rel=0.02)
+    assert plain == pytest.approx(forward_pass(shapes, 5, 12, subject.room).flops, rel=0.02)
     slopes = counted(model, lambda: subject.record(batch, {"drops": Drops()}))
     assert slopes == pytest.approx(with_gradient(shapes, 5, 12, subject.room).flops, rel=0.2)
 
@@ -192,12 +192,12 @@ def test_a_middling_candidate_takes_two_controls_for_each_that_does_as_much():
     of = cell("subject=tiny", "batch.n=16")
     shapes = shapes_of_cell(of)
     soon_and_all = work_of(of, shapes, room_of(of, shapes, CPU))
-    # untouched, candidate, its layers (not all four); in the end everything, the others, 8 parts, 8 wholes without one
+    # forward_pass, candidate, its layers (not all four); in the end everything, the others, 8 parts, 8 wholes without one
     assert [conditions for conditions, _ in soon_and_all] == [3 + 20, 3 + 99 + 2 + 16]
-    all_at_once = cell("subject=tiny", "batch.n=16", "give_up=null")
+    all_at_once = cell("subject=tiny", "batch.n=16", "futility=null")
     ((conditions, work),) = work_of(all_at_once, shapes, room_of(of, shapes, CPU))
     assert conditions == 5 + 16 + 99
-    assert work.flops <= soon_and_all[-1][1].flops  # the untouched model beside every round
+    assert work.flops <= soon_and_all[-1][1].flops  # the baseline model beside every round
 
 
 def test_a_group_by_hand_is_taken_as_it_is():

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.batch import Batch
-from harness.config import registry
-from harness.engine.passes import micro_batches
+from harness.data.batch import Batch
+from harness.engine.batching import micro_batches
 from harness.engine.subject import HeadSubject
+from harness.registry.config import registry
 from harness.testing import examples
 
 CONDITIONS = [(), (0, 1), (5,), (0, 9), (14,)]

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from transformers import models as hf
 from transformers.pytorch_utils import Conv1D
 
-from harness.batch import Batch
+from harness.data.batch import Batch
+from harness.data.recording import Rows, Source
 from harness.engine.attention import Probe, _active, active, switched
-from harness.engine.layout import output_matrix
+from harness.engine.discovery import output_matrix
 from harness.engine.subject import HeadSubject
-from harness.errors import HarnessError
-from harness.recording import Rows, Source
+from harness.util.errors import HarnessError
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def test_ablation_is_that_of_a_hook_on_each_output_projection(
     conditions = conditions_for(subject)
     ours = subject.evaluate(ragged_batch, conditions, silence, every_logit)
     reference = ablated_one_by_one(architecture, ragged_batch, as_heads(subject, conditions))
-    np.testing.assert_allclose(ours[:, 1], reference[:, 1], atol=1e-5, rtol=1e-5)  # untouched: the model's own logits
+    np.testing.assert_allclose(ours[:, 1], reference[:, 1], atol=1e-5, rtol=1e-5)  # baseline: the model's own logits
     np.testing.assert_allclose(ours, reference, atol=1e-4 * np.abs(reference).max(), rtol=0)
     moved = np.abs(ours - ours[:, [1]]).max(axis=(0, 2))
     assert (moved[[0, 2, 3, 4, 5, 6]] > 1e-2).all(), "an ablation without effect shows nothing"

@@ -13,12 +13,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.batch import Batch, Twin
-from harness.config import registry
+from harness.data.batch import Batch, Counterfactual
 from harness.engine.branching import Shared
 from harness.engine.subject import HeadSubject
-from harness.errors import HarnessError
-from harness.registry import Registry
+from harness.registry.config import registry
+from harness.registry.registry import Registry
+from harness.util.errors import HarnessError
 
 HOOKED = ("gpt2", "llama_gqa", "olmoe", "gemma2_softcap", "gpt_bigcode")
 NOTHING = Shared(trunk=False, inside=False, tail=False, past=False)
@@ -43,7 +43,7 @@ def build(name: str, **parameters: Any) -> Any:
 
 
 def made(seed: int, query: Sequence[int], name: str = "made", vocabulary: int = 48) -> Batch:
-    """Random tokens up to each query and beyond it, each example with a twin that shares nothing but the query's."""
+    """Random tokens up to each query and beyond it, each example with a counterfactual that shares nothing but the query's."""
     rng = np.random.default_rng(seed)
     at = np.array(query)
     n, length = len(at), max(query) + 2
@@ -51,7 +51,7 @@ def made(seed: int, query: Sequence[int], name: str = "made", vocabulary: int = 
     other[np.arange(n), at] = tokens[np.arange(n), at]
     target, answer = rng.integers(3, vocabulary, (2, n))
     anchors = {"first-token": np.zeros((n, 1), dtype=np.int64)}
-    return Batch(name, tokens, at, target, anchors, "successor", twin=Twin(other, answer))
+    return Batch(name, tokens, at, target, anchors, "successor", counterfactual=Counterfactual(other, answer))
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def instead(architecture: Any, name: str, told: Mapping[str, Any], batch: Batch,
     if name == "zero":
         return [{layer: torch.zeros(1, 4, 1) for layer in range(4)}] * len(batch)
     if name == "patching":
-        return [written(architecture, text) for text in texts(batch.counterfactual)]
+        return [written(architecture, text) for text in texts(batch.counterfactual_batch)]
     if name == "resample":
         return [written(architecture, text) for text in texts(build(name, **told).donors(batch))]
     seen = [written(architecture, text) for text in texts(batch if told.get("over") == "batch" else reference)]
@@ -164,19 +164,19 @@ def test_an_intervention_is_that_of_a_hook(
 
 
 def test_ablating_nothing_changes_nothing_and_asks_for_nothing(architectures: Any, every_logit: Any) -> None:
-    """Not even for donors: a batch of one example, without a twin, has none."""
+    """Not even for donors: a batch of one example, without a counterfactual, has none."""
     subject = HeadSubject(architectures["gpt2"].build(), "test")
-    alone = replace(made(1, [9]), twin=None)
-    untouched = subject.evaluate(alone, [()], build("zero"), every_logit)
+    alone = replace(made(1, [9]), counterfactual=None)
+    baseline = subject.evaluate(alone, [()], build("zero"), every_logit)
     for name, told in KINDS:
-        assert (subject.evaluate(alone, [(), ()], build(name, **told), every_logit) == untouched).all()
+        assert (subject.evaluate(alone, [(), ()], build(name, **told), every_logit) == baseline).all()
 
 
 @pytest.mark.parametrize("positions", ["all", "query"])
 def test_a_donor_that_is_the_example_itself_changes_nothing(
     architecture: Any, positions: str, batch: Batch, every_logit: Any
 ) -> None:
-    own = replace(batch, twin=Twin(batch.tokens, batch.target))
+    own = replace(batch, counterfactual=Counterfactual(batch.tokens, batch.target))
     subject = HeadSubject(architecture.build(), "test", tokens_per_pass=150)
     conditions = [(), (0,), (1, 6), tuple(range(len(subject.units)))]
     found = subject.evaluate(own, conditions, build("patching", positions=positions), every_logit)
@@ -193,8 +193,8 @@ def test_all_heads_patched_from_a_twin_with_the_same_query_token_give_the_twins_
         subject = HeadSubject(architectures[name].build(), "test", share=share)
         everything = tuple(range(len(subject.units)))
         ours = subject.evaluate(batch, [everything, ()], build("patching", positions=positions), every_logit)
-        twins = subject.evaluate(batch.counterfactual, [()], build("zero"), every_logit)
-        np.testing.assert_allclose(ours[:, 0], twins[:, 0], atol=1e-5 * np.abs(twins).max())
+        counterfactuals = subject.evaluate(batch.counterfactual_batch, [()], build("zero"), every_logit)
+        np.testing.assert_allclose(ours[:, 0], counterfactuals[:, 0], atol=1e-5 * np.abs(counterfactuals).max())
         assert np.abs(ours[:, 0] - ours[:, 1]).max() > 0.1
 
 
@@ -280,9 +280,9 @@ def test_nothing_after_a_query_reaches_a_replacement(
 
     def padded(whole: Batch) -> Batch:
         after = np.arange(whole.tokens.shape[1]) > whole.query[:, None]
-        assert whole.twin is not None
-        twin = Twin(np.where(after, -1, whole.twin.tokens), whole.twin.target)
-        return replace(whole, tokens=np.where(after, -1, whole.tokens), twin=twin)
+        assert whole.counterfactual is not None
+        counterfactual = Counterfactual(np.where(after, -1, whole.counterfactual.tokens), whole.counterfactual.target)
+        return replace(whole, tokens=np.where(after, -1, whole.tokens), counterfactual=counterfactual)
 
     for name, told in KINDS:
         one, other = (
@@ -332,8 +332,8 @@ def test_donors_are_drawn_by_the_seed() -> None:
 
 def test_patching_takes_from_the_twins(batch: Batch) -> None:
     donors = build("patching").donors(batch)
-    assert batch.twin is not None
-    assert (donors.tokens == batch.twin.tokens).all()
+    assert batch.counterfactual is not None
+    assert (donors.tokens == batch.counterfactual.tokens).all()
     assert (donors.query == batch.query).all()
 
 
@@ -342,7 +342,7 @@ def test_patching_takes_from_the_twins(batch: Batch) -> None:
 
 @dataclass(frozen=True)
 class Seen:
-    """The clean logit of a token, or the twin's answer."""
+    """The clean logit of a token, or the counterfactual's answer."""
 
     token: int | None
     name: ClassVar[str] = "seen"
@@ -365,12 +365,12 @@ def test_a_prediction_knows_the_untouched_logits_and_the_twins_answer(
     subject = HeadSubject(architectures["gpt2"].build(), "test", tokens_per_pass=tokens_per_pass)
     conditions = [(1, 6), (), (15,)]
     clean = subject.evaluate(batch, conditions, build("zero"), [Seen(token) for token in range(48)])
-    untouched = subject.evaluate(batch, [()], build("zero"), every_logit)
-    np.testing.assert_allclose(clean, untouched.repeat(3, axis=1), atol=1e-5)
+    baseline = subject.evaluate(batch, [()], build("zero"), every_logit)
+    np.testing.assert_allclose(clean, baseline.repeat(3, axis=1), atol=1e-5)
     answers = subject.evaluate(batch, conditions, build("zero"), [Seen(None)])[0]
-    assert batch.twin is not None
-    assert (answers == batch.twin.target).all()
-    assert (subject.evaluate(replace(batch, twin=None), conditions, build("zero"), [Seen(None)]) == -1).all()
+    assert batch.counterfactual is not None
+    assert (answers == batch.counterfactual.target).all()
+    assert (subject.evaluate(replace(batch, counterfactual=None), conditions, build("zero"), [Seen(None)]) == -1).all()
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------------
@@ -408,7 +408,7 @@ def test_what_cannot_be_put_in_place_is_refused(architectures: Any, batch: Batch
         return caught.value
 
     assert "one example, and no other" in refused(build("resample"), batch.take(np.array([0]))).what
-    assert "no counterfactual twin" in refused(build("patching"), replace(batch, twin=None)).what
+    assert "no counterfactual" in refused(build("patching"), replace(batch, counterfactual=None)).what
     error = refused(build("mean", per="position"), reference=short)
     assert "have 16 positions, those that means are taken over only 9" in error.what
     assert "intervention.per=all" in error.fix

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.config import registry
-from harness.errors import HarnessError
-from harness.groups import Labels
-from harness.units import Unit, UnitSpace
+from harness.data.grouping import Labels
+from harness.data.units import Unit, UnitSpace
+from harness.registry.config import registry
+from harness.util.errors import HarnessError
 
 UNITS = UnitSpace.heads([2, 2])  # L0H0 L0H1 L1H0 L1H1
 PUBLISHED = {

@@ -16,7 +16,7 @@ from transformers import models as hf
 
 from harness.engine import files
 from harness.engine.loading import load_model
-from harness.errors import HarnessError
+from harness.util.errors import HarnessError
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from harness.board import match
-from harness.errors import HarnessError
-from harness.record import Record
-from harness.workspace import Workspace
+from harness.board import compare_methods as match
+from harness.records.record import Record
+from harness.records.workspace import Workspace
+from harness.util.errors import HarnessError
 
 Judged = Callable[..., Record]
 

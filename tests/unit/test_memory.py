@@ -14,7 +14,7 @@ TIMES = 20
 PROGRAM = f"""
 import resource, sys
 import numpy as np
-from harness.memory import keep_freed
+from harness.util.memory import keep_freed
 
 if sys.argv[1] == "kept":
     keep_freed()

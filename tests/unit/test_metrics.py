@@ -13,16 +13,16 @@ from hypothesis.extra.numpy import arrays
 from scipy.special import rel_entr, softmax
 from scipy.stats import rankdata
 
-from harness.config import registry
-from harness.engine.prediction import Prediction
-from harness.errors import HarnessError
+from harness.data.prediction import Prediction
+from harness.registry.config import registry
+from harness.util.errors import HarnessError
 
 LOGITS = torch.tensor([[1.0, 3.0, 2.0], [0.0, 0.0, 0.0], [5.0, -1.0, 2.0]])
 TARGET = torch.tensor([1, 2, 2])
 
 
 PAIRS = arrays(np.float32, (2, 4, 6), elements=st.sampled_from(np.linspace(-8, 8, 33, dtype=np.float32).tolist()))
-"""Logits and the untouched model's, [2, rows, vocabulary], with ties."""
+"""Logits and the baseline model's, [2, rows, vocabulary], with ties."""
 
 
 def measure(name: str, prediction: Prediction | None = None) -> list[float]:
@@ -32,8 +32,8 @@ def measure(name: str, prediction: Prediction | None = None) -> list[float]:
 
 def against(made: np.ndarray) -> Prediction:
     """A prediction with everything there is."""
-    logits, clean = torch.from_numpy(made)
-    return Prediction(logits, torch.tensor([0, 1, 2, 3]), clean, torch.tensor([5, 4, 3, 2]))
+    logits, baseline = torch.from_numpy(made)
+    return Prediction(logits, torch.tensor([0, 1, 2, 3]), baseline, torch.tensor([5, 4, 3, 2]))
 
 
 def test_the_target_logit_is_the_entry_of_the_target() -> None:
@@ -74,8 +74,8 @@ def test_the_logit_difference_does_not_see_what_pushes_all_tokens_alike(made: np
 
 @given(PAIRS)
 def test_the_divergence_is_the_relative_entropy_of_the_untouched_prediction_to_this_one(made: np.ndarray) -> None:
-    now, clean = softmax(made.astype(float), axis=2)
-    assert measure("kl_to_baseline", against(made)) == pytest.approx(rel_entr(clean, now).sum(axis=1), abs=1e-5)
+    now, baseline = softmax(made.astype(float), axis=2)
+    assert measure("kl_to_baseline", against(made)) == pytest.approx(rel_entr(baseline, now).sum(axis=1), abs=1e-5)
 
 
 def test_the_divergence_of_odds_of_three_to_one_from_even_odds() -> None:
@@ -101,8 +101,8 @@ def test_the_untouched_model_is_at_no_distance_from_itself(name: str, made: np.n
     ("name", "reason", "fix"),
     [
         ("logit_difference", "the batch has none", "batch=synthetic_induction"),
-        ("kl_to_baseline", "untouched model's logits", "Leave this metric out"),
-        ("squared_error", "untouched model's outputs", "Leave this metric out"),
+        ("kl_to_baseline", "baseline model's logits", "Leave this metric out"),
+        ("squared_error", "baseline model's outputs", "Leave this metric out"),
     ],
 )
 def test_a_metric_that_lacks_what_it_compares_with_refuses(name: str, reason: str, fix: str) -> None:

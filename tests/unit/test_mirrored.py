@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from harness import mirrored
-from harness.errors import HarnessError
-from harness.record import Status
-from harness.tracking import address
-from harness.workspace import Workspace
+from harness.records.record import Status
+from harness.records.workspace import Workspace
+from harness.tracking import run_view as mirrored
+from harness.tracking.mlflow import address
+from harness.util.errors import HarnessError
 
 Make = Callable[..., Any]
 

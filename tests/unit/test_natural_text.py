@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.batch import Batch
-from harness.config import registry
-from harness.errors import HarnessError
+from harness.data.batch import Batch
+from harness.registry.config import registry
+from harness.util.errors import HarnessError
 
 GAP = 7
 LENGTH = 20

@@ -12,10 +12,10 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.config import registry
-from harness.errors import HarnessError
-from harness.groups import Affinity
-from harness.units import UnitSpace
+from harness.data.grouping import Affinity
+from harness.data.units import UnitSpace
+from harness.registry.config import registry
+from harness.util.errors import HarnessError
 
 UNITS = UnitSpace.heads([3, 2, 1])
 

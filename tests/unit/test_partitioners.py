@@ -20,13 +20,13 @@ from scipy.linalg import eigh
 from scipy.spatial.distance import squareform
 from sklearn.metrics import adjusted_rand_score
 
-from harness.config import registry
-from harness.errors import HarnessError
-from harness.groups import UNCLASSIFIED, Affinity, Labels, Partition
-from harness.recording import Scores, Spins
-from harness.registry import Registry
-from harness.threads import one_thread
-from harness.units import UnitSpace
+from harness.data.grouping import UNCLASSIFIED, Affinity, Labels, Partition
+from harness.data.recording import Scores, Spins
+from harness.data.units import UnitSpace
+from harness.registry.config import registry
+from harness.registry.registry import Registry
+from harness.util.errors import HarnessError
+from harness.util.threads import one_thread
 
 
 @pytest.fixture(autouse=True)

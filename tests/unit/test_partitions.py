@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from harness.config import registry
-from harness.errors import HarnessError
-from harness.groups import Affinity, Candidate, Labels, Partition, isolation, purity
-from harness.units import UnitSpace
+from harness.data.grouping import Affinity, Candidate, Labels, Partition, isolation, purity
+from harness.data.units import UnitSpace
+from harness.registry.config import registry
+from harness.util.errors import HarnessError
 
 
 def planted(sizes: list[int], within: float = 1.0, between: float = 0.05, seed: int = 0) -> tuple[Affinity, np.ndarray]:

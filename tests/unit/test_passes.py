@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.engine.forks import load_of
-from harness.engine.passes import condition_chunks, micro_batches
-from harness.engine.room import Load, Room
+from harness.engine.batching import condition_chunks, micro_batches
+from harness.engine.budget import Load, Room
+from harness.engine.schedule import load_of
 from harness.testing import examples
 
 

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from harness.cache import Memo
-from harness.cell import Cell
-from harness.config import registry, resolve
+from harness.cells.cell import Cell
+from harness.cells.progress import Progress
 from harness.pipeline import execute, run_cell
-from harness.plugins import load
-from harness.progress import Progress
-from harness.record import Record, Status
-from harness.workspace import Workspace
+from harness.records.record import Record, Status
+from harness.records.workspace import Workspace
+from harness.registry.config import registry, resolve
+from harness.registry.plugins import load
+from harness.util.cache import Memo
 
 SMALL = [
     "subject=tiny",
@@ -31,8 +31,8 @@ BROKEN = '''
 from dataclasses import dataclass
 from typing import ClassVar
 import numpy as np
-from harness.groups import Affinity
-from harness.hookspecs import hookimpl
+from harness.data.grouping import Affinity
+from harness.registry.hookspecs import hookimpl
 
 @dataclass(frozen=True)
 class Broken:
@@ -165,7 +165,7 @@ def test_progress_ends_exactly_where_it_said_it_would(memo: Memo, monkeypatch: p
         return nullcontext(lambda n: done.update({name: done[name] + n}))
 
     monkeypatch.setattr(Progress, "_bar", bar)
-    outcome = run_cell(make("seed=5", "give_up=null"), memo, Progress(quiet=True))
+    outcome = run_cell(make("seed=5", "futility=null"), memo, Progress(quiet=True))
     (tested,) = outcome.tested
     assert done["closure"] == totals["closure"] >= 12 * (3 + 19)
     assert tested.deltas.shape == (3, 1 + 19, 12)
@@ -177,7 +177,7 @@ def test_a_watcher_that_fails_costs_no_record(
 ) -> None:
     plugin = tmp_path / "watcher.py"
     plugin.write_text(
-        "from harness.hookspecs import hookimpl\n\n@hookimpl\ndef harness_cell_finished(event):\n"
+        "from harness.registry.hookspecs import hookimpl\n\n@hookimpl\ndef harness_cell_finished(event):\n"
         "    (event.folder / 'seen').write_text(event.record.status)\n    raise RuntimeError('no')\n"
     )
     monkeypatch.setenv("HARNESS_EXTRA_PLUGINS", str(plugin))

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.batch import Batch
-from harness.config import registry
-from harness.errors import HarnessError
-from harness.recording import Recording
+from harness.data.batch import Batch
+from harness.data.recording import Recording
+from harness.registry.config import registry
+from harness.util.errors import HarnessError
 
 EFFECT, GENERAL, BIAS = 2.0, 0.5, 1.0  # the defaults
 KINDS = ("serial", "parallel", "redundant_pair", "routed", "redundant_half", "cancelling", "bystander", "position")
@@ -267,9 +267,9 @@ def test_the_truth_names_every_planted_unit_and_no_filler() -> None:
 
 def test_twins_have_another_answer_and_call_for_the_same_circuits() -> None:
     batch = examples(planted(), n=200)
-    twin = batch.counterfactual
-    assert (twin.target != batch.target).all()
-    np.testing.assert_array_equal(twin.tokens[:, 1:], batch.tokens[:, 1:])
+    counterfactual = batch.counterfactual_batch
+    assert (counterfactual.target != batch.target).all()
+    np.testing.assert_array_equal(counterfactual.tokens[:, 1:], batch.tokens[:, 1:])
     assert batch.query.min() >= 12
     assert len(set(batch.query.tolist())) > 40
 

@@ -10,20 +10,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness import identity, plugins
-from harness.config import registry
-from harness.errors import HarnessError, PluginError
-from harness.plugins import Broken
-from harness.recording import Spins
-from harness.registry import Method, Registry
-from harness.units import UnitSpace
+from harness.data.recording import Spins
+from harness.data.units import UnitSpace
+from harness.registry import plugins
+from harness.registry.config import registry
+from harness.registry.plugins import Broken
+from harness.registry.registry import Method, Registry
+from harness.util import fingerprint as identity
+from harness.util.errors import HarnessError, PluginError
 
 HEAD = """
 from dataclasses import dataclass, field
 from typing import ClassVar
 import numpy as np
-from harness.groups import Affinity
-from harness.hookspecs import hookimpl
+from harness.data.grouping import Affinity
+from harness.registry.hookspecs import hookimpl
 """
 GOOD = (
     HEAD

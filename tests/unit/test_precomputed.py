@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.config import registry, resolve
-from harness.errors import HarnessError
-from harness.units import UnitSpace
+from harness.data.units import UnitSpace
+from harness.registry.config import registry, resolve
+from harness.util.errors import HarnessError
 
 
 def subject(**parameters: Any) -> Any:

@@ -12,18 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 
-from harness.batch import Batch
-from harness.cell import Cell
-from harness.config import registry, resolve
-from harness.errors import HarnessError
-from harness.groups import Affinity, Candidate, Labels, Partition
-from harness.proposal import Proposal
-from harness.recording import Activity, Recording, Spins
-from harness.stability import adjusted_rand
-from harness.stages import INPUTS, STAGES, asked, upstream
+from harness.cells.cell import Cell
+from harness.data.batch import Batch
+from harness.data.grouping import Affinity, Candidate, Labels, Partition
+from harness.data.recording import Activity, Recording, Spins
+from harness.data.stages import INPUTS, STAGES, upstream
+from harness.data.units import UnitSpace
+from harness.proposal.proposal import Proposal
+from harness.proposal.stability import adjusted_rand
+from harness.registry.config import registry, resolve
 from harness.testing import examples
 from harness.testing.examples import BLOCKS, UNITS
-from harness.units import UnitSpace
+from harness.util.errors import HarnessError
 
 
 def _blocks() -> Activity:

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.cells.provenance import without_password
 from harness.closure.verdict import Verdict
-from harness.errors import HarnessError
-from harness.provenance import without_password
-from harness.record import SCHEMA, Record, Status, read_record
-from harness.workspace import Workspace, write_atomically
+from harness.records.record import SCHEMA, Record, Status, read_record
+from harness.records.workspace import Workspace, write_atomically
+from harness.util.errors import HarnessError
 
 Make = Callable[..., Record]
 

@@ -14,12 +14,12 @@ import torch
 from sklearn.metrics import adjusted_rand_score
 from threadpoolctl import threadpool_limits
 
-from harness.config import registry
-from harness.groups import Affinity, Labels, Partition
-from harness.recording import Scores, Spins
-from harness.registry import Registry
-from harness.threads import one_thread
-from harness.units import UnitSpace
+from harness.data.grouping import Affinity, Labels, Partition
+from harness.data.recording import Scores, Spins
+from harness.data.units import UnitSpace
+from harness.registry.config import registry
+from harness.registry.registry import Registry
+from harness.util.threads import one_thread
 
 
 @pytest.fixture(autouse=True)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from harness.closure.statistics import p_value, z_score
-from harness.config import registry
-from harness.groups import Affinity, Agreement, Labels, Partition, isolation, purity
-from harness.units import UnitSpace
+from harness.data.grouping import Affinity, Agreement, Labels, Partition, isolation, purity
+from harness.data.units import UnitSpace
+from harness.registry.config import registry
 
 UNITS = UnitSpace.heads([16] * 16)
 KS = (4, 6, 8, 10, 12)

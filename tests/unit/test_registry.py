@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from harness.config import registry
-from harness.errors import HarnessError
+from harness.registry.config import registry
+from harness.util.errors import HarnessError
 
 
 @pytest.mark.parametrize(("stage", "name"), [("affinity", "isng"), ("affinities", "ising"), ("metric", "los")])

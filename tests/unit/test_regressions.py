@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+from harness_plugins.affinities import _pseudolikelihood as regressions
+from harness_plugins.affinities._pseudolikelihood import Regressions, regress_each
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
-from harness import regressions
-from harness.regressions import Regressions, regress_each
-from harness.threads import one_thread
+from harness.util.threads import one_thread
 
 
 @pytest.fixture(autouse=True)

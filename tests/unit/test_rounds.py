@@ -14,19 +14,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from harness.cell import Cell
-from harness.closure.case import Case, Trial, evaluated
-from harness.closure.rounds import FIRST, another_round, as_bad, first_round
+from harness.cells.cell import Cell
 from harness.closure.statistics import max_t, p_value
-from harness.config import registry, resolve
-from harness.errors import HarnessError
-from harness.stages import ControlSets
+from harness.closure.stopping import FIRST, another_round, as_bad, first_round
+from harness.closure.trial import Case, Trial, evaluated
+from harness.data.stages import ControlSets
+from harness.registry.config import registry, resolve
+from harness.util.errors import HarnessError
 
 
-def at_the_end(delta: float, controls: Sequence[float], give_up: int) -> int:
+def at_the_end(delta: float, controls: Sequence[float], futility: int) -> int:
     """After how many controls one candidate is given up, counted one by one."""
     as_much = itertools.accumulate(control >= delta for control in controls)
-    return next((m for m, k in enumerate(as_much, start=1) if m >= FIRST and k >= give_up), len(controls))
+    return next((m for m, k in enumerate(as_much, start=1) if m >= FIRST and k >= futility), len(controls))
 
 
 class Logit:
@@ -52,7 +52,7 @@ class Court(Trial):
 
 
 def counted(
-    deltas: Sequence[float], controls: Sequence[Sequence[float]], give_up: int | None
+    deltas: Sequence[float], controls: Sequence[Sequence[float]], futility: int | None
 ) -> tuple[list[int], Court]:
     """How many controls count for each candidate."""
     does: list[float] = []
@@ -62,24 +62,24 @@ def counted(
         cases.append(Case(groups[0], groups[0], ControlSets(tuple(groups[1:])), (), (), groups[0], groups[0]))
         does += [delta, *others]
     nobody: Any = None
-    court = Court(nobody, nobody, nobody, nobody, [Logit()], give_up=give_up, does=does)
+    court = Court(nobody, nobody, nobody, nobody, [Logit()], futility=futility, does=does)
     held, _ = evaluated(cases, court, lambda _: None)
     return [len(case.drawn.groups) for case in held], court
 
 
-def stopped(delta: float, controls: list[float], give_up: int | None) -> tuple[float, int]:
+def stopped(delta: float, controls: list[float], futility: int | None) -> tuple[float, int]:
     """p of one candidate, and over how many controls."""
-    (m,), _ = counted([delta], [controls], give_up)
+    (m,), _ = counted([delta], [controls], futility)
     p = p_value(delta, controls[:m], damage=1)
     assert p is not None
     return p, m
 
 
 @given(st.lists(st.integers(-3, 3), min_size=1, max_size=120), st.integers(-3, 3), st.integers(1, 30))
-def test_rounds_end_where_one_by_one_does(controls: list[int], delta: int, give_up: int) -> None:
+def test_rounds_end_where_one_by_one_does(controls: list[int], delta: int, futility: int) -> None:
     """Ties count as damage. Who has too few for p to reach the level is not given up."""
-    _, m = stopped(float(delta), list(map(float, controls)), give_up)
-    assert m == (at_the_end(delta, controls, give_up) if len(controls) >= 19 else len(controls))
+    _, m = stopped(float(delta), list(map(float, controls)), futility)
+    assert m == (at_the_end(delta, controls, futility) if len(controls) >= 19 else len(controls))
 
 
 def test_few_more_controls_are_evaluated_than_count() -> None:
@@ -106,32 +106,32 @@ def test_rounds_grow_where_few_controls_do_as_much() -> None:
 
 @given(st.integers(1, 500), st.integers(1, 30), st.data())
 def test_another_round_is_never_empty_nor_short_of_what_could_be_enough(
-    m: int, give_up: int, data: st.DataObject
+    m: int, futility: int, data: st.DataObject
 ) -> None:
-    k = data.draw(st.integers(0, min(m, give_up - 1)))
-    assert another_round(m, k, give_up) >= give_up - k >= 1
+    k = data.draw(st.integers(0, min(m, futility - 1)))
+    assert another_round(m, k, futility) >= futility - k >= 1
 
 
 @given(st.lists(st.integers(-3, 3), min_size=99, max_size=99), st.integers(-3, 3), st.integers(5, 60))
-def test_who_passes_is_the_same_as_with_all_controls(controls: list[int], delta: int, give_up: int) -> None:
+def test_who_passes_is_the_same_as_with_all_controls(controls: list[int], delta: int, futility: int) -> None:
     """5 > .05 x 100 - 1."""
-    p, m = stopped(float(delta), list(map(float, controls)), give_up)
+    p, m = stopped(float(delta), list(map(float, controls)), futility)
     full, _ = stopped(float(delta), list(map(float, controls)), None)
     assert (p <= 0.05) == (full <= 0.05)
     assert m == 99 or p > 0.05
     assert p == full or m < 99
 
 
-@pytest.mark.parametrize(("n", "give_up"), [(99, 10), (999, 10), (999, 1)])
-def test_the_level_is_kept_where_the_candidate_is_one_of_many(n: int, give_up: int) -> None:
+@pytest.mark.parametrize(("n", "futility"), [(99, 10), (999, 10), (999, 1)])
+def test_the_level_is_kept_where_the_candidate_is_one_of_many(n: int, futility: int) -> None:
     """Also where it is not the same who passes: 10 < .05 x 1000 - 1."""
     draws = np.random.default_rng(n).standard_normal((4000, 1 + n))
     as_much = (draws[:, 1:] >= draws[:, :1]).cumsum(axis=1)
-    over = (as_much >= give_up) & (np.arange(1, 1 + n) >= FIRST)
+    over = (as_much >= futility) & (np.arange(1, 1 + n) >= FIRST)
     end = np.where(over.any(axis=1), over.argmax(axis=1), n - 1)
     p = (1 + as_much[np.arange(len(end)), end]) / (2 + end)
-    assert [stopped(draw[0], draw[1:].tolist(), give_up)[0] for draw in draws[:20]] == pytest.approx(p[:20].tolist())
-    decisive = min(n, math.ceil((1 + give_up) / 0.05 - 1))
+    assert [stopped(draw[0], draw[1:].tolist(), futility)[0] for draw in draws[:20]] == pytest.approx(p[:20].tolist())
+    decisive = min(n, math.ceil((1 + futility) / 0.05 - 1))
     # Of p over as many controls: the most there can be.
     level = math.floor(0.05 * (1 + decisive) + 1e-9) / (1 + decisive)
     passed = (p <= 0.05).sum()
@@ -173,16 +173,16 @@ def test_who_passes_of_several_is_the_same_as_with_all_controls() -> None:
 
 
 def test_giving_up_is_part_of_the_protocol_and_not_of_the_published_one() -> None:
-    told = [resolve([*words, "subject=planted", "batch=planted"], registry()) for words in ([], ["give_up=5"])]
+    told = [resolve([*words, "subject=planted", "batch=planted"], registry()) for words in ([], ["futility=5"])]
     usual, other = (Cell.of(config, registry()) for config in told)
-    assert usual.settings.give_up == 10
+    assert usual.settings.futility == 10
     assert usual.protocol != other.protocol
     assert usual.id != other.id
-    assert "give_up=5" in other.command
-    assert resolve(["preset=paper"], registry())["give_up"] is None
+    assert "futility=5" in other.command
+    assert resolve(["preset=paper"], registry())["futility"] is None
 
 
 @pytest.mark.parametrize("given", [0, -3])
 def test_giving_up_before_any_control_is_refused(given: int) -> None:
-    with pytest.raises(HarnessError, match=f"give_up={given}: .* cannot be given up before a control"):
-        Cell.of(resolve([f"give_up={given}"], registry()), registry())
+    with pytest.raises(HarnessError, match=f"futility={given}: .* cannot be given up before a control"):
+        Cell.of(resolve([f"futility={given}"], registry()), registry())

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.config import registry
-from harness.recording import Activity
-from harness.units import UnitSpace
+from harness.data.recording import Activity
+from harness.data.units import UnitSpace
+from harness.registry.config import registry
 
 
 def test_a_wrong_shape_is_refused_by_the_core() -> None:

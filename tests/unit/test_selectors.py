@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.config import registry
-from harness.errors import HarnessError
-from harness.groups import Affinity, Candidate, Partition, isolation
-from harness.units import UnitSpace
+from harness.data.grouping import Affinity, Candidate, Partition, isolation
+from harness.data.units import UnitSpace
+from harness.registry.config import registry
+from harness.util.errors import HarnessError
 
 OFFERED = registry()
 

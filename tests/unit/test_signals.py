@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.stats import entropy, spearmanr
 
-from harness.batch import CLASSES, Batch
-from harness.config import registry
-from harness.errors import HarnessError
-from harness.recording import Activity, Recording, Rows, Source
+from harness.data.batch import CLASSES, Batch
+from harness.data.recording import Activity, Recording, Rows, Source
+from harness.data.units import UnitSpace
+from harness.registry.config import registry
 from harness.testing import examples
-from harness.units import UnitSpace
+from harness.util.errors import HarnessError
 
 NEW = (
     "attention_entropy",

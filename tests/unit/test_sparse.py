@@ -16,17 +16,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
-from harness import groups
-from harness.board import picture
-from harness.board.picture import draw_affinity
-from harness.closure.statistics import best_overlap
-from harness.config import registry
-from harness.errors import HarnessError
-from harness.groups import Affinity, Labels, Partition, isolation
-from harness.recording import Activity, Spins
-from harness.stability import overlap
-from harness.threads import one_thread
-from harness.units import UnitSpace
+from harness.board.figures import affinity as picture
+from harness.board.figures.affinity import draw_affinity
+from harness.data import grouping as groups
+from harness.data.grouping import Affinity, Labels, Partition, best_overlap, isolation
+from harness.data.recording import Activity, Spins
+from harness.data.units import UnitSpace
+from harness.proposal.stability import overlap
+from harness.registry.config import registry
+from harness.util.errors import HarnessError
+from harness.util.threads import one_thread
 
 
 @pytest.fixture(autouse=True)

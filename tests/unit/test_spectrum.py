@@ -10,12 +10,12 @@ import pytest
 import scipy
 from sklearn.metrics import adjusted_rand_score
 
-from harness import spectrum
-from harness.config import registry
-from harness.errors import HarnessError
-from harness.groups import Affinity, Partition
-from harness.threads import one_thread
-from harness.units import UnitSpace
+from harness.data import spectrum
+from harness.data.grouping import Affinity, Partition
+from harness.data.units import UnitSpace
+from harness.registry.config import registry
+from harness.util.errors import HarnessError
+from harness.util.threads import one_thread
 
 
 @pytest.fixture(autouse=True)

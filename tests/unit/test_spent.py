@@ -11,16 +11,16 @@ import pytest
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from harness import memory
 from harness.board.columns import COLUMNS, spent
 from harness.board.table import build
-from harness.cache import Memo
-from harness.cell import Cell
-from harness.config import registry, resolve
+from harness.cells.cell import Cell
+from harness.cells.inputs import cache_of, load_subject
+from harness.cells.progress import Progress
 from harness.pipeline import run_cell
-from harness.progress import Progress
-from harness.record import Record
-from harness.shared import cache_of, load_subject
+from harness.records.record import Record
+from harness.registry.config import registry, resolve
+from harness.util import memory
+from harness.util.cache import Memo
 
 TINY = ["subject=tiny", "batch.n=24", "batch.length=48", "controls.n=19", "selector.min_size=2"]
 

@@ -14,12 +14,10 @@ from hypothesis import strategies as st
 from harness.closure.statistics import (
     RESAMPLES,
     benjamini_hochberg,
-    best_overlap,
     bootstrap_interval,
     bootstrap_means,
     excess,
     holm,
-    jaccard,
     max_t,
     p_value,
     paired_difference,
@@ -27,8 +25,9 @@ from harness.closure.statistics import (
     wilson_interval,
     z_score,
 )
-from harness.errors import HarnessError
-from harness.seeds import rng_for
+from harness.data.grouping import best_overlap, jaccard
+from harness.util.errors import HarnessError
+from harness.util.seeds import rng_for
 
 probabilities = st.floats(0, 1)
 changes = st.floats(-10, 10, allow_subnormal=False)

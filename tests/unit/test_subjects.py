@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness import config
 from harness.engine import files
-from harness.errors import HarnessError
+from harness.registry import config
+from harness.util.errors import HarnessError
 
 
 def built(name: str, **parameters):

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.batch import CLASSES, Batch
-from harness.config import registry
-from harness.errors import HarnessError
-from harness.groups import Labels
-from harness.recording import Recording, Rows
+from harness.data.batch import CLASSES, Batch
+from harness.data.grouping import Labels
+from harness.data.recording import Recording, Rows
+from harness.data.units import UnitSpace
+from harness.registry.config import registry
 from harness.testing import examples
-from harness.units import UnitSpace
+from harness.util.errors import HarnessError
 
 # Facts on the published scripts: `RandomState(0).randint(1, 255)`.
 LIST_1B = [

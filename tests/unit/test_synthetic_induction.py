@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.batch import Batch
-from harness.config import registry
-from harness.errors import HarnessError
+from harness.data.batch import Batch
+from harness.registry.config import registry
 from harness.testing.examples import WordVocabulary
+from harness.util.errors import HarnessError
 
 LARGE = WordVocabulary(vocab_size=50_000, context=2048)
 

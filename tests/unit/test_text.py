@@ -6,7 +6,7 @@ import inspect
 import json.decoder
 from pydoc_data.topics import topics
 
-from harness.text import python_documentation
+from harness.data.corpus import python_documentation
 
 
 def test_pythons_documentation_is_a_million_characters_of_text_without_repeats() -> None:

@@ -16,16 +16,16 @@ from joblib import Parallel, cpu_count, delayed
 from threadpoolctl import threadpool_info
 
 from harness import pipeline
-from harness.cache import Memo
-from harness.cell import Cell
-from harness.config import registry, resolve
-from harness.progress import Progress
-from harness.threads import cores, one_thread, spread
+from harness.cells.cell import Cell
+from harness.cells.progress import Progress
+from harness.registry.config import registry, resolve
+from harness.util.cache import Memo
+from harness.util.threads import cores, one_thread, spread
 
 LATE = """
 import json, sys
 import numpy
-from harness.threads import one_thread
+from harness.util.threads import one_thread
 from threadpoolctl import threadpool_info
 def pools():
     return {pool["filepath"]: pool["num_threads"] for pool in threadpool_info()}

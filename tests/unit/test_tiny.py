@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.config import registry
+from harness.data.grouping import Labels
 from harness.engine.subject import HeadSubject
-from harness.groups import Labels
+from harness.registry.config import registry
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "plugins/subjects/tiny/weights"
 LOG = json.loads((WEIGHTS / "training_log.json").read_text(encoding="utf-8"))

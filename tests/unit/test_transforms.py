@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import LinearRegression
 
-from harness.batch import Batch
-from harness.config import registry
-from harness.errors import HarnessError
-from harness.recording import Activity
-from harness.units import UnitSpace
+from harness.data.batch import Batch
+from harness.data.recording import Activity
+from harness.data.units import UnitSpace
+from harness.registry.config import registry
+from harness.util.errors import HarnessError
 
 UNITS = UnitSpace.heads([4, 3, 1])
 N = 50

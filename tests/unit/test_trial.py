@@ -10,21 +10,21 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from harness.batch import Batch
 from harness.board.card import card
-from harness.closure.case import Trial, cases_of
-from harness.closure.draw import widening
+from harness.closure.report import ClosureReport, close
+from harness.closure.report import Tested as Heard
 from harness.closure.selection import null_damage
 from harness.closure.statistics import max_t
-from harness.closure.trial import ClosureReport, close
-from harness.closure.trial import Tested as Heard
+from harness.closure.trial import Trial, cases_of
 from harness.closure.verdict import Verdict
-from harness.config import registry
-from harness.record import Record
-from harness.recording import Activity, Reader, Recording
-from harness.stages import ControlSets, Intervention, Metric, Tick
+from harness.data.batch import Batch
+from harness.data.recording import Activity, Reader, Recording
+from harness.data.sampling import inflation
+from harness.data.stages import ControlSets, Intervention, Metric, Tick
+from harness.data.units import UnitSpace
+from harness.records.record import Record
+from harness.registry.config import registry
 from harness.testing import examples
-from harness.units import UnitSpace
 
 
 @dataclass
@@ -82,11 +82,11 @@ class Nothing:
 class Given:
     groups: tuple[tuple[int, ...], ...]
     shortfall: Mapping[int, int] = field(default_factory=dict)
-    widening: float = 1.0
+    inflation: float = 1.0
     name: ClassVar[str] = "given"
 
     def __call__(self, candidate: tuple[int, ...], units: UnitSpace) -> ControlSets:
-        return ControlSets(self.groups, self.shortfall, self.widening)
+        return ControlSets(self.groups, self.shortfall, self.inflation)
 
 
 LOGIT, LOSS = Measure("target_logit", -1), Measure("loss", 1)
@@ -136,11 +136,11 @@ def test_what_is_ablated_and_each_group_once() -> None:
 def test_what_candidates_have_in_common_is_ablated_once_for_all() -> None:
     """One call for a cell: the parts of one are the parts of the other, a candidate may be the other's control."""
     subject = model(**STRONG)
-    trials(subject, [LOGIT], candidates=[(0, 1), (1, 2)], elsewhere=examples.batch(7))
-    here, elsewhere = subject.asked
+    trials(subject, [LOGIT], candidates=[(0, 1), (1, 2)], contrast=examples.batch(7))
+    here, contrast = subject.asked
     assert len(here) == len(set(here))
     assert {(0, 1), (1, 2), (0,), (1,), (2,), *CONTROLS} <= set(here)
-    assert elsewhere == [(), (0, 1), (1, 2)]
+    assert contrast == [(), (0, 1), (1, 2)]
 
 
 def test_a_large_group_is_not_taken_apart() -> None:
@@ -148,7 +148,7 @@ def test_a_large_group_is_not_taken_apart() -> None:
     subject.units = UnitSpace.heads([40])
     report = trial(subject, [LOGIT], Given(((38, 39),)), candidates=[tuple(range(17))])
     assert not any(len(group) == 1 for group in subject.asked[0])
-    assert report.anatomy["target_logit"].shares is None
+    assert report.anatomy["target_logit"].leave_one_out is None
     assert report.anatomy["target_logit"].interaction is None
 
 
@@ -158,7 +158,7 @@ def test_effects_are_changes_of_means_and_offsets_of_examples_cancel() -> None:
     assert (logit.baseline, logit.ablated, logit.delta) == pytest.approx((24.0, 20.0, -4.0))  # offsets average 20
     assert (loss.baseline, loss.ablated, loss.delta) == pytest.approx((21.0, 23.0, 2.0))
     assert logit.interval == pytest.approx((-4.0, -4.0))  # paired: what differs between examples is no doubt
-    assert report.upper_bound == pytest.approx({"target_logit": -4.1, "loss": 2.1})
+    assert report.site_ablation == pytest.approx({"target_logit": -4.1, "loss": 2.1})
     assert report.units == ("L0H0", "L0H1")
     assert (report.n_examples, report.n_controls) == (5, 8)
 
@@ -201,35 +201,35 @@ def test_p_is_corrected_for_the_candidates_tested_together() -> None:
 def test_the_inside_of_a_group_of_independent_parts() -> None:
     inside = trial(model(**STRONG), [LOGIT, LOSS]).anatomy["target_logit"]
     assert inside.interaction == pytest.approx(0.0)
-    assert inside.shares == pytest.approx((0.5, 0.5))
-    assert inside.kept == pytest.approx(1 - 0.3 / 4.3)  # the others do -0.3 of the -4.3 of everything
-    assert inside.idle == ()
+    assert inside.leave_one_out == pytest.approx((0.5, 0.5))
+    assert inside.sufficiency == pytest.approx(1 - 0.3 / 4.3)  # the others do -0.3 of the -4.3 of everything
+    assert inside.dispensable == ()
     assert inside.on_input is None  # nobody measured activity
 
 
 def test_a_member_that_adds_nothing_is_idle() -> None:
     found = trial(model(**STRONG), [LOGIT], candidates=[(0, 1, 3)])
-    assert found.idle == ("L0H3",)
-    assert found.anatomy["target_logit"].shares == pytest.approx((0.5, 0.5, 0.0))
+    assert found.dispensable == ("L0H3",)
+    assert found.anatomy["target_logit"].leave_one_out == pytest.approx((0.5, 0.5, 0.0))
 
 
 def test_damage_where_the_group_is_active_and_elsewhere() -> None:
     values = np.zeros((5, 8))
     values[:2, 0] = 1.0  # unit 0 is active on two of five examples, unit 1 never
     active = Activity(values, UnitSpace.heads([4, 4]))
-    inside = trial(model(**STRONG), [LOGIT], activity=active, elsewhere=examples.batch(7)).anatomy["target_logit"]
+    inside = trial(model(**STRONG), [LOGIT], activity=active, contrast=examples.batch(7)).anatomy["target_logit"]
     assert inside.on_input is not None
     assert inside.on_input.n == 2
     assert inside.on_input.delta == pytest.approx(-4.0)
-    assert inside.on_input.off == pytest.approx(-4.0)  # this model does not care
-    assert inside.elsewhere == (pytest.approx(-4.0), pytest.approx((-4.0, -4.0)))
+    assert inside.on_input.off_input == pytest.approx(-4.0)  # this model does not care
+    assert inside.contrast == (pytest.approx(-4.0), pytest.approx((-4.0, -4.0)))
 
 
 def test_controls_are_spread_alike_for_every_p() -> None:
     """Where a group is active on all examples, p there is p everywhere."""
     values = np.zeros((5, 8))
     values[:4, 0], values[4, 1] = 1.0, 1.0
-    wide = Given(CONTROLS, widening=40.0)
+    wide = Given(CONTROLS, inflation=40.0)
     report = trial(model(**STRONG), [LOGIT], wide, activity=Activity(values, UnitSpace.heads([4, 4])))
     inside = report.anatomy["target_logit"].on_input
     assert inside is not None
@@ -316,7 +316,7 @@ def test_a_hopeless_candidate_is_given_up_at_the_tenth_control_that_does_as_much
     done = np.cumsum([subject.damage["loss"][list(pair)].sum() >= 0.3 for pair in PAIRS])
     end = 1 + int(np.argmax(done >= 10))
     assert 10 < end < 19  # fewer than p needs to reach the level, and not underpowered
-    assert (report.n_controls, report.given_up, report.verdict) == (end, True, Verdict.NOT_SPECIFIC)
+    assert (report.n_controls, report.stopped_early, report.verdict) == (end, True, Verdict.NOT_SPECIFIC)
     assert report.effects["target_logit"].p == pytest.approx(11 / (1 + end))
     assert found.deltas.shape == (2, 1 + end, 5)
     assert [len(effect.controls) for effect in report.effects.values()] == [end, end]
@@ -326,43 +326,43 @@ def test_a_hopeless_candidate_is_given_up_at_the_tenth_control_that_does_as_much
     assert len(asked) == len(set(asked))
     assert {group for call in more for group in call} <= {*PAIRS}  # and not its parts, nor all but it
     inside = report.anatomy["target_logit"]
-    assert (inside.shares, inside.kept, inside.interaction, inside.idle) == (None, None, None, ())
+    assert (inside.leave_one_out, inside.sufficiency, inside.interaction, inside.dispensable) == (None, None, None, ())
 
 
 def test_a_strong_candidate_sees_all_controls_and_each_condition_once() -> None:
     subject = graded(2.0)
     report = trial(subject, [LOGIT, LOSS], Given(PAIRS), alpha=0.05)
-    assert (report.n_controls, report.given_up, report.verdict) == (99, False, Verdict.PASS)
+    assert (report.n_controls, report.stopped_early, report.verdict) == (99, False, Verdict.PASS)
     assert [sum(group in PAIRS for group in call) for call in subject.asked] == [10, 55, 34, 0]
     asked = [group for call in subject.asked for group in call]
     assert len(asked) == len(set(asked))
-    assert report.anatomy["target_logit"].shares == pytest.approx((0.5, 0.5))
+    assert report.anatomy["target_logit"].leave_one_out == pytest.approx((0.5, 0.5))
     at_once = graded(2.0)
-    assert trial(at_once, [LOGIT, LOSS], Given(PAIRS), alpha=0.05, give_up=None) == report
+    assert trial(at_once, [LOGIT, LOSS], Given(PAIRS), alpha=0.05, futility=None) == report
     assert len(at_once.asked) == 1
 
 
 def test_a_cell_goes_on_while_one_of_its_candidates_may_pass() -> None:
     strong, weak = trials(graded(2.0, 0.3), [LOGIT, LOSS], Given(PAIRS), [(0, 1), (2, 3)], alpha=0.05)
     assert (strong.n_controls, weak.n_controls) == (99, 99)
-    assert not weak.given_up
+    assert not weak.stopped_early
     one, two = trials(graded(0.2, 0.3), [LOGIT, LOSS], Given(PAIRS), [(0, 1), (2, 3)], alpha=0.05)
-    assert one.given_up
-    assert two.given_up
+    assert one.stopped_early
+    assert two.stopped_early
 
 
 def test_candidates_are_given_up_by_the_metric_asked_first_that_has_room_to_fall() -> None:
     """Hopeless on the logit, without equal on loss: the logit decides; where it is saturated, accuracy does."""
     subject = graded(0.3)
     subject.damage = {**subject.damage, "loss": np.r_[9.0, 9.0, np.zeros(206)]}
-    assert trial(subject, [LOSS, LOGIT], Given(PAIRS), alpha=0.05).given_up
+    assert trial(subject, [LOSS, LOGIT], Given(PAIRS), alpha=0.05).stopped_early
     floor = Measure("target_logit", -1, worst=24.0)  # offsets average 20
-    assert not trial(subject, [LOSS, floor], Given(PAIRS), alpha=0.05).given_up
+    assert not trial(subject, [LOSS, floor], Given(PAIRS), alpha=0.05).stopped_early
 
 
 def test_the_card_says_who_was_given_up(make_record: Callable[..., Record]) -> None:
     record = make_record()
-    stopped = replace(record.closure[0], n_controls=20, given_up=True)
+    stopped = replace(record.closure[0], n_controls=20, stopped_early=True)
     assert "; given up after 20 distinct controls" in card(replace(record, closure=(stopped,)))
     assert "given up" not in card(record)
 
@@ -372,7 +372,7 @@ def test_nobody_is_given_up_for_want_of_controls(n: int, verdict: Verdict) -> No
     """p <= 2 % takes 49 of them: who has as many may be given up after fewer, who has not sees them all."""
     report = trial(graded(0.3), [LOGIT, LOSS], Given(PAIRS[:n]), alpha=0.02)
     assert report.verdict is verdict
-    assert report.given_up is (n == 49)
+    assert report.stopped_early is (n == 49)
     assert report.n_controls == (48 if n == 48 else trial(graded(0.3), [LOGIT], Given(PAIRS), alpha=0.05).n_controls)
 
 
@@ -418,7 +418,7 @@ def test_the_best_of_ten_candidates_of_one_profile_passes_no_more_often_than_the
         for i, group in enumerate([case.candidate, *case.drawn.groups]):
             groups[j, i, list(group)] = 1
     damage = np.einsum("jgu,uw->wjg", groups, np.random.default_rng(0).standard_normal((200, worlds)), optimize=True)
-    controls, wide = damage[:, :, 1:], widening([(195, 5)])
+    controls, wide = damage[:, :, 1:], inflation([(195, 5)])
     controls = controls.mean(axis=2, keepdims=True) * (1 - wide) + controls * wide
     passed = sum(min(max_t(own[:, 0], against)) <= 0.05 for own, against in zip(damage, controls, strict=True))
     assert binom(worlds, 0.05).ppf(0.001) <= passed <= binom(worlds, 0.05).ppf(0.999)

@@ -1,4 +1,4 @@
-"""Counterfactual twins: they differ from their examples exactly where they should, and the tiny model believes them."""
+"""Counterfactual counterfactuals: they differ from their examples exactly where they should, and the tiny model believes them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.batch import Batch, Twin, Vocabulary
-from harness.config import registry
-from harness.errors import HarnessError
-from harness.registry import Registry
+from harness.data.batch import Batch, Counterfactual, Vocabulary
+from harness.registry.config import registry
+from harness.registry.registry import Registry
 from harness.testing.examples import WordVocabulary
+from harness.util.errors import HarnessError
 
 SMALL = WordVocabulary(vocab_size=320, context=64)
 
@@ -33,7 +33,7 @@ def write(name: str, vocabulary: Vocabulary = SMALL, **parameters: Any) -> Batch
     return batch
 
 
-def twin_of(batch: Batch) -> Twin:
+def twin_of(batch: Batch) -> Counterfactual:
     assert batch.twin is not None
     return batch.twin
 
@@ -68,7 +68,7 @@ def test_twins_are_drawn_by_the_seed_and_follow_their_examples() -> None:
     assert (twin_of(one).target != twin_of(other).target).any()
     some = one.take(np.array([5, 2]))
     assert (twin_of(some).tokens == twin_of(one).tokens[[5, 2]]).all()
-    assert (some.counterfactual.target == twin_of(one).target[[5, 2]]).all()
+    assert (some.counterfactual_batch.target == twin_of(one).target[[5, 2]]).all()
 
 
 # -- natural text ------------------------------------------------------------------------------------------------------
@@ -123,7 +123,7 @@ def test_a_single_natural_example_has_no_twin(file: Path) -> None:
         _ = alone.counterfactual
 
 
-# -- what twins are for ------------------------------------------------------------------------------------------------
+# -- what counterfactuals are for ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def test_the_tiny_model_answers_the_twin_and_patching_everything_makes_it_do_so(
     everything = tuple(range(len(tiny.units)))
     patching = offered().get("intervention", "patching").build({})
     clean, patched = tiny.evaluate(batch, [(), everything], patching, [Prefers()])[0]
-    of_twins = -tiny.evaluate(batch.counterfactual, [()], patching, [Prefers()])[0, 0]
+    of_twins = -tiny.evaluate(batch.counterfactual_batch, [()], patching, [Prefers()])[0, 0]
     assert (clean > 0).mean() > 0.8
     assert (of_twins < 0).mean() > 0.8
     np.testing.assert_allclose(patched, of_twins, atol=1e-3)
@@ -155,12 +155,12 @@ def test_the_tiny_model_answers_the_twin_and_patching_everything_makes_it_do_so(
 @pytest.mark.parametrize(
     ("twin", "says"),
     [
-        (Twin(np.zeros((2, 3), dtype=int), np.zeros(2, dtype=int)), "its twin has shape"),
-        (Twin(np.full((2, 4), -1), np.zeros(2, dtype=int)), "tokens of a twin"),
-        (Twin(np.zeros((2, 4), dtype=int), np.array([0, -5])), "target of a twin"),
+        (Counterfactual(np.zeros((2, 3), dtype=int), np.zeros(2, dtype=int)), "its twin has shape"),
+        (Counterfactual(np.full((2, 4), -1), np.zeros(2, dtype=int)), "tokens of a twin"),
+        (Counterfactual(np.zeros((2, 4), dtype=int), np.array([0, -5])), "target of a twin"),
     ],
 )
-def test_a_twin_that_fits_no_example_is_refused(twin: Twin, says: str) -> None:
+def test_a_twin_that_fits_no_example_is_refused(twin: Counterfactual, says: str) -> None:
     two = np.zeros(2, dtype=int)
     with pytest.raises(HarnessError, match=says):
         Batch("odd", np.zeros((2, 4), dtype=int), two + 3, two, {}, "successor", twin=twin)

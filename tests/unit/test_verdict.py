@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.closure.statistics import Effect
-from harness.closure.verdict import RULES, Verdict, asked_first, decide
+from harness.closure.verdict import RULES, Verdict, decide, decision_order
 
 Make = Callable[..., Effect]
 METRICS = ("target_logit", "accuracy", "loss")
@@ -89,7 +89,7 @@ def test_what_was_chosen_where_it_is_tested_must_beat_what_is_chosen_from_noise(
 
 
 def test_metrics_are_asked_in_one_order_whatever_they_are_listed_in() -> None:
-    assert asked_first(["loss", "kl", "target_logit", "accuracy"]) == ["target_logit", "kl", "accuracy", "loss"]
+    assert decision_order(["loss", "kl", "target_logit", "accuracy"]) == ["target_logit", "kl", "accuracy", "loss"]
 
 
 def test_no_control_is_too_few(make_effect: Make) -> None:

@@ -10,12 +10,9 @@ from harness_plugins.subjects.planted.roles import EXPECTED
 from harness_plugins.subjects.planted.world import WRITES_ANSWER, Seen, World
 from jaxtyping import Float
 
-from harness.batch import Batch
-from harness.cache import Memo
-from harness.errors import HarnessError
-from harness.groups import Labels
-from harness.recording import Reader, Recording, Rows
-from harness.stages import Intervention, Metric, Tick, asked, supply
+from harness import Batch, HarnessError, Intervention, Labels, Metric, Reader, Recording, Rows, Tick
+from harness.data.stages import call_with, inputs_of
+from harness.util.cache import Memo
 
 AT_ONCE = 1_000_000  # logits per pass
 
@@ -69,24 +66,28 @@ class PlantedSubject:
         """Every metric on every example under every condition; all units are heads of one tensor, at one position."""
         import torch
 
-        from harness.engine.prediction import Prediction
+        from harness import Prediction
 
         batch.check(self)
         seen = self._seen(batch)
         replaced = self._replaced(batch, seen, intervention, reference)
         ablated = np.array([np.isin(np.arange(len(self.units)), condition) for condition in conditions])
-        clean = torch.from_numpy(
+        baseline = torch.from_numpy(
             self.world.logits(seen, replaced, np.zeros((1, len(self.units)), dtype=bool))[0]
         ).float()
         target = torch.from_numpy(np.array(batch.target, dtype=np.int64))
-        other = torch.from_numpy(np.array(batch.twin.target, dtype=np.int64)) if batch.twin else None
+        other = (
+            torch.from_numpy(np.array(batch.counterfactual.target, dtype=np.int64)) if batch.counterfactual else None
+        )
         values = np.empty((len(metrics), len(conditions), len(batch)))
-        each = max(1, AT_ONCE // clean.numel())
+        each = max(1, AT_ONCE // baseline.numel())
         for start in range(0, len(conditions), each):
             some = ablated[start : start + each]
             n = len(some)
             logits = torch.from_numpy(self.world.logits(seen, replaced, some)).float().reshape(-1, self.vocab_size)
-            shown = Prediction(logits, target.repeat(n), clean.repeat(n, 1), None if other is None else other.repeat(n))
+            shown = Prediction(
+                logits, target.repeat(n), baseline.repeat(n, 1), None if other is None else other.repeat(n)
+            )
             for m, metric in enumerate(metrics):
                 values[m, start : start + n] = metric(shown).double().numpy().reshape(n, len(batch))
             tick(n * len(batch))
@@ -98,17 +99,17 @@ class PlantedSubject:
         """What every unit would write instead, if it were ablated. Units write at one position: the query."""
         import torch
 
-        from harness.engine.donors import averaged_over, donors_of
+        from harness.engine.replacement import averaged_over, donors_of
 
         def outputs(of: Batch) -> torch.Tensor:
             return torch.from_numpy(self._seen(of).outputs)[:, None]
 
         given = {"output": torch.from_numpy(seen.outputs)[:, None]}
-        if "donor" in asked(type(intervention)):
+        if "donor" in inputs_of(type(intervention)):
             given["donor"] = outputs(donors_of(intervention, batch, self))
-        if "mean" in asked(type(intervention)):
+        if "mean" in inputs_of(type(intervention)):
             given["mean"] = outputs(averaged_over(intervention, batch, reference, self)).mean(dim=0)
-        replaced = supply(intervention, **given).expand_as(given["output"])
+        replaced = call_with(intervention, **given).expand_as(given["output"])
         return np.asarray(replaced[:, 0].numpy(), dtype=np.float64)
 
     def _seen(self, batch: Batch) -> Seen:

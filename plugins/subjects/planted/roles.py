@@ -7,9 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.closure.verdict import Verdict
-from harness.errors import HarnessError
-from harness.units import UnitSpace
+from harness import HarnessError, UnitSpace, Verdict
 
 Group = tuple[int, ...]
 

@@ -10,10 +10,7 @@ from harness_plugins.subjects.planted.at_work import PlantedSubject
 from harness_plugins.subjects.planted.roles import READ, Roles
 from harness_plugins.subjects.planted.world import World
 
-from harness.digest import digest_files
-from harness.errors import HarnessError
-from harness.hookspecs import hookimpl
-from harness.seeds import rng_for
+from harness import HarnessError, digest_files, hookimpl, rng_for
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 from harness_plugins.subjects.planted.roles import DECOYS, READ, Roles
 from jaxtyping import Bool, Float, Int
 
-from harness.batch import Batch
+from harness import Batch
 
 ANSWER, STRATUM, FEATURES = 0, 1, 2  # where the answer, the stratum and the first feature stand in the tokens
 STRATA = 4

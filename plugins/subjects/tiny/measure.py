@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from transformers import LlamaForCausalLM
 
-from harness.config import registry
-from harness.engine.subject import HeadSubject
+from harness import HeadSubject
+from harness.registry.config import registry
 
 PERIODS = (16, 40, 56)  # of random tokens said twice; never trained
 NAMED = ("induction", "previous-token", "first-token")

@@ -6,12 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from harness.digest import digest_files
-from harness.errors import unknown
-from harness.hookspecs import hookimpl
+from harness import digest_files, hookimpl
+from harness.util.errors import unknown
 
 if TYPE_CHECKING:
-    from harness.engine.subject import HeadSubject
+    from harness import HeadSubject
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -35,7 +34,7 @@ class Tiny:
     )
 
     def __call__(self) -> HeadSubject:
-        from harness.engine.loading import load_model
+        from harness import load_model
 
         folder = self._folder()
         label = "tiny" if folder == WEIGHTS else f"tiny@{folder.name}"

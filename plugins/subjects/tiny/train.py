@@ -37,7 +37,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from harness.text import python_documentation
+from harness.data.corpus import python_documentation
 
 CONTEXT = 128
 END = "<|endoftext|>"  # id 0; separates documents, never in a repeat

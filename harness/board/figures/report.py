@@ -1,0 +1,145 @@
+"""The pictures of a cell, from its record and the files beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import scipy
+from jaxtyping import Float
+from markupsafe import Markup
+
+from harness.board.card import ARROW
+from harness.board.figures.affinity import affinity_figure
+from harness.board.figures.style import INK, figure, style, svg
+from harness.closure.report import ClosureReport
+from harness.closure.verdict import decision_order
+from harness.data.grouping import Affinity, Partition
+from harness.data.spectrum import components, lowest
+from harness.data.units import Unit, UnitSpace
+from harness.records.record import PartitionRecord, Record
+
+CANDIDATE, CONTROLS, BOUND = "#d1495b", "#8a8f98", "#2f7ed8"
+NONE = (0.5, 0.5, 0.5, 0.12)
+EIGENVALUES = 24
+NAMED_UP_TO = 200
+"""Units whose group is also written into its square."""
+
+
+def cloud(closure: ClosureReport) -> Markup:
+    """Per metric, the candidate's effect against each of its controls', and that of its whole layers."""
+    names = decision_order(closure.effects)
+    with style():
+        drawn = figure(6.4, 0.5 + 0.95 * len(names))
+        for axes, name in zip(drawn.subplots(len(names), 1, squeeze=False)[:, 0], names, strict=True):
+            effect = closure.effects[name]
+            controls = np.array(effect.controls)
+            height = (np.arange(len(controls)) * 0.618) % 1 - 0.5  # spread evenly, the same on every run
+            axes.scatter(controls, height, s=9, color=CONTROLS, alpha=0.7, linewidths=0, label="controls")
+            low, high = effect.interval or (effect.delta, effect.delta)
+            axes.plot([low, high], [0, 0], color=CANDIDATE, linewidth=2)
+            axes.plot([effect.delta], [0], "D", color=CANDIDATE, markersize=7, label="candidate")
+            axes.axvline(
+                closure.site_ablation[name], color=BOUND, linestyle="--", linewidth=1, label="all of its layers"
+            )
+            axes.axvline(0, color=INK, linewidth=0.6)
+            axes.set(yticks=[], ylim=(-0.8, 0.8), ylabel=f"{name.replace('_', ' ')} {ARROW[effect.damage]}")
+            axes.spines["left"].set_visible(False)
+            axes.yaxis.label.set(rotation=0, ha="right", va="center")
+        drawn.axes[0].legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, fontsize=8)
+        drawn.axes[-1].set_xlabel("change under ablation")
+        return svg(drawn, "effect of the candidate and of its controls, per metric")
+
+
+def by_example(closure: ClosureReport, deltas: Float[np.ndarray, "metrics groups examples"]) -> Markup:
+    """The candidate's change on every example against the mean of its controls there, on the metric asked first."""
+    name = decision_order(closure.effects)[0]
+    own, *controls = deltas[list(closure.effects).index(name)]
+    with style():
+        drawn = figure(4.6, 3.6)
+        axes = drawn.add_subplot()
+        mean = np.mean(controls, axis=0) if controls else np.zeros_like(own)
+        axes.scatter(mean, own, s=14, color=CANDIDATE, alpha=0.8, linewidths=0)
+        axes.axline((0, 0), slope=1, color=INK, linewidth=0.6)
+        axes.set(xlabel=f"{name.replace('_', ' ')}: mean change by controls", ylabel="change by the candidate")
+        return svg(drawn, "change on every example, by the candidate and by its controls")
+
+
+def ordered_affinity(affinity: Affinity, partition: PartitionRecord, candidate: Sequence[str]) -> Markup:
+    """The affinity matrix, units in the order of their groups."""
+    members = affinity.units.find(candidate)
+    with style():
+        drawn = affinity_figure(affinity, Partition(partition.k, np.array(partition.labels)), members)
+        return svg(drawn, "affinity matrix, units ordered by group")
+
+
+def spectrum(affinity: Affinity, groups: int) -> Markup:
+    """Lowest eigenvalues of the normalised Laplacian of |affinity|, components together, and the gap of the partition.
+
+    Units without any link are left out. Errors: a large component without clear groups.
+    """
+    links = scipy.sparse.csr_array(abs(affinity.links))
+    parts = [part for _, part in components(links) if part.shape[0] > 1]
+    values = np.sort(np.concatenate([lowest(part, min(EIGENVALUES, part.shape[0]))[0] for part in parts]))[:EIGENVALUES]
+    with style():
+        drawn = figure(4.6, 3.2)
+        axes = drawn.add_subplot()
+        axes.plot(range(1, len(values) + 1), values, "o-", color=INK, linewidth=0.6, markersize=4)
+        widest = int(np.argmax(np.diff(values))) + 1 if len(values) > 1 else 1
+        axes.axvspan(widest, widest + 1, color=BOUND, alpha=0.2, label=f"widest gap: {widest} groups")
+        axes.axvline(groups + 0.5, color=CANDIDATE, linestyle="--", linewidth=1, label=f"this partition: {groups}")
+        axes.set(xlabel="number", ylabel="eigenvalue")
+        axes.legend(fontsize=8)
+        return svg(drawn, "lowest eigenvalues of the affinity's Laplacian")
+
+
+def unit_map(record: Record, told: Mapping[str, Sequence[Any]]) -> Markup:
+    """Layers by places: what each unit is, in each of the ``told``; the first candidate's units are outlined."""
+    from matplotlib import colormaps
+    from matplotlib.patches import Patch, Rectangle
+
+    units = [Unit.parse(label) for label in record.units]
+    candidate = {Unit.parse(label) for label in record.candidates[0].units} if record.candidates else set()
+    depth, width = max(unit.layer for unit in units) + 1, max(unit.index for unit in units) + 1
+    with style():
+        drawn = figure(3.6 * len(told), max(2.6, min(8.0, 0.32 * depth + 1.2)))
+        for axes, (what, values) in zip(drawn.subplots(1, len(told), squeeze=False)[0], told.items(), strict=True):
+            kinds = sorted({value for value in values if value not in (None, -1)}, key=str)
+            colour = {kind: colormaps["tab20"](i % 20) for i, kind in enumerate(kinds)}
+            grid = np.zeros((depth, width, 4))
+            for unit, value in zip(units, values, strict=True):
+                grid[unit.layer, unit.index] = colour.get(value, NONE)
+                if unit in candidate:
+                    corner = (unit.index - 0.5, unit.layer - 0.5)
+                    axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=CANDIDATE, linewidth=2))
+                if isinstance(value, int) and value >= 0 and len(units) <= NAMED_UP_TO:
+                    axes.text(unit.index, unit.layer, str(value), ha="center", va="center", fontsize=7, color="black")
+            axes.imshow(grid, interpolation="nearest", aspect="auto")
+            axes.set(title=what, xlabel="unit", ylabel="layer")
+            if kinds and isinstance(kinds[0], str):
+                handles = [Patch(color=colour[kind], label=kind) for kind in kinds]
+                axes.legend(handles=handles, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)
+        return svg(drawn, f"units by layer: {' and '.join(told)}; the candidate outlined")
+
+
+def leave_one_out(closure: ClosureReport) -> Markup | None:
+    """What of the candidate's effect is lost without each unit; None where it was not taken apart."""
+    name = decision_order(closure.effects)[0]
+    found = closure.anatomy[name].leave_one_out if name in closure.anatomy else None
+    if not found:
+        return None
+    with style():
+        drawn = figure(4.6, 0.7 + 0.22 * len(found))
+        axes = drawn.add_subplot()
+        axes.barh(range(len(found)), [100 * share for share in found], color=CANDIDATE, height=0.7)
+        axes.set_yticks(range(len(found)), closure.units)
+        axes.invert_yaxis()
+        axes.axvline(0, color=INK, linewidth=0.6)
+        axes.set_xlabel(f"% of the effect on {name.replace('_', ' ')} that is lost without it")
+        return svg(drawn, "share of each unit in the effect")
+
+
+def affinity_of(record: Record, arrays: Mapping[str, np.ndarray]) -> Affinity:
+    """The affinity that a cell left beside its record."""
+    return Affinity.of(arrays, UnitSpace(tuple(map(Unit.parse, record.units))), {})

@@ -1,0 +1,43 @@
+"""Where a board comes from: the command, the packages and code behind its records, and their digests."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.records.record import Record
+
+
+@dataclass(frozen=True)
+class Made:
+    """``command`` made the board, ``sweeps`` its records; ``lock``: versions of packages, python and commits among
+    those records; ``records``: the digest of each, by cell."""
+
+    command: str
+    sweeps: tuple[str, ...]
+    lock: Mapping[str, tuple[str, ...]]
+    records: Mapping[str, str]
+
+    @classmethod
+    def of(cls, records: Sequence[Record], command: str) -> Made:
+        """What these records say of where they come from."""
+        ordered = sorted(records, key=lambda record: record.cell.id)
+        lock: dict[str, set[str]] = {}
+        for record in ordered:
+            told = record.provenance
+            versions = {**told.get("packages", {}), "python": told.get("python"), "commit": told.get("commit")}
+            for name, version in versions.items():
+                if version:
+                    lock.setdefault(str(name), set()).add(str(version))
+        return cls(
+            command,
+            tuple(sorted({_typed(record.provenance.get("typed")) for record in ordered} - {""})),
+            {name: tuple(sorted(versions)) for name, versions in sorted(lock.items())},
+            {record.cell.id: record.digest for record in ordered},
+        )
+
+
+def _typed(words: Iterable[str] | None) -> str:
+    """What was typed, without where its results went: that is another folder on every machine."""
+    return shlex.join(word for word in map(str, words or ()) if not word.startswith(("workspace=", "tracking=")))

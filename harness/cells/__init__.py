@@ -1,0 +1,1 @@
+"""What one cell is, what it shares with others, and what it leaves."""

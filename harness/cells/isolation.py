@@ -1,0 +1,134 @@
+"""What one cell may not do to the next one in the same process: every state that cells share is put back."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from harness.cells.cell import Cell
+from harness.util.cache import Memo
+from harness.util.seeds import seed_for
+
+# Variables that libraries set for themselves when they are first imported.
+OF_LIBRARIES = ("KMP_", "TORCHINDUCTOR_", "MLFLOW_")
+
+
+@dataclass(frozen=True)
+class State:
+    """Something that all cells of a process share: how it is read, and put back."""
+
+    name: str
+    read: Callable[[], Any]
+    restore: Callable[[Any], object]
+
+
+@contextmanager
+def isolated(cell: Cell, memo: Memo, say: Callable[[str], None]) -> Iterator[None]:
+    """Run a cell so that nothing of it stays but its record.
+
+    Global random states are the same at the start of every cell, wherever it runs, and afterwards what they were.
+    Whatever else a cell changed is put back, and said; a model it changed is loaded afresh for the next.
+    """
+    import torch
+
+    shared = _states()
+    before = [state.read() for state in shared]
+    chance = random.getstate(), np.random.get_state()
+    seed = seed_for(cell.settings.seed, "global random states")
+    random.seed(seed)
+    np.random.seed(seed)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            yield
+    finally:
+        random.setstate(chance[0])
+        np.random.set_state(chance[1])
+        changed = []
+        for state, value in zip(shared, before, strict=True):
+            if (now := state.read()) != value:
+                state.restore(value)
+                changed.append(f"{state.name}{_difference(value, now)}")
+        if any(_fingerprint(model) != loaded for model, loaded in _models.items()):
+            memo.forget("subject")
+            _models.clear()
+            changed.append("the model (hooks, weights, mode or attention implementation)")
+        for what in changed:
+            say(f"  warning: cell {cell.id} changed {what}: put right. Its methods: {cell.method}")
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Models, as they were when they were loaded
+# ----------------------------------------------------------------------------------------------------------------------
+
+_models: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+
+
+def watch_models(subject: Any) -> Any:
+    """The subject, whose models are as they should stay."""
+    from torch import nn
+
+    for part in getattr(subject, "__dict__", {}).values():
+        if isinstance(part, nn.Module):
+            _models[part] = _fingerprint(part)
+    return subject
+
+
+def _fingerprint(model: Any) -> Any:
+    """What tells a model from itself after a change; the version of a tensor counts changes in place."""
+    hooks = [
+        [*module._forward_pre_hooks, *module._forward_hooks, *module._backward_pre_hooks, *module._backward_hooks]
+        for module in model.modules()
+    ]
+    weights = [(id(weight), None if weight.is_inference() else weight._version) for weight in model.parameters()]
+    attention = getattr(getattr(model, "config", None), "_attn_implementation", None)
+    return hooks, weights, model.training, attention
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The process
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def _states() -> tuple[State, ...]:
+    import torch
+
+    return (
+        State("environment variables", _environment, _set_environment),
+        State("the current folder", os.getcwd, os.chdir),
+        State("torch's default dtype", torch.get_default_dtype, torch.set_default_dtype),
+        State("whether torch keeps gradients", torch.is_grad_enabled, torch.set_grad_enabled),
+        State("the number of torch's threads", torch.get_num_threads, torch.set_num_threads),
+        State("numpy's error handling", np.geterr, lambda told: np.seterr(**told)),
+        State("the active MLflow run", _active_run, lambda _: sys.modules["mlflow"].end_run()),
+    )
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(OF_LIBRARIES)}
+
+
+def _set_environment(told: Mapping[str, str]) -> None:
+    for name in _environment().keys() - told.keys():
+        del os.environ[name]
+    os.environ.update(told)
+
+
+def _active_run() -> str | None:
+    """Of the plugin's own: the harness has none. MLflow is not loaded for the question."""
+    run = sys.modules["mlflow"].active_run() if "mlflow" in sys.modules else None
+    return str(run.info.run_id) if run else None
+
+
+def _difference(before: Any, now: Any) -> str:
+    if isinstance(before, dict):
+        return f" ({', '.join(sorted(key for key in {*before, *now} if before.get(key) != now.get(key)))})"
+    return f" ({before} -> {now})"

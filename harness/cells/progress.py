@@ -1,0 +1,56 @@
+"""What a person sees while a cell runs: a bar on a terminal, one line per step when piped; always on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from harness.data.stages import Tick
+
+
+@dataclass
+class Progress:
+    """Times the steps of a cell and shows them. ``quiet`` shows nothing and still times.
+
+    ``cost``: what the cell took besides time, counted by those who spend it.
+    """
+
+    quiet: bool = False
+    seconds: dict[str, float] = field(default_factory=dict)
+    cost: dict[str, int] = field(default_factory=dict)
+
+    @contextmanager
+    def step(self, name: str, what: str = "", total: int | None = None) -> Iterator[Tick]:
+        """One step; the tick it yields moves the bar. Its time is added to ``seconds[name]``."""
+        start = time.perf_counter()
+        with self._bar(f"{name}: {what}" if what else name, total) as tick:
+            yield tick
+        spent = time.perf_counter() - start
+        self.seconds[name] = self.seconds.get(name, 0.0) + spent
+        self.say(f"  {name:<12} {what:<44} {spent:6.1f} s")
+
+    def spend(self, **amounts: int | None) -> None:
+        """Count what the cell took besides time; None: nobody knows how much."""
+        for what, amount in amounts.items():
+            if amount is not None:
+                self.cost[what] = self.cost.get(what, 0) + amount
+
+    def say(self, text: str) -> None:
+        """A line for the person who waits."""
+        if not self.quiet:
+            print(text, file=sys.stderr, flush=True)
+
+    @contextmanager
+    def _bar(self, what: str, total: int | None) -> Iterator[Tick]:
+        if self.quiet or total is None or not sys.stderr.isatty():
+            yield lambda _: None
+            return
+        from rich.console import Console
+        from rich.progress import Progress as Bars
+
+        with Bars(console=Console(stderr=True), transient=True) as bars:
+            task = bars.add_task(f"  {what}", total=total)
+            yield lambda done: bars.advance(task, done)

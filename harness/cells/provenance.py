@@ -1,0 +1,79 @@
+"""Where a record comes from: command, code, packages, machine."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from harness.cells.cell import Cell
+
+PACKAGES = ("closure-harness", "torch", "transformers", "numpy", "scikit-learn", "hydra-core", "pluggy", "mlflow")
+
+CODE = ("harness", "plugins", "conf", "pyproject.toml", "constraints.txt")  # boards that are made change no result
+
+LOGIN = re.compile(r"://(?P<user>[^:/@]*)(?P<password>:[^/@]*)?@")  # of an address
+
+
+def provenance(cell: Cell) -> dict[str, Any]:
+    """What it takes to make the record again: the command, the code and whose it is, the machine."""
+    import torch
+
+    return {
+        "command": cell.command,
+        "typed": [Path(sys.argv[0]).name, *map(without_password, sys.argv[1:])],
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": _commit(),
+        "packages": _packages(),
+        "plugins": {
+            stage: [f"{method.name} ({method.owner}, code {method.code[:12]})" for method in methods]
+            for stage, methods in cell.methods.items()
+        },
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+@cache
+def _packages() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+@cache
+def _commit() -> str | None:
+    """The commit of the harness's own checkout, with ``+`` where its code has been changed; None when installed."""
+    here = Path(__file__).resolve().parent.parent
+    if not (here / ".git").exists():
+        return None
+    try:
+        commit = _git(here, "rev-parse", "HEAD")
+        return commit + ("+" if _git(here, "status", "--porcelain", "--untracked-files=no", "--", *CODE) else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _git(where: Path, *words: str) -> str:
+    return subprocess.run(["git", "-C", str(where), *words], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def without_password(uri: str) -> str:
+    """An address as it may be shown: ``https://user:***@host``."""
+    return LOGIN.sub(lambda login: f"://{login['user']}{':***' if login['password'] else ''}@", uri)
+
+
+def without_login(uri: str) -> str:
+    """An address as a browser opens it: ``https://host``."""
+    return LOGIN.sub("://", uri)

@@ -1,0 +1,1 @@
+"""What travels between stages, and the contracts of the stages."""

@@ -1,0 +1,145 @@
+"""What one pass of a batch through a subject yields, and what signals make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float, Int, Int8, Shaped
+
+from harness.data.batch import Batch
+from harness.data.units import UnitSpace
+from harness.util.errors import HarnessError
+
+Source = Literal["attention", "head_output", "contribution", "first_order", "router"]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What a subject computed at the query position: one layer of one micro-batch.
+
+    ``values`` is, by ``source``: ``attention``: the attention row [examples, heads, keys], exactly zero at keys the
+    query cannot see; ``head_output``: what each head hands to the output projection [examples, heads, head_dim];
+    ``contribution``: what of it reaches the residual stream, before any norm that follows [examples, heads, d_model];
+    ``first_order``: the drop of the target logit that zeroing the head at all positions would cause, to first order
+    [examples, heads, 1]; ``router``: the probability of each expert [examples, experts, 1].
+    ``batch`` holds the same examples, with their query positions and anchors; they are ``examples`` of ``whole``.
+    """
+
+    source: Source
+    layer: int
+    values: Float[np.ndarray, "examples heads _"]
+    batch: Batch
+    whole: Batch
+    examples: Int[np.ndarray, " examples"]
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """Reduces rows while a batch streams through a subject, so that nothing of size [examples, units, keys] is kept."""
+
+    source: ClassVar[Source]
+
+    def read(self, rows: Rows) -> Float[np.ndarray, "examples heads *rest"]:
+        """One layer of one micro-batch, reduced per example and head."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One pass of a batch: each reader's reductions, joined over layers and examples.
+
+    Errors: NaN or infinite readings, which would otherwise turn into plausible classes and spins.
+    """
+
+    batch: Batch
+    units: UnitSpace
+    readings: Mapping[str, Float[np.ndarray, "examples units *_"]]
+
+    def __post_init__(self) -> None:
+        for name, values in self.readings.items():
+            _finite(f"recording of {name}", values, self.units)
+
+
+@dataclass(frozen=True)
+class Activity:
+    """One number per observation and unit: ``values`` [observations, units].
+
+    ``own_scores`` [units] where a signal has a better summary of a unit than the mean over observations; ``position``
+    [observations] is the (mean) query position of each observation, where observations are not simply the examples.
+
+    Errors: NaN or infinite values, which would otherwise turn into plausible spins.
+    """
+
+    values: Float[np.ndarray, "observations units"]
+    units: UnitSpace
+    own_scores: Float[np.ndarray, " units"] | None = None
+    position: Float[np.ndarray, " observations"] | None = None
+
+    def __post_init__(self) -> None:
+        _finite("activity", self.values, self.units)
+        if self.own_scores is not None:
+            _finite("scores", self.own_scores[None], self.units)
+
+    @property
+    def constant(self) -> tuple[int, ...]:
+        """Positions of the units whose activity never changes."""
+        return tuple(np.flatnonzero(self.values.min(axis=0) == self.values.max(axis=0)).tolist())
+
+    @property
+    def scores(self) -> Scores:
+        """One number per unit: the signal's own, or the mean over observations."""
+        return Scores(self.values.mean(axis=0) if self.own_scores is None else self.own_scores, self.units)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One number per unit [units], higher is more: what ranking methods go by."""
+
+    values: Float[np.ndarray, " units"]
+    units: UnitSpace
+
+
+@dataclass(frozen=True)
+class Spins:
+    """Activity coded as -1 / +1 [observations, units]; ``constant`` names the units that carry no information.
+
+    A constant unit has the same spin in every observation (always on, or dead): no affinity can be estimated for it.
+    """
+
+    values: Int8[np.ndarray, "observations units"]
+    units: UnitSpace
+    diagnostics: Mapping[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not np.isin(self.values, (-1, 1)).all():
+            raise HarnessError("spins must be -1 or +1.")
+
+    @classmethod
+    def above(cls, activity: Activity, threshold: Float[np.ndarray, " units"]) -> Spins:
+        """Up where a unit's activity is strictly above its own threshold.
+
+        Observations equal to the threshold go down; where many do (a saturated head), the split is uneven:
+        ``diagnostics.tied`` counts, per unit, observations beyond the first that equal it. ``diagnostics.constant``
+        names units whose spin never changes.
+        """
+        units = activity.units
+        spins = cls(np.where(activity.values > threshold, 1, -1).astype(np.int8), units)
+        tied = (activity.values == threshold).sum(axis=0) - 1
+        named = {units.labels[i]: int(tied[i]) for i in np.flatnonzero(tied > 0)}
+        return cls(spins.values, units, {"tied": named, "constant": units.names(spins.constant)})
+
+    @property
+    def constant(self) -> tuple[int, ...]:
+        """Positions of the units whose spin never changes."""
+        return tuple(np.flatnonzero(self.values.min(axis=0) == self.values.max(axis=0)).tolist())
+
+
+def _finite(what: str, values: Shaped[np.ndarray, "observations units *_"], units: UnitSpace) -> None:
+    bad = np.flatnonzero(~np.isfinite(values).all(axis=(0, *range(2, values.ndim))))
+    if len(bad):
+        raise HarnessError(
+            f"{what} is NaN or infinite for {', '.join(units.names(bad[:5]))}{' ...' if len(bad) > 5 else ''}.",
+            "Half precision overflows on real checkpoints: try subject.dtype=float32.",
+        )

@@ -1,0 +1,1 @@
+"""What a sweep will take: conditions, FLOPs, time and memory, before anything is computed."""

@@ -1,0 +1,67 @@
+"""The harness from Python: the same words as on the command line, values instead of cards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from harness.cells.cell import Cell
+from harness.cells.inputs import cache_of
+from harness.cells.progress import Progress
+from harness.closure.report import ClosureReport
+from harness.pipeline import execute, run_cell
+from harness.proposal.proposal import Proposal
+from harness.records.record import Record, Status
+from harness.records.workspace import Workspace
+from harness.registry import plugins
+from harness.registry.config import registry, resolve
+from harness.util.cache import Memo
+from harness.util.errors import HarnessError
+
+
+def method(stage: str, name: str, **parameters: Any) -> Any:
+    """A method of a stage, its parameters checked: ``method("affinity", "ising", l2=0.01)``.
+
+    Errors: an unknown stage, name or parameter; a value that is out of range or of the wrong type.
+    """
+    return registry().get(stage, name).build(parameters)
+
+
+def run(*overrides: str) -> Record:
+    """One cell, as ``harness run``: its record, which is kept in the workspace and served from there.
+
+    Errors: whatever makes the cell invalid.
+    """
+    cell = _cell(*overrides)
+    workspace = Workspace.at(cell.settings.workspace)
+    record = execute(cell, workspace, plugins.load(), Memo(disk=cache_of(cell)), Progress(quiet=True))
+    if record.status is Status.INVALID:
+        raise HarnessError(record.reason)
+    return record
+
+
+def propose(*overrides: str) -> Proposal:
+    """What the proposing stages of a cell make, as ``harness propose``: partitions, candidates, and each step before.
+
+    No record is kept. Errors: a group named by hand, for which nothing is proposed.
+    """
+    cell = _cell(*overrides)
+    proposal = run_cell(cell, Memo(disk=cache_of(cell)), Progress(quiet=True), test=False).proposal
+    if proposal is None:
+        raise HarnessError("propose: the group is named by hand, so nothing is proposed.", "Leave out group=...")
+    return proposal
+
+
+def close(units: str | Iterable[str], *overrides: str) -> ClosureReport:
+    """The closure test of a group, as ``harness close``: ``close("L0H0,L0H7,L1H2", "batch.n=128").verdict``.
+
+    No record is kept. Errors: whatever makes the cell invalid.
+    """
+    group = units if isinstance(units, str) else ",".join(units)
+    cell = _cell(f"group=[{group}]", *overrides)
+    return run_cell(cell, Memo(disk=cache_of(cell)), Progress(quiet=True)).record.closure[0]
+
+
+def _cell(*overrides: str) -> Cell:
+    known = registry()
+    return Cell.of(resolve(overrides, known), known)

@@ -1,0 +1,20 @@
+"""What the same pipeline proposes from permuted data, where there is nothing to find."""
+
+from __future__ import annotations
+
+from harness.data.sampling import Group
+from harness.proposal.proposal import Proposal
+from harness.util.errors import HarnessError
+from harness.util.seeds import seed_for
+
+
+def null_groups(proposal: Proposal, n: int) -> list[list[Group]]:
+    """The candidates of the same pipeline on ``n`` sets of permuted observations; none where it finds none."""
+    found: list[list[Group]] = []
+    for i in range(n):
+        permuted = proposal.permuted(seed_for(proposal.seed, f"null proposal {i}"))
+        try:
+            found.append([candidate.members for candidate in permuted.candidates])
+        except HarnessError:
+            found.append([])
+    return found

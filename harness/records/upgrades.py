@@ -1,0 +1,73 @@
+"""Records of earlier schemas, read as records of today: one small function per schema, from it to the next.
+
+A function renames and fills in; it computes nothing anew. An old record of every schema lies in ``tests/old``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Json = dict[str, Any]
+PREFIX = "closure-harness/record/"
+
+
+def upgraded(data: Json) -> Json:
+    """The record as today's schema has it; as it is where no function reads its schema."""
+    while upgrade := UPGRADES.get(str(data.get("schema")).removeprefix(PREFIX)):
+        data = upgrade(data)
+    return data
+
+
+def _from_2(data: Json) -> Json:
+    """Schema 3 calls the parts of a closure report, and two settings, by the field's terms."""
+    return {
+        **data,
+        "schema": f"{PREFIX}3",
+        "config": _renamed(data.get("config", {}), SETTINGS_2),
+        "provenance": {**data.get("provenance", {}), **_commands_2(data.get("provenance", {}))},
+        "closure": [_closure_2(closure) for closure in data.get("closure", ())],
+    }
+
+
+SETTINGS_2 = {"give_up": "futility", "elsewhere": "contrast"}
+CLOSURE_2 = {
+    "upper_bound": "site_ablation",
+    "widening": "inflation",
+    "idle": "dispensable",
+    "given_up": "stopped_early",
+}
+ANATOMY_2 = {"kept": "sufficiency", "shares": "leave_one_out", "idle": "dispensable", "elsewhere": "contrast"}
+
+
+def _closure_2(closure: Json) -> Json:
+    renamed = _renamed(closure, CLOSURE_2)
+    anatomy = {name: _renamed(inside, ANATOMY_2) for name, inside in renamed.get("anatomy", {}).items()}
+    for inside in anatomy.values():
+        if inside.get("on_input"):
+            inside["on_input"] = _renamed(inside["on_input"], {"off": "off_input"})
+    return {**renamed, "anatomy": anatomy}
+
+
+def _commands_2(provenance: Json) -> Json:
+    """The commands that make the record again, in today's keys."""
+    found: Json = {}
+    if "command" in provenance:
+        found["command"] = _keys_2(provenance["command"])
+    if provenance.get("typed"):
+        found["typed"] = [_keys_2(word) for word in provenance["typed"]]
+    return found
+
+
+def _keys_2(words: str) -> str:
+    words = re.sub(r"(^|[\s'])give_up=", r"\1futility=", words)
+    return re.sub(r"(^|[\s'])(batch@)?elsewhere([.=])", r"\1\2contrast\3", words)
+
+
+def _renamed(values: Mapping[str, Any], names: Mapping[str, str]) -> Json:
+    return {names.get(key, key): value for key, value in values.items()}
+
+
+UPGRADES: Mapping[str, Callable[[Json], Json]] = {"2": _from_2}
+"""By schema: what makes a record of it one of the next."""

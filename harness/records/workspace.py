@@ -1,0 +1,115 @@
+"""The workspace: where records lie, and how they are written so that none is ever lost or half there."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.records.record import FINISHED, Record, read_record
+from harness.util.errors import HarnessError
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A folder of results: ``records/<cell>/record.json``, boards, surveys, the tracking database."""
+
+    root: Path
+
+    @classmethod
+    def at(cls, where: str | Path) -> Workspace:
+        """The workspace at a path; nothing is created. Errors: no path."""
+        if not str(where):  # workspace=$UNSET would fill the current folder
+            raise HarnessError("workspace= names no folder.", "Example: workspace=runs")
+        return cls(Path(where).expanduser().absolute())
+
+    def check_writable(self) -> None:
+        """Make the workspace, or say at once that it cannot be written to: before hours of computing, not after."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root):
+                pass
+        except OSError as error:
+            raise HarnessError(
+                f"workspace {self.root} cannot be written to: {error.strerror}.", "Choose another: workspace=DIR"
+            ) from error
+
+    def folder(self, cell: str) -> Path:
+        """Where a cell's record and figures lie."""
+        return self.root / "records" / cell
+
+    def find(self, cell: str) -> Record | None:
+        """A cell's record, or None. Errors: a damaged one."""
+        path = self.folder(cell) / "record.json"
+        return read_record(path) if path.is_file() else None
+
+    def finished(self, cell: str) -> Record | None:
+        """A cell's record if it can be served instead of redoing the cell: a failure never is."""
+        record = self.find(cell)
+        return record if record and record.status in FINISHED else None
+
+    def records(self) -> Iterator[Record]:
+        """All records, in a fixed order. Errors: a damaged one."""
+        for path in sorted((self.root / "records").glob("*/record.json")):
+            yield read_record(path)
+
+    def write(self, record: Record, trace: str = "") -> Path:
+        """Put a record on disk in one step, and a failure's traceback beside it.
+
+        A finished record is never replaced by one that failed. Errors: a disk that is full, or has gone.
+        """
+        folder = self.folder(record.cell.id)
+        path, left = folder / "record.json", folder / "traceback.txt"
+        try:
+            if trace:
+                write_atomically(left, trace)
+            else:
+                left.unlink(missing_ok=True)  # of an earlier try
+            if record.status in FINISHED or not path.is_file() or not _is_finished(path):
+                write_atomically(path, record.to_json() + "\n")
+        except OSError as error:
+            raise HarnessError(
+                f"workspace {self.root}: cell {record.cell.id} could not be recorded: {error.strerror}.",
+                "Finished cells are kept: make room, and the same command goes on from there.",
+            ) from error
+        return folder
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """The whole text or nothing."""
+    with atomically(path) as beside:
+        beside.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def atomically(path: Path) -> Iterator[Path]:
+    """A place to write a file at; when the block ends it is flushed to disk and renamed to ``path``, or removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{uuid.uuid4().hex[:12]}.{path.name}")  # not by tempfile: others may read our results
+    try:
+        yield beside
+        _flush(beside)
+        os.replace(beside, path)
+        _flush(path.parent)  # or the new name is lost when the power fails
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _is_finished(path: Path) -> bool:
+    try:
+        return read_record(path).status in FINISHED
+    except HarnessError:
+        return False

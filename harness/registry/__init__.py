@@ -1,0 +1,1 @@
+"""Which methods there are: hooks, plugins, their parameters as configuration."""

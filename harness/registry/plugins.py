@@ -1,0 +1,186 @@
+"""The plugin manager: built-ins, installed distributions and plain files come by one door, and none stops another."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import pkgutil
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache, partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pluggy
+
+from harness.registry import hookspecs
+from harness.util.digest import digest
+from harness.util.errors import HarnessError, unknown
+
+# What `--plugin` named, for the processes that a sweep starts.
+EXTRA_VARIABLE = "HARNESS_EXTRA_PLUGINS"
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A plugin that could not be loaded: which, from where, why, and the traceback for `--debug`."""
+
+    name: str
+    origin: str
+    reason: str
+    trace: str = ""
+
+
+@dataclass(eq=False)
+class Plugins:
+    """The loaded plugins: ``manager`` calls their hooks, ``origins`` says whose each is, ``broken`` what failed."""
+
+    manager: pluggy.PluginManager
+    origins: dict[str, str] = field(default_factory=dict)
+    broken: list[Broken] = field(default_factory=list)
+
+    def origin(self, plugin: object) -> str:
+        """The distribution and version, or the file, that a registered plugin comes from."""
+        return self.origins[self.manager.get_name(plugin) or ""]
+
+    def calls(self, hook: str) -> Iterator[tuple[str, Any]]:
+        """Each plugin's own answer to a hook, with its origin; one that raises is noted as broken."""
+        for implementation in getattr(self.manager.hook, hook).get_hookimpls():
+            origin = self.origin(implementation.plugin)
+            try:
+                yield origin, implementation.function()
+            except Exception as error:  # a stranger's code: anything can come out of it
+                self.broken.append(_broken(f"{implementation.plugin_name} ({hook})", origin, error))
+
+    @contextmanager
+    def watched_by(self, watcher: object, name: str) -> Iterator[None]:
+        """While the block runs, this object's hooks are called as a plugin's are."""
+        self.manager.register(watcher, name=name)
+        try:
+            yield
+        finally:
+            self.manager.unregister(watcher)
+
+
+def load() -> Plugins:
+    """Every plugin there is: the entry-point group ``closure_harness``, then what ``--plugin`` named.
+
+    ``HARNESS_PLUGINS`` (names or distributions, comma separated) loads only some of the installed ones;
+    ``HARNESS_BLOCK_PLUGINS`` leaves some out. A plugin that fails to load is listed in ``broken``.
+    """
+    extra = tuple(dict.fromkeys(names(os.environ.get(EXTRA_VARIABLE))))
+    return _load(extra, os.environ.get("HARNESS_PLUGINS"), os.environ.get("HARNESS_BLOCK_PLUGINS"))
+
+
+@cache
+def _load(extra: tuple[str, ...], only: str | None, block: str | None) -> Plugins:
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    plugins = Plugins(manager)
+    offered = list(_offered(manager))
+    _check_names(offered, {"HARNESS_PLUGINS": names(only), "HARNESS_BLOCK_PLUGINS": names(block)})
+    for part in offered:
+        if (not only or part.names & {*names(only)}) and not part.names & {*names(block)}:
+            _register(plugins, part.name, part.origin, part.load)
+    for name in extra:
+        _register(plugins, name, name, lambda name=name: _import(name))
+    return plugins
+
+
+@dataclass(frozen=True)
+class _Installed:
+    """A plugin of an installed distribution: an entry point, or one module of the package that it names."""
+
+    name: str
+    entry: importlib.metadata.EntryPoint
+    load: Callable[[], Any]
+
+    @property
+    def names(self) -> set[str]:
+        """What it can be left out by: its own name, its package's, its distribution's."""
+        return {self.name, self.entry.name, self.entry.dist.name if self.entry.dist else ""}
+
+    @property
+    def origin(self) -> str:
+        """The distribution and its version."""
+        return f"{self.entry.dist.name} {self.entry.dist.version}" if self.entry.dist else self.entry.value
+
+
+def _offered(manager: pluggy.PluginManager) -> Iterator[_Installed]:
+    """Every installed plugin, in a fixed order. Of a package without hooks of its own, each module is a plugin."""
+    found = importlib.metadata.entry_points(group=hookspecs.PROJECT)
+    for entry in sorted(found, key=lambda entry: (entry.dist.name if entry.dist else "", entry.name)):
+        try:
+            package = entry.load()
+        except (Exception, SystemExit):  # reported where it is registered
+            package = None
+        if not hasattr(package, "__path__") or any(manager.parse_hookimpl_opts(package, name) for name in dir(package)):
+            yield _Installed(entry.name, entry, entry.load)
+            continue
+        for _, name, _ in pkgutil.iter_modules(package.__path__):
+            if not name.startswith("_"):
+                module = f"{package.__name__}.{name}"
+                yield _Installed(f"{entry.name}.{name}", entry, partial(importlib.import_module, module))
+
+
+def _check_names(offered: Sequence[_Installed], chosen: Mapping[str, Sequence[str]]) -> None:
+    known = set().union(*(part.names for part in offered)) - {""}
+    for variable, wanted in chosen.items():
+        for name in wanted:
+            if name not in known:
+                raise HarnessError(
+                    f"{variable} names '{name}', which is not an installed plugin.",
+                    f"Plugins: {', '.join(sorted(known))}",
+                )
+
+
+def _register(plugins: Plugins, name: str, origin: str, load: Any) -> None:
+    known = name if name not in plugins.origins else f"{name} ({origin})"
+    try:
+        module = load()
+        plugins.manager.register(module, name=known)
+    except (Exception, SystemExit) as error:  # a script without a main guard exits when it is imported
+        if plugins.manager.has_plugin(known):  # pluggy keeps the hooks it took before the one that does not fit
+            plugins.manager.unregister(name=known)
+        plugins.broken.append(_broken(name, origin, error))
+        return
+    plugins.origins[known] = origin
+    callers = plugins.manager.get_hookcallers(module) or []
+    if not callers:
+        plugins.broken.append(Broken(name, origin, "it implements no hook: is @hookimpl missing?"))
+    hooks = [hook for hook in vars(plugins.manager.hook) if getattr(plugins.manager.hook, hook).has_spec()]
+    for caller in callers:
+        if not caller.has_spec():
+            plugins.broken.append(Broken(name, origin, str(unknown("hook", caller.name, hooks))))
+
+
+def _import(name: str) -> ModuleType:
+    """A module from a ``.py`` file or by its dotted name."""
+    if not name.endswith(".py"):
+        return importlib.import_module(name)
+    path = Path(name).resolve()
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    module_name = f"closure_harness_file_{path.stem}_{digest(str(path))[:8]}"  # two folders may hold a my_affinity.py
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    assert spec is not None, path
+    assert spec.loader is not None, path
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module  # dataclasses and pickling of their instances look the module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def names(value: str | None) -> list[str]:
+    """``"a, b"`` -> ``["a", "b"]``: how a variable names several plugins."""
+    return [name.strip() for name in (value or "").split(",") if name.strip()]
+
+
+def _broken(name: str, origin: str, error: BaseException) -> Broken:
+    return Broken(name, origin, f"{type(error).__name__}: {error}", traceback.format_exc())

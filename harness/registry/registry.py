@@ -1,0 +1,178 @@
+"""(stage, name) -> plugin class, its owner, and what it is built from."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.data.stages import STAGES, inputs_of
+from harness.registry.plugins import Broken, Plugins
+from harness.util.errors import HarnessError, PluginError, unknown
+from harness.util.fingerprint import code_of
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method on offer: its class, and the distribution or file that offers it."""
+
+    stage: str
+    name: str
+    cls: type
+    owner: str
+
+    @property
+    def summary(self) -> str:
+        """The first line of its docstring."""
+        return (inspect.getdoc(self.cls) or "").split("\n", 1)[0]
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Fields with their defaults."""
+        return {f.name: _default(f) for f in dataclasses.fields(self.cls)}
+
+    @property
+    def node(self) -> dict[str, Any]:
+        """The defaults as they stand in a configuration: tuples are lists there."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in self.parameters.items()}
+
+    @property
+    def neutral(self) -> frozenset[str]:
+        """Parameters that say how to compute, not what: they do not enter a cell's identity."""
+        return frozenset(f.name for f in dataclasses.fields(self.cls) if f.metadata.get("neutral"))
+
+    @property
+    def by_content(self) -> frozenset[str]:
+        """Parameters that name a file whose content counts (``fingerprint``), not where it lies."""
+        return frozenset(f.name for f in dataclasses.fields(self.cls) if f.metadata.get("by_content"))
+
+    @property
+    def follows(self) -> dict[str, str]:
+        """Parameters that take another key's value where they are not told (``affinity.path``)."""
+        return {f.name: f.metadata["follows"] for f in dataclasses.fields(self.cls) if "follows" in f.metadata}
+
+    @property
+    def code(self) -> str:
+        """Digest of the code that computes it: a record made by other code is not served."""
+        return code_of(self.cls)
+
+    def build(self, parameters: Mapping[str, Any]) -> Any:
+        """An instance, its parameters checked and converted by their types.
+
+        Errors: a parameter that does not exist or is not of its type; what the class itself refuses.
+        """
+        from pydantic import TypeAdapter, ValidationError
+
+        key = f"{self.stage}.{self.name}" if STAGES[self.stage].many else self.stage
+        for name in parameters:  # pydantic passes over what a dataclass does not have
+            if name not in self.parameters:
+                raise unknown(f"{self.stage} {self.name}: parameter", name, self.parameters)
+        try:
+            return TypeAdapter(self.cls).validate_python(dict(parameters))
+        except ValidationError as error:
+            lines = [
+                f"{'.'.join([key, *(str(p) for p in e['loc'])])}={e['input']!r}: {e['msg'].lower()}"
+                for e in error.errors()
+            ]
+            defaults = ", ".join(f"{name}={value!r}" for name, value in self.parameters.items())
+            raise HarnessError(
+                f"{self.stage} {self.name}: " + "; ".join(lines), f"Its parameters and defaults: {defaults or '(none)'}"
+            ) from error
+
+
+@dataclass
+class Registry:
+    """Every method on offer, by stage and name; ``problems`` are offers that had to be turned down."""
+
+    methods: dict[tuple[str, str], Method] = field(default_factory=dict)
+    contested: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    problems: list[Broken] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, plugins: Plugins) -> Registry:
+        """Ask every plugin what it offers. A bad offer is turned down and reported; the others stand."""
+        registry = cls()
+        for stage in STAGES.values():
+            for owner, offered in plugins.calls(stage.hook):
+                try:
+                    methods = list(offered)
+                except Exception as error:  # not iterable, or a generator of a stranger's that breaks off
+                    why = f"it offers no list of classes: {type(error).__name__}: {error}"
+                    registry.problems.append(Broken(f"{owner} ({stage.hook})", owner, why))
+                    continue
+                for method in methods:
+                    try:
+                        registry._add(stage.name, method, owner)
+                    except PluginError as error:
+                        registry.problems.append(Broken(f"{owner} ({stage.hook})", owner, str(error)))
+        registry.problems += plugins.broken
+        return registry
+
+    def get(self, stage: str, name: str) -> Method:
+        """The method of this name. Errors: an unknown stage or name, a name that two plugins offer."""
+        if stage not in STAGES:
+            raise unknown("stage", stage, STAGES)
+        if (stage, name) in self.contested:
+            owners = " and ".join(self.contested[stage, name])
+            raise PluginError(
+                f"{stage} '{name}' is offered twice: by {owners}.",
+                "Rename one, or leave one out: HARNESS_BLOCK_PLUGINS=<plugin>",
+            )
+        if (stage, name) not in self.methods:
+            raise unknown(stage, name, self.names(stage), f"`harness list {stage}` describes them")
+        return self.methods[stage, name]
+
+    def names(self, stage: str) -> list[str]:
+        """Names on offer for a stage, in order."""
+        return sorted(name for of, name in self.methods if of == stage)
+
+    def _add(self, stage: str, cls: Any, owner: str) -> None:
+        _check(stage, cls, owner)
+        method = Method(stage, cls.name, cls, owner)
+        key = (stage, method.name)
+        if key in self.methods:
+            where = f"{owner} ({inspect.getfile(cls)})"
+            first = self.methods[key]
+            self.contested.setdefault(key, [f"{first.owner} ({inspect.getfile(first.cls)})"]).append(where)
+            self.problems.append(
+                Broken(f"{stage} {method.name}", owner, f"offered twice: by {' and by '.join(self.contested[key])}")
+            )
+            return
+        self.methods[key] = method
+
+
+def _check(stage: str, cls: Any, owner: str) -> None:
+    """Three lines for whoever wrote it: who, what was declared, what is wrong."""
+
+    def refuse(why: str) -> PluginError:
+        return PluginError(f"plugin {owner}\n  offers {cls!r} for stage {stage}\n  {why}")
+
+    if not isinstance(cls, type):
+        raise refuse("it is not a class: return classes, not instances")
+    if not dataclasses.is_dataclass(cls) or not cls.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        raise refuse("it is not a frozen dataclass: decorate it with @dataclass(frozen=True)")
+    name = getattr(cls, "name", None)
+    if not isinstance(name, str) or not name.isidentifier():
+        raise refuse(f"its name is {name!r}: declare name: ClassVar[str] = 'lower_case_name'")
+    if "name" in (f.name for f in dataclasses.fields(cls)):
+        raise refuse("its name is a parameter: declare it as ClassVar[str]")
+    doc = cls.__dict__.get("__doc__") or ""
+    if not doc.strip() or doc.startswith(f"{cls.__name__}("):  # the second is what dataclass puts where there is none
+        raise refuse("it has no docstring: say what it computes (formula, shapes, units, source)")
+    if not any("__call__" in vars(base) for base in cls.__mro__):
+        raise refuse("it cannot be called: define __call__")
+    for asks in inputs_of(cls):
+        if asks not in STAGES[stage].asks:
+            offer = f"can ask for {', '.join(STAGES[stage].asks)}" if STAGES[stage].asks else "asks for nothing"
+            raise refuse(f"its call asks for '{asks}'; a method of this stage {offer} (by these names)")
+    for parameter in dataclasses.fields(cls):
+        if _default(parameter) is dataclasses.MISSING:
+            raise refuse(f"its parameter '{parameter.name}' has no default: every parameter needs one")
+
+
+def _default(parameter: dataclasses.Field[Any]) -> Any:
+    if parameter.default_factory is not dataclasses.MISSING:
+        return parameter.default_factory()
+    return parameter.default

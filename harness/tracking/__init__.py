@@ -1,0 +1,1 @@
+"""MLflow shows what records hold."""

@@ -1,0 +1,257 @@
+"""The MLflow mirror: a copy of records for browsing, never the truth; when it cannot be had, the run goes on."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+from harness.cells.provenance import without_login, without_password
+from harness.records.record import Record
+from harness.records.workspace import Workspace
+from harness.registry.hookspecs import CellFinished, hookimpl
+from harness.registry.plugins import Plugins
+from harness.tracking import run_view as mirrored
+from harness.util.digest import digest, digest_files
+from harness.util.errors import HarnessError
+
+EXPERIMENT = "closure-harness"
+# The sweep's parent run, for the processes that run its cells. Not MLFLOW_RUN_ID: with that set, a child run silently
+# becomes the parent (mlflow #15713).
+PARENT_VARIABLE = "HARNESS_PARENT_RUN"
+NO_PARENT = "none"  # its value where the sweep found no tracking: its cells need not look for it again
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+PARAMS_AT_ONCE, METRICS_AT_ONCE = 100, 1000  # MLflow's limits of one batch
+
+
+def address(tracking: str, workspace: Workspace) -> str | None:
+    """The tracking URI: absolute, so that it does not depend on the current folder. None: no tracking.
+
+    Errors: an address of a kind that MLflow cannot write to; a database whose driver is not installed.
+    """
+    if tracking == "none":
+        return None
+    uri = f"sqlite:///{workspace.root / 'mlflow.db'}" if tracking == "local" else tracking
+    scheme, _, rest = uri.partition("://")
+    kind = scheme.partition("+")[0]
+    if not rest or kind not in (*DATABASES, "http", "https", "databricks"):
+        raise HarnessError(
+            f"tracking={without_password(tracking)}: this is no address of a tracking server or database.",
+            "Write tracking=local, tracking=none, tracking=http://HOST:5000, or a database: "
+            "sqlite:////ABSOLUTE/PATH.db, postgresql://USER@HOST/NAME",
+        )
+    if kind in DATABASES[1:]:
+        from sqlalchemy import make_url
+
+        try:
+            make_url(uri).get_dialect().import_dbapi()
+        except ImportError as error:
+            raise HarnessError(
+                f"tracking={without_password(uri)}: Python's driver for {kind} is not installed ({error}).",
+                "For PostgreSQL: pip install 'psycopg[binary]'",
+            ) from error
+    return uri
+
+
+@dataclass(eq=False)
+class Mirror:
+    """Copies records to an MLflow tracking store, one run per cell.
+
+    A run carries the digest of its record, and everything in it comes from the record: to copy one again changes
+    nothing, and a copy that was broken off is completed. ``silent``: the store failed, which has been said.
+    """
+
+    uri: str
+    root: Path
+    silent: bool = field(default=False, init=False)
+
+    @cached_property
+    def client(self) -> Any:
+        """MLflow's client for this store; importing it takes a second, so it waits until it is needed."""
+        from mlflow import MlflowClient
+
+        for name in ("alembic", "mlflow"):  # "Running upgrade ...", forty times, at first use
+            logging.getLogger(name).setLevel(logging.WARNING)
+        if self.uri.startswith(DATABASES[1:]):  # one that is down: MLflow would try ten times, for 100 seconds
+            from sqlalchemy import create_engine
+
+            create_engine(self.uri).connect().close()
+        with self._alone():
+            return MlflowClient(self.uri)
+
+    @cached_property
+    def experiment(self) -> str:
+        """The id of our experiment, made at first use; local artifacts lie in the workspace."""
+        client = self.client
+        with self._alone():
+            found = client.get_experiment_by_name(EXPERIMENT)
+            if found:
+                for tag, value in mirrored.experiment_tags().items() - found.tags.items():
+                    client.set_experiment_tag(found.experiment_id, tag, value)
+                return str(found.experiment_id)
+            # A server says where its artifacts go; a database would have them in the current folder.
+            place = (self.root / "mlartifacts").as_uri() if self.uri.startswith(DATABASES) else None
+            return str(client.create_experiment(EXPERIMENT, place, mirrored.experiment_tags()))
+
+    @property
+    def where_to_look(self) -> str:
+        """What to type and to open to see the runs; nothing where the store fails, or is no MLflow of its own."""
+        if self.silent or self.uri.startswith("databricks"):
+            return ""
+        if self.uri.startswith(DATABASES):
+            here = mirrored.page("http://127.0.0.1:5000", self.experiment)
+            return f"mlflow ui --backend-store-uri {without_password(self.uri)}, then open {here}"
+        return mirrored.page(without_login(self.uri).rstrip("/"), self.experiment)
+
+    def _alone(self) -> Any:
+        """Two processes that open a new SQLite file at once both make its tables, and one of them dies of it."""
+        if not self.uri.startswith("sqlite:"):
+            return nullcontext()
+        from filelock import FileLock
+
+        path = Path(self.uri.removeprefix("sqlite:///"))
+        return FileLock(path.with_name(f".{path.name}.lock"))
+
+    @hookimpl
+    def harness_cell_finished(self, event: CellFinished) -> None:
+        """Copy the record of a cell that has just ended."""
+        parent = os.environ.get(PARENT_VARIABLE)
+        if self.silent or parent == NO_PARENT:
+            return
+        try:
+            self._write(event.record, event.folder, parent)
+        except Exception as error:  # whatever a server may do to us, the record is there
+            self.stop(error)
+
+    def copy_missing(self, records: Iterable[Record], workspace: Workspace, parent: str | None) -> int:
+        """Copy the records that have no complete run; how many they were. Errors: whatever the store does."""
+        copied = 0
+        for record in records:
+            folder = workspace.folder(record.cell.id)
+            runs = self.client.search_runs([self.experiment], f"tags.record = '{_digest(folder)}'")
+            if not any(run.info.end_time for run in runs):
+                self._write(record, folder, parent, runs[0].info.run_id if runs else None)
+                copied += 1
+        return copied
+
+    def _write(self, record: Record, folder: Path, parent: str | None, run: str | None = None) -> None:
+        from mlflow.entities import Param
+
+        began, ended = mirrored.times(record)
+        if run is None:
+            tags = mirrored.tags(record) | {"record": _digest(folder)}
+            tags |= {"mlflow.parentRunId": parent} if parent else {}
+            made = self.client.create_run(self.experiment, began, tags, run_name=record.cell.method)
+            run = str(made.info.run_id)
+        params = [Param(key, value) for key, value in mirrored.params(record).items()]
+        for start in range(0, len(params), PARAMS_AT_ONCE):
+            self.client.log_batch(run, params=params[start : start + PARAMS_AT_ONCE])
+        metrics = mirrored.metrics(record)
+        for start in range(0, len(metrics), METRICS_AT_ONCE):
+            self.client.log_batch(run, metrics[start : start + METRICS_AT_ONCE])
+        if batch := mirrored.dataset(record):
+            self.client.log_inputs(run, [batch])
+        with tempfile.TemporaryDirectory() as laid_out:
+            mirrored.lay_out(record, folder, Path(laid_out))
+            self.client.log_artifacts(run, laid_out)
+        self.client.set_terminated(run, mirrored.ended(record), ended)
+
+    def open_sweep(self, cells: Sequence[str], name: str) -> str:
+        """The run that holds a sweep's cells: the same one when the sweep is taken up again."""
+        sweep = digest(sorted(cells))
+        runs = self.client.search_runs([self.experiment], f"tags.sweep = '{sweep}'")
+        if runs:
+            self.client.update_run(runs[0].info.run_id, status="RUNNING")
+            return str(runs[0].info.run_id)
+        tags = {"sweep": sweep, "cells": str(len(cells)), "mlflow.source.name": f"harness sweep {name}".strip()}
+        return str(self.client.create_run(self.experiment, tags=tags, run_name=f"sweep {name}".strip()).info.run_id)
+
+    def close_sweep(self, run: str, records: Sequence[Record], board: Path) -> None:
+        """What the sweep came to, its board as description, and copies of records that a failure had left out."""
+        try:
+            self.copy_missing(records, Workspace(self.root), run)
+            for status in {record.status for record in records}:
+                self.client.log_metric(run, f"cells.{status.value}", sum(of.status is status for of in records))
+            self.client.set_tag(run, "mlflow.note.content", board.read_text(encoding="utf-8")[: mirrored.LONGEST_TAG])
+            self.client.log_artifacts(run, str(board.parent))
+            self.client.set_terminated(run)
+        except Exception as error:
+            self.stop(error)
+
+    def stop(self, error: Exception) -> None:
+        """Say once that the store fails, and leave it alone from then on."""
+        if not self.silent:
+            print(
+                f"warning: {unreachable(self.uri, error)}\nThe records are complete without it; `harness sync` copies "
+                "them when it is back (with the same workspace= and tracking=).",
+                file=sys.stderr,
+                flush=True,
+            )
+        self.silent = True
+
+
+@contextmanager
+def watch(tracking: str, workspace: Workspace, plugins: Plugins) -> Iterator[None]:
+    """While the block runs, every cell that ends is mirrored."""
+    uri = address(tracking, workspace)
+    with plugins.watched_by(mirror_of(uri, workspace.root), "mlflow mirror") if uri else nullcontext():
+        yield
+
+
+@contextmanager
+def sweep_run(
+    tracking: str, workspace: Workspace, cells: Sequence[str], name: str
+) -> Iterator[Callable[[Sequence[Record], Path], None]]:
+    """A run that holds a sweep's cells; the block is given what closes it, with all records and the board.
+
+    It, the experiment and a new database are made here, by one process, once.
+    """
+    uri = address(tracking, workspace)
+    mirror, run = mirror_of(uri, workspace.root) if uri else None, None
+    if mirror:
+        try:
+            run = mirror.open_sweep(cells, name)
+        except Exception as error:  # any failure of tracking leaves the records whole
+            mirror.stop(error)
+    os.environ[PARENT_VARIABLE] = run or NO_PARENT
+
+    def close(records: Sequence[Record], board: Path) -> None:
+        if mirror and run:
+            mirror.close_sweep(run, records, board)
+
+    try:
+        yield close
+    except BaseException:
+        if mirror and run and not mirror.silent:
+            with suppress(Exception):
+                mirror.client.set_terminated(run, "KILLED")
+        raise
+    finally:
+        os.environ.pop(PARENT_VARIABLE, None)
+
+
+@cache
+def mirror_of(uri: str, root: Path) -> Mirror:
+    """One client, and one look for the experiment, for all cells of a process."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout belongs to the answer
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # seven, by default: minutes per cell when down
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    return Mirror(uri, root)
+
+
+def unreachable(uri: str, error: Exception) -> str:
+    """What to say of a store that does not answer: where it is, and why."""
+    why = str(error).strip().partition("\n")[0] or type(error).__name__  # MLflow's say where it went, as it was told
+    return f"no tracking at {without_password(uri)}: {without_password(why)[:300]}"
+
+
+def _digest(folder: Path) -> str:
+    return digest_files(folder / "record.json")

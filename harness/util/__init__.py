@@ -1,0 +1,1 @@
+"""Help that knows nothing of circuits: errors, digests, caches, seeds, threads."""

@@ -1,0 +1,54 @@
+"""The walls of the house: who may import whom."""
+
+from __future__ import annotations
+
+from tests.imports import floors, imports, modules, room
+
+# A package imports only from lines above its own. Packages of one line stand side by side and import none of each other.
+LINES = (
+    {"util"},
+    {"data"},
+    {"proposal", "closure", "engine"},
+    {"records"},
+    {"registry"},
+    {"cells"},
+    {"pipeline"},
+    {"notebook"},
+    {"forecast", "board"},
+    {"tracking", "calibration"},
+    {"testing"},
+    {"cli"},
+    {"__main__"},
+)
+LINE = {f"harness.{package}": line for line, packages in enumerate(LINES) for package in packages}
+PLUGINS = {"harness", "harness.util", "harness.data"}
+SUBJECTS = {*PLUGINS, "harness.engine", "harness.closure"}
+
+
+def allowed(importer: str, imported: str) -> bool:
+    """Whether a package may import another. The door takes from every package up to the notebook."""
+    if importer == "harness":
+        return LINE[imported] <= LINE["harness.notebook"]
+    if imported == "harness":
+        return importer == "harness.cli" or importer.startswith("harness_plugins")
+    if importer in LINE:
+        return imported in LINE and LINE[imported] < LINE[importer]
+    return imported in (SUBJECTS if importer == "harness_plugins.subjects" else PLUGINS)
+
+
+def test_every_package_has_its_line() -> None:
+    assert {room(module) for module in modules() if module.startswith("harness.")} == set(LINE)
+
+
+def test_no_import_runs_up_or_across_a_wall() -> None:
+    wrong = [f"{a} imports {b}" for a, b in imports() if room(a) != room(b) and not allowed(room(a), room(b))]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_of_closure_subjects_see_nothing_but_verdicts() -> None:
+    seen = {b for a, b in imports() if a.startswith("harness_plugins") and b.startswith("harness.closure")}
+    assert seen <= {"harness.closure.verdict"}
+
+
+def test_the_house_has_ten_floors_at_most() -> None:
+    assert max(floors().values()) <= 10
