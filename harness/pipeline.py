@@ -69,7 +69,7 @@ def propose(cell: Cell, subject: Subject, halves: Halves, memo: Memo, progress: 
         record,
         cell.settings.reruns,
         cell.settings.seed,
-        getattr(subject, "truth", None),
+        subject.truth,
         memo.disk,
     )
     if any("recording" in inputs_of(method.cls) for stage in looking for method in cell.methods[stage]):

@@ -43,8 +43,7 @@ def report(records: Sequence[Record], workspace: Workspace) -> str:
     """
     whole = len(records) == 1
     stories = [
-        Story(record, card(record), tuple(_figures(record, workspace, whole)), record.digest)
-        for record in records
+        Story(record, card(record), tuple(_figures(record, workspace, whole)), record.digest) for record in records
     ]
     return environment().get_template("report.html").render(stories=stories, whole=whole, workspace=workspace.root.name)
 

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from harness.cells.progress import Progress
 from harness.cells.spent import of_closure
 from harness.data.batch import Batch
-from harness.data.stages import Intervention, Metric, Subject, Tick, inputs_of, over_reference
+from harness.data.stages import Intervention, Metric, Subject, Tick, inputs_of
 from harness.util.cache import Entry, Memo
 from harness.util.digest import digest
 from harness.util.fingerprint import identity
@@ -31,7 +31,7 @@ class Remembering:
     def __init__(self, subject: Subject, key: Sequence[Any], memo: Memo, progress: Progress) -> None:
         self.label, self.units, self.about = subject.label, subject.units, subject.about
         self.vocab_size, self.context, self.encode = subject.vocab_size, subject.context, subject.encode
-        self.record = subject.record
+        self.record, self.truth, self.model = subject.record, subject.truth, subject.model
         self._subject, self._key, self._memo, self._progress = subject, key, memo, progress
 
     def evaluate(
@@ -44,7 +44,7 @@ class Remembering:
         reference: Batch | None = None,
     ) -> Float[np.ndarray, "metrics conditions examples"]:
         """Every metric on every example under every condition, as the subject itself would give them."""
-        averaged = "mean" in inputs_of(type(intervention)) and over_reference(intervention)
+        averaged = "mean" in inputs_of(type(intervention)) and intervention.over == "reference"
         told = [identity(intervention), [identity(metric) for metric in metrics]]
         context = digest(self._key, batch.digest, told, reference.digest if averaged and reference else None)
         known = self._known(context)

@@ -205,7 +205,7 @@ class Cell:
 
     def _outside(self, stage: str) -> list[str]:
         built = self.stages[stage] if STAGES[stage].many else [self.stages[stage]]
-        return [str(plugin.fingerprint()) if hasattr(plugin, "fingerprint") else "" for plugin in built]
+        return [str(plugin.fingerprint()) for plugin in built]
 
 
 @cache

@@ -14,7 +14,7 @@ from harness.cells.progress import Progress
 from harness.cells.spent import of_recording
 from harness.data.batch import Batch
 from harness.data.recording import Reader, Recording
-from harness.data.stages import BatchMethod, Subject
+from harness.data.stages import BatchMethod, Subject, SubjectMethod, reads, with_defaults
 from harness.records.workspace import Workspace
 from harness.util.bytesize import parse_size
 from harness.util.cache import Cache, Entry, Memo
@@ -39,7 +39,13 @@ def load_subject(cell: Cell, memo: Memo, progress: Progress) -> Subject:
     subject: Subject
     method = cell.stages["subject"]
     with progress.step("subject", cell.describe("subject")):
-        subject = memo.get("subject", repr(method), lambda: watch_models(method()), keep=1)
+        subject = memo.get("subject", repr(method), lambda: watch_models(_loaded(method)), keep=1)
+    return subject
+
+
+def _loaded(method: SubjectMethod) -> Subject:
+    subject = method()
+    with_defaults(type(subject), Subject)
     return subject
 
 
@@ -111,7 +117,7 @@ def subject_key(cell: Cell, subject: Subject, memo: Memo) -> list[Any]:
 
 def readers_of(cell: Cell, *stages: str) -> dict[str, Reader]:
     """The methods of these stages that look at the model."""
-    return {stage: cell.stages[stage] for stage in stages if hasattr(cell.stages[stage], "read")}
+    return {stage: cell.stages[stage] for stage in stages if reads(cell.stages[stage])}
 
 
 def record_batch(

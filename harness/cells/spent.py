@@ -11,7 +11,7 @@ from typing import Any
 from harness.data.batch import Batch
 from harness.data.recording import Reader
 from harness.data.sampling import Group
-from harness.data.stages import Intervention, looks_elsewhere, only_at_query, over_reference
+from harness.data.stages import Intervention, uses_other_runs
 from harness.engine.flops import Work, closure, forward_pass, with_gradient
 from harness.engine.shapes import Shapes, of_config
 
@@ -29,20 +29,20 @@ def of_closure(
     subject: Any, batch: Batch, conditions: Sequence[Group], intervention: Intervention, reference: Batch | None
 ) -> int | None:
     """These conditions on a batch, with what the intervention puts in their place; None as above."""
-    at_query = only_at_query(intervention)
+    at_query = intervention.positions == "query"
     shapes = _shapes(subject, {"trunk", "inside", "tail"} | ({"past"} if at_query else set()))
     if shapes is None:
         return None
     room, others = subject.room, Work()
-    if looks_elsewhere(intervention):
-        of = reference if reference is not None and over_reference(intervention) else batch
+    if uses_other_runs(intervention):
+        of = reference if reference is not None and intervention.over == "reference" else batch
         others = forward_pass(shapes, len(of), _length(of), room)
     return (others + closure(shapes, len(batch), _length(batch), conditions, room, at_query)).flops
 
 
 def _shapes(subject: Any, needed: set[str]) -> Shapes | None:
     """Shapes of a loaded transformer that lets conditions share what is counted as shared."""
-    model = getattr(subject, "model", None)
+    model = subject.model
     if model is None or not needed <= {*subject.about.get("shares", ())}:
         return None
     return of_config(model.config.to_dict())

@@ -81,7 +81,7 @@ class Trial:
         """
         controls = self.controls
         if place:
-            controls = reseeded(controls, seed_for(getattr(controls, "seed", 0), f"controls in place {place}"))
+            controls = reseeded(controls, seed_for(controls.seed, f"controls in place {place}"))
         known: dict[str, Any] = {"candidate": candidate, "units": self.subject.units}
         for name, measure in {"labels": self.labels, "strength": self.strength}.items():
             if name in inputs_of(type(controls)):
@@ -234,4 +234,4 @@ class _Court:
 
 def saturated(metric: Metric, baseline: Float[np.ndarray, " examples"]) -> bool:
     """The baseline model is as bad as can be already."""
-    return float(baseline.mean()) == getattr(metric, "worst", None)
+    return float(baseline.mean()) == metric.worst

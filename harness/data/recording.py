@@ -45,6 +45,10 @@ class Reader(Protocol):
     def read(self, rows: Rows) -> Float[np.ndarray, "examples heads *rest"]:
         """One layer of one micro-batch, reduced per example and head."""
 
+    def fingerprint(self) -> str:
+        """Digest of outside inputs, such as a file. Empty: there are none."""
+        return ""
+
 
 @dataclass(frozen=True)
 class Recording:

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from harness.data.batch import Batch, Vocabulary
-from harness.data.stages import Intervention, call_with, only_at_query, over_reference, per_position
+from harness.data.stages import Intervention, call_with
 from harness.engine.batching import at_query
 from harness.util.errors import HarnessError
 
@@ -51,11 +51,11 @@ class Replacement:
         if layer in self.mean:
             mean = self.mean[layer].to(output)
             if alone:
-                available["mean"] = mean[query].unsqueeze(1) if per_position(self.intervention) else mean
+                available["mean"] = mean[query].unsqueeze(1) if self.intervention.per == "position" else mean
             else:
                 available["mean"] = mean[: output.shape[1]]
         where = ablated[:, None, :, None]
-        if not alone and only_at_query(self.intervention):
+        if not alone and self.intervention.positions == "query":
             here = torch.arange(output.shape[1], device=output.device) == query[:, None]
             where = where & here[:, :, None, None]
         return torch.where(where, call_with(self.intervention, **available), output)
@@ -68,12 +68,7 @@ def donors_of(intervention: Intervention, batch: Batch, vocabulary: Vocabulary) 
     subject does not have.
     """
     name = f"intervention {intervention.name}"
-    if not hasattr(intervention, "donors"):
-        raise HarnessError(
-            f"{name} asks for `donor`, and does not say whose outputs those are.",
-            "Give it a method donors(batch) that returns a Batch of as many examples with the same queries.",
-        )
-    donors: Batch = intervention.donors(batch)
+    donors = intervention.donors(batch)
     if not np.array_equal(donors.query, batch.query):
         raise HarnessError(
             f"{name}: its {len(donors)} donors are not asked where the {len(batch)} examples of {batch.name} are.",
@@ -89,8 +84,8 @@ def averaged_over(intervention: Intervention, batch: Batch, reference: Batch | N
     Errors: means per position where the tested examples have positions that these do not reach; tokens that the subject
     does not have.
     """
-    over = reference if reference is not None and over_reference(intervention) else batch
-    if per_position(intervention) and over.query.max() < batch.query.max():
+    over = reference if reference is not None and intervention.over == "reference" else batch
+    if intervention.per == "position" and over.query.max() < batch.query.max():
         raise HarnessError(
             f"intervention {intervention.name}: the tested examples have {batch.query.max() + 1} positions, those that "
             f"means are taken over only {over.query.max() + 1}.",

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from harness.data.batch import Batch
 from harness.data.prediction import Prediction
 from harness.data.recording import Reader, Recording, Source
-from harness.data.stages import Intervention, Metric, Tick, inputs_of, only_at_query, per_position
+from harness.data.stages import Intervention, Metric, Tick, inputs_of
 from harness.data.units import Unit, UnitSpace
 from harness.engine.attention import Probe, active, frozen, switched
 from harness.engine.batching import at_query, condition_chunks, micro_batches, tensors
@@ -37,7 +37,7 @@ def no_tick(_: int) -> None:
     """For callers who watch no progress."""
 
 
-class _Unchanged:
+class _Unchanged(Intervention):
     """The intervention of a trial: nothing happens to an ablated head."""
 
     name: ClassVar[str] = "unchanged"
@@ -132,7 +132,7 @@ class HeadSubject:
         layers = {int(self.units.layers[unit]) for c in touched for unit in conditions[c]}
         wanted = inputs_of(type(intervention)) if touched else ()
         donors = donors_of(intervention, batch, self) if "donor" in wanted else None
-        of_one_token = bool(touched) and only_at_query(intervention) and self._branching.shared.past
+        of_one_token = bool(touched) and intervention.positions == "query" and self._branching.shared.past
         layers_kept = Load.throughout(len(self._projections))  # the past is kept of all layers
         load = self._branching.load([conditions[c] for c in touched], of_one_token)
         with switched(self.model), self._within_memory(), torch.inference_mode():
@@ -226,7 +226,7 @@ class HeadSubject:
         """What the heads of these layers hand on on average, where the intervention wants it averaged."""
         over = averaged_over(intervention, batch, reference, self)
         parts = micro_batches(over, Load(), self.room)
-        return mean_outputs(over, per_position(intervention), parts, lambda part: self._outputs(part, layers))
+        return mean_outputs(over, intervention.per == "position", parts, lambda part: self._outputs(part, layers))
 
     def _check_sources(self, readers: Mapping[str, Reader]) -> None:
         for name, reader in readers.items():

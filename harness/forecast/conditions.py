@@ -20,11 +20,11 @@ def conditions_of(cell: Cell, shapes: Shapes, controls: int) -> list[Group]:
     Controls have as many heads in each layer as their candidate; only who is held against all is taken apart.
     """
     selector = cell.stages["selector"]
-    least, most = getattr(selector, "min_size", 1), getattr(selector, "max_size", None) or shapes.units
+    least, most = selector.min_size or 1, selector.max_size or shapes.units
     size = min(max(SIZE, least), most, shapes.units)
     by_hand = UnitSpace.heads([shapes.heads] * shapes.layers).find(cell.settings.group)
-    n = 1 if by_hand else getattr(selector, "count", max(1, shapes.units // size))  # none: every group is tested
-    asked_for = getattr(cell.stages["controls"], "n", 99)
+    n = 1 if by_hand else selector.count or max(1, shapes.units // size)
+    asked_for = cell.stages["controls"].n or 99
     everything = tuple(range(shapes.units))
     wanted: dict[Group, None] = {(): None}
     for candidate, *others in _drawn(shapes.layers, shapes.heads, by_hand, size, n, max(controls, asked_for)):

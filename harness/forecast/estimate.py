@@ -10,7 +10,7 @@ from typing import Any
 from harness.cells.cell import Cell
 from harness.closure.stopping import middling
 from harness.data.sampling import Group
-from harness.data.stages import looks_elsewhere, only_at_query
+from harness.data.stages import uses_other_runs
 from harness.engine.budget import Room
 from harness.engine.flops import Work, closure, forward_pass, with_gradient
 from harness.engine.shapes import Shapes, shapes_of
@@ -109,7 +109,8 @@ def total(steps: Sequence[Step]) -> Span | None:
 def shapes_of_cell(cell: Cell) -> Shapes | None:
     """Shapes of a cell's subject, where it says in ``config()`` whose config.json has them."""
     subject = cell.stages["subject"]
-    return shapes_of(str(subject.config())) if hasattr(subject, "config") else None
+    folder = subject.config()
+    return None if folder is None else shapes_of(str(folder))
 
 
 def estimate(cell: Cell, machine: Machine, finished: Sequence[Record] = ()) -> Estimate:
@@ -118,7 +119,7 @@ def estimate(cell: Cell, machine: Machine, finished: Sequence[Record] = ()) -> E
     Steps of ``finished`` cells with the same methods are better evidence than any model, and taken instead.
     """
     shapes = shapes_of_cell(cell)
-    known = shapes is not None and hasattr(cell.stages["batch"], "n")
+    known = shapes is not None and cell.stages["batch"].n is not None
     conditions, expected = _expected(cell, shapes, machine) if shapes and known else (None, {})
     names = ["subject", "batch", "recording", "proposal", "null", "closure"]
     left_out = (
@@ -141,7 +142,7 @@ def estimate(cell: Cell, machine: Machine, finished: Sequence[Record] = ()) -> E
 def room_of(cell: Cell, shapes: Shapes, machine: Machine) -> Room:
     """The room of a pass, as the engine gives itself."""
     itemsize = itemsize_of(cell)
-    memory = getattr(cell.stages["subject"], "memory", "auto")
+    memory = cell.stages["subject"].memory
     allowed = machine.for_passes(shapes.parameters * itemsize) if memory == "auto" else parse_size(memory)
     widest = max(shapes.width, shapes.heads * shapes.head_dim, 0 if shapes.experts else shapes.mlp)
     return Room.of(allowed, machine.positions, itemsize, shapes.width, widest, shapes.vocabulary)
@@ -155,7 +156,7 @@ def examples_of(cell: Cell) -> tuple[int, int]:
 
 def length_of(cell: Cell, shapes: Shapes) -> int:
     """Tokens per example; where queries lie before the end, what is computed is less."""
-    return int(getattr(cell.stages["batch"], "length", None) or min(256, shapes.context))
+    return int(cell.stages["batch"].length or min(256, shapes.context))
 
 
 def work_of(cell: Cell, shapes: Shapes, room: Room) -> list[tuple[int, Work]]:
@@ -166,14 +167,14 @@ def work_of(cell: Cell, shapes: Shapes, room: Room) -> list[tuple[int, Work]]:
     told, length = cell.settings, length_of(cell, shapes)
     _, examples = examples_of(cell)
     intervention = cell.stages["intervention"]
-    of_others = forward_pass(shapes, examples, length, room) if looks_elsewhere(intervention) else Work()
+    of_others = forward_pass(shapes, examples, length, room) if uses_other_runs(intervention) else Work()
     done, ends = Work(), []
     known: set[Group] = set()
-    n = int(getattr(cell.stages["controls"], "n", 99))
+    n = int(cell.stages["controls"].n or 99)
     for end in dict.fromkeys((middling(n, told.futility), n)):
         wanted = [group for group in conditions_of(cell, shapes, end) if group not in known]
         known |= {*wanted}
-        done += closure(shapes, examples, length, wanted, room, only_at_query(intervention)) + of_others
+        done += closure(shapes, examples, length, wanted, room, intervention.positions == "query") + of_others
         ends.append((len(known), done))
     return ends
 
@@ -182,7 +183,7 @@ def null_work(cell: Cell, shapes: Shapes, room: Room) -> Work:
     """The work on what is proposed on permuted data: a group each time."""
     _, examples = examples_of(cell)
     groups = conditions_of(cell, shapes, _null_proposals(cell))
-    at_query = only_at_query(cell.stages["intervention"])
+    at_query = cell.stages["intervention"].positions == "query"
     return closure(shapes, examples, length_of(cell, shapes), groups, room, at_query)
 
 
@@ -199,7 +200,7 @@ def _expected(cell: Cell, shapes: Shapes, machine: Machine) -> tuple[Span, dict[
         least, most = (machine.seconds(work, shapes, itemsize_of(cell)) for work in (first, last))
         return Span(least, most)
 
-    pass_of = with_gradient if getattr(cell.stages["signal"], "source", "") == "first_order" else forward_pass
+    pass_of = with_gradient if cell.stages["signal"].source == "first_order" else forward_pass
     half = pass_of(shapes, proposing, length, room)
     again = forward_pass(shapes, testing, length, room)  # where units are active on the examples of the test
     recording = half if cell.settings.split == "none" else half + again
@@ -225,15 +226,15 @@ def _memory(cell: Cell, shapes: Shapes, machine: Machine) -> int:
     room = room_of(cell, shapes, machine)
     length = length_of(cell, shapes)
     in_a_pass = room.rows(length) * (length * room.per_position + room.per_row)
-    examples = sum(examples_of(cell)) if hasattr(cell.stages["batch"], "n") else 0
-    outputs = getattr(cell.stages["signal"], "source", "") in ("head_output", "contribution")
+    examples = sum(examples_of(cell)) if cell.stages["batch"].n is not None else 0
+    outputs = cell.stages["signal"].source in ("head_output", "contribution")
     kept = 4 * examples * shapes.units * (shapes.head_dim if outputs else 1)
     return AT_REST + weights + in_a_pass + kept + 4 * 8 * shapes.units**2
 
 
 def itemsize_of(cell: Cell) -> int:
     """Bytes per number of the subject's weights."""
-    return ITEMSIZE.get(getattr(cell.stages["subject"], "dtype", "float32"), 4)
+    return ITEMSIZE.get(cell.stages["subject"].dtype, 4)
 
 
 def _null_proposals(cell: Cell) -> int:

@@ -164,7 +164,9 @@ def parse_record(text: str, name: str, remedy: str) -> Record:
     try:
         current = upgraded(data) if isinstance(data, dict) else {}
     except (AttributeError, TypeError) as error:
-        raise HarnessError(f"record {name} is damaged: it does not read as one of schema {schema!r}.", remedy) from error
+        raise HarnessError(
+            f"record {name} is damaged: it does not read as one of schema {schema!r}.", remedy
+        ) from error
     if current.get("schema") != SCHEMA:
         readable = ", ".join(f"{PREFIX}{n}" for n in UPGRADES)
         raise HarnessError(

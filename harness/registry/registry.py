@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.data.stages import STAGES, inputs_of
+from harness.data.stages import STAGES, inputs_of, with_defaults
 from harness.registry.plugins import Broken, Plugins
 from harness.util.errors import HarnessError, PluginError, unknown
 from harness.util.fingerprint import code_of
@@ -22,6 +22,9 @@ class Method:
     name: str
     cls: type
     owner: str
+
+    def __post_init__(self) -> None:
+        with_defaults(self.cls, STAGES[self.stage].contract)
 
     @property
     def summary(self) -> str:

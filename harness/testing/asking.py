@@ -14,7 +14,7 @@ from harness.data.batch import Batch
 from harness.data.grouping import Labels
 from harness.data.prediction import Prediction
 from harness.data.recording import Recording, Rows, Source
-from harness.data.stages import Subject
+from harness.data.stages import Intervention, Metric, Subject, reads
 from harness.data.units import UnitSpace
 from harness.testing import examples
 from harness.testing.rules import Check, NotChecked, require, usual_checks
@@ -38,7 +38,7 @@ class _Look:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Zero:
+class _Zero(Intervention):
     name: ClassVar[str] = "zero"
 
     def __call__(self, output: torch.Tensor) -> torch.Tensor:
@@ -46,7 +46,7 @@ class _Zero:
 
 
 @dataclasses.dataclass(frozen=True)
-class _TargetLogit:
+class _TargetLogit(Metric):
     name: ClassVar[str] = "target_logit"
     damage: ClassVar[Literal[1, -1]] = -1
 
@@ -129,7 +129,7 @@ def _judge_batch(plugin: Any, batch: Any) -> None:
     require(isinstance(batch, Batch), f"it returns {type(batch).__name__}, not Batch")
     batch.check(examples.WordVocabulary())
     require(batch.target_kind, "the kind of target is not named")
-    require(len(batch) == getattr(plugin, "n", len(batch)), f"{plugin.n} examples were asked for, {len(batch)} came")
+    require(plugin.n in (None, len(batch)), f"{plugin.n} examples were asked for, {len(batch)} came")
 
 
 def answers_or_explains_itself_on_a_small_vocabulary(plugin: Any) -> None:
@@ -154,7 +154,7 @@ BATCH: tuple[Check, ...] = (
 
 
 def _given(plugin: Any, at_once: int = 100) -> dict[str, Any]:
-    if hasattr(plugin, "read"):
+    if reads(plugin):
         return examples.given(plugin, recording=examples.read(plugin, "labels", at_once))
     return examples.given(plugin, recording=Recording(examples.batch(), examples.UNITS, {}))
 
@@ -172,7 +172,7 @@ def _judge_labels(_: Any, labels: Any) -> None:
 
 def reads_a_batch_in_parts_as_it_does_at_once(plugin: Any) -> None:
     """Micro-batches are the subject's affair: they change no result."""
-    if not hasattr(plugin, "read"):
+    if not reads(plugin):
         raise NotChecked("it does not look at the model")
     whole, parts = plugin(**_given(plugin)), plugin(**_given(plugin, at_once=4))
     require(whole.classes == parts.classes, "classes depend on how the batch is cut into parts")

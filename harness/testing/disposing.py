@@ -12,7 +12,7 @@ import torch
 from harness.data.batch import Batch
 from harness.data.grouping import Labels
 from harness.data.prediction import Prediction
-from harness.data.stages import ControlSets, inputs_of, per_position
+from harness.data.stages import ControlSets, inputs_of, seeded
 from harness.data.units import UnitSpace
 from harness.testing import examples
 from harness.testing.examples import UNITS
@@ -30,7 +30,7 @@ def _replaced(plugin: Any, dtype: torch.dtype = torch.float32) -> dict[str, torc
     """What heads hand on, in this run and in the donors', and on average."""
     generator = torch.Generator().manual_seed(0)
     output, donor = (torch.randn(OUTPUT, generator=generator) for _ in range(2))
-    over = 0 if per_position(plugin) else (0, 1)
+    over = 0 if plugin.per == "position" else (0, 1)
     available = {"output": output, "donor": donor, "mean": output.mean(dim=over, keepdim=True)[0]}
     return {name: available[name].to(dtype) for name in inputs_of(type(plugin))}
 
@@ -52,7 +52,7 @@ def keeps_the_dtype(plugin: Any) -> None:
 
 def says_where_units_are_ablated(plugin: Any) -> None:
     """At all positions, or at the query only."""
-    where = getattr(plugin, "positions", "all")
+    where = plugin.positions
     require(where in ("all", "query"), f"its positions are {where!r}, not 'all' or 'query'")
 
 
@@ -70,7 +70,6 @@ def names_a_donor_for_every_example(plugin: Any) -> None:
     """As many donors as examples, asked at the same positions; or, for a batch without counterfactuals, a sentence."""
     if "donor" not in inputs_of(type(plugin)):
         return
-    require(hasattr(plugin, "donors"), "it asks for a donor, and does not define donors(batch)")
     batch = examples.batch()
     before = contents(batch)
     found = plugin.donors(batch)
@@ -123,7 +122,7 @@ def _candidate(plugin: Any, candidate: tuple[int, ...] = CANDIDATE) -> dict[str,
 def _judge_controls(plugin: Any, drawn: Any, candidate: tuple[int, ...] = CANDIDATE) -> None:
     require(isinstance(drawn, ControlSets), f"it returns {type(drawn).__name__}, not ControlSets")
     require(drawn.groups, "it draws no control, though there is room for many")
-    wanted = getattr(plugin, "n", len(drawn.groups))
+    wanted = len(drawn.groups) if plugin.n is None else plugin.n
     require(len(drawn.groups) <= wanted, f"{len(drawn.groups)} controls, {wanted} were asked for")
     require(len({frozenset(group) for group in drawn.groups}) == len(drawn.groups), "a control is drawn twice")
     for group in drawn.groups:
@@ -135,7 +134,7 @@ def _judge_controls(plugin: Any, drawn: Any, candidate: tuple[int, ...] = CANDID
 
 def draws_others_with_another_seed(plugin: Any) -> None:
     """The seed decides, where there is one."""
-    if hasattr(plugin, "seed"):
+    if seeded(plugin):
         other = dataclasses.replace(plugin, seed=plugin.seed + 1)
         first, second = (controls(**_candidate(controls)).groups for controls in (plugin, other))
         require(first != second, "the seed changes nothing")

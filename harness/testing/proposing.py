@@ -194,7 +194,7 @@ def _judge_partitions(plugin: Any, partitions: Any, n: int = len(UNITS)) -> None
         require(labels.min() >= -1, f"a label of {labels.min()}: groups count from 0, -1 is in no group")
         found = len(partition.groups())
         require(found <= partition.k, f"{found} groups, {partition.k} were asked for")
-    wanted = getattr(plugin, "k", None)
+    wanted = plugin.k
     if wanted is not None:
         sizes = [wanted] if isinstance(wanted, int) else list(wanted)
         require([p.k for p in partitions] == sizes, f"k={sizes} was asked for, {[p.k for p in partitions]} came")
@@ -299,10 +299,10 @@ def _judge_selection(plugin: Any, selected: Any) -> None:
         members = candidate.members
         require(members and len(set(members)) == len(members), "a candidate is empty, or names a unit twice")
         require(set(members) <= set(range(len(UNITS))), "a candidate has members that are no units")
-        low = getattr(plugin, "min_size", None) or 1
-        high = getattr(plugin, "max_size", None) or len(UNITS)
+        low = plugin.min_size or 1
+        high = plugin.max_size or len(UNITS)
         require(low <= len(members) <= high, f"a candidate of {len(members)} units; {low} to {high} were allowed")
-    wanted = getattr(plugin, "count", len(UNITS))
+    wanted = len(UNITS) if plugin.count is None else plugin.count
     require(len(selected) <= wanted, f"{len(selected)} candidates, {wanted} were asked for")
 
 

@@ -39,8 +39,7 @@ def identity(method: Any) -> list[Any]:
     """What makes two methods the same: code, parameters that are not neutral, content instead of the names of files."""
     fields = dataclasses.fields(method) if dataclasses.is_dataclass(method) else ()
     told = {f.name: getattr(method, f.name) for f in fields if not {"neutral", "by_content"} & {*f.metadata}}
-    outside = str(method.fingerprint()) if hasattr(method, "fingerprint") else ""
-    return [type(method).__qualname__, code_of(type(method)), content(told), outside]
+    return [type(method).__qualname__, code_of(type(method)), content(told), str(method.fingerprint())]
 
 
 def code_of(thing: type | str) -> str:

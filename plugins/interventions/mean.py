@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from harness import hookimpl
+from harness import Intervention, hookimpl
 
 if TYPE_CHECKING:
     import torch
 
 
 @dataclass(frozen=True)
-class Mean:
+class Mean(Intervention):
     r"""An ablated head writes its mean output: what it always says stays, what it says of this example goes.
 
     .. math:: o_h(t) \leftarrow \frac{1}{|P|} \sum_{(e, s) \in P} o_h^{(e)}(s)

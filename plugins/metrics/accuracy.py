@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from harness import hookimpl
+from harness import Metric, hookimpl
 
 if TYPE_CHECKING:
     import torch
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Accuracy:
+class Accuracy(Metric):
     r"""Whether the target is the most likely token; damage lowers it.
 
     .. math:: \mathbb 1[\arg\max_v z_v = y]

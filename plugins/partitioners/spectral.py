@@ -8,11 +8,11 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from harness import Affinity, HarnessError, Partition, hookimpl
+from harness import Affinity, HarnessError, Partition, Partitioner, hookimpl
 
 
 @dataclass(frozen=True)
-class Spectral:
+class Spectral(Partitioner):
     r"""Normalised spectral clustering, one partition per number of groups.
 
     Eigenvectors of :math:`I - D^{-1/2} (A + \epsilon) D^{-1/2}` for its ``k`` smallest eigenvalues, then k-means on

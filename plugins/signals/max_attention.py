@@ -8,11 +8,11 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from harness import Activity, Recording, Rows, Source, hookimpl
+from harness import Activity, Recording, Rows, Signal, Source, hookimpl
 
 
 @dataclass(frozen=True)
-class MaxAttention:
+class MaxAttention(Signal):
     r"""How sharply a head looks anywhere from the query position.
 
     .. math:: a_{e,h} = \max_{t \le q_e} A^{(h)}_{e}[q_e, t]
