@@ -158,7 +158,7 @@ def _null(cell: Cell, proposal: Proposal | None, trial: Trial, progress: Progres
 
 
 @dataclass(frozen=True)
-class OutputNorm:
+class OutputNorm(Reader):
     """Norm of what each unit writes to the residual stream: what controls may be matched by."""
 
     source: ClassVar[Source] = "contribution"

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
@@ -365,7 +365,7 @@ def _declares(cls: type, name: str) -> bool:
 
 def seeded(method: Any) -> bool:
     """Whether a method has a seed of its own: a parameter of that name."""
-    return any(parameter.name == "seed" for parameter in fields(method))
+    return is_dataclass(method) and any(parameter.name == "seed" for parameter in fields(method))
 
 
 def reseeded(method: Any, seed: int) -> Any:

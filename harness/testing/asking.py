@@ -13,7 +13,7 @@ from jaxtyping import Float
 from harness.data.batch import Batch
 from harness.data.grouping import Labels
 from harness.data.prediction import Prediction
-from harness.data.recording import Recording, Rows, Source
+from harness.data.recording import Reader, Recording, Rows, Source
 from harness.data.stages import Intervention, Metric, Subject, reads
 from harness.data.units import UnitSpace
 from harness.testing import examples
@@ -26,7 +26,7 @@ from harness.util.errors import HarnessError
 
 
 @dataclasses.dataclass(frozen=True)
-class _Look:
+class _Look(Reader):
     """The whole attention row, padded to one width."""
 
     source: ClassVar[Source] = "attention"
