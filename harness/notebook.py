@@ -9,7 +9,8 @@ from harness.cells.cell import Cell
 from harness.cells.inputs import cache_of
 from harness.cells.progress import Progress
 from harness.closure.report import ClosureReport
-from harness.pipeline import execute, run_cell
+from harness.execution import execute
+from harness.pipeline import run_cell
 from harness.proposal.proposal import Proposal
 from harness.records.record import Record, Status
 from harness.records.workspace import Workspace
@@ -46,10 +47,9 @@ def propose(*overrides: str) -> Proposal:
     No record is kept. Errors: a group named by hand, for which nothing is proposed.
     """
     cell = _cell(*overrides)
-    proposal = run_cell(cell, Memo(disk=cache_of(cell)), Progress(quiet=True), test=False).proposal
-    if proposal is None:
+    if cell.settings.group:
         raise HarnessError("propose: the group is named by hand, so nothing is proposed.", "Leave out group=...")
-    return proposal
+    return run_cell(cell, Memo(disk=cache_of(cell)), Progress(quiet=True), test=False).proposal
 
 
 def close(units: str | Iterable[str], *overrides: str) -> ClosureReport:

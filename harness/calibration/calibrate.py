@@ -16,14 +16,13 @@ from typing import Any
 import numpy as np
 
 from harness.cells.cell import Cell
-from harness.cells.inputs import Halves, load_subject
+from harness.cells.inputs import Inputs, load_subject
 from harness.cells.progress import Progress
 from harness.closure.report import ClosureReport
 from harness.closure.statistics import wilson_interval
 from harness.closure.verdict import Verdict
-from harness.data.grouping import Candidate
 from harness.data.stages import Subject, reseeded
-from harness.pipeline import dispose, run_cell
+from harness.pipeline import dispose, propose, run_cell
 from harness.registry.config import resolve
 from harness.registry.registry import Registry
 from harness.util.cache import Memo
@@ -178,13 +177,10 @@ def calibrate(worlds: int, overrides: Sequence[str], registry: Registry, say: Ca
 
 def put_to_test(cell: Cell, group: tuple[int, ...], memo: Memo) -> ClosureReport:
     """The closure test of one group on all examples, as the cell tells."""
-    quiet = Progress(quiet=True)
-    subject = load_subject(cell, memo, quiet)
-    by_hand = dataclasses.replace(
-        cell, settings=dataclasses.replace(cell.settings, group=tuple(subject.units.names(group)))
-    )
-    halves = Halves(by_hand, subject, memo, quiet)
-    return dispose(by_hand, subject, halves, None, [Candidate(group)], memo, quiet)[0].report
+    names = tuple(load_subject(cell, memo, Progress(quiet=True)).units.names(group))
+    by_hand = dataclasses.replace(cell, settings=dataclasses.replace(cell.settings, group=names))
+    inputs = Inputs.gather(by_hand, memo, Progress(quiet=True), test=True)
+    return dispose(inputs, propose(inputs))[0].report
 
 
 def rulings_on(

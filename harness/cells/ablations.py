@@ -1,4 +1,4 @@
-"""Outcomes of ablations that any cell has asked for: a condition is evaluated once per model, examples and metrics."""
+"""Outcomes of ablations: a condition is evaluated once per subject, batch and metrics, whichever cell asks for it."""
 
 from __future__ import annotations
 
@@ -20,60 +20,55 @@ Condition = tuple[int, ...]
 Outcomes = dict[Condition, Float[np.ndarray, "metrics examples"]]
 
 
-class Remembering:
-    """A subject that evaluates only the conditions whose outcome nobody knows; in all else the one it stands for.
+def cached_evaluate(
+    subject: Subject,
+    key: Sequence[Any],
+    memo: Memo,
+    progress: Progress,
+    batch: Batch,
+    conditions: Sequence[Condition],
+    intervention: Intervention,
+    metrics: Sequence[Metric],
+    tick: Tick,
+    reference: Batch | None = None,
+) -> Float[np.ndarray, "metrics conditions examples"]:
+    """Every metric on every example under every condition, as ``subject.evaluate`` gives them.
 
-    Two methods that propose the same group, or share controls, have it tested once. ``progress`` is told what was asked
-    for (conditions; forwards, one per example and condition; FLOPs, where they are known) and how many conditions were
-    computed. ``key`` is the subject's identity.
+    Two methods that propose the same group, or share controls, have it evaluated once. ``key`` is the subject's
+    identity. ``progress`` counts the conditions asked for and those computed, the forwards (one per example and
+    condition) and the FLOPs, where they are known.
     """
+    over_reference = "mean" in inputs_of(type(intervention)) and intervention.over == "reference"
+    methods = [identity(intervention), [identity(metric) for metric in metrics]]
+    context = digest(key, batch.digest, methods, reference.digest if over_reference and reference else None)
+    outcomes = _outcomes(memo, context)
+    missing = [group for group in dict.fromkeys(conditions) if group not in outcomes]
+    progress.spend(
+        conditions=len(conditions),
+        computed=len(missing),
+        forwards=len(batch) * len(conditions),
+        flops=of_closure(subject, batch, conditions, intervention, reference),
+    )
+    tick(len(batch) * (len(conditions) - len(missing)))
+    if missing:
+        values = subject.evaluate(batch, missing, intervention, metrics, tick, reference)
+        outcomes |= dict(zip(missing, values.swapaxes(0, 1), strict=True))
+        memo.disk.write("outcome", f"{context}/{digest(missing)[:16]}", Entry({"values": values}, missing))
+    values = np.empty((len(metrics), len(conditions), len(batch)))
+    for place, group in enumerate(conditions):
+        values[:, place] = outcomes[group]
+    return values
 
-    def __init__(self, subject: Subject, key: Sequence[Any], memo: Memo, progress: Progress) -> None:
-        self.label, self.units, self.about = subject.label, subject.units, subject.about
-        self.vocab_size, self.context, self.encode = subject.vocab_size, subject.context, subject.encode
-        self.record, self.truth, self.model = subject.record, subject.truth, subject.model
-        self._subject, self._key, self._memo, self._progress = subject, key, memo, progress
 
-    def evaluate(
-        self,
-        batch: Batch,
-        conditions: Sequence[Condition],
-        intervention: Intervention,
-        metrics: Sequence[Metric],
-        tick: Tick,
-        reference: Batch | None = None,
-    ) -> Float[np.ndarray, "metrics conditions examples"]:
-        """Every metric on every example under every condition, as the subject itself would give them."""
-        averaged = "mean" in inputs_of(type(intervention)) and intervention.over == "reference"
-        told = [identity(intervention), [identity(metric) for metric in metrics]]
-        context = digest(self._key, batch.digest, told, reference.digest if averaged and reference else None)
-        known = self._known(context)
-        missing = [group for group in dict.fromkeys(conditions) if group not in known]
-        self._progress.spend(
-            conditions=len(conditions),
-            computed=len(missing),
-            forwards=len(batch) * len(conditions),
-            flops=of_closure(self._subject, batch, conditions, intervention, reference),
-        )
-        tick(len(batch) * (len(conditions) - len(missing)))
-        if missing:
-            values = self._subject.evaluate(batch, missing, intervention, metrics, tick, reference)
-            known |= dict(zip(missing, values.swapaxes(0, 1), strict=True))
-            self._memo.disk.write("outcome", f"{context}/{digest(missing)[:16]}", Entry({"values": values}, missing))
-        values = np.empty((len(metrics), len(conditions), len(batch)))
-        for place, group in enumerate(conditions):
-            values[:, place] = known[group]
-        return values
-
-    def _known(self, context: str) -> Outcomes:
-        """Outcomes by condition, with those that other processes have written since."""
-        disk = self._memo.disk
-        if disk.folder is None:
-            return {}
-        known: Outcomes
-        known, read = self._memo.get("outcome", (disk.folder, context), lambda: ({}, set[str]()))
-        for key in disk.keys("outcome", context):
-            if key not in read and (entry := disk.read("outcome", key)):
-                read.add(key)
-                known |= dict(zip(map(tuple, entry.about), entry.arrays["values"].swapaxes(0, 1), strict=True))
-        return known
+def _outcomes(memo: Memo, context: str) -> Outcomes:
+    """Outcomes by condition, with those that other processes have written since."""
+    disk = memo.disk
+    if disk.folder is None:
+        return {}
+    outcomes: Outcomes
+    outcomes, read = memo.get("outcome", (disk.folder, context), lambda: ({}, set[str]()))
+    for key in disk.keys("outcome", context):
+        if key not in read and (entry := disk.read("outcome", key)):
+            read.add(key)
+            outcomes |= dict(zip(map(tuple, entry.about), entry.arrays["values"].swapaxes(0, 1), strict=True))
+    return outcomes

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Interval
 
 from harness.data.stages import STAGES, inputs_of, upstream
 from harness.registry.registry import Method, Registry
@@ -22,28 +24,33 @@ PROPOSING = ("signal", "transform", "binarizer", "affinity", "partitioner", "cho
 
 @dataclass(frozen=True)
 class Settings:
-    """What a cell is told besides its methods.
+    """The settings of a cell, besides its methods.
 
-    ``split``: propose on one half of the examples and test on the other (``half``), or use all for both (``none``);
-    ``alpha``: the level of the verdict; ``futility``: a candidate is given up once as many controls did at least as much
-    damage (none: all controls are evaluated, whatever they do); ``ddof``: of the controls' standard deviation in z;
-    ``seed``: of the split, the bootstrap and the reruns; ``reruns``: how often partitions are found again on resamples,
-    other orders and seeds, to see how stable they are; ``active``: when a group counts as active on an example: any of
-    its units, all, or its most selective one; ``null_proposals``: how often the pipeline is run on permuted data to see
-    what it chooses there (none: 99 where it is tested on the examples it proposed on, else 0); ``group``: units named
-    by hand, tested as they are; ``workspace``, ``tracking``, ``force``: where results go, and whether a finished cell
-    is redone; ``on_error``: whether a sweep goes on after a cell that failed; ``cache``, ``cache_limit``: whether what
-    cells share is kept on disk (in the workspace), and how much of it. The last six do not enter a cell's identity.
+    - ``split``: propose on one half of the examples and test on the other (``half``), or use all for both (``none``).
+    - ``alpha``: the level of the verdict.
+    - ``futility``: testing a candidate stops early when this many controls did at least as much damage (None: never).
+    - ``ddof``: delta degrees of freedom of the controls' standard deviation in z.
+    - ``seed``: of the split, the bootstrap and the reruns.
+    - ``reruns``: how often partitions are made again, of each kind, to measure their stability.
+    - ``active``: a group is active on an example where any of its units is, all are, or its most selective one is.
+    - ``null_proposals``: how often the pipeline runs on permuted data (None: see :attr:`permuted_runs`).
+    - ``group``: units named by hand, which are tested as they are.
+
+    These do not enter a cell's identity:
+
+    - ``workspace``, ``tracking``: where results go; ``force``: redo a finished cell.
+    - ``on_error``: whether a sweep continues after a failed cell.
+    - ``cache``, ``cache_limit``: whether shared results are kept on disk (in the workspace), and how many bytes.
     """
 
     split: Literal["half", "none"] = "half"
-    alpha: float = 0.05
-    futility: int | None = 10
+    alpha: Annotated[float, Interval(gt=0, lt=1)] = 0.05
+    futility: Annotated[int, Ge(1)] | None = 10
     ddof: Literal[0, 1] = 1
     seed: int = 0
-    reruns: int = 5
+    reruns: Annotated[int, Ge(0)] = 5
     active: Literal["any", "all", "most_selective"] = "any"
-    null_proposals: int | None = None
+    null_proposals: Annotated[int, Ge(0)] | None = None
     group: tuple[str, ...] = ()
     workspace: str = "runs"
     tracking: str = "local"
@@ -51,6 +58,15 @@ class Settings:
     on_error: Literal["continue", "stop"] = "continue"
     cache: bool = True
     cache_limit: str = "10GB"
+
+    @property
+    def permuted_runs(self) -> int:
+        """How often the pipeline runs on permuted data: as asked, else 99 where candidates are tested on the examples
+        they were proposed on, else 0.
+        """
+        if self.null_proposals is not None:
+            return self.null_proposals
+        return 99 if self.split == "none" else 0
 
 
 NEUTRAL = frozenset({"workspace", "tracking", "force", "on_error", "cache", "cache_limit"})
@@ -100,12 +116,20 @@ class Cell:
         """The stages that the candidates depend on, in order; none where a group is named by hand."""
         if self.settings.group:
             return ()
-        reached = upstream("selector", {stage: [method.cls for method in of] for stage, of in self.methods.items()})
+        reached = upstream(
+            "selector", {stage: [method.cls for method in methods] for stage, methods in self.methods.items()}
+        )
         return tuple(stage for stage in PROPOSING if stage in reached)
 
     @cached_property
+    def asked_for(self) -> frozenset[str]:
+        """The names that the labels and the proposing stages ask for; none where a group is named by hand."""
+        stages = () if self.settings.group else {"labels", *self.proposing}
+        return frozenset(name for stage in stages for method in self.methods[stage] for name in inputs_of(method.cls))
+
+    @cached_property
     def supervised(self) -> tuple[str, ...]:
-        """The proposing stages whose method looks at the labels."""
+        """The proposing stages whose method uses the labels."""
         return tuple(s for s in self.proposing if any("labels" in inputs_of(method.cls) for method in self.methods[s]))
 
     @cached_property
@@ -113,25 +137,27 @@ class Cell:
         """Digest of everything that decides the result: configuration, outside inputs, code of methods and core."""
         used = [stage for stage in self.stages if stage not in PROPOSING or stage in self.proposing]
         code = [[method.code for method in self.methods[stage]] for stage in used]
-        return digest(_core_code(), self._told(), [self.identity(stage) for stage in used], code)[:12]
+        return digest(_core_code(), self._settings_in_identity(), [self.identity(stage) for stage in used], code)[:12]
 
     @property
     def method(self) -> str:
-        """What proposes, in one line: the row of a board."""
+        """The proposing methods, in one line: the row of a board."""
         if self.settings.group:
             return f"by hand: {' '.join(self.settings.group)}"
         return " ".join(text for stage in self.proposing if (text := self.describe(stage)))
 
     @property
     def row(self) -> str:
-        """Identity of a board's row: what proposes, with all its parameters."""
+        """Identity of a board's row: the proposing methods with all their parameters."""
         return digest(self.settings.group or [self.identity(stage) for stage in self.proposing])[:12]
 
     @property
     def protocol(self) -> str:
         """Identity of how candidates are judged; records of different protocols are never ranked together."""
         judges = [self.identity(stage) for stage in ("controls", "labels", "metric")]
-        return digest({key: value for key, value in self._told().items() if key != "group"}, judges)[:12]
+        return digest({key: value for key, value in self._settings_in_identity().items() if key != "group"}, judges)[
+            :12
+        ]
 
     @property
     def title(self) -> str:
@@ -142,21 +168,21 @@ class Cell:
 
     @property
     def command(self) -> str:
-        """What to type to get this cell again."""
+        """The command that runs this cell again."""
         words = ["harness", "run"]
         for stage, methods in self.methods.items():
             names = [method.name for method in methods]
-            words.append(f"{stage}={written(names) if STAGES[stage].many else names[0]}")
+            words.append(f"{stage}={as_override(names) if STAGES[stage].many else names[0]}")
             for method, node in zip(methods, self._nodes(stage), strict=True):
                 place = f"{stage}.{method.name}" if STAGES[stage].many else stage
-                words += [f"{place}.{key}={written(value)}" for key, value in self._changed(method, node).items()]
+                words += [f"{place}.{key}={as_override(value)}" for key, value in self._changed(method, node).items()]
         if self.contrast is not None:
             node = self.config["contrast"]
             words.append(f"batch@contrast={node['name']}")
-            words += [f"contrast.{key}={written(value)}" for key, value in node.items() if key != "name"]
-        told = {key: self.config[key] for key in self._told() if key in self.config and key != "contrast"}
+            words += [f"contrast.{key}={as_override(value)}" for key, value in node.items() if key != "name"]
+        settings = {key: self.config[key] for key in Settings.__dataclass_fields__ if key not in NEUTRAL}
         defaults = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(Settings()).items()}
-        words += [f"{key}={written(value)}" for key, value in told.items() if value != defaults[key]]
+        words += [f"{key}={as_override(value)}" for key, value in settings.items() if value != defaults[key]]
         return shlex.join(words)
 
     def node(self, stage: str) -> Any:
@@ -165,12 +191,12 @@ class Cell:
         return nodes if STAGES[stage].many else nodes[0]
 
     def identity(self, stage: str) -> list[Any]:
-        """What makes two choices for a stage the same: parameters, and content instead of the names of files."""
-        told = [
+        """Identity of the choice for a stage: its parameters, and the content of files instead of their names."""
+        chosen = [
             {key: value for key, value in node.items() if key not in method.by_content}
             for method, node in zip(self.methods[stage], self._nodes(stage), strict=True)
         ]
-        return [stage, told, self._outside(stage)]
+        return [stage, chosen, self._outside(stage)]
 
     def describe(self, stage: str) -> str:
         """``spectral``, or ``spectral(k=[4, 6])`` where a parameter differs from its default."""
@@ -194,14 +220,14 @@ class Cell:
     def _changed(self, method: Method, node: Mapping[str, Any]) -> dict[str, Any]:
         """Parameters that differ from their defaults, or from the key they follow."""
         defaults = method.node
-        for key, of in method.follows.items():
-            stage, _, parameter = of.partition(".")
+        for key, followed in method.follows.items():
+            stage, _, parameter = followed.partition(".")
             defaults[key] = self.config[stage].get(parameter)
         return {key: value for key, value in node.items() if key != "name" and value != defaults[key]}
 
-    def _told(self) -> dict[str, Any]:
-        told = {key: value for key, value in vars(self.settings).items() if key not in NEUTRAL}
-        return told | {"contrast": repr(self.contrast)}
+    def _settings_in_identity(self) -> dict[str, Any]:
+        settings = {key: value for key, value in vars(self.settings).items() if key not in NEUTRAL}
+        return settings | {"contrast": repr(self.contrast)}
 
     def _outside(self, stage: str) -> list[str]:
         built = self.stages[stage] if STAGES[stage].many else [self.stages[stage]]
@@ -214,14 +240,14 @@ def _core_code() -> str:
     return code_of("harness.pipeline")
 
 
-def written(value: Any) -> str:
-    """A value as Hydra's command line reads it."""
+def as_override(value: Any) -> str:
+    """A value as it is written in a Hydra override."""
     if value is None:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | tuple):
-        return f"[{','.join(map(written, value))}]"
+        return f"[{','.join(map(as_override, value))}]"
     text = str(value)
     plain = isinstance(value, int | float) or re.fullmatch(r"[A-Za-z_/~][\w./~@:%+-]*", text)
     return text if plain else "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
@@ -238,19 +264,8 @@ def _settings(values: Mapping[str, Any]) -> Settings:
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, e['loc']))}={e['input']!r}: {e['msg'].lower()}" for e in error.errors()]
         raise HarnessError("; ".join(problems), "`harness run --help` lists the settings.") from error
-    if not 0 < settings.alpha < 1:
-        raise HarnessError(f"alpha={settings.alpha}: it must lie between 0 and 1.")
-    if settings.futility is not None and settings.futility < 1:
-        raise HarnessError(
-            f"futility={settings.futility}: a candidate cannot be given up before a control did as much damage.",
-            "The default is 10; futility=null evaluates all controls.",
-        )
-    if settings.reruns < 0:
-        raise HarnessError(f"reruns={settings.reruns}: it cannot be negative.", "reruns=0 measures no stability.")
     try:
         parse_size(settings.cache_limit)
     except ValueError as error:
         raise HarnessError(f"cache_limit: {error}.", "The default is cache_limit=10GB.") from error
-    if settings.null_proposals is not None and settings.null_proposals < 0:
-        raise HarnessError(f"null_proposals={settings.null_proposals}: it cannot be negative.", "0 asks for none.")
     return settings

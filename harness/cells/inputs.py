@@ -1,20 +1,24 @@
-"""What cells share: the subject, its batches and their recordings, made once and when first needed."""
+"""What the stages of a cell work on: the subject, its examples and recordings, made once and shared between cells."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cache, cached_property
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float
+
+from harness.cells.ablations import cached_evaluate
 from harness.cells.cell import Cell
 from harness.cells.isolation import watch_models
 from harness.cells.progress import Progress
 from harness.cells.spent import of_recording
 from harness.data.batch import Batch
 from harness.data.recording import Reader, Recording
-from harness.data.stages import BatchMethod, Subject, SubjectMethod, reads, with_defaults
+from harness.data.stages import BatchMethod, Intervention, Metric, Subject, SubjectMethod, Tick, reads, with_defaults
 from harness.records.workspace import Workspace
 from harness.util.bytesize import parse_size
 from harness.util.cache import Cache, Entry, Memo
@@ -23,15 +27,102 @@ from harness.util.errors import without_model
 from harness.util.fingerprint import identity
 
 
-def cache_of(cell: Cell) -> Cache:
-    """The cache of the cell's workspace; one that keeps nothing where the cell wants none."""
-    told = cell.settings
-    return _opened(Workspace.at(told.workspace).root / "cache", parse_size(told.cache_limit)) if told.cache else Cache()
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """The inputs of a cell, and where its work is cached and timed.
 
+    ``batch``: every example; ``proposal_half`` and ``test_half``: the examples to propose on and to test on, which are
+    all examples where a group is named by hand or ``split=none``. The three are None where no stage looks at examples.
+    ``contrast``: examples of another kind, where the cell names some.
+    """
 
-@cache
-def _opened(folder: Path, limit: int) -> Cache:
-    return Cache(folder, limit)  # one per process: it says once that the disk is full
+    cell: Cell
+    memo: Memo
+    progress: Progress
+    subject: Subject
+    batch: Batch | None = None
+    proposal_half: Batch | None = None
+    test_half: Batch | None = None
+    contrast: Batch | None = None
+
+    @classmethod
+    def gather(cls, cell: Cell, memo: Memo, progress: Progress, test: bool) -> Inputs:
+        """Load the subject, and write the batches that proposing or testing needs.
+
+        Errors: a subject without a model, where examples are needed; a batch that the subject cannot read.
+        """
+        inputs = cls(cell, memo, progress, load_subject(cell, memo, progress))
+        if not test and cell.asked_for.isdisjoint({"recording", "batch"}):
+            return inputs
+        batch = inputs.write(cell.stages["batch"], cell.describe("batch"))
+        together = cell.settings.group or cell.settings.split == "none"
+        first, second = (batch, batch) if together else batch.halves(cell.settings.seed)
+        contrast = inputs.write(cell.contrast, cell.contrast.name) if test and cell.contrast else None
+        return replace(inputs, batch=batch, proposal_half=first, test_half=second, contrast=contrast)
+
+    def write(self, method: BatchMethod, description: str) -> Batch:
+        """What a batch method writes, in the subject's tokens and checked against it. Errors: as for :meth:`gather`."""
+        if not self.subject.vocab_size:
+            raise without_model(self.subject.label)
+        batch: Batch
+        with self.progress.step("batch", description):
+            key = (repr(self.cell.stages["subject"]), repr(method))
+            batch = self.memo.get("batch", key, lambda: method(self.subject))
+            batch.check(self.subject)
+        return batch
+
+    def recording(self) -> Recording | None:
+        """One pass of the proposal half, for all proposing stages that read the model. None: no stage does."""
+        if "recording" not in self.cell.asked_for or self.proposal_half is None:
+            return None
+        return self.record(self.proposal_half, self.readers("signal", "labels"))
+
+    def readers(self, *stages: str) -> dict[str, Reader]:
+        """The methods of these stages that read the model, where the cell's candidates depend on them."""
+        used = [stage for stage in stages if stage == "labels" or stage in self.cell.proposing]
+        return {stage: self.cell.stages[stage] for stage in used if reads(self.cell.stages[stage])}
+
+    def record(self, batch: Batch, readers: Mapping[str, Reader]) -> Recording:
+        """The readings of all readers on a batch: one pass for those that are not cached yet."""
+        context = [*self.key, batch.digest]
+        keys = {name: digest(context, identity(reader)) for name, reader in readers.items()}
+        disk = self.memo.disk
+
+        def make() -> Recording:
+            found = {name: disk.read("reading", key) for name, key in keys.items()}
+            readings = {name: entry.arrays["reading"] for name, entry in found.items() if entry}
+            missing = {name: reader for name, reader in readers.items() if name not in readings}
+            if missing:
+                readings |= self.subject.record(batch, missing, tick).readings
+                for name in missing:
+                    disk.write("reading", keys[name], Entry({"reading": readings[name]}))
+            return Recording(batch, self.subject.units, readings)
+
+        self.progress.spend(flops=of_recording(self.subject, batch, readers))
+        with self.progress.step("recording", f"{len(batch)} examples", total=len(batch)) as tick:
+            recording: Recording = self.memo.get("recording", (disk.folder, *keys.items()), make)
+        return recording
+
+    def evaluate(
+        self,
+        batch: Batch,
+        conditions: Sequence[tuple[int, ...]],
+        intervention: Intervention,
+        metrics: Sequence[Metric],
+        tick: Tick,
+        reference: Batch | None = None,
+    ) -> Float[np.ndarray, "metrics conditions examples"]:
+        """As the subject's own ``evaluate``, for the conditions that no cell has evaluated yet; the others are read."""
+        return cached_evaluate(
+            self.subject, self.key, self.memo, self.progress, batch, conditions, intervention, metrics, tick, reference
+        )
+
+    @property
+    def key(self) -> list[Any]:
+        """Identity of the subject: how it was loaded, and its weights. All measurements on equal subjects are equal."""
+        method = self.cell.stages["subject"]
+        key: list[Any] = self.memo.get("subject key", repr(method), lambda: identity(method), keep=1)
+        return [*key, self.subject.about.get("weights")]
 
 
 def load_subject(cell: Cell, memo: Memo, progress: Progress) -> Subject:
@@ -39,105 +130,25 @@ def load_subject(cell: Cell, memo: Memo, progress: Progress) -> Subject:
     subject: Subject
     method = cell.stages["subject"]
     with progress.step("subject", cell.describe("subject")):
-        subject = memo.get("subject", repr(method), lambda: watch_models(_loaded(method)), keep=1)
+        subject = memo.get("subject", repr(method), lambda: _loaded(method), keep=1)
     return subject
 
 
 def _loaded(method: SubjectMethod) -> Subject:
     subject = method()
     with_defaults(type(subject), Subject)
+    watch_models(subject)
     return subject
 
 
-def write_batch(
-    cell: Cell, subject: Subject, memo: Memo, progress: Progress, method: BatchMethod | None = None
-) -> Batch:
-    """The batch (or what another ``method`` writes), in the subject's tokens and checked against it.
-
-    Errors: a subject without a model.
-    """
-    if not subject.vocab_size:
-        raise without_model(subject.label)
-    batch: Batch
-    writer: BatchMethod = method or cell.stages["batch"]
-    with progress.step("batch", writer.name if method else cell.describe("batch")):
-        key = (repr(cell.stages["subject"]), repr(writer))
-        batch = memo.get("batch", key, lambda: writer(subject))
-        batch.check(subject)
-    return batch
+def cache_of(cell: Cell) -> Cache:
+    """The cache of the cell's workspace. Where the cell wants none, a cache that keeps nothing."""
+    settings = cell.settings
+    if not settings.cache:
+        return Cache()
+    return _opened(Workspace.at(settings.workspace).root / "cache", parse_size(settings.cache_limit))
 
 
-@dataclass(eq=False)
-class Halves:
-    """The examples to propose on and those to test on, written when first needed.
-
-    A group named by hand is tested on all of them.
-    """
-
-    cell: Cell
-    subject: Subject
-    memo: Memo
-    progress: Progress
-
-    @cached_property
-    def whole(self) -> Batch:
-        """Every example."""
-        return write_batch(self.cell, self.subject, self.memo, self.progress)
-
-    @cached_property
-    def _split(self) -> tuple[Batch, Batch]:
-        if self.cell.settings.group or self.cell.settings.split == "none":
-            return self.whole, self.whole
-        return self.whole.halves(self.cell.settings.seed)
-
-    @property
-    def proposal(self) -> Batch:
-        """What groups are proposed on."""
-        return self._split[0]
-
-    @property
-    def test(self) -> Batch:
-        """What they are tested on."""
-        return self._split[1]
-
-    @cached_property
-    def contrast(self) -> Batch | None:
-        """Examples of another kind, where the cell names some."""
-        if self.cell.contrast is None:
-            return None
-        return write_batch(self.cell, self.subject, self.memo, self.progress, self.cell.contrast)
-
-
-def subject_key(cell: Cell, subject: Subject, memo: Memo) -> list[Any]:
-    """What makes two subjects the same to everything measured on them: how they were loaded, and their weights."""
-    method = cell.stages["subject"]
-    key: list[Any] = memo.get("subject key", repr(method), lambda: identity(method), keep=1)
-    return [*key, subject.about.get("weights")]
-
-
-def readers_of(cell: Cell, *stages: str) -> dict[str, Reader]:
-    """The methods of these stages that look at the model."""
-    return {stage: cell.stages[stage] for stage in stages if reads(cell.stages[stage])}
-
-
-def record_batch(
-    cell: Cell, subject: Subject, batch: Batch, readers: Mapping[str, Reader], memo: Memo, progress: Progress
-) -> Recording:
-    """What all readers make of a batch: one pass for those whose reading nobody has made yet."""
-    of = [*subject_key(cell, subject, memo), batch.digest]
-    keys = {name: digest(of, identity(reader)) for name, reader in readers.items()}
-
-    def make() -> Recording:
-        found = {name: memo.disk.read("reading", key) for name, key in keys.items()}
-        readings = {name: entry.arrays["reading"] for name, entry in found.items() if entry}
-        missing = {name: reader for name, reader in readers.items() if name not in readings}
-        if missing:
-            readings |= subject.record(batch, missing, tick).readings
-            for name in missing:
-                memo.disk.write("reading", keys[name], Entry({"reading": readings[name]}))
-        return Recording(batch, subject.units, readings)
-
-    progress.spend(flops=of_recording(subject, batch, readers))
-    with progress.step("recording", f"{len(batch)} examples", total=len(batch)) as tick:
-        recording: Recording = memo.get("recording", (memo.disk.folder, *keys.items()), make)
-    return recording
+@cache
+def _opened(folder: Path, limit: int) -> Cache:
+    return Cache(folder, limit)  # one per process, so that a full disk is reported once

@@ -1,4 +1,4 @@
-"""What one cell may not do to the next one in the same process: every state that cells share is put back."""
+"""Cells in one process do not influence each other: every state that they share is put back after each cell."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from harness.cells.cell import Cell
+from harness.data.stages import Subject
 from harness.util.cache import Memo
 from harness.util.seeds import seed_for
 
@@ -23,7 +24,7 @@ OF_LIBRARIES = ("KMP_", "TORCHINDUCTOR_", "MLFLOW_")
 
 @dataclass(frozen=True)
 class State:
-    """Something that all cells of a process share: how it is read, and put back."""
+    """A state that all cells of a process share: how it is read, and how it is put back."""
 
     name: str
     read: Callable[[], Any]
@@ -32,10 +33,10 @@ class State:
 
 @contextmanager
 def isolated(cell: Cell, memo: Memo, say: Callable[[str], None]) -> Iterator[None]:
-    """Run a cell so that nothing of it stays but its record.
+    """Run a cell so that only its record remains.
 
-    Global random states are the same at the start of every cell, wherever it runs, and afterwards what they were.
-    Whatever else a cell changed is put back, and said; a model it changed is loaded afresh for the next.
+    Global random states are equal at the start of every cell, wherever it runs, and are restored afterwards. Whatever
+    else a cell changed is put back and reported. A model that it changed is loaded again for the next cell.
     """
     import torch
 
@@ -62,28 +63,24 @@ def isolated(cell: Cell, memo: Memo, say: Callable[[str], None]) -> Iterator[Non
             _models.clear()
             changed.append("the model (hooks, weights, mode or attention implementation)")
         for what in changed:
-            say(f"  warning: cell {cell.id} changed {what}: put right. Its methods: {cell.method}")
+            say(f"  warning: cell {cell.id} changed {what}. This has been put back. Its methods: {cell.method}")
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Models, as they were when they were loaded
+# Models, as they were loaded
 # ----------------------------------------------------------------------------------------------------------------------
 
 _models: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
 
-def watch_models(subject: Any) -> Any:
-    """The subject, whose models are as they should stay."""
-    from torch import nn
-
-    for part in getattr(subject, "__dict__", {}).values():
-        if isinstance(part, nn.Module):
-            _models[part] = _fingerprint(part)
-    return subject
+def watch_models(subject: Subject) -> None:
+    """Remember the subject's model as it was loaded."""
+    if subject.model is not None:
+        _models[subject.model] = _fingerprint(subject.model)
 
 
 def _fingerprint(model: Any) -> Any:
-    """What tells a model from itself after a change; the version of a tensor counts changes in place."""
+    """What changes when a model is changed. The version of a tensor counts its changes in place."""
     hooks = [
         [*module._forward_pre_hooks, *module._forward_hooks, *module._backward_pre_hooks, *module._backward_hooks]
         for module in model.modules()
@@ -107,7 +104,7 @@ def _states() -> tuple[State, ...]:
         State("torch's default dtype", torch.get_default_dtype, torch.set_default_dtype),
         State("whether torch keeps gradients", torch.is_grad_enabled, torch.set_grad_enabled),
         State("the number of torch's threads", torch.get_num_threads, torch.set_num_threads),
-        State("numpy's error handling", np.geterr, lambda told: np.seterr(**told)),
+        State("numpy's error handling", np.geterr, lambda handling: np.seterr(**handling)),
         State("the active MLflow run", _active_run, lambda _: sys.modules["mlflow"].end_run()),
     )
 
@@ -116,14 +113,14 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(OF_LIBRARIES)}
 
 
-def _set_environment(told: Mapping[str, str]) -> None:
-    for name in _environment().keys() - told.keys():
+def _set_environment(variables: Mapping[str, str]) -> None:
+    for name in _environment().keys() - variables.keys():
         del os.environ[name]
-    os.environ.update(told)
+    os.environ.update(variables)
 
 
 def _active_run() -> str | None:
-    """Of the plugin's own: the harness has none. MLflow is not loaded for the question."""
+    """The active run of a plugin: the harness itself has none. MLflow is not imported for this."""
     run = sys.modules["mlflow"].active_run() if "mlflow" in sys.modules else None
     return str(run.info.run_id) if run else None
 

@@ -55,7 +55,7 @@ def _packages() -> dict[str, str]:
 @cache
 def _commit() -> str | None:
     """The commit of the harness's own checkout, with ``+`` where its code has been changed; None when installed."""
-    here = Path(__file__).resolve().parent.parent
+    here = Path(__file__).resolve().parents[2]
     if not (here / ".git").exists():
         return None
     try:

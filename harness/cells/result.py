@@ -1,8 +1,7 @@
-"""What of a cell is written down: its record, and beside it what is too large for one."""
+"""The result of a cell: its record, and the arrays that are written beside it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from harness.cells.cell import Cell
-from harness.cells.inputs import Halves
+from harness.cells.inputs import Inputs
 from harness.cells.progress import Progress
 from harness.cells.provenance import provenance, without_password
-from harness.closure.report import ClosureReport, Tested
+from harness.closure.report import Tested
+from harness.data.batch import Batch
 from harness.data.grouping import Candidate
 from harness.data.recording import Spins
-from harness.data.stages import Subject
 from harness.data.units import UnitSpace
 from harness.proposal.proposal import Proposal
 from harness.records.record import CandidateRecord, CellInfo, PartitionRecord, Record, Status
@@ -24,77 +23,62 @@ from harness.records.workspace import atomically
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a cell leaves: its record, and what is too large for it. A group named by hand has no proposal."""
+class CellResult:
+    """What a cell leaves: its record, and the values that are too large for one."""
 
     record: Record
-    proposal: Proposal | None
+    proposal: Proposal
     tested: tuple[Tested, ...]
 
-
-def record_of(
-    cell: Cell,
-    subject: Subject,
-    halves: Halves,
-    proposal: Proposal | None,
-    candidates: Sequence[Candidate],
-    closures: Sequence[ClosureReport],
-    progress: Progress,
-) -> Record:
-    """The record of a cell that came to its end; skipped where it found nothing to test."""
-    batch = halves.whole if "whole" in vars(halves) else None  # a proposal without a model needs no examples
-    written = (
-        {"digest": batch.digest, "n": len(batch), "target": batch.target_kind, "notes": dict(batch.notes)}
-        if batch
-        else {}
-    )
-    reason = _nothing(cell, proposal) if proposal and not candidates else ""
-    return Record(
-        status=Status.OK if candidates else Status.SKIPPED,
-        reason=reason,
-        cell=_info(cell, subject.label, batch.target_kind if batch else "none"),
-        config=_shown(cell),
-        provenance={**provenance(cell), "subject": dict(subject.about), "batch": written},
-        units=subject.units.labels,
-        classes=proposal.labels.classes if proposal else (),
-        partitions=_partitions(proposal) if proposal else (),
-        chosen=proposal.chosen if proposal else None,
-        candidates=tuple(_candidate(candidate, subject.units) for candidate in candidates),
-        closure=tuple(closures),
-        diagnostics=_diagnostics(proposal) if proposal else {},
-        seconds={name: round(spent, 4) for name, spent in progress.seconds.items()},
-        cost=dict(progress.cost),
-    )
+    @classmethod
+    def of(cls, inputs: Inputs, proposal: Proposal, tested: tuple[Tested, ...]) -> CellResult:
+        """The result of a cell that reached its end. Its status is skipped where nothing qualified as a candidate."""
+        cell, subject, batch, progress = inputs.cell, inputs.subject, inputs.batch, inputs.progress
+        candidates, proposed = proposal.candidates, proposal.has("found")
+        record = Record(
+            status=Status.OK if candidates else Status.SKIPPED,
+            reason="" if candidates else _why_nothing(cell, proposal),
+            cell=_info(cell, subject.label, batch.target_kind if batch else "none"),
+            config=_shown(cell),
+            provenance={**provenance(cell), "subject": dict(subject.about), "batch": _about(batch) if batch else {}},
+            units=subject.units.labels,
+            classes=proposal.labels.classes if proposed else (),
+            partitions=_partitions(proposal) if proposed else (),
+            chosen=proposal.chosen if proposed else None,
+            candidates=tuple(_candidate(candidate, subject.units) for candidate in candidates),
+            closure=tuple(closure.report for closure in tested),
+            diagnostics=_diagnostics(proposal) if proposed else {},
+            seconds={name: round(seconds, 4) for name, seconds in progress.seconds.items()},
+            cost=dict(progress.cost),
+        )
+        return cls(record, proposal, tested)
 
 
 def unfinished(cell: Cell, status: Status, reason: str, progress: Progress) -> Record:
-    """The record of a cell that did not come to its end."""
+    """The record of a cell that did not reach its end."""
     info = _info(cell, cell.describe("subject"), "unknown")
     return Record(status, reason, info, _shown(cell), provenance(cell), seconds=progress.seconds)
 
 
-def keep(outcome: Outcome, folder: Path) -> None:
-    """Write beside the record what is too large for it; nothing of a stage that was not asked."""
+def write_arrays(result: CellResult, folder: Path) -> None:
+    """Write beside the record what is too large for it: the affinity, and the change of every metric per example."""
     from safetensors.numpy import save_file
 
-    if outcome.proposal and outcome.proposal.has("affinity"):
+    if result.proposal.has("affinity"):
         with atomically(folder / "affinity.safetensors") as beside:
-            save_file(outcome.proposal.affinity.arrays(), beside)
-    if outcome.tested:
-        _keep_deltas(folder, outcome.tested)
+            save_file(result.proposal.affinity.arrays(), beside)
+    if result.tested:
+        deltas = {f"candidate.{i}": closure.deltas.astype(np.float32) for i, closure in enumerate(result.tested)}
+        with atomically(folder / "deltas.safetensors") as beside:
+            save_file(deltas, beside, {"axes": "metrics, groups (the candidate, then its controls), examples"})
 
 
-def _keep_deltas(folder: Path, tested: Sequence[Tested]) -> None:
-    """The change of every metric on every example: a candidate's, then its controls'."""
-    from safetensors.numpy import save_file
-
-    deltas = {f"candidate.{i}": of.deltas.astype(np.float32) for i, of in enumerate(tested)}
-    with atomically(folder / "deltas.safetensors") as beside:
-        save_file(deltas, beside, {"axes": "metrics, groups (the candidate, then its controls), examples"})
+def _about(batch: Batch) -> dict[str, Any]:
+    return {"digest": batch.digest, "n": len(batch), "target": batch.target_kind, "notes": dict(batch.notes)}
 
 
 def _shown(cell: Cell) -> dict[str, Any]:
-    """The configuration, without the password of a tracking server: records are given away."""
+    """The configuration, without the password of a tracking server: records are shared."""
     return {**cell.config, "tracking": without_password(cell.settings.tracking)}
 
 
@@ -117,25 +101,25 @@ def _partitions(proposal: Proposal) -> tuple[PartitionRecord, ...]:
 
 
 def _diagnostics(proposal: Proposal) -> dict[str, Any]:
-    """What the stages have to say about what they made, those that were asked."""
+    """The diagnostics of every step that was made."""
     found: dict[str, Any] = {}
     if proposal.has("observations") and isinstance(proposal.observations, Spins):
         found["binarizer"] = dict(proposal.observations.diagnostics)
     if proposal.has("affinity"):
         found["affinity"] = dict(proposal.affinity.diagnostics)
-    if noted := dict(proposal.partition.diagnostics):
-        found["partitioner"] = noted
+    if notes := dict(proposal.partition.diagnostics):
+        found["partitioner"] = notes
     return found
 
 
-def _nothing(cell: Cell, proposal: Proposal) -> str:
-    """Why there is no candidate, for whoever has to choose other numbers."""
-    if proposal.says_nothing:
+def _why_nothing(cell: Cell, proposal: Proposal) -> str:
+    """Why there is no candidate, and what to change."""
+    if proposal.trivial:
         tried = ", ".join(partition.name for partition in proposal.found)
         return (
-            f"partitioner {cell.describe('partitioner')} found no groups ({tried}): all units are in one, or each is "
-            "by itself. Ask for another number of groups (k, resolution), or take an affinity that tells units apart "
-            "more sharply (affinity=pearson_knn)."
+            f"partitioner {cell.describe('partitioner')} found no groups ({tried}): all units are in one group, or "
+            "every unit is alone. Ask for another number of groups (k, resolution), or choose an affinity that "
+            "separates units more sharply (affinity=pearson_knn)."
         )
     sizes = ", ".join(str(len(group)) for group in proposal.partition.groups())
     found = f"{proposal.partition.name} gave groups of {sizes} units"

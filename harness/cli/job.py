@@ -14,11 +14,11 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from harness.board.picture import AffinityPicture
-from harness.cells.cell import Cell, written
+from harness.cells.cell import Cell, as_override
 from harness.cells.inputs import cache_of
 from harness.cells.isolation import isolated
 from harness.cells.progress import Progress
-from harness.pipeline import execute
+from harness.execution import execute
 from harness.records.record import FINISHED, Record
 from harness.records.workspace import Workspace
 from harness.registry import plugins
@@ -94,7 +94,7 @@ def launch(overrides: list[str], cells: Sequence[Cell]) -> None:
             for cell in cells:
                 run_one(cell)
         else:
-            _multirun([*overrides, f"workspace={written(str(workspace))}"])
+            _multirun([*overrides, f"workspace={as_override(str(workspace))}"])
     finally:
         os.environ.pop(STOP_VARIABLE, None)
         stop.unlink(missing_ok=True)
@@ -107,7 +107,7 @@ def _multirun(overrides: list[str]) -> None:
     told = {name: value for name, value in os.environ.items() if name.startswith("HARNESS_")}
     told[FOLDER_VARIABLE] = os.getcwd()
     found, sys.argv = sys.argv, ["harness sweep", "--multirun", *overrides]
-    sys.argv += [f"++hydra.job.env_set.{name}={written(value)}" for name, value in told.items()]
+    sys.argv += [f"++hydra.job.env_set.{name}={as_override(value)}" for name, value in told.items()]
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     try:
         hydra.main(version_base="1.3", config_path="pkg://harness_conf", config_name="config")(job)()

@@ -13,7 +13,7 @@ from harness.util.digest import digest
 
 def survey(arguments: Namespace) -> int:
     """Classify every unit on the whole batch; printed, and kept as JSON in the workspace."""
-    from harness.cells.inputs import cache_of, load_subject, readers_of, record_batch, write_batch
+    from harness.cells.inputs import Inputs, cache_of
     from harness.records.workspace import Workspace, write_atomically
     from harness.util.cache import Memo
 
@@ -21,10 +21,10 @@ def survey(arguments: Namespace) -> int:
     cell = session.cell()
     workspace = Workspace.at(cell.settings.workspace)
     workspace.check_writable()
-    memo, progress = Memo(disk=cache_of(cell)), session.progress()
-    subject = load_subject(cell, memo, progress)
-    batch = write_batch(cell, subject, memo, progress)
-    labels = cell.stages["labels"](record_batch(cell, subject, batch, readers_of(cell, "labels"), memo, progress))
+    inputs = Inputs.gather(cell, Memo(disk=cache_of(cell)), session.progress(), test=True)
+    subject, batch = inputs.subject, inputs.batch
+    assert batch is not None
+    labels = cell.stages["labels"](inputs.record(batch, inputs.readers("labels")))
     data = {
         "subject": subject.label,
         "batch": {"name": batch.name, "digest": batch.digest, "n": len(batch), "target": batch.target_kind},

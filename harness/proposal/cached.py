@@ -1,4 +1,4 @@
-"""Steps of a proposal that take time, affinities and partitions: the same code and inputs make each only once."""
+"""The steps of a proposal that take time, affinities and partitions, are computed once for equal code and inputs."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from harness.util.cache import Cache, Entry
 from harness.util.fingerprint import content, identity
 
 
-def made(stage: str, method: Any, given: Mapping[str, Any], units: UnitSpace, cache: Cache) -> Any:
-    """What a method of a stage makes of what it is given, or has made of the same before, in any cell."""
-    if cache.folder is None or stage not in ("affinity", "partitioner"):  # other stages take no longer than to look up
-        return method(**given)
+def cached_call(stage: str, method: Any, arguments: Mapping[str, Any], units: UnitSpace, cache: Cache) -> Any:
+    """The result of a method, computed or, where any cell has called it with equal arguments before, from the cache."""
+    if cache.folder is None or stage not in ("affinity", "partitioner"):  # other stages are as fast as a look-up
+        return method(**arguments)
     try:
-        key = content(identity(method), given, units)
-    except TypeError:  # given something that cannot be told from something else
-        return method(**given)
+        key = content(identity(method), arguments, units)
+    except TypeError:  # an argument has no digest
+        return method(**arguments)
     if entry := cache.read(stage, key):
         if stage == "affinity":
             return Affinity.of(entry.arrays, units, entry.about)
         return [Partition(labels=entry.arrays[str(i)], **about) for i, about in enumerate(entry.about)]
-    result = method(**given)
-    if kept := _entry(result):
-        cache.write(stage, key, kept)
+    result = method(**arguments)
+    if entry := _entry(result):
+        cache.write(stage, key, entry)
     return result
 
 
 def _entry(result: Any) -> Entry | None:
-    """An affinity or partitions as they are kept; None for what else a plugin may return."""
+    """An affinity or partitions as a cache entry; None for any other result."""
     if type(result) is Affinity:
         return Entry(result.arrays(), result.diagnostics)
     if isinstance(result, list) and all(type(found) is Partition and found.stability is None for found in result):

@@ -1,12 +1,10 @@
-"""From a recording to candidates: each step made from those before it, and only when something asks for it."""
+"""From a recording to candidates: each step is made from those before it, when it is first asked for."""
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Callable, Mapping
-from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 
@@ -15,8 +13,8 @@ from harness.data.grouping import Affinity, Agreement, Candidate, Labels, Partit
 from harness.data.recording import Activity, Recording, Scores, Spins
 from harness.data.stages import inputs_of, reseeded
 from harness.data.units import UnitSpace
-from harness.proposal.cached import made
-from harness.proposal.stability import Rerun, overlap, rerun_partitions, with_stability
+from harness.proposal.cached import cached_call
+from harness.proposal.stability import Reruns, overlap, rerun, with_stability
 from harness.util.cache import Cache
 from harness.util.errors import HarnessError
 from harness.util.seeds import rng_for
@@ -24,72 +22,108 @@ from harness.util.seeds import rng_for
 T = TypeVar("T")
 
 
-class Proposal:
-    """What the proposing stages of a cell make; each property is what methods may ask for by that name.
+class Step(Generic[T]):
+    """A property of a proposal that is computed once and kept in its ``steps``."""
 
-    ``batch`` and ``record`` are called when first needed: a method that asks for neither (``random``, ``precomputed``)
-    needs no model at work. Affinities and partitions are taken from the ``cache`` where they were made before.
+    def __init__(self, compute: Callable[[Any], T]) -> None:
+        self.compute, self.name, self.__doc__ = compute, compute.__name__, compute.__doc__
+
+    @overload
+    def __get__(self, proposal: None, owner: type) -> Step[T]: ...
+    @overload
+    def __get__(self, proposal: Proposal, owner: type) -> T: ...
+    def __get__(self, proposal: Proposal | None, owner: type) -> Step[T] | T:
+        """The step, computed where it is not there yet."""
+        if proposal is None:
+            return self
+        if self.name not in proposal.steps:
+            proposal.steps[self.name] = self.compute(proposal)
+        step: T = proposal.steps[self.name]
+        return step
+
+
+class Proposal:
+    """What the proposing stages of a cell make. A method asks for a step by its name.
+
+    ``inputs``: what the first steps are made from, by name (``batch``, ``recording``, ``truth``); None or absent where
+    no stage asks for it, as under ``affinity=precomputed``. ``reruns``: how often partitions are made again to measure
+    their stability. Affinities and partitions that are in the ``cache`` are read from there.
     """
 
     def __init__(
         self,
         stages: Mapping[str, Any],
         units: UnitSpace,
-        batch: Callable[[], Batch],
-        record: Callable[[Batch], Recording],
+        inputs: Mapping[str, Any] | None = None,
         reruns: int = 0,
         seed: int = 0,
-        truth: Labels | None = None,
         cache: Cache | None = None,
     ) -> None:
-        self.stages, self.units, self.reruns, self.seed, self.truth = stages, units, reruns, seed, truth
-        self._batch, self._record, self._cache = batch, record, cache or Cache()
+        self.stages, self.units, self.inputs = stages, units, dict(inputs or {})
+        self.reruns, self.seed, self.cache = reruns, seed, cache or Cache()
+        self.steps: dict[str, Any] = {}
+
+    @classmethod
+    def by_hand(cls, units: UnitSpace, members: tuple[int, ...]) -> Proposal:
+        """A group that a user names: its one candidate is there, and no stage has a part in it."""
+        proposal = cls({}, units)
+        proposal.steps["candidates"] = (Candidate(members),)
+        return proposal
+
+    def run(self) -> None:
+        """Make every step that a record holds."""
+        self.steps |= {"labels": self.labels, "candidates": self.candidates}
 
     # -- recording -> activity -> spins -> affinity -> partitions -> candidates ----------------------------------------
 
-    @cached_property
+    @property
     def batch(self) -> Batch:
         """The examples proposed on."""
-        return self._batch()
+        batch: Batch = self.inputs["batch"]
+        return batch
 
-    @cached_property
+    @property
     def recording(self) -> Recording:
         """One pass of the batch, for all stages that read the model."""
-        return self._record(self.batch)
+        recording: Recording = self.inputs["recording"]
+        return recording
 
-    @cached_property
+    @property
+    def truth(self) -> Labels | None:
+        """The class of every unit where the subject knows it."""
+        return self.inputs.get("truth")
+
+    @Step
     def labels(self) -> Labels:
         """What is known about units without clustering them."""
-        return self._expect(Labels, "labels", self.call("labels"))
+        return self._expect(Labels, "labels", self._call("labels"))
 
-    @cached_property
+    @Step
     def measured(self) -> Activity:
         """The signal's activity, before any transform."""
-        return self._expect(Activity, "signal", self.call("signal"))
+        return self._expect(Activity, "signal", self._call("signal"))
 
-    @cached_property
+    @property
     def scores(self) -> Scores:
         """One number per unit, of the signal as measured."""
         return self.measured.scores
 
-    @cached_property
+    @Step
     def activity(self) -> Activity:
         """The signal's activity after all transforms."""
         activity = self.measured
         for transform in self.stages["transform"]:
-            given = {
-                name: activity if name == "activity" else getattr(self, name) for name in inputs_of(type(transform))
-            }
-            activity = self._expect(Activity, transform.name, transform(**given))
+            arguments = {name: getattr(self, name) for name in inputs_of(type(transform)) if name != "activity"}
+            activity = self._expect(Activity, transform.name, transform(activity=activity, **arguments))
         return activity
 
-    @cached_property
+    @Step
     def observations(self) -> Spins | Activity:
         """What the binarizer made of the activity."""
-        made: Spins | Activity = self.call("binarizer")
-        return made
+        observations: Spins | Activity = self._call("binarizer")
+        return observations
 
-    @cached_property
+    @property
     def spins(self) -> Spins:
         """The observations, where they are spins. Errors: the binarizer gives none."""
         if not isinstance(self.observations, Spins):
@@ -99,47 +133,48 @@ class Proposal:
             )
         return self.observations
 
-    @cached_property
+    @Step
     def affinity(self) -> Affinity:
         """How alike two units behave."""
-        return self._expect(Affinity, "affinity", self.call("affinity"))
+        return self._expect(Affinity, "affinity", self._call("affinity"))
 
-    @cached_property
-    def partitions(self) -> tuple[Partition, ...]:
-        """What the partitioner found, and how stable it is."""
-        return with_stability(self)
-
-    @cached_property
-    def reruns_found(self) -> tuple[list[Rerun], list[Rerun]]:
-        """What reruns found: from other orders and seeds, and on resamples as well."""
-        return rerun_partitions(self)
-
-    @cached_property
+    @Step
     def found(self) -> tuple[Partition, ...]:
-        """What the partitioner found."""
-        return tuple(self._expect(Partition, "partitioner", partition) for partition in self.call("partitioner"))
+        """The partitions, before their stability is measured."""
+        return tuple(self._expect(Partition, "partitioner", partition) for partition in self._call("partitioner"))
+
+    @Step
+    def reruns_found(self) -> Reruns:
+        """The partitions of every rerun. Reruns start from the steps that ``found`` was made from."""
+        observations = len(self.measured.values) if self.has("measured") else None
+        return rerun(lambda *change: self.again(*change).found, self.reruns, len(self.units), observations, self.seed)
+
+    @Step
+    def partitions(self) -> tuple[Partition, ...]:
+        """The partitions, each with its stability."""
+        return with_stability(self.found, self.reruns_found) if self.found and self.reruns else self.found
 
     @property
-    def says_nothing(self) -> bool:
-        """Whether no partition tells any units apart: then nothing is proposed."""
+    def trivial(self) -> bool:
+        """Whether no partition separates any units: then nothing is proposed."""
         return all(partition.trivial for partition in self.found)
 
-    @cached_property
+    @Step
     def quality(self) -> tuple[float | None, ...]:
-        """How good the chooser finds each partition; None where it cannot say, or the partition says nothing."""
-        if self.says_nothing:
+        """How good the chooser finds each partition; None where it gives no score, or the partition is trivial."""
+        if self.trivial:
             return tuple(None for _ in self.found)
-        scores = self.call("chooser")
+        scores = self._call("chooser")
         return tuple(
             None if score is None or partition.trivial else float(score)
             for score, partition in zip(scores, self.partitions, strict=True)
         )
 
-    @cached_property
+    @Step
     def chosen(self) -> int:
-        """Which partition candidates are taken from: the best; of equals the one of fewest groups, then the first."""
-        able = [i for i, score in enumerate(self.quality) if score is not None]
-        able = able or [i for i, partition in enumerate(self.partitions) if not partition.trivial] or [0]
+        """The place of the best partition. Among equals the one with fewest groups is taken, then the first."""
+        scored = [i for i, score in enumerate(self.quality) if score is not None]
+        able = scored or [i for i, partition in enumerate(self.partitions) if not partition.trivial] or [0]
         return min(able, key=lambda i: (-(self.quality[i] or 0.0), len(self.partitions[i].groups()), i))
 
     @property
@@ -147,83 +182,79 @@ class Proposal:
         """The chosen partition."""
         return self.partitions[self.chosen]
 
-    @cached_property
+    @Step
     def candidates(self) -> tuple[Candidate, ...]:
-        """What is put to the test, with what is known about it."""
-        if self.says_nothing:
+        """The groups to be tested, each with what is known about it."""
+        if self.trivial:
             return ()
-        return tuple(self._described(candidate) for candidate in self.call("selector"))
+        return tuple(self._described(candidate) for candidate in self._call("selector"))
 
-    # -- how it is done ------------------------------------------------------------------------------------------------
+    # -- looking at a proposal, and making it again --------------------------------------------------------------------
 
-    def call(self, stage: str) -> Any:
-        """A stage's method, given what it asks for."""
-        method = self.stages[stage]
-        given = {name: getattr(self, name) for name in inputs_of(type(method))}
-        return made(stage, method, given, self.units, self._cache)
-
-    def has(self, name: str) -> bool:
-        """Whether a step was made, because something asked for it."""
-        return name in vars(self)
+    def has(self, step: str) -> bool:
+        """Whether a step has been made: some other step, or a record, needed it."""
+        return step in self.steps
 
     def agreement(self) -> list[Agreement | None]:
-        """Every partition held against the labels."""
+        """Every partition's agreement with the labels."""
         return [Agreement.of(partition, self.labels) for partition in self.partitions]
 
     def again(self, order: np.ndarray, rows: np.ndarray | None, seed: int) -> Proposal:
-        """The same proposal with units in another order, another seed and, where given, these observations.
+        """The same proposal with its units in another order, another seed and, where given, these observations.
 
         Without ``rows`` the affinity is the same one, its units in the new order.
         """
         units = UnitSpace(tuple(self.units.units[i] for i in order))
-        kept: dict[str, Any] = {
-            "units": units,
-            "stages": {name: reseeded(stage, seed) for name, stage in self.stages.items()},
-        }
+        other = Proposal(_reseeded(self.stages, seed), units, self.inputs, self.reruns, self.seed, self.cache)
         if self.has("labels"):
-            known = tuple(self.labels.classes[i] for i in order)
-            kept["labels"] = Labels(known, units, {c: s[order] for c, s in self.labels.selectivity.items()})
+            classes = tuple(self.labels.classes[i] for i in order)
+            selectivity = {name: ratios[order] for name, ratios in self.labels.selectivity.items()}
+            other.steps["labels"] = Labels(classes, units, selectivity)
         for name in ("measured", "activity"):
             if self.has(name):
-                kept[name] = _resampled(getattr(self, name), units, order, rows)
+                other.steps[name] = _resampled(self.steps[name], units, order, rows)
         if rows is None and self.has("affinity"):
-            kept["affinity"] = self.affinity.reordered(order, units)
-        return self._with(kept)
+            other.steps["affinity"] = self.affinity.reordered(order, units)
+        return other
 
     def permuted(self, seed: int) -> Proposal:
-        """The same proposal where nothing is to be found: each unit's observations in an order of their own."""
+        """The same proposal on permuted data: the observations of every unit in an order of their own."""
         rng = rng_for(seed, "permuted observations")
-        kept: dict[str, Any] = {"reruns": 0, "labels": self.labels}
+        other = Proposal(self.stages, self.units, self.inputs, 0, self.seed, self.cache)
+        other.steps["labels"] = self.labels
         for name in ("measured", "activity"):
             if self.has(name):
-                given: Activity = getattr(self, name)
-                kept[name] = dataclasses.replace(given, values=rng.permuted(given.values, axis=0))
-        return self._with(kept)
-
-    def _with(self, steps: Mapping[str, Any]) -> Proposal:
-        """A proposal that has made these steps and no others."""
-        other = copy.copy(self)
-        other.__dict__ = {k: v for k, v in vars(self).items() if not isinstance(vars(Proposal).get(k), cached_property)}
-        other.__dict__ |= steps
+                activity: Activity = self.steps[name]
+                other.steps[name] = dataclasses.replace(activity, values=rng.permuted(activity.values, axis=0))
         return other
+
+    def _call(self, stage: str) -> Any:
+        """A stage's method, called with the steps that it asks for."""
+        method = self.stages[stage]
+        arguments = {name: getattr(self, name) for name in inputs_of(type(method))}
+        return cached_call(stage, method, arguments, self.units, self.cache)
 
     def _described(self, candidate: Candidate) -> Candidate:
         members = candidate.members
-        known = candidate.purity if candidate.purity is not None else purity(members, self.labels)
-        apart = candidate.isolation
-        if apart is None and self.has("affinity"):
-            apart = isolation(members, self.affinity.matrix)
-        seeds, resamples = self.reruns_found if self.reruns else ([], [])
-        again = overlap(members, resamples or seeds, self.chosen)
-        return dataclasses.replace(candidate, purity=known, isolation=apart, stability=again)
+        share = candidate.purity if candidate.purity is not None else purity(members, self.labels)
+        ratio = candidate.isolation
+        if ratio is None and self.has("affinity"):
+            ratio = isolation(members, self.affinity.matrix)
+        stability = overlap(members, self.reruns_found, self.chosen) if self.reruns else None
+        return dataclasses.replace(candidate, purity=share, isolation=ratio, stability=stability)
 
-    def _expect(self, kind: type[T], who: str, made: Any) -> T:
-        """Errors: a stranger's plugin that returns something else."""
-        if not isinstance(made, kind):
-            raise TypeError(f"{who} returned {type(made).__name__}, not {kind.__name__}")
-        if getattr(made, "units", self.units) != self.units:
-            raise TypeError(f"{who} returned units that are not those it was given")
-        return made
+    def _expect(self, kind: type[T], source: str, value: Any) -> T:
+        """The value. Errors: a method that returns another kind of value, or other units."""
+        if not isinstance(value, kind):
+            raise TypeError(f"{source} returned {type(value).__name__}, not {kind.__name__}")
+        if getattr(value, "units", self.units) != self.units:  # a partition carries no units
+            raise TypeError(f"{source} returned units that are not those it was given")
+        return value
+
+
+def _reseeded(stages: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """The methods with another seed. Where several are chosen for a stage, these stay as they are."""
+    return {name: method if isinstance(method, tuple) else reseeded(method, seed) for name, method in stages.items()}
 
 
 def _resampled(activity: Activity, units: UnitSpace, order: np.ndarray, rows: np.ndarray | None) -> Activity:

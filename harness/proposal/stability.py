@@ -1,10 +1,9 @@
-"""Whether the same groups are found again: in other orders, from other seeds, on resamples of the observations."""
+"""Stability: whether reruns find the same groups, with other orders and seeds, and on resampled observations."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Int
@@ -13,69 +12,76 @@ from harness.data.grouping import Partition, Stability, best_overlap
 from harness.util.errors import HarnessError
 from harness.util.seeds import rng_for, seed_for
 
-if TYPE_CHECKING:
-    from harness.proposal.proposal import Proposal
-
-
-def with_stability(proposal: Proposal) -> tuple[Partition, ...]:
-    """The partitions a proposal found, each with how well it is found again in ``proposal.reruns`` reruns of each kind.
-
-    A rerun shuffles the order of the units and gives every method another seed; of the second kind, it also draws the
-    observations anew, with replacement, and fits the affinity to them. One that finds nothing at all is left out.
-    """
-    if not proposal.reruns:
-        return proposal.found
-    seeds, resamples = proposal.reruns_found
-    return tuple(
-        replace(partition, stability=Stability(_agreement(partition, seeds, i), _agreement(partition, resamples, i)))
-        for i, partition in enumerate(proposal.found)
-    )
-
-
 Rerun = tuple[np.ndarray, Sequence[Partition]]
-"""The order of units in a rerun, and what it found."""
+"""The order of units in a rerun, and the partitions that it found."""
+Again = Callable[[np.ndarray, np.ndarray | None, int], Sequence[Partition]]
+"""Partitions found with the units in an order, on these observations (None: all as they are), with a seed."""
 
 
-def rerun_partitions(proposal: Proposal) -> tuple[list[Rerun], list[Rerun]]:
-    """Reruns from other orders and seeds, and on resamples as well (none where nothing was measured)."""
-    _ = proposal.found  # whatever it depends on has been made after this, and is what reruns start from
-    measured = proposal.measured if proposal.has("measured") else None
-    seeds = list(_reruns(proposal, "seeds", None))
-    return seeds, list(_reruns(proposal, "resamples", len(measured.values))) if measured else []
+@dataclass(frozen=True)
+class Reruns:
+    """The reruns of both kinds. ``resamples`` is empty where nothing was measured."""
+
+    seeds: Sequence[Rerun]
+    resamples: Sequence[Rerun]
 
 
-def overlap(members: tuple[int, ...], reruns: Sequence[Rerun], i: int) -> float | None:
-    """Mean over reruns of the best Jaccard overlap of a group with one of the groups of the i-th partition."""
-    if not reruns:
-        return None
-    bests = [best_overlap(members, _touched(members, order, found[i].labels)) for order, found in reruns]
-    return float(np.mean(bests))
+def rerun(again: Again, n: int, units: int, observations: int | None, seed: int) -> Reruns:
+    """``n`` reruns of each kind.
+
+    A rerun shuffles the order of the units and gives every method another seed. One of the second kind also draws the
+    observations anew, with replacement. A rerun that finds nothing at all is left out.
+    """
+    resamples = [] if observations is None else list(_reruns(again, "resamples", n, units, observations, seed))
+    return Reruns(list(_reruns(again, "seeds", n, units, None, seed)), resamples)
 
 
-def _touched(members: tuple[int, ...], order: np.ndarray, labels: np.ndarray) -> list[list[int]]:
-    """The groups of a rerun that share a unit with these: few, however many there are."""
-    again = np.empty_like(labels)
-    again[order] = labels
-    shared = np.unique(again[list(members)])
-    return [np.flatnonzero(again == label).tolist() for label in shared if label >= 0]
-
-
-def _reruns(proposal: Proposal, kind: str, observations: int | None) -> Iterator[Rerun]:
-    for i in range(proposal.reruns):
-        rng = rng_for(proposal.seed, f"stability {kind} {i}")
-        order = rng.permutation(len(proposal.units))
+def _reruns(again: Again, kind: str, n: int, units: int, observations: int | None, seed: int) -> Iterator[Rerun]:
+    for i in range(n):
+        rng = rng_for(seed, f"stability {kind} {i}")
+        order = rng.permutation(units)
         rows = None if observations is None else rng.integers(0, observations, observations)
-        again = proposal.again(order, rows, seed_for(proposal.seed, f"rerun {kind} {i}"))
         try:
-            yield order, again.found
+            yield order, again(order, rows, seed_for(seed, f"rerun {kind} {i}"))
         except HarnessError:
             continue
+
+
+def with_stability(partitions: Sequence[Partition], reruns: Reruns) -> tuple[Partition, ...]:
+    """The partitions, each with its mean adjusted Rand index against the same partition of the reruns."""
+    return tuple(
+        replace(
+            partition,
+            stability=Stability(*(_agreement(partition, kind, i) for kind in (reruns.seeds, reruns.resamples))),
+        )
+        for i, partition in enumerate(partitions)
+    )
 
 
 def _agreement(partition: Partition, reruns: Sequence[Rerun], i: int) -> float | None:
     if not reruns:
         return None
     return float(np.mean([adjusted_rand(partition.labels[order], found[i].labels) for order, found in reruns]))
+
+
+def overlap(members: tuple[int, ...], reruns: Reruns, i: int) -> float | None:
+    """Mean over reruns of the best Jaccard overlap of a group with one of the groups of the i-th partition.
+
+    Over the resamples, where there are any, else over the reruns with other seeds.
+    """
+    counted = reruns.resamples or reruns.seeds
+    if not counted:
+        return None
+    bests = [best_overlap(members, _touched(members, order, found[i].labels)) for order, found in counted]
+    return float(np.mean(bests))
+
+
+def _touched(members: tuple[int, ...], order: np.ndarray, labels: np.ndarray) -> list[list[int]]:
+    """The groups of a rerun that share a unit with these: few, however many groups there are."""
+    again = np.empty_like(labels)
+    again[order] = labels
+    shared = np.unique(again[list(members)])
+    return [np.flatnonzero(again == label).tolist() for label in shared if label >= 0]
 
 
 def adjusted_rand(a: Int[np.ndarray, " units"], b: Int[np.ndarray, " units"]) -> float:

@@ -130,7 +130,7 @@ class Record:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the record's content, however it is laid out in its file; of an older schema, as it was written."""
+        """SHA-256 of the content, whatever the layout of the file; for an older schema, of the record as it was written."""
         return self.original or digest(self.to_json())
 
     def to_json(self) -> str:

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
 import harness
-from harness.cells.ablations import Remembering
+from harness.cells.ablations import cached_evaluate
 from harness.cells.cell import Cell
-from harness.cells.inputs import readers_of, record_batch
+from harness.cells.inputs import Inputs
 from harness.cells.progress import Progress
 from harness.data.batch import Batch
 from harness.data.grouping import Affinity, Partition
@@ -441,7 +441,8 @@ def test_remembered_outcomes_are_those_of_the_subject_and_each_is_computed_once(
     for conditions in asked:
         if fresh:  # as another process would
             memo = Memo(disk=Cache(folder))
-        found = Remembering(double, ["double"], memo, progress).evaluate(BATCH, conditions, ZERO, LOSS, ticks.append)
+        subject = (double, ["double"], memo, progress)
+        found = cached_evaluate(*subject, BATCH, conditions, ZERO, LOSS, ticks.append)
         np.testing.assert_array_equal(
             found, Double().evaluate(BATCH, conditions, ZERO, LOSS, lambda _: None), strict=True
         )
@@ -471,9 +472,9 @@ def test_an_outcome_is_that_of_its_model_examples_intervention_and_metrics(
     double = Double()
     memo = Memo(disk=Cache(tmp_path))
 
-    def ask(key: Sequence[Any] = ("double",), **told: Any) -> None:
+    def ask(key: Sequence[Any] = ("double",), **changes: Any) -> None:
         usual = {"batch": BATCH, "conditions": [(0, 1)], "intervention": ZERO, "metrics": LOSS, "tick": lambda _: None}
-        Remembering(double, key, memo, Progress(quiet=True)).evaluate(**{**usual, **told})
+        cached_evaluate(double, key, memo, Progress(quiet=True), **{**usual, **changes})
 
     ask()
     ask(**change)
@@ -483,9 +484,9 @@ def test_an_outcome_is_that_of_its_model_examples_intervention_and_metrics(
 @pytest.mark.parametrize(("over", "computed"), [("reference", 2), ("batch", 1)])
 def test_other_examples_count_where_means_are_taken_over_them(tmp_path: Path, over: str, computed: int) -> None:
     double, mean = Double(), method("intervention", "mean", over=over)
-    remembering = Remembering(double, ["double"], Memo(disk=Cache(tmp_path)), Progress(quiet=True))
+    subject = (double, ["double"], Memo(disk=Cache(tmp_path)), Progress(quiet=True))
     for reference in (batch_of([5, 6]), batch_of([6, 5])):
-        remembering.evaluate(BATCH, [(0,)], mean, LOSS, lambda _: None, reference)
+        cached_evaluate(*subject, BATCH, [(0,)], mean, LOSS, lambda _: None, reference)
     assert len(double.computed) == computed
 
 
@@ -505,11 +506,11 @@ def test_a_reading_is_shared_by_cells_that_read_other_things_as_well(tmp_path: P
             seen.append({type(reader).__name__ for reader in readers.values()})
             return type(subject).record(subject, batch, readers, tick)
 
-        alone = subject.record(here.stages["batch"](subject), readers_of(here, "signal", "labels"), lambda _: None)
+        inputs = Inputs(here, Memo(disk=memo.disk), Progress(quiet=True), subject)
+        readers, batch = inputs.readers("signal", "labels"), here.stages["batch"](subject)
+        alone = subject.record(batch, readers, lambda _: None)
         subject.record = record
-        batch = here.stages["batch"](subject)
-        fresh = Memo(disk=memo.disk)
-        found = record_batch(here, subject, batch, readers_of(here, "signal", "labels"), fresh, Progress(quiet=True))
+        found = inputs.record(batch, readers)
         assert found.readings.keys() == alone.readings.keys()
         for name, values in alone.readings.items():
             np.testing.assert_array_equal(found.readings[name], values, strict=True)

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 
 from harness.cells.cell import Cell
-from harness.data.batch import Batch
 from harness.data.grouping import Affinity, Candidate, Labels, Partition
 from harness.data.recording import Activity, Recording, Spins
 from harness.data.stages import INPUTS, STAGES, upstream
@@ -141,11 +140,7 @@ class Doubled:
         return Activity(2 * activity.values, activity.units)
 
 
-def never(*_: Any) -> Any:
-    raise AssertionError("nobody asked for this")
-
-
-def proposal(reruns: int = 0, record: Any = None, **stages: Any) -> Proposal:
+def proposal(reruns: int = 0, inputs: Any = None, **stages: Any) -> Proposal:
     usual: dict[str, Any] = {
         "labels": Known(),
         "signal": Measured(),
@@ -157,8 +152,8 @@ def proposal(reruns: int = 0, record: Any = None, **stages: Any) -> Proposal:
         "selector": Every(),
     }
     batch = examples.batch()
-    recorded = record or (lambda part: Recording(part, UNITS, {}))
-    return Proposal({**usual, **stages}, UNITS, lambda: batch, recorded, reruns)
+    inputs = {"batch": batch, "recording": Recording(batch, UNITS, {})} if inputs is None else inputs
+    return Proposal({**usual, **stages}, UNITS, inputs, reruns)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -174,7 +169,7 @@ def test_the_way_from_recording_to_candidates() -> None:
 
 
 def test_what_nobody_asks_for_is_not_made() -> None:
-    made = proposal(partitioner=Dice(), record=never)
+    made = proposal(partitioner=Dice(), inputs={})
     assert len(made.candidates) == 3
     assert not any(made.has(name) for name in ("batch", "recording", "measured", "spins", "affinity"))
     assert made.candidates[0].isolation is None
@@ -212,7 +207,7 @@ def test_upstream_follows_what_is_asked() -> None:
     everything = {"selector", "chooser", "partitioner", "affinity", "binarizer", "signal", "transform", "batch"}
     assert upstream("selector", {**chosen, "partitioner": [Nearest]}) == everything
     assert upstream("selector", {**chosen, "partitioner": [Dice]}) == {"selector", "chooser", "partitioner"}
-    assert asked(Nearest) == ("affinity",)
+    assert inputs_of(Nearest) == ("affinity",)
 
 
 def test_a_stage_that_nobody_asks_is_no_part_of_the_cell() -> None:
@@ -267,7 +262,7 @@ def test_a_partition_that_says_nothing_is_never_chosen() -> None:
 def test_partitions_that_all_say_nothing_propose_nothing_and_no_chooser_is_asked() -> None:
     together = Partition(1, np.zeros(len(UNITS), dtype=np.int64), "resolution = 0.1")
     made = proposal(partitioner=Given((together,)), chooser=Scores(()))
-    assert made.says_nothing
+    assert made.trivial
     assert made.candidates == ()
     assert made.quality == (None,)
 
@@ -283,7 +278,7 @@ def test_clear_groups_are_found_again_and_chance_is_not() -> None:
     assert found.stability.seeds == 1.0
     assert found.stability.resamples is not None
     assert found.stability.resamples > 0.5
-    (thrown,) = proposal(reruns=20, partitioner=Dice(), record=never).partitions
+    (thrown,) = proposal(reruns=20, partitioner=Dice(), inputs={}).partitions
     assert thrown.stability is not None
     assert thrown.stability.seeds == pytest.approx(0, abs=0.1)
     assert thrown.stability.resamples is None  # nothing was measured, so there is nothing to resample
@@ -326,16 +321,17 @@ def test_stability_depends_on_the_seed_alone() -> None:
     assert first == second
 
 
-def test_a_batch_is_written_when_it_is_asked_for() -> None:
-    written: list[Batch] = []
+def test_a_step_is_made_when_a_method_asks_for_it() -> None:
+    """Partitions of random labels need neither an affinity nor examples: a proposal without inputs has candidates."""
+    found = Proposal({**proposal().stages, "partitioner": Dice()}, UNITS, {})
+    assert found.candidates
+    assert not found.has("affinity")
+    assert not found.has("measured")
+    with pytest.raises(KeyError, match="recording"):
+        _ = found.affinity
 
-    def write() -> Batch:
-        written.append(examples.batch())
-        return written[-1]
 
-    stages = {**proposal().stages, "partitioner": Dice()}
-    made = Proposal(stages, UNITS, write, lambda part: Recording(part, UNITS, {}))
-    _ = made.candidates
-    assert not written
-    _ = made.affinity
-    assert len(written) == 1
+def test_a_group_named_by_hand_is_the_one_candidate_and_nothing_else_is_made() -> None:
+    named = Proposal.by_hand(UNITS, (1, 4))
+    assert [candidate.members for candidate in named.candidates] == [(1, 4)]
+    assert named.steps.keys() == {"candidates"}

@@ -1,0 +1,82 @@
+"""How the candidates of a cell are tested: the trial that its configuration describes, and the null of proposing."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from harness.cells.inputs import Inputs
+from harness.closure.selection import null_damage as damage_of
+from harness.closure.trial import Trial
+from harness.data.grouping import Labels
+from harness.data.recording import Activity, OutputNorm
+from harness.data.stages import call_with, inputs_of
+from harness.proposal.null import null_groups
+from harness.proposal.proposal import Proposal
+from harness.util.threads import one_thread
+
+
+def trial_of(inputs: Inputs, proposal: Proposal) -> Trial:
+    """The trial of a cell: its examples, methods and settings, and what its controls are matched by."""
+    settings, stages = inputs.cell.settings, inputs.cell.stages
+    assert inputs.test_half is not None
+    matched_by = inputs_of(type(stages["controls"]))
+    return Trial(
+        units=inputs.subject.units,
+        evaluate=inputs.evaluate,
+        batch=inputs.test_half,
+        intervention=stages["intervention"],
+        controls=stages["controls"],
+        metrics=stages["metric"],
+        alpha=settings.alpha,
+        futility=settings.futility,
+        ddof=settings.ddof,
+        seed=settings.seed,
+        reference=inputs.proposal_half,
+        contrast=inputs.contrast,
+        activity=_activity(inputs, proposal),
+        rule=settings.active,
+        labels=_labels(inputs, proposal) if "labels" in matched_by else None,
+        strength=_strength(inputs) if "strength" in matched_by else None,
+    )
+
+
+def null_damage(inputs: Inputs, proposal: Proposal, trial: Trial) -> list[float]:
+    """Damage by the best groups of permuted data, where candidates were chosen on the examples they are tested on."""
+    runs = inputs.cell.settings.permuted_runs
+    if not runs or not proposal.has("measured"):
+        return []
+    with inputs.progress.step("null", f"{runs} proposals on permuted data") as tick:
+        with one_thread():
+            groups = null_groups(proposal, runs)
+        return damage_of(groups, trial, tick)
+
+
+def _activity(inputs: Inputs, proposal: Proposal) -> Activity | None:
+    """The units' activity on the examples of the test. None where no signal is in use."""
+    if not proposal.has("measured"):
+        return None
+    if inputs.test_half is inputs.proposal_half:
+        return proposal.measured
+    assert inputs.test_half is not None
+    activity: Activity = inputs.cell.stages["signal"](inputs.record(inputs.test_half, inputs.readers("signal")))
+    return activity
+
+
+def _labels(inputs: Inputs, proposal: Proposal) -> Labels:
+    """The proposal's labels. A group named by hand has none: they are made from the examples it is tested on."""
+    if proposal.has("labels"):
+        return proposal.labels
+    method, recording = inputs.cell.stages["labels"], None
+    if "recording" in inputs_of(type(method)):
+        assert inputs.proposal_half is not None
+        recording = inputs.record(inputs.proposal_half, inputs.readers("labels"))
+    labels: Labels = call_with(method, recording=recording, units=inputs.subject.units, truth=inputs.subject.truth)
+    return labels
+
+
+def _strength(inputs: Inputs) -> np.ndarray:
+    """The mean output norm of every unit [units]."""
+    assert inputs.proposal_half is not None
+    norms = inputs.record(inputs.proposal_half, {"strength": OutputNorm()}).readings["strength"]
+    mean: np.ndarray = norms.mean(axis=0, dtype=np.float64)
+    return mean

@@ -1,0 +1,52 @@
+"""A cell run to its record: every end of a cell has a status, and nothing that happens inside it is raised."""
+
+from __future__ import annotations
+
+import traceback
+
+from harness.cells import result
+from harness.cells.cell import Cell
+from harness.cells.progress import Progress
+from harness.pipeline import run_cell
+from harness.records.record import Record, Status
+from harness.records.workspace import Workspace
+from harness.registry.hookspecs import CellFinished
+from harness.registry.plugins import Plugins
+from harness.util.cache import Memo
+from harness.util.errors import HarnessError
+
+
+def execute(cell: Cell, workspace: Workspace, plugins: Plugins, memo: Memo, progress: Progress) -> Record:
+    """Run a cell, or serve its finished record. Ctrl-C ends the cell as interrupted and is raised again."""
+    if not cell.settings.force and (finished := workspace.finished(cell.id)):
+        progress.say(f"  finished before: {workspace.folder(cell.id)}")
+        return finished
+    interrupt: KeyboardInterrupt | None = None
+    trace = ""
+    try:
+        outcome = run_cell(cell, memo, progress)
+        record = outcome.record
+        record.to_json()  # diagnostics that JSON cannot hold fail the cell here, not when it is written
+        result.write_arrays(outcome, workspace.folder(cell.id))
+    except HarnessError as error:
+        record = result.unfinished(cell, Status.INVALID, str(error), progress)
+    except KeyboardInterrupt as error:
+        interrupt, record = error, result.unfinished(cell, Status.INTERRUPTED, "stopped by the user", progress)
+    except Exception as error:  # a method's own failure: the cell fails, the sweep continues
+        trace = traceback.format_exc()
+        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        record = result.unfinished(cell, Status.FAILED, reason, progress)
+    folder = workspace.write(record, trace)
+    announce(CellFinished(record, folder), plugins, progress)
+    if interrupt:
+        raise interrupt
+    return record
+
+
+def announce(event: CellFinished, plugins: Plugins, progress: Progress) -> None:
+    """Call every watcher. One that fails is reported, and the record stays as it is."""
+    for implementation in plugins.manager.hook.harness_cell_finished.get_hookimpls():
+        try:
+            implementation.function(**dict.fromkeys(implementation.argnames, event))
+        except Exception as error:
+            progress.say(f"  warning: {implementation.plugin_name}: {type(error).__name__}: {error}")
