@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float
@@ -16,12 +14,12 @@ from harness.cells.cell import Cell
 from harness.cells.inputs import Halves, load_subject, readers_of, record_batch, subject_key
 from harness.cells.progress import Progress
 from harness.cells.result import Outcome
-from harness.closure.report import Tested, close
+from harness.closure.report import CandidateResult, close
 from harness.closure.selection import null_damage
 from harness.closure.trial import Trial, cases_of, conditions
 from harness.data.batch import Batch
 from harness.data.grouping import Candidate, Labels
-from harness.data.recording import Activity, Reader, Recording, Rows, Source
+from harness.data.recording import Activity, OutputNorm, Reader, Recording
 from harness.data.stages import Subject, inputs_of
 from harness.proposal.null import null_groups
 from harness.proposal.proposal import Proposal
@@ -87,7 +85,7 @@ def dispose(
     candidates: Sequence[Candidate],
     memo: Memo,
     progress: Progress,
-) -> tuple[Tested, ...]:
+) -> tuple[CandidateResult, ...]:
     """The closure test of every candidate, on examples that were not used to propose it."""
     told, stages = cell.settings, cell.stages
 
@@ -105,8 +103,10 @@ def dispose(
         mean: Float[np.ndarray, " units"] = norms.mean(axis=0, dtype=np.float64)
         return mean
 
+    needed = inputs_of(type(stages["controls"]))
     trial = Trial(
-        subject=Remembering(subject, subject_key(cell, subject, memo), memo, progress),
+        units=subject.units,
+        evaluate=Remembering(subject, subject_key(cell, subject, memo), memo, progress).evaluate,
         batch=halves.test,
         intervention=stages["intervention"],
         controls=stages["controls"],
@@ -119,8 +119,8 @@ def dispose(
         contrast=halves.contrast,
         activity=_activity(cell, subject, halves, proposal, memo, progress),
         rule=told.active,
-        labels=labels,
-        strength=strength,
+        labels=labels() if "labels" in needed else None,
+        strength=strength() if "strength" in needed else None,
     )
     null = _null(cell, proposal, trial, progress)
     cases = cases_of([candidate.members for candidate in candidates], trial)
@@ -155,18 +155,6 @@ def _null(cell: Cell, proposal: Proposal | None, trial: Trial, progress: Progres
         with one_thread():
             groups = null_groups(proposal, n)
         return null_damage(groups, trial, tick)
-
-
-@dataclass(frozen=True)
-class OutputNorm(Reader):
-    """Norm of what each unit writes to the residual stream: what controls may be matched by."""
-
-    source: ClassVar[Source] = "contribution"
-
-    def read(self, rows: Rows) -> Float[np.ndarray, "examples heads"]:
-        """One number per example and head."""
-        norms: Float[np.ndarray, "examples heads"] = np.linalg.norm(rows.values, axis=2)
-        return norms
 
 
 def execute(cell: Cell, workspace: Workspace, plugins: Plugins, memo: Memo, progress: Progress) -> Record:

@@ -13,7 +13,7 @@ from harness.cells.cell import Cell
 from harness.cells.inputs import Halves
 from harness.cells.progress import Progress
 from harness.cells.provenance import provenance, without_password
-from harness.closure.report import ClosureReport, Tested
+from harness.closure.report import CandidateResult, ClosureReport
 from harness.data.grouping import Candidate
 from harness.data.recording import Spins
 from harness.data.stages import Subject
@@ -29,7 +29,7 @@ class Outcome:
 
     record: Record
     proposal: Proposal | None
-    tested: tuple[Tested, ...]
+    tested: tuple[CandidateResult, ...]
 
 
 def record_of(
@@ -84,7 +84,7 @@ def keep(outcome: Outcome, folder: Path) -> None:
         _keep_deltas(folder, outcome.tested)
 
 
-def _keep_deltas(folder: Path, tested: Sequence[Tested]) -> None:
+def _keep_deltas(folder: Path, tested: Sequence[CandidateResult]) -> None:
     """The change of every metric on every example: a candidate's, then its controls'."""
     from safetensors.numpy import save_file
 
