@@ -7,7 +7,7 @@ from harness.cells.inputs import Inputs
 from harness.cells.progress import Progress
 from harness.cells.result import CellResult
 from harness.cells.trial import null_damage, trial_of
-from harness.closure.report import Tested, close
+from harness.closure.report import CandidateResult, close
 from harness.closure.trial import cases_of, conditions
 from harness.proposal.proposal import Proposal
 from harness.util.cache import Memo
@@ -49,7 +49,7 @@ def propose(inputs: Inputs) -> Proposal:
     return proposal
 
 
-def dispose(inputs: Inputs, proposal: Proposal) -> tuple[Tested, ...]:
+def dispose(inputs: Inputs, proposal: Proposal) -> tuple[CandidateResult, ...]:
     """The closure test of every candidate."""
     trial = trial_of(inputs, proposal)
     null = null_damage(inputs, proposal, trial)

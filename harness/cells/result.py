@@ -12,7 +12,7 @@ from harness.cells.cell import Cell
 from harness.cells.inputs import Inputs
 from harness.cells.progress import Progress
 from harness.cells.provenance import provenance, without_password
-from harness.closure.report import Tested
+from harness.closure.report import CandidateResult
 from harness.data.batch import Batch
 from harness.data.grouping import Candidate
 from harness.data.recording import Spins
@@ -28,10 +28,10 @@ class CellResult:
 
     record: Record
     proposal: Proposal
-    tested: tuple[Tested, ...]
+    tested: tuple[CandidateResult, ...]
 
     @classmethod
-    def of(cls, inputs: Inputs, proposal: Proposal, tested: tuple[Tested, ...]) -> CellResult:
+    def of(cls, inputs: Inputs, proposal: Proposal, tested: tuple[CandidateResult, ...]) -> CellResult:
         """The result of a cell that reached its end. Its status is skipped where nothing qualified as a candidate."""
         cell, subject, batch, progress = inputs.cell, inputs.subject, inputs.batch, inputs.progress
         candidates, proposed = proposal.candidates, proposal.has("found")

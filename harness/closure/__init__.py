@@ -1,1 +1,1 @@
-"""The heart: controls, statistics and the verdict of the closure test."""
+"""The closure test: controls, statistics and the verdict."""

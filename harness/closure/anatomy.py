@@ -1,4 +1,4 @@
-"""What is inside a group: whether its members need each other, which of them are dispensable, when they are at work."""
+"""The inside of a group: how its units interact, which of them are dispensable, and when the group is active."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from harness.util.errors import HarnessError
 
 ActiveRule = Literal["any", "all", "most_selective"]
 DISPENSABLE = 0.05
-"""Up to this share of a group's damage a unit is dispensable."""
+"""A unit is dispensable up to this share of the group's damage."""
 
 
 @dataclass(frozen=True)
 class Interaction:
-    """How far the whole is more than its parts, per part beyond the first, and its 95 % interval over examples."""
+    """The group's damage beyond the sum of its units', and its 95 % interval over examples; see :func:`interaction`."""
 
     value: float
     interval: tuple[float, float] | None
@@ -28,11 +28,12 @@ class Interaction:
 
 @dataclass(frozen=True)
 class OnInput:
-    """What ablation did on the ``n`` examples where the group is active.
+    """The effect of ablation on the ``n`` examples where the group is active.
 
-    ``delta``: mean change there; ``controls``: each control group's on the same examples; ``z``, ``p``: one against
-    the others; ``off_input``: mean change on the other examples (None where there are none); ``leakage``: ``off_input / delta``,
-    about 0 for a mechanism that does nothing where it is not used. All None where the group is never active.
+    ``delta``: mean change there. ``controls``: each control group's mean change on the same examples. ``z``, ``p``:
+    delta compared with the controls. ``off_input``: mean change on the other examples (None: there are none).
+    ``leakage``: ``off_input / delta``, about 0 for a mechanism without effect where it is not active. All are None
+    where the group is never active.
     """
 
     n: int
@@ -47,14 +48,14 @@ class OnInput:
 def interaction(
     group: Float[np.ndarray, " examples"], parts: Float[np.ndarray, "parts examples"], seed: int
 ) -> Interaction | None:
-    r"""What the group's ablation does beyond the sum of its parts' ablations.
+    r"""How much damage the group's ablation does beyond the sum of its parts' ablations.
 
     .. math:: I = \frac{d(G) - \sum_{u \in G} d(u)}{(g - 1)\, d(G)}
 
-    -1 for a serial chain (each part alone does all the damage), 0 for parts that do independent damage, above 0 for
-    parts that stand in for each other: :math:`1/(g-1)` where each alone does nothing. None for a single part, or where
-    the group does nothing on average. The interval resamples examples, whole and parts together, and is None where
-    some resample has the group do nothing, or the opposite: the ratio then has no bounds.
+    -1: a serial chain (each part alone does all the damage). 0: independent damage. Above 0: the parts back each other
+    up; :math:`1/(g-1)` where each alone has no effect. None for a single part, or where the group has no effect on
+    average. The interval resamples examples, the same ones for the group and its parts. It is None where the group's
+    effect is zero or has the opposite sign in some resample: the ratio then has no bounds.
 
     Input: changes of a metric per example, of the group and of every part alone. Output: dimensionless.
     """
@@ -72,10 +73,10 @@ def interaction(
 def leave_one_out(
     group: Float[np.ndarray, " examples"], without: Float[np.ndarray, "units examples"]
 ) -> tuple[float, ...] | None:
-    r"""Leave-one-out share of each unit: :math:`[d(G) - d(G \setminus u)] / d(G)`; None where the group does nothing.
+    r"""Leave-one-out share of each unit: :math:`[d(G) - d(G \setminus u)] / d(G)`; None where the group has no effect.
 
-    1 for each of a pair that stand in for each other; 0 for a bystander, and for each link of a chain, which is broken
-    by any other link: see :func:`dispensable`.
+    1 for each unit of a pair that back each other up. 0 for a bystander, and for each link of a chain, because any
+    other link breaks the chain as well: see :func:`dispensable`.
     """
     whole = _mean(group)
     return tuple(float((whole - mean) / whole) for mean in without.mean(axis=1)) if whole != 0 else None
@@ -84,7 +85,7 @@ def leave_one_out(
 def single_unit(
     group: Float[np.ndarray, " examples"], parts: Float[np.ndarray, "units examples"]
 ) -> tuple[float, ...] | None:
-    r"""What each unit does by itself, as a share of what the group does: :math:`d(u) / d(G)`; None as for leave_one_out."""
+    r"""Effect of each unit alone, as a share of the group's: :math:`d(u) / d(G)`; None as for leave_one_out."""
     whole = _mean(group)
     return tuple(float(mean / whole) for mean in parts.mean(axis=1)) if whole != 0 else None
 
@@ -92,56 +93,45 @@ def single_unit(
 def dispensable(
     leave_one_out: Sequence[float], single_unit: Sequence[float] | None = None, epsilon: float = DISPENSABLE
 ) -> tuple[int, ...]:
-    """Which units (by place) the group can do without: their share is at most ``epsilon``.
+    """Positions of the units that the group does not need: their share is at most ``epsilon``.
 
-    A link of a chain has no share either, as the next link breaks the chain as well, but does the damage alone: given
-    what each unit does ``single_unit``, only those that add nothing and do nothing are dispensable.
+    A link of a chain has no leave-one-out share either, but does the damage alone. With ``single_unit`` given, a unit
+    is therefore dispensable only if both its shares are at most ``epsilon``.
     """
-    own = leave_one_out if single_unit is None else single_unit
-    return tuple(
-        i for i, (share, mine) in enumerate(zip(leave_one_out, own, strict=True)) if max(share, mine) <= epsilon
-    )
-
-
-def minimality(
-    leave_one_out: Sequence[float], single_unit: Sequence[float] | None = None, epsilon: float = DISPENSABLE
-) -> float:
-    """Share of the units that are not :func:`dispensable`: 1 where every unit is needed."""
-    if not leave_one_out:
-        raise HarnessError("minimality is asked of a group without units.", "Give the share of at least one unit.")
-    return 1 - len(dispensable(leave_one_out, single_unit, epsilon)) / len(leave_one_out)
+    alone = leave_one_out if single_unit is None else single_unit
+    return tuple(i for i, shares in enumerate(zip(leave_one_out, alone, strict=True)) if max(shares) <= epsilon)
 
 
 def sufficiency(
-    everything: Float[np.ndarray, " examples"], complement: Float[np.ndarray, " examples"], damage: int
+    all_units: Float[np.ndarray, " examples"], complement: Float[np.ndarray, " examples"], damage: int
 ) -> float | None:
-    r"""Sufficiency: what the group keeps when every other unit is ablated, :math:`1 - d(\bar G) / d(\text{all units})`.
+    r"""Sufficiency, :math:`1 - d(\bar G) / d(\text{all units})`: how well the group works without all other units.
 
-    1: as good as the whole model; 0: as bad as none of it; below 0: worse than that. None where ablating every unit
-    does no damage: there is then nothing to keep.
+    1: as well as the whole model. 0: as badly as with every unit ablated. Below 0: worse than that. None where ablating
+    every unit does no damage.
     """
-    whole = _mean(everything)
+    whole = _mean(all_units)
     return 1 - _mean(complement) / whole if damage * whole > 0 else None
 
 
 def active(members: Real[np.ndarray, "examples members"], rule: ActiveRule = "any") -> Bool[np.ndarray, " examples"]:
-    """On which examples the group is at work: a member is where its spin or activity is above its own mean.
+    """On which examples the group is active. A member is active where its spin or activity is above its own mean.
 
-    ``any`` or ``all`` members; or the ``most_selective`` one, which is active least often (where several tie, as all do
-    that are cut at their median: any of these). A member that never changes says nothing of when, and is passed over.
+    ``any`` or ``all`` members must be active, or the ``most_selective`` one, which is active least often (any of them
+    where several tie, as spins that are split at the median do). Members that never change are ignored.
     """
     if rule not in get_args(ActiveRule):
-        raise HarnessError(f"active={rule}: no such rule.", f"Give one of {', '.join(get_args(ActiveRule))}.")
+        raise HarnessError(f"active={rule} is not a rule.", f"Give one of {', '.join(get_args(ActiveRule))}.")
     if not np.isfinite(members).all():
-        raise HarnessError("the activity of a group's members holds NaN or infinity.")
+        raise HarnessError("the activity of a group contains NaN or infinity.", "Check the signal and its transforms.")
     changing = members[:, members.min(axis=0) < members.max(axis=0)] if len(members) else members[:, :0]
     if not changing.shape[1]:
         return np.zeros(len(members), dtype=bool)
     above = changing > changing.mean(axis=0)
     if rule == "most_selective":
         above = above[:, above.sum(axis=0) == above.sum(axis=0).min()]
-    found: Bool[np.ndarray, " examples"] = above.all(axis=1) if rule == "all" else above.any(axis=1)
-    return found
+    examples: Bool[np.ndarray, " examples"] = above.all(axis=1) if rule == "all" else above.any(axis=1)
+    return examples
 
 
 def on_input(
@@ -152,30 +142,33 @@ def on_input(
     ddof: int = 1,
     inflation: float = 1.0,
 ) -> OnInput:
-    """Closure on the examples where the group is active, controls measured on the same ones; see :class:`OnInput`.
+    """The closure test on the examples where the group is active; see :class:`OnInput`.
 
-    Over all examples a mechanism that is rarely used does less damage than two random units of two mechanisms.
+    A mechanism that is rarely used does little damage on average over all examples: less than two random units, which
+    belong to two mechanisms. It can pass on the examples where it is active.
     """
     if len(active) != len(deltas):
-        raise HarnessError(f"activity was measured on {len(active)} examples, damage on {len(deltas)}.")
+        raise HarnessError(
+            f"activity was measured on {len(active)} examples, damage on {len(deltas)}.", "Measure both on one batch."
+        )
     n = int(active.sum())
     if n == 0:
         return OnInput(0, None, (), None, None, None, None)
     delta = _mean(deltas[active])
-    against = tuple(float(mean) for mean in controls[:, active].mean(axis=1))
+    control_deltas = tuple(float(mean) for mean in controls[:, active].mean(axis=1))
     off = _mean(deltas[~active]) if n < len(active) else None
     return OnInput(
         n=n,
         delta=delta,
-        controls=against,
-        z=z_score(delta, against, ddof),
-        p=p_value(delta, inflated(against, inflation), damage) if math.isfinite(inflation) else None,
+        controls=control_deltas,
+        z=z_score(delta, control_deltas, ddof),
+        p=p_value(delta, inflated(control_deltas, inflation), damage) if math.isfinite(inflation) else None,
         off_input=off,
         leakage=off / delta if off is not None and delta != 0 else None,
     )
 
 
 def _mean(deltas: Float[np.ndarray, " examples"]) -> float:
-    """The mean; exactly 0 where changes cancel but for rounding, so that nothing is ever divided by what is left."""
+    """The mean; exactly 0 where the changes cancel except for rounding errors, so that no ratio divides by these."""
     mean = float(deltas.mean())
     return mean if abs(mean) > 1e-12 * float(np.abs(deltas).max()) else 0.0

@@ -1,4 +1,4 @@
-"""The closure test: ablate a candidate, its parts, its controls and its whole layers, and compare the damage."""
+"""The closure test: ablate candidates, their parts, their controls and their whole layers, and compare the damage."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from harness.closure import anatomy
 from harness.closure.anatomy import OnInput
 from harness.closure.statistics import Effect, bootstrap_interval, inflated, max_t, p_value, selection_p, z_score
-from harness.closure.trial import Case, Trial, Values, conditions, evaluated, saturated
+from harness.closure.trial import Case, Trial, Values, conditions, evaluate_cases, saturated
 from harness.closure.verdict import Verdict, decide, decision_order, enough
 from harness.data.sampling import Group
 from harness.data.stages import Metric, Tick
@@ -20,14 +20,15 @@ from harness.data.stages import Metric, Tick
 
 @dataclass(frozen=True)
 class Anatomy:
-    """What one metric says of the inside of a group.
+    """The inside of a group, by one metric.
 
-    ``sufficiency``: share of the damage of ablating every unit that is spared when the candidate alone is left; ``leave_one_out``:
-    of the group's damage, what is lost without each unit, in the order of ``units``; ``dispensable``: places of the units that
-    add nothing and do nothing alone; ``interaction``: what the whole does beyond its parts (about -1: a serial chain;
-    0: independent parts; above 0: they back each other up), with its interval; ``on_input``: the damage where the group
-    is active; ``contrast``: the damage on examples of another kind, with its interval. None where it was not asked
-    for, or is not defined; a group that was given up is not asked for what takes further ablations (the first four).
+    ``sufficiency``: share of the damage of ablating every unit that is avoided when only the candidate is left.
+    ``leave_one_out``: share of the group's damage that is lost without each unit, in the order of ``units``.
+    ``dispensable``: positions of the units that add nothing to the group's damage and do none alone. ``interaction``:
+    damage of the group beyond the sum of its units' (about -1: a serial chain; 0: independent units; above 0: backups),
+    with its interval. ``on_input``: damage where the group is active. ``contrast``: change on the contrast batch, with
+    its interval. None: not requested or not defined. The first four are None where the test stopped early, because they
+    need further ablations.
     """
 
     sufficiency: float | None
@@ -41,16 +42,16 @@ class Anatomy:
 
 @dataclass(frozen=True)
 class ClosureReport:
-    """One candidate's day in court.
+    """The result of the closure test of one candidate.
 
-    ``units``: labels of the group; ``n_examples``: on how many it was tested; ``n_controls``: distinct control groups
-    that were evaluated; ``stopped_early``: there are more, but so many did as much damage that no more were evaluated;
-    ``shortfall``: layers (or classes) in which controls could not be matched, with the number of units taken elsewhere;
-    ``effects``: per metric; ``site_ablation``: delta per metric when every unit of the candidate's layers is ablated;
-    ``anatomy``: per metric, what is inside; ``inflation``: by how much the controls were spread before p was taken (see
-    :class:`ControlSets`; None: without bound, so that nothing can be said); ``dispensable``: units without which the primary
-    metric suffers as much; ``selection_p``: p of the damage against the best groups of the same pipeline on permuted
-    data, where the candidate was chosen on the examples it is tested on.
+    ``units``: labels of the group. ``n_examples``: number of test examples. ``n_controls``: distinct control groups
+    that count. ``stopped_early``: there are more controls, but so many did as much damage that testing stopped.
+    ``shortfall``: layers (or classes) with too few units for matched controls, with the number of units that were taken
+    from others. ``effects``: by metric. ``site_ablation``: by metric, the change when every unit of the candidate's
+    layers is ablated. ``anatomy``: by metric, the inside of the group. ``inflation``: by how much the controls were
+    spread before p was taken (see :class:`ControlSets`; None: infinite, so that p is undefined). ``dispensable``: units
+    without which the primary metric changes as much. ``selection_p``: p of the damage against the best groups of the
+    same pipeline on permuted data, where the candidate was chosen on its test examples.
     """
 
     units: tuple[str, ...]
@@ -69,104 +70,116 @@ class ClosureReport:
 
 
 @dataclass(frozen=True)
-class Tested:
-    """A report, and the change of every metric on every example behind it.
+class CandidateResult:
+    """The report on a candidate, and the changes of every metric on every example that it was computed from.
 
-    ``deltas`` [metrics, 1 + controls, examples]: the candidate's first, then each control's.
+    ``deltas`` [metrics, 1 + controls, examples]: first the candidate's, then each control's.
     """
 
     report: ClosureReport
     deltas: Float[np.ndarray, "metrics groups examples"]
 
 
-def close(cases: Sequence[Case], trial: Trial, tick: Tick, null_damage: Sequence[float] = ()) -> tuple[Tested, ...]:
-    """Put the candidates of a cell to the test.
+def close(
+    cases: Sequence[Case], trial: Trial, tick: Tick, null_damage: Sequence[float] = ()
+) -> tuple[CandidateResult, ...]:
+    """Run the closure test on the candidates of a cell.
 
-    Each is evaluated on the same examples as its controls; see :class:`Effect` and :class:`Anatomy` for what is
-    computed per metric and :data:`RULES` for how the verdict follows. p-values are corrected over all candidates
-    and metrics.
-    ``null_damage``: damage to the primary metric by the best groups of the same pipeline on permuted data.
+    Every candidate and its controls are evaluated on the same examples. :class:`Effect` and :class:`Anatomy` say what
+    is computed by metric, :data:`RULES` how the verdict follows. p-values are corrected over all candidates and
+    metrics. ``null_damage``: change of the primary metric by the best groups of the same pipeline on permuted data.
     """
-    cases, values = evaluated(cases, trial, tick)
+    cases, values = evaluate_cases(cases, trial, tick)
     contrast = _contrast(cases, trial, tick)
-    heard = [_hear(case, trial, values, contrast.get(case.candidate), null_damage) for case in cases]
-    effects = _corrected([tested.report for tested in heard], trial.alpha)
-    return tuple(_judged(tested, of, trial.alpha) for tested, of in zip(heard, effects, strict=True))
+    results = [_measure(case, trial, values, contrast.get(case.candidate), null_damage) for case in cases]
+    corrected = _corrected([result.report for result in results], trial.alpha)
+    return tuple(_judge(result, effects, trial.alpha) for result, effects in zip(results, corrected, strict=True))
 
 
 def _contrast(cases: Sequence[Case], trial: Trial, tick: Tick) -> Values:
-    """What each candidate changes on examples of another kind; nothing where there are none."""
+    """What each candidate changes on the contrast batch. Empty without one."""
     if trial.contrast is None:
         return {}
     groups = list(dict.fromkeys([(), *(case.candidate for case in cases)]))
-    values = trial.evaluate(trial.contrast, groups, tick)
+    values = trial.values(trial.contrast, groups, tick)
     return {group: values[:, i] - values[:, 0] for i, group in enumerate(groups)}
 
 
-def _hear(
+@dataclass(frozen=True)
+class _Deltas:
+    """Change of one metric on every example: one row per ablated group."""
+
+    array: Float[np.ndarray, "groups examples"]
+    row: Mapping[Group, int]
+
+    def __getitem__(self, group: Group) -> Float[np.ndarray, " examples"]:
+        change: Float[np.ndarray, " examples"] = self.array[self.row[group]]
+        return change
+
+    def rows(self, groups: Sequence[Group]) -> Float[np.ndarray, "chosen examples"]:
+        return self.array[[self.row[group] for group in groups]]
+
+
+def _measure(
     case: Case,
     trial: Trial,
     values: Values,
     contrast: Float[np.ndarray, "metrics others"] | None,
     null_damage: Sequence[float],
-) -> Tested:
+) -> CandidateResult:
+    """The report on a candidate, except for what depends on other candidates: corrected p and verdict."""
     groups = conditions([case])
-    place = {group: i for i, group in enumerate(groups)}
+    row = {group: i for i, group in enumerate(groups)}
     active = _active(case.candidate, trial)
-    units = trial.subject.units
     effects: dict[str, Effect] = {}
     anatomies: dict[str, Anatomy] = {}
-    bounds: dict[str, float] = {}
+    site_ablation: dict[str, float] = {}
     kept: list[np.ndarray] = []
     for m, metric in enumerate(trial.metrics):
         baseline = values[()][m]
-        deltas = np.stack([values[group][m] - baseline for group in groups])
-        candidate = deltas[place[case.candidate]]
-        controls = deltas[[place[group] for group in case.drawn.groups]]
-        effects[metric.name] = _effect(metric, baseline, candidate, controls, case.drawn.inflation, trial)
-        bounds[metric.name] = float(deltas[place[case.layers]].mean())
+        deltas = _Deltas(np.stack([values[group][m] - baseline for group in groups]), row)
+        effects[metric.name] = _effect(metric, baseline, deltas, case, trial)
+        site_ablation[metric.name] = float(deltas[case.site_units].mean())
         shift = None if contrast is None else contrast[m]
-        anatomies[metric.name] = _anatomy(case, metric, deltas, place, active, shift, trial)
-        kept.append(np.concatenate([candidate[None], controls]))
+        anatomies[metric.name] = _anatomy(case, metric, deltas, active, shift, trial)
+        kept.append(deltas.rows([case.candidate, *case.controls.groups]))
     primary = decision_order(effects)[0]
-    inside = anatomies[primary]
+    names = trial.units.names
+    controls = case.controls
     report = ClosureReport(
-        units=tuple(units.names(case.candidate)),
+        units=tuple(names(case.candidate)),
         n_examples=len(trial.batch),
-        n_controls=len(case.drawn.groups),
-        shortfall={f"L{where}" if isinstance(where, int) else where: n for where, n in case.drawn.shortfall.items()},
+        n_controls=len(controls.groups),
+        shortfall={f"L{place}" if isinstance(place, int) else place: n for place, n in controls.shortfall.items()},
         effects=effects,
-        site_ablation=bounds,
-        verdict=Verdict.UNDERPOWERED,  # until all candidates have been heard
+        site_ablation=site_ablation,
+        verdict=Verdict.UNDERPOWERED,  # replaced once p is corrected over all candidates
         reason="",
         anatomy=anatomies,
-        inflation=case.drawn.inflation if math.isfinite(case.drawn.inflation) else None,
-        dispensable=tuple(units.names(case.candidate[i] for i in inside.dispensable)),
+        inflation=controls.inflation if math.isfinite(controls.inflation) else None,
+        dispensable=tuple(names(case.candidate[i] for i in anatomies[primary].dispensable)),
         selection_p=selection_p(effects[primary].delta, null_damage, effects[primary].damage),
         stopped_early=case.stopped_early,
     )
-    return Tested(report, np.stack(kept))
+    return CandidateResult(report, np.stack(kept))
 
 
 def _effect(
-    metric: Metric,
-    baseline: Float[np.ndarray, " examples"],
-    candidate: Float[np.ndarray, " examples"],
-    controls: Float[np.ndarray, "controls examples"],
-    inflation: float,
-    trial: Trial,
+    metric: Metric, baseline: Float[np.ndarray, " examples"], deltas: _Deltas, case: Case, trial: Trial
 ) -> Effect:
-    delta, against = float(candidate.mean()), tuple(float(mean) for mean in controls.mean(axis=1))
-    mean = float(baseline.mean())
+    change, mean = deltas[case.candidate], float(baseline.mean())
+    delta = float(change.mean())
+    controls = tuple(float(control) for control in deltas.rows(case.controls.groups).mean(axis=1))
+    inflation = case.controls.inflation
     return Effect(
         baseline=mean,
         ablated=mean + delta,
         delta=delta,
-        controls=against,
-        z=z_score(delta, against, trial.ddof),
-        p=p_value(delta, inflated(against, inflation), metric.damage) if math.isfinite(inflation) else None,
+        controls=controls,
+        z=z_score(delta, controls, trial.ddof),
+        p=p_value(delta, inflated(controls, inflation), metric.damage) if math.isfinite(inflation) else None,
         p_adjusted=None,
-        interval=bootstrap_interval(candidate, trial.seed),
+        interval=bootstrap_interval(change, trial.seed),
         damage=metric.damage,
         saturated=saturated(metric, baseline),
     )
@@ -175,46 +188,45 @@ def _effect(
 def _anatomy(
     case: Case,
     metric: Metric,
-    deltas: Float[np.ndarray, "conditions examples"],
-    place: Mapping[Group, int],
+    deltas: _Deltas,
     active: Bool[np.ndarray, " examples"] | None,
     shift: Float[np.ndarray, " others"] | None,
     trial: Trial,
 ) -> Anatomy:
-    def of(groups: Sequence[Group]) -> Float[np.ndarray, "groups examples"]:
-        return deltas[[place[group] for group in groups]]
-
-    whole = deltas[place[case.candidate]]
-    together = anatomy.interaction(whole, of(case.parts), trial.seed) if case.parts else None
-    leave_one_out = anatomy.leave_one_out(whole, of(case.without)) if case.without else None
-    single_unit = anatomy.single_unit(whole, of(case.parts)) if case.parts else None
+    whole, singles = deltas[case.candidate], deltas.rows(case.singles)
+    interaction = anatomy.interaction(whole, singles, trial.seed)
+    leave_one_out = anatomy.leave_one_out(whole, deltas.rows(case.leave_one_out)) if case.leave_one_out else None
+    single_unit = anatomy.single_unit(whole, singles) if case.singles else None
+    sufficiency = on_input = None
+    if not case.stopped_early:
+        sufficiency = anatomy.sufficiency(deltas[case.all_units], deltas[case.complement], metric.damage)
+    if active is not None:
+        controls = deltas.rows(case.controls.groups)
+        on_input = anatomy.on_input(whole, controls, active, metric.damage, trial.ddof, case.controls.inflation)
     return Anatomy(
-        sufficiency=None
-        if case.stopped_early
-        else anatomy.sufficiency(deltas[place[case.everything]], deltas[place[case.others]], metric.damage),
+        sufficiency=sufficiency,
         leave_one_out=leave_one_out,
         dispensable=anatomy.dispensable(leave_one_out, single_unit) if leave_one_out else (),
-        interaction=together.value if together else None,
-        interaction_interval=together.interval if together else None,
-        on_input=None
-        if active is None
-        else anatomy.on_input(whole, of(case.drawn.groups), active, metric.damage, trial.ddof, case.drawn.inflation),
+        interaction=interaction.value if interaction else None,
+        interaction_interval=interaction.interval if interaction else None,
+        on_input=on_input,
         contrast=None if shift is None else (float(shift.mean()), bootstrap_interval(shift, trial.seed)),
     )
 
 
 def _active(candidate: Group, trial: Trial) -> Bool[np.ndarray, " examples"] | None:
-    """On which examples the group is active; None where activity was not measured per example."""
+    """On which examples the group is active. None where activity was not measured per example."""
     if trial.activity is None or len(trial.activity.values) != len(trial.batch):
         return None
     return anatomy.active(trial.activity.values[:, list(candidate)], trial.rule)
 
 
 def _corrected(cell: Sequence[ClosureReport], alpha: float) -> list[dict[str, Effect]]:
-    """p-values corrected over a cell: over its candidates by the largest statistic, over metrics by their order.
+    """Correct the p-values of a cell: over candidates by max-T, over metrics by a fixed sequence.
 
-    Metrics are asked in a fixed order, and one counts only if those before it did: then each may be asked at the full
-    level, and its corrected p is the largest so far (Maurer, Hothorn & Lehmacher 1995). A saturated one is not asked.
+    Metrics are tested in a fixed order, and each one only if those before it were significant. Each can then be tested
+    at the full level; its corrected p is the largest so far (Maurer, Hothorn & Lehmacher 1995). Saturated metrics are
+    not tested.
     """
     corrected: list[dict[str, Effect]] = [{} for _ in cell]
     for name in decision_order(cell[0].effects) if cell else ():
@@ -226,26 +238,31 @@ def _corrected(cell: Sequence[ClosureReport], alpha: float) -> list[dict[str, Ef
 
 
 def _over_candidates(name: str, cell: Sequence[ClosureReport], alpha: float) -> list[float | None]:
-    """One metric's p per candidate, corrected over the candidates that can reach ``alpha`` at all.
+    """One metric's p by candidate, corrected over the candidates that can reach ``alpha``.
 
-    Where they have different numbers of distinct controls, as many are used as the fewest.
+    If candidates have different numbers of controls, the smallest number is used for all.
     """
     effects = [report.effects[name] for report in cell]
     tests = [
-        (i, e, report.inflation or 1.0)
-        for i, (e, report) in enumerate(zip(effects, cell, strict=True))
-        if not e.saturated and e.p is not None and (report.stopped_early or enough(len(e.controls), alpha))
+        (i, effect, report.inflation or 1.0)
+        for i, (effect, report) in enumerate(zip(effects, cell, strict=True))
+        if not effect.saturated
+        and effect.p is not None
+        and (report.stopped_early or enough(len(effect.controls), alpha))
     ]
-    found = [None if effect.saturated else effect.p for effect in effects]
+    corrected = [None if effect.saturated else effect.p for effect in effects]
     if len(tests) > 1:
-        n = min(len(e.controls) for _, e, _ in tests)
-        damage = np.array([e.damage * e.delta for _, e, _ in tests])
-        controls = np.array([[e.damage * c for c in inflated(e.controls, inflation)[:n]] for _, e, inflation in tests])
+        n = min(len(effect.controls) for _, effect, _ in tests)
+        damage = np.array([effect.damage * effect.delta for _, effect, _ in tests])
+        controls = np.array(
+            [[effect.damage * c for c in inflated(effect.controls, inflation)[:n]] for _, effect, inflation in tests]
+        )
         for (i, _, _), p in zip(tests, max_t(damage, controls), strict=True):
-            found[i] = float(p)
-    return found
+            corrected[i] = float(p)
+    return corrected
 
 
-def _judged(tested: Tested, effects: Mapping[str, Effect], alpha: float) -> Tested:
-    verdict, reason = decide(effects, alpha, tested.report.selection_p, tested.report.stopped_early)
-    return replace(tested, report=replace(tested.report, effects=effects, verdict=verdict, reason=reason))
+def _judge(result: CandidateResult, effects: Mapping[str, Effect], alpha: float) -> CandidateResult:
+    report = result.report
+    verdict, reason = decide(effects, alpha, report.selection_p, report.stopped_early)
+    return replace(result, report=replace(report, effects=effects, verdict=verdict, reason=reason))

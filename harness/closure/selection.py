@@ -1,4 +1,4 @@
-"""What the same pipeline chooses where there is nothing to choose: the null of a group tested where it was picked."""
+"""The null distribution of a candidate that was chosen on its test examples: the best groups of permuted data."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from harness.data.sampling import Group
 from harness.data.stages import Tick
 
 
-def null_damage(groups: Sequence[Sequence[Group]], trial: Trial, tick: Tick) -> list[float]:
-    """Per permuted run, the change of the primary metric by its most damaging candidate."""
-    conditions = list(dict.fromkeys([(), *(group for run in groups for group in run)]))
+def null_damage(runs: Sequence[Sequence[Group]], trial: Trial, tick: Tick) -> list[float]:
+    """For each permuted run, the change of the primary metric by its most damaging group.
+
+    ``runs``: the groups that each run proposed. A run without groups does no damage: its change is infinitely good.
+    """
+    conditions = list(dict.fromkeys([(), *(group for groups in runs for group in groups)]))
     names = [metric.name for metric in trial.metrics]
     m = names.index(decision_order(names)[0])
-    values = trial.evaluate(trial.batch, conditions, tick)[m].mean(axis=1)
-    change = dict(zip(conditions, (values - values[0]).tolist(), strict=True))
+    means = trial.values(trial.batch, conditions, tick)[m].mean(axis=1)
+    change = dict(zip(conditions, (means - means[0]).tolist(), strict=True))
     damage = trial.metrics[m].damage
-    # A run that proposes nothing damages nothing.
-    return [damage * max((damage * change[group] for group in run), default=-math.inf) for run in groups]
+    return [damage * max((damage * change[group] for group in groups), default=-math.inf) for groups in runs]

@@ -1,4 +1,4 @@
-"""How far a candidate's damage stands out from its controls', and how sure that is."""
+"""Statistics: how a candidate's damage compares with its controls', with intervals and corrections."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from harness.util.seeds import rng_for
 RESAMPLES = 1999
 FLIPS = 9999
 EXACT_UP_TO = 12
-"""With as many examples, or fewer, all sign flips are tried."""
+"""Up to this many examples all sign flips are tried."""
 AT_ONCE = 1 << 14
-"""Numbers drawn at once: resampling stays inside the processor's cache, whatever the number of examples."""
+"""How many numbers are drawn at once, so that resampling fits into the processor's cache."""
 
 
 @dataclass(frozen=True)
 class Effect:
-    """What ablation did to one metric.
+    """The effect of ablation on one metric.
 
-    ``baseline``, ``ablated``: means over examples; ``delta``: their difference; ``controls``: the same difference for
-    each control group; ``z``: delta in standard deviations of the controls, in the metric's own direction (None with
-    fewer than two controls, or where they do not differ); ``p``: permutation p-value in the damage direction (None
-    without controls); ``p_adjusted``: corrected for the metrics tested together; ``interval``: 95 % interval of delta
-    over examples (None with a single example); ``damage``: the sign of a change for the worse; ``saturated``: the
-    baseline is already as bad as can be.
+    ``baseline``, ``ablated``: means over examples. ``delta``: their difference. ``controls``: the same difference for
+    each control group. ``z``: delta in standard deviations of the controls, in the metric's own direction (None: fewer
+    than two controls, or controls that do not differ). ``p``: permutation p-value in the direction of damage (None:
+    no controls). ``p_adjusted``: corrected for the metrics and candidates tested together. ``interval``: 95 % interval
+    of delta over examples (None: a single example). ``damage``: the sign of a change for the worse. ``saturated``: the
+    baseline is already at the metric's worst value.
     """
 
     baseline: float
@@ -46,10 +46,10 @@ class Effect:
 def z_score(delta: float, controls: Sequence[float], ddof: int = 1) -> float | None:
     r""":math:`(\delta - \bar c) / s_c`, with ``ddof`` degrees of freedom taken from the standard deviation.
 
-    None where it is not defined: no spread among the controls, or too few of them.
+    None where it is not defined: the controls are equal, or too few.
     """
     if len(controls) <= ddof or min(controls) == max(controls):
-        return None  # asked of the controls, not of their spread: rounding gives equal numbers one of 1e-17
+        return None  # compare the controls, not their deviation: rounding gives equal numbers one of 1e-17
     spread = float(np.std(controls, ddof=ddof))
     return (delta - float(np.mean(controls))) / spread if spread > 0 else None
 
@@ -57,7 +57,7 @@ def z_score(delta: float, controls: Sequence[float], ddof: int = 1) -> float | N
 def p_value(delta: float, controls: Sequence[float], damage: int) -> float | None:
     r"""Permutation p-value, one-sided towards damage: :math:`(1 + \#\{d c_i \ge d \delta\}) / (1 + n)`.
 
-    Never below ``1 / (1 + n)``: with five controls 0.17 is the end. None without controls.
+    Never below ``1 / (1 + n)``: with five controls at least 0.17. None without controls.
     Source: Phipson & Smyth 2010.
     """
     if not controls:
@@ -72,26 +72,18 @@ def exceedances(delta: float, controls: Sequence[float], damage: int) -> int:
 
 
 def inflated(controls: Sequence[float], factor: float) -> list[float]:
-    """Controls about their mean, as far apart as random groups are; see :func:`harness.data.sampling.inflation`."""
+    """Controls spread about their mean by a factor; see :func:`harness.data.sampling.inflation`."""
     if factor == 1.0 or not controls:
         return list(controls)
     mean = float(np.mean(controls))
     return [mean + factor * (c - mean) if c != mean else c for c in controls]
 
 
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's step-down correction over the p-values that exist (the others stay None). Source: Holm 1979."""
-    known = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
-    corrected: list[float | None] = [None] * len(p_values)
-    floor = 0.0
-    for rank, (p, i) in enumerate(known):
-        floor = max(floor, min(1.0, (len(known) - rank) * p))
-        corrected[i] = floor
-    return corrected
-
-
 def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
-    """q-values over a board: the smallest false-discovery rate at which each would be called. Source: BH 1995."""
+    """q-values: for each p, the smallest false-discovery rate at which it counts as a discovery.
+
+    Source: Benjamini & Hochberg 1995.
+    """
     from scipy.stats import false_discovery_control
 
     return [float(q) for q in false_discovery_control(p_values)] if p_values else []
@@ -100,7 +92,7 @@ def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
 def bootstrap_means(
     deltas: Float[np.ndarray, "rows examples"], seed: int
 ) -> Float[np.ndarray, "rows resamples"] | None:
-    """Mean of every row over examples drawn with replacement, the same ones for all rows; None with one example."""
+    """Mean of every row over examples drawn with replacement, the same for all rows. None with a single example."""
     n = deltas.shape[1]
     if n < 2:
         return None
@@ -110,9 +102,9 @@ def bootstrap_means(
 
 
 def bootstrap_interval(deltas: Float[np.ndarray, " examples"], seed: int) -> tuple[float, float] | None:
-    """95 % percentile interval of the mean, examples resampled with replacement; None with a single example.
+    """95 % percentile interval of the mean over examples resampled with replacement. None with a single example.
 
-    Deltas are paired (the same example with and without ablation), so differences between examples cancel.
+    Deltas are paired (the same example with and without ablation), so that differences between examples cancel.
     Source: Efron & Tibshirani 1993, chapter 13.
     """
     means = bootstrap_means(deltas[None], seed)
@@ -133,16 +125,16 @@ def wilson_interval(passed: int, n: int) -> tuple[float, float]:
 def excess(
     deltas: Float[np.ndarray, " examples"], control_deltas: Float[np.ndarray, "controls examples"]
 ) -> Float[np.ndarray, " examples"]:
-    """Per example, what the candidate does beyond the mean of its controls."""
+    """By example, the candidate's change minus the mean change of its controls."""
     if not len(control_deltas):
-        raise HarnessError("the excess over controls is asked for, and there are none.", "Give at least one control.")
-    beyond: Float[np.ndarray, " examples"] = deltas - control_deltas.mean(axis=0)
-    return beyond
+        raise HarnessError("the excess over controls needs at least one control group.", "Use controls.n=1 or more.")
+    difference: Float[np.ndarray, " examples"] = deltas - control_deltas.mean(axis=0)
+    return difference
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Two methods on the same ``n`` examples: the mean of a - b, its 95 % interval, and p that it is 0 (two-sided)."""
+    """Two methods on the same ``n`` examples: the mean of a - b, its 95 % interval, and the two-sided p."""
 
     n: int
     mean: float
@@ -151,20 +143,21 @@ class Difference:
 
 
 def paired_difference(a: Float[np.ndarray, " examples"], b: Float[np.ndarray, " others"], seed: int) -> Difference:
-    r"""Compare two methods example by example.
+    r"""Compare two methods by their difference on each example, with a sign-flip test.
 
-    Were they alike, each difference might as well have the other sign: p is the share of sign flips whose mean is as
-    far from 0. All :math:`2^n` flips up to 12 examples; else 9999 random ones, and the data themselves as one more.
+    If they do not differ, each difference has either sign equally often: p is the share of sign flips whose mean is at
+    least as far from 0. Up to 12 examples: all :math:`2^n` flips. More: 9999 random ones, and the data themselves.
+    Errors: different numbers of examples, or none; NaN.
     Source: Fisher 1935; Phipson & Smyth 2010.
     """
     if len(a) != len(b) or not len(a):
         raise HarnessError(
-            f"two methods are compared on {len(a)} and {len(b)} examples.", "Measure both on the same examples."
+            f"two methods were measured on {len(a)} and {len(b)} examples.", "Measure both on the same examples."
         )
     difference = a - b
     _refuse_nan(difference)
     n, mean = len(difference), float(difference.mean())
-    far = abs(mean) - 1e-12 * float(np.abs(difference).max())  # a flip that gives the same mean may round otherwise
+    far = abs(mean) - 1e-12 * float(np.abs(difference).max())  # a flip with the same mean may be rounded differently
     as_far = sum(
         int((np.abs(np.where(flip, -difference, difference).mean(axis=1)) >= far).sum()) for flip in _flips(n, seed)
     )
@@ -173,47 +166,49 @@ def paired_difference(a: Float[np.ndarray, " examples"], b: Float[np.ndarray, " 
 
 
 def max_t(damage: Float[np.ndarray, " tests"], controls: Float[np.ndarray, "tests controls"]) -> tuple[float, ...]:
-    r"""p-values corrected for being the worst of several tests, whatever the tests have to do with each other.
+    r"""p-values corrected for several tests, which may depend on each other in any way (max-T).
 
     .. math:: p_i = \frac{1 + \#\{c : \max_j t_{jc} \ge t_i\}}{1 + n}
 
-    t is damage in standard deviations of its test, mean and deviation taken over the controls *and* the candidate: only
-    then does a candidate that is one of them have the same t as they do. Column ``c`` of ``controls`` is one draw of
-    everything, as the candidates are: the same group for the metrics of one candidate, a group of its own for each
-    candidate. Where one group stands for several candidates, the worst of many is held against one: p is too small, and
-    still too small where the columns are made of the same few groups in other places.
+    t is damage in standard deviations of its test. Mean and deviation include the candidate: under the null it is one
+    of the draws, and only then do all draws have the same distribution of t. Column ``c`` of ``controls`` is one draw
+    of all tests: the same group for the metrics of one candidate, a separate group for each candidate. If candidates
+    share a group, p is too small, because the maximum over tests is then the maximum over fewer draws. It is also too
+    small where the columns consist of the same few groups in other positions.
 
     Input: changes times the sign of a change for the worse. Output: one p per test, at least 1 / (1 + n).
+    Errors: no controls; NaN.
     Source: Westfall & Young 1993, single-step max-T.
     """
     _refuse_nan(damage, controls)
     if not controls.size:
-        raise HarnessError("tests are corrected against controls, and there are none.", "Give at least one control.")
+        raise HarnessError("max-T needs at least one control group.", "Use controls.n=1 or more.")
     draws = np.column_stack([damage, controls])
     varies = draws.min(axis=1) < draws.max(axis=1)
-    t = np.zeros_like(draws)  # where nothing varies the candidate ties with every control
+    t = np.zeros_like(draws)  # without variation the candidate ties with every control
     t[varies] = draws[varies] - draws[varies].mean(axis=1, keepdims=True)
     t[varies] /= draws[varies].std(axis=1, keepdims=True)
     worst = t[:, 1:].max(axis=0)
-    return tuple(float((1 + (worst >= mine).sum()) / (1 + controls.shape[1])) for mine in t[:, 0])
+    return tuple(float((1 + (worst >= candidate).sum()) / (1 + controls.shape[1])) for candidate in t[:, 0])
 
 
 def selection_p(best: float, null_best: Sequence[float], damage: int) -> float | None:
-    """p of a candidate that was chosen on the data it is tested on: :func:`p_value` against the best of the same
-    pipeline on permuted data, which was chosen there. None without such data.
+    """p of a candidate that was chosen on its test data: :func:`p_value` against the best groups on permuted data.
+
+    ``null_best``: changes by the groups that the same pipeline chooses there. None if there are none.
     """
     return p_value(best, null_best, damage)
 
 
 def _portions(total: int, size: int) -> Iterator[int]:
-    """``total`` draws of ``size`` numbers each, in portions of at most :data:`AT_ONCE` numbers (or one draw)."""
+    """Split ``total`` draws of ``size`` numbers each into portions of at most :data:`AT_ONCE` numbers (or one draw)."""
     most = max(1, AT_ONCE // size)
     for start in range(0, total, most):
         yield min(most, total - start)
 
 
 def _flips(n: int, seed: int) -> Iterator[Bool[np.ndarray, "flips examples"]]:
-    """Which examples change sign: every way there is where they are few, else random ones."""
+    """Which examples change sign: all combinations up to :data:`EXACT_UP_TO` examples, else random ones."""
     if n <= EXACT_UP_TO:
         yield (np.arange(2**n)[:, None] >> np.arange(n) & 1).astype(bool)
         return
@@ -223,8 +218,9 @@ def _flips(n: int, seed: int) -> Iterator[Bool[np.ndarray, "flips examples"]]:
 
 
 def _refuse_nan(*values: np.ndarray) -> None:
-    """NaN compares as smaller than everything: it would leave the smallest p there is."""
+    """Any comparison with NaN is false, so a NaN would give the smallest possible p."""
     if any(np.isnan(value).any() for value in values):
         raise HarnessError(
-            "a damage is NaN: it cannot be compared.", "Look for the example where the metric is not a number."
+            "a damage is NaN and cannot be compared.",
+            "Find the example where the metric is NaN: subject.dtype=float32 may help.",
         )

@@ -1,4 +1,4 @@
-"""The verdict: a closed list of outcomes, and one ordered table of rules that decides between them."""
+"""The verdict: a closed list of outcomes, and an ordered table of rules that chooses one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LOSS = "loss"
 
 
 class Verdict(StrEnum):
-    """What a closure test can say of a group."""
+    """The possible outcomes of a closure test."""
 
     PASS = "pass"
     WEAK_PASS = "weak_pass"
@@ -26,13 +26,13 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the rules look at: the effects that can show damage at all, and the level.
+    """What the rules decide on: the effects, and the level ``alpha``.
 
-    A metric is *harmed* where its whole interval lies on the damage side of zero, *helped* where it lies on the other,
-    and *beats controls* where its p, corrected over the cell's metrics and candidates, is at most ``alpha``.
-    ``primary`` is the target logit where it is measured, else the first metric that is not loss. ``selection_p`` holds
-    the candidate against the best groups of the same pipeline on permuted data. ``stopped_early``: there are more controls
-    than those it was held against.
+    A metric is *harmed* if its whole 95 % interval lies on the damage side of zero, *helped* if it lies on the other
+    side. It *exceeds controls* if it is harmed and its p, corrected over the cell's metrics and candidates, is at most
+    ``alpha``. ``primary`` is the target logit where it is measured, else the first metric that is not loss.
+    ``selection_p``: p against the best groups of the same pipeline on permuted data. ``stopped_early``: not all
+    controls were evaluated.
     """
 
     effects: Mapping[str, Effect]
@@ -42,30 +42,30 @@ class Evidence:
 
     @property
     def usable(self) -> dict[str, Effect]:
-        """Metrics whose baseline leaves room for damage."""
+        """Effects on metrics whose baseline is not at its worst value."""
         return {name: effect for name, effect in self.effects.items() if not effect.saturated}
 
     @property
     def primary(self) -> str:
-        """The metric asked first."""
+        """The metric that decides first."""
         return decision_order(self.usable)[0]
 
     def harmed(self, name: str) -> bool:
-        """The ablation certainly made this metric worse."""
+        """The ablation made this metric worse."""
         return _side(self.effects[name]) > 0
 
     def helped(self, name: str) -> bool:
-        """The ablation certainly made this metric better."""
+        """The ablation made this metric better."""
         return _side(self.effects[name]) < 0
 
-    def beats(self, name: str) -> bool:
-        """It did so more than it does for matched random groups."""
+    def exceeds_controls(self, name: str) -> bool:
+        """The ablation made this metric worse, and significantly more so than ablating matched random groups."""
         p = self.effects[name].p_adjusted
         return self.harmed(name) and p is not None and p <= self.alpha
 
     @property
     def reachable(self) -> bool:
-        """There are controls enough for the smallest p there is to reach ``alpha``; nobody is given up where not."""
+        """There are enough controls for p to reach ``alpha``. Testing stops early only where there are."""
         return all(
             effect.p is not None and (self.stopped_early or enough(len(effect.controls), self.alpha))
             for effect in self.usable.values()
@@ -74,28 +74,28 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Rule:
-    """One line of the table: if ``holds``, this is the verdict, because of ``reason``."""
+    """One line of the table: if it ``holds``, this is the verdict, for this ``reason``."""
 
     verdict: Verdict
     reason: str
     holds: Callable[[Evidence], bool]
 
 
-# Read from the top; the first that holds decides. Direction comes first, loss alone never decides.
+# The first rule that holds decides. Direction precedes specificity; loss alone never decides.
 RULES: tuple[Rule, ...] = (
     Rule(
         Verdict.UNDERPOWERED,
-        "no metric but loss has room to fall, and loss alone never decides",
+        "every metric except loss is already at its worst value or not measured, and loss alone does not decide",
         lambda e: not set(e.usable) - {LOSS},
     ),
     Rule(
         Verdict.UNDERPOWERED,
-        "one example says nothing about how sure an effect is",
+        "one example is not enough for a confidence interval",
         lambda e: any(effect.interval is None for effect in e.usable.values()),
     ),
     Rule(
         Verdict.UNDERPOWERED,
-        "so few units are left for control groups that no p-value can reach the level",
+        "too few units are left to draw control groups from: no p-value can reach alpha",
         lambda e: not e.reachable,
     ),
     Rule(
@@ -108,28 +108,29 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         Verdict.NOT_SPECIFIC,
-        "ablating these units does damage, but matched random groups do as much",
-        lambda e: not e.beats(e.primary),
+        "ablating these units does damage, but not significantly more than ablating matched random groups",
+        lambda e: not e.exceeds_controls(e.primary),
     ),
     Rule(
         Verdict.NOT_SPECIFIC,
-        "chosen on the examples it is tested on, and groups chosen in the same way on permuted data do as much damage",
+        "the group was chosen on its test examples, and groups chosen alike on permuted data do as much damage",
         lambda e: e.selection_p is not None and e.selection_p > e.alpha,
     ),
     Rule(
         Verdict.PASS,
-        "ablating these units damages every metric more than matched random groups do",
-        lambda e: len(e.usable) > 1 and all(e.beats(name) for name in e.usable),
+        "ablating these units damages every metric significantly more than ablating matched random groups",
+        lambda e: len(e.usable) > 1 and all(e.exceeds_controls(name) for name in e.usable),
     ),
     Rule(
         Verdict.REDUNDANT,
-        "the primary metric falls more than for matched random groups, but nothing else does: something takes over",
+        "ablating these units damages the primary metric only: other units may compensate for them",
         lambda e: len(e.usable) > 1 and not any(e.harmed(name) for name in e.usable if name != e.primary),
     ),
     Rule(
         Verdict.WEAK_PASS,
-        "ablating these units damages the primary metric more than matched random groups do, but not every metric",
-        lambda e: True,  # noqa: ARG005  # the last line of the table takes what is left
+        "ablating these units damages the primary metric significantly more than ablating matched random groups, "
+        "but not every metric",
+        lambda e: True,  # noqa: ARG005  # the last rule covers all remaining cases
     ),
 )
 
@@ -144,17 +145,17 @@ def decide(
 
 
 def decision_order(metrics: Iterable[str]) -> list[str]:
-    """The order in which metrics are asked: the target logit, then the others as they are listed, loss last."""
+    """The order in which metrics decide: the target logit, then the others as listed, then loss."""
     return sorted(metrics, key=lambda name: (name != PRIMARY, name == LOSS))
 
 
 def enough(controls: int, alpha: float) -> bool:
-    """Whether as many controls can give a p as small as ``alpha``: 1 / (1 + n) is the smallest there is."""
+    """Whether this many controls allow p <= ``alpha``: the smallest possible p is 1 / (1 + n)."""
     return alpha * (1 + controls) >= 1 - 1e-9
 
 
 def _side(effect: Effect) -> int:
-    """+1: the interval lies wholly on the damage side of zero; -1: wholly on the other; 0: it holds zero."""
+    """+1: the whole interval lies on the damage side of zero; -1: on the other side; 0: it contains zero."""
     if effect.interval is None:
         return 0
     low, high = sorted(effect.damage * bound for bound in effect.interval)

@@ -147,3 +147,15 @@ def _finite(what: str, values: Shaped[np.ndarray, "observations units *_"], unit
             f"{what} is NaN or infinite for {', '.join(units.names(bad[:5]))}{' ...' if len(bad) > 5 else ''}.",
             "Half precision overflows on real checkpoints: try subject.dtype=float32.",
         )
+
+
+@dataclass(frozen=True)
+class OutputNorm(Reader):
+    """Norm of what each unit writes to the residual stream: the strength that controls may be matched by."""
+
+    source: ClassVar[Source] = "contribution"
+
+    def read(self, rows: Rows) -> Float[np.ndarray, "examples heads"]:
+        """One number per example and head."""
+        norms: Float[np.ndarray, "examples heads"] = np.linalg.norm(rows.values, axis=2)
+        return norms

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.cells.cell import Cell
-from harness.closure.stopping import middling
+from harness.closure.stopping import expected_controls
 from harness.data.sampling import Group
 from harness.data.stages import uses_other_runs
 from harness.engine.budget import Room
@@ -171,7 +171,7 @@ def work_of(cell: Cell, shapes: Shapes, room: Room) -> list[tuple[int, Work]]:
     done, ends = Work(), []
     known: set[Group] = set()
     n = int(cell.stages["controls"].n or 99)
-    for end in dict.fromkeys((middling(n, told.futility), n)):
+    for end in dict.fromkeys((expected_controls(n, told.futility), n)):
         wanted = [group for group in conditions_of(cell, shapes, end) if group not in known]
         known |= {*wanted}
         done += closure(shapes, examples, length, wanted, room, intervention.positions == "query") + of_others

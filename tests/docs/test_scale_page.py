@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.closure.stopping import middling
+from harness.closure.stopping import expected_controls
 from harness.engine.budget import ON_CPU, ON_GPU
 from harness.forecast import machine
 from harness.forecast.conditions import SIZE
@@ -28,7 +28,7 @@ def test_the_table_is_what_the_code_computes() -> None:
     [
         f"a candidate of {SIZE} heads",
         f"The core does {machine.REFERENCE / 1e9:.0f} GFLOP/s",
-        f"after the first {middling(99, 10)} of its controls",
+        f"after the first {expected_controls(99, 10)} of its controls",
         f"in {machine.WATCHED} seconds",
         f"Attention runs at {machine.ATTENTION:.0%}".replace("%", " %"),
         f"takes {machine.BETWEEN * 1e9:.0f} nanoseconds per number",

@@ -16,7 +16,6 @@ from harness.closure.anatomy import (
     dispensable,
     interaction,
     leave_one_out,
-    minimality,
     on_input,
     single_unit,
     sufficiency,
@@ -50,7 +49,7 @@ def bystander(units: Iterable[int]) -> np.ndarray:
     return STRENGTH * bool({0, 1} & set(units))
 
 
-def apart(damage: Damage, g: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def decomposed(damage: Damage, g: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Damage of the group of units 0 .. g-1, of each alone, and of the group without each."""
     everyone = range(g)
     parts = np.stack([damage([unit]) for unit in everyone])
@@ -65,7 +64,7 @@ def apart(damage: Damage, g: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("g", [2, 3, 7])
 @pytest.mark.parametrize("sign", [1, -1])
 def test_a_chain_has_interaction_minus_one_whatever_its_length(g: int, sign: int) -> None:
-    whole, parts, _ = apart(lambda units: sign * chain(units), g)
+    whole, parts, _ = decomposed(lambda units: sign * chain(units), g)
     found = interaction(whole, parts, seed=0)
     assert found is not None
     assert found.value == pytest.approx(-1, abs=1e-12)
@@ -74,7 +73,7 @@ def test_a_chain_has_interaction_minus_one_whatever_its_length(g: int, sign: int
 
 @pytest.mark.parametrize("g", [2, 3, 7])
 def test_independent_parts_have_none(g: int) -> None:
-    whole, parts, _ = apart(independent, g)
+    whole, parts, _ = decomposed(independent, g)
     found = interaction(whole, parts, seed=0)
     assert found is not None
     assert found.value == pytest.approx(0, abs=1e-12)
@@ -82,8 +81,8 @@ def test_independent_parts_have_none(g: int) -> None:
 
 
 @pytest.mark.parametrize("g", [2, 3, 7])
-def test_units_that_stand_in_for_each_other_have_positive_interaction(g: int) -> None:
-    whole, parts, _ = apart(backup(of=g), g)
+def test_units_that_back_each_other_up_have_positive_interaction(g: int) -> None:
+    whole, parts, _ = decomposed(backup(of=g), g)
     found = interaction(whole, parts, seed=0)
     assert found is not None
     assert found.value == pytest.approx(1 / (g - 1))
@@ -140,49 +139,45 @@ def test_interaction_depends_on_no_order_and_no_scale(g: int, scale: float, r: A
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Shares, dispensable units, what is kept
+# Leave-one-out and single-unit shares, dispensable units, sufficiency
 # ----------------------------------------------------------------------------------------------------------------------
 
 
 def test_shares_of_independent_parts_are_their_parts() -> None:
-    whole, parts, without = apart(independent, 3)
+    whole, parts, without = decomposed(independent, 3)
     assert leave_one_out(whole, without) == pytest.approx((1 / 6, 2 / 6, 3 / 6))
     assert single_unit(whole, parts) == pytest.approx((1 / 6, 2 / 6, 3 / 6))
 
 
-def test_each_of_a_pair_that_stand_in_for_each_other_has_all_of_it() -> None:
-    whole, parts, without = apart(backup(of=2), 2)
+def test_each_of_a_pair_that_back_each_other_up_has_all_of_it() -> None:
+    whole, parts, without = decomposed(backup(of=2), 2)
     assert leave_one_out(whole, without) == (1, 1)
     assert single_unit(whole, parts) == (0, 0)
-    assert minimality((1.0, 1.0), (0.0, 0.0)) == 1
+    assert dispensable((1.0, 1.0), (0.0, 0.0)) == ()
 
 
-def test_a_bystander_is_idle_and_a_link_of_a_chain_is_not() -> None:
-    whole, parts, without = apart(bystander, 3)
+def test_a_bystander_is_dispensable_and_a_link_of_a_chain_is_not() -> None:
+    whole, parts, without = decomposed(bystander, 3)
     left_out, by_itself = leave_one_out(whole, without), single_unit(whole, parts)
     assert left_out == (0, 0, 0)  # without one link, the other still breaks the chain
     assert by_itself == (1, 1, 0)
     assert left_out is not None
     assert dispensable(left_out) == (0, 1, 2)
     assert dispensable(left_out, by_itself) == (2,)
-    assert minimality(left_out, by_itself) == pytest.approx(2 / 3)
 
 
-def test_idle_goes_up_to_a_share() -> None:
+def test_a_unit_is_dispensable_up_to_a_share() -> None:
     assert dispensable((0.05, 0.0501, -3.0, 0.9)) == (0, 2)
     assert dispensable((0.05, 0.0501, -3.0, 0.9), epsilon=0.2) == (0, 1, 2)
-    assert minimality((0.05, 0.0501, -3.0, 0.9)) == 0.5
 
 
 def test_a_group_that_does_nothing_has_no_shares() -> None:
     assert leave_one_out(np.zeros(4), np.ones((2, 4))) is None
     assert single_unit(np.zeros(4), np.ones((2, 4))) is None
-    with pytest.raises(HarnessError, match="without units"):
-        minimality(())
 
 
 @pytest.mark.parametrize("damage", [1, -1])
-def test_kept_is_one_when_nothing_else_matters_and_zero_when_nothing_is_left(damage: int) -> None:
+def test_sufficiency_is_one_if_no_other_unit_matters_and_zero_if_the_others_do_all_the_damage(damage: int) -> None:
     all_gone = damage * STRENGTH
     assert sufficiency(all_gone, np.zeros(50), damage) == 1
     assert sufficiency(all_gone, all_gone, damage) == 0
@@ -191,7 +186,7 @@ def test_kept_is_one_when_nothing_else_matters_and_zero_when_nothing_is_left(dam
 
 
 @pytest.mark.parametrize("damage", [1, -1])
-def test_where_ablating_everything_does_no_damage_there_is_nothing_to_keep(damage: int) -> None:
+def test_sufficiency_is_undefined_where_ablating_everything_does_no_damage(damage: int) -> None:
     assert sufficiency(np.zeros(5), np.ones(5), damage) is None
     assert sufficiency(-damage * np.ones(5), np.ones(5), damage) is None
 
@@ -222,7 +217,7 @@ def test_members_that_are_active_equally_rarely_count_alike() -> None:
 
 
 @pytest.mark.parametrize("rule", ["any", "all", "most_selective"])
-def test_members_that_never_change_are_passed_over(rule: Any) -> None:
+def test_members_that_never_change_are_ignored(rule: Any) -> None:
     always_on = np.column_stack([SPINS, np.full(4, 0.1)])  # 0.1 is above the rounded mean of 0.1, 0.1, ...
     assert active(always_on, rule).tolist() == active(SPINS, rule).tolist()
     assert not active(always_on[:, 3:], rule).any()

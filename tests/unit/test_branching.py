@@ -128,7 +128,8 @@ def test_what_conditions_share_grows_with_what_they_have_in_common(llama: HeadSu
 
 def reported(subject: HeadSubject, batch: Batch) -> tuple[ClosureReport, ...]:
     trial = Trial(
-        subject,
+        subject.units,
+        subject.evaluate,
         batch,
         built("intervention", "zero"),
         built("controls", "uniform", n=19),
@@ -141,11 +142,11 @@ def test_a_report_is_the_same_with_and_without_sharing(architecture: Any, ragged
     model = architecture.build()
     shared, apart = (reported(HeadSubject(model, "mini", share=share), ragged_batch) for share in (Shared(), NOTHING))
     for one, other in zip(shared, apart, strict=True):
-        assert (one.units, one.verdict, one.n_controls, one.idle) == (
+        assert (one.units, one.verdict, one.n_controls, one.dispensable) == (
             other.units,
             other.verdict,
             other.n_controls,
-            other.idle,
+            other.dispensable,
         )
         for name, effect in one.effects.items():
             same = other.effects[name]

@@ -32,7 +32,7 @@ def reports_on(batch: Batch, *candidates: tuple[int, ...]) -> list[ClosureReport
     subject, _ = world()
     metrics = [offered().get("metric", name).build({}) for name in ("target_logit", "accuracy", "loss")]
     zero, controls = offered().get("intervention", "zero").build({}), offered().get("controls", "layer_matched")
-    trial = Trial(subject, batch, zero, controls.build({"n": 19}), metrics, futility=None)
+    trial = Trial(subject.units, subject.evaluate, batch, zero, controls.build({"n": 19}), metrics, futility=None)
     return [found.report for found in close(cases_of(candidates, trial), trial, lambda _: None)]
 
 
@@ -51,20 +51,20 @@ def test_the_order_of_examples_changes_no_effect(order: list[int], group: set[in
 
 @given(st.permutations([3, 12, 21, 30]))
 @settings(max_examples=10)
-def test_the_order_of_members_changes_no_effect_and_moves_their_shares_along(order: list[int]) -> None:
+def test_the_order_of_members_changes_no_effect_and_permutes_their_shares(order: list[int]) -> None:
     _, batch = world()
     (straight,), (other,) = reports_on(batch, (3, 12, 21, 30)), reports_on(batch, tuple(order))
     for name, effect in straight.effects.items():
         assert other.effects[name].delta == pytest.approx(effect.delta, abs=1e-9)
         assert other.effects[name].p == effect.p
-        mine, theirs = straight.anatomy[name].shares, other.anatomy[name].shares
-        if mine is not None and theirs is not None:
-            lost = dict(zip((3, 12, 21, 30), mine, strict=True))
-            assert theirs == pytest.approx([lost[unit] for unit in order], abs=1e-9)
+        first, second = straight.anatomy[name].leave_one_out, other.anatomy[name].leave_one_out
+        if first is not None and second is not None:
+            lost = dict(zip((3, 12, 21, 30), first, strict=True))
+            assert second == pytest.approx([lost[unit] for unit in order], abs=1e-9)
 
 
 def test_candidates_do_not_disturb_each_other() -> None:
-    """But for the corrected p: what is measured of one does not depend on who comes after it, or is of another size."""
+    """Only the corrected p depends on candidates that come later or have another size."""
     _, batch = world()
     alone = reports_on(batch, (3, 12))[0]
     _, together, _ = reports_on(batch, (20, 21, 22), (3, 12), (30, 31))

@@ -15,7 +15,7 @@ Make = Callable[..., Effect]
 METRICS = ("target_logit", "accuracy", "loss")
 DAMAGE = {"target_logit": -1, "accuracy": -1, "loss": 1}
 
-# What a metric shows, as (interval, Holm-corrected p); damage points to +1 here.
+# What a metric shows, as (interval, corrected p); damage points to +1 here.
 BEATS = ((0.5, 1.5), 0.03)
 HARMED = ((0.5, 1.5), 0.4)
 NOTHING = ((-0.5, 0.5), 0.4)
@@ -58,7 +58,7 @@ def test_the_verdict_follows_from_what_each_metric_shows(
     assert decide(shown, alpha=0.05)[0] is verdict
 
 
-def test_power_is_asked_first_then_direction_and_the_last_rule_takes_what_is_left() -> None:
+def test_power_precedes_direction_and_the_last_rule_covers_the_rest() -> None:
     assert [rule.verdict for rule in RULES] == [
         Verdict.UNDERPOWERED,
         Verdict.UNDERPOWERED,
@@ -88,7 +88,7 @@ def test_what_was_chosen_where_it_is_tested_must_beat_what_is_chosen_from_noise(
     assert decide({name: make_effect() for name in METRICS}, 0.05, p)[0] is verdict
 
 
-def test_metrics_are_asked_in_one_order_whatever_they_are_listed_in() -> None:
+def test_metrics_decide_in_one_order_whatever_they_are_listed_in() -> None:
     assert decision_order(["loss", "kl", "target_logit", "accuracy"]) == ["target_logit", "kl", "accuracy", "loss"]
 
 
@@ -106,7 +106,7 @@ def test_nothing_measured_is_underpowered() -> None:
     assert decide({}, 0.05)[0] is Verdict.UNDERPOWERED
 
 
-def test_a_saturated_metric_is_not_asked(make_effect: Make) -> None:
+def test_a_saturated_metric_does_not_decide(make_effect: Make) -> None:
     """A model that is never right cannot become less right: the other two decide."""
     shown = effects(make_effect, target_logit=BEATS, accuracy=HELPED, loss=BEATS)
     assert decide(shown, 0.05)[0] is Verdict.WRONG_DIRECTION
@@ -136,7 +136,7 @@ def test_loss_alone_never_passes(make_effect: Make, p: float) -> None:
     ("loss", "accuracy", "verdict"),
     [(BEATS, HARMED, Verdict.NOT_SPECIFIC), (HARMED, BEATS, Verdict.WEAK_PASS), (BEATS, BEATS, Verdict.PASS)],
 )
-def test_without_a_target_logit_the_first_metric_but_loss_is_asked(
+def test_without_a_target_logit_the_first_metric_except_loss_decides(
     make_effect: Make, loss: object, accuracy: object, verdict: Verdict
 ) -> None:
     shown = effects(make_effect, loss=loss, accuracy=accuracy)  # type: ignore[arg-type]
@@ -206,7 +206,7 @@ def test_an_underpowered_test_says_what_it_lacks(make_effect: Make) -> None:
     lacking = {
         "one example": make_effect(interval=None),
         "control groups": make_effect(controls=(0.0,) * 5),
-        "room to fall": make_effect(saturated=True),
+        "worst value": make_effect(saturated=True),
     }
     for what, effect in lacking.items():
         assert what in decide({"target_logit": effect}, 0.05)[1]

@@ -1,4 +1,4 @@
-"""Sequential stopping: who passes, how often nobody should, and how many controls that takes."""
+"""Early stopping: the same candidates pass, the level is kept, and fewer controls are evaluated."""
 
 from __future__ import annotations
 
@@ -16,20 +16,26 @@ from scipy.stats import binom
 
 from harness.cells.cell import Cell
 from harness.closure.statistics import max_t, p_value
-from harness.closure.stopping import FIRST, another_round, as_bad, first_round
-from harness.closure.trial import Case, Trial, evaluated
-from harness.data.stages import ControlSets
+from harness.closure.stopping import MIN_CONTROLS, as_damaging, first_round, next_round
+from harness.closure.trial import Case, Trial, evaluate_cases
+from harness.data.stages import ControlSets, Metric
+from harness.data.units import UnitSpace
 from harness.registry.config import registry, resolve
+from harness.testing import examples
 from harness.util.errors import HarnessError
+
+UNITS, BATCH = UnitSpace.heads([1]), examples.batch(5)  # neither they nor the methods are used
+ZERO = registry().get("intervention", "zero").build({})
+CONTROLS = registry().get("controls", "uniform").build({})
 
 
 def at_the_end(delta: float, controls: Sequence[float], futility: int) -> int:
-    """After how many controls one candidate is given up, counted one by one."""
+    """After how many controls the test of one candidate stops, counted one by one."""
     as_much = itertools.accumulate(control >= delta for control in controls)
-    return next((m for m, k in enumerate(as_much, start=1) if m >= FIRST and k >= futility), len(controls))
+    return next((m for m, k in enumerate(as_much, start=1) if m >= MIN_CONTROLS and k >= futility), len(controls))
 
 
-class Logit:
+class Logit(Metric):
     """A metric that falls."""
 
     name: ClassVar[str] = "target_logit"
@@ -40,31 +46,31 @@ class Logit:
 
 
 @dataclass(frozen=True)
-class Court(Trial):
-    """A trial in which what every group does is known: groups are numbered, and ``()`` does nothing."""
+class Known:
+    """Evaluates numbered groups whose damage is known; ``()`` does none. ``calls``: groups of every call."""
 
-    does: Sequence[float] = ()
-    asked: list[int] = field(default_factory=list)  # groups of every call
+    damage: Sequence[float]
+    calls: list[int] = field(default_factory=list)
 
-    def evaluate(self, batch: Any, conditions: Sequence[tuple[int, ...]], tick: Any) -> np.ndarray:
-        self.asked.append(len(conditions))
-        return -np.array([[[self.does[group[0]] if group else 0.0] for group in conditions]])
+    def __call__(self, batch: Any, conditions: Sequence[tuple[int, ...]], *_: Any) -> np.ndarray:
+        self.calls.append(len(conditions))
+        return -np.array([[[self.damage[group[0]] if group else 0.0] for group in conditions]])
 
 
 def counted(
     deltas: Sequence[float], controls: Sequence[Sequence[float]], futility: int | None
-) -> tuple[list[int], Court]:
-    """How many controls count for each candidate."""
-    does: list[float] = []
+) -> tuple[list[int], list[int]]:
+    """How many controls count for each candidate, and how many groups each call evaluated."""
+    damage: list[float] = []
     cases = []
     for delta, others in zip(deltas, controls, strict=True):
-        groups = [(len(does) + i,) for i in range(1 + len(others))]
+        groups = [(len(damage) + i,) for i in range(1 + len(others))]
         cases.append(Case(groups[0], groups[0], ControlSets(tuple(groups[1:])), (), (), groups[0], groups[0]))
-        does += [delta, *others]
-    nobody: Any = None
-    court = Court(nobody, nobody, nobody, nobody, [Logit()], futility=futility, does=does)
-    held, _ = evaluated(cases, court, lambda _: None)
-    return [len(case.drawn.groups) for case in held], court
+        damage += [delta, *others]
+    known = Known(damage)
+    trial = Trial(UNITS, known, BATCH, ZERO, CONTROLS, [Logit()], futility=futility)
+    stopped_cases, _ = evaluate_cases(cases, trial, lambda _: None)
+    return [len(case.controls.groups) for case in stopped_cases], known.calls
 
 
 def stopped(delta: float, controls: list[float], futility: int | None) -> tuple[float, int]:
@@ -77,20 +83,20 @@ def stopped(delta: float, controls: list[float], futility: int | None) -> tuple[
 
 @given(st.lists(st.integers(-3, 3), min_size=1, max_size=120), st.integers(-3, 3), st.integers(1, 30))
 def test_rounds_end_where_one_by_one_does(controls: list[int], delta: int, futility: int) -> None:
-    """Ties count as damage. Who has too few for p to reach the level is not given up."""
+    """Ties count as damage. Candidates with too few controls to reach alpha do not stop early."""
     _, m = stopped(float(delta), list(map(float, controls)), futility)
     assert m == (at_the_end(delta, controls, futility) if len(controls) >= 19 else len(controls))
 
 
 def test_few_more_controls_are_evaluated_than_count() -> None:
     """Of random groups 32.5 of 99 count on average; one round each would evaluate all."""
-    ends, asked, calls = 0, 0, 0
+    ends, evaluated, rounds = 0, 0, 0
     for draw in np.random.default_rng(0).standard_normal((2000, 100)):
-        (m,), court = counted([draw[0]], [draw[1:].tolist()], 10)
-        ends, asked, calls = ends + m, asked + sum(court.asked) - 2, calls + len(court.asked)
+        (m,), calls = counted([draw[0]], [draw[1:].tolist()], 10)
+        ends, evaluated, rounds = ends + m, evaluated + sum(calls) - 2, rounds + len(calls)
     assert ends / 2000 == pytest.approx(10 + sum(10 / m for m in range(11, 100)), rel=0.05)
-    assert asked < 1.05 * ends
-    assert calls / 2000 < 5
+    assert evaluated < 1.05 * ends
+    assert rounds / 2000 < 5
 
 
 def test_rounds_grow_where_few_controls_do_as_much() -> None:
@@ -98,22 +104,22 @@ def test_rounds_grow_where_few_controls_do_as_much() -> None:
     assert first_round(99, 30) == 30
     assert first_round(7, 10) == 7
     assert first_round(99, None) == 99
-    assert another_round(10, 9, 10) == 1  # one more can be enough
-    assert another_round(10, 5, 10) == 5
-    assert another_round(10, 1, 10) == 25  # 9 to go, 2 of 11 so far: 50 at this rate
-    assert another_round(10, 0, 10) == 55
+    assert next_round(10, 9, 10) == 1  # one more could reach futility
+    assert next_round(10, 5, 10) == 5
+    assert next_round(10, 1, 10) == 25  # 9 to go, 2 of 11 so far: 50 at this rate
+    assert next_round(10, 0, 10) == 55
 
 
 @given(st.integers(1, 500), st.integers(1, 30), st.data())
-def test_another_round_is_never_empty_nor_short_of_what_could_be_enough(
+def test_the_next_round_is_never_empty_nor_short_of_what_could_be_enough(
     m: int, futility: int, data: st.DataObject
 ) -> None:
     k = data.draw(st.integers(0, min(m, futility - 1)))
-    assert another_round(m, k, futility) >= futility - k >= 1
+    assert next_round(m, k, futility) >= futility - k >= 1
 
 
 @given(st.lists(st.integers(-3, 3), min_size=99, max_size=99), st.integers(-3, 3), st.integers(5, 60))
-def test_who_passes_is_the_same_as_with_all_controls(controls: list[int], delta: int, futility: int) -> None:
+def test_the_same_candidates_pass_as_with_all_controls(controls: list[int], delta: int, futility: int) -> None:
     """5 > .05 x 100 - 1."""
     p, m = stopped(float(delta), list(map(float, controls)), futility)
     full, _ = stopped(float(delta), list(map(float, controls)), None)
@@ -124,10 +130,10 @@ def test_who_passes_is_the_same_as_with_all_controls(controls: list[int], delta:
 
 @pytest.mark.parametrize(("n", "futility"), [(99, 10), (999, 10), (999, 1)])
 def test_the_level_is_kept_where_the_candidate_is_one_of_many(n: int, futility: int) -> None:
-    """Also where it is not the same who passes: 10 < .05 x 1000 - 1."""
+    """Also where other candidates pass than with all controls: 10 < .05 x 1000 - 1."""
     draws = np.random.default_rng(n).standard_normal((4000, 1 + n))
     as_much = (draws[:, 1:] >= draws[:, :1]).cumsum(axis=1)
-    over = (as_much >= futility) & (np.arange(1, 1 + n) >= FIRST)
+    over = (as_much >= futility) & (np.arange(1, 1 + n) >= MIN_CONTROLS)
     end = np.where(over.any(axis=1), over.argmax(axis=1), n - 1)
     p = (1 + as_much[np.arange(len(end)), end]) / (2 + end)
     assert [stopped(draw[0], draw[1:].tolist(), futility)[0] for draw in draws[:20]] == pytest.approx(p[:20].tolist())
@@ -140,7 +146,7 @@ def test_the_level_is_kept_where_the_candidate_is_one_of_many(n: int, futility: 
         assert passed >= binom(4000, level).ppf(0.001)
 
 
-def test_hopeless_candidates_end_soon_and_strong_ones_see_all() -> None:
+def test_weak_candidates_stop_soon_and_strong_ones_do_not() -> None:
     controls = np.random.default_rng(0).permutation(np.linspace(-1, 1, 999)).tolist()
     assert stopped(-2.0, controls, 10) == (1, 10)
     p, m = stopped(-0.5, controls, 10)
@@ -149,20 +155,20 @@ def test_hopeless_candidates_end_soon_and_strong_ones_see_all() -> None:
     assert stopped(2.0, controls, 10) == (1 / 1000, 999)
 
 
-def test_controls_that_cannot_be_spread_are_not_waited_for() -> None:
-    assert as_bad(9.0, [0.0, 1.0], math.inf, 1) == math.inf
-    assert as_bad(9.0, [0.0, 1.0], 2.0, 1) == 0
+def test_infinite_inflation_stops_at_once() -> None:
+    assert as_damaging(9.0, [0.0, 1.0], math.inf, 1) == math.inf
+    assert as_damaging(9.0, [0.0, 1.0], 2.0, 1) == 0
 
 
-def test_controls_are_counted_as_spread_as_for_p() -> None:
+def test_controls_are_inflated_as_for_p() -> None:
     """Controls -1 and 1 do less than 1.5; three times as far apart, one does more."""
-    assert as_bad(1.5, [-1.0, 1.0], 1.0, 1) == 0
-    assert as_bad(1.5, [-1.0, 1.0], 3.0, 1) == 1
-    assert as_bad(-1.5, [-1.0, 1.0], 3.0, -1) == 1
+    assert as_damaging(1.5, [-1.0, 1.0], 1.0, 1) == 0
+    assert as_damaging(1.5, [-1.0, 1.0], 3.0, 1) == 1
+    assert as_damaging(-1.5, [-1.0, 1.0], 3.0, -1) == 1
 
 
-def test_who_passes_of_several_is_the_same_as_with_all_controls() -> None:
-    """All go on until none is worth it."""
+def test_of_several_candidates_the_same_pass_as_with_all_controls() -> None:
+    """All continue until none needs another control."""
     worlds = np.random.default_rng(0).standard_normal((400, 3, 100))
     worlds[:, :, 0] += (2.0, 1.0, 0.0)
     for world in worlds:
@@ -172,9 +178,9 @@ def test_who_passes_of_several_is_the_same_as_with_all_controls() -> None:
         assert few.tolist() == all_of_them.tolist()
 
 
-def test_giving_up_is_part_of_the_protocol_and_not_of_the_published_one() -> None:
-    told = [resolve([*words, "subject=planted", "batch=planted"], registry()) for words in ([], ["futility=5"])]
-    usual, other = (Cell.of(config, registry()) for config in told)
+def test_futility_is_part_of_the_protocol_and_not_of_the_published_one() -> None:
+    configs = [resolve([*words, "subject=planted", "batch=planted"], registry()) for words in ([], ["futility=5"])]
+    usual, other = (Cell.of(config, registry()) for config in configs)
     assert usual.settings.futility == 10
     assert usual.protocol != other.protocol
     assert usual.id != other.id
