@@ -125,15 +125,14 @@ class Case:
     stopped_early: bool = False
 
     @classmethod
-    def of(cls, candidate: Group, trial: Trial, place: int = 0) -> Case:
-        """Draw the controls, and decompose the candidate unless it is larger than ``LARGEST_DECOMPOSED``."""
-        units = trial.units
+    def of(cls, candidate: Group, units: UnitSpace, controls: ControlSets) -> Case:
+        """A candidate with its controls, decomposed unless it is larger than ``LARGEST_DECOMPOSED``."""
         decomposed = candidate if 1 < len(candidate) <= LARGEST_DECOMPOSED else ()
         all_units = tuple(range(len(units)))
         return cls(
             candidate=candidate,
             site_units=units.in_layers({int(units.layers[unit]) for unit in candidate}),
-            controls=trial.draw(candidate, place),
+            controls=controls,
             singles=tuple((unit,) for unit in decomposed),
             leave_one_out=tuple(tuple(u for u in candidate if u != unit) for unit in decomposed),
             all_units=all_units,
@@ -164,7 +163,7 @@ def cases_of(candidates: Iterable[Group], trial: Trial) -> tuple[Case, ...]:
     seen: Counter[int] = Counter()
     cases = []
     for candidate in candidates:
-        cases.append(Case.of(candidate, trial, seen[len(candidate)]))
+        cases.append(Case.of(candidate, trial.units, trial.draw(candidate, seen[len(candidate)])))
         seen[len(candidate)] += 1
     return tuple(cases)
 

@@ -1,4 +1,4 @@
-"""Batches: examples with a query position and a target each, and anchors; validated where they are made."""
+"""Batches: examples with a query position, a target and anchors each, checked when they are created."""
 
 from __future__ import annotations
 
@@ -14,34 +14,35 @@ from harness.util.digest import digest
 from harness.util.errors import HarnessError
 from harness.util.seeds import rng_for
 
-# The survey's classes, in the order in which ties are broken (probe-circuit paper, Xu 2026).
 HeadClass = Literal["induction", "previous-token", "duplicate-token", "first-token", "self", "local"]
+"""The survey's classes, in the order in which ties are broken (probe-circuit paper, Xu 2026)."""
 CLASSES: tuple[str, ...] = get_args(HeadClass)
-LOCAL = np.array([2, 3, 4, 5])  # steps back from the query that count as local
+LOCAL = np.array([2, 3, 4, 5])
+"""How many steps before the query count as local."""
 
 
 @runtime_checkable
 class Vocabulary(Protocol):
-    """What a batch must know of a subject to be written in its tokens."""
+    """The properties of a subject that its batches depend on."""
 
     @property
     def vocab_size(self) -> int:
-        """How many token ids there are."""
+        """The number of token ids."""
 
     @property
     def context(self) -> int:
-        """How many positions the subject can attend over."""
+        """The number of positions that the subject can attend over."""
 
     @property
     def encode(self) -> Callable[[str], list[int]] | None:
-        """Text to token ids, without special tokens; None for a subject without a tokenizer."""
+        """Text to token ids, without special tokens. None: the subject has no tokenizer."""
 
 
 @dataclass(frozen=True, eq=False)
 class Counterfactual:
-    """A counterfactual of every example: as long, asked at the same position, with another answer.
+    """A counterfactual of every example: of the same length, with the same query position and another target.
 
-    ``tokens`` [examples, positions], ``target`` [examples]: the answer in the counterfactual.
+    ``tokens`` [examples, positions], ``target`` [examples].
     """
 
     tokens: Int[np.ndarray, "examples positions"]
@@ -50,15 +51,15 @@ class Counterfactual:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Examples: token sequences, the position that is asked, the token that should come, and where to look for it.
+    """Examples: token sequences, each with a query position, a target token and anchors.
 
-    ``tokens`` [examples, positions] are right-padded; nothing after the query position can matter, and subjects cut it
-    off. ``anchors[c]`` [examples, places] are the positions where a head of class ``c`` would look from the query.
-    ``target_kind`` says what the target is (``successor``, ``repeat``, ``next_token``) and is shown on every result.
-    ``counterfactual`` holds a counterfactual of every example, where the batch has one.
-    Two batches are compared by ``digest``, not by ``==``.
+    ``tokens`` [examples, positions] are right-padded. Nothing after the query position has an effect; subjects cut it
+    off. ``anchors[c]`` [examples, places] are the positions to which a head of class ``c`` attends from the query.
+    ``target_kind`` says what the target is (``successor``, ``repeat``, ``next_token``); every result shows it.
+    ``counterfactual``: a counterfactual of every example, where the batch has them.
+    Compare batches by ``digest``, not by ``==``.
 
-    Errors: a query position outside the sequence, a negative token, a missing or mis-shaped part, no example at all.
+    Errors: a query position outside the sequence, a negative token id, a part of the wrong shape, no examples.
     """
 
     name: str
@@ -71,42 +72,56 @@ class Batch:
     counterfactual: Counterfactual | None = None
 
     def __post_init__(self) -> None:
-        n, length = self.tokens.shape
-        counterfactuals = (
-            {} if self.counterfactual is None else {"target of a counterfactual": self.counterfactual.target}
-        )
-        if self.counterfactual is not None and self.counterfactual.tokens.shape != self.tokens.shape:
+        self._check_lengths()
+        self._check_queries()
+        self._check_anchors()
+        for part, ids in self._token_ids.items():
+            if ids.min() < 0:
+                raise HarnessError(
+                    f"batch {self.name}: {part} {ids.min()} is negative.",
+                    "Token ids are 0 or more; pad after the query.",
+                )
+
+    def _check_lengths(self) -> None:
+        if not len(self):
+            raise HarnessError(f"batch {self.name}: no examples.", "Use batch.n=1 or more.")
+        parts = {"query": self.query, "target": self.target, **self.anchors}
+        if self.counterfactual:
+            if self.counterfactual.tokens.shape != self.tokens.shape:
+                raise HarnessError(
+                    f"batch {self.name}: its counterfactual has shape {self.counterfactual.tokens.shape}, "
+                    f"its tokens have shape {self.tokens.shape}.",
+                    "Give a counterfactual of the same length to every example.",
+                )
+            parts["target of a counterfactual"] = self.counterfactual.target
+        for part, values in parts.items():
+            if len(values) != len(self):
+                raise HarnessError(
+                    f"batch {self.name}: {len(self)} sequences but {len(values)} entries in '{part}'.",
+                    "Give one entry to every example.",
+                )
+
+    def _check_queries(self) -> None:
+        length = self.tokens.shape[1]
+        outside = np.flatnonzero((self.query < 0) | (self.query >= length))
+        if len(outside):
             raise HarnessError(
-                f"batch {self.name}: its counterfactual has shape {self.counterfactual.tokens.shape}, not {(n, length)}."
+                f"batch {self.name}: query position {self.query[outside[0]]} of example {outside[0]} is past its "
+                f"sequence of {length} tokens.",
+                f"Query positions run from 0 to {length - 1}.",
             )
-        if n == 0:
-            raise HarnessError(f"batch {self.name}: no examples.", "Ask for at least one.")
-        for part, values in {"query": self.query, "target": self.target, **counterfactuals, **self.anchors}.items():
-            if len(values) != n:
-                raise HarnessError(f"batch {self.name}: {n} sequences but {len(values)} entries in '{part}'.")
+
+    def _check_anchors(self) -> None:
         for part, places in self.anchors.items():
             if places.ndim != 2 or not places.shape[1]:
                 raise HarnessError(
                     f"batch {self.name}: anchors of '{part}' have shape {places.shape}.",
-                    "Give positions [examples, places], one place or more per example.",
+                    "Give positions [examples, places], with at least one place per example.",
                 )
-        bad = np.flatnonzero((self.query < 0) | (self.query >= length))
-        if len(bad):
-            raise HarnessError(
-                f"batch {self.name}: query position {self.query[bad[0]]} of example {bad[0]} is past its sequence "
-                f"of {length} tokens.",
-                f"Query positions run from 0 to {length - 1}.",
-            )
-        if self.counterfactual is not None:
-            counterfactuals["tokens of a counterfactual"] = self._seen(self.counterfactual.tokens)
-        for part, values in {"tokens": self._visible, "target": self.target, **counterfactuals}.items():
-            if values.min() < 0:
-                raise HarnessError(f"batch {self.name}: {values.min()} in '{part}' is no token.", "Ids start at 0.")
-        for part, places in self.anchors.items():
             if ((places < 0) | (places > self.query[:, None])).any():
                 raise HarnessError(
                     f"batch {self.name}: an anchor of '{part}' lies outside 0 .. query.",
-                    "An example can only be asked about positions up to its query.",
+                    "Anchors are positions from 0 to the query of their example.",
                 )
 
     def __len__(self) -> int:
@@ -114,28 +129,33 @@ class Batch:
 
     @cached_property
     def digest(self) -> str:
-        """What makes two batches the same: tokens up to the query, queries, targets, anchors."""
+        """Digest of the content: tokens up to the query, queries, targets, anchors, counterfactuals."""
         anchors = [part for key in sorted(self.anchors) for part in (key, np.asarray(self.anchors[key]))]
         counterfactual = (
-            [self._seen(self.counterfactual.tokens), self.counterfactual.target] if self.counterfactual else []
+            [self._up_to_query(self.counterfactual.tokens), self.counterfactual.target] if self.counterfactual else []
         )
-        return digest(self._visible, self.query, self.target, *anchors, *counterfactual)
+        return digest(self._up_to_query(self.tokens), self.query, self.target, *anchors, *counterfactual)
 
     @property
-    def _visible(self) -> Int[np.ndarray, " tokens"]:
-        return self._seen(self.tokens)
+    def _token_ids(self) -> dict[str, Int[np.ndarray, " tokens"]]:
+        """All token ids that have an effect, by what they are."""
+        ids = {"token": self._up_to_query(self.tokens), "target": self.target}
+        if self.counterfactual:
+            ids["token of a counterfactual"] = self._up_to_query(self.counterfactual.tokens)
+            ids["target of a counterfactual"] = self.counterfactual.target
+        return ids
 
-    def _seen(self, tokens: Int[np.ndarray, "examples positions"]) -> Int[np.ndarray, " tokens"]:
+    def _up_to_query(self, tokens: Int[np.ndarray, "examples positions"]) -> Int[np.ndarray, " tokens"]:
         """Every token up to its example's query, example after example."""
         return tokens[np.arange(tokens.shape[1]) <= self.query[:, None]]
 
     @property
     def counterfactual_batch(self) -> Batch:
-        """The counterfactuals as examples of their own. Errors: the batch has none."""
+        """The counterfactuals as a batch, whose counterfactuals are these examples. Errors: there are none."""
         if self.counterfactual is None:
             raise HarnessError(
-                f"batch {self.name} has no counterfactual of its examples.",
-                "Use a batch that has one (synthetic_induction), or an intervention and metrics that need none.",
+                f"batch {self.name} has no counterfactuals.",
+                "Use a batch that has them (batch=synthetic_induction), or an intervention and metrics that need none.",
             )
         return replace(
             self,
@@ -145,7 +165,7 @@ class Batch:
         )
 
     def others(self, length: int) -> Bool[np.ndarray, "examples positions"]:
-        """Positions below ``length``, up to each example's query, that are no class's target in it."""
+        """Which positions below ``length`` are at or before the query, and an anchor of no class."""
         free: Bool[np.ndarray, "examples positions"] = np.arange(length) <= self.query[:, None]
         for places in self.anchors.values():
             free[np.arange(len(self))[:, None], places] = False
@@ -167,34 +187,28 @@ class Batch:
         )
 
     def halves(self, seed: int) -> tuple[Batch, Batch]:
-        """Two disjoint halves, drawn by ``seed``: one to propose on, one to test on.
+        """Two disjoint random halves: one to propose on, one to test on.
 
         Errors: fewer than two examples.
         """
         if len(self) < 2:
             raise HarnessError(
                 f"batch {self.name}: one example cannot be split into a proposal and a test half.",
-                "Ask for more examples (batch.n=...), or say split=none.",
+                "Use more examples (batch.n=...), or split=none.",
             )
         order = rng_for(seed, "split").permutation(len(self))
         middle = len(self) // 2
         return self.take(np.sort(order[:middle])), self.take(np.sort(order[middle:]))
 
     def check(self, vocabulary: Vocabulary) -> None:
-        """Refuse a batch that this subject cannot read.
+        """Refuse a batch that a subject cannot read.
 
-        Errors: tokens or targets outside the vocabulary, sequences longer than the subject's context.
+        Errors: token ids outside the vocabulary, sequences longer than the subject's context.
         """
-        asked = {"token": self._visible, "target": self.target}
-        if self.counterfactual:
-            asked |= {
-                "token of a counterfactual": self._seen(self.counterfactual.tokens),
-                "target of a counterfactual": self.counterfactual.target,
-            }
-        for part, values in asked.items():
-            if values.max() >= vocabulary.vocab_size:
+        for part, ids in self._token_ids.items():
+            if ids.max() >= vocabulary.vocab_size:
                 raise HarnessError(
-                    f"batch {self.name}: {part} {values.max()} is outside the subject's vocabulary of "
+                    f"batch {self.name}: {part} {ids.max()} is outside the subject's vocabulary of "
                     f"{vocabulary.vocab_size} tokens.",
                     f"Use ids from 0 to {vocabulary.vocab_size - 1} (for synthetic_induction: batch.vocab=[lo,hi]).",
                 )
@@ -207,9 +221,9 @@ class Batch:
 
 
 def default_id_range(vocab_size: int) -> tuple[int, int]:
-    """Which token ids a batch uses when none are asked for: the paper's [100, 10000), shrunk to a small vocabulary.
+    """The default range of token ids: the paper's [100, 10000), reduced for small vocabularies.
 
-    The lower bound keeps special and punctuation tokens out; on a vocabulary of ``V < 10000`` it is
+    The lower bound excludes special and punctuation tokens. For a vocabulary of ``V < 10000`` it is
     ``min(100, V // 32)``.
     """
     high = min(10_000, vocab_size)
@@ -219,7 +233,7 @@ def default_id_range(vocab_size: int) -> tuple[int, int]:
 def repeat_anchors(
     first: Int[np.ndarray, " examples"], query: Int[np.ndarray, " examples"]
 ) -> dict[str, Int[np.ndarray, "examples _"]]:
-    """Where a head of each class looks from the query, when the query's token stood at ``first`` before.
+    """The anchors of every class, where ``first`` is the earlier position of the query's token.
 
     Source: probe-circuit paper (Xu 2026), the target positions of its six classes.
     """

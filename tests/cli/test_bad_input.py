@@ -88,7 +88,7 @@ def test_it_is_refused_with_what_where_why_and_the_fix(
     [
         ("batch.query=10", "query position 10 of example 0 is past its sequence of 10 tokens"),
         ("batch.target=99999", "target 99999 is outside the subject's vocabulary"),
-        ("batch.target=-1", "-1 in 'target' is no token"),
+        ("batch.target=-1", "target -1 is negative"),
     ],
 )
 def test_a_batch_of_ones_own_is_checked(harness: Run, tmp_path: Path, override: str, says: str) -> None:

@@ -1,4 +1,4 @@
-"""Batches: validated where they are made, split by a seed, told apart by what a subject can see of them."""
+"""Batches: checked when created, split by a seed, identified by what a subject can see of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.util.errors import HarnessError
 
 
 def make(**changes: Any) -> Batch:
-    """Four examples of six tokens, asked at different positions."""
+    """Four examples of six tokens, with different query positions."""
     parts: dict[str, Any] = {
         "name": "made",
         "tokens": np.arange(24).reshape(4, 6),
@@ -40,8 +40,8 @@ def edit(values: np.ndarray, at: tuple[int, ...], value: int) -> np.ndarray:
         ({"query": np.array([5, 3, -1, 5])}, "query position -1 of example 2"),
         ({"query": np.array([5, 3, 4])}, "4 sequences but 3 entries in 'query'"),
         ({"target": np.array([1, 2, 3, 4, 5])}, "4 sequences but 5 entries in 'target'"),
-        ({"target": np.array([7, -8, 9, 10])}, "-8 in 'target' is no token"),
-        ({"tokens": edit(np.arange(24).reshape(4, 6), (1, 2), -100)}, "-100 in 'tokens' is no token"),
+        ({"target": np.array([7, -8, 9, 10])}, "target -8 is negative"),
+        ({"tokens": edit(np.arange(24).reshape(4, 6), (1, 2), -100)}, "token -100 is negative"),
         ({"anchors": {"self": np.array([[5], [3], [4]])}}, "4 sequences but 3 entries in 'self'"),
         ({"anchors": {"self": np.array([5, 3, 4, 5])}}, r"anchors of 'self' have shape \(4,\)"),
         ({"anchors": {"self": np.zeros((4, 0), dtype=int)}}, r"anchors of 'self' have shape \(4, 0\)"),

@@ -345,7 +345,7 @@ def test_a_pair_does_not_depend_on_the_order_of_examples_or_of_methods(
 def test_methods_measured_on_different_examples_are_not_compared() -> None:
     with pytest.raises(HarnessError, match="measured on 3 and 4 examples"):
         paired_difference(np.ones(3), np.ones(4), seed=0)
-    with pytest.raises(HarnessError, match="compared on 0 and 0 examples"):
+    with pytest.raises(HarnessError, match="measured on 0 and 0 examples"):
         paired_difference(np.ones(0), np.ones(0), seed=0)
 
 
