@@ -165,7 +165,9 @@ def test_a_unit_that_writes_nothing_spans_no_direction() -> None:
 
 @pytest.mark.parametrize(("n", "fix"), [(15, "signal.block=7."), (4, "signal.block=2."), (3, "(batch.n=...).")])
 def test_too_few_examples_for_two_blocks_are_refused_with_a_block_that_fits(n: int, fix: str) -> None:
-    with pytest.raises(HarnessError, match=f"signal.block=8: the {n} examples proposed on do not fill two blocks") as caught:
+    with pytest.raises(
+        HarnessError, match=f"signal.block=8: the {n} examples proposed on do not fill two blocks"
+    ) as caught:
         activity_of(signal("participation_ratio"), np.ones((n, 2, 3)))
     assert caught.value.fix.endswith(fix)
 

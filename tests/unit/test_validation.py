@@ -107,7 +107,9 @@ class Dependent:
 
 
 def test_a_default_that_contradicts_its_annotation_is_the_fault_of_the_class() -> None:
-    with pytest.raises(PluginError, match="Contradicted: the default n=0 contradicts its annotation: must be at least 1"):
+    with pytest.raises(
+        PluginError, match="Contradicted: the default n=0 contradicts its annotation: must be at least 1"
+    ):
         validated(Contradicted, {})
     assert validated(Contradicted, {"n": 2}) == Contradicted(2)
 
