@@ -1,4 +1,4 @@
-"""The k most correlated other columns of each column: exact, all pairs are compared in blocks, only the nearest kept."""
+"""The k most correlated other columns of each column, exactly: all pairs are compared, in blocks."""
 
 from __future__ import annotations
 
