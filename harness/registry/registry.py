@@ -10,8 +10,9 @@ from typing import Any
 
 from harness.data.stages import STAGES, inputs_of, with_defaults
 from harness.registry.plugins import Broken, Plugins
-from harness.util.errors import HarnessError, PluginError, unknown
+from harness.util.errors import PluginError, unknown
 from harness.util.fingerprint import code_of
+from harness.util.validation import validated
 
 
 @dataclass(frozen=True)
@@ -62,27 +63,15 @@ class Method:
         return code_of(self.cls)
 
     def build(self, parameters: Mapping[str, Any]) -> Any:
-        """An instance, its parameters checked and converted by their types.
+        """An instance, its parameters checked and converted by their annotations.
 
-        Errors: a parameter that does not exist or is not of its type; what the class itself refuses.
+        Errors: an unknown parameter; a value that its annotation, or the class itself, refuses.
         """
-        from pydantic import TypeAdapter, ValidationError
-
-        key = f"{self.stage}.{self.name}" if STAGES[self.stage].many else self.stage
-        for name in parameters:  # pydantic passes over what a dataclass does not have
+        for name in parameters:
             if name not in self.parameters:
                 raise unknown(f"{self.stage} {self.name}: parameter", name, self.parameters)
-        try:
-            return TypeAdapter(self.cls).validate_python(dict(parameters))
-        except ValidationError as error:
-            lines = [
-                f"{'.'.join([key, *(str(p) for p in e['loc'])])}={e['input']!r}: {e['msg'].lower()}"
-                for e in error.errors()
-            ]
-            defaults = ", ".join(f"{name}={value!r}" for name, value in self.parameters.items())
-            raise HarnessError(
-                f"{self.stage} {self.name}: " + "; ".join(lines), f"Its parameters and defaults: {defaults or '(none)'}"
-            ) from error
+        key = f"{self.stage}.{self.name}" if STAGES[self.stage].many else self.stage
+        return validated(self.cls, parameters, f"{key}.")
 
 
 @dataclass
@@ -147,7 +136,7 @@ class Registry:
 
 
 def _check(stage: str, cls: Any, owner: str) -> None:
-    """Three lines for whoever wrote it: who, what was declared, what is wrong."""
+    """Errors, in three lines for the plugin's author: which plugin, what it offers, what is wrong and how to fix it."""
 
     def refuse(why: str) -> PluginError:
         return PluginError(f"plugin {owner}\n  offers {cls!r} for stage {stage}\n  {why}")
@@ -163,16 +152,24 @@ def _check(stage: str, cls: Any, owner: str) -> None:
         raise refuse("its name is a parameter: declare it as ClassVar[str]")
     doc = cls.__dict__.get("__doc__") or ""
     if not doc.strip() or doc.startswith(f"{cls.__name__}("):  # the second is what dataclass puts where there is none
-        raise refuse("it has no docstring: say what it computes (formula, shapes, units, source)")
-    if not any("__call__" in vars(base) for base in cls.__mro__):
-        raise refuse("it cannot be called: define __call__")
-    for asks in inputs_of(cls):
-        if asks not in STAGES[stage].asks:
-            offer = f"can ask for {', '.join(STAGES[stage].asks)}" if STAGES[stage].asks else "asks for nothing"
-            raise refuse(f"its call asks for '{asks}'; a method of this stage {offer} (by these names)")
+        raise refuse("it has no docstring: describe what it computes (formula, shapes, units, source)")
+    declared, contract = _members(cls), STAGES[stage].contract
+    members = _members(contract) | declared
+    for method in ("__call__", *sorted(contract.__abstractmethods__)):  # type: ignore[attr-defined]
+        if method not in members or hasattr(members[method], "__isabstractmethod__"):
+            raise refuse(f"it has no method {method}: define it (the contract is {contract.__name__})")
+    allowed = STAGES[stage].asks
+    for argument in inputs_of(cls) if "__call__" in declared else ():
+        if argument not in allowed:
+            names = f"may have {', '.join(allowed)} (by these names)" if allowed else "has no arguments"
+            raise refuse(f"its call has the argument '{argument}'; a call of this stage {names}")
     for parameter in dataclasses.fields(cls):
         if _default(parameter) is dataclasses.MISSING:
-            raise refuse(f"its parameter '{parameter.name}' has no default: every parameter needs one")
+            raise refuse(f"its parameter '{parameter.name}' has no default: give it one")
+
+
+def _members(cls: type) -> dict[str, Any]:
+    return {name: value for base in reversed(cls.__mro__) for name, value in vars(base).items()}
 
 
 def _default(parameter: dataclasses.Field[Any]) -> Any:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from harness.registry.registry import Method
 from harness.testing import asking, disposing, proposing
 from harness.testing.rules import Check, NotChecked, Violation, contents, require
-from harness.util.errors import HarnessError
+from harness.util.errors import HarnessError, PluginError
 from harness.util.threads import one_thread
 
 CONTRACTS: Mapping[str, tuple[Check, ...]] = {
@@ -100,6 +100,8 @@ def builds_from_its_parameters(method: Method) -> None:
     """Defaults survive the way through a configuration file."""
     try:
         plain = method.build({})
+    except PluginError as error:  # a default that contradicts its annotation
+        raise Violation(error.what) from error
     except HarnessError as error:
         raise NotChecked(f"needs parameters: {error.what}") from error
     again = method.build(json.loads(json.dumps(method.parameters)))

@@ -1,1 +1,1 @@
-"""Affinities: how alike two units behave."""
+"""Affinities: how similarly two units behave."""

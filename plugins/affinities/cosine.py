@@ -7,28 +7,28 @@ from typing import ClassVar
 
 import numpy as np
 
-from harness import Activity, Affinity, Sign, Spins, hookimpl, signed_part
+from harness import Activity, Affinity, AffinityMethod, Sign, Spins, hookimpl, signed_part
 
 
 @dataclass(frozen=True)
-class Cosine:
-    r"""Uncentred cosine between two units' observations: near 1 for any two units that are usually on.
+class Cosine(AffinityMethod):
+    r"""Uncentred cosine between the observations of two units; near 1 for any two units that are usually on.
 
     .. math:: c_{ij} = \frac{\sum_e x_{ei} x_{ej}}{\sqrt{\sum_e x_{ei}^2 \sum_e x_{ej}^2}}
 
-    Unlike a correlation it depends on where zero is: of spins it is the share of observations in which two units agree
-    minus the share in which they do not; of activity (``binarizer=none``) it is about being active together.
-    ``transform`` says what of it is affinity: ``abs``, ``positive`` or ``signed``.
+    Unlike a correlation, it depends on where zero is. For spins it is the fraction of observations in which two units
+    agree, minus the fraction in which they disagree. For activity (``binarizer=none``) it measures being active
+    together. ``transform`` converts it to an affinity: ``abs``, ``positive`` or ``signed``.
 
     Input: observations [n_observations, n_units], spins or activity. Output: affinity [n_units, n_units] in [-1, 1].
-    A unit that never changes (all zero, or always on) would be near whatever is usually on: its row is zero and it is
-    named in ``diagnostics.constant``.
+    A unit with constant observations (all zero, or always on) would be similar to every unit that is usually on.
+    Therefore its row is zero, and ``diagnostics.constant`` lists it.
 
     Source: Salton & McGill 1983.
     """
 
     name: ClassVar[str] = "cosine"
-    transform: Sign = field(default="abs", metadata={"help": "what of the cosine is affinity"})
+    transform: Sign = field(default="abs", metadata={"help": "part of the cosine that is the affinity"})
 
     def __call__(self, observations: Spins | Activity) -> Affinity:
         units, constant = observations.units, observations.constant

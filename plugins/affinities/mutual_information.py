@@ -3,36 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
+from annotated_types import Ge
 
-from harness import Affinity, HarnessError, Spins, hookimpl
+from harness import Affinity, AffinityMethod, Spins, hookimpl
 
 
 @dataclass(frozen=True)
-class MutualInformation:
-    r"""How much one unit's spin tells about another's.
+class MutualInformation(AffinityMethod):
+    r"""How much information the spin of one unit gives about the spin of another.
 
     .. math:: I(i, j) = \sum_{a,b \in \{-1,+1\}} p_{ij}(a, b) \log \frac{p_{ij}(a, b)}{p_i(a)\,p_j(b)}
 
-    The four joint counts of every pair come from one matrix product; ``pseudocount`` is added to each of them, and the
+    One matrix product gives the four joint counts of every pair. ``pseudocount`` is added to each of them; the
     marginals are those of the smoothed table.
 
     Input: spins [n_observations, n_units]. Output: affinity [n_units, n_units] in nats, in [0, ln 2].
-    Blind to sign: units that are always opposite are as informative as units that are always alike.
-    A constant unit has no information and no neighbours.
+    The sign is lost: two units that are always opposite have as much information as two that always agree.
+    A unit with constant spins has none: its row is zero, and ``diagnostics.constant`` lists it.
 
-    Errors: negative pseudocount.
     Source: Cover & Thomas, section 2.3; closure paper, section 8.3 (compared, not shown).
     """
 
     name: ClassVar[str] = "mutual_information"
-    pseudocount: float = field(default=0.0, metadata={"help": "added to each of the four joint counts of a pair"})
-
-    def __post_init__(self) -> None:
-        if self.pseudocount < 0:
-            raise HarnessError(f"affinity.pseudocount={self.pseudocount}: a count cannot be negative.")
+    pseudocount: Annotated[float, Ge(0)] = field(
+        default=0.0, metadata={"help": "added to each of the four joint counts of a pair"}
+    )
 
     def __call__(self, spins: Spins) -> Affinity:
         up = (spins.values > 0).astype(np.float64)
@@ -46,9 +44,9 @@ class MutualInformation:
         independent = np.stack([p_i * p_j, p_i * (1 - p_j), (1 - p_i) * p_j, (1 - p_i) * (1 - p_j)])
         with np.errstate(divide="ignore", invalid="ignore"):
             terms = np.where(joint > 0, joint * np.log(joint / independent), 0.0)
-        matrix = np.maximum(terms.sum(axis=0), 0.0)  # rounding leaves -1e-17 between independent units
+        matrix = np.maximum(terms.sum(axis=0), 0.0)  # by rounding, independent units have -1e-17
         np.fill_diagonal(matrix, 0.0)
-        constant = list(spins.constant)  # smoothing alone would give them neighbours
+        constant = list(spins.constant)  # with a pseudocount they would have neighbours
         matrix[constant, :] = matrix[:, constant] = 0.0
         return Affinity((matrix + matrix.T) / 2, spins.units, {"constant": spins.units.names(spins.constant)})
 

@@ -7,28 +7,27 @@ from typing import ClassVar
 
 import numpy as np
 
-from harness import Activity, Affinity, Sign, Spins, hookimpl, signed_part
+from harness import Activity, Affinity, AffinityMethod, Sign, Spins, hookimpl, signed_part
 
 
 @dataclass(frozen=True)
-class Pearson:
-    r"""Linear correlation between two units, of their spins or of their activity.
+class Pearson(AffinityMethod):
+    r"""Linear correlation between the spins or the activity of two units.
 
     .. math:: \rho_{ij} = \frac{\sum_e (x_{ei} - \bar x_i)(x_{ej} - \bar x_j)}
               {\sqrt{\sum_e (x_{ei} - \bar x_i)^2 \sum_e (x_{ej} - \bar x_j)^2}}
 
-    After a binarizer it is the phi coefficient of spins; with ``binarizer=none``, the correlation of activity.
-    ``transform`` says what of it is affinity: ``abs`` (units that oppose each other count as alike), ``positive`` or
-    ``signed``.
+    For spins it is the phi coefficient; with ``binarizer=none`` it is the correlation of activity. ``transform``
+    converts it to an affinity: ``abs`` (opposite units count as similar), ``positive`` or ``signed``.
 
     Input: observations [n_observations, n_units], spins or activity. Output: affinity [n_units, n_units] in [-1, 1].
-    A unit that never changes has no correlation: its row is zero and it is named in ``diagnostics.constant``.
+    A unit with constant observations has no correlation: its row is zero, and ``diagnostics.constant`` lists it.
 
-    Source: Pearson 1895; closure paper, section 8.3 (compared: raw activity and spins).
+    Source: Pearson 1895; closure paper, section 8.3 (compares raw activity and spins).
     """
 
     name: ClassVar[str] = "pearson"
-    transform: Sign = field(default="abs", metadata={"help": "what of the correlation is affinity"})
+    transform: Sign = field(default="abs", metadata={"help": "part of the correlation that is the affinity"})
 
     def __call__(self, observations: Spins | Activity) -> Affinity:
         units, constant = observations.units, observations.constant

@@ -1,4 +1,4 @@
-"""Affinities out of a file."""
+"""Affinities from a file."""
 
 from __future__ import annotations
 
@@ -11,31 +11,33 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from harness import Affinity, HarnessError, Sign, UnitSpace, digest_files, hookimpl, signed_part
+from harness import Affinity, AffinityMethod, HarnessError, Sign, UnitSpace, digest_files, hookimpl, signed_part
 from harness.util.errors import unknown
 
 
 @dataclass(frozen=True)
-class Precomputed:
+class Precomputed(AffinityMethod):
     """A matrix of any origin, read from a .npy or .npz file.
 
-    Rows and columns are units, in the order of the subject's. Numbers of any width become float64; what differs from
-    its mirror image by no more than 1e-6 of the largest entry is averaged with it. A diagonal that is not zero (a
-    matrix of correlations has ones there) is set to zero, which ``diagnostics.diagonal`` says. ``transform`` says what
-    of the entries is affinity: ``abs``, ``positive`` or ``signed``.
+    Rows and columns are units, in the order of the subject. Numbers are converted to float64. Entries that differ from
+    their mirror image by at most 1e-6 of the largest entry are averaged with it. A diagonal that is not zero (that of a
+    correlation matrix) is set to zero, and ``diagnostics.diagonal`` reports it. ``transform`` converts the entries to
+    an affinity: ``abs``, ``positive`` or ``signed``.
 
-    Input: units. Output: affinity [n_units, n_units], in the file's own unit.
+    Input: units. Output: affinity [n_units, n_units], in the unit of the file.
 
-    Errors: no file, a file that holds no plain array of real numbers (pickled objects are refused: loading them can
-    run code), several arrays and no ``key``; an array that is not square, not of the subject's size, not finite or not
-    symmetric.
+    Errors: no file; a file without a plain array of real numbers (pickled objects are refused, because loading them can
+    run code); several arrays and no ``key``; an array that is not square, not finite, not symmetric, or that does not
+    have one row per unit.
     Source: the file.
     """
 
     name: ClassVar[str] = "precomputed"
     path: str = field(default="", metadata={"help": ".npy or .npz file with one row per unit", "by_content": True})
-    key: str = field(default="", metadata={"help": "which array of an .npz file; one that is alone needs no key"})
-    transform: Sign = field(default="signed", metadata={"help": "what of the entries is affinity"})
+    key: str = field(
+        default="", metadata={"help": "name of the array in an .npz file; not needed if there is one array"}
+    )
+    transform: Sign = field(default="signed", metadata={"help": "part of the entries that is the affinity"})
 
     def __call__(self, units: UnitSpace) -> Affinity:
         matrix = self._checked(self._read(), units)
@@ -44,7 +46,7 @@ class Precomputed:
         return Affinity(signed_part(matrix, self.transform), units, notes)
 
     def fingerprint(self) -> str:
-        """The file's content; "" where there is none."""
+        """Digest of the file's content. Empty: there is no file."""
         return digest_files(self._file) if self._file.is_file() else ""
 
     @property
@@ -57,12 +59,14 @@ class Precomputed:
     def _read(self) -> np.ndarray:
         if not self.path:
             raise HarnessError(
-                "affinity precomputed: no file is named.", "Name one with a row per unit: affinity.path=J.npy"
+                "affinity precomputed: no file is given.", "Give one with a row per unit: affinity.path=J.npy"
             )
         if not self._file.is_file():
-            raise self._refuse("there is no such file.", f"Relative paths start at {Path.cwd()}")
+            raise self._refuse("the file does not exist.", f"Relative paths start at {Path.cwd()}")
         if self._file.suffix not in (".npy", ".npz"):
-            raise self._refuse("this is no .npy or .npz file.", "Save the matrix with np.save('J.npy', matrix).")
+            raise self._refuse(
+                "the file is not an .npy or .npz file.", "Save the matrix with np.save('J.npy', matrix)."
+            )
         try:
             with self._file.open("rb") as file:  # numpy leaves a broken archive open
                 loaded = np.load(file, allow_pickle=False)
@@ -70,9 +74,9 @@ class Precomputed:
                 return array
         except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise self._refuse(
-                f"no plain array of numbers can be read from it ({error}).",
-                "Save numbers: np.save('J.npy', matrix.astype(float)). Pickled objects are refused: loading them can "
-                "run code.",
+                f"the file does not contain a plain array of numbers ({error}).",
+                "Save numbers: np.save('J.npy', matrix.astype(float)). Pickled objects are refused, because loading "
+                "them can run code.",
             ) from error
 
     def _key(self, keys: list[str]) -> str:
@@ -80,38 +84,43 @@ class Precomputed:
             raise unknown(f"affinity.path={self.path}: array", self.key, keys)
         if not self.key and len(keys) != 1:
             raise self._refuse(
-                f"it holds {len(keys)} arrays ({', '.join(keys)}).", f"Say which: affinity.key={next(iter(keys), 'J')}"
+                f"the file has {len(keys)} arrays ({', '.join(keys)}).",
+                f"Choose one: affinity.key={next(iter(keys), 'J')}",
             )
         return self.key or keys[0]
 
-    def _checked(self, found: np.ndarray, units: UnitSpace) -> Float[np.ndarray, "units units"]:
+    def _checked(self, array: np.ndarray, units: UnitSpace) -> Float[np.ndarray, "units units"]:
         """In float64, and exactly symmetric."""
         n = len(units)
-        if found.dtype.kind not in "biuf":
+        if array.dtype.kind not in "biuf":
             raise self._refuse(
-                f"its entries are {found.dtype}, not real numbers.", "Save numbers: matrix.astype(float)"
+                f"the entries have dtype {array.dtype}; they must be real numbers.",
+                "Save numbers: matrix.astype(float)",
             )
-        if found.ndim != 2 or found.shape[0] != found.shape[1]:
-            raise self._refuse(f"an array of shape {found.shape} is no square matrix.", "Save one row per unit.")
-        if len(found) != n:
+        if array.ndim != 2 or array.shape[0] != array.shape[1]:
             raise self._refuse(
-                f"it has {len(found)} rows, and the subject has {n} units.",
-                "Take the subject it is of, or describe that: subject=precomputed subject.units=16x16 (layers x heads)",
+                f"the array has the shape {array.shape}; it must be a square matrix.", "Save one row per unit."
             )
-        matrix: Float[np.ndarray, "units units"] = found.astype(np.float64)
+        if len(array) != n:
+            raise self._refuse(
+                f"the matrix has {len(array)} rows, and the subject has {n} units.",
+                "Choose the subject of the matrix, or describe it: subject=precomputed subject.units=16x16 (layers x "
+                "heads)",
+            )
+        matrix: Float[np.ndarray, "units units"] = array.astype(np.float64)
         bad = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
         if len(bad):
             raise self._refuse(
-                f"{len(bad)} rows hold NaN or infinity, the first is that of {units.labels[bad[0]]}.",
-                "Set to zero what is not known: np.nan_to_num(matrix, posinf=0, neginf=0)",
+                f"{len(bad)} rows contain NaN or infinity; the first is that of {units.labels[bad[0]]}.",
+                "Set unknown entries to zero: np.nan_to_num(matrix, posinf=0, neginf=0)",
             )
-        apart = np.abs(matrix - matrix.T)
-        i, j = np.unravel_index(apart.argmax(), apart.shape)
-        if apart[i, j] > 1e-6 * np.abs(matrix).max():
+        difference = np.abs(matrix - matrix.T)
+        i, j = np.unravel_index(difference.argmax(), difference.shape)
+        if difference[i, j] > 1e-6 * np.abs(matrix).max():
             raise self._refuse(
-                f"it is not symmetric: the two entries of {units.labels[i]} and {units.labels[j]} differ by "
-                f"{apart[i, j]:.3g}, more than any other.",
-                "If their mean is what you mean, save (matrix + matrix.T) / 2.",
+                f"the matrix is not symmetric: the two entries of {units.labels[i]} and {units.labels[j]} differ by "
+                f"{difference[i, j]:.3g}, the largest difference.",
+                "If you want the mean of both, save (matrix + matrix.T) / 2.",
             )
         matrix = (matrix + matrix.T) / 2
         return matrix

@@ -1,4 +1,4 @@
-"""Affinities that know nothing."""
+"""Random affinities."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from typing import ClassVar
 
 import numpy as np
 
-from harness import Affinity, UnitSpace, hookimpl, rng_for
+from harness import Affinity, AffinityMethod, UnitSpace, hookimpl, rng_for
 
 
 @dataclass(frozen=True)
-class RandomAffinity:
-    r"""A random number per pair of units: what a method reaches that knows nothing.
+class RandomAffinity(AffinityMethod):
+    r"""A random number for each pair of units: a baseline without any information.
 
     .. math:: a_{ij} = a_{ji} \sim U(0, 1)
 
-    Input: units. Output: affinity [n_units, n_units] in [0, 1), drawn by layer and index, so that a pair keeps its
-    number whatever the order of the units.
+    Input: units. Output: affinity [n_units, n_units] in [0, 1). The numbers are drawn in the order of layer and index:
+    a pair has the same number whatever the order of the units.
     Source: none; a baseline.
     """
 
     name: ClassVar[str] = "random"
-    seed: int = field(default=0, metadata={"help": "of the draw"})
+    seed: int = field(default=0, metadata={"help": "seed of the draw"})
 
     def __call__(self, units: UnitSpace) -> Affinity:
         n = len(units)

@@ -1,4 +1,4 @@
-"""Affinity by layer alone."""
+"""Affinity by layer only."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from harness import Affinity, UnitSpace, hookimpl
+from harness import Affinity, AffinityMethod, UnitSpace, hookimpl
 
 
 @dataclass(frozen=True)
-class SameLayer:
-    r"""One within a layer, zero across: what a method reaches that knows where units are and nothing else.
+class SameLayer(AffinityMethod):
+    r"""1 within a layer and 0 between layers: a baseline that uses only the position of units.
 
     .. math:: a_{ij} = [\text{layer}_i = \text{layer}_j] \text{ for } i \ne j
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness import Activity, hookimpl
+from harness import Activity, Binarizer, hookimpl
 
 
 @dataclass(frozen=True)
-class NoBinarizer:
-    """Hands on activity as it is, for affinities that take numbers.
+class NoBinarizer(Binarizer):
+    """Passes activity on unchanged, for affinities that accept real numbers.
 
-    Those are the ones that ask for ``observations``: ``pearson``, ``pearson_knn``, ``partial_correlation``, ``cosine``.
-    Affinities that ask for ``spins`` (``ising``, ``mutual_information``) say so, and what to choose instead.
+    These are the affinities with the argument ``observations``: ``pearson``, ``pearson_knn``, ``partial_correlation``,
+    ``cosine``. Affinities with the argument ``spins`` (``ising``, ``mutual_information``) need another binarizer.
 
     Input: activity [observations, units]. Output: the same activity.
-    Source: none; the closure paper's comparison of raw activity with spins, section 8.3.
+    Source: none; the closure paper compares raw activity with spins in section 8.3.
     """
 
     name: ClassVar[str] = "none"

@@ -1,1 +1,1 @@
-"""Controls: random groups that a candidate is held against."""
+"""Controls: random groups that a candidate is compared with."""

@@ -3,35 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from harness import ControlSets, HarnessError, UnitSpace, from_pools, hookimpl, layer_bands
+from annotated_types import Ge
+
+from harness import Controls, ControlSets, UnitSpace, from_pools, hookimpl, layer_bands
 
 
 @dataclass(frozen=True)
-class LayerMatched:
-    """Random groups with as many units in each layer as the candidate has, and none of its own.
+class LayerMatched(Controls):
+    """Random groups with as many units in each layer as the candidate, and none of its units.
 
-    Early layers carry more of a model than late ones: against unmatched controls an early group scores tens of sigma,
-    against matched ones two. Where a layer has too few units left, it is matched together with its nearest
-    neighbours: a band of layers around it, grown until it holds ``n`` distinct choices (or is the whole model). What
-    was missing is reported per layer in ``shortfall``. Candidates with as many units in each layer are given groups in
-    the same order, whoever proposed them, each those that are free of its units.
+    Ablating early layers does more damage than ablating late ones: compared with unmatched controls, an early group can
+    score tens of sigma, and two compared with matched ones. A layer with too few units left is matched together with
+    its nearest neighbours: a band of layers around it, which grows until it has ``n`` distinct choices (or is the whole
+    model). ``shortfall`` gives the number of missing units per layer. Candidates with the same number of units in each
+    layer get the same sequence of groups, without those that share a unit with the candidate.
 
-    Input: candidate (positions), units. Output: up to ``n`` distinct groups of the candidate's size; all there are
-    where there are fewer; none where the rest of the model is smaller than the candidate.
+    Input: candidate (positions), units. Output: up to ``n`` distinct groups of the candidate's size; fewer if there are
+    not that many; none if the rest of the model is smaller than the candidate.
 
-    Errors: no control asked for.
     Source: the published controls of the closure paper, section 4, compared layer by layer.
     """
 
     name: ClassVar[str] = "layer_matched"
-    n: int = field(default=99, metadata={"help": "control groups; p cannot go below 1 / (n + 1)"})
-    seed: int = field(default=0, metadata={"help": "of the draw"})
-
-    def __post_init__(self) -> None:
-        if self.n < 1:
-            raise HarnessError(f"controls.n={self.n}: at least one control is needed.")
+    n: Annotated[int, Ge(1)] = field(default=99, metadata={"help": "control groups; the smallest p is 1 / (n + 1)"})
+    seed: int = field(default=0, metadata={"help": "seed of the draw"})
 
     def __call__(self, candidate: tuple[int, ...], units: UnitSpace) -> ControlSets:
         bands, shortfall = layer_bands(candidate, units, self.n)

@@ -3,41 +3,38 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from harness import ControlSets, HarnessError, UnitSpace, from_pools, hookimpl
+from annotated_types import Ge
+
+from harness import Controls, ControlSets, UnitSpace, from_pools, hookimpl
 
 
 @dataclass(frozen=True)
-class Uniform:
-    """Random groups of the candidate's size from anywhere in the model, none of its own units.
+class Uniform(Controls):
+    """Random groups of the candidate's size from the whole model, without its units.
 
-    The published protocol's controls on natural text. They answer a weaker question than they seem to: a group of early
-    heads beats them by being early. With ``pool=layers`` groups come from the candidate's layers, whichever: the
-    published protocol's on synthetic batches, but for the candidate's own units, which were in one of its pools. The
-    draw is our own; with the same seed as the authors' it gives other groups.
+    These are the controls of the published protocol on natural text. The comparison is weaker than it seems: a group of
+    early heads beats them because it is early. With ``pool=layers`` the groups come from the candidate's layers, in any
+    proportion: the published protocol on synthetic batches, except that there one of the pools contained the
+    candidate's units. The draw differs from the authors': the same seed gives other groups.
 
-    Input: candidate (positions), units. Output: up to ``n`` distinct groups; none where the pool is smaller than the
+    Input: candidate (positions), units. Output: up to ``n`` distinct groups; none if the pool is smaller than the
     candidate.
 
-    Errors: no control asked for, a pool that is neither.
     Source: closure paper, section 3.8.
     """
 
     name: ClassVar[str] = "uniform"
-    n: int = field(default=99, metadata={"help": "control groups; p cannot go below 1 / (n + 1)"})
-    pool: Literal["model", "layers"] = field(default="model", metadata={"help": "drawn from: all, or own layers"})
-    seed: int = field(default=0, metadata={"help": "of the draw"})
-
-    def __post_init__(self) -> None:
-        if self.n < 1:
-            raise HarnessError(f"controls.n={self.n}: at least one control is needed.")
-        if self.pool not in ("model", "layers"):
-            raise HarnessError(f"controls.pool={self.pool}: it is `model` or `layers`.", "The default is model.")
+    n: Annotated[int, Ge(1)] = field(default=99, metadata={"help": "control groups; the smallest p is 1 / (n + 1)"})
+    pool: Literal["model", "layers"] = field(
+        default="model", metadata={"help": "whole model, or the candidate's layers"}
+    )
+    seed: int = field(default=0, metadata={"help": "seed of the draw"})
 
     def __call__(self, candidate: tuple[int, ...], units: UnitSpace) -> ControlSets:
-        own_layers = {int(units.layers[unit]) for unit in candidate}
-        pool = units.in_layers(own_layers) if self.pool == "layers" else range(len(units))
+        layers = {int(units.layers[unit]) for unit in candidate}
+        pool = units.in_layers(layers) if self.pool == "layers" else range(len(units))
         return from_pools(candidate, [pool], units, self.n, self.seed)
 
 

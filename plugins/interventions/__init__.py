@@ -1,1 +1,1 @@
-"""Interventions: what an ablated unit writes instead."""
+"""Interventions: what replaces the output of an ablated unit."""

@@ -13,31 +13,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Mean(Intervention):
-    r"""An ablated head writes its mean output: what it always says stays, what it says of this example goes.
+    r"""An ablated head writes its mean output: its constant part stays, what varies between examples is removed.
 
     .. math:: o_h(t) \leftarrow \frac{1}{|P|} \sum_{(e, s) \in P} o_h^{(e)}(s)
 
-    P: with ``per=all``, all positions up to the query of all examples, each counting alike; with ``per=position``,
-    position ``t`` of the examples that have it. Asks: what does the prediction lose with what varies in this head's
-    output? A head that writes the same everywhere is not damage, where zero would make it some. The mean itself may
-    lie where no real output does.
+    P: with ``per=all``, all positions up to the query of all examples, with equal weights; with ``per=position``,
+    position ``t`` of the examples that have it. Question: does the prediction depend on the variation of this head's
+    output? A head with a constant output does no damage, although zero ablation of it can. The mean may be far from any
+    real output.
 
-    ``over=reference`` takes means over the examples proposed on (over the tested ones, where nothing was proposed on
-    others), so that nothing of a tested example is in its own replacement; ``batch`` over the tested ones.
+    ``over=reference`` averages the examples proposed on, so that a tested example is not part of its own replacement
+    (without separate examples for proposing, the tested ones); ``over=batch`` averages the tested examples.
 
     Input: mean [1 or positions, heads, head_dim], of baseline runs. Output: the same.
 
-    Errors: with ``per=position``, tested examples longer than any that means are taken over.
-    Source: Wang et al. 2023 (indirect object identification in GPT-2 small), whose knockouts write the mean over a
+    Errors: with ``per=position``, tested examples longer than all examples averaged.
+    Source: Wang et al. 2023 (indirect object identification in GPT-2 small), who replace outputs by the mean over a
     reference distribution.
     """
 
     name: ClassVar[str] = "mean"
     over: Literal["batch", "reference"] = field(
-        default="reference", metadata={"help": "examples averaged: the tested ones, or those proposed on"}
+        default="reference",
+        metadata={"help": "average the tested examples (batch), or those proposed on (reference)"},
     )
-    per: Literal["all", "position"] = field(default="all", metadata={"help": "one mean, or one at each position"})
-    positions: Literal["all", "query"] = field(default="all", metadata={"help": "where heads are ablated"})
+    per: Literal["all", "position"] = field(default="all", metadata={"help": "one mean, or one per position"})
+    positions: Literal["all", "query"] = field(default="all", metadata={"help": "positions where heads are ablated"})
 
     def __call__(self, mean: torch.Tensor) -> torch.Tensor:
         return mean

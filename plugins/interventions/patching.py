@@ -5,31 +5,31 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from harness import Batch, hookimpl
+from harness import Batch, Intervention, hookimpl
 
 if TYPE_CHECKING:
     import torch
 
 
 @dataclass(frozen=True)
-class Patching:
-    r"""An ablated head writes what it writes, at the same position, while the model reads the example's counterfactual.
+class Patching(Intervention):
+    r"""An ablated head writes its output in the run of the example's counterfactual, at the same position.
 
     .. math:: o_h^{(e)}(t) \leftarrow o_h^{(e')}(t)
 
-    The counterfactual :math:`e'` is the batch's counterfactual of ``e``: as long, asked at the same position, with another answer
-    (each batch says how its counterfactuals are made). Asks: does this head carry what makes the answer this one and not the
-    counterfactual's? What both runs share is kept, so a head that is needed for the task, but knows nothing of the answer, is no
-    damage. This is the direction that breaks the baseline run (noising); read it with ``logit_difference``.
+    :math:`e'` is the counterfactual of ``e`` in the batch: of the same length and query position, with another answer.
+    Each batch describes how it makes them. Question: does this head carry what distinguishes the answer from that of
+    the counterfactual? What both runs share stays: a head that the task needs, but that carries no information about
+    the answer, does no damage. This direction breaks the baseline run (noising). Read it with ``logit_difference``.
 
-    Input: donor [rows, positions, heads, head_dim], outputs in the baseline run of the counterfactuals. Output: the same.
+    Input: donor [rows, positions, heads, head_dim], the outputs in the run of the counterfactuals. Output: the same.
 
     Errors: a batch without counterfactuals.
     Source: Zhang & Nanda 2024 (best practices of activation patching): counterfactuals by symmetric token replacement.
     """
 
     name: ClassVar[str] = "patching"
-    positions: Literal["all", "query"] = field(default="all", metadata={"help": "where heads are ablated"})
+    positions: Literal["all", "query"] = field(default="all", metadata={"help": "positions where heads are ablated"})
 
     def donors(self, batch: Batch) -> Batch:
         """The counterfactuals."""

@@ -7,50 +7,50 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from harness import Batch, HarnessError, hookimpl, rng_for
+from harness import Batch, HarnessError, Intervention, hookimpl, rng_for
 
 if TYPE_CHECKING:
     import torch
 
 
 @dataclass(frozen=True)
-class Resample:
-    r"""An ablated head writes what it writes, at the same position, while the model reads another example.
+class Resample(Intervention):
+    r"""An ablated head writes its output in the run of another example, at the same position.
 
     .. math:: o_h^{(e)}(t) \leftarrow o_h^{(\pi(e))}(t), \qquad \pi(e) \ne e
 
-    Asks: does it matter to the prediction which example this head has seen? The output is one the head really gives, so
-    later layers are not surprised as by zero or a mean; what all examples have in common is kept.
+    Question: does the prediction depend on which example this head has read? The replacement is a real output of the
+    head, so that later layers receive a typical input, unlike with zero or a mean. What all examples share stays.
 
-    :math:`\pi` follows a random ring through all examples (``seed``), so that each is donor once and none its own.
-    Donors are text that a subject may see, up to their own query, never padding: where a donor is shorter than the
-    example, the text of the next one on the ring follows (the example itself is left out), as documents follow one
-    another in training. Where all are of one length, each gets the whole text of another.
+    :math:`\pi` follows a random cycle through all examples (``seed``): each is the donor of one other example, and none
+    of itself. Donors are text up to their own query, never padding. If a donor is shorter than the example, the text of
+    the next donor on the cycle follows it (without the example itself), as documents follow each other in training. If
+    all examples have one length, each gets the whole text of another.
 
-    Input: donor [rows, positions, heads, head_dim], outputs in the baseline run of the donors. Output: the same.
+    Input: donor [rows, positions, heads, head_dim], the outputs in the run of the donors. Output: the same.
 
-    Errors: a batch of one example, which has no other.
+    Errors: a batch of one example.
     Source: Chan et al. 2022 (causal scrubbing), resampling ablation.
     """
 
     name: ClassVar[str] = "resample"
-    seed: int = field(default=0, metadata={"help": "of the ring that donors are drawn from"})
-    positions: Literal["all", "query"] = field(default="all", metadata={"help": "where heads are ablated"})
+    seed: int = field(default=0, metadata={"help": "seed of the cycle of donors"})
+    positions: Literal["all", "query"] = field(default="all", metadata={"help": "positions where heads are ablated"})
 
     def donors(self, batch: Batch) -> Batch:
-        """For each example the tokens of others, as many as it has itself, asked at its own query."""
+        """For each example, as many tokens of other examples, with its own query position."""
         n = len(batch)
         if n == 1:
             raise HarnessError(
                 f"intervention resample: batch {batch.name} has one example, and no other to take outputs from.",
-                "Ask for more examples (batch.n=...), or use intervention=zero.",
+                "Use more examples (batch.n=...), or intervention=zero.",
             )
-        ring = rng_for(self.seed, "resample").permutation(n)
-        tokens = np.zeros_like(batch.tokens)  # what comes after the query is never looked at
-        for place, example in enumerate(ring):
+        cycle = rng_for(self.seed, "resample").permutation(n)
+        tokens = np.zeros_like(batch.tokens)  # tokens after the query are never read
+        for place, example in enumerate(cycle):
             length, filled, step = batch.query[example] + 1, 0, 1
             while filled < length:
-                donor = ring[(place + step) % n]
+                donor = cycle[(place + step) % n]
                 if donor != example:
                     text = batch.tokens[donor, : min(batch.query[donor] + 1, length - filled)]
                     tokens[example, filled : filled + len(text)] = text

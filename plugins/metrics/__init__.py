@@ -1,1 +1,1 @@
-"""Metrics: what ablation damages, and which way damage points."""
+"""Metrics: what ablation can damage, and the sign of damage."""

@@ -21,7 +21,7 @@ class Accuracy(Metric):
     .. math:: \mathbb 1[\arg\max_v z_v = y]
 
     Input: logits [rows, vocabulary]. Output: 0 or 1 per row [rows].
-    Where nothing is right to begin with, nothing can be damaged: ``worst`` marks that floor.
+    ``worst`` is its floor: if no example is right without ablation, no damage can be seen.
     Source: closure paper, section 3.8.
     """
 
@@ -31,7 +31,7 @@ class Accuracy(Metric):
 
     def __call__(self, prediction: Prediction) -> torch.Tensor:
         right = (prediction.logits.argmax(1) == prediction.target).float()
-        return right.masked_fill(prediction.logits.isnan().any(dim=1), math.nan)  # NaN would count as the largest
+        return right.masked_fill(prediction.logits.isnan().any(dim=1), math.nan)  # argmax takes NaN for the largest
 
 
 @hookimpl

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from harness import HarnessError, hookimpl
+from harness import HarnessError, Metric, hookimpl
 
 if TYPE_CHECKING:
     import torch
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class KlToBaseline:
+class KlToBaseline(Metric):
     r"""Kullback-Leibler divergence of the prediction from the baseline model's; damage raises it.
 
     .. math:: \sum_v p_v \log\frac{p_v}{q_v}, \qquad p = \text{softmax}(z^{\text{baseline}}),\ q = \text{softmax}(z)
 
-    Every change counts as damage, one for the better as well, and it asks about no target: whatever is ablated moves it
-    up from 0. Only the comparison with controls tells anything.
+    It does not use the target. Every change counts as damage, an improvement too, and any ablation raises it from 0.
+    Therefore only the comparison with controls is informative.
 
     Input: logits and baseline logits [rows, vocabulary]. Output: [rows], in nats; 0 for the baseline model.
     Errors: a prediction without the baseline model's logits.
-    Source: Conmy et al. 2023 (automated circuit discovery), where circuits are found by it.
+    Source: Conmy et al. 2023 (automated circuit discovery), where it selects the edges of a circuit.
     """
 
     name: ClassVar[str] = "kl_to_baseline"
@@ -33,13 +33,12 @@ class KlToBaseline:
     def __call__(self, prediction: Prediction) -> torch.Tensor:
         if prediction.baseline is None:
             raise HarnessError(
-                "metric=kl_to_baseline needs the baseline model's logits, and this subject does not hand them on.",
-                "Leave this metric out of metric=[...].",
+                "metric=kl_to_baseline: this subject does not provide the baseline model's logits.",
+                "Remove this metric from metric=[...].",
             )
-        baseline, now = (logits.log_softmax(dim=1) for logits in (prediction.baseline, prediction.logits))
-        return (
-            (baseline.exp() * (baseline - now)).sum(dim=1).clamp(min=0)
-        )  # rounding may fall below 0, a divergence may not
+        baseline, ablated = (logits.log_softmax(dim=1) for logits in (prediction.baseline, prediction.logits))
+        divergence = (baseline.exp() * (baseline - ablated)).sum(dim=1)
+        return divergence.clamp(min=0)  # by rounding, it can be slightly negative
 
 
 @hookimpl

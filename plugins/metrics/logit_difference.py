@@ -1,11 +1,11 @@
-"""Logit of the target over that of the counterfactual's."""
+"""Logit difference between the target and the counterfactual's target."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from harness import HarnessError, hookimpl
+from harness import HarnessError, Metric, hookimpl
 
 if TYPE_CHECKING:
     import torch
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class LogitDifference:
-    r"""How far the target's logit lies above that of the counterfactual's target; damage lowers it.
+class LogitDifference(Metric):
+    r"""How far the target's logit is above that of the counterfactual's target; damage lowers it.
 
     .. math:: z_y - z_{y'}, \qquad y' \text{: the target of the example's counterfactual}
 
-    What pushes all tokens alike cancels: this reads what tells the two answers apart. It is 0, damaged or not, for an
-    example whose counterfactual has the same answer.
+    A shift of all logits cancels: the metric measures only what separates the two answers. If the counterfactual has
+    the same target as the example, it is always 0.
 
     Input: logits [rows, vocabulary], target [rows], counterfactual [rows]. Output: [rows], in logits (natural units).
     Errors: a batch without counterfactuals.
@@ -33,14 +33,14 @@ class LogitDifference:
     def __call__(self, prediction: Prediction) -> torch.Tensor:
         if prediction.counterfactual is None:
             raise HarnessError(
-                "metric=logit_difference compares the target with that of a counterfactual, and the batch has none.",
-                "Use a batch with counterfactuals (batch=synthetic_induction), or leave this metric out of metric=[...].",
+                "metric=logit_difference: the batch has no counterfactuals, whose targets this metric needs.",
+                "Use a batch with counterfactuals (batch=synthetic_induction), or remove it from metric=[...].",
             )
-        own, other = (
+        target, counterfactual = (
             prediction.logits.gather(1, token[:, None])[:, 0]
             for token in (prediction.target, prediction.counterfactual)
         )
-        return own - other
+        return target - counterfactual
 
 
 @hookimpl

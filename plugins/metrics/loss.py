@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from harness import hookimpl
+from harness import Metric, hookimpl
 
 if TYPE_CHECKING:
     import torch
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Loss:
+class Loss(Metric):
     r"""Cross-entropy of the target at the query; damage raises it.
 
     .. math:: \log\textstyle\sum_v e^{z_v} - z_y
 
     Input: logits [rows, vocabulary]. Output: [rows], in nats.
-    On targets that are not the true continuation (``target=repeat``) any loss of confidence in the true one lowers it:
-    a verdict never rests on loss alone.
+    If the target is not the true continuation (``target=repeat``), the loss falls whenever the model becomes less
+    confident in the true one. Therefore a verdict never rests on loss alone.
     Source: closure paper, section 3.8.
     """
 

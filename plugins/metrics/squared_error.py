@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from harness import HarnessError, hookimpl
+from harness import HarnessError, Metric, hookimpl
 
 if TYPE_CHECKING:
     import torch
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class SquaredError:
-    r"""Mean squared difference between outputs and the baseline model's; damage raises it.
+class SquaredError(Metric):
+    r"""Mean squared difference between the outputs and the baseline model's; damage raises it.
 
     .. math:: \frac1V \sum_v \bigl(z_v - z_v^{\text{baseline}}\bigr)^2
 
-    For toys whose outputs are the answer themselves; in a language model a shift of all logits moves it and changes no
+    For toy models whose outputs are the answer. In a language model a shift of all logits changes it and changes no
     prediction. Every change counts as damage, as for ``kl_to_baseline``.
 
     Input: logits and baseline logits [rows, vocabulary]. Output: [rows], in squared units of the output; 0 for the
@@ -34,8 +34,8 @@ class SquaredError:
     def __call__(self, prediction: Prediction) -> torch.Tensor:
         if prediction.baseline is None:
             raise HarnessError(
-                "metric=squared_error needs the baseline model's outputs, and this subject does not hand them on.",
-                "Leave this metric out of metric=[...].",
+                "metric=squared_error: this subject does not provide the baseline model's outputs.",
+                "Remove this metric from metric=[...].",
             )
         return (prediction.logits - prediction.baseline).square().mean(dim=1)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from harness import hookimpl
+from harness import Metric, hookimpl
 
 if TYPE_CHECKING:
     import torch
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class TargetLogit:
+class TargetLogit(Metric):
     r"""The logit of the target token at the query; damage lowers it.
 
     .. math:: z_y
 
     Input: logits [rows, vocabulary]. Output: [rows], in logits (natural units).
-    The verdict's first metric: it reads the circuit's direct push on the answer, where loss also moves with every other
-    token's logit.
+    The first metric of the verdict: it measures the direct effect of the circuit on the answer. Loss also depends on
+    the logits of all other tokens.
     Source: closure paper, section 3.8.
     """
 

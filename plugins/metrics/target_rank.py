@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from harness import hookimpl
+from harness import Metric, hookimpl
 
 if TYPE_CHECKING:
     import torch
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class TargetRank:
-    r"""How many tokens are more likely than the target, 0 where none is; damage raises it.
+class TargetRank(Metric):
+    r"""How many tokens are more likely than the target; damage raises it.
 
     .. math:: \sum_{v \ne y} \mathbb 1[z_v > z_y] + \tfrac12\, \mathbb 1[z_v = z_y]
 
-    A tie counts half, so that a model with the same logit for every token has the target in the middle, not on top.
-    Where accuracy is at its floor ranks still move, but a few examples with a rank in the thousands carry their mean.
+    A tie counts one half: a model with the same logit for every token has the target in the middle, not first. Ranks
+    still change where accuracy is at its floor, but a few examples with a rank in the thousands dominate their mean.
 
-    Input: logits [rows, vocabulary], target [rows]. Output: [rows], in 0 .. vocabulary - 1.
+    Input: logits [rows, vocabulary], target [rows]. Output: [rows], in 0 .. vocabulary - 1; 0: the most likely token.
     Source: the usual mean rank, counted from 0.
     """
 
@@ -32,9 +32,9 @@ class TargetRank:
 
     def __call__(self, prediction: Prediction) -> torch.Tensor:
         logits = prediction.logits
-        own = logits.gather(1, prediction.target[:, None])
-        above, level = (logits > own).sum(dim=1), (logits == own).sum(dim=1) - 1
-        return (above + level / 2).masked_fill(logits.isnan().any(dim=1), math.nan)  # NaN compares as "not above"
+        target = logits.gather(1, prediction.target[:, None])
+        above, ties = (logits > target).sum(dim=1), (logits == target).sum(dim=1) - 1
+        return (above + ties / 2).masked_fill(logits.isnan().any(dim=1), math.nan)  # NaN compares as "not above"
 
 
 @hookimpl

@@ -8,20 +8,21 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from harness import Activity, Recording, Rows, Source, hookimpl
+from harness import Rows, Signal, Source, hookimpl
 
 
 @dataclass(frozen=True)
-class AttentionEntropy:
-    r"""How little of a choice a head leaves open at the query: minus the entropy of its attention, in nats.
+class AttentionEntropy(Signal):
+    r"""How concentrated a head's attention at the query is: minus its entropy.
 
     .. math:: a_{e,h} = \sum_{t \le q_e} A^{(h)}_{e}[q_e, t] \log A^{(h)}_{e}[q_e, t], \qquad 0 \log 0 = 0
 
-    Sign: focused is high, as in ``max_attention``. 0 is one key; :math:`-\log(q_e + 1)` is all keys alike, so that on
-    batches whose query position varies a diffuse head's activity is a function of the position: see the transforms.
+    High means focused, as in ``max_attention``. Attention on one key gives 0; equal attention on all keys gives
+    :math:`-\log(q_e + 1)`. If the query position varies, the activity of a diffuse head is therefore a function of the
+    position; the transform ``residualize`` removes this.
 
     Input: attention rows at the query [examples, heads, keys]. Output: activity [examples, units] in nats, at most 0.
-    Source: closure paper, section 3.3 (named there as the alternative to maximum attention, not used).
+    Source: closure paper, section 3.3 (named there as an alternative to maximum attention, not used).
     """
 
     name: ClassVar[str] = "attention_entropy"
@@ -32,9 +33,6 @@ class AttentionEntropy:
         logs = np.log(weights, where=weights > 0, out=np.zeros_like(weights))
         negated: Float[np.ndarray, "examples heads"] = (weights * logs).sum(axis=-1)
         return negated
-
-    def __call__(self, recording: Recording) -> Activity:
-        return Activity(recording.readings["signal"], recording.units)
 
 
 @hookimpl

@@ -8,18 +8,18 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from harness import Activity, Recording, Rows, Signal, Source, hookimpl
+from harness import Rows, Signal, Source, hookimpl
 
 
 @dataclass(frozen=True)
 class MaxAttention(Signal):
-    r"""How sharply a head looks anywhere from the query position.
+    r"""How focused a head is at the query: its largest attention weight.
 
     .. math:: a_{e,h} = \max_{t \le q_e} A^{(h)}_{e}[q_e, t]
 
     Input: attention rows at the query [examples, heads, keys]. Output: activity [examples, units] in [0, 1].
-    On batches whose query position varies, a diffuse head's maximum is nearly a function of the position: see the
-    transforms that take it out.
+    If the query position varies, the maximum of a diffuse head is nearly a function of the position; the transform
+    ``residualize`` removes this.
     Source: closure paper, section 3.3 (template-free signal).
     """
 
@@ -29,9 +29,6 @@ class MaxAttention(Signal):
     def read(self, rows: Rows) -> Float[np.ndarray, "examples heads"]:
         highest: Float[np.ndarray, "examples heads"] = rows.values.max(axis=-1)
         return highest
-
-    def __call__(self, recording: Recording) -> Activity:
-        return Activity(recording.readings["signal"], recording.units)
 
 
 @hookimpl

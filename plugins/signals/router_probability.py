@@ -8,17 +8,17 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from harness import Activity, Recording, Rows, Source, hookimpl
+from harness import Rows, Signal, Source, hookimpl
 
 
 @dataclass(frozen=True)
-class RouterProbability:
-    r"""How likely the router of a mixture of experts finds each expert at the query.
+class RouterProbability(Signal):
+    r"""The probability that the router of a mixture of experts gives each expert at the query.
 
     .. math:: a_{e,x} = \operatorname{softmax}(r^{(l)}_{e}[q_e])_x
 
-    with r the logits of the router of the expert's layer, over all its experts, before the best few are taken. The
-    activities of a layer's experts add to one: what one gains, others lose, and affinities inside a layer show it.
+    r are the router logits of the expert's layer, over all its experts, before the top k are selected. The activities
+    of a layer's experts sum to 1: if one rises, others fall. Affinities within a layer reflect this.
 
     Input: probabilities at the query [examples, experts, 1]. Output: activity [examples, units] in [0, 1].
 
@@ -31,9 +31,6 @@ class RouterProbability:
 
     def read(self, rows: Rows) -> Float[np.ndarray, "examples experts"]:
         return rows.values[:, :, 0]
-
-    def __call__(self, recording: Recording) -> Activity:
-        return Activity(recording.readings["signal"], recording.units)
 
 
 @hookimpl

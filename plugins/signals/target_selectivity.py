@@ -8,22 +8,22 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from harness import Activity, HarnessError, Recording, Rows, Source, hookimpl
+from harness import Activity, HarnessError, Recording, Rows, Signal, Source, hookimpl
 from harness.data.batch import HeadClass
 
 SMALLEST = 1e-8  # of the baseline, as published
 
 
 @dataclass(frozen=True)
-class TargetSelectivity:
-    r"""How much a head looks where heads of one class look: a hypothesis, tested on every head.
+class TargetSelectivity(Signal):
+    r"""How much a head attends to the canonical target of one head class: a hypothesis, tested on every head.
 
     .. math:: a_{e,h} = \operatorname{mean}_{t \in t_c(e)} A^{(h)}_{e}[q_e, t], \qquad
               \text{score}_h = \frac{\operatorname{mean}_e a_{e,h}}
               {\max(\operatorname{mean}_{e,\, b \in \text{others}(e)} A^{(h)}_{e}[q_e, b],\ 10^{-8})}
 
-    with :math:`t_c` the batch's anchors of the class, and others every position up to the query that is no class's
-    anchor in this example. The score per unit is the survey's selectivity: a ratio of means, not a mean of ratios.
+    :math:`t_c` are the batch's anchors of the class; others are all positions up to the query that are an anchor of no
+    class in this example. The score of a unit is the survey's selectivity: a ratio of means, not a mean of ratios.
 
     Input: attention rows at the query [examples, heads, keys]. Output: activity [examples, units] in [0, 1]; scores
     [units], dimensionless, 0 or more.
@@ -34,13 +34,13 @@ class TargetSelectivity:
 
     name: ClassVar[str] = "target_selectivity"
     source: ClassVar[Source] = "attention"
-    of: HeadClass = field(default="induction", metadata={"help": "class of heads whose target is looked at"})
+    of: HeadClass = field(default="induction", metadata={"help": "head class whose canonical target is used"})
 
     def read(self, rows: Rows) -> Float[np.ndarray, "examples heads target_and_others"]:
         batch, attention = rows.batch, rows.values
         if self.of not in batch.anchors:
             raise HarnessError(
-                f"signal.of={self.of}: batch {batch.name} does not say where heads of that class look.",
+                f"signal.of={self.of}: batch {batch.name} has no anchors of this class.",
                 f"Its anchors: {', '.join(batch.anchors) or 'none'}. Choose one of them, or another batch.",
             )
         on_target = attention[np.arange(len(batch))[:, None], :, batch.anchors[self.of]].mean(axis=1)

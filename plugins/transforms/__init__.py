@@ -1,1 +1,1 @@
-"""Transforms of activity: what is taken out of it before affinities are estimated."""
+"""Transforms: activity to activity, before affinities are estimated."""

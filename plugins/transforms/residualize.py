@@ -3,47 +3,43 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
+from annotated_types import MinLen
 from jaxtyping import Float
 
-from harness import Activity, Batch, HarnessError, hookimpl
+from harness import Activity, Batch, HarnessError, Transform, hookimpl
 
 
 @dataclass(frozen=True)
-class Residualize:
-    r"""What is left of a unit's activity when query position and the other units of its layer have been regressed out.
+class Residualize(Transform):
+    r"""What remains of a unit's activity after regressing out query position and the rest of its layer.
 
     .. math:: r_{e,i} = a_{e,i} - \hat\alpha_i - \hat\beta_i q_e - \hat\gamma_i m_{e,i}, \qquad
               m_{e,i} = \frac{1}{|L_i| - 1} \sum_{j \in L_i, j \ne i} a_{e,j}
 
-    Least squares, jointly, per unit; :math:`L_i` are the units of its layer. Both regressors make units alike that have
-    nothing to do with each other: a diffuse head's attention is nearly a function of how long the context is, and a
-    layer rises and falls together.
+    Ordinary least squares with both regressors, separately for each unit; :math:`L_i` are the units of its layer. Both
+    regressors are confounds that make unrelated units look alike: the attention of a diffuse head is nearly a function
+    of the context length, and the units of a layer rise and fall together.
 
-    The layer's mean is that of the *other* units: a mean that contains the unit would take its own signal out of it.
-    A unit that is alone in its layer has no such regressor, and one that never changes (all queries at one position) is
-    left out. In a layer of few units the residuals oppose each other: of two units, each is what the other is not.
+    The layer mean excludes the unit itself, because otherwise the regression would remove the unit's own signal. A unit
+    that is alone in its layer has no layer regressor. A regressor that is constant (all queries at one position) is
+    left out. In a layer with few units the residuals are negatively correlated; with two units, strongly.
 
-    Input: activity [observations, units], the batch's query positions (or the activity's own). Output: activity of the
-    same shape and unit, of mean zero. What is zero up to the rounding of the input's precision becomes zero: a unit
-    that is a linear function of the regressors is then seen, and named, as constant.
+    Input: activity [observations, units]; the batch's query positions, or the activity's own. Output: activity of the
+    same shape and unit, with mean zero. A residual that is zero up to the rounding of the input is set to zero, so that
+    a unit that is a linear function of the regressors is reported as constant.
 
-    Errors: nothing to regress on; as many query positions as there are observations are needed.
-    Source: ordinary least squares; the layer, as a confound, after the closure paper's layer-residualised comparison.
+    Errors: a number of query positions that differs from the number of observations.
+    Source: ordinary least squares; the layer as a confound follows the layer-residualised comparison of the closure
+    paper.
     """
 
     name: ClassVar[str] = "residualize"
-    on: tuple[Literal["position", "layer"], ...] = field(
-        default=("position", "layer"), metadata={"help": "what is taken out"}
+    on: Annotated[tuple[Literal["position", "layer"], ...], MinLen(1)] = field(
+        default=("position", "layer"), metadata={"help": "what is regressed out"}
     )
-
-    def __post_init__(self) -> None:
-        if not self.on:
-            raise HarnessError(
-                "transform.residualize.on=[]: nothing would be taken out.", "Name position, layer or both, or drop it."
-            )
 
     def __call__(self, activity: Activity, batch: Batch) -> Activity:
         values = activity.values.astype(np.float64)
@@ -62,9 +58,9 @@ class Residualize:
         position = batch.query.astype(np.float64) if activity.position is None else activity.position
         if len(position) != len(activity.values):
             raise HarnessError(
-                f"transform residualize: {len(position)} query positions for {len(activity.values)} observations.",
-                "Where observations are not the examples, the signal has to give their positions; or leave positions "
-                "in: 'transform.residualize.on=[layer]'",
+                f"transform residualize: there are {len(position)} query positions and {len(activity.values)} "
+                "observations, because the observations of this signal are not the examples.",
+                "Let the signal give their positions (Activity.position), or use 'transform.residualize.on=[layer]'.",
             )
         return position
 
@@ -72,7 +68,7 @@ class Residualize:
 def _residual(
     values: Float[np.ndarray, " observations"], regressors: list[np.ndarray], rounding: float
 ) -> Float[np.ndarray, " observations"]:
-    """Regressors on one scale, so that ``rounding`` tells what one of them adds to the other from its last digits."""
+    """Least squares. Regressors are standardised: ``rounding``, the least relative singular value, needs one scale."""
     scaled = [(regressor - regressor.mean()) / regressor.std() for regressor in regressors]
     design = np.column_stack([np.ones(len(values)), *scaled])
     residual: Float[np.ndarray, " observations"] = values - design @ np.linalg.lstsq(design, values, rcond=rounding)[0]

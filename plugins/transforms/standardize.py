@@ -7,19 +7,19 @@ from typing import ClassVar
 
 import numpy as np
 
-from harness import Activity, hookimpl
+from harness import Activity, Transform, hookimpl
 
 
 @dataclass(frozen=True)
-class Standardize:
-    r"""Each unit's activity shifted and scaled to mean 0 and standard deviation 1.
+class Standardize(Transform):
+    r"""Each unit's activity, shifted and scaled to mean 0 and standard deviation 1.
 
     .. math:: z_{e,i} = \frac{a_{e,i} - \bar a_i}{\sigma_i}, \qquad
               \sigma_i^2 = \tfrac{1}{n} \textstyle\sum_e (a_{e,i} - \bar a_i)^2
 
     Input: activity [observations, units]. Output: activity of the same shape, in standard deviations.
     A unit whose activity is constant up to rounding (:math:`\sigma_i \le 10^{-12} \max(1, |\bar a_i|)`) becomes zero
-    everywhere, so that whatever follows sees and names it as constant.
+    everywhere, so that later stages report it as constant.
     Source: standard scores.
     """
 

@@ -121,7 +121,7 @@ def test_ties_and_units_that_are_never_up_are_named_as_the_median_does() -> None
     assert spins.diagnostics == {"tied": {"L0H0": 2, "L0H1": 1, "L0H2": 4}, "constant": ["L0H0", "L0H2"]}
 
 
-@pytest.mark.parametrize("q", [-0.1, 1.0, 1.5, float("nan"), "half"])
+@pytest.mark.parametrize("q", [-0.1, 1.0, 1.5, float("nan"), float("inf"), "half"])
 def test_a_quantile_outside_its_range_is_refused(q: Any) -> None:
     with pytest.raises(HarnessError, match=r"binarizer\.q="):
         binarize("quantile", np.ones((4, 1)), q=q)
@@ -147,9 +147,10 @@ def test_what_none_hands_on_is_what_the_affinities_it_names_accept(name: str) ->
 
 @pytest.mark.parametrize("name", ["mean", "quantile"])
 def test_one_observation_is_not_split(name: str) -> None:
-    with pytest.raises(HarnessError, match=f"binarizer {name}: one observation has no") as caught:
+    with pytest.raises(HarnessError, match=f"binarizer {name}: there is one observation") as caught:
         binarize(name, np.ones((1, 2)))
-    assert "two examples" in caught.value.fix
+    assert "at least two are needed" in caught.value.what
+    assert "batch.n" in caught.value.fix
 
 
 @pytest.mark.parametrize("name", ["mean", "quantile"])

@@ -297,7 +297,7 @@ def test_many_units_on_few_examples_converge() -> None:
 
 def test_correlations_too_close_to_singular_ask_for_a_larger_penalty() -> None:
     copies = np.repeat(mixed(units=3, observations=50), 10, axis=1)
-    with pytest.raises(HarnessError, match=r"affinity\.alpha=1e-12: the fit to 30 units breaks down") as caught:
+    with pytest.raises(HarnessError, match=r"affinity\.alpha=1e-12: the fit to 30 units failed") as caught:
         fit("partial_correlation", activity(copies), alpha=1e-12)
     assert "affinity.alpha=2e-12" in caught.value.fix
     assert fit("partial_correlation", activity(copies)).dense().max() < 1

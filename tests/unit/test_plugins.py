@@ -269,7 +269,7 @@ WRONG = {
     "a wrong signature": (
         '@dataclass(frozen=True)\nclass Bad:\n    """Doc."""\n    name: ClassVar[str] = "zz"\n'
         "    def __call__(self, spikes): ...\n",
-        "its call asks for 'spikes'; a method of this stage can ask for spins, observations, units",
+        "its call has the argument 'spikes'; a call of this stage may have spins, observations, units",
     ),
     "no default": (
         '@dataclass(frozen=True)\nclass Bad:\n    """Doc."""\n    k: int\n    name: ClassVar[str] = "zz"\n'
@@ -292,7 +292,7 @@ WRONG = {
     ),
     "no call": (
         '@dataclass(frozen=True)\nclass Bad:\n    """Doc."""\n    name: ClassVar[str] = "zz"\n',
-        "it cannot be called",
+        "it has no method __call__: define it",
     ),
 }
 

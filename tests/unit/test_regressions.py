@@ -193,7 +193,7 @@ def searched(at: Line, length: float) -> list[float]:
     """The lengths that are tried; the last one is accepted."""
     search = regressions._Search(*at(0), length)
     lengths = [length]
-    while not search.ends(*at(search.length)):
+    while not search.accepts(*at(search.length)):
         lengths.append(search.length)
     return lengths
 

@@ -15,6 +15,7 @@ from scipy.stats import entropy, spearmanr
 
 from harness.data.batch import CLASSES, Batch
 from harness.data.recording import Activity, Recording, Rows, Source
+from harness.data.stages import Intervention
 from harness.data.units import UnitSpace
 from harness.registry.config import registry
 from harness.testing import examples
@@ -164,14 +165,16 @@ def test_a_unit_that_writes_nothing_spans_no_direction() -> None:
 
 @pytest.mark.parametrize(("n", "fix"), [(15, "signal.block=7."), (4, "signal.block=2."), (3, "(batch.n=...).")])
 def test_too_few_examples_for_two_blocks_are_refused_with_a_block_that_fits(n: int, fix: str) -> None:
-    with pytest.raises(HarnessError, match=f"signal.block=8: {n} examples .* do not make two blocks") as caught:
+    with pytest.raises(
+        HarnessError, match=f"signal.block=8: the {n} examples proposed on do not fill two blocks"
+    ) as caught:
         activity_of(signal("participation_ratio"), np.ones((n, 2, 3)))
     assert caught.value.fix.endswith(fix)
 
 
 @pytest.mark.parametrize("block", [1, 0, -8])
 def test_a_block_of_one_example_is_refused(block: int) -> None:
-    with pytest.raises(HarnessError, match=f"signal.block={block}: outputs of one example have one direction"):
+    with pytest.raises(HarnessError, match=f"signal.block={block}: must be at least 2. The default is 8."):
         signal("participation_ratio", block=block)
 
 
@@ -300,7 +303,7 @@ def test_output_norm_is_that_of_the_head_seen_through_a_hook(tiny: Any, batch: B
 
 
 @dataclass(frozen=True)
-class Scaled:
+class Scaled(Intervention):
     """An ablated head writes this much of what it would."""
 
     by: float

@@ -283,7 +283,7 @@ def test_neighbours_without_number_are_refused(monkeypatch: pytest.MonkeyPatch) 
 def test_activity_that_cannot_be_squared_is_refused(scale: float) -> None:
     with (
         np.errstate(all="ignore"),
-        pytest.raises(HarnessError, match="so large or small that its square is no number"),
+        pytest.raises(HarnessError, match="too large or too small to be squared"),
     ):
         PearsonKnn()(Activity(np.eye(4) * scale, UnitSpace.heads([4])))
 

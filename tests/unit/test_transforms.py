@@ -178,7 +178,7 @@ def test_observations_that_are_not_examples_have_positions_of_their_own() -> Non
     placed = Activity(of_blocks.values, UNITS, position=blocks.query.astype(float))
     expected = transform("residualize", of_blocks, batch=blocks).values
     np.testing.assert_array_equal(transform("residualize", placed, batch=batch).values, expected)
-    with pytest.raises(HarnessError, match="50 query positions for 20 observations") as caught:
+    with pytest.raises(HarnessError, match="50 query positions and 20 observations") as caught:
         transform("residualize", of_blocks, batch=batch)
     assert "transform.residualize.on=[layer]" in caught.value.fix
     transform("residualize", of_blocks, batch=batch, on=["layer"])

@@ -1,0 +1,97 @@
+"""Parameters checked by the annotations of a dataclass, and one sentence for each that does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from harness.util.errors import HarnessError, PluginError
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+    from pydantic_core import ErrorDetails, ValidationError
+
+T = TypeVar("T")
+
+SENTENCES: Mapping[str, str] = {
+    "missing": "must be given",
+    "greater_than": "must be greater than {gt:.15g}",
+    "greater_than_equal": "must be at least {ge:.15g}",
+    "less_than": "must be less than {lt:.15g}",
+    "less_than_equal": "must be at most {le:.15g}",
+    "multiple_of": "must be a multiple of {multiple_of:.15g}",
+    "finite_number": "must be a finite number",
+    "int_type": "must be an integer",
+    "int_parsing": "must be an integer",
+    "int_from_float": "must be an integer",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "string_type": "must be text",
+    "tuple_type": "must be a list, such as [1, 2]",
+    "list_type": "must be a list, such as [1, 2]",
+    "too_short": "must have {min_length} or more entries",
+    "too_long": "must have {max_length} or fewer entries",
+    "literal_error": "must be {expected}",
+    "value_error": "{error}",
+}
+"""What a value must be, by pydantic's type of error. Errors of another type keep pydantic's own sentence."""
+
+
+def validated(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
+    """An instance of a dataclass. Values are checked, and converted, by the annotations of its fields.
+
+    A float is a finite number. Names that are no field are ignored. ``prefix`` precedes each name in a message
+    (``controls.``).
+
+    Errors: :class:`HarnessError`, one line for each value that does not fit; :class:`PluginError` where a default
+    contradicts its own annotation, or an annotation cannot be read; whatever ``__post_init__`` raises.
+    """
+    from pydantic import PydanticUserError, ValidationError
+
+    try:
+        instance: T = _adapter(cls).validate_python(dict(values))  # type: ignore[arg-type] # mypy: type[T] not hashable
+    except ValidationError as error:
+        raise _refusal(cls, values, prefix, error) from error
+    except PydanticUserError as error:
+        raise PluginError(
+            f"{cls.__qualname__}: the annotation of a field cannot be read ({error.message.splitlines()[0]})",
+            "Use int, float, bool, str, Literal or tuples of these; import them outside `if TYPE_CHECKING`.",
+        ) from error
+    return instance
+
+
+@cache
+def _adapter(cls: type[Any]) -> TypeAdapter[Any]:
+    from pydantic import ConfigDict, TypeAdapter, with_config
+
+    return TypeAdapter(with_config(ConfigDict(allow_inf_nan=False, validate_default=True))(cls))
+
+
+def _refusal(cls: type[Any], values: Mapping[str, Any], prefix: str, error: ValidationError) -> HarnessError:
+    problems: dict[tuple[int | str, ...], list[ErrorDetails]] = {}
+    for problem in error.errors():
+        name, *inside = problem["loc"]
+        place = (name, *(part for part in inside if isinstance(part, int)))  # without the names of a union's types
+        problems.setdefault(place, []).append(problem)
+    lines = []
+    for place, found in problems.items():
+        given = f"{'.'.join(map(str, place))}={found[0]['input']!r}"
+        rule = " or ".join(dict.fromkeys(map(_rule, found)))
+        if place[0] not in values:
+            return PluginError(
+                f"{cls.__qualname__}: the default {given} contradicts its annotation: {rule}.",
+                f"Change the default or the annotation of {place[0]} in {cls.__module__}.",
+            )
+        default = next(field.default for field in fields(cls) if field.name == place[0])
+        shown = list(default) if isinstance(default, tuple) else default
+        lines.append(f"{prefix}{given}: {rule}." + ("" if default is MISSING else f" The default is {shown!r}."))
+    return HarnessError("\n".join(lines))
+
+
+def _rule(problem: ErrorDetails) -> str:
+    sentence = SENTENCES.get(problem["type"])
+    return sentence.format(**problem.get("ctx", {})) if sentence else problem["msg"]
