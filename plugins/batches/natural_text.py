@@ -26,11 +26,11 @@ class NaturalText:
     ``target``: ``repeat`` is the paper's: S, the successor of the *first* T, which usually is not what comes next, so
     that a better model can have a higher loss; ``next_token`` is the token that really follows the query.
 
-    The counterfactual of an example (for patching and logit_difference) has the context of another one: that window up to our
-    query, then our own token at the query, so that T is asked about where nothing speaks for the answer. Its answer
-    (which no token of it decides) is the other example's target, what that context would lead to had it been asked;
-    two examples may share it. Every example lends its context once, by a ring drawn by ``seed``. A single example has
-    no counterfactual.
+    The counterfactual of an example (for patching and logit_difference) has the context of another one: that window up
+    to our query, then our own token at the query, so that T is asked about where nothing speaks for the answer. Its
+    answer (which no token of it decides) is the other example's target, what that context would lead to had it been
+    asked; two examples may share it. Every example lends its context once, by a ring drawn by ``seed``. A single
+    example has no counterfactual.
 
     ``text``: ``python-docs`` (the running Python's documentation), a text file, a folder of ``.txt`` / ``.md`` files (a
     file is a document; a form feed in it begins another), or a Hugging Face dataset with a column ``text``, by its name

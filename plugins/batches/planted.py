@@ -19,8 +19,8 @@ class PlantedBatch:
 
     A planted subject reads from the tokens behind it which of its circuits are called for: each in half of the
     examples, independently. Query positions are even over 12 .. context - 1. Anchors: first-token, self, previous-token
-    and local; no token is repeated on purpose, so there is none for induction and duplicate-token. Counterfactual: the same
-    tokens, but for another first one, which is its answer.
+    and local; no token is repeated on purpose, so there is none for induction and duplicate-token. Counterfactual: the
+    same tokens, but for another first one, which is its answer.
 
     Errors: no examples, a context below 13 positions, a vocabulary of fewer than two tokens.
     Source: none; made for subjects whose truth is planted (batch=planted subject=planted).

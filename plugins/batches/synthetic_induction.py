@@ -21,8 +21,8 @@ class SyntheticInduction:
     the same range; the place of A from [20, length // 2); A and B are written there; every other occurrence of A, then
     of B, is replaced by a fresh token; the last token becomes A. Query: the last position. Target: B.
 
-    The counterfactual of an example (for patching and logit_difference) has another token B' in the place of the first B, and
-    nothing else: what follows the second A in it is B'. B' is drawn from the same range, unlike A and B, from a
+    The counterfactual of an example (for patching and logit_difference) has another token B' in the place of the first
+    B, and nothing else: what follows the second A in it is B'. B' is drawn from the same range, unlike A and B, from a
     generator of its own, so that the examples are the published ones to the token.
 
     ``length`` none: 256, or the subject's context where that is shorter. ``vocab`` none: [100, 10000), shrunk to a
