@@ -59,7 +59,9 @@ class NaturalText(BatchMethod):
     min_id: int | None = field(
         default=None, metadata={"help": "smallest id of T and S; null: 100, or less in a small vocabulary"}
     )
-    seed: int | None = field(default=0, metadata={"help": "seed of the draw of windows; null: the first n windows"})
+    seed: int | None = field(  # type: ignore[assignment]  # the contract's seed cannot be null
+        default=0, metadata={"help": "seed of the draw of windows; null: the first n windows"}
+    )
 
     def __post_init__(self) -> None:
         if self.length is not None and self.length <= self.gap:

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from harness import UNCLASSIFIED, HarnessError, LabelMethod, Labels, UnitSpace, digest_files, hookimpl
 
 Pairs = Sequence[tuple[Any, Any]]
-FORMS = """Forms: {"L0H1": "self", "L0H2": null, ...}; or what `harness survey` saves, \
+FORMS = """Forms: {"L0H1": "self", "L0H2": null, ...}; or the file that `harness survey` saves, \
 {"units": [{"unit": "L0H1", "class": "self"}, ...]};
 or the published one, {"classifications": [{"layer": 0, "head": 1, "classification": "self"}, ...]}"""
 
@@ -30,8 +30,8 @@ class FromFile(LabelMethod):
 
     - a mapping ``{"L0H1": "self", "L0H2": null}`` (null: no label);
     - the file that ``harness survey`` saves;
-    - the form of the closure paper's published labels: a list ``classifications`` of ``{"layer": 0, "head": 1,
-      "classification": "self"}``, and ``all_head_selectivity``, ``{"L0_H1": {"self": 759.2, ...}, ...}``, for all heads.
+    - the closure paper's published labels: a list ``classifications`` of ``{"layer": 0, "head": 1, "classification":
+      "self"}``, and for all heads ``all_head_selectivity``, ``{"L0_H1": {"self": 759.2, ...}, ...}``.
 
     Units that the file does not name have no label.
 

@@ -49,17 +49,10 @@ class Leiden(Partitioner):
         default=(0.5, 1.0, 2.0),
         metadata={"help": "one partition each; higher gives more groups; not used by modularity"},
     )
-    iterations: Annotated[int, Ge(-1)] = field(
+    iterations: Annotated[int, Ge(1)] | Literal[-1] = field(
         default=-1, metadata={"help": "iterations of the algorithm; -1: until nothing improves"}
     )
     seed: int = field(default=0, metadata={"help": "seed of the order in which units are moved"})
-
-    def __post_init__(self) -> None:
-        if self.iterations == 0:
-            raise HarnessError(
-                "partitioner.iterations=0: without an iteration, every unit stays in a group of its own.",
-                "Use 1 or more, or -1 to iterate until nothing improves.",
-            )
 
     def __call__(self, affinity: Affinity) -> list[Partition]:
         affinity.require_groups(self.name, signed=True)

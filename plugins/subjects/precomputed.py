@@ -123,7 +123,7 @@ def _size(path: str) -> int:
     if len(sizes) != 1:
         shapes = ", ".join(str(array.shape) for array in arrays)
         raise HarnessError(
-            f"affinity.path={path}: it has not exactly one size of square matrix (shapes: {shapes}).",
+            f"affinity.path={path}: it must contain square matrices of one size (shapes: {shapes}).",
             "Give the units: subject.units=16x16 (layers x heads)",
         )
     return int(sizes.pop())

@@ -33,7 +33,8 @@ class PlantedSubject(Subject):
     @property
     def vocab_size(self) -> int:
         """One token for each possible answer."""
-        return self.world.tokens
+        tokens: int = self.world.tokens
+        return tokens
 
     def record(self, batch: Batch, readers: Mapping[str, Reader], tick: Tick) -> Recording:
         """Attention rows whose maximum is the activity of a unit, or outputs (and contributions) with that norm.
@@ -79,7 +80,8 @@ class PlantedSubject(Subject):
         nothing = np.zeros((1, len(self.units)), dtype=bool)
         baseline = torch.from_numpy(self.world.logits(response, replaced, nothing)[0]).float()
         target = torch.from_numpy(np.array(batch.target, dtype=np.int64))
-        other = batch.counterfactual and torch.from_numpy(np.array(batch.counterfactual.target, dtype=np.int64))
+        counterfactual = batch.counterfactual
+        other = torch.from_numpy(np.array(counterfactual.target, dtype=np.int64)) if counterfactual else None
         values = np.empty((len(metrics), len(conditions), len(batch)))
         per_pass = max(1, LOGITS_PER_PASS // baseline.numel())
         for start in range(0, len(conditions), per_pass):
