@@ -4,6 +4,8 @@ from .closure.verdict import Verdict as Verdict
 from .data.batch import Batch as Batch
 from .data.batch import Counterfactual as Counterfactual
 from .data.batch import Vocabulary as Vocabulary
+from .data.batch import default_id_range as default_id_range
+from .data.batch import repeat_anchors as repeat_anchors
 from .data.grouping import UNCLASSIFIED as UNCLASSIFIED
 from .data.grouping import Affinity as Affinity
 from .data.grouping import Agreement as Agreement

@@ -1,22 +1,19 @@
 # my_affinity.py
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
+from annotated_types import Gt
 
-from harness import Affinity, HarnessError, Spins, hookimpl
+from harness import Affinity, AffinityMethod, Spins, hookimpl
 
 
 @dataclass(frozen=True)
-class Agreement:
-    """Share of observations in which two units have the same spin, above chance: 2 P(s_i = s_j) - 1, clamped at 0."""
+class Agreement(AffinityMethod):
+    """How often two units have the same spin, above chance: max(0, 2 P(s_i = s_j) - 1)."""
 
     name: ClassVar[str] = "agreement"
-    power: float = field(default=1.0, metadata={"help": "above 1, strong ties count more"})
-
-    def __post_init__(self) -> None:
-        if self.power <= 0:
-            raise HarnessError(f"affinity.power={self.power}: it must be positive.", "The default is 1.")
+    power: Annotated[float, Gt(0)] = field(default=1.0, metadata={"help": "above 1, strong ties count more"})
 
     def __call__(self, spins: Spins) -> Affinity:
         s = spins.values.astype(float)

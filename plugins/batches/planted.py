@@ -3,43 +3,40 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
+from annotated_types import Ge
 
-from harness import Batch, Counterfactual, HarnessError, Vocabulary, hookimpl, rng_for
+from harness import Batch, BatchMethod, Counterfactual, HarnessError, Vocabulary, hookimpl, rng_for
 from harness.data.batch import LOCAL
 
-EARLIEST = 12  # query position: what a planted subject reads stands before it
+EARLIEST = 12  # first query position: the tokens that a planted subject reads come before it
 
 
 @dataclass(frozen=True)
-class PlantedBatch:
-    """Random tokens, asked at a random position; the answer is the first token.
+class PlantedBatch(BatchMethod):
+    """Random tokens with a query at a random position; the answer is the first token.
 
-    A planted subject reads from the tokens behind it which of its circuits are called for: each in half of the
-    examples, independently. Query positions are even over 12 .. context - 1. Anchors: first-token, self, previous-token
-    and local; no token is repeated on purpose, so there is none for induction and duplicate-token. Counterfactual: the same
-    tokens, but for another first one, which is its answer.
+    A planted subject reads from the tokens after the first which of its circuits are active. Each is active in half of
+    the examples, independently. Query positions are uniform over 12 .. context - 1. Anchors: first-token, self,
+    previous-token and local. No token is repeated on purpose, so there are no anchors for induction and
+    duplicate-token. The counterfactual has the same tokens except the first, which is its answer.
 
-    Errors: no examples, a context below 13 positions, a vocabulary of fewer than two tokens.
-    Source: none; made for subjects whose truth is planted (batch=planted subject=planted).
+    Errors: a context below 13 positions; a vocabulary of fewer than two tokens.
+    Source: none; made for subjects with planted circuits (batch=planted subject=planted).
     """
 
     name: ClassVar[str] = "planted"
-    n: int = field(default=256, metadata={"help": "examples"})
-    seed: int = field(default=0, metadata={"help": "of every draw"})
-
-    def __post_init__(self) -> None:
-        if self.n < 1:
-            raise HarnessError(f"batch.n={self.n}: ask for at least one example.")
+    n: Annotated[int, Ge(1)] = field(default=256, metadata={"help": "number of examples"})
+    seed: int = field(default=0, metadata={"help": "seed of every draw"})
 
     def __call__(self, vocabulary: Vocabulary) -> Batch:
         size, length = vocabulary.vocab_size, min(vocabulary.context, 64)
         if size < 2 or length <= EARLIEST:
             raise HarnessError(
                 f"batch planted needs two tokens and {EARLIEST + 1} positions; the subject has {size} and {length}.",
-                "It is made for subject=planted.",
+                "Use it with subject=planted.",
             )
         rng = rng_for(self.seed, "planted")
         tokens = rng.integers(0, size, (self.n, length))

@@ -1,58 +1,62 @@
-"""Random tokens with one pair repeated: A B ... A -> B."""
+"""Random tokens with one repeated pair: A B ... A -> B."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
+from annotated_types import Ge
 
-from harness import Batch, Counterfactual, HarnessError, Vocabulary, hookimpl, rng_for
+from harness import Batch, BatchMethod, Counterfactual, HarnessError, Vocabulary, hookimpl, rng_for
 from harness.data.batch import default_id_range, repeat_anchors
 
-EARLIEST = 20  # where the first A may stand
+EARLIEST = 20  # first position of the first A
 
 
 @dataclass(frozen=True)
-class SyntheticInduction:
-    """Sequences of random tokens in which a pair A B occurs once, and A again at the end: what follows is B.
+class SyntheticInduction(BatchMethod):
+    """Random tokens in which a pair A B occurs once and A again at the end; the answer is B.
 
-    Per example, from one ``RandomState(seed)``, in this order: ``length`` tokens from [lo, hi); A and B, distinct, from
-    the same range; the place of A from [20, length // 2); A and B are written there; every other occurrence of A, then
-    of B, is replaced by a fresh token; the last token becomes A. Query: the last position. Target: B.
+    Each example uses one ``RandomState(seed)`` in this order: ``length`` tokens from [lo, hi); distinct A and B from
+    the same range; the position of A from [20, length // 2). A and B are written there. Every other occurrence of A,
+    then of B, is replaced by a new random token. The last token becomes A. Query: the last position. Target: B.
 
-    The counterfactual of an example (for patching and logit_difference) has another token B' in the place of the first B, and
-    nothing else: what follows the second A in it is B'. B' is drawn from the same range, unlike A and B, from a
-    generator of its own, so that the examples are the published ones to the token.
+    The counterfactual of an example (for patching and logit_difference) differs in one token: the first B becomes B',
+    so B' is its answer. B' is drawn from the same range, different from A and B. It comes from a generator of its own,
+    so the examples equal the published ones token by token.
 
-    ``length`` none: 256, or the subject's context where that is shorter. ``vocab`` none: [100, 10000), shrunk to a
-    small vocabulary. What was used stands in the batch's notes.
+    Default ``length``: 256, or the subject's context if shorter. Default ``vocab``: [100, 10000), reduced for a small
+    vocabulary. The notes of the batch hold the values used.
 
-    Errors: a range outside the vocabulary or too narrow for two tokens, a length below 42, no examples.
-    Source: the closure paper's synthetic batch, as its script makes it (n=2000, length 256, seed 42, tokens
+    Errors: a range outside the vocabulary, or with fewer than three tokens; a length below 42.
+    Source: the synthetic batch of the closure paper, as its script makes it (n=2000, length 256, seed 42, tokens
     [100, 10000) for every tokenizer, no BOS).
     """
 
     name: ClassVar[str] = "synthetic_induction"
-    n: int = field(default=512, metadata={"help": "examples; the paper has 2000"})
-    length: int | None = field(default=None, metadata={"help": "tokens per example"})
-    seed: int = field(default=42, metadata={"help": "of every draw"})
-    vocab: tuple[int, int] | None = field(default=None, metadata={"help": "token ids [lo, hi)"})
-
-    def __post_init__(self) -> None:
-        if self.n < 1:
-            raise HarnessError(f"batch.n={self.n}: ask for at least one example.")
+    n: Annotated[int, Ge(1)] = field(default=512, metadata={"help": "number of examples; the paper uses 2000"})
+    length: Annotated[int, Ge(2 * EARLIEST + 2)] | None = field(
+        default=None, metadata={"help": "tokens per example; null: 256, or the context"}
+    )
+    seed: int = field(default=42, metadata={"help": "seed of every draw"})
+    vocab: tuple[int, int] | None = field(
+        default=None, metadata={"help": "token ids [lo, hi); null: [100, 10000), less in a small vocabulary"}
+    )
 
     def __call__(self, vocabulary: Vocabulary) -> Batch:
         length = self.length if self.length is not None else min(256, vocabulary.context)
         low, high = self.vocab or default_id_range(vocabulary.vocab_size)
         if length < 2 * EARLIEST + 2:
-            raise HarnessError(f"batch.length={length}: the first pair stands at 20 or later, in the first half.")
+            raise HarnessError(
+                f"batch synthetic_induction needs {2 * EARLIEST + 2} positions; the subject has {length}.",
+                "Use a subject with a longer context.",
+            )
         if not 0 <= low < high - 2 or high > vocabulary.vocab_size:
             raise HarnessError(
-                f"batch.vocab=[{low},{high}]: targets would lie outside the subject's vocabulary of "
-                f"{vocabulary.vocab_size} tokens, or the range holds fewer than three.",
-                f"Use [lo,hi) with 0 <= lo < hi - 2 and hi <= {vocabulary.vocab_size}, or leave it out.",
+                f"batch.vocab=[{low},{high}]: it is not inside the subject's vocabulary of {vocabulary.vocab_size} "
+                "tokens, or it has fewer than three tokens.",
+                f"Use 'batch.vocab=[lo,hi]' with 0 <= lo < hi - 2 and hi <= {vocabulary.vocab_size}, or leave it out.",
             )
         tokens, first, target = self._draw(length, low, high)
         query = np.full(self.n, length - 1)
@@ -62,7 +66,7 @@ class SyntheticInduction:
         return Batch(self.name, tokens, query, target, anchors, "successor", notes, counterfactual)
 
     def _draw(self, length: int, low: int, high: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The recipe, draw by draw: the order of the calls is part of it."""
+        """The published recipe. The order of the calls is part of it."""
         rng = np.random.RandomState(self.seed)
         ids = np.arange(low, high)
         tokens = np.empty((self.n, length), dtype=np.int64)
@@ -83,12 +87,12 @@ class SyntheticInduction:
     def _counterfactual(
         self, tokens: np.ndarray, first: np.ndarray, target: np.ndarray, low: int, high: int
     ) -> Counterfactual:
-        """The examples with another token after the first A: any of the range but A and B, all alike probable."""
+        """The examples with another token after the first A, uniform over the range without A and B."""
         drawn = rng_for(self.seed, "twins").integers(low, high - 2, self.n)
-        for taken in np.sort(
+        for excluded in np.sort(
             [tokens[:, -1], target], axis=0
-        ):  # the smaller first: stepping over it may reach the other
-            drawn = drawn + (drawn >= taken)
+        ):  # the smaller first: a step over it may reach the other
+            drawn = drawn + (drawn >= excluded)
         tokens = tokens.copy()
         tokens[np.arange(self.n), first + 1] = drawn
         return Counterfactual(tokens, drawn)

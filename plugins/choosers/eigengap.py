@@ -7,26 +7,27 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import scipy  # scipy.sparse is loaded where it is first named: listing must stay fast
+import scipy  # scipy.sparse loads at first use: `harness list` must stay fast
 from jaxtyping import Float
 
-from harness import Affinity, HarnessError, Partition, hookimpl
+from harness import Affinity, Chooser, HarnessError, Partition, hookimpl
 from harness.data.spectrum import components, lowest
 
 
 @dataclass(frozen=True)
-class Eigengap:
-    r"""The partition whose number of groups stands before the widest gap in the affinity's spectrum.
+class Eigengap(Chooser):
+    r"""The partition whose number of groups k has the widest eigenvalue gap after it.
 
     .. math:: q_p = \lambda_{k+1} - \lambda_k, \qquad 0 = \lambda_1 \le \lambda_2 \le \dots
               \text{ eigenvalues of } I - D^{-1/2} A D^{-1/2}
 
-    ``k`` is the number of groups found. Units without any neighbour are left out of spectrum and count: each would be a
-    component of its own. It looks at the number of groups only, not at who is in them. Of a component of more than 2000
-    units only eigenvalues below 0.7 and the next one are known: where ``k`` is beyond them, it has nothing to say.
+    ``k`` is the number of groups found. Units without any neighbour are left out of the spectrum and of ``k``: each
+    would be a component of its own. Only the number of groups matters, not their members. For a component of more than
+    2000 units, only the eigenvalues below 0.7 and the next one are computed; a partition with ``k`` beyond them gets
+    None.
 
-    Input: partitions, affinity [n_units, n_units], non-negative. Output: a gap in [0, 2] per partition; nothing where
-    there is no group, or no eigenvalue after the k-th.
+    Input: partitions, affinity [n_units, n_units], non-negative. Output: a gap in [0, 2] per partition; None if there
+    is no group, or no eigenvalue after the k-th.
 
     Errors: negative affinities.
     Source: von Luxburg 2007, section 8.3.
@@ -38,7 +39,7 @@ class Eigengap:
         if affinity.matrix.min() < 0:
             raise HarnessError(
                 "chooser eigengap needs non-negative affinities.",
-                "Say what of a signed affinity counts (affinity.transform=abs or positive), or use chooser=modularity.",
+                "Choose how a signed affinity is used (affinity.transform=abs or positive), or use chooser=modularity.",
             )
         linked = affinity.units.canonical[np.diff(affinity.links.indptr) > 0]
         counts = [len(set(partition.labels[linked].tolist()) - {-1}) for partition in partitions]
@@ -47,7 +48,7 @@ class Eigengap:
 
 
 def _spectrum(links: scipy.sparse.csr_array, count: int) -> Float[np.ndarray, " found"]:
-    """The lowest eigenvalues, ascending: ``count`` of them, or as many as large components let know."""
+    """The lowest eigenvalues, ascending: ``count`` of them, or fewer if a large component cuts its spectrum off."""
     parts = [part for members, part in components(links) if len(members) > 1]
     spectra = [lowest(part, min(count, part.shape[0]))[0] for part in parts]
     cut = [values[-1] for values, part in zip(spectra, parts, strict=True) if len(values) < min(count, part.shape[0])]

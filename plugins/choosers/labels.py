@@ -6,27 +6,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness import Agreement, Labels, Partition, hookimpl
+from harness import Agreement, Chooser, Labels, Partition, hookimpl
 
 
 @dataclass(frozen=True)
-class ByLabels:
-    r"""The partition that agrees best with the labels, as the closure paper chooses its number of groups.
+class ByLabels(Chooser):
+    r"""The partition that agrees best with the labels; the closure paper chooses its number of groups this way.
 
     .. math:: \hat k = \arg\max_k \operatorname{ARI}(\text{partition}_k, \text{labels})
 
-    It uses the labels: agreement at the chosen partition is then the best of several, not a fair score, and boards mark
-    it so.
+    The trap: it uses the labels, so agreement at the chosen partition is the best of several values and biased upwards.
+    Boards mark such rows.
 
-    Input: partitions, labels. Output: adjusted Rand index per partition, in [-0.5, 1]; none where no unit has a label.
+    Input: partitions, labels. Output: adjusted Rand index per partition, in [-0.5, 1]; None if no unit has a label.
     Source: closure paper, section 3.6 (k with the best ARI).
     """
 
     name: ClassVar[str] = "labels"
 
     def __call__(self, partitions: Sequence[Partition], labels: Labels) -> list[float | None]:
-        agreement = [Agreement.of(partition, labels) for partition in partitions]
-        return [None if found is None else found.ari for found in agreement]
+        agreements = [Agreement.of(partition, labels) for partition in partitions]
+        return [None if agreement is None else agreement.ari for agreement in agreements]
 
 
 @hookimpl

@@ -1,4 +1,4 @@
-"""Units nearer to their own group than to the next."""
+"""Units that are nearer to their own group than to the next one."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import ClassVar
 
 import numpy as np
 
-from harness import Affinity, Partition, hookimpl
+from harness import Affinity, Chooser, Partition, hookimpl
 
 
 @dataclass(frozen=True)
-class Silhouette:
-    r"""The partition whose units are, on average, nearest to their own group and farthest from the next.
+class Silhouette(Chooser):
+    r"""The partition whose units are, on average, near to their own group and far from the next one.
 
     .. math:: s_i = \frac{b_i - a_i}{\max(a_i, b_i)}, \qquad D_{ij} = \max(A) - A_{ij}
 
-    with :math:`a_i` the mean distance D to the others of its group, :math:`b_i` the least mean distance to another
-    group; 0 for a unit alone in its group. Units in no group are left out.
+    :math:`a_i` is the mean distance D to the other units of its group, :math:`b_i` the smallest mean distance to
+    another group. s is 0 for the only unit of a group. Units in no group are left out.
 
-    Input: partitions, affinity [n_units, n_units], of either sign. Output: the mean of s per partition, in [-1, 1];
-    nothing where there are fewer than two groups, or as many as units in them.
+    Input: partitions, affinity [n_units, n_units], of any sign. Output: the mean of s per partition, in [-1, 1]; None
+    if there are fewer than two groups, or if every group has one unit.
 
-    Errors: a sparse affinity of so many units that all pairs are out of reach.
+    Errors: a sparse affinity with too many units for a matrix of all pairs.
     Source: Rousseeuw 1987; scikit-learn's ``silhouette_score``.
     """
 
@@ -39,10 +39,10 @@ class Silhouette:
 def _silhouette(distance: np.ndarray, labels: np.ndarray, order: np.ndarray) -> float | None:
     from sklearn.metrics import silhouette_score
 
-    inside = order[labels[order] >= 0]
-    if not 2 <= len(np.unique(labels[inside])) < len(inside):
+    grouped = order[labels[order] >= 0]
+    if not 2 <= len(np.unique(labels[grouped])) < len(grouped):
         return None
-    return float(silhouette_score(distance[np.ix_(inside, inside)], labels[inside], metric="precomputed"))
+    return float(silhouette_score(distance[np.ix_(grouped, grouped)], labels[grouped], metric="precomputed"))
 
 
 @hookimpl

@@ -1,4 +1,4 @@
-"""Groups that are found again."""
+"""Groups that reappear in reruns."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness import HarnessError, Partition, hookimpl
+from harness import Chooser, HarnessError, Partition, hookimpl
 
 
 @dataclass(frozen=True)
-class MostStable:
-    r"""The partition that is found again most nearly when observations are drawn anew.
+class MostStable(Chooser):
+    r"""The partition with the highest stability over reruns on resampled observations.
 
     .. math:: q_p = \operatorname{mean}_r \operatorname{ARI}(\text{partition}_p, \text{partition}_p^{(r)})
 
-    over the cell's ``reruns`` r: bootstrap resamples of the observations, in other orders of the units and from other
-    seeds. Where an affinity was not made from observations, only orders and seeds vary: then every deterministic
-    partitioner gets 1 throughout, and the fewest groups are taken.
+    over the ``reruns`` r of the cell: bootstrap resamples of the observations, with other orders of the units and other
+    seeds. If the affinity was not computed from observations, only orders and seeds vary. Every partition of a
+    deterministic partitioner then gets 1, and the one with the fewest groups is chosen.
 
-    Input: partitions with their stability. Output: adjusted Rand index per partition, in [-0.5, 1]; nothing where it
-    could not be found again.
+    Input: partitions with their stability. Output: adjusted Rand index per partition, in [-0.5, 1]; None if no rerun
+    gave a partition.
 
     Errors: a cell without reruns.
     Source: Ben-Hur, Elisseeff & Guyon 2002 (there with subsamples and other similarities).
@@ -29,10 +29,10 @@ class MostStable:
     name: ClassVar[str] = "stability"
 
     def __call__(self, partitions: Sequence[Partition]) -> list[float | None]:
-        measured = [partition.stability for partition in partitions]
-        if not any(measured):
-            raise HarnessError("chooser stability needs reruns: none were made.", "Say how many: reruns=5")
-        return [None if of is None else of.seeds if of.resamples is None else of.resamples for of in measured]
+        stabilities = [partition.stability for partition in partitions]
+        if not any(stabilities):
+            raise HarnessError("chooser stability needs reruns, and this cell has none.", "Set their number: reruns=5")
+        return [None if s is None else s.seeds if s.resamples is None else s.resamples for s in stabilities]
 
 
 @hookimpl

@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness import Labels, UnitSpace, hookimpl
+from harness import LabelMethod, Labels, UnitSpace, hookimpl
 
 
 @dataclass(frozen=True)
-class Nothing:
-    """Nothing is known about any unit.
+class Nothing(LabelMethod):
+    """No unit has a label.
 
-    For subjects and batches that no survey fits: groups are found and tested, agreement and purity stay empty, and
-    methods that look at labels (paper_score) have nothing to go by.
+    For subjects and batches without a suitable survey. Groups are proposed and tested; agreement and purity are empty,
+    and methods that need labels (paper_score) find no candidate.
 
-    Input: units. Output: no class for any unit, no selectivity.
-    Source: none; it is the absence of one.
+    Input: units. Output: None for every unit, no selectivity.
+    Source: none.
     """
 
     name: ClassVar[str] = "none"

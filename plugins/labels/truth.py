@@ -1,24 +1,24 @@
-"""Labels from a subject that knows its units."""
+"""Labels from a subject with known classes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness import HarnessError, Labels, hookimpl
+from harness import HarnessError, LabelMethod, Labels, hookimpl
 
 
 @dataclass(frozen=True)
-class Truth:
-    """What the subject itself knows of its units: the roles that were planted in it.
+class Truth(LabelMethod):
+    """The true class of every unit, from the subject: the roles that were planted in it.
 
-    Nothing is estimated: agreement with these labels is agreement with the truth. Units that play no role (filler) have
-    no class, and take no part in agreement.
+    Nothing is estimated, so agreement with these labels is agreement with the truth. Units without a role (filler) have
+    no label, and agreement ignores them.
 
-    Input: truth, the subject's own labels. Output: those, a class per unit or None.
+    Input: truth, the labels of the subject. Output: the same labels, a class per unit or None.
 
-    Errors: a subject whose units nobody planted.
-    Source: none; it is the construction of the subject.
+    Errors: a subject that does not know the classes of its units.
+    Source: none; the construction of the subject.
     """
 
     name: ClassVar[str] = "truth"
@@ -27,7 +27,7 @@ class Truth:
         if truth is None:
             raise HarnessError(
                 "labels truth: this subject does not know the roles of its units.",
-                "Use a planted one (subject=planted batch=planted), or labels=survey.",
+                "Use a planted subject (subject=planted batch=planted), or labels=survey.",
             )
         return truth
 

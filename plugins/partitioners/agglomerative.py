@@ -3,41 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
+from annotated_types import Ge, MinLen
 
-from harness import Affinity, HarnessError, Partition, hookimpl
+from harness import Affinity, HarnessError, Partition, Partitioner, hookimpl
 
 
 @dataclass(frozen=True)
-class Agglomerative:
+class Agglomerative(Partitioner):
     r"""Hierarchical clustering, one partition per number of groups.
 
     .. math:: d_{ij} = \max(A) - A_{ij}, \qquad d_{ii} = 0
 
-    The two nearest groups are merged until ``k`` are left. How far two groups are from each other, by ``linkage``:
-    ``average`` the mean, ``complete`` the largest, ``single`` the smallest distance between a unit of one and a unit of
-    the other.
+    The two nearest groups are merged until ``k`` groups are left. ``linkage`` defines the distance between two groups:
+    the ``average``, the largest (``complete``) or the smallest (``single``) distance between their units.
 
-    Input: affinity [n_units, n_units], non-negative. Output: one partition per ``k``.
-    Every unit is in a group; one without any affinity is as far as can be from all, and joins a group late or never.
-    Nothing is random: between equal distances the order of layers and indices decides.
+    Input: affinity [n_units, n_units], non-negative. Output: one partition per ``k``. Every unit is in a group. A unit
+    without any affinity has the largest distance to all others, so it joins a group late or never. Nothing is random:
+    the order of layers and indices breaks ties.
 
-    Errors: ``k`` below 2 or above the number of units; negative affinities; nothing but zeros; a sparse
-    affinity of so many units that all pairs are out of reach.
+    Errors: ``k`` above the number of units; negative affinities; only zeros; a sparse affinity with too many units for
+    a matrix of all pairs.
     Source: Lance & Williams 1967; Hastie, Tibshirani & Friedman, section 14.3.12.
     """
 
     name: ClassVar[str] = "agglomerative"
-    k: tuple[int, ...] = field(default=(4, 6, 8, 10, 12), metadata={"help": "numbers of groups, one partition each"})
-    linkage: Literal["average", "complete", "single"] = field(
-        default="average", metadata={"help": "which distance between units counts between groups"}
+    k: Annotated[tuple[Annotated[int, Ge(2)], ...], MinLen(1)] = field(
+        default=(4, 6, 8, 10, 12), metadata={"help": "numbers of groups, one partition each"}
     )
-
-    def __post_init__(self) -> None:
-        if not self.k or min(self.k) < 2:
-            raise HarnessError(f"partitioner.k={list(self.k)}: give at least one number of groups, each 2 or more.")
+    linkage: Literal["average", "complete", "single"] = field(
+        default="average", metadata={"help": "how the distance between two groups is measured"}
+    )
 
     def __call__(self, affinity: Affinity) -> list[Partition]:
         from sklearn.cluster import AgglomerativeClustering

@@ -7,26 +7,25 @@ from typing import ClassVar
 
 import numpy as np
 
-from harness import HarnessError, Partition, Scores, hookimpl
+from harness import HarnessError, Partition, Partitioner, Scores, hookimpl
 
 
 @dataclass(frozen=True)
-class Elbow:
-    r"""The units whose scores stand above the elbow of the sorted curve, as one group.
+class Elbow(Partitioner):
+    r"""The units whose scores lie above the elbow of the sorted curve, as one group.
 
     .. math:: \hat m = \arg\max_i \Bigl[x_0 + \tfrac{i}{n - 1} (x_{n-1} - x_0) - x_i\Bigr],
               \qquad x_0 \ge x_1 \ge \dots \ge x_{n-1}
 
-    The elbow is the point of the curve, highest score first, that lies furthest below the chord between its ends (the
-    vertical distance and the perpendicular one are largest at the same point, in any units). It is the first point of
-    the flat part, so that the :math:`\hat m` units before it are the group, and it is not: 4 units at 1 and 20 at 0
-    give 4. Their scores are strictly higher than all others, so that no tie is ever broken; of equal distances the
-    smaller group is taken.
+    Scores are sorted, highest first. The elbow is the point furthest below the chord between the ends of the curve; the
+    vertical and the perpendicular distance are largest at the same point. The elbow is the first point of the flat
+    part, so the group is the :math:`\hat m` units before it: 4 units at 1 and 20 at 0 give a group of 4. Scores in the
+    group are strictly higher than all others, so there are no ties. Of equal distances the smaller group is taken.
 
-    Input: one score per unit [n_units], of any sign. Output: one partition: group 0, all other units in none.
-    ``diagnostics.score`` is the elbow's own score, which the group's scores exceed.
+    Input: one score per unit [n_units], of any sign. Output: one partition: group 0; all other units are in no group.
+    ``diagnostics.score`` is the score at the elbow; every score in the group is higher.
 
-    Errors: no elbow: fewer than three units, equal scores, or a curve that is nowhere below its chord.
+    Errors: no elbow (fewer than three units, equal scores, or a curve that is never below its chord).
     Source: Satopaa et al. 2011 (kneedle, without smoothing); probe-circuits paper (elbow of its PR integrals).
     """
 
@@ -36,13 +35,16 @@ class Elbow:
         curve = np.sort(scores.values)[::-1]
         fall = curve[0] - curve[-1]
         if fall == 0:
-            raise HarnessError("partitioner elbow: all scores are equal.", "Choose another signal, or more examples.")
+            raise HarnessError(
+                "partitioner elbow: all scores are equal, so there is no elbow.",
+                "Choose another signal, or more examples.",
+            )
         below = np.linspace(1.0, 0.0, len(curve)) - (curve - curve[-1]) / fall
-        size = int(np.argmax(below.round(9)))  # or rounding would find elbows in a straight line
+        size = int(np.argmax(below.round(9)))  # so that rounding errors make no elbow in a straight line
         if size == 0:
             raise HarnessError(
-                "partitioner elbow: the sorted scores have no elbow; they fall evenly, or slowly first and then fast.",
-                "Say how many units you want: partitioner=top_k 'partitioner.sizes=[8]'",
+                "partitioner elbow: the sorted scores have no elbow; they fall evenly, or first slowly and then fast.",
+                "Choose the number of units: partitioner=top_k 'partitioner.sizes=[8]'",
             )
         labels = np.where(scores.values > curve[size], 0, -1).astype(np.int64)
         return [Partition(1, labels, f"size = {size}", {"score": float(curve[size])})]

@@ -1,4 +1,4 @@
-"""One group per layer: what any method that claims to cross layers has to beat."""
+"""One group per layer: a baseline for methods that claim to find groups across layers."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from typing import ClassVar
 
 import numpy as np
 
-from harness import Partition, UnitSpace, hookimpl
+from harness import Partition, Partitioner, UnitSpace, hookimpl
 
 
 @dataclass(frozen=True)
-class Layers:
+class Layers(Partitioner):
     r"""One group per layer.
 
     .. math:: g_i = \operatorname{layer}(i)
 
-    A baseline: it looks at nothing but the names of the units.
+    A baseline: it uses only the names of the units.
 
-    Input: units. Output: one partition, ``k`` the number of layers that have units, groups in the order of layers.
+    Input: units. Output: one partition with the groups in the order of layers; ``k`` is the number of layers with
+    units.
 
     Errors: none.
     Source: none; a baseline.

@@ -1,45 +1,49 @@
-"""Groups that describe which units are active in the fewest bits."""
+"""Groups with the shortest description of which units are active."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
+from annotated_types import Ge, Gt, Le
 from jaxtyping import Float, Int
 
-from harness import HarnessError, Partition, Spins, hookimpl, rng_for
+from harness import HarnessError, Partition, Partitioner, Spins, hookimpl, rng_for
 from harness.data.grouping import require_pairs
 
 
 @dataclass(frozen=True)
-class MdlMerge:
-    r"""Greedy merging of units that are active together, down to the shortest description.
+class MdlMerge(Partitioner):
+    r"""Greedy merging of units that are active together; the shortest description is kept.
 
     .. math:: \text{MDL} = \sum_{g} s_g (\log_2 c + \alpha r_g)
 
-    c groups; :math:`s_g` share of observations in which any unit of g is active (spin +1); :math:`r_g` units in g.
-    Every active group is named in :math:`\log_2 c` bits and costs :math:`\alpha` bits per unit, active or not: few
-    groups are cheap to name, large ones are wasteful where only some of their units are active. Made for sparse
-    activity: of units that are active half of the time (binarizer=median), a large group nearly always is, and to merge
-    more into it costs little; ``binarizer=quantile binarizer.q=0.9`` makes sparse spins.
+    There are c groups; :math:`s_g` is the share of observations in which any unit of g is active (spin +1) and
+    :math:`r_g` the number of units in g. Every active group costs :math:`\log_2 c` bits for its name and :math:`\alpha`
+    bits per unit, active or not. Few groups have short names; large groups waste bits if only some of their units are
+    active. The method is made for sparse activity: if units are active half of the time (binarizer=median), a large
+    group nearly always is, and merging more units into it costs little. ``binarizer=quantile binarizer.q=0.9`` gives
+    sparse spins.
 
-    From one group per unit down to one group of all, the two groups whose merging costs least are merged, at a cost of
+    It starts with one group per unit and ends with one group of all. Each step merges the two groups with the least
+    cost
 
     .. math:: (s_\Sigma - s_i - s_j) \log_2 \tfrac{c-1}{c} + s_{i \cup j} \log_2 (c-1) - (s_i + s_j) \log_2 c
               + \alpha [s_{i \cup j} (r_i + r_j) - s_i r_i - s_j r_j]
 
-    (exactly the difference of MDL); with a ``threshold``, a pair drawn among those whose cost is within this share of
-    the range of costs above the least. The step with the least MDL is the answer, of equals the one with most groups.
+    which is exactly the difference of MDL. With a ``threshold``, it draws a pair among those whose cost exceeds the
+    least by at most this share of the range of costs. The step with the least MDL is kept; of equal steps, the one with
+    the most groups.
 
-    Input: spins [n_observations, n_units]. Output: one partition, ``k`` the number of groups found.
-    Worked out in the order of layers and indices, which also decides between pairs of equal cost. Units that never
-    change are in no group and are named in ``diagnostics.constant``; ``diagnostics.mdl`` is the description length in
-    bits per observation, ``diagnostics.mdl_singletons`` that of one group per unit.
+    Input: spins [n_observations, n_units]. Output: one partition; ``k`` is the number of groups found. The order of
+    layers and indices breaks ties between pairs. Units that never change are in no group and are named in
+    ``diagnostics.constant``. ``diagnostics.mdl`` is the description length in bits per observation,
+    ``diagnostics.mdl_singletons`` that of one group per unit.
 
-    Errors: fewer than two units that change, or so many that all pairs are out of reach; ``alpha`` not positive (one
-    group of all would always be shortest); ``threshold`` outside 0 .. 1.
+    Errors: fewer than two units that change; too many for a matrix of all pairs. (``alpha`` must be positive: with 0,
+    one group of all units would always be shortest.)
     Source: clustering of the SPD authors (goodfire-ai/spd, spd/clustering; alpha 1, threshold 0.001 to 0.05).
     """
 
@@ -47,15 +51,11 @@ class MdlMerge:
     known_limits: ClassVar[Mapping[str, str]] = {
         "finds groups where there are some": "made for sparse activity; these units are active half of the time"
     }
-    alpha: float = field(default=1.0, metadata={"help": "bits per unit of an active group"})
-    threshold: float = field(default=0.0, metadata={"help": "share of the range of costs to draw pairs from; 0: best"})
-    seed: int = field(default=0, metadata={"help": "of the draw; without a threshold nothing is drawn"})
-
-    def __post_init__(self) -> None:
-        if not self.alpha > 0:
-            raise HarnessError(f"partitioner.alpha={self.alpha}: it must be positive, or one group is always shortest.")
-        if not 0 <= self.threshold <= 1:
-            raise HarnessError(f"partitioner.threshold={self.threshold}: a share of the range of costs, 0 to 1.")
+    alpha: Annotated[float, Gt(0)] = field(default=1.0, metadata={"help": "bits per unit of an active group"})
+    threshold: Annotated[float, Ge(0), Le(1)] = field(
+        default=0.0, metadata={"help": "share of the range of costs from which a pair is drawn; 0: the best pair"}
+    )
+    seed: int = field(default=0, metadata={"help": "seed of the draw; nothing is drawn without a threshold"})
 
     def __call__(self, spins: Spins) -> list[Partition]:
         units = spins.units
@@ -63,23 +63,23 @@ class MdlMerge:
         varying = np.array([unit for unit in units.canonical if unit not in constant], dtype=int)
         if len(varying) < 2:
             raise HarnessError(
-                f"partitioner mdl_merge: {len(varying)} of {len(units)} units ever change, two are needed.",
-                "Units that never change carry no information: see what the binarizer says, or use more examples.",
+                f"partitioner mdl_merge: {len(varying)} of {len(units)} units ever change; at least two must.",
+                "Use another binarizer, or more examples (batch.n).",
             )
         require_pairs("partitioner mdl_merge", len(varying))
         steps = self._merge((spins.values[:, varying].T > 0).astype(np.float64))
-        best = int(np.argmin(np.round([mdl for mdl, _ in steps], 12)))  # or rounding would choose between equals
+        best = int(np.argmin(np.round([mdl for mdl, _ in steps], 12)))  # so that rounding does not break ties
         mdl, groups = steps[best]
         labels = np.full(len(units), -1, dtype=np.int64)
         labels[varying] = groups
-        told = {"constant": units.names(spins.constant), "mdl": mdl, "mdl_singletons": steps[0][0]}
-        return [Partition(int(groups.max()) + 1, labels, diagnostics=told)]
+        diagnostics = {"constant": units.names(spins.constant), "mdl": mdl, "mdl_singletons": steps[0][0]}
+        return [Partition(int(groups.max()) + 1, labels, diagnostics=diagnostics)]
 
     def _merge(self, active: Float[np.ndarray, "units observations"]) -> list[tuple[float, Int[np.ndarray, " units"]]]:
         """Description length and group of every unit, after each step."""
         rng = rng_for(self.seed, "mdl_merge")
         observations = active.shape[1]
-        together = active @ active.T  # counts: exact, whatever the order of summation
+        together = active @ active.T  # counts are exact in any order of summation
         sizes = np.ones(len(active))
         groups = np.arange(len(active))
         steps = [(self._length(np.diagonal(together) / observations, sizes), groups.copy())]
@@ -111,11 +111,11 @@ class MdlMerge:
     ) -> Float[np.ndarray, " pairs"]:
         c = len(sizes)
         rate = np.diagonal(together)
-        apart = rate[i] + rate[j]
-        union = apart - together[i, j]
-        named = (rate.sum() - apart) * np.log2((c - 1) / c) + union * np.log2(c - 1) - apart * np.log2(c)
-        held = union * (sizes[i] + sizes[j]) - (rate * sizes)[i] - (rate * sizes)[j]
-        costs: Float[np.ndarray, " pairs"] = named + self.alpha * held
+        both = rate[i] + rate[j]
+        union = both - together[i, j]
+        names = (rate.sum() - both) * np.log2((c - 1) / c) + union * np.log2(c - 1) - both * np.log2(c)
+        members = union * (sizes[i] + sizes[j]) - (rate * sizes)[i] - (rate * sizes)[j]
+        costs: Float[np.ndarray, " pairs"] = names + self.alpha * members
         return costs
 
 

@@ -1,4 +1,4 @@
-"""The labels themselves: what no method that does not see them can beat."""
+"""The labels themselves as groups: an upper bound for methods that do not see them."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from harness import UNCLASSIFIED, HarnessError, Labels, Partition, hookimpl
+from harness import UNCLASSIFIED, HarnessError, Labels, Partition, Partitioner, hookimpl
 
 
 @dataclass(frozen=True)
-class Oracle:
+class Oracle(Partitioner):
     r"""One group per class of the labels.
 
     .. math:: g_i = \operatorname{class}(i)
 
-    A ceiling: its agreement with the labels is the best there can be, and its groups are tested as any others are.
+    An upper bound: no partition agrees better with the labels. Its groups are tested like any others.
 
-    Input: labels. Output: one partition, ``k`` the number of classes, groups in the order of ``diagnostics.classes``
-    (by name). Units of which nothing is known are in no group; ``unclassified`` says what becomes of those that were
-    looked at and fit no class: in no group either (they are no circuit), or a group, as the closure paper counts them.
+    Input: labels. Output: one partition with the groups in the order of ``diagnostics.classes`` (by name); ``k`` is the
+    number of classes. Units without a label are in no group. ``unclassified`` sets what happens to units that were
+    examined and fit no class: no group (they are no circuit), or one group, as in the closure paper.
 
     Errors: no unit has a class.
-    Source: none; a ceiling.
+    Source: none; an upper bound.
     """
 
     name: ClassVar[str] = "oracle"
     unclassified: Literal["none", "group"] = field(
-        default="none", metadata={"help": "units that fit no class: in no group, or a group of their own"}
+        default="none", metadata={"help": "units that fit no class: in no group, or in one group of their own"}
     )
 
     def __call__(self, labels: Labels) -> list[Partition]:
@@ -36,8 +36,8 @@ class Oracle:
         classes = sorted({c for c in labels.classes if c is not None} - left_out)
         if not classes:
             raise HarnessError(
-                "partitioner oracle: no unit has a class, so there are no groups to copy.",
-                "Choose labels that look at the model (labels=survey), a file (labels=file), or another partitioner.",
+                "partitioner oracle: no unit has a class, so there are no groups.",
+                "Use labels from the model (labels=survey) or from a file (labels=file), or another partitioner.",
             )
         number = {name: i for i, name in enumerate(classes)}
         groups = np.array([number.get(c, -1) if c is not None else -1 for c in labels.classes], dtype=np.int64)

@@ -1,37 +1,36 @@
-"""Random groups: what any method has to beat."""
+"""Random groups: a baseline that every method should beat."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
+from annotated_types import Ge, MinLen
 
-from harness import HarnessError, Partition, UnitSpace, hookimpl, rng_for
+from harness import HarnessError, Partition, Partitioner, UnitSpace, hookimpl, rng_for
 
 
 @dataclass(frozen=True)
-class Random:
+class Random(Partitioner):
     r"""Random groups of nearly equal size, one partition per number of groups.
 
     .. math:: g_{\pi(i)} = i \bmod k, \qquad \pi \text{ a random permutation of the units}
 
-    A baseline: it looks at nothing but the names of the units. The adjusted Rand index with any labels is 0 on average.
+    A baseline: it uses only the names of the units. Its adjusted Rand index with any labels is 0 on average.
 
-    Input: units. Output: one partition per ``k``, sizes differ by at most one. The same seed gives a unit the same
-    group in whatever order units come; partitions of different ``k`` are independent draws.
+    Input: units. Output: one partition per ``k``; group sizes differ by at most one. The same seed gives a unit the
+    same group, whatever the order of the units. Partitions of different ``k`` are independent draws.
 
-    Errors: ``k`` below 2 or above the number of units.
+    Errors: ``k`` above the number of units.
     Source: Hubert & Arabie 1985 (the adjusted index is 0 in expectation for random groups of fixed sizes).
     """
 
     name: ClassVar[str] = "random"
-    k: tuple[int, ...] = field(default=(4, 6, 8, 10, 12), metadata={"help": "numbers of groups, one partition each"})
-    seed: int = field(default=0, metadata={"help": "of the permutations"})
-
-    def __post_init__(self) -> None:
-        if not self.k or min(self.k) < 2:
-            raise HarnessError(f"partitioner.k={list(self.k)}: give at least one number of groups, each 2 or more.")
+    k: Annotated[tuple[Annotated[int, Ge(2)], ...], MinLen(1)] = field(
+        default=(4, 6, 8, 10, 12), metadata={"help": "numbers of groups, one partition each"}
+    )
+    seed: int = field(default=0, metadata={"help": "seed of the permutations"})
 
     def __call__(self, units: UnitSpace) -> list[Partition]:
         n = len(units)

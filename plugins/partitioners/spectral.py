@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
+from annotated_types import Ge, MinLen
 from jaxtyping import Float
 
 from harness import Affinity, HarnessError, Partition, Partitioner, hookimpl
@@ -15,30 +16,26 @@ from harness import Affinity, HarnessError, Partition, Partitioner, hookimpl
 class Spectral(Partitioner):
     r"""Normalised spectral clustering, one partition per number of groups.
 
-    Eigenvectors of :math:`I - D^{-1/2} (A + \epsilon) D^{-1/2}` for its ``k`` smallest eigenvalues, then k-means on
-    their rows, the best of ``n_init`` starts. :math:`\epsilon` = ``offset`` joins units that have no neighbour at all.
+    The eigenvectors of :math:`I - D^{-1/2} (A + \epsilon) D^{-1/2}` for its ``k`` smallest eigenvalues are computed;
+    k-means clusters their rows and keeps the best of ``n_init`` starts. :math:`\epsilon` = ``offset`` connects units
+    that have no neighbour.
 
     Input: affinity [n_units, n_units], non-negative. Output: one partition per ``k``.
 
-    Errors: ``k`` below 2 or above the number of units; negative affinities or offset; no start;
-    a sparse affinity of so many units that all pairs are out of reach.
+    Errors: ``k`` above the number of units; negative affinities; only zeros; a sparse affinity with too many units for
+    a matrix of all pairs.
     Source: Ng, Jordan & Weiss 2001; von Luxburg 2007; closure paper, section 3.6 (k-means labels, random state 0).
     """
 
     name: ClassVar[str] = "spectral"
-    k: tuple[int, ...] = field(default=(4, 6, 8, 10, 12), metadata={"help": "numbers of groups, one partition each"})
-    n_init: int = field(default=10, metadata={"help": "k-means starts; the paper's selection scripts used 1"})
-    offset: float = field(default=1e-12, metadata={"help": "added to every affinity"})
-    seed: int = field(default=0, metadata={"help": "of k-means"})
-
-    def __post_init__(self) -> None:
-        if not self.k or min(self.k) < 2:
-            raise HarnessError(f"partitioner.k={list(self.k)}: give at least one number of groups, each 2 or more.")
-        if self.n_init < 1 or self.offset < 0:
-            raise HarnessError(
-                f"partitioner.n_init={self.n_init}, partitioner.offset={self.offset}: at least one start, and no "
-                "negative offset."
-            )
+    k: Annotated[tuple[Annotated[int, Ge(2)], ...], MinLen(1)] = field(
+        default=(4, 6, 8, 10, 12), metadata={"help": "numbers of groups, one partition each"}
+    )
+    n_init: Annotated[int, Ge(1)] = field(
+        default=10, metadata={"help": "k-means starts; the paper's selection scripts used 1"}
+    )
+    offset: Annotated[float, Ge(0)] = field(default=1e-12, metadata={"help": "added to every affinity"})
+    seed: int = field(default=0, metadata={"help": "seed of k-means"})
 
     def __call__(self, affinity: Affinity) -> list[Partition]:
         from sklearn.cluster import k_means
@@ -54,19 +51,18 @@ class Spectral(Partitioner):
         partitions = []
         for k in self.k:
             rng = np.random.RandomState(self.seed)
-            rng.uniform(
-                -1, 1, n
-            )  # scikit-learn's SpectralClustering draws ARPACK's start first: its k-means begins here
+            # scikit-learn's SpectralClustering draws ARPACK's start vector first; its k-means starts after that draw.
+            rng.uniform(-1, 1, n)
             labels = k_means(embedding[:, :k], k, n_init=self.n_init, random_state=rng)[1]
             partitions.append(Partition(k, labels.astype(np.int64)))
         return partitions
 
 
 def _embedding(matrix: Float[np.ndarray, "units units"], most: int) -> Float[np.ndarray, "units most"]:
-    """Eigenvectors over the root of each unit's degree, lowest eigenvalue first, their largest entries positive.
+    """Eigenvectors divided by the root of each unit's degree, lowest eigenvalue first, their largest entries positive.
 
-    By LAPACK: ARPACK, which scikit-learn asks, draws its restarts from the operating system, so that two processes can
-    disagree where eigenvalues are close.
+    LAPACK computes them. scikit-learn uses ARPACK, which takes its restart vectors from the operating system, so two
+    processes can disagree where eigenvalues are close.
     """
     from scipy.linalg import eigh
     from scipy.sparse.csgraph import laplacian

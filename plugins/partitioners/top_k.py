@@ -3,39 +3,38 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
+from annotated_types import Ge, MinLen
 
-from harness import HarnessError, Partition, Scores, hookimpl
+from harness import HarnessError, Partition, Partitioner, Scores, hookimpl
 
 
 @dataclass(frozen=True)
-class TopK:
+class TopK(Partitioner):
     r"""The units with the highest scores as one group, one partition per size.
 
     .. math:: g_m = \{i : \operatorname{rank}(x_i) \le m\}
 
-    Input: one score per unit [n_units], of any sign. Output: one partition per size: group 0, all other units in none.
-    Between equal scores the order of layers and indices decides; units that were left out though they score as high as
-    the last one taken are named in ``diagnostics.tied``.
+    Input: one score per unit [n_units], of any sign. Output: one partition per size: group 0; all other units are in no
+    group. The order of layers and indices breaks ties. ``diagnostics.tied`` names the units that were left out although
+    they score as high as the last unit in the group.
 
-    Errors: sizes below 1, or not below the number of units.
+    Errors: sizes that are not below the number of units.
     Source: probe-circuits paper (its circuits are the heads of highest PR spread or integral).
     """
 
     name: ClassVar[str] = "top_k"
-    sizes: tuple[int, ...] = field(default=(4, 8, 12), metadata={"help": "units in the group, one partition each"})
-
-    def __post_init__(self) -> None:
-        if not self.sizes or min(self.sizes) < 1:
-            raise HarnessError(f"partitioner.sizes={list(self.sizes)}: give at least one size, each 1 or more.")
+    sizes: Annotated[tuple[Annotated[int, Ge(1)], ...], MinLen(1)] = field(
+        default=(4, 8, 12), metadata={"help": "units in the group, one partition each"}
+    )
 
     def __call__(self, scores: Scores) -> list[Partition]:
         n = len(scores.units)
         if max(self.sizes) >= n:
             raise HarnessError(
-                f"partitioner.sizes={list(self.sizes)}: the {max(self.sizes)} highest of {n} units are no choice.",
+                f"partitioner.sizes={list(self.sizes)}: the {max(self.sizes)} highest of {n} units are no selection.",
                 f"Use sizes below {n}: 'partitioner.sizes=[{','.join(str(m) for m in self.sizes if m < n) or n - 1}]'",
             )
         order = scores.units.canonical

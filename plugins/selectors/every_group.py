@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness import Candidate, Partition, hookimpl
+from harness import Candidate, Partition, Selector, hookimpl
 
 
 @dataclass(frozen=True)
-class EveryGroup:
-    r"""Every group of the partition, whatever its size: closure for each.
+class EveryGroup(Selector):
+    r"""Every group of the partition, whatever its size.
 
     .. math:: \{g : |g| \ge 1\}
 
-    Input: partition. Output: its groups by ascending label, without a score; units in no group are in none. A group of
-    more than half of all units is tested without controls, as there are not enough other units to draw from.
-    Source: exhaustive; there is nothing to choose.
+    Input: partition. Output: its groups by ascending label, without a score. The trap: a group of more than half of all
+    units is tested without controls, because there are too few other units to draw from.
+    Source: none; an exhaustive rule.
     """
 
     name: ClassVar[str] = "every_group"

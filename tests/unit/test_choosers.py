@@ -118,12 +118,12 @@ def test_several_settings_that_give_that_number_are_equally_good() -> None:
 def test_a_number_that_was_not_partitioned_is_an_error_with_the_numbers_that_were() -> None:
     with pytest.raises(HarnessError) as caught:
         choose("fixed", [into(6, 12), into(4, 12)], k=7)
-    assert caught.value.what == "chooser.k=7 was not partitioned (partitions: [4, 6])."
-    assert caught.value.fix == "Add it: 'partitioner.k=[7]', or take what there is: chooser.k=4"
+    assert caught.value.what == "chooser.k=7: there is no partition with this number of groups (partitions: [4, 6])."
+    assert caught.value.fix == "Add it: 'partitioner.k=[7]', or use a number that exists: chooser.k=4"
 
 
 def test_a_partition_that_says_nothing_is_not_what_was_asked_for() -> None:
-    with pytest.raises(HarnessError, match=r"chooser.k=2 was not partitioned \(partitions: \[3\]\)"):
+    with pytest.raises(HarnessError, match=r"chooser.k=2: there is no partition .*\(partitions: \[3\]\)"):
         choose("fixed", [partition(0, 0, 0, 0, k=2), into(3, 4)], k=2)
 
 

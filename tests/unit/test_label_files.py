@@ -109,20 +109,20 @@ def test_without_labels_nothing_is_known() -> None:
     ("content", "says"),
     [
         ("{", "not JSON"),
-        ("[1, 2]", "none of the forms"),
-        ("{}", "none of the forms"),
-        ({"model": "made/up"}, "none of the forms"),
-        ({"classifications": {"L0H0": "self"}}, "none of the forms"),
+        ("[1, 2]", "none of the known forms"),
+        ("{}", "none of the known forms"),
+        ({"model": "made/up"}, "none of the known forms"),
+        ({"classifications": {"L0H0": "self"}}, "none of the known forms"),
         ({"classifications": [{"layer": 0, "classification": "self"}]}, "KeyError: 'head'"),
-        ({"classifications": ["L0H0"]}, "an entry is not as it should be"),
+        ({"classifications": ["L0H0"]}, "an entry has the wrong form"),
         ({"classifications": [{"layer": 0, "head": 1.5, "classification": "self"}]}, "'L0H1.5' is not of the form"),
         ({"units": [{"unit": "L0H0"}]}, "KeyError: 'class'"),
         ({"L0H0": "self", "L2H0": "self"}, "'L2H0' is not a unit of this subject"),
         ({"classifications": [], "all_head_selectivity": {"L0_H2": {}}}, "'L0H2' is not a unit of this subject"),
         ({"L0H0": "self", "size": "2"}, "'size' is not of the form"),
-        ({"L0H0": "self", "L00H0": "local"}, "'L00H0' comes twice"),
-        ('{"L0H0": "self", "L0H0": "local"}', "'L0H0' comes twice"),
-        ({"units": [{"unit": "L0H0", "class": "a"}, {"unit": "L0H0", "class": "a"}]}, "'L0H0' comes twice"),
+        ({"L0H0": "self", "L00H0": "local"}, "'L00H0' occurs twice"),
+        ('{"L0H0": "self", "L0H0": "local"}', "'L0H0' occurs twice"),
+        ({"units": [{"unit": "L0H0", "class": "a"}, {"unit": "L0H0", "class": "a"}]}, "'L0H0' occurs twice"),
         ({"L0H1": 3}, "the class of L0H1 is 3"),
         ({"L0H1": ""}, "the class of L0H1 is ''"),
         ({"L0H1": ["self"]}, r"the class of L0H1 is \['self'\]"),
@@ -141,7 +141,7 @@ def test_files_that_say_something_else_are_refused(content: Any, says: str, tmp_
 
 def test_a_file_has_to_be_named_and_to_be_there(tmp_path: Path) -> None:
     build = registry().get("labels", "file").build
-    with pytest.raises(HarnessError, match="labels file: no file is named") as caught:
+    with pytest.raises(HarnessError, match="labels file: no file is given") as caught:
         build({})(UNITS)
     assert "labels.path=" in caught.value.fix
     with pytest.raises(HarnessError, match=r"labels\.path=.*gone\.json: No such file"):

@@ -165,7 +165,7 @@ def test_a_text_that_is_not_there_is_named(
 def test_a_text_that_is_too_short_says_how_many_examples_it_gives(file: Path) -> None:
     with pytest.raises(HarnessError) as caught:
         write(file, n=2000, windows="first")
-    assert "2000 were asked for" in caught.value.what
+    assert "2000 were requested" in caught.value.what
     assert f"at least {GAP} tokens later" in caught.value.fix
     assert "batch.n=" in caught.value.fix
 

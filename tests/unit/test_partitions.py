@@ -70,9 +70,19 @@ def test_no_groups_are_made_of_units_that_have_nothing_to_do_with_one_another() 
         spectral(Affinity(np.zeros((6, 6)), UnitSpace.heads([6])), k=[2])
 
 
-@pytest.mark.parametrize("wrong", [{"k": [1]}, {"k": []}, {"k": [4, 0]}, {"k": 4}, {"n_init": 0}, {"offset": -1.0}])
-def test_parameters_of_spectral_without_meaning_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(HarnessError, match=f"partitioner.{next(iter(wrong))}="):
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"k": [1]}, r"k\.0=1"),
+        ({"k": []}, r"k=\[\]"),
+        ({"k": [4, 0]}, r"k\.1=0"),
+        ({"k": 4}, "k=4"),
+        ({"n_init": 0}, "n_init=0"),
+        ({"offset": -1.0}, "offset=-1"),
+    ],
+)
+def test_parameters_of_spectral_without_meaning_are_refused(wrong: dict[str, Any], says: str) -> None:
+    with pytest.raises(HarnessError, match=rf"partitioner\.{says}"):
         spectral(planted([3, 3])[0], **wrong)
 
 

@@ -46,9 +46,9 @@ def test_units_can_be_told_by_a_file(tmp_path: Path) -> None:
     ("content", "says"),
     [
         ("nonsense", "not JSON"),
-        ({"layers": 2}, "neither form"),
-        ({"n_layers": "2", "n_heads": 1}, "neither form"),
-        ([0, 1], "neither form"),
+        ({"layers": 2}, "none of the known forms"),
+        ({"n_layers": "2", "n_heads": 1}, "none of the known forms"),
+        ([0, 1], "none of the known forms"),
         (["L0H0", "first"], "'first' is not of the form"),
         (["L0H0", "L0H0"], "twice"),
         ([], "at least one unit"),
@@ -87,9 +87,9 @@ def test_the_one_shape_that_holds_all_labelled_heads_is_found(labels: Any, tmp_p
 
 
 def test_several_shapes_that_fit_are_listed_with_what_to_type(tmp_path: Path) -> None:
-    with pytest.raises(HarnessError, match="12 units can be any of 2x6, 3x4, 4x3 ") as caught:
+    with pytest.raises(HarnessError, match="12 units can have several shapes: 2x6, 3x4, 4x3 ") as caught:
         subject(matrix=matrix(tmp_path, 12), labels=written(tmp_path, {"L1H2": "self"}))
-    assert caught.value.fix == "Say which: subject.units=3x4"
+    assert caught.value.fix == "Choose one: subject.units=3x4"
 
 
 def test_without_labels_any_shape_fits(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_without_labels_any_shape_fits(tmp_path: Path) -> None:
 
 
 def test_labels_of_another_model_do_not_fit(tmp_path: Path) -> None:
-    with pytest.raises(HarnessError, match="12 units cannot be the 5 layers of 3 heads, or more"):
+    with pytest.raises(HarnessError, match="12 units cannot have 5 or more layers of 3 or more heads"):
         subject(matrix=matrix(tmp_path, 12), labels=written(tmp_path, {"L4H2": "self"}))
 
 
@@ -108,7 +108,7 @@ def test_the_size_is_that_of_the_square_matrix_of_an_archive(tmp_path: Path) -> 
     np.savez(tmp_path / "fit.npz", J=np.zeros((6, 6)), h=np.zeros(6), q=np.zeros((6, 6)))
     assert len(subject(matrix=str(tmp_path / "fit.npz"), labels=labels).units) == 6
     np.savez(tmp_path / "two.npz", J=np.zeros((6, 6)), K=np.zeros((8, 8)))
-    with pytest.raises(HarnessError, match=r"no square matrix tells .*\(6, 6\), \(8, 8\)") as caught:
+    with pytest.raises(HarnessError, match=r"must contain square matrices of one size .*\(6, 6\), \(8, 8\)") as caught:
         subject(matrix=str(tmp_path / "two.npz"), labels=labels)
     assert "subject.units=" in caught.value.fix
 
@@ -130,7 +130,7 @@ def test_pickled_objects_are_not_loaded(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
-    with pytest.raises(HarnessError, match="nothing tells its units") as caught:
+    with pytest.raises(HarnessError, match="nothing gives its units") as caught:
         subject()
     assert "affinity.path=J.npy" in caught.value.fix
     assert "subject.units=16x16" in caught.value.fix

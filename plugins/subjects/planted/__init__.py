@@ -1,4 +1,4 @@
-"""A subject whose units' causal roles are known by construction: the world, and the subject made of it."""
+"""A subject whose units have causal roles that are known by construction."""
 
 from harness_plugins.subjects.planted.subject import Planted, harness_subjects
 

@@ -1,4 +1,4 @@
-"""Which unit plays what: groups of every kind, dealt over the layers, and the verdict that each kind deserves."""
+"""Which unit has which role: groups of every kind, assigned to layers, and the verdict that each kind should get."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from harness import HarnessError, UnitSpace, Verdict
 
 Group = tuple[int, ...]
 
-READ = ("serial", "parallel", "redundant_pair", "routed")  # what the answer rests on: each in layers of its own
-BESIDE = ("cancelling", "bystander", "position")  # anywhere in those layers
-DECOYS = ("early", "late")  # in the first and the last layers, where every unit carries general damage
+CIRCUITS = ("serial", "parallel", "redundant_pair", "routed")  # they raise the answer; each has layers of its own
+OTHERS = ("cancelling", "bystander", "position")  # anywhere in the layers of the circuits
+DECOYS = ("early", "late")  # in the first and the last layers, where ablating any unit does damage
 
 EXPECTED: Mapping[str, tuple[Verdict, ...]] = {
     "serial": (Verdict.PASS,),
@@ -27,49 +27,49 @@ EXPECTED: Mapping[str, tuple[Verdict, ...]] = {
     "early": (Verdict.NOT_SPECIFIC,),
     "late": (Verdict.NOT_SPECIFIC,),
 }
-"""What a closure test that holds says of each kind of group, where there is neither noise nor overlap."""
+"""The verdicts that a correct closure test can give to each kind of group without noise and overlap."""
 
 
 @dataclass(frozen=True)
 class Roles:
-    """The groups planted, by kind; a unit in none of them is filler. ``bands``: the layers each part of them has."""
+    """The planted groups, by kind. A unit in no group is filler. ``bands``: the layers of each circuit and decoy."""
 
     units: UnitSpace
     groups: Mapping[str, tuple[Group, ...]]
     bands: Mapping[str, tuple[int, ...]]
 
     @classmethod
-    def dealt(cls, layers: int, width: int, size: int, shared: int, rng: np.random.Generator) -> Roles:
-        """Deal the roles out.
+    def assign(cls, layers: int, width: int, size: int, shared: int, rng: np.random.Generator) -> Roles:
+        """Assign units to groups at random.
 
-        Decoys and circuits have bands of layers of their own: a control that hits another serial circuit by chance
-        would do as much damage as a whole one. Each circuit takes over ``shared`` units of the one before it.
+        Each decoy and each circuit has a band of layers of its own. Otherwise a control could contain a unit of another
+        serial circuit by chance, and do as much damage as the whole circuit. Each circuit shares ``shared`` units with
+        the circuit before it.
 
-        Errors: too few layers for the bands, too few units in them.
+        Errors: too few units in a band.
         """
-        parts = (DECOYS[0], *READ, DECOYS[1])
-        if layers < len(parts):
-            raise HarnessError(f"subject.layers={layers}: what is planted needs {len(parts)} layers or more.")
-        if 2 * size > width * (layers // len(parts)):
+        kinds = (DECOYS[0], *CIRCUITS, DECOYS[1])
+        if 2 * size > width * (layers // len(kinds)):
             raise HarnessError(
-                f"subject.width={width}: groups of subject.group_size={size} leave too few units in their layers to "
-                "hold them against.",
+                f"subject.width={width}: groups of subject.group_size={size} leave too few units in their layers for "
+                "controls.",
                 f"Use subject.width={2 * size} or more.",
             )
-        bands = dict(zip(parts, np.array_split(np.arange(layers), len(parts)), strict=True))
+        bands = dict(zip(kinds, np.array_split(np.arange(layers), len(kinds)), strict=True))
         free = [[layer * width + int(i) for i in rng.permutation(width)] for layer in range(layers)]
         groups: dict[str, tuple[Group, ...]] = {}
-        before: list[int] = []
+        previous: list[int] = []
         for kind, band in bands.items():
-            taken = before[len(before) - shared :] if before and kind in READ else []
-            dealt = taken + [free[band[i % len(band)]].pop() for i in range(size - len(taken))]
-            before = dealt if kind in READ else []
-            groups[kind] = (tuple(sorted(dealt)),)
+            shared_units = previous[len(previous) - shared :] if previous and kind in CIRCUITS else []
+            new_units = [free[band[i % len(band)]].pop() for i in range(size - len(shared_units))]
+            group = shared_units + new_units
+            previous = group if kind in CIRCUITS else []
+            groups[kind] = (tuple(sorted(group)),)
             if kind == "redundant_pair":
-                groups["redundant_half"] = (tuple(sorted(dealt[: size // 2])), tuple(sorted(dealt[size // 2 :])))
-        between = [unit for kind in READ for layer in bands[kind] for unit in free[layer]]
-        chosen = rng.permutation(between)[: len(BESIDE) * size].reshape(len(BESIDE), size)
-        for kind, members in zip(BESIDE, chosen, strict=True):
+                groups["redundant_half"] = (tuple(sorted(group[: size // 2])), tuple(sorted(group[size // 2 :])))
+        remaining = [unit for kind in CIRCUITS for layer in bands[kind] for unit in free[layer]]
+        chosen = rng.permutation(remaining)[: len(OTHERS) * size].reshape(len(OTHERS), size)
+        for kind, members in zip(OTHERS, chosen, strict=True):
             groups[kind] = (tuple(sorted(members.tolist())),)
         return cls(
             UnitSpace.heads([width] * layers),
@@ -79,13 +79,13 @@ class Roles:
 
     @property
     def classes(self) -> tuple[str | None, ...]:
-        """The kind of every unit, the first of those that share it; None: filler."""
-        found: dict[int, str] = {}
-        for kind in (*READ, *BESIDE, *DECOYS):
+        """The kind of every unit, the first one if groups share it; None: filler."""
+        kinds: dict[int, str] = {}
+        for kind in (*CIRCUITS, *OTHERS, *DECOYS):
             for unit in self.members(kind):
-                found.setdefault(unit, kind)
-        return tuple(found.get(unit) for unit in range(len(self.units)))
+                kinds.setdefault(unit, kind)
+        return tuple(kinds.get(unit) for unit in range(len(self.units)))
 
     def members(self, kind: str) -> Group:
-        """The units of a kind's one group."""
+        """The units of the only group of a kind."""
         return self.groups[kind][0]

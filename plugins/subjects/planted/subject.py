@@ -4,77 +4,77 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from harness_plugins.subjects.planted.at_work import PlantedSubject
-from harness_plugins.subjects.planted.roles import READ, Roles
+from annotated_types import Ge, Le, MultipleOf
+from harness_plugins.subjects.planted.loaded import PlantedSubject
+from harness_plugins.subjects.planted.roles import CIRCUITS, Roles
 from harness_plugins.subjects.planted.world import World
 
-from harness import HarnessError, digest_files, hookimpl, rng_for
+from harness import SubjectMethod, digest_files, hookimpl, rng_for
 
 
 @dataclass(frozen=True)
-class Planted:
+class Planted(SubjectMethod):
     r"""Units whose causal roles are known by construction, to measure the harness itself.
 
     .. math:: z_y = b + e \sum_g \text{on}_g(x)\, c_g(x) - \sum_u (1 - k_u)\,(d_{\text{layer}(u)} + \nu_u(x))
 
-    with y the answer, e the effect, :math:`k_u` how much of its output unit u keeps, :math:`\nu_u` its own small effect
-    (one part the same on all examples, one drawn for each, on other tokens too) and d the general damage of its layer:
-    ``general`` in the first sixth of the layers, a fifth of it in the last sixth, else none. Other tokens' logits are
-    drawn per example. Each kind has one group of ``group_size``:
+    y is the answer, b the ``bias`` and e the ``effect``. :math:`k_u` is the share of its output that unit u keeps.
+    :math:`\nu_u` is a small effect of its own: one part is the same in all examples, one part is drawn per example,
+    also for other tokens. d is the damage of a layer: ``general`` in the first sixth of the layers, a fifth of it in
+    the last sixth, else 0. The logits of other tokens are drawn per example. Each kind has one group of ``group_size``
+    units:
 
-    - serial: c is the product over members, so that any missing one kills it; parallel: the mean;
-    - redundant_pair: the better of two halves, each a product; routed: the mean, in one stratum (of four);
-    - cancelling: minus the mean, its removal helps; bystander: active when serial is, read by nobody;
-    - position: active by the query position alone; early, late: do the damage of their layers, as any units there do.
+    - serial: c is the product over members, so removing any member removes all of it; parallel: c is the mean;
+    - redundant_pair: the larger of two halves, each a product; routed: the mean, in one of four strata;
+    - cancelling: minus the mean, so its removal helps; bystander: active with serial, without any effect;
+    - position: its activity depends only on the query position; early, late: the damage of their layers, like any other
+      units there.
 
-    All other units are filler. The verdicts that the kinds deserve without noise and overlap: pass for the first four
-    (routed also weak_pass), null for a redundant half, bystander and position, wrong_direction for cancelling,
-    not_specific for early and late.
+    All other units are filler. Without noise and overlap, a correct closure test gives pass to the first four kinds
+    (weak_pass is possible for routed), null to a redundant half, bystander and position, wrong_direction to cancelling,
+    and not_specific to early and late.
 
-    An example says in its tokens what is called for: the first modulo ``answers`` is the answer, the second modulo 4
-    the stratum, the parity of those that follow switches each circuit. Tokens as such mean nothing else.
+    The tokens of an example set what is active. The first token modulo ``answers`` is the answer, the second modulo 4
+    is the stratum, and the parity of each following token switches one circuit. Tokens have no other meaning.
 
-    Errors: too few layers or units for the roles, sizes and shares that make no sense.
+    Errors: too few units in a layer for the groups.
     """
 
     name: ClassVar[str] = "planted"
-    seed: int = field(default=0, metadata={"help": "which units play what, and every example's noise"})
-    layers: int = field(default=12, metadata={"help": "layers: 6 or more"})
+    seed: Annotated[int, Ge(0)] = field(
+        default=0, metadata={"help": "seed of the roles and of the noise of every example"}
+    )
+    layers: Annotated[int, Ge(6)] = field(default=12, metadata={"help": "number of layers"})
     width: int = field(default=10, metadata={"help": "units per layer: twice group_size or more"})
-    answers: int = field(default=12, metadata={"help": "tokens, each a possible answer; even"})
-    group_size: int = field(default=4, metadata={"help": "units of a planted group"})
-    effect: float = field(default=2.0, metadata={"help": "what a whole circuit adds to the answer, in logits"})
-    general: float = field(
+    answers: Annotated[int, Ge(4), MultipleOf(2)] = field(
+        default=12, metadata={"help": "number of tokens, each a possible answer; even, because features are parities"}
+    )
+    group_size: Annotated[int, Ge(2)] = field(default=4, metadata={"help": "units in a planted group"})
+    effect: Annotated[float, Ge(0)] = field(
+        default=2.0, metadata={"help": "what a complete circuit adds to the answer, in logits"}
+    )
+    general: Annotated[float, Ge(0)] = field(
         default=0.5, metadata={"help": "what a unit of the first layers adds to any answer, in logits"}
     )
-    bias: float = field(default=1.0, metadata={"help": "logit of the answer where no circuit is called for"})
-    noise: float = field(default=0.05, metadata={"help": "spread of every unit's own effects, in logits; 0: none"})
-    overlap: float = field(default=0.0, metadata={"help": "share of its units that a circuit has from the one before"})
-
-    def __post_init__(self) -> None:
-        if self.answers < 4 or self.answers % 2:
-            raise HarnessError(f"subject.answers={self.answers}: it must be even (features are parities), 4 or more.")
-        if self.group_size < 2:
-            raise HarnessError(f"subject.group_size={self.group_size}: a group has two units or more.")
-        if min(self.noise, self.effect, self.general, self.seed) < 0:
-            raise HarnessError(
-                f"subject.effect={self.effect}, subject.general={self.general}, subject.noise={self.noise}, "
-                f"subject.seed={self.seed}: none can be negative."
-            )
-        if not 0 <= self.overlap <= 0.5:
-            raise HarnessError(f"subject.overlap={self.overlap}: a share of a group, from 0 to 0.5.")
+    bias: float = field(default=1.0, metadata={"help": "logit of the answer if no circuit is active"})
+    noise: Annotated[float, Ge(0)] = field(
+        default=0.05, metadata={"help": "standard deviation of the side effects of a unit, in logits"}
+    )
+    overlap: Annotated[float, Ge(0), Le(0.5)] = field(
+        default=0.0, metadata={"help": "share of its units that a circuit has in common with the previous one"}
+    )
 
     def __call__(self) -> PlantedSubject:
         shared = round(self.overlap * self.group_size)
-        roles = Roles.dealt(self.layers, self.width, self.group_size, shared, rng_for(self.seed, "roles"))
+        roles = Roles.assign(self.layers, self.width, self.group_size, shared, rng_for(self.seed, "roles"))
         world = World(roles, self.answers, self.effect, self.general, self.bias, self.noise, self.seed)
-        circuits = {kind: list(roles.units.names(roles.members(kind))) for kind in READ}
+        circuits = {kind: list(roles.units.names(roles.members(kind))) for kind in CIRCUITS}
         return PlantedSubject(world, {"architecture": "planted", **asdict(self), "circuits": circuits})
 
     def fingerprint(self) -> str:
-        """The rules of the world: a result of other rules is not served."""
+        """Digest of the code of the world, so that results of other rules are never served."""
         return digest_files(*sorted(Path(__file__).parent.glob("*.py")))
 
 

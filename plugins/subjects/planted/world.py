@@ -1,4 +1,4 @@
-"""What every unit of a planted world writes on an example, and the logits that the output makes of it."""
+"""What every unit of a planted world writes on an example, and the logits that follow."""
 
 from __future__ import annotations
 
@@ -8,26 +8,30 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from harness_plugins.subjects.planted.roles import DECOYS, READ, Roles
+from harness_plugins.subjects.planted.roles import CIRCUITS, DECOYS, Roles
 from jaxtyping import Bool, Float, Int
 
 from harness import Batch
 
-ANSWER, STRATUM, FEATURES = 0, 1, 2  # where the answer, the stratum and the first feature stand in the tokens
+ANSWER, STRATUM, FEATURES = 0, 1, 2  # positions of the tokens that hold the answer, the stratum and the first feature
 STRATA = 4
-SWITCHED = ("serial", "parallel", "redundant_pair", "cancelling", *DECOYS)  # by a feature of their own
-WRITES_ANSWER = (*READ, "cancelling", "bystander")
-OFF, ON = 0.4, 0.6  # what lies below the first counts as nothing, above the second as the whole
-LAYER_DAMAGE = {"early": 1.0, "late": 0.2}  # of every unit in the decoys' layers, as shares of `general`
-SPREAD = 1.5  # of the other tokens' logits: they win now and then, so that accuracy has room both ways
+SWITCHED = ("serial", "parallel", "redundant_pair", "cancelling", *DECOYS)  # each is active by a feature of its own
+WRITES_ANSWER = (*CIRCUITS, "cancelling", "bystander")
+OFF, ON = 0.4, 0.6  # outputs up to OFF have no effect, from ON the full effect
+LAYER_DAMAGE = {
+    "early": 1.0,
+    "late": 0.2,
+}  # damage by ablating any unit in the layers of a decoy, as a share of `general`
+SPREAD = 1.5  # standard deviation of the other logits: they sometimes win, so accuracy can rise and fall
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A batch as the world sees it.
+class Response:
+    """How a world responds to a batch before any ablation.
 
-    ``active`` [examples] by kind: whether its circuit is called for; ``outputs`` [examples, units, tokens]: a unit's
-    activity in the direction it writes; ``logits`` of the other tokens, and ``own`` effects of every unit.
+    ``active`` [examples] by kind: whether the circuit is active; ``outputs`` [examples, units, tokens]: the activity of
+    a unit at the token it writes to; ``logits`` [examples, tokens] without any unit; ``side_effects`` [examples, units,
+    tokens]: the small effects of every unit.
     """
 
     answer: Int[np.ndarray, " examples"]
@@ -35,12 +39,12 @@ class Seen:
     activity: Float[np.ndarray, "examples units"]
     outputs: Float[np.ndarray, "examples units tokens"]
     logits: Float[np.ndarray, "examples tokens"]
-    own: Float[np.ndarray, "examples units tokens"]
+    side_effects: Float[np.ndarray, "examples units tokens"]
 
 
 @dataclass(frozen=True)
 class World:
-    """The rules of one world: what the roles do, and how strongly."""
+    """The rules of one world: what each role does, and how strongly."""
 
     roles: Roles
     tokens: int
@@ -50,8 +54,8 @@ class World:
     noise: float
     seed: int
 
-    def see(self, batch: Batch) -> Seen:
-        """Everything about a batch that no ablation changes; nothing of it depends on the other examples."""
+    def respond(self, batch: Batch) -> Response:
+        """Everything about a batch that ablation does not change. Each example is independent of the others."""
         tokens = np.where(np.arange(batch.tokens.shape[1]) <= batch.query[:, None], batch.tokens, 0)
         head = np.zeros((len(batch), FEATURES + len(SWITCHED)), dtype=np.int64)
         head[:, : tokens.shape[1]] = tokens[:, : head.shape[1]]
@@ -60,60 +64,62 @@ class World:
         active |= {"routed": head[:, STRATUM] % STRATA == 0, "bystander": active["serial"]}
         n_units = len(self.roles.units)
         jitter, logits = np.empty((len(batch), n_units)), np.empty((len(batch), self.tokens))
-        own = np.zeros((len(batch), n_units, self.tokens))
-        for i, (row, query) in enumerate(zip(tokens, batch.query, strict=True)):  # by content: the same in any batch
+        side_effects = np.zeros((len(batch), n_units, self.tokens))
+        # The seed is the content of the example, so it gets the same draw in any batch.
+        for i, (row, query) in enumerate(zip(tokens, batch.query, strict=True)):
             rng = np.random.default_rng([self.seed, zlib.crc32(row[: query + 1].astype(np.int64).tobytes())])
             jitter[i], logits[i] = rng.random(n_units), SPREAD * rng.standard_normal(self.tokens)
             if self.noise:
-                own[i] = self.noise * rng.standard_normal(own.shape[1:])
-                own[i, :, answer[i]] += self.noise * self._always
+                side_effects[i] = self.noise * rng.standard_normal(side_effects.shape[1:])
+                side_effects[i, :, answer[i]] += self.noise * self._constant_effect
         logits[np.arange(len(batch)), answer] = self.bias
         activity = self._activity(jitter, active, batch.query)
         outputs = np.zeros((len(batch), n_units, self.tokens))
-        towards = np.where(self._of(WRITES_ANSWER), answer[:, None], np.arange(n_units) % self.tokens)
-        np.put_along_axis(outputs, towards[:, :, None], activity[:, :, None], axis=2)
-        return Seen(answer, active, activity, outputs, logits, own)
+        written = np.where(self._is_any(WRITES_ANSWER), answer[:, None], np.arange(n_units) % self.tokens)
+        np.put_along_axis(outputs, written[:, :, None], activity[:, :, None], axis=2)
+        return Response(answer, active, activity, outputs, logits, side_effects)
 
     def logits(
         self,
-        seen: Seen,
+        response: Response,
         replaced: Float[np.ndarray, "examples units tokens"],
         ablated: Bool[np.ndarray, "conditions units"],
     ) -> Float[np.ndarray, "conditions examples tokens"]:
-        """Logits under every condition: where a unit is ablated it writes ``replaced`` instead of its output."""
-        total = np.repeat(seen.logits[None], len(ablated), axis=0)
-        before, after = _heard(seen.outputs), _heard(replaced)
-        for kind in (*READ, "cancelling"):
+        """Logits under every condition: an ablated unit writes ``replaced`` instead of its output."""
+        total = np.repeat(response.logits[None], len(ablated), axis=0)
+        before, after = _effective(response.outputs), _effective(replaced)
+        for kind in (*CIRCUITS, "cancelling"):
             members = list(self.roles.members(kind))
             patterns, which = np.unique(ablated[:, members], axis=0, return_inverse=True)
-            made = [
-                self._contribution(kind, np.where(gone[:, None], after[:, members], before[:, members]))
-                for gone in patterns
+            contributions = [
+                self._contribution(kind, np.where(pattern[:, None], after[:, members], before[:, members]))
+                for pattern in patterns
             ]
-            total += (self.effect * seen.active[kind][:, None] * np.stack(made))[which.reshape(-1)]
-        lost = 1 - (replaced * seen.outputs).sum(axis=2) / np.square(seen.outputs).sum(axis=2)
-        here = np.arange(len(seen.answer))
+            total += (self.effect * response.active[kind][:, None] * np.stack(contributions))[which.reshape(-1)]
+        lost = 1 - (replaced * response.outputs).sum(axis=2) / np.square(response.outputs).sum(axis=2)
+        examples = np.arange(len(response.answer))
         for kind, share in LAYER_DAMAGE.items():
             inside = np.isin(self.roles.units.layers, self.roles.bands[kind])
-            # Counted first, weighted afterwards: two groups of a size lose the same to the last digit.
-            total[:, here, seen.answer] -= share * self.general * (ablated[:, inside].astype(float) @ lost[:, inside].T)
+            # Sum first, then weight: two groups of the same size lose the same to the last digit.
+            damage = share * self.general * (ablated[:, inside].astype(float) @ lost[:, inside].T)
+            total[:, examples, response.answer] -= damage
         if self.noise:
-            total -= np.tensordot(ablated.astype(float), lost[:, :, None] * seen.own, axes=([1], [1]))
+            total -= np.tensordot(ablated.astype(float), lost[:, :, None] * response.side_effects, axes=([1], [1]))
         return total
 
     def _contribution(
-        self, kind: str, heard: Float[np.ndarray, "examples members tokens"]
+        self, kind: str, outputs: Float[np.ndarray, "examples members tokens"]
     ) -> Float[np.ndarray, "examples tokens"]:
-        """What the output makes of a group, as a share of the effect."""
-        made: Float[np.ndarray, "examples tokens"]
+        """What a group adds to the logits, as a share of ``effect``."""
+        share: Float[np.ndarray, "examples tokens"]
         if kind == "serial":
-            made = heard.prod(axis=1)
+            share = outputs.prod(axis=1)
         elif kind == "redundant_pair":
             first = np.isin(self.roles.members(kind), self.roles.groups["redundant_half"][0])
-            made = np.maximum(heard[:, first].prod(axis=1), heard[:, ~first].prod(axis=1))
+            share = np.maximum(outputs[:, first].prod(axis=1), outputs[:, ~first].prod(axis=1))
         else:
-            made = heard.mean(axis=1)
-        return -made if kind == "cancelling" else made
+            share = outputs.mean(axis=1)
+        return -share if kind == "cancelling" else share
 
     def _activity(
         self,
@@ -121,26 +127,26 @@ class World:
         active: Mapping[str, Bool[np.ndarray, " examples"]],
         query: Int[np.ndarray, " examples"],
     ) -> Float[np.ndarray, "examples units"]:
-        """0.1 .. 0.4 where a unit's circuit is not called for, 0.6 .. 0.9 where it is; in between only filler."""
-        called = np.zeros(jitter.shape, dtype=bool)
-        for kind, where in active.items():
-            called[:, list(self.roles.members(kind))] |= where[:, None]
-        level = np.where(self._of(active), 0.1 + 0.3 * jitter + 0.5 * called, 0.1 + 0.8 * jitter)
-        places = list(self.roles.members("position"))
-        bend = 1 + np.arange(len(places))  # all rise with the query, none is a copy of another
-        level[:, places] = 0.1 + 0.8 * (1 - np.exp(-query[:, None] * bend / 64))
+        """0.1 .. 0.4 if the circuit of a unit is inactive, 0.6 .. 0.9 if it is active; filler has all of 0.1 .. 0.9."""
+        on = np.zeros(jitter.shape, dtype=bool)
+        for kind, examples in active.items():
+            on[:, list(self.roles.members(kind))] |= examples[:, None]
+        level = np.where(self._is_any(active), 0.1 + 0.3 * jitter + 0.5 * on, 0.1 + 0.8 * jitter)
+        position = list(self.roles.members("position"))
+        rate = 1 + np.arange(len(position))  # all rise with the query position; no two are equal
+        level[:, position] = 0.1 + 0.8 * (1 - np.exp(-query[:, None] * rate / 64))
         return level
 
-    def _of(self, kinds: Mapping[str, object] | tuple[str, ...]) -> Bool[np.ndarray, " units"]:
-        """Which units play one of these kinds."""
+    def _is_any(self, kinds: Mapping[str, object] | tuple[str, ...]) -> Bool[np.ndarray, " units"]:
+        """Which units have a role of one of these kinds."""
         return np.isin(np.arange(len(self.roles.units)), [u for kind in kinds for u in self.roles.members(kind)])
 
     @cached_property
-    def _always(self) -> Float[np.ndarray, " units"]:
-        """What every unit does to the answer on all examples alike, in units of the noise."""
+    def _constant_effect(self) -> Float[np.ndarray, " units"]:
+        """The effect of every unit on the answer that is the same in all examples, in units of ``noise``."""
         return np.random.default_rng(self.seed).standard_normal(len(self.roles.units))
 
 
-def _heard(outputs: Float[np.ndarray, "examples units tokens"]) -> Float[np.ndarray, "examples units tokens"]:
-    """What of an output gets through: nothing of a weak one, the whole of a strong one."""
+def _effective(outputs: Float[np.ndarray, "examples units tokens"]) -> Float[np.ndarray, "examples units tokens"]:
+    """How effective an output is: 0 if it is weak, 1 if it is strong."""
     return np.clip((outputs - OFF) / (ON - OFF), 0.0, 1.0)

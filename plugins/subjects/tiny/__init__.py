@@ -1,4 +1,4 @@
-"""The embedded default subject: its plugin, its weights, and the script that trained them."""
+"""The default subject: its plugin, its weights, and the script that trained them."""
 
 from harness_plugins.subjects.tiny.subject import Tiny, harness_subjects
 

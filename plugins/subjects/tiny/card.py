@@ -1,4 +1,4 @@
-"""The model card of `tiny`, written from its training log alone, so that the two cannot disagree."""
+"""The model card of `tiny`, written from its training log only, so that the two cannot disagree."""
 
 from __future__ import annotations
 
@@ -17,25 +17,27 @@ library_name: transformers
 # tiny
 
 The default subject of Closure Harness: a decoder (Llama class, d_model 128, 4 layers of 8 heads, {context} tokens of
-context, vocabulary {vocabulary}, {weights} weights), small enough to ship, trained long enough to have circuits.
+context, vocabulary {vocabulary}, {weights} weights). It is small enough to ship and trained long enough to have
+circuits.
 
-- Data: the documentation that Python carries (topics and docstrings of the standard library, {python}; digest in
-  `training_log.json`), one document in twenty held out; and synthetic repeats of random tokens. The text, and so what
-  the model memorised of it, is under the licence of the Python Software Foundation.
+- Data: Python's own documentation (topics and docstrings of the standard library, {python}; digest in
+  `training_log.json`), with one document in twenty held out; and synthetic repeats of random tokens. The text, and
+  whatever the model memorised of it, is under the licence of the Python Software Foundation.
 - Recipe: `python -m harness_plugins.subjects.tiny.train --out DIR`, seed {seed}, {minutes:.0f} minutes on {device}.
-  Two layers and repeats of 16 tokens first, then of ever more; then four layers, half text and half repeats. AdamW;
-  float32, checkpoints float16.
+  Training starts with two layers and repeats of 16 different tokens, then of more and more. It ends with four layers,
+  half text and half repeats. AdamW; float32, checkpoints in float16.
 - Attention starts as a copier (W_O = W_V^T / 2), with random query and key biases; the upper two layers start as the
-  identity. Linear probes, thrown away, asked the first layer for the previous token (before the text came in)
-  and the third for the first token (since): those heads were asked for, not placed. Nothing asked for induction heads.
+  identity. Linear probes, discarded after training, predicted the previous token from the first layer (before text was
+  used) and the first token from the third layer (with text). So the loss rewarded those heads, but did not place them.
+  Nothing rewarded induction heads.
 
-## Measured (on what was not trained on)
+## Measured on held-out data
 
 | | |
 |---|---|
 | loss on held-out text, nats per token | {text_loss:.2f} (unigram entropy {unigram_entropy:.2f}) |
 | `synthetic_induction` (A B ... A), top-1 at the query | {induction_accuracy:.3f} |
-| random tokens said twice, periods 16, 40, 56 (never trained), top-1 | {copies} |
+| repeated random tokens, periods 16, 40, 56 (never trained), top-1 | {copies} |
 
 Heads whose strongest class has a selectivity of at least 30 at the query of `synthetic_induction` (n = 500):
 
@@ -43,20 +45,20 @@ Heads whose strongest class has a selectivity of at least 30 at the query of `sy
 
 ## Checkpoints
 
-| step | A B ... A, top-1 | copied at period 40 | text loss |
+| step | A B ... A, top-1 | repeats of period 40, top-1 | text loss |
 |---|---|---|---|
 {checkpoints}
 | final | {induction_accuracy:.3f} | {copied_at_period_40:.3f} | {text_loss:.2f} |
 
 ## Limits
 
-It knows the manner of Python's documentation and nothing else; it is for testing methods, not for generating text. Many
-bytes never occur in the text, so their tokens were trained on the repeats alone. Context ends at {context} tokens.
+It has learned only the style of Python's documentation. It is for testing methods, not for generating text. Many bytes
+never occur in the text, so their tokens were trained on repeats only. The context has {context} tokens.
 """
 
 
 def card(log: dict[str, Any]) -> str:
-    """The model card, from the log alone, so that the two cannot disagree."""
+    """The model card of a training log."""
     final, rows = log["final"], {row["step"]: row for row in log["history"]}
     classes: dict[str, list[str]] = {}
     for head, ratios in log["heads"].items():

@@ -1,19 +1,16 @@
-"""What the embedded model can do, on what it was not trained on; its heads are surveyed by the harness itself."""
+"""Measures the embedded model on held-out data, and surveys its heads with the harness itself."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from transformers import LlamaForCausalLM
 
-from harness import HeadSubject
-from harness.registry.config import registry
+from harness import HeadSubject, method
 
-PERIODS = (16, 40, 56)  # of random tokens said twice; never trained
-NAMED = ("induction", "previous-token", "first-token")
+PERIODS = (16, 40, 56)  # periods of repeated random tokens that are never trained
+CLASSES = ("induction", "previous-token", "first-token")
 
 
 def text(rows: int, ids: Tensor, length: int, rng: torch.Generator) -> Tensor:
@@ -27,17 +24,17 @@ def next_token_losses(logits: Tensor, tokens: Tensor) -> Tensor:
 
 
 def measure(model: LlamaForCausalLM, held_out: Tensor, n: int) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
-    """Numbers for the log, and every head's selectivities.
+    """Numbers for the log, and the selectivities of every head.
 
-    Top-1 accuracy at the query of `synthetic_induction` (``n`` examples), and of copying random tokens said twice; loss
-    on held-out text, in nats per token; the best selectivity any head has for the classes in ``NAMED``.
+    The numbers: top-1 accuracy at the query of `synthetic_induction` (``n`` examples) and of copying repeated random
+    tokens; loss on held-out text, in nats per token; the highest selectivity of any head for each of ``CLASSES``.
     """
     training = model.training
     model.eval()
     subject = HeadSubject(model, "tiny")
-    batch = _method("batch", "synthetic_induction", n=n)(subject)
-    hits = subject.evaluate(batch, [()], _method("intervention", "zero"), [_method("metric", "accuracy")])
-    survey = _method("labels", "survey")
+    batch = method("batch", "synthetic_induction", n=n)(subject)
+    hits = subject.evaluate(batch, [()], method("intervention", "zero"), [method("metric", "accuracy")])
+    survey = method("labels", "survey")
     labels = survey(subject.record(batch, {"labels": survey}))
     measured = {"induction_accuracy": float(hits.mean())}
     rng = torch.Generator().manual_seed(1)
@@ -49,14 +46,10 @@ def measure(model: LlamaForCausalLM, held_out: Tensor, n: int) -> tuple[dict[str
         windows = text(n, held_out, model.config.max_position_embeddings, rng).to(model.device)
         losses = [next_token_losses(model(input_ids=part).logits, part) for part in torch.split(windows, 50)]
     measured["text_loss"] = torch.cat(losses).mean().item()
-    measured |= {f"best_{name}": float(np.max(labels.selectivity[name])) for name in NAMED}
+    measured |= {f"best_{name}": float(np.max(labels.selectivity[name])) for name in CLASSES}
     model.train(training)
     heads = {
         unit: {name: round(float(ratios[i]), 1) for name, ratios in labels.selectivity.items()}
         for i, unit in enumerate(labels.units.labels)
     }
     return measured, heads
-
-
-def _method(stage: str, name: str, **parameters: Any) -> Any:
-    return registry().get(stage, name).build(parameters)

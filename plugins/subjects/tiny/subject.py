@@ -1,4 +1,4 @@
-"""The embedded default subject: small enough to ship, trained long enough to have circuits."""
+"""The default subject: a model small enough to ship, trained long enough to have circuits."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from harness import digest_files, hookimpl
+from harness import SubjectMethod, digest_files, hookimpl
 from harness.util.errors import unknown
 
 if TYPE_CHECKING:
@@ -16,21 +16,23 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 
 @dataclass(frozen=True)
-class Tiny:
+class Tiny(SubjectMethod):
     """Attention heads of the small model that comes with the harness: no download, seconds on a CPU.
 
-    ``checkpoint`` is ``final``, or a step of its training, ``512`` or ``step-000512``: what the model was before its
-    circuits had formed. Weights are stored as float16 at the steps and computed with in float32.
+    ``checkpoint`` is ``final``, or a step of the training (``800`` or ``step-000800``), before or while circuits form.
+    Checkpoints are stored in float16; all computation is in float32.
 
-    Errors: a checkpoint that was not kept.
-    Source: trained by the script beside this file.
+    Units: attention heads, ``L<layer>H<head>`` (4 layers of 8).
+    Errors: a checkpoint that does not exist.
+    Source: trained by ``train.py`` in the same folder.
     """
 
     name: ClassVar[str] = "tiny"
-    checkpoint: int | str = field(default="final", metadata={"help": "final, or a step of the training"})
-    device: str = field(default="auto", metadata={"help": "auto, cpu, cuda, cuda:1", "neutral": True})
+    checkpoint: int | str = field(default="final", metadata={"help": "final, or a training step"})
+    device: str = field(default="auto", metadata={"help": "auto, cpu, cuda or cuda:1", "neutral": True})
     memory: str = field(
-        default="auto", metadata={"help": "what a pass may take, such as 4GiB: time, not results", "neutral": True}
+        default="auto",
+        metadata={"help": "memory for one pass, such as 4GiB; it changes only the time", "neutral": True},
     )
 
     def __call__(self) -> HeadSubject:
@@ -39,27 +41,27 @@ class Tiny:
         folder = self._folder()
         label = "tiny" if folder == WEIGHTS else f"tiny@{folder.name}"
         subject = load_model(str(folder), device=self.device, memory=self.memory, tokenizer=str(WEIGHTS), label=label)
-        subject.about["path"] = label  # where this machine keeps it is nobody's business
+        subject.about["path"] = label  # the path on this machine does not belong in a record
         return subject
 
     def config(self) -> str:
-        """The folder whose config.json has its shapes."""
+        """The folder whose config.json has the shapes of the model."""
         return str(self._folder())
 
     def fingerprint(self) -> str:
-        """Digest of the weights: they may be trained anew."""
+        """Digest of the weights, because they can be trained again."""
         weights = self._folder() / "model.safetensors"
         return digest_files(weights) if weights.is_file() else ""
 
     def _folder(self) -> Path:
-        wanted = str(self.checkpoint)
-        if wanted == "final":
+        checkpoint = str(self.checkpoint)
+        if checkpoint == "final":
             return WEIGHTS
-        kept = {folder.name: folder for folder in sorted((WEIGHTS / "checkpoints").glob("step-*"))}
-        name = f"step-{int(wanted):06d}" if wanted.isdecimal() else wanted
-        if name not in kept:
-            raise unknown("tiny checkpoint", wanted, ["final", *kept], "or the number of the step alone")
-        return kept[name]
+        folders = {folder.name: folder for folder in (WEIGHTS / "checkpoints").glob("step-*")}
+        name = f"step-{int(checkpoint):06d}" if checkpoint.isdecimal() else checkpoint
+        if name not in folders:
+            raise unknown("tiny checkpoint", checkpoint, ["final", *folders], "the step number alone also works")
+        return folders[name]
 
 
 @hookimpl

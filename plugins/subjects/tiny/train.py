@@ -1,19 +1,20 @@
-r"""Knows how the embedded default subject `tiny` is made: from nothing but Python, on a laptop, in minutes.
+r"""Trains the default subject `tiny`: from Python's documentation only, on a laptop, in minutes.
 
-``python -m harness_plugins.subjects.tiny.train --out DIR`` trains the tokenizer and the model, measures, writes.
+``python -m harness_plugins.subjects.tiny.train --out DIR`` trains the tokenizer and the model, measures, and writes.
 
-An induction head needs a head that copies the previous token and one that looks the copy up; neither pays without the
-other, and in a large vocabulary copying itself is slow to learn. So the search starts small and the world grows:
+An induction head needs two heads: one copies the previous token, one looks that copy up. Neither helps without the
+other, and copying itself is slow to learn with a large vocabulary. So training starts small and grows:
 
-- two layers first: one to move tokens, one to look them up. The head that looks up must then look at the token after
-  the match; with more layers it was found to look where two hops had brought match and successor together (3 later);
-- 16 tokens first, half more whenever the loss at the predictable positions is low enough, then longer contexts,
+- It starts with two layers: one to move tokens, one to look them up, so the second must look at the token after the
+  match. With more layers, the head attended to a position where two steps had joined match and successor (3 later).
+- It starts with 16 different tokens. Their number grows by half when the loss at the predictable positions is low
+  enough; then contexts grow,
 
   .. math:: L = -\frac{1}{|R|} \sum_{t \in R} \ln p(x_t \mid x_{<t}),\; R = \{t : x_t \text{ follows from } x_{<t}\}
 
-- meanwhile a linear probe, thrown away later, asks the first layer's output for the previous token;
-- last, four layers, half text and half repeats, and every position counts; another probe asks the third layer's output
-  for the first token, where so little training leaves the resting on the first token half-formed.
+- During this time a linear probe, discarded later, predicts the previous token from the output of the first layer.
+- It ends with four layers, half text and half repeats, and a loss at every position. Another probe predicts the first
+  token from the output of the third layer: with so little training, attention to the first token would not fully form.
 """
 
 from __future__ import annotations
@@ -40,12 +41,12 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from harness.data.corpus import python_documentation
 
 CONTEXT = 128
-END = "<|endoftext|>"  # id 0; separates documents, never in a repeat
+END = "<|endoftext|>"  # id 0; separates documents, never occurs in repeats
 
 
 @dataclass(frozen=True)
 class Stage:
-    """What the model sees for a while; it goes on when the loss at predictable positions is below ``enough``."""
+    """One stage of the training. It ends early if the loss at predictable positions is below ``enough``."""
 
     length: int
     rows: int
@@ -54,20 +55,20 @@ class Stage:
     rate: float
     steps: int
     enough: float = 0.0
-    text: int = 0  # rows of text among ``rows``; with any, the loss is taken at every position
-    layers: int = 2  # the others wait
+    text: int = 0  # how many of the ``rows`` are text; if any, the loss is taken at every position
+    layers: int = 2  # the layers in use
 
 
-WIDENING = (16, 24, 36, 54, 81, 121, 182, 273, 319)  # tokens in play, half more at a time
+ALPHABETS = (16, 24, 36, 54, 81, 121, 182, 273, 319)  # numbers of different tokens, each half more than the last
 STAGES = (
-    *(Stage(32, 32, alphabet, (4, 10), 3e-3, 1500, enough=0.7) for alphabet in WIDENING),
+    *(Stage(32, 32, alphabet, (4, 10), 3e-3, 1500, enough=0.7) for alphabet in ALPHABETS),
     Stage(64, 24, 319, (4, 30), 2e-3, 300, enough=0.3),
     Stage(128, 16, 319, (4, 63), 2e-3, 1500, text=8, layers=4),
 )
 
 
 def train_tokenizer(documents: list[str], size: int) -> PreTrainedTokenizerFast:
-    """Byte-level BPE: every text can be written, and back."""
+    """A byte-level BPE tokenizer: every text can be encoded and decoded."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
@@ -84,9 +85,9 @@ def train_tokenizer(documents: list[str], size: int) -> PreTrainedTokenizerFast:
 def new_model(vocabulary: int) -> LlamaForCausalLM:
     r"""A Llama whose attention starts as a copier: :math:`W_O = \tfrac12 W_V^\top`, :math:`W_V` orthogonal.
 
-    So every head hands on what it looks at, and only where to look is left to be found (mimetic initialisation,
-    Trockman and Kolter 2023). Random query and key biases give each head a taste for some distances. The upper two
-    layers start as the identity.
+    So every head copies the token it attends to, and only the attention pattern must be learned (mimetic
+    initialisation, Trockman and Kolter 2023). Random query and key biases make each head prefer some distances. The
+    upper two layers start as the identity.
     """
     model = LlamaForCausalLM(
         LlamaConfig(
@@ -110,11 +111,13 @@ def new_model(vocabulary: int) -> LlamaForCausalLM:
 
 
 def repeats(rows: int, stage: Stage, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Tokens [rows, length] and which of them follow from those before; of three kinds, row by row in turn.
+    """Tokens [rows, length], and which of them follow from the tokens before. Rows alternate between three kinds:
 
-    Periodic: distinct random tokens, over and over; multiples of 8 are never the period: they are the test. Jumping:
-    after one period come pieces of 2 to 8 tokens from random places of it, so that no lag is right for long. Near: of
-    every 8 tokens the first two come again 2 to 6 later and the others are new. An alphabet shorter than the row jumps.
+    - periodic: distinct random tokens, repeated; periods that are multiples of 8 are left out, for the test;
+    - jumping: after one period, pieces of 2 to 8 tokens from random positions in it, so no lag is right for long;
+    - near: of every 8 tokens, the first two occur again 2 to 6 positions later and the others are new.
+
+    If the alphabet is smaller than the row, all rows are jumping.
     """
     t = torch.arange(stage.length).expand(rows, -1)
     low, high = stage.periods
@@ -136,7 +139,7 @@ def repeats(rows: int, stage: Stage, rng: torch.Generator) -> tuple[Tensor, Tens
 
 
 def train(model: LlamaForCausalLM, ids: Tensor, seed: int, seconds: float) -> Iterator[tuple[int, int, float, bool]]:
-    """Train in place; yields step, stage, loss at predictable positions, and whether it is the last."""
+    """Train in place. Yields step, stage, loss at predictable positions, and whether the training ends."""
     rng = torch.Generator().manual_seed(seed)
     fast = [p for name, p in model.named_parameters() if name.endswith(("q_proj.bias", "k_proj.bias"))]
     slow = [p for name, p in model.named_parameters() if not name.endswith(("q_proj.bias", "k_proj.bias"))]
@@ -159,40 +162,41 @@ def train(model: LlamaForCausalLM, ids: Tensor, seed: int, seconds: float) -> It
             tokens = tokens.to(model.device)
             output = model(input_ids=tokens, output_hidden_states=True)
             losses = next_token_losses(output.logits, tokens)
-            learned = losses[: len(follows)][follows[:, 1:]]
+            predictable = losses[: len(follows)][follows[:, 1:]]
             if stage.text:
-                loss, layer, probe, asked, weight = losses.mean(), 3, probes[1], tokens[:, :1].expand_as(losses), 0.3
+                loss, layer, probe, weight, target = losses.mean(), 3, probes[1], 0.3, tokens[:, :1].expand_as(losses)
             else:
-                loss, layer, probe, asked, weight = learned.mean(), 1, probes[0], tokens[:, :-1], 1.0
+                loss, layer, probe, weight, target = predictable.mean(), 1, probes[0], 1.0, tokens[:, :-1]
             state = torch.nn.functional.rms_norm(output.hidden_states[layer][:, 1:], (width,))
-            loss = loss + weight * torch.nn.functional.cross_entropy(probe(state).transpose(1, 2), asked)
+            loss = loss + weight * torch.nn.functional.cross_entropy(probe(state).transpose(1, 2), target)
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
-            average = learned.mean().item() if done == 0 else 0.9 * average + 0.1 * learned.mean().item()
+            current = predictable.mean().item()
+            average = current if done == 0 else 0.9 * average + 0.1 * current
             step += 1
-            learned_enough = done > 10 and average < stage.enough
-            last = learned_enough or done + 1 == stage.steps or time.monotonic() - begun > seconds
+            enough = done > 10 and average < stage.enough
+            last = enough or done + 1 == stage.steps or time.monotonic() - begun > seconds
             yield step, number, average, last and stage is STAGES[-1]
             if last:
                 break
 
 
-def chosen(history: list[dict[str, float]], many: int) -> list[int]:
-    """Steps to keep: the first; those nearest to an induction accuracy of 1/10, 1/4, 1/2, 3/4; and log-spaced ones."""
+def steps_to_keep(history: list[dict[str, float]], count: int) -> list[int]:
+    """The first step; those nearest to an induction accuracy of 1/10, 1/4, 1/2 and 3/4; and log-spaced steps."""
     steps = [int(row["step"]) for row in history[:-1]]
     keep = {steps[0]}
     for level in (0.1, 0.25, 0.5, 0.75):
         keep.add(int(min(history[:-1], key=lambda row: abs(row["induction_accuracy"] - level))["step"]))
-    while len(keep) < min(many, len(steps)):
+    while len(keep) < min(count, len(steps)):
         distance = {s: min(abs(math.log((s + 50) / (k + 50))) for k in keep) for s in steps}
         keep.add(max(steps, key=lambda s: distance[s]))
     return sorted(keep)
 
 
 def save(folder: Path, model: LlamaForCausalLM, weights: dict[str, Tensor], dtype: torch.dtype) -> None:
-    """``config.json`` and ``model.safetensors``, the tied unembedding left out as Hugging Face does."""
+    """Write ``config.json`` and ``model.safetensors``; like Hugging Face, without the tied unembedding."""
     folder.mkdir(parents=True, exist_ok=True)
     model.config.save_pretrained(folder)
     tensors = {k: v.to("cpu", dtype).contiguous() for k, v in weights.items() if k != "lm_head.weight"}
@@ -200,13 +204,13 @@ def save(folder: Path, model: LlamaForCausalLM, weights: dict[str, Tensor], dtyp
 
 
 def main() -> None:
-    """Train, measure, write; everything that was measured goes into ``training_log.json``."""
+    """Train, measure and write. ``training_log.json`` holds everything that was measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--vocabulary", type=int, default=320)
-    parser.add_argument("--seconds", type=float, default=math.inf, help="stop early, whatever was learned")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="stop after this time")
     parser.add_argument("--checkpoints", type=int, default=8)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
@@ -238,7 +242,7 @@ def main() -> None:
 
     final, heads = measure(model, held_ids, n=500)
     final["unigram_entropy"] = entropy
-    steps = chosen(history, args.checkpoints)
+    steps = steps_to_keep(history, args.checkpoints)
     for step in steps:
         save(args.out / "checkpoints" / f"step-{step:06}", model, kept[step], torch.float16)
     save(args.out, model, model.state_dict(), torch.float32)

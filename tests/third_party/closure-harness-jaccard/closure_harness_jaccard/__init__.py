@@ -1,40 +1,36 @@
 """Jaccard similarity as an affinity, with configuration of its own."""
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
+from annotated_types import Ge, Le
 
-from harness import Affinity, HarnessError, Spins, hookimpl
+from harness import Affinity, AffinityMethod, Spins, hookimpl
 
 
 @dataclass(frozen=True)
-class Jaccard:
-    r"""Of the observations in which either of two units is up, the share in which both are.
+class Jaccard(AffinityMethod):
+    r"""The share of observations with both units active, of those with at least one of them active.
 
     .. math:: J(i, j) = \frac{|U_i \cap U_j|}{|U_i \cup U_j|}, \qquad U_i = \{e : s_{e,i} = +1\}
 
-    Similarities below ``least`` count as none. Being down together counts for nothing, unlike in mutual information.
-    A unit that never changes has no neighbours.
+    Similarities below ``least`` become zero. Unlike in mutual information, observations with both units inactive do not
+    count. A unit that never changes has no neighbours.
 
     Input: spins [observations, units] in {-1, +1}. Output: affinity [units, units] in [0, 1], dimensionless.
-    Errors: ``least`` outside 0 .. 1.
     Source: Jaccard 1912, The distribution of the flora in the alpine zone, New Phytologist 11.
     """
 
     name: ClassVar[str] = "jaccard"
-    least: float = field(default=0.0, metadata={"help": "similarities below it count as none"})
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.least <= 1:
-            raise HarnessError(f"affinity.least={self.least}: it must lie in 0 .. 1.", "The default is 0.")
+    least: Annotated[float, Ge(0), Le(1)] = field(default=0.0, metadata={"help": "similarities below it become zero"})
 
     def __call__(self, spins: Spins) -> Affinity:
         up = (spins.values > 0).astype(float)
         both = up.T @ up
         ups = up.sum(axis=0)
         either = ups[:, None] + ups - both
-        matrix = both / np.maximum(either, 1)  # where neither is ever up there is nothing in common
+        matrix = both / np.maximum(either, 1)  # no similarity if neither is ever active
         matrix[matrix < self.least] = 0
         constant = list(spins.constant)
         matrix[constant, :] = matrix[:, constant] = 0

@@ -1,0 +1,137 @@
+"""A planted world as a loaded subject: it is recorded and ablated like a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from harness_plugins.subjects.planted.roles import EXPECTED
+from harness_plugins.subjects.planted.world import WRITES_ANSWER, Response, World
+from jaxtyping import Float
+
+from harness import Batch, HarnessError, Intervention, Labels, Metric, Reader, Recording, Rows, Subject, Tick
+from harness.data.stages import call_with, inputs_of
+from harness.util.cache import Memo
+
+LOGITS_PER_PASS = 1_000_000
+
+
+class PlantedSubject(Subject):
+    """A planted world. ``groups``: the planted groups, by kind; ``expected``: the verdicts each kind should get."""
+
+    encode = None
+    context = 64
+
+    def __init__(self, world: World, about: Mapping[str, Any]) -> None:
+        self.world, self.about = world, about
+        self.label = f"planted-{world.seed}"
+        self.units, self.groups, self.expected = world.roles.units, world.roles.groups, EXPECTED
+        self.truth = Labels(world.roles.classes, self.units)
+        self._memo = Memo()
+
+    @property
+    def vocab_size(self) -> int:
+        """One token for each possible answer."""
+        tokens: int = self.world.tokens
+        return tokens
+
+    def record(self, batch: Batch, readers: Mapping[str, Reader], tick: Tick) -> Recording:
+        """Attention rows whose maximum is the activity of a unit, or outputs (and contributions) with that norm.
+
+        Errors: a source that planted units do not have (``first_order``, ``router``).
+        """
+        batch.check(self)
+        response = self._response(batch)
+        readings = {}
+        for name, reader in readers.items():
+            if reader.source in ("first_order", "router"):
+                raise HarnessError(
+                    f"{name} reads '{reader.source}', which the units of {self.label} do not have.",
+                    f"Choose a {name} that reads attention, head_output or contribution (harness list {name}).",
+                )
+            values = self._attention(batch, response) if reader.source == "attention" else response.outputs
+            parts = []
+            for layer in np.unique(self.units.layers):
+                inside = values[:, self.units.layers == layer].astype(np.float32)
+                parts.append(reader.read(Rows(reader.source, int(layer), inside, batch, batch, np.arange(len(batch)))))
+            readings[name] = np.concatenate(parts, axis=1)
+        tick(len(batch))
+        return Recording(batch, self.units, readings)
+
+    def evaluate(
+        self,
+        batch: Batch,
+        conditions: Sequence[tuple[int, ...]],
+        intervention: Intervention,
+        metrics: Sequence[Metric],
+        tick: Tick,
+        reference: Batch | None = None,
+    ) -> Float[np.ndarray, "metrics conditions examples"]:
+        """Every metric on every example under every condition. Units write at one position, the query."""
+        import torch
+
+        from harness import Prediction
+
+        batch.check(self)
+        response = self._response(batch)
+        replaced = self._replaced(batch, intervention, reference)
+        ablated = np.array([np.isin(np.arange(len(self.units)), condition) for condition in conditions])
+        nothing = np.zeros((1, len(self.units)), dtype=bool)
+        baseline = torch.from_numpy(self.world.logits(response, replaced, nothing)[0]).float()
+        target = torch.from_numpy(np.array(batch.target, dtype=np.int64))
+        counterfactual = batch.counterfactual
+        other = torch.from_numpy(np.array(counterfactual.target, dtype=np.int64)) if counterfactual else None
+        values = np.empty((len(metrics), len(conditions), len(batch)))
+        per_pass = max(1, LOGITS_PER_PASS // baseline.numel())
+        for start in range(0, len(conditions), per_pass):
+            part = ablated[start : start + per_pass]
+            n = len(part)
+            logits = torch.from_numpy(self.world.logits(response, replaced, part)).float().reshape(-1, self.vocab_size)
+            repeated = None if other is None else other.repeat(n)
+            prediction = Prediction(logits, target.repeat(n), baseline.repeat(n, 1), repeated)
+            for m, metric in enumerate(metrics):
+                values[m, start : start + n] = metric(prediction).double().numpy().reshape(n, len(batch))
+            tick(n * len(batch))
+        return values
+
+    def _replaced(
+        self, batch: Batch, intervention: Intervention, reference: Batch | None
+    ) -> Float[np.ndarray, "examples units tokens"]:
+        """What every unit would write instead of its output, if it were ablated."""
+        import torch
+
+        from harness.engine.replacement import averaged_over, donors_of
+
+        def outputs(examples: Batch) -> torch.Tensor:
+            return torch.from_numpy(self._response(examples).outputs)[:, None]
+
+        inputs = {"output": outputs(batch)}
+        if "donor" in inputs_of(type(intervention)):
+            inputs["donor"] = outputs(donors_of(intervention, batch, self))
+        if "mean" in inputs_of(type(intervention)):
+            inputs["mean"] = outputs(averaged_over(intervention, batch, reference, self)).mean(dim=0)
+        replaced = call_with(intervention, **inputs).expand_as(inputs["output"])
+        return np.asarray(replaced[:, 0].numpy(), dtype=np.float64)
+
+    def _response(self, batch: Batch) -> Response:
+        response: Response = self._memo.get("response", batch.digest, lambda: self.world.respond(batch))
+        return response
+
+    def _attention(self, batch: Batch, response: Response) -> Float[np.ndarray, "examples units keys"]:
+        """Attention rows with the activity of a unit on one key and the rest spread evenly over the other keys.
+
+        Units that write the answer attend to the first token, which holds it; position units attend to the query.
+        """
+        length = batch.tokens.shape[1]
+        query = batch.query[:, None]
+        key = 1 + np.arange(len(self.units)) % 8
+        roles = self.world.roles
+        key[[unit for kind in WRITES_ANSWER for unit in roles.members(kind)]] = 0
+        key[list(roles.members("position"))] = length
+        key = np.minimum(key, query)
+        rest = (1 - response.activity) / np.maximum(query, 1)
+        rows = np.where(np.arange(length) <= query[:, :, None], rest[:, :, None], 0.0)
+        peak = np.where(query == 0, 1.0, response.activity)
+        np.put_along_axis(rows, key[:, :, None], peak[:, :, None], axis=2)
+        return rows
