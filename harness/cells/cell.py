@@ -52,6 +52,15 @@ class Settings:
     cache: bool = True
     cache_limit: str = "10GB"
 
+    @property
+    def permuted_runs(self) -> int:
+        """How often the pipeline runs on permuted data: as asked, else 99 where candidates are tested on the examples
+        they were proposed on, else 0.
+        """
+        if self.null_proposals is not None:
+            return self.null_proposals
+        return 99 if self.split == "none" else 0
+
 
 NEUTRAL = frozenset({"workspace", "tracking", "force", "on_error", "cache", "cache_limit"})
 

@@ -29,6 +29,7 @@ from harness.data.stages import (
     inputs_of,
     reseeded,
 )
+from harness.data.units import UnitSpace
 from harness.util.errors import HarnessError
 from harness.util.seeds import seed_for
 
@@ -109,15 +110,14 @@ class Case:
     stopped_early: bool = False
 
     @classmethod
-    def of(cls, candidate: Group, trial: Trial, place: int = 0) -> Case:
-        """Draw the controls, and take the candidate apart where that does not cost more than they do."""
-        units = trial.subject.units
+    def of(cls, candidate: Group, units: UnitSpace, drawn: ControlSets) -> Case:
+        """A candidate and its controls; it is decomposed where that does not cost more than they do."""
         decomposed = 1 < len(candidate) <= LARGEST_DECOMPOSED
         everything = tuple(range(len(units)))
         return cls(
             candidate=candidate,
             layers=units.in_layers({int(units.layers[unit]) for unit in candidate}),
-            drawn=trial.draw(candidate, place),
+            drawn=drawn,
             parts=tuple((unit,) for unit in candidate) if decomposed else (),
             without=tuple(tuple(u for u in candidate if u != unit) for unit in candidate) if decomposed else (),
             everything=everything,
@@ -148,7 +148,7 @@ def cases_of(candidates: Iterable[Group], trial: Trial) -> tuple[Case, ...]:
     seen: Counter[int] = Counter()
     cases = []
     for candidate in candidates:
-        cases.append(Case.of(candidate, trial, seen[len(candidate)]))
+        cases.append(Case.of(candidate, trial.subject.units, trial.draw(candidate, seen[len(candidate)])))
         seen[len(candidate)] += 1
     return tuple(cases)
 
