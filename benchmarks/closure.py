@@ -240,7 +240,7 @@ def flops(work: Callable[[], object]) -> float:
 def gemm_rate(task: Task) -> float:
     """Operations per second of this machine in products of the shape of the model's own."""
     config = task.subject.model.config
-    rows = min(task.subject.room.positions, 1 << 14)
+    rows = min(task.subject.budget.positions, 1 << 14)
     like = next(task.subject.model.parameters())
     left = torch.randn(rows, config.hidden_size, device=like.device, dtype=like.dtype)
     right = torch.randn(config.hidden_size, config.intermediate_size, device=like.device, dtype=like.dtype)

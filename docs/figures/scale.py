@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.cells.cell import Cell
 from harness.cli.forecast import write_seconds
-from harness.forecast.estimate import estimate, room_of, shapes_of_cell, work_of
+from harness.forecast.estimate import budget_of, estimate, shapes_of_cell, work_of
 from harness.forecast.machine import GPUS, REFERENCE, Machine
 from harness.registry.config import registry, resolve
 from harness.util.bytesize import write_size
@@ -35,7 +35,7 @@ def rows() -> list[tuple[str, ...]]:
         everywhere, at_query = cell(path), cell(path, "intervention.positions=query")
         shapes = shapes_of_cell(everywhere)
         assert shapes is not None
-        _, work = work_of(everywhere, shapes, room_of(everywhere, shapes, CORE))[-1]
+        _, work = work_of(everywhere, shapes, budget_of(everywhere, shapes, CORE))[-1]
         weights = shapes.parameters * 2
         held = [gpu.holding(weights) for gpu in GPUS]
         spent = [f"{_most(everywhere, gpu)}{f' on {gpu.count}' if gpu.count > 1 else ''}" for gpu in held]

@@ -1,53 +1,61 @@
-"""What a cell asks of its model, in FLOPs by its shapes: whether or not another cell has computed it before.
+"""FLOPs of the ablations and recordings that a cell asks for, whether or not they were computed earlier.
 
-Any subject may be asked; only of a :class:`harness.engine.subject.HeadSubject` they are known.
+They are counted from shapes, for a :class:`harness.engine.subject.HeadSubject`; those of other subjects are unknown.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from harness.data.batch import Batch
 from harness.data.recording import Reader
 from harness.data.sampling import Group
-from harness.data.stages import Intervention, uses_other_runs
+from harness.data.stages import Intervention, Subject, uses_other_runs
 from harness.engine.flops import Work, closure, forward_pass, with_gradient
 from harness.engine.shapes import Shapes, of_config
 
+if TYPE_CHECKING:
+    from harness.engine.budget import Budget
+    from harness.engine.subject import HeadSubject
 
-def of_recording(subject: Any, batch: Batch, readers: Mapping[str, Reader]) -> int | None:
-    """One pass of a batch for these readers; None where the subject's FLOPs are not known."""
-    shapes = _shapes(subject, {"trunk"})
-    if shapes is None or not readers:
+
+def of_recording(subject: Subject, batch: Batch, readers: Mapping[str, Reader]) -> int | None:
+    """One recording of a batch for these readers; None where the subject's FLOPs are unknown."""
+    sizes = _sizes(subject, {"trunk"})
+    if sizes is None or not readers:
         return None
-    made = with_gradient if any(reader.source == "first_order" for reader in readers.values()) else forward_pass
-    return made(shapes, len(batch), _length(batch), subject.room).flops
+    needs_gradient = any(reader.source == "first_order" for reader in readers.values())
+    count = with_gradient if needs_gradient else forward_pass
+    shapes, budget = sizes
+    return count(shapes, len(batch), _length(batch), budget).flops
 
 
 def of_closure(
-    subject: Any, batch: Batch, conditions: Sequence[Group], intervention: Intervention, reference: Batch | None
+    subject: Subject, batch: Batch, conditions: Sequence[Group], intervention: Intervention, reference: Batch | None
 ) -> int | None:
-    """These conditions on a batch, with what the intervention puts in their place; None as above."""
+    """These conditions on a batch, with the passes for donors or means; None as above."""
     at_query = intervention.positions == "query"
-    shapes = _shapes(subject, {"trunk", "inside", "tail"} | ({"past"} if at_query else set()))
-    if shapes is None:
+    sizes = _sizes(subject, {"trunk", "inside", "tail"} | ({"past"} if at_query else set()))
+    if sizes is None:
         return None
-    room, others = subject.room, Work()
+    shapes, budget = sizes
+    others = Work()
     if uses_other_runs(intervention):
-        of = reference if reference is not None and intervention.over == "reference" else batch
-        others = forward_pass(shapes, len(of), _length(of), room)
-    return (others + closure(shapes, len(batch), _length(batch), conditions, room, at_query)).flops
+        source = reference if reference is not None and intervention.over == "reference" else batch
+        others = forward_pass(shapes, len(source), _length(source), budget)
+    return (others + closure(shapes, len(batch), _length(batch), conditions, budget, at_query)).flops
 
 
-def _shapes(subject: Any, needed: set[str]) -> Shapes | None:
-    """Shapes of a loaded transformer that lets conditions share what is counted as shared."""
-    model = subject.model
-    if model is None or not needed <= {*subject.about.get("shares", ())}:
+def _sizes(subject: Subject, needed: set[str]) -> tuple[Shapes, Budget] | None:
+    """A model's shapes and its budget of a pass, if its conditions share the ``needed`` parts of the work."""
+    if subject.model is None or not needed <= {*subject.about.get("shares", ())}:
         return None
-    return of_config(model.config.to_dict())
+    heads = cast("HeadSubject", subject)  # nothing else says what it shares
+    shapes = of_config(heads.model.config.to_dict())
+    return None if shapes is None else (shapes, heads.budget)
 
 
 def _length(batch: Batch) -> int:
-    """Tokens up to the query, itself counted, on average: what is computed of an example."""
+    """Mean number of tokens up to the query, itself included: the positions that are computed of an example."""
     return round(float(batch.query.mean())) + 1

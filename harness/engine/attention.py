@@ -1,7 +1,7 @@
-"""One attention function, registered with transformers, that every model using AttentionInterface can be switched to.
+"""One attention function, registered with transformers, for every model that uses AttentionInterface.
 
-It computes what the model's own attention computes, and lets the active :class:`Probe` look at the attention row of the
-query position and replace the output of single heads, just before the output projection.
+It computes the same as the model's own attention. The active :class:`Probe` can read the attention row of the query
+position, and replace the output of single heads just before the output projection.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from harness.util.errors import HarnessError
 
 # No "flash", "sdpa", "flex" or "/" in it: transformers gives those words a meaning.
 NAME = "closure_harness_probe"
-CAUSAL = f"{NAME}_causal"  # what a mask knows of itself
+CAUSAL = f"{NAME}_causal"  # attribute of a mask: whether it is causal and nothing else
 
 
 @dataclass(frozen=True)
 class Heads:
-    """What one attention module attends with; keys and values may be shared by groups of heads.
+    """The inputs of one attention module; groups of heads may share their keys and values.
 
-    ``mask`` is added to scores: 0 where a position is seen, the lowest number there is where it is not. ``causal``: it
-    hides what comes later and no more.
+    ``mask`` is added to scores: 0 where a position is visible, the lowest number of the dtype where it is not.
+    ``causal``: the mask hides later positions and nothing else.
     """
 
     query: Float[Tensor, "rows heads positions head_dim"]
@@ -48,49 +48,49 @@ class Heads:
 
     def outputs(self) -> Float[Tensor, "rows positions heads value_dim"]:
         """softmax(scaling q k^T, soft-capped, masked) v at every position."""
-        query, key, value = self.query, self.shared(self.key), self.shared(self.value)
+        query, key, value = self.query, self.per_head(self.key), self.per_head(self.value)
         if self.softcap is None:
-            told: dict[str, Any] = {"is_causal": True} if self.causal else {"attn_mask": self.mask}
-            made = nn.functional.scaled_dot_product_attention(query, key, value, scale=self.scaling, **told)
+            mask: dict[str, Any] = {"is_causal": True} if self.causal else {"attn_mask": self.mask}
+            output = nn.functional.scaled_dot_product_attention(query, key, value, scale=self.scaling, **mask)
         else:
             scores = self.capped(query @ key.transpose(-1, -2) * self.scaling) + self.mask
-            made = scores.softmax(-1, dtype=torch.float32).to(value.dtype) @ value
-        return made.transpose(1, 2).contiguous()
+            output = scores.softmax(-1, dtype=torch.float32).to(value.dtype) @ value
+        return output.transpose(1, 2).contiguous()
 
-    def rows(self, at: Int[Tensor, " rows"]) -> Float[Tensor, "rows heads keys"]:
+    def weights_at(self, position: Int[Tensor, " rows"]) -> Float[Tensor, "rows heads keys"]:
         """The attention row of one position per row, in float32."""
         row = torch.arange(len(self.query), device=self.query.device)
-        scores = (self.query[row, :, at].unsqueeze(2) @ self.shared(self.key).transpose(-1, -2)).squeeze(2)
-        return (self.capped(scores * self.scaling) + self.seen(at)).softmax(-1, dtype=torch.float32)
+        scores = (self.query[row, :, position].unsqueeze(2) @ self.per_head(self.key).transpose(-1, -2)).squeeze(2)
+        return (self.capped(scores * self.scaling) + self.mask_at(position)).softmax(-1, dtype=torch.float32)
 
-    def seen(self, at: Int[Tensor, " rows"]) -> Float[Tensor, "rows _ keys"]:
+    def mask_at(self, position: Int[Tensor, " rows"]) -> Float[Tensor, "rows _ keys"]:
         """The mask of one position per row."""
         rows = len(self.query)
-        return self.mask.expand(rows, *self.mask.shape[1:])[torch.arange(rows, device=self.mask.device), :, at]
+        return self.mask.expand(rows, *self.mask.shape[1:])[torch.arange(rows, device=self.mask.device), :, position]
 
-    def output(self, at: Int[Tensor, " rows"]) -> Float[Tensor, "rows 1 heads value_dim"]:
-        """The outputs at one position per row, at the cost of one."""
-        value = self.shared(self.value)
-        return (self.rows(at).to(value.dtype).unsqueeze(2) @ value).transpose(1, 2)
+    def outputs_at(self, position: Int[Tensor, " rows"]) -> Float[Tensor, "rows 1 heads value_dim"]:
+        """The outputs at one position per row, without those at others."""
+        value = self.per_head(self.value)
+        return (self.weights_at(position).to(value.dtype).unsqueeze(2) @ value).transpose(1, 2)
 
-    def shared(self, by: Float[Tensor, "rows kv_heads *_"]) -> Float[Tensor, "rows heads *_"]:
-        """Keys or values, once per head."""
-        if by.shape[1] == self.query.shape[1]:
-            return by
-        return by.repeat_interleave(self.query.shape[1] // by.shape[1], dim=1)
+    def per_head(self, shared: Float[Tensor, "rows kv_heads *_"]) -> Float[Tensor, "rows heads *_"]:
+        """Keys or values, repeated for the heads that share them."""
+        if shared.shape[1] == self.query.shape[1]:
+            return shared
+        return shared.repeat_interleave(self.query.shape[1] // shared.shape[1], dim=1)
 
     def capped(self, scores: Tensor) -> Tensor:
-        """Scores, pressed into (-softcap, softcap) where the model does that."""
+        """Scores, squashed into (-softcap, softcap) where the model has a soft cap."""
         return scores if self.softcap is None else self.softcap * torch.tanh(scores / self.softcap)
 
 
 @dataclass
 class Probe:
-    """What is to happen inside attention during one forward pass.
+    """What to do inside attention during one forward pass.
 
-    ``query`` [rows] is the position looked at. ``rows`` gets each layer's attention row, ``outputs`` each layer's head
-    outputs at the query; ``ablate`` sees the head outputs at all positions, and what it returns takes their place.
-    ``compute`` does all of it by itself: what it returns are the outputs.
+    ``query`` [rows] is the position to read. ``rows`` receives each layer's attention row, ``outputs`` each layer's
+    head outputs at the query. ``ablate`` receives the head outputs at all positions and returns those to use instead.
+    ``compute`` replaces all of this: it returns the outputs itself. ``calls``: the attention modules called so far.
     """
 
     query: Int[Tensor, " rows"]
@@ -106,7 +106,7 @@ _active: ContextVar[Probe | None] = ContextVar("active_probe", default=None)
 
 @contextmanager
 def active(probe: Probe) -> Iterator[None]:
-    """The probe is shown every attention call of this thread while the block runs."""
+    """The probe sees every attention call of this thread while the block runs."""
     token = _active.set(probe)
     try:
         yield
@@ -116,9 +116,9 @@ def active(probe: Probe) -> Iterator[None]:
 
 @contextmanager
 def switched(model: PreTrainedModel) -> Iterator[None]:
-    """The model computes attention with our function while the block runs; then it is as it was found.
+    """The model computes attention with our function while the block runs; afterwards it is as before.
 
-    Errors: a model that does not take the switch (GPT-Neo ignores it with no more than a log line).
+    Errors: a model that ignores the switch (GPT-Neo does, with only a log line).
     """
     found = [(config, config._attn_implementation) for config in _configs(model)]
     try:
@@ -128,13 +128,13 @@ def switched(model: PreTrainedModel) -> Iterator[None]:
         with evaluating(model):
             yield
     finally:
-        for config, implementation in found:  # parents first: setting one sets those below it
+        for config, implementation in found:  # parents first: setting one also sets those inside it
             config._attn_implementation = implementation
 
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """No dropout while the block runs; then every module is in the mode it was found in."""
+    """No dropout while the block runs; afterwards every module is in its former mode."""
     found = [(module, module.training) for module in model.modules()]
     try:
         model.eval()
@@ -146,14 +146,14 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
-    """No gradient reaches a parameter while the block runs; then those learn again that did before."""
-    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    """Parameters get no gradients while the block runs; afterwards those that had them get them again."""
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     try:
-        for parameter in learning:
+        for parameter in trainable:
             parameter.requires_grad_(False)
         yield
     finally:
-        for parameter in learning:
+        for parameter in trainable:
             parameter.requires_grad_(True)
 
 
@@ -166,12 +166,13 @@ def _configs(model: PreTrainedModel) -> Iterator[PreTrainedConfig]:
         if id(config) not in seen:
             seen.add(id(config))
             yield config
+            # sub_configs names attributes that a configuration may leave out
             inner = (getattr(config, key, None) for key in config.sub_configs)
             waiting += [config for config in inner if isinstance(config, PreTrainedConfig)]
 
 
 def uninterceptable(model: PreTrainedModel, why: str) -> HarnessError:
-    """The refusal of a model whose heads we cannot reach."""
+    """The error for a model whose heads cannot be reached."""
     return HarnessError(
         f"the attention of {type(model).__name__} cannot be intercepted: {why}.",
         "Heads can be recorded and ablated in decoders built on AttentionInterface: GPT-2, Llama, GPT-NeoX, OLMo, "
@@ -189,20 +190,20 @@ def attend(
     softcap: float | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """:meth:`Heads.outputs`, or what the active probe makes of the heads; no weights are returned."""
-    if attention_mask is None or not attention_mask.is_floating_point():  # the future would leak in silently
+    """The attention function: :meth:`Heads.outputs`, or what the active probe computes. No weights are returned."""
+    if attention_mask is None or not attention_mask.is_floating_point():  # later tokens would leak in silently
         raise HarnessError(
-            f"{type(module).__name__} asks for attention without a causal mask: it is not a causal model.",
+            f"{type(module).__name__} computes attention without a causal mask: it is not a causal model.",
             "Heads can be ablated in decoders that predict the next token.",
         )
     if kwargs.get("s_aux") is not None:
         raise HarnessError(
             f"{type(module).__name__} has attention sinks (s_aux), which the probe does not compute yet.",
-            "Choose a model without them: harness list subject",
+            "Choose a model without attention sinks: harness list subject",
         )
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     mask = attention_mask[..., : key.shape[-2]]
-    causal = mask.shape == attention_mask.shape and getattr(attention_mask, CAUSAL, False)
+    causal = mask.shape == attention_mask.shape and getattr(attention_mask, CAUSAL, False)  # a model may make its own
     heads = Heads(query, key, value, mask, scaling, softcap, causal)
     probe = _active.get()
     if probe is None:
@@ -213,7 +214,7 @@ def attend(
     output = heads.outputs()
     row, at = torch.arange(len(query), device=query.device), probe.query.to(query.device)
     if probe.rows is not None:
-        probe.rows(module, heads.rows(at))
+        probe.rows(module, heads.weights_at(at))
     if probe.outputs is not None:
         probe.outputs(module, output[row, at])
     if probe.ablate is not None:
@@ -227,15 +228,15 @@ def mask_of(
     kv_length: int,
     attention_mask: Tensor | None = None,
     mask_function: Callable[..., Any] = causal_mask_function,
-    **told: Any,
+    **options: Any,
 ) -> Float[Tensor, "_ 1 positions keys"] | None:
-    """transformers' mask, to be added to scores; None where a model hides nothing.
+    """transformers' mask, which is added to scores; None where a model hides nothing.
 
-    It has one row for all where no text is padded (none are packed here), and knows whether it is causal and no more:
-    to read that from its numbers, a GPU would have to finish its work first.
+    Without padding it has a single row (texts are never packed here). The attribute ``CAUSAL`` tells whether it is the
+    plain causal mask: reading that from its numbers would make a GPU wait.
     """
     rows = 1 if attention_mask is None else batch_size
-    mask = eager_mask(rows, q_length, kv_length, attention_mask=attention_mask, mask_function=mask_function, **told)
+    mask = eager_mask(rows, q_length, kv_length, attention_mask=attention_mask, mask_function=mask_function, **options)
     if mask is not None:
         setattr(mask, CAUSAL, mask_function is causal_mask_function and rows == 1 and q_length == kv_length)
     return mask

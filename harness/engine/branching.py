@@ -1,20 +1,32 @@
 """Many conditions in one forward pass: they share work up to the layer in which they begin to differ.
 
-Rows are examples x conditions. What is not computed twice, or at all:
+The rows of a pass are examples x blocks (:mod:`harness.engine.schedule`). Four things are computed once, or not at all.
 
-- blocks up to the layer where two conditions part: they are one block of rows until then, and conditions that ablate
-  nothing yet are the baseline model;
-- in that layer, everything up to the heads' outputs, which ablation does not reach;
-- in the last layer, whatever is not at the query: other positions are only attended to;
-- the unembedding of other positions.
+**trunk**: conditions that ablate the same units up to a layer are one block of rows up to that layer. Hooks on each
+residual block add the copies:
 
-Where units are ablated at the query only, earlier positions never hear of it: their keys and values are those of the
-baseline model, and a condition is a pass of one token.
+    block 0  -- layer 0 --+-- layer 1 ----- layer 2 --
+                          |
+                          +-- layer 1 --+-- layer 2 --      copies enter layer 1 and layer 2
+                                        |
+                                        +-- layer 2 --
+
+**inside**: in the layer where they part, a copy differs from its original only after attention. Norms, queries, keys,
+values and attention are computed for the originals; the copies are added to their outputs:
+
+    originals    norm  q k v  attention --+-- ablate --+
+    copies       .     .      .           +-- ablate --+--  output projection, MLP, for all rows
+
+**tail**: after the last layer only the query is read. The last block therefore runs twice. The first call stops as
+soon as the head outputs at the query are known. The second call gets the query position only, and those head outputs
+in place of attention. The unembedding, too, gets the query position only.
+
+**past**: with ablation at the query alone, a condition is a pass of one token (:mod:`harness.engine.past`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -25,108 +37,62 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from harness.data.sampling import Group
 from harness.data.units import UnitSpace
 from harness.engine.attention import Heads, Probe, active
-from harness.engine.batching import at_query
+from harness.engine.batching import at_query, unembedding_only
 from harness.engine.budget import Load
 from harness.engine.discovery import Site
+from harness.engine.past import Past
 from harness.engine.replacement import Replacement
-from harness.engine.schedule import Forks, blocks_of, load_of
+from harness.engine.schedule import Schedule, load_of
+from harness.engine.sharing import Shared
 
 
-@dataclass(frozen=True)
-class Shared:
-    """What a model lets conditions share.
-
-    ``trunk``: the layers before they part; ``inside``: the layer where they do, up to the heads' outputs; ``tail``: the
-    last layer's work, but for keys and values, is done at the query alone; ``past``: keys and values of the positions
-    before the query.
-    """
-
-    trunk: bool = True
-    inside: bool = True
-    tail: bool = True
-    past: bool = True
-
-    @property
-    def words(self) -> list[str]:
-        """Their names, for a record."""
-        return [name for name, given in vars(self).items() if given]
-
-
-class _AtTheQuery(Exception):  # noqa: N818  # not an error: it leaves a block that has shown what was wanted of it
-    """The heads' outputs at the query are known, and nothing else of this block is needed at other positions."""
-
-
-@dataclass(frozen=True)
-class Past:
-    """Keys and values of baseline examples, and what of them each one's query sees, itself left out."""
-
-    key: Float[Tensor, "examples kv_heads keys head_dim"]
-    value: Float[Tensor, "examples kv_heads keys value_dim"]
-    seen: Float[Tensor, "examples _ keys"]
-
-    @classmethod
-    def of(cls, heads: Heads, query: Int[Tensor, " examples"]) -> Past:
-        """What one attention module of a baseline run leaves."""
-        seen = heads.seen(query).clone()
-        seen.scatter_(2, query[:, None, None].expand(*seen.shape[:2], 1), torch.finfo(seen.dtype).min)
-        return cls(heads.key, heads.value, seen)
-
-    def output(self, heads: Heads) -> Float[Tensor, "rows 1 heads value_dim"]:
-        """Outputs of rows of one token each, its own key and value added to those of its example's past."""
-        n, rows = len(self.key), len(heads.query)
-        key, value = heads.shared(self.key), heads.shared(self.value)
-        apart = (rows // n, n, heads.query.shape[1])
-        asked = heads.query.reshape(*apart, -1)
-        back = torch.einsum("cehd,ehkd->cehk", asked, key)
-        own = (heads.query * heads.shared(heads.key)).sum(-1).reshape(*apart, 1)
-        scores = heads.capped(torch.cat([back, own], dim=-1) * heads.scaling).float()
-        scores[..., :-1] += self.seen
-        weights = scores.softmax(-1).to(value.dtype)
-        found = torch.einsum("cehk,ehkd->cehd", weights[..., :-1], value).flatten(0, 1)
-        return (found + weights[..., -1:].flatten(0, 1) * heads.shared(heads.value).squeeze(2)).unsqueeze(1)
+class _HeadsKnown(Exception):  # noqa: N818  # not an error: it leaves a block of which nothing more is needed
+    """The wanted head outputs are known; the rest of this block need not run."""
 
 
 @dataclass
-class _Run:
-    """One pass of ``n`` examples, and where in it we are.
+class _Pass:
+    """One forward pass of ``n`` examples. Fields without a value are set by one hook and read by a later one.
 
-    ``joining``: in this block, until attention has run, the blocks of rows that the last ones are copies of.
-    ``spread``: how many positions the query's stands for after the last block, so that what follows finds the shape it
-    expects.
+    ``copied``: from entering a block until its attention has run: the blocks of rows whose copies are the last rows;
+    ``first_call``: whether the last block runs for the first time, to get its heads at the query; ``heads``: these,
+    for the second time; ``length``: how many positions the query's hidden state is repeated to after the last block,
+    because later modules expect that shape (0: it is not).
     """
 
     n: int
     query: Int[Tensor, " examples"]
-    forks: Forks
+    schedule: Schedule
     masks: Mapping[int, Bool[Tensor, "blocks heads"]]
     replacement: Replacement
     past: Mapping[int, Past] | None = None
-    joining: Sequence[int] = ()
-    looking: bool = False
-    at_query: Tensor | None = None
-    spread: int = 0
+    copied: Sequence[int] = ()
+    first_call: bool = False
+    heads: Tensor | None = None
+    length: int = 0
 
-    def old(self, rows: Tensor) -> Tensor:
-        """The rows that are not copies."""
-        return rows[: len(rows) - self.n * len(self.joining)]
+    def originals(self, rows: Tensor) -> Tensor:
+        """The rows without the copies."""
+        return rows[: len(rows) - self.n * len(self.copied)]
 
-    def joined(self, rows: Tensor, joining: Sequence[int]) -> Tensor:
-        """These rows, and after them copies of those blocks of them."""
-        if not joining:
+    def with_copies(self, rows: Tensor, copied: Sequence[int]) -> Tensor:
+        """These rows, followed by a copy of each of the given blocks of them."""
+        if not copied:
             return rows
         blocks = rows.reshape(-1, self.n, *rows.shape[1:])
-        places = torch.tensor([*range(len(blocks)), *joining], device=rows.device)
+        places = torch.tensor([*range(len(blocks)), *copied], device=rows.device)
         return blocks.index_select(0, places).flatten(0, 1)
 
     def queries(self, rows: Tensor) -> Int[Tensor, " rows"]:
-        """The query of each of these rows."""
+        """The query position of each of these rows."""
         return self.query.to(rows.device).repeat(len(rows) // self.n)
 
 
 class Branching:
-    """A model at work on examples under many conditions."""
+    """A model that evaluates many conditions in one pass. ``shared``: the work that they share."""
 
     def __init__(
         self, model: PreTrainedModel, sites: Mapping[nn.Module, Site], units: UnitSpace, shared: Shared
@@ -135,138 +101,150 @@ class Branching:
         self._layer_of = {module: site.layer for module, site in sites.items()}
         self._sites = sorted(sites.values(), key=lambda site: site.layer)
         self._columns = {site.layer: np.flatnonzero(units.layers == site.layer) for site in self._sites}
-        self._run: _Run | None = None
+        self._pass: _Pass | None = None
 
     def logits(
         self,
         tokens: Int[Tensor, "examples positions"],
         query: Int[Tensor, " examples"],
-        conditions: Sequence[Sequence[int]],
+        conditions: Sequence[Group],
         replacement: Replacement,
         past: Mapping[int, Past] | None = None,
     ) -> Float[Tensor, "rows vocabulary"]:
-        """At the query: of the baseline examples, then under each condition.
+        """Logits at the query: of the baseline, then under each condition.
 
-        Conditions that begin alike should stand together: one call shares what it can among its own. With a ``past``
+        Conditions that ablate the same units first should be in one call: only those can share work. With a ``past``
         only the token at the query is run.
         """
         n = len(tokens)
-        forks = Forks.of([(), *conditions], self.units.layers, self.shared.trunk)
-        self._run = run = _Run(n, query, forks, self._masks(forks, query.device), replacement, past)
-        told: dict[str, Tensor] = {}
+        schedule = Schedule.of([(), *conditions], self.units.layers, self.shared.trunk)
+        self._pass = _Pass(n, query, schedule, self._masks(schedule, query.device), replacement, past)
+        options: dict[str, Tensor] = {}
         if past is not None:
             tokens = tokens.gather(1, query[:, None])
-            told["position_ids"] = query[:, None].repeat(forks.entering, 1)
+            options["position_ids"] = query[:, None].repeat(schedule.entering, 1)
         try:
             with active(Probe(query, compute=self._attend)), self._hooked():
-                logits: Tensor = self.model(tokens.repeat(forks.entering, 1), **told, use_cache=False).logits[:, 0]
+                logits: Tensor = self.model(tokens.repeat(schedule.entering, 1), **options, use_cache=False).logits
         finally:
-            self._run = None
-        blocks = logits.reshape(-1, n, logits.shape[-1])
-        return blocks[torch.tensor(run.forks.places, device=logits.device)].flatten(0, 1)
+            self._pass = None
+        blocks = logits[:, 0].reshape(-1, n, logits.shape[-1])
+        return blocks[torch.tensor(schedule.places, device=logits.device)].flatten(0, 1)
 
-    def load(self, conditions: Sequence[Sequence[int]], of_one_token: bool = False) -> Load:
-        """Rows that a pass under these conditions has for each example."""
-        if of_one_token:
+    def load(self, conditions: Sequence[Group], query_only: bool = False) -> Load:
+        """Rows per example of a pass under these conditions."""
+        if query_only:
             return Load.throughout(1 + len(conditions))
-        return load_of(blocks_of(conditions, self.units.layers, self.shared.trunk))
+        return load_of(Schedule.of([(), *conditions], self.units.layers, self.shared.trunk).blocks)
 
     def past(self, tokens: Int[Tensor, "examples positions"], query: Int[Tensor, " examples"]) -> dict[int, Past]:
-        """What a baseline run of the examples leaves for passes of the query alone, by layer."""
+        """What a baseline pass of the examples leaves, by layer, for passes of the query alone."""
         found: dict[int, Past] = {}
 
         def keep(module: nn.Module, heads: Heads) -> Tensor:
             found[self._layer_of[module]] = Past.of(heads, query.to(heads.key.device))
             if len(found) == len(self._columns):
-                raise _AtTheQuery
+                raise _HeadsKnown
             return heads.outputs()
 
         try:
             with active(Probe(query, compute=keep)):
                 self.model.base_model(tokens, use_cache=False)
-        except _AtTheQuery:
+        except _HeadsKnown:
             pass
         return found
 
-    # -- inside a pass -----------------------------------------------------------------------------------------------
-
-    def _attend(self, module: nn.Module, heads: Heads) -> Float[Tensor, "rows positions heads value_dim"]:
-        run = self._running
-        layer = self._layer_of[module]
-        if run.at_query is not None:  # the last block once more, at the query alone: its heads have been computed
-            made, run.at_query = run.at_query, None
-            return made
-        if run.past is not None:
-            output = run.past[layer].output(heads)
-        else:
-            old = heads.first(len(run.old(heads.query)))
-            output = old.output(run.queries(old.query)) if run.looking else old.outputs()
-            output = run.joined(output, run.joining)
-        run.joining = ()
-        if layer in run.masks:
-            rows = run.masks[layer].repeat_interleave(run.n, dim=0).to(output.device)
-            alone = run.looking or run.past is not None
-            output = run.replacement(layer, output, rows, run.queries(output), alone)
-        if run.looking:
-            run.at_query = output
-            raise _AtTheQuery
-        return output
+    # -- hooks of a pass, in the order in which they run -------------------------------------------------------------
 
     def _enter(self, site: Site, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Rows that leave the trunk here join; of the last block, only the query is let through."""
-        run = self._running
-        if run.looking:
+        """Before a block: add the copies that branch off in it; let only the query through the last one."""
+        running = self._running
+        if running.first_call:
             return None
-        hidden = args[0] if args else kwargs["hidden_states"]
-        joining = run.forks.copies.get(site.layer, [])
-        hidden = run.joined(hidden, joining)
-        run.joining = joining if self.shared.inside and run.past is None else ()
-        beside = tuple(_for_branches(value, run.n, len(hidden)) for value in args[1:])
-        named = {key: _for_branches(value, run.n, len(hidden)) for key, value in kwargs.items()}
+        copied = running.schedule.copies.get(site.layer, [])
+        hidden = running.with_copies(args[0] if args else kwargs["hidden_states"], copied)
+        running.copied = copied if self.shared.inside and running.past is None else ()
         length = hidden.shape[1]
-        if site is self._sites[-1] and self.shared.tail and run.past is None and length > 1:
-            given = (hidden, *beside) if args else beside
-            run.looking = True
-            try:
-                block(*given, **(named if args else {**named, "hidden_states": hidden}))
-            except _AtTheQuery:
-                pass
-            finally:
-                run.looking = False
-            hidden, run.spread = at_query(hidden, run.queries(hidden)), length
-            beside = tuple(_of_one_position(value, length) for value in beside)
-            named = {key: _of_one_position(value, length) for key, value in named.items()}
-        return ((hidden, *beside), named) if args else ((), {**named, "hidden_states": hidden})
 
-    def _narrow(self, _: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        run = self._running
-        return (run.old(args[0]), *args[1:]) if run.joining else None
+        def inputs(hidden: Tensor, adapted: Callable[[Any], Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+            """The block's arguments with these hidden states, and all others adapted to them."""
+            named = {key: adapted(value) for key, value in kwargs.items() if key != "hidden_states"}
+            return ((hidden, *map(adapted, args[1:])), named) if args else ((), {**named, "hidden_states": hidden})
 
-    def _widen(self, _: nn.Module, __: tuple[Any, ...], output: Tensor) -> Tensor | None:
-        run = self._running
-        return run.joined(output, run.joining) if run.joining else None
+        def for_rows(value: Any) -> Any:
+            return _for_rows(value, running.n, len(hidden))
 
-    def _one(self, _: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
-        return (args[0][:, :1], *args[1:]) if self._running.spread else None
+        every_position = inputs(hidden, for_rows)
+        if site is not self._sites[-1] or not self.shared.tail or running.past is not None or length == 1:
+            return every_position
+        running.first_call = True
+        try:
+            block(*every_position[0], **every_position[1])
+        except _HeadsKnown:
+            pass
+        finally:
+            running.first_call = False
+        running.length = length
+        return inputs(
+            at_query(hidden, running.queries(hidden)), lambda value: _for_one_position(for_rows(value), length)
+        )
 
-    def _every(self, _: nn.Module, __: Any, output: Any) -> Any:
-        run = self._running
-        if not run.spread or run.looking:
+    def _drop_copies(self, _: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        """Before a module that works ahead of attention: originals only."""
+        running = self._running
+        return (running.originals(args[0]), *args[1:]) if running.copied else None
+
+    def _add_copies(self, _: nn.Module, __: tuple[Any, ...], output: Tensor) -> Tensor | None:
+        """After it: copies have the outputs of their originals."""
+        running = self._running
+        return running.with_copies(output, running.copied) if running.copied else None
+
+    def _attend(self, module: nn.Module, heads: Heads) -> Float[Tensor, "rows positions heads value_dim"]:
+        """In the place of attention: head outputs, with those of ablated heads replaced."""
+        running = self._running
+        layer = self._layer_of[module]
+        if running.heads is not None:  # the second call of the last block
+            output, running.heads = running.heads, None
+            return output
+        if running.past is not None:
+            output = running.past[layer].outputs(heads)
+        else:
+            heads = heads.first(len(running.originals(heads.query)))
+            output = heads.outputs_at(running.queries(heads.query)) if running.first_call else heads.outputs()
+            output = running.with_copies(output, running.copied)
+        running.copied = ()
+        if layer in running.masks:
+            ablated = running.masks[layer].repeat_interleave(running.n, dim=0).to(output.device)
+            query_only = running.first_call or running.past is not None
+            output = running.replacement(layer, output, ablated, running.queries(output), query_only)
+        if running.first_call:
+            running.heads = output
+            raise _HeadsKnown
+        return output
+
+    def _repeat_query(self, _: nn.Module, __: Any, output: Any) -> Any:
+        """After the last block, and each module behind it: the query's hidden state at every position."""
+        running = self._running
+        if not running.length or running.first_call:
             return None
         if isinstance(output, tuple):
-            return (output[0].expand(-1, run.spread, -1), *output[1:])
-        return output.expand(-1, run.spread, -1)
+            return (output[0].expand(-1, running.length, -1), *output[1:])
+        return output.expand(-1, running.length, -1)
 
-    def _only_the_query(self, _: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Hand only the query to the unembedding; what a model does to its logits afterwards still happens."""
-        run, hidden = self._running, args[0]
-        alone = run.spread or run.past is not None
-        return (hidden[:, :1] if alone else at_query(hidden, run.queries(hidden)), *args[1:])
+    def _first_position(self, _: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+        """Before a module behind the last block: all positions are the same, so one is enough."""
+        return (args[0][:, :1], *args[1:]) if self._running.length else None
+
+    def _query_of(self, hidden: Tensor) -> Tensor:
+        """Before the unembedding: the query's hidden state."""
+        running = self._running
+        query_only = running.length or running.past is not None
+        return hidden[:, :1] if query_only else at_query(hidden, running.queries(hidden))
 
     @property
-    def _running(self) -> _Run:
-        assert self._run is not None  # hooks are there only while a pass is
-        return self._run
+    def _running(self) -> _Pass:
+        assert self._pass is not None  # hooks are installed only while a pass runs
+        return self._pass
 
     @contextmanager
     def _hooked(self) -> Iterator[None]:
@@ -278,21 +256,20 @@ class Branching:
 
                 stack.callback(site.block.register_forward_pre_hook(enter, with_kwargs=True).remove)
                 for module in site.before if self.shared.inside else ():
-                    stack.callback(module.register_forward_pre_hook(self._narrow).remove)
-                    stack.callback(module.register_forward_hook(self._widen).remove)
+                    stack.callback(module.register_forward_pre_hook(self._drop_copies).remove)
+                    stack.callback(module.register_forward_hook(self._add_copies).remove)
             last = self._sites[-1]
             for module in (last.block, *last.after):
-                stack.callback(module.register_forward_hook(self._every).remove)
+                stack.callback(module.register_forward_hook(self._repeat_query).remove)
             for module in last.after:
-                stack.callback(module.register_forward_pre_hook(self._one).remove)
-            head = self.model.get_output_embeddings()
-            stack.callback(head.register_forward_pre_hook(self._only_the_query).remove)
+                stack.callback(module.register_forward_pre_hook(self._first_position).remove)
+            stack.enter_context(unembedding_only(self.model, self._query_of))
             yield
 
-    def _masks(self, forks: Forks, device: torch.device) -> dict[int, Bool[Tensor, "blocks heads"]]:
-        """Which heads of a layer each block goes without, where any does."""
+    def _masks(self, schedule: Schedule, device: torch.device) -> dict[int, Bool[Tensor, "blocks heads"]]:
+        """Which heads of a layer each block ablates, for the layers where any block does."""
         masks = {}
-        for layer, blocks in forks.ablated.items():
+        for layer, blocks in schedule.ablated.items():
             if blocks is not None:
                 columns = self._columns[layer]
                 mask = np.zeros((len(blocks), len(columns)), dtype=bool)
@@ -302,19 +279,19 @@ class Branching:
         return masks
 
 
-def _for_branches(value: Any, n: int, rows: int) -> Any:
-    """What comes along with ``n`` trunk rows (rotary angles, masks), repeated for all rows. One row broadcasts."""
+def _for_rows(value: Any, n: int, rows: int) -> Any:
+    """An argument with one entry per example (rotary angles, masks), repeated for all rows; a single one broadcasts."""
     if isinstance(value, tuple):
-        return tuple(_for_branches(part, n, rows) for part in value)
+        return tuple(_for_rows(part, n, rows) for part in value)
     if isinstance(value, Tensor) and value.ndim > 2 and 1 < n == len(value) < rows:
         return value.repeat(rows // n, *[1] * (value.ndim - 1))
     return value
 
 
-def _of_one_position(value: Any, length: int) -> Any:
-    """What comes along with all positions, for one: which one does not matter, its heads have been computed."""
+def _for_one_position(value: Any, length: int) -> Any:
+    """An argument with one entry per position, cut to one entry: which one is irrelevant, the heads are known."""
     if isinstance(value, tuple):
-        return tuple(_of_one_position(part, length) for part in value)
+        return tuple(_for_one_position(part, length) for part in value)
     if isinstance(value, Tensor):
         for dim in range(min(1, value.ndim - 1), value.ndim):
             if value.shape[dim] == length:

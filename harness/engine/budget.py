@@ -1,4 +1,4 @@
-"""What of a pass fits into memory, and how much of it is worth having: known without loading a model."""
+"""How large a pass may be: what fits into memory, and beyond which size a pass is no faster. Needs no loaded model."""
 
 from __future__ import annotations
 
@@ -11,25 +11,23 @@ ON_CPU, ON_GPU = 6144, 1 << 16
 
 @dataclass(frozen=True)
 class Load:
-    """Rows that a pass has for each example: on average over layers, which take the time, and at most, which have to
-    fit.
-    """
+    """Rows per example of a pass: the ``mean`` over layers decides the time, the ``most`` in any layer the memory."""
 
     mean: float = 1.0
     most: int = 1
 
     @classmethod
     def throughout(cls, rows: int) -> Load:
-        """As many in every layer."""
+        """The same number of rows in every layer."""
         return cls(float(rows), rows)
 
 
 @dataclass(frozen=True)
-class Room:
-    """What of a pass fits into ``memory`` bytes.
+class Budget:
+    """The largest pass: ``memory`` in bytes, and ``positions`` (rows x positions) beyond which a pass is no faster.
 
-    ``per_position``: bytes that one position of one row takes while a block works on it; ``per_row``: bytes of its
-    logits and what metrics make of them; ``positions``: rows x positions beyond which a pass is no faster.
+    ``per_position``: bytes that one position of one row takes while a block works on it; ``per_row``: bytes of a row's
+    logits and of what metrics compute from them.
     """
 
     memory: int
@@ -38,29 +36,29 @@ class Room:
     positions: int
 
     @classmethod
-    def of(cls, memory: int, positions: int, itemsize: int, hidden: int, widest: int, vocabulary: int) -> Room:
-        """For a model of ``itemsize`` bytes per number, whose widest module is handed ``widest`` of them per position.
+    def of(cls, memory: int, positions: int, itemsize: int, hidden: int, widest: int, vocabulary: int) -> Budget:
+        """For a model with ``itemsize`` bytes per number, whose widest module takes ``widest`` numbers per position.
 
-        Inside a block: its input, normed and rotated copies of it, and what the widest module is handed and what that
-        is made of. A copy of the logits for each of: the model, float32, the baseline ones, what metrics make of them.
+        Inside a block: its input, its normed and rotated copies, the input of the widest module and what that is
+        computed from. Logits are held several times: the model's, in float32, the baseline's, and those of metrics.
         """
         return cls(memory, itemsize * 8 * (widest + hidden), 6 * 4 * vocabulary, positions)
 
     def rows(self, length: int) -> int:
-        """Rows of this many positions that fit into one pass and are worth having; at least one."""
+        """Rows of this many positions in one pass; at least one."""
         return self.examples(length, Load())
 
     def examples(self, length: int, load: Load) -> int:
-        """Examples of this many positions for one pass; at least one."""
+        """Examples of this many positions in one pass; at least one."""
         return max(1, min(self._fit(length) // load.most, int(self.positions / (length * load.mean))))
 
     def conditions(self, n: int, examples: int, length: int, load: Load) -> int:
-        """How many of ``n`` conditions to evaluate in one pass of these examples, beside the baseline model.
+        """How many of ``n`` conditions to evaluate in one pass of these examples, beside the baseline.
 
-        ``load``: that of all of them. They are dealt out evenly.
+        ``load`` is that of all ``n``. Passes get about the same number of conditions each.
         """
-        parts = math.ceil(examples * load.mean * length / self.positions)
-        return max(1, min(math.ceil(n / parts), self._fit(length) // examples - 1))
+        passes = math.ceil(examples * load.mean * length / self.positions)
+        return max(1, min(math.ceil(n / passes), self._fit(length) // examples - 1))
 
     def _fit(self, length: int) -> int:
         return self.memory // (length * self.per_position + self.per_row)

@@ -1,4 +1,4 @@
-"""FLOPs of recordings and closure tests from a model's shapes, as the engine lays them out in passes."""
+"""FLOPs of recordings and closure tests, from a model's shapes and the passes that the engine makes."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from itertools import pairwise
 import numpy as np
 
 from harness.data.sampling import Group
-from harness.engine.budget import Load, Room
-from harness.engine.schedule import blocks_of, load_of
+from harness.engine.budget import Budget, Load
+from harness.engine.schedule import Schedule, load_of
 from harness.engine.shapes import Shapes
 
 
 @dataclass(frozen=True)
 class Work:
-    """What the engine has to do: ``products`` of matrices and ``attention``, in FLOPs; ``passes`` through the model,
-    and how many ``positions`` x blocks are worked on in them.
+    """What the engine computes: ``products`` of matrices and ``attention``, in FLOPs, in so many ``passes``.
+
+    ``positions``: positions x residual blocks that these passes work on.
     """
 
     products: int = 0
@@ -28,25 +29,30 @@ class Work:
 
     @property
     def flops(self) -> int:
-        """All of them."""
+        """FLOPs in total."""
         return self.products + self.attention
 
     def __add__(self, other: Work) -> Work:
-        return Work(*(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
+        return Work(
+            self.products + other.products,
+            self.attention + other.attention,
+            self.positions + other.positions,
+            self.passes + other.passes,
+        )
 
     def __mul__(self, times: int) -> Work:
-        return Work(*(times * a for a in vars(self).values()))
+        return Work(times * self.products, times * self.attention, times * self.positions, times * self.passes)
 
 
-def forward_pass(shapes: Shapes, examples: int, length: int, room: Room) -> Work:
-    """A pass over whole examples up to their query, without logits: a recording, means, donors."""
-    return _block(shapes, length) * (shapes.layers * examples) + Work(passes=math.ceil(examples / room.rows(length)))
+def forward_pass(shapes: Shapes, examples: int, length: int, budget: Budget) -> Work:
+    """Passes over examples up to their query, without logits: for a recording, for means, for donors."""
+    return _block(shapes, length) * (shapes.layers * examples) + Work(passes=math.ceil(examples / budget.rows(length)))
 
 
-def with_gradient(shapes: Shapes, examples: int, length: int, room: Room) -> Work:
-    """Forward, and backward to the heads' outputs: products once more, attention's two products twice more."""
-    forward = forward_pass(shapes, examples, length, room)
-    passes = math.ceil(examples / max(1, room.rows(length) // shapes.layers))
+def with_gradient(shapes: Shapes, examples: int, length: int, budget: Budget) -> Work:
+    """Passes forward, and backward to the heads' outputs: twice the products, three times the attention."""
+    forward = forward_pass(shapes, examples, length, budget)
+    passes = math.ceil(examples / max(1, budget.rows(length) // shapes.layers))
     logits = Work(2 * shapes.unembedding * examples)
     return Work(2 * forward.products, 3 * forward.attention, 2 * forward.positions, 2 * passes) + logits
 
@@ -56,47 +62,47 @@ def closure(
     examples: int,
     length: int,
     conditions: Sequence[Group],
-    room: Room,
-    of_one_token: bool = False,
+    budget: Budget,
+    query_only: bool = False,
 ) -> Work:
-    """Conditions on examples of this length (mean position of the query, itself counted), and the baseline model.
+    """Conditions, and the baseline model, on examples of ``length`` tokens (up to the query, on average).
 
-    Units are heads in the order of layers. What is shared is that of :mod:`harness.engine.branching`. ``of_one_token``:
-    units are ablated at the query alone, and a condition is a pass of one token.
+    Units are heads in the order of layers. Conditions share what :mod:`harness.engine.branching` describes.
+    ``query_only``: units are ablated at the query alone, and a condition is a pass of one token.
     """
-    touched = sorted(set(conditions) - {()}, key=sorted)
+    ablating = sorted(set(conditions) - {()}, key=sorted)
     layer_of = np.repeat(np.arange(shapes.layers), shapes.heads)
-    if of_one_token:
-        load = Load.throughout(1 + len(touched))
-        together = min(examples, room.examples(length, Load.throughout(shapes.layers)))
+    if query_only:
+        load = Load.throughout(1 + len(ablating))
+        together = min(examples, budget.examples(length, Load.throughout(shapes.layers)))
     else:
-        load = load_of(blocks_of(touched, layer_of))
-        together = min(examples, room.examples(length, load))
-    each = room.conditions(len(touched), together, 1 if of_one_token else length, load)
+        load = load_of(Schedule.of([(), *ablating], layer_of).blocks)
+        together = min(examples, budget.examples(length, load))
+    each = budget.conditions(len(ablating), together, 1 if query_only else length, load)
     batches = math.ceil(examples / together)
-    done = Work()
-    for start in range(0, max(1, len(touched)), each):
-        blocks = blocks_of(touched[start : start + each], layer_of)
-        done += _rows(shapes, length, blocks, of_one_token) * examples + Work(passes=batches)
-    if of_one_token:
+    work = Work()
+    for start in range(0, max(1, len(ablating)), each):
+        blocks = Schedule.of([(), *ablating[start : start + each]], layer_of).blocks
+        work += _rows(shapes, length, blocks, query_only) * examples + Work(passes=batches)
+    if query_only:
         past = _block(shapes, length) * (shapes.layers - 1) + Work(shapes.before * length, positions=length)
-        done += past * examples + Work(passes=batches)
-    return done
+        work += past * examples + Work(passes=batches)
+    return work
 
 
 def _block(shapes: Shapes, length: int) -> Work:
     return Work((shapes.before + shapes.after) * length, shapes.attention(length, length), length)
 
 
-def _rows(shapes: Shapes, length: int, blocks: Sequence[int], of_one_token: bool) -> Work:
-    """One example through all layers: ``blocks[layer]`` enter a layer, and as many as enter the next one leave it."""
-    done = Work(shapes.unembedding * blocks[-1])
+def _rows(shapes: Shapes, length: int, blocks: Sequence[int], query_only: bool) -> Work:
+    """One example through all layers; ``blocks`` are those of :class:`harness.engine.schedule.Schedule`."""
+    work = Work(shapes.unembedding * blocks[-1])
     at_query = Work(shapes.before + shapes.after, positions=1)
-    if of_one_token:
+    if query_only:
         one = at_query + Work(attention=shapes.attention(1, length))
-        return done + one * sum(blocks[1:])
+        return work + one * sum(blocks[1:])
     for entering, leaving in pairwise(blocks[:-1]):
-        done += Work(shapes.before * length, shapes.attention(length, length)) * entering
-        done += Work(shapes.after * length, positions=length) * leaving
-    # Of the last layer, queries, keys and values once more at the query: its heads are known by then, and handed in.
-    return done + Work(shapes.before * length, shapes.attention(1, length), length) * blocks[-2] + at_query * blocks[-1]
+        work += Work(shapes.before * length, shapes.attention(length, length)) * entering
+        work += Work(shapes.after * length, positions=length) * leaving
+    # The last block runs twice. The second time, at the query, computes queries, keys and values again.
+    return work + Work(shapes.before * length, shapes.attention(1, length), length) * blocks[-2] + at_query * blocks[-1]

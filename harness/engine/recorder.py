@@ -1,48 +1,118 @@
-"""What readers make of a batch while it streams through a model in parts."""
+"""Recording: examples run through a model in parts, and readers reduce what they read before the next part runs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 import numpy as np
-from jaxtyping import Float, Int
-from torch import Tensor
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from harness.data.batch import Batch
 from harness.data.recording import Reader, Rows, Source
+from harness.engine.attention import Probe, active, frozen
+from harness.engine.batching import at_query, tensors, unembedding_only
+from harness.engine.discovery import Site, device_of, output_matrix
+from harness.util.errors import HarnessError
+
+OF_HEADS: tuple[Source, ...] = ("attention", "head_output", "contribution", "first_order")
 
 
-class Readings:
-    """Reductions of every reader, micro-batch by micro-batch and layer by layer."""
+class Recorder:
+    """The reductions of every reader, micro-batch by micro-batch and layer by layer."""
 
-    def __init__(self, batch: Batch, readers: Mapping[str, Reader]) -> None:
-        self._batch, self._part, self._readers = batch, batch, readers
-        self._made: dict[str, dict[int, list[np.ndarray]]] = {name: {} for name in readers}
-        self._examples: list[np.ndarray] = []
+    def __init__(
+        self, model: PreTrainedModel, sites: Mapping[nn.Module, Site], batch: Batch, readers: Mapping[str, Reader]
+    ) -> None:
+        self._model, self._sites, self._batch, self._readers = model, sites, batch, readers
+        self.sources = {reader.source for reader in readers.values()}
+        self._part = batch
+        self._examples: list[Int[np.ndarray, " chosen"]] = []
+        self._matrices: dict[int, Tensor] = {}  # of the output projections, by layer
+        self._reduced: dict[str, dict[int, list[np.ndarray]]] = {name: {} for name in readers}
 
-    def wants(self, source: Source) -> bool:
-        """Whether any reader reads this."""
-        return any(reader.source == source for reader in self._readers.values())
-
-    def begin(self, examples: Int[np.ndarray, " chosen"]) -> Batch:
-        """The next micro-batch: what is shown from now on is of these examples."""
+    def run(self, examples: Int[np.ndarray, " chosen"]) -> None:
+        """One pass of these examples."""
         self._examples.append(examples)
         self._part = self._batch.take(examples)
-        return self._part
-
-    def show(self, source: Source, layer: int, values: Float[Tensor, "examples heads _"]) -> None:
-        """Let every reader of this source reduce these rows."""
-        if not self.wants(source):
-            return
-        seen = Rows(source, layer, values.detach().float().cpu().numpy(), self._part, self._batch, self._examples[-1])
-        for name, reader in self._readers.items():
-            if reader.source == source:
-                self._made[name].setdefault(layer, []).append(np.asarray(reader.read(seen)))
+        tokens, query, target = tensors(self._part, device_of(self._model))
+        probe = Probe(query)
+        if "attention" in self.sources:
+            probe.rows = self._read_rows
+        if self.sources & {"head_output", "contribution"}:
+            probe.outputs = self._read_outputs
+        if "first_order" in self.sources:
+            self._run_with_gradients(probe, tokens, target)
+        else:
+            with active(probe), torch.inference_mode():
+                self._model.base_model(tokens, use_cache=False)
 
     def joined(self) -> dict[str, np.ndarray]:
         """Each reader's reductions [examples, units, ...], examples in the order of the batch."""
         back = np.argsort(np.concatenate(self._examples))
         return {
             name: np.concatenate([np.concatenate(layers[layer]) for layer in sorted(layers)], axis=1)[back]
-            for name, layers in self._made.items()
+            for name, layers in self._reduced.items()
         }
+
+    def _run_with_gradients(self, probe: Probe, tokens: Tensor, target: Tensor) -> None:
+        """A pass, then the gradients of the target logits with respect to head outputs."""
+        outputs: dict[int, Tensor] = {}
+
+        def keep(module: nn.Module, output: Tensor) -> Tensor:
+            outputs[self._sites[module].layer] = output.requires_grad_()
+            return output
+
+        def query_of(hidden: Tensor) -> Tensor:
+            return at_query(hidden, probe.query)
+
+        probe.ablate = keep
+        with active(probe), unembedding_only(self._model, query_of), frozen(self._model), torch.enable_grad():
+            logits = self._model(tokens, use_cache=False).logits[:, 0].float()
+            of_targets = logits.gather(1, target.to(logits.device)[:, None])
+            # The gradient of the sum holds that of each example: examples do not influence each other.
+            gradients = torch.autograd.grad(of_targets.sum(), list(outputs.values()))
+        for (layer, output), gradient in zip(outputs.items(), gradients, strict=True):
+            drop = (output.detach().float() * gradient.float()).sum(dim=(1, 3))
+            self._read("first_order", layer, drop[:, :, None])
+
+    def _read_rows(self, module: nn.Module, rows: Tensor) -> None:
+        self._read("attention", self._sites[module].layer, rows)
+
+    def _read_outputs(self, module: nn.Module, outputs: Tensor) -> None:
+        layer, projection = self._sites[module].layer, self._sites[module].projection
+        self._read("head_output", layer, outputs)
+        if "contribution" in self.sources and projection is not None:
+            if layer not in self._matrices:
+                self._matrices[layer] = output_matrix(projection, outputs)
+            written = torch.einsum("ehi,hio->eho", outputs.detach().float(), self._matrices[layer])
+            self._read("contribution", layer, written)
+
+    def _read(self, source: Source, layer: int, values: Tensor) -> None:
+        """Every reader of this source reduces these values [examples, heads, ...]."""
+        if source not in self.sources:
+            return
+        numbers = values.detach().float().cpu().numpy()
+        rows = Rows(source, layer, numbers, self._part, self._batch, self._examples[-1])
+        for name, reader in self._readers.items():
+            if reader.source == source:
+                self._reduced[name].setdefault(layer, []).append(np.asarray(reader.read(rows)))
+
+
+def check_sources(label: str, sites: Mapping[nn.Module, Site], readers: Mapping[str, Reader]) -> None:
+    """Refuse readers of a source that the heads of this model do not have."""
+    unprojected = [str(site.layer) for site in sites.values() if site.projection is None]
+    for name, reader in readers.items():
+        if reader.source not in OF_HEADS:
+            raise HarnessError(
+                f"{name} reads '{reader.source}': the units of {label} are attention heads, which have none.",
+                f"Choose a {name} that reads {', '.join(OF_HEADS[:-1])} or {OF_HEADS[-1]} (harness list {name}).",
+            )
+        if reader.source == "contribution" and unprojected:
+            raise HarnessError(
+                f"{name} reads 'contribution': in layers {', '.join(unprojected)} of {label} a gate or a norm lies "
+                "between heads and output projection, so the contribution of a single head is not defined.",
+                f"Choose a {name} that reads something else, such as {name}=max_attention (harness list {name}).",
+            )

@@ -1,74 +1,99 @@
-"""Where conditions part: which blocks of rows a pass needs in each layer."""
+"""How many rows a pass needs in each layer: conditions share rows until they ablate different units.
+
+A *block* is one row per example; block 0 is the baseline model. Take three conditions in a model of four layers:
+
+    A = {L0H1, L2H0}    B = {L0H1, L3H2}    C = {L2H3}
+
+                layer 0       layer 1       layer 2            layer 3
+    block 0     baseline      baseline      baseline           baseline            = baseline
+    block 1     L0H1 (copy)   L0H1          L0H1               L0H1, L3H2          = B
+    block 2                                 L0H1, L2H0 (copy)  L0H1, L2H0          = A
+    block 3                                 L2H3 (copy)        L2H3                = C
+
+    blocks:   1             2             2                  4                   4
+
+A block is copied only where two conditions begin to differ. Where all conditions of a block go on alike (block 1 in
+layer 3), no copy is needed.
+"""
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Int
 
+from harness.data.sampling import Group
 from harness.engine.budget import Load
 
 
 @dataclass(frozen=True)
-class Forks:
-    """Which blocks of rows (one row per example) there are in each layer; block 0 is the baseline model.
+class Schedule:
+    """The blocks of rows in each layer of one pass.
 
-    ``entering``: how many there are before the first layer; ``copies``, by layer: for every block that joins in it, the
-    block it is a copy of up to that layer's heads; ``ablated``, by layer: the units that each block goes without there,
-    None where none does; ``places``: the block of each condition at the end.
+    ``blocks``: how many enter the first layer, then how many leave each layer; ``copies``, by layer: for every block
+    that is added there, the block it is a copy of; ``ablated``, by layer: the units that each block ablates there, None
+    where no block ablates any; ``places``: the block of each condition at the end.
     """
 
-    entering: int
+    blocks: list[int]
     copies: Mapping[int, list[int]]
-    ablated: Mapping[int, list[tuple[int, ...]] | None]
+    ablated: Mapping[int, list[Group] | None]
     places: list[int]
 
+    @property
+    def entering(self) -> int:
+        """Blocks before the first layer."""
+        return self.blocks[0]
+
     @classmethod
-    def of(cls, conditions: Sequence[Sequence[int]], layer_of: Int[np.ndarray, " units"], trunk: bool) -> Forks:
+    def of(cls, conditions: Sequence[Group], layer_of: Int[np.ndarray, " units"], trunk: bool = True) -> Schedule:
         """Two conditions are one block up to the first layer in which they ablate different units.
 
-        Without a shared ``trunk`` every condition is a block of its own from the input on.
+        The first condition has to be ``()``, the baseline. Without a shared ``trunk`` every condition has a block of
+        its own from the input on.
         """
-        sets = [tuple(sorted(condition, key=lambda unit: (layer_of[unit], unit))) for condition in conditions]
-        blocks: list[tuple[int, ...]] = [(), *(() if trunk else dict.fromkeys(filter(None, sets)))]
-        entering = len(blocks)
+        layers: list[int] = layer_of.tolist()
+
+        def before(group: Group, layer: int) -> Group:
+            return group[: bisect_left(group, layer, key=layers.__getitem__)]
+
+        def up_to(group: Group, layer: int) -> Group:
+            return group[: bisect_right(group, layer, key=layers.__getitem__)]
+
+        groups: list[Group] = [tuple(sorted(group, key=lambda unit: (layers[unit], unit))) for group in conditions]
+        touched = {layers[unit] for group in groups for unit in group}
+        # What each block ablates: so far, or, without a trunk, in all layers.
+        blocks: list[Group] = [()] if trunk else list(dict.fromkeys([(), *groups]))
+        counts = [len(blocks)]
         copies: dict[int, list[int]] = {}
-        ablated: dict[int, list[tuple[int, ...]] | None] = {}
-        for layer in np.unique(layer_of).tolist():
-            if trunk and any(layer_of[unit] == layer for group in sets for unit in group):
-                upto = dict.fromkeys(tuple(u for u in group if layer_of[u] <= layer) for group in sets)
+        ablated: dict[int, list[Group] | None] = {}
+        for layer in sorted(set(layers)):
+            if trunk and layer in touched:
+                wanted = dict.fromkeys(up_to(group, layer) for group in groups)
                 place = {block: i for i, block in enumerate(blocks)}
-                free = {block for block in blocks if block not in upto and block}
-                for wanted in (block for block in upto if block not in place):
-                    before = tuple(u for u in wanted if layer_of[u] < layer)
-                    if before in free:  # nobody goes on as that block did: it becomes its first child
-                        free.remove(before)
-                        blocks[place[before]] = wanted
+                free = {block for block in blocks if block and block not in wanted}
+                for block in (block for block in wanted if block not in place):
+                    parent = before(block, layer)
+                    if parent in free:  # no condition continues the parent as it is: its rows are used without a copy
+                        free.remove(parent)
+                        blocks[place[parent]] = block
                     else:
-                        copies.setdefault(layer, []).append(place[before])
-                        blocks.append(wanted)
-            here = [tuple(u for u in block if layer_of[u] == layer) for block in blocks]
-            ablated[layer] = here if any(here) else None
+                        copies.setdefault(layer, []).append(place[parent])
+                        blocks.append(block)
+            counts.append(len(blocks))
+            here = [up_to(block, layer)[len(before(block, layer)) :] for block in blocks] if layer in touched else []
+            ablated[layer] = here or None
         place = {block: i for i, block in enumerate(blocks)}
-        return cls(entering, copies, ablated, [place[group] for group in sets])
-
-
-def blocks_of(
-    conditions: Sequence[Sequence[int]], layer_of: Int[np.ndarray, " units"], trunk: bool = True
-) -> list[int]:
-    """How many blocks enter each layer, and how many leave the last: those of :class:`Forks`, only counted."""
-    sets = {frozenset(group) for group in ((), *conditions)}
-    ends = np.unique(layer_of).tolist()
-    if not trunk:
-        return [len(sets)] * (1 + len(ends))
-    layers = layer_of.tolist()
-    return [1, *(len({frozenset(u for u in group if layers[u] <= end) for group in sets}) for end in ends)]
+        return cls(counts, copies, ablated, [place[group] for group in groups])
 
 
 def load_of(blocks: Sequence[int]) -> Load:
-    """What a pass of these blocks holds per example. The last layer takes the time of those that enter it: what parts
-    inside it does so at the query alone.
+    """The rows per example of a pass with these blocks.
+
+    The last layer takes the time of the blocks that enter it: blocks that are copied there are computed at the query
+    alone.
     """
     return Load((sum(blocks[1:-1]) + blocks[-2]) / (len(blocks) - 1), blocks[-1])

@@ -1,12 +1,13 @@
-"""The conditions of a closure test before anything is proposed: a random group stands for the candidate."""
+"""The conditions of a closure test before anything is proposed: random groups take the place of the candidates."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 
 from harness.cells.cell import Cell
-from harness.closure.trial import LARGEST_DECOMPOSED
+from harness.closure.trial import Case, conditions
 from harness.data.sampling import Group
+from harness.data.stages import ControlSets
 from harness.data.units import UnitSpace
 from harness.engine.shapes import Shapes
 from harness.util.seeds import rng_for
@@ -15,45 +16,34 @@ SIZE = 8  # heads of a candidate, where the selector allows it: the middle of th
 
 
 def conditions_of(cell: Cell, shapes: Shapes, controls: int) -> list[Group]:
-    """What is evaluated with this many controls per candidate: a group named by hand as it is, others drawn at random.
+    """The conditions of a cell that evaluates this many controls per candidate.
 
-    Controls have as many heads in each layer as their candidate; only who is held against all is taken apart.
+    A group named by hand is the candidate; otherwise candidates are drawn at random.
     """
     selector = cell.stages["selector"]
-    least, most = selector.min_size or 1, selector.max_size or shapes.units
-    size = min(max(SIZE, least), most, shapes.units)
-    by_hand = UnitSpace.heads([shapes.heads] * shapes.layers).find(cell.settings.group)
-    n = 1 if by_hand else selector.count or max(1, shapes.units // size)
-    asked_for = cell.stages["controls"].n or 99
-    everything = tuple(range(shapes.units))
-    wanted: dict[Group, None] = {(): None}
-    for candidate, *others in _drawn(shapes.layers, shapes.heads, by_hand, size, n, max(controls, asked_for)):
-        touched = {unit // shapes.heads for unit in candidate}
-        wanted[tuple(unit for unit in everything if unit // shapes.heads in touched)] = None
-        wanted |= dict.fromkeys([candidate, *others[:controls]])
-        if controls < asked_for:
-            continue
-        wanted |= dict.fromkeys([everything, tuple(unit for unit in everything if unit not in candidate)])
-        if 1 < len(candidate) <= LARGEST_DECOMPOSED:
-            wanted |= dict.fromkeys((unit,) for unit in candidate)
-            wanted |= dict.fromkeys(tuple(u for u in candidate if u != unit) for unit in candidate)
-    return list(wanted)
+    smallest, largest = selector.min_size or 1, selector.max_size or shapes.units
+    size = min(max(SIZE, smallest), largest, shapes.units)
+    named = UnitSpace.heads([shapes.heads] * shapes.layers).find(cell.settings.group)
+    n = 1 if named else selector.count or max(1, shapes.units // size)
+    drawn = max(controls, cell.stages["controls"].n or 99)
+    cases = _cases(shapes.layers, shapes.heads, named, size, n, drawn)
+    return conditions(case.truncated(controls) for case in cases)
 
 
 @lru_cache
-def _drawn(layers: int, heads: int, by_hand: Group, size: int, n: int, controls: int) -> list[list[Group]]:
-    """Candidates, each with its controls after it."""
+def _cases(layers: int, heads: int, named: Group, size: int, n: int, controls: int) -> tuple[Case, ...]:
+    """Candidates, each with controls that have as many heads in each layer."""
     rng = rng_for(0, "groups of a plan")
-    found = []
+    units = UnitSpace.heads([heads] * layers)
+    cases = []
     for _ in range(n):
-        candidate = by_hand or tuple(sorted(rng.permutation(layers * heads)[:size].tolist()))
-        groups = [candidate]
+        candidate = named or tuple(sorted(rng.permutation(layers * heads)[:size].tolist()))
+        layer_of = [unit // heads for unit in candidate]
+        earlier = [layer_of[:i].count(layer) for i, layer in enumerate(layer_of)]  # units before it in its layer
+        groups = []
         for _ in range(controls):
-            rows = rng.permuted([range(heads)] * layers, axis=1)
-            places = [unit // heads for unit in candidate]
-            taken = [places[:i].count(layer) for i, layer in enumerate(places)]
-            groups.append(
-                tuple(sorted(layer * heads + int(rows[layer][i]) for layer, i in zip(places, taken, strict=True)))
-            )
-        found.append(groups)
-    return found
+            order = rng.permuted([range(heads)] * layers, axis=1)
+            chosen = (layer * heads + int(order[layer][i]) for layer, i in zip(layer_of, earlier, strict=True))
+            groups.append(tuple(sorted(chosen)))
+        cases.append(Case.of(candidate, units, ControlSets(tuple(groups))))
+    return tuple(cases)

@@ -11,7 +11,7 @@ from harness.closure.stopping import expected_controls
 from harness.engine.budget import ON_CPU, ON_GPU
 from harness.forecast import machine
 from harness.forecast.conditions import SIZE
-from harness.forecast.estimate import room_of, shapes_of_cell, work_of
+from harness.forecast.estimate import budget_of, shapes_of_cell, work_of
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
@@ -58,5 +58,5 @@ def test_those_given_up_take_a_fifth() -> None:
     for path in FIGURES["MODELS"].values():
         cell = FIGURES["cell"](path)
         shapes = shapes_of_cell(cell)
-        (_, first), *_, (_, last) = work_of(cell, shapes, room_of(cell, shapes, FIGURES["CORE"]))
+        (_, first), *_, (_, last) = work_of(cell, shapes, budget_of(cell, shapes, FIGURES["CORE"]))
         assert first.flops / last.flops == pytest.approx(0.2, abs=0.05)

@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers import models as hf
 
 from harness.data.batch import Batch
+from harness.data.stages import Intervention, Metric
 
 VOCABULARY = 48
 SIZES = {
@@ -142,7 +143,7 @@ def saved(tmp_path, architectures) -> Path:
 
 
 @dataclass(frozen=True)
-class Silence:
+class Silence(Intervention):
     """An ablated head writes zeros."""
 
     name: ClassVar[str] = "silence"
@@ -152,7 +153,7 @@ class Silence:
 
 
 @dataclass(frozen=True)
-class LogitOf:
+class LogitOf(Metric):
     """The logit of one token of the vocabulary; all of them together are the whole prediction."""
 
     token: int = 0

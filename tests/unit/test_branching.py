@@ -15,14 +15,13 @@ from harness.closure.report import ClosureReport, close
 from harness.closure.trial import Trial, cases_of
 from harness.data.batch import Batch
 from harness.engine.batching import micro_batches
-from harness.engine.branching import Shared
 from harness.engine.budget import Load
-from harness.engine.schedule import Forks, blocks_of
+from harness.engine.schedule import Schedule
+from harness.engine.sharing import NOTHING, Shared
 from harness.engine.subject import HeadSubject
 from harness.registry.config import registry
 
 LAYERS = np.repeat(np.arange(4), 3)  # four layers of three units
-NOTHING = Shared(trunk=False, inside=False, tail=False, past=False)
 Conditions = list[tuple[int, ...]]
 groups = st.lists(st.integers(0, len(LAYERS) - 1), unique=True, max_size=5).map(tuple)
 
@@ -31,12 +30,12 @@ def built(stage: str, name: str, **parameters: Any) -> Any:
     return registry().get(stage, name).build(parameters)
 
 
-def replayed(forks: Forks) -> list[list[set[int]]]:
+def replayed(schedule: Schedule) -> list[list[set[int]]]:
     """What every block of rows goes without, after each layer in turn."""
-    blocks: list[set[int]] = [set() for _ in range(forks.entering)]
+    blocks: list[set[int]] = [set() for _ in range(schedule.entering)]
     found = []
-    for layer, ablated in sorted(forks.ablated.items()):
-        blocks += [set(blocks[parent]) for parent in forks.copies.get(layer, [])]
+    for layer, ablated in sorted(schedule.ablated.items()):
+        blocks += [set(blocks[parent]) for parent in schedule.copies.get(layer, [])]
         for block, units in zip(blocks, ablated or [()] * len(blocks), strict=True):
             assert all(LAYERS[unit] == layer for unit in units)
             block |= set(units)
@@ -46,9 +45,9 @@ def replayed(forks: Forks) -> list[list[set[int]]]:
 
 @given(st.lists(groups, max_size=8), st.booleans())
 def test_every_condition_ends_where_its_units_are_ablated_and_no_others(conditions: Conditions, trunk: bool) -> None:
-    forks = Forks.of([(), *conditions], LAYERS, trunk)
-    last = replayed(forks)[-1]
-    assert [last[place] for place in forks.places] == [set(), *map(set, conditions)]
+    schedule = Schedule.of([(), *conditions], LAYERS, trunk)
+    last = replayed(schedule)[-1]
+    assert [last[place] for place in schedule.places] == [set(), *map(set, conditions)]
     assert last[0] == set()
     assert len(last) == len({frozenset(condition) for condition in [(), *conditions]})
 
@@ -56,7 +55,7 @@ def test_every_condition_ends_where_its_units_are_ablated_and_no_others(conditio
 @given(st.lists(groups, max_size=8))
 def test_conditions_are_one_until_they_part(conditions: Conditions) -> None:
     """In each layer there are as many blocks as there are different beginnings, the baseline model one of them."""
-    after = replayed(Forks.of([(), *conditions], LAYERS, trunk=True))
+    after = replayed(Schedule.of([(), *conditions], LAYERS, trunk=True))
     for layer, blocks in enumerate(after):
         beginnings = {frozenset(u for u in group if LAYERS[u] <= layer) for group in [(), *conditions]}
         assert len(blocks) == len(beginnings)
@@ -65,8 +64,8 @@ def test_conditions_are_one_until_they_part(conditions: Conditions) -> None:
 
 @given(st.lists(groups, max_size=8), st.booleans())
 def test_blocks_are_counted_as_they_are_made(conditions: Conditions, trunk: bool) -> None:
-    forks = Forks.of([(), *conditions], LAYERS, trunk)
-    assert blocks_of(conditions, LAYERS, trunk) == [forks.entering, *map(len, replayed(forks))]
+    schedule = Schedule.of([(), *conditions], LAYERS, trunk)
+    assert schedule.blocks == [schedule.entering, *map(len, replayed(schedule))]
 
 
 def operations(work: Callable[[], object]) -> int:
@@ -108,7 +107,7 @@ def test_at_the_query_alone_a_condition_costs_one_token(llama: HeadSubject, ragg
     d, inner, heads, vocabulary = sizes(llama)
     shared = config.num_key_value_heads * config.head_dim
     of_each = 0
-    for chosen in micro_batches(ragged_batch, Load.throughout(config.num_hidden_layers), llama.room):
+    for chosen in micro_batches(ragged_batch, Load.throughout(config.num_hidden_layers), llama.budget):
         keys = ragged_batch.query[chosen].max() + 1
         layer = 2 * (2 * heads * d + 2 * shared * d + 3 * d * inner) + 4 * heads * keys
         of_each += len(chosen) * (config.num_hidden_layers * layer + 2 * d * vocabulary)
@@ -142,12 +141,8 @@ def test_a_report_is_the_same_with_and_without_sharing(architecture: Any, ragged
     model = architecture.build()
     shared, apart = (reported(HeadSubject(model, "mini", share=share), ragged_batch) for share in (Shared(), NOTHING))
     for one, other in zip(shared, apart, strict=True):
-        assert (one.units, one.verdict, one.n_controls, one.dispensable) == (
-            other.units,
-            other.verdict,
-            other.n_controls,
-            other.dispensable,
-        )
+        assert (one.units, one.verdict, one.n_controls) == (other.units, other.verdict, other.n_controls)
+        assert one.dispensable == other.dispensable
         for name, effect in one.effects.items():
             same = other.effects[name]
             np.testing.assert_allclose(effect.controls, same.controls, atol=2e-6)

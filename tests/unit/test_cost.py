@@ -17,11 +17,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from harness.cells.cell import Cell
 from harness.data.batch import Batch
-from harness.data.recording import Rows, Source
+from harness.data.recording import Reader, Rows, Source
+from harness.data.stages import Intervention
 from harness.engine.flops import Work, closure, forward_pass, with_gradient
 from harness.engine.shapes import PUBLISHED, Shapes, of_config, shapes_of
 from harness.engine.subject import HeadSubject
-from harness.forecast.estimate import Span, Step, estimate, room_of, shapes_of_cell, total, work_of
+from harness.forecast.estimate import Span, Step, budget_of, estimate, shapes_of_cell, total, work_of
 from harness.forecast.machine import GPUS, REFERENCE, Machine, measured
 from harness.registry.config import registry, resolve
 from harness.util.errors import HarnessError
@@ -32,7 +33,7 @@ CPU, (_, A100, H100) = Machine("here", 16 * 10**9), GPUS
 
 
 @dataclass(frozen=True)
-class SilenceAtTheQuery:
+class SilenceAtTheQuery(Intervention):
     """An ablated head writes zeros at the query."""
 
     name: ClassVar[str] = "silence_at_the_query"
@@ -43,7 +44,7 @@ class SilenceAtTheQuery:
 
 
 @dataclass(frozen=True)
-class Drops:
+class Drops(Reader):
     """Reads first-order effects."""
 
     source: ClassVar[Source] = "first_order"
@@ -85,10 +86,10 @@ def test_flops_of_a_closure_test_are_those_that_torch_counts(
     conditions = [(), *groups, (15,), (0,), tuple(range(16)), (0, 1)]
     batch, intervention = even_batch(7, 12), SilenceAtTheQuery() if at_query else silence
     shapes = of_config(model.config.to_dict())
-    expected = closure(shapes, 7, 12, conditions, subject.room, at_query).flops
+    expected = closure(shapes, 7, 12, conditions, subject.budget, at_query).flops
     found = counted(model, lambda: subject.evaluate(batch, conditions, intervention, every_logit[:1]))
     assert found == pytest.approx(expected, rel=0.02)
-    alone = found / closure(shapes, 7, 12, [()], subject.room).flops
+    alone = found / closure(shapes, 7, 12, [()], subject.budget).flops
     assert alone < len(conditions), "nothing was shared, so that nothing was put to the test"
 
 
@@ -99,9 +100,9 @@ def test_flops_of_recordings_are_those_that_torch_counts(architecture, request):
     subject, shapes = HeadSubject(model, "test"), of_config(model.config.to_dict())
     batch = even_batch(5, 12)
     plain = counted(model, lambda: subject.record(batch, {}))
-    assert plain == pytest.approx(forward_pass(shapes, 5, 12, subject.room).flops, rel=0.02)
+    assert plain == pytest.approx(forward_pass(shapes, 5, 12, subject.budget).flops, rel=0.02)
     slopes = counted(model, lambda: subject.record(batch, {"drops": Drops()}))
-    assert slopes == pytest.approx(with_gradient(shapes, 5, 12, subject.room).flops, rel=0.2)
+    assert slopes == pytest.approx(with_gradient(shapes, 5, 12, subject.budget).flops, rel=0.2)
 
 
 def test_shapes_give_the_number_of_weights(architecture, request):
@@ -191,11 +192,11 @@ def test_several_gpus_hold_what_one_does_not_and_are_no_faster():
 def test_a_middling_candidate_takes_two_controls_for_each_that_does_as_much():
     of = cell("subject=tiny", "batch.n=16")
     shapes = shapes_of_cell(of)
-    soon_and_all = work_of(of, shapes, room_of(of, shapes, CPU))
-    # forward_pass, candidate, its layers (not all four); in the end everything, the others, 8 parts, 8 wholes without one
+    soon_and_all = work_of(of, shapes, budget_of(of, shapes, CPU))
+    # Baseline, candidate, its layers (not all four); in the end everything, the others, 8 parts, 8 wholes without one.
     assert [conditions for conditions, _ in soon_and_all] == [3 + 20, 3 + 99 + 2 + 16]
     all_at_once = cell("subject=tiny", "batch.n=16", "futility=null")
-    ((conditions, work),) = work_of(all_at_once, shapes, room_of(of, shapes, CPU))
+    ((conditions, work),) = work_of(all_at_once, shapes, budget_of(of, shapes, CPU))
     assert conditions == 5 + 16 + 99
     assert work.flops <= soon_and_all[-1][1].flops  # the baseline model beside every round
 
@@ -203,7 +204,7 @@ def test_a_middling_candidate_takes_two_controls_for_each_that_does_as_much():
 def test_a_group_by_hand_is_taken_as_it_is():
     early, late = (cell("subject=tiny", f"group=[{units}]") for units in ("L0H0,L0H1", "L3H0,L3H1"))
     shapes = shapes_of_cell(early)
-    first, last = (work_of(of, shapes, room_of(of, shapes, CPU))[-1][1].flops for of in (early, late))
+    first, last = (work_of(of, shapes, budget_of(of, shapes, CPU))[-1][1].flops for of in (early, late))
     assert last < 0.5 * first  # conditions that begin in the last layer work there at the query alone
     assert {step.name for step in estimate(early, CPU).steps} == {"subject", "batch", "closure"}
 

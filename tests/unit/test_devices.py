@@ -54,7 +54,7 @@ def test_a_pass_asks_its_device_for_nothing_but_metrics(
     assert not ablated(subject, batch, name, where).any()
     metrics = [shape for shape in reads if shape[0] == len(METRICS)]
     load = subject._branching.load(CONDITIONS[1:])
-    assert len(metrics) == len(list(micro_batches(batch, load, subject.room)))
+    assert len(metrics) == len(list(micro_batches(batch, load, subject.budget)))
     assert sum(shape[1] for shape in metrics) == len(CONDITIONS) * len(batch)
     averaged = name == "mean"
     assert len(reads) - len(metrics) == averaged * len({subject.units.layers[u] for group in CONDITIONS for u in group})

@@ -14,7 +14,8 @@ from transformers import models as hf
 from transformers.pytorch_utils import Conv1D
 
 from harness.data.batch import Batch
-from harness.data.recording import Rows, Source
+from harness.data.recording import Reader, Rows, Source
+from harness.data.stages import Metric
 from harness.engine.attention import Probe, _active, active, switched
 from harness.engine.discovery import output_matrix
 from harness.engine.subject import HeadSubject
@@ -22,7 +23,7 @@ from harness.util.errors import HarnessError
 
 
 @dataclass(frozen=True)
-class WholeRows:
+class WholeRows(Reader):
     """Keeps attention rows as they are, padded to the batch's length."""
 
     source: ClassVar[Source] = "attention"
@@ -33,7 +34,7 @@ class WholeRows:
 
 
 @dataclass(frozen=True)
-class Whole:
+class Whole(Reader):
     """Keeps whatever there is of a source, as it is."""
 
     source: Source
@@ -282,7 +283,7 @@ def assert_as_found(model, before):
 
 
 @dataclass(frozen=True)
-class Raises:
+class Raises(Metric):
     """A metric that breaks in the middle of a pass."""
 
     error: type[Exception]
@@ -293,7 +294,7 @@ class Raises:
         raise self.error
 
 
-class BreaksOff:
+class BreaksOff(Reader):
     """A reader that breaks in the middle of a pass."""
 
     source: ClassVar[Source] = "attention"

@@ -14,14 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.data.batch import Batch, Counterfactual
-from harness.engine.branching import Shared
+from harness.data.stages import Intervention, Metric
+from harness.engine.sharing import NOTHING, Shared
 from harness.engine.subject import HeadSubject
 from harness.registry.config import registry
 from harness.registry.registry import Registry
 from harness.util.errors import HarnessError
 
 HOOKED = ("gpt2", "llama_gqa", "olmoe", "gemma2_softcap", "gpt_bigcode")
-NOTHING = Shared(trunk=False, inside=False, tail=False, past=False)
 KINDS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("zero", {}),
     ("mean", {}),
@@ -341,8 +341,8 @@ def test_patching_takes_from_the_twins(batch: Batch) -> None:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """The clean logit of a token, or the counterfactual's answer."""
+class Seen(Metric):
+    """The baseline logit of a token, or the counterfactual's target."""
 
     token: int | None
     name: ClassVar[str] = "seen"
@@ -350,8 +350,8 @@ class Seen:
 
     def __call__(self, prediction: Any) -> torch.Tensor:
         if self.token is not None:
-            clean: torch.Tensor = prediction.clean[:, self.token]
-            return clean
+            baseline: torch.Tensor = prediction.baseline[:, self.token]
+            return baseline
         if prediction.counterfactual is None:
             return torch.full((len(prediction.logits),), -1)
         answer: torch.Tensor = prediction.counterfactual
@@ -359,14 +359,14 @@ class Seen:
 
 
 @pytest.mark.parametrize("tokens_per_pass", [1, 150, 100_000])
-def test_a_prediction_knows_the_untouched_logits_and_the_twins_answer(
+def test_a_prediction_has_the_baseline_logits_and_the_counterfactual_target(
     tokens_per_pass: int, architectures: Any, batch: Batch, every_logit: Any
 ) -> None:
     subject = HeadSubject(architectures["gpt2"].build(), "test", tokens_per_pass=tokens_per_pass)
     conditions = [(1, 6), (), (15,)]
-    clean = subject.evaluate(batch, conditions, build("zero"), [Seen(token) for token in range(48)])
+    seen = subject.evaluate(batch, conditions, build("zero"), [Seen(token) for token in range(48)])
     baseline = subject.evaluate(batch, [()], build("zero"), every_logit)
-    np.testing.assert_allclose(clean, baseline.repeat(3, axis=1), atol=1e-5)
+    np.testing.assert_allclose(seen, baseline.repeat(3, axis=1), atol=1e-5)
     answers = subject.evaluate(batch, conditions, build("zero"), [Seen(None)])[0]
     assert batch.counterfactual is not None
     assert (answers == batch.counterfactual.target).all()
@@ -376,7 +376,7 @@ def test_a_prediction_knows_the_untouched_logits_and_the_twins_answer(
 # -- what is refused ---------------------------------------------------------------------------------------------------
 
 
-class Donating:
+class Donating(Intervention):
     """An intervention whose donors are given."""
 
     name: ClassVar[str] = "donating"
@@ -391,7 +391,7 @@ class Donating:
         return donor
 
 
-class Orphan:
+class Orphan(Intervention):
     name: ClassVar[str] = "orphan"
 
     def __call__(self, donor: torch.Tensor) -> torch.Tensor:
@@ -410,10 +410,10 @@ def test_what_cannot_be_put_in_place_is_refused(architectures: Any, batch: Batch
     assert "one example, and no other" in refused(build("resample"), batch.take(np.array([0]))).what
     assert "no counterfactual" in refused(build("patching"), replace(batch, counterfactual=None)).what
     error = refused(build("mean", per="position"), reference=short)
-    assert "have 16 positions, those that means are taken over only 9" in error.what
+    assert "have 16 positions, but means are taken over examples that have only 9" in error.what
     assert "intervention.per=all" in error.fix
-    assert "intervention orphan asks for `donor`" in refused(Orphan()).what
-    assert "its 2 donors are not asked where the 4 examples" in refused(Donating(short)).what
+    assert "intervention orphan asks for a donor, and defines no donors" in refused(Orphan()).what
+    assert "its 2 donors do not have the query positions of the 4 examples" in refused(Donating(short)).what
     assert "donors(batch) has to return" in refused(Donating(batch.take(np.array([1, 0, 2, 3])))).fix
     foreign = made(1, [15, 9, 4, 15], name="foreign", vocabulary=500)
     assert "batch foreign: token" in refused(Donating(foreign)).what

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.engine.batching import condition_chunks, micro_batches
-from harness.engine.budget import Load, Room
+from harness.engine.budget import Budget, Load
 from harness.engine.schedule import load_of
 from harness.testing import examples
 
@@ -24,8 +24,8 @@ def test_every_example_is_in_one_pass_that_fits_and_pads_little(
     load: Load, positions: int, memory: int, n: int
 ) -> None:
     batch = examples.batch(n)
-    room = Room(memory * 1000, per_position=10, per_row=100, positions=positions)
-    parts = list(micro_batches(batch, load, room))
+    budget = Budget(memory * 1000, per_position=10, per_row=100, positions=positions)
+    parts = list(micro_batches(batch, load, budget))
     assert sorted(np.concatenate(parts).tolist()) == list(range(n))
     for part in parts:
         lengths = batch.query[part] + 1
@@ -40,8 +40,8 @@ def test_every_example_is_in_one_pass_that_fits_and_pads_little(
 def test_conditions_are_dealt_out_evenly_to_passes_that_fit(
     load: Load, positions: int, memory: int, together: int, n: int
 ) -> None:
-    room = Room(memory * 1000, per_position=10, per_row=100, positions=positions)
-    each = room.conditions(n, together, 40, load)
+    budget = Budget(memory * 1000, per_position=10, per_row=100, positions=positions)
+    each = budget.conditions(n, together, 40, load)
     chunks = list(condition_chunks(list(range(n)), each))
     assert [condition for chunk in chunks for condition in chunk] == list(range(n))
     assert each == 1 or (1 + each) * together * (40 * 10 + 100) <= memory * 1000

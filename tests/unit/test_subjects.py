@@ -34,7 +34,7 @@ def test_bad_parameters(parameters, said):
 
 def test_hf_passes_on_what_it_is_told(saved):
     subject = built("hf", path=str(saved), dtype="float16", memory="3MiB")()
-    assert (subject.about["dtype"], subject.room.memory) == ("float16", 3 << 20)
+    assert (subject.about["dtype"], subject.budget.memory) == ("float16", 3 << 20)
 
 
 def test_an_amount_of_memory_that_is_none_is_refused(saved):
