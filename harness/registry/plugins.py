@@ -20,6 +20,7 @@ from typing import Any
 import pluggy
 
 from harness.registry import hookspecs
+from harness.registry.renamed import moved
 from harness.util.digest import digest
 from harness.util.errors import HarnessError, unknown
 
@@ -183,4 +184,4 @@ def names(value: str | None) -> list[str]:
 
 
 def _broken(name: str, origin: str, error: BaseException) -> Broken:
-    return Broken(name, origin, f"{type(error).__name__}: {error}", traceback.format_exc())
+    return Broken(name, origin, moved(error) or f"{type(error).__name__}: {error}", traceback.format_exc())
