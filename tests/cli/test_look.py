@@ -73,14 +73,14 @@ def test_two_plugins_of_one_name_are_both_named(harness: Run, tmp_path: Path, mo
 
 
 def test_blocking_a_plugin_takes_its_methods_away(harness: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HARNESS_BLOCK_PLUGINS", "affinity-ising")
+    monkeypatch.setenv("HARNESS_BLOCK_PLUGINS", "affinities.ising")
     names = {method["name"] for method in harness("list", "affinity", "--json").data["methods"]}
     assert "ising" not in names
     assert "mutual_information" in names
 
 
 def test_loading_only_some_plugins(harness: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HARNESS_PLUGINS", "affinity-ising,binarizer-median")
+    monkeypatch.setenv("HARNESS_PLUGINS", "affinities.ising,binarizers.median")
     names = {method["name"] for method in harness("list", "--json").data["methods"]}
     assert names == {"ising", "median"}
 
