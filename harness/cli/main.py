@@ -150,7 +150,3 @@ def _usage() -> str:
         "Is this group of components a circuit? Cheap statistics propose, ablation disposes.\n\n"
         f"{lines}\n\n{OVERRIDES}\n\nharness COMMAND --help tells more. Start with: harness run"
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -137,3 +137,19 @@ def test_quick_commands_load_nothing_heavy(words: list[str], forbidden: list[str
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("words", [["--help"], ["show", "--help"], ["--version"], ["list", "controls"], ["list", "nope"]])
+def test_python_m_harness_is_harness(words: list[str], tmp_path: Path) -> None:
+    script = [str(Path(sys.executable).parent / "harness"), *words]
+    module = [sys.executable, "-m", "harness", *words]
+    answers = [subprocess.run(call, capture_output=True, text=True, cwd=tmp_path, check=False) for call in (script, module)]
+    assert len({(answer.returncode, answer.stdout, answer.stderr) for answer in answers}) == 1
+    assert answers[0].returncode == (2 if "nope" in words else 0)
+    assert "__main__" not in answers[1].stdout
+
+
+def test_the_door_and_the_usage_load_nothing_heavy(tmp_path: Path) -> None:
+    code = "import sys, harness; sys.exit(str([m for m in ('numpy', 'torch', 'hydra', 'pluggy') if m in sys.modules] or ''))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.stderr.strip() == ""
