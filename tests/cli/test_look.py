@@ -35,7 +35,9 @@ def test_list_of_a_stage_holds_only_that_stage(harness: Run) -> None:
 
 def test_show_prints_formula_and_source(harness: Run) -> None:
     answer = harness("show", "affinity", "ising")
-    assert "P(s_i" in answer.out
+    assert "    P(sᵢ | s₋ᵢ) = σ(2 sᵢ (hᵢ + ∑ⱼ Jᵢⱼ sⱼ))\n" in answer.out
+    assert "`" not in answer.out
+    assert ":math:" in harness("show", "affinity", "ising", "--json").data["doc"], "JSON has the docstring as it is"
     assert "Besag 1975" in answer.out
     assert "affinity.l2=0.001" in answer.out
 
