@@ -34,7 +34,7 @@ def harness(*words: str, threads: int | None = None) -> Run:
     """The answer of a command. Errors: RuntimeError, with what it said, where it fails."""
     told = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        command = [sys.executable, "-m", "harness.cli.main", *words, "--json"]
+        command = [sys.executable, "-m", "harness", *words, "--json"]
         start = time.perf_counter()
         process = subprocess.Popen(command, stdout=out, stderr=err, env={**os.environ, **told})
         _, status, used = os.wait4(process.pid, 0)

@@ -11,6 +11,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from harness.cli.formulas import in_terminal
 from harness.cli.session import Session, lines
 from harness.data.stages import STAGES
 from harness.registry.config import presets
@@ -33,7 +34,10 @@ def list_methods(arguments: Namespace) -> int:
     for stage in stages:
         of_stage = [method for method in methods if method.stage == stage]
         width = max((len(method.name) for method in of_stage), default=0)
-        rows = [f"  {m.name:<{width}}  {m.summary}\n  {'':<{width}}  {_parameters(m)}({m.owner})" for m in of_stage]
+        rows = [
+            f"  {m.name:<{width}}  {in_terminal(m.summary)}\n  {'':<{width}}  {_parameters(m)}({m.owner})"
+            for m in of_stage
+        ]
         block = "\n".join([f"{stage}: {STAGES[stage].does}", *(rows or ["  (none)"])])
         blocks.append(block + (f"\n  presets: {', '.join(others[stage])}" if others[stage] else ""))
     blocks += [f"broken: {b.name} ({b.origin})\n  {b.reason}" for b in session.registry.problems]
@@ -58,14 +62,18 @@ def show(arguments: Namespace) -> int:
     import dataclasses
 
     rows = [
-        (f"{method.stage}.{f.name}={method.parameters[f.name]!r}", str(f.type), str(f.metadata.get("help", "")))
+        (
+            f"{method.stage}.{f.name}={method.parameters[f.name]!r}",
+            str(f.type),
+            in_terminal(str(f.metadata.get("help", ""))),
+        )
         for f in dataclasses.fields(method.cls)
     ]
     text = "\n".join(
         [
             f"{method.stage} {method.name}   ({method.owner}; {inspect.getfile(method.cls)})",
             "",
-            inspect.getdoc(method.cls) or "",
+            in_terminal(inspect.getdoc(method.cls) or ""),
             "",
             "Parameters:" if rows else "No parameters.",
             lines(rows),

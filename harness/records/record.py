@@ -1,4 +1,4 @@
-"""Records: the complete, self-contained, versioned result of a cell, and the only truth about it."""
+"""Records: the complete, self-contained, versioned result of a cell. Boards, reports and MLflow are derived from it."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Status(StrEnum):
     """How a cell ended."""
 
     OK = "ok"
-    SKIPPED = "skipped"  # nothing to test: no group qualified as a candidate
-    INVALID = "invalid"  # the user can put it right; the reason says how
-    FAILED = "failed"  # a method or the harness broke; its traceback lies beside the record
-    INTERRUPTED = "interrupted"  # stopped by the user
+    SKIPPED = "skipped"  # no group qualified as a candidate, so nothing was tested
+    INVALID = "invalid"  # the user can correct it; the reason says how
+    FAILED = "failed"  # a method or the harness raised an error; its traceback is beside the record
+    INTERRUPTED = "interrupted"  # the user stopped it
 
 
 FINISHED = frozenset({Status.OK, Status.SKIPPED})
@@ -35,7 +35,9 @@ FINISHED = frozenset({Status.OK, Status.SKIPPED})
 
 @dataclass(frozen=True)
 class CellInfo:
-    """What the cell was: identities for boards and caches, names for people; ``supervised`` stages saw the labels."""
+    """What the cell was: identities for boards and caches, names for people; ``supervised`` names the stages that saw
+    the labels.
+    """
 
     id: str
     row: str
@@ -51,15 +53,15 @@ class CellInfo:
 
     @property
     def task(self) -> str:
-        """The column of a board: on what a method was judged."""
+        """The column of a board: the task on which a method is judged."""
         return f"{self.subject} · {self.batch} ({self.target}) · {self.intervention}"
 
 
 @dataclass(frozen=True)
 class PartitionRecord:
-    """One partition: ``labels[i]`` is the group of ``units[i]``, -1 where it is in none.
+    """One partition: ``labels[i]`` is the group of ``units[i]``, or -1 where the unit is in no group.
 
-    ``k``: groups asked for, ``groups``: groups found; ``quality``: what the chooser thinks of it.
+    ``k``: how many groups were requested; ``groups``: how many were found; ``quality``: the chooser's score.
     """
 
     name: str
@@ -75,7 +77,7 @@ class PartitionRecord:
 
 @dataclass(frozen=True)
 class CandidateRecord:
-    """One candidate group, and why it was chosen."""
+    """One candidate group, with the numbers that it was chosen by."""
 
     units: tuple[str, ...]
     size: int
@@ -89,14 +91,16 @@ class CandidateRecord:
 
 @dataclass(frozen=True)
 class Record:
-    """Everything there is to know about one cell.
+    """The complete result of one cell.
 
-    ``units`` are the labels of all units in order; ``classes`` what the labels say of each; ``diagnostics`` what the
-    stages warn of; ``seconds`` the time spent per stage; ``cost`` what else it took: ``conditions`` asked for (group x
-    batch), and how many were ``computed`` here, because no cell had asked before; ``forwards``, one per condition and
-    example; ``flops`` of these and of recordings, computed or not (none where the model's are not known); ``memory``,
-    the most bytes the process held meanwhile, and ``gpu_memory``. ``original`` is the digest of a record that was read
-    from an older schema, as it was written then.
+    ``units``: the labels of all units, in order. ``classes``: the class of each unit according to the labels.
+    ``diagnostics``: warnings of the stages. ``seconds``: time spent per stage.
+
+    ``cost``: ``conditions`` requested (group x batch), and how many of them were ``computed`` here because no earlier
+    cell had computed them; ``forwards``, one per condition and example; ``flops`` of all forwards and recordings,
+    computed or cached (absent where the model's shapes are unknown); ``memory`` and ``gpu_memory``, the peak in bytes.
+
+    ``original``: of a record that was read from an older schema, the digest of its content as it was written.
     """
 
     status: Status
@@ -119,18 +123,20 @@ class Record:
 
     @property
     def partition(self) -> PartitionRecord | None:
-        """The partition that candidates were taken from."""
+        """The partition that the candidates come from."""
         return None if self.chosen is None else self.partitions[self.chosen]
 
     @property
     def chosen_by_labels(self) -> bool:
-        """Whether the labels had a say in the partition: its agreement with them is then no fair score."""
-        seen = self.cell.supervised
-        return "partitioner" in seen or ("chooser" in seen and len(self.partitions) > 1)
+        """Whether the labels influenced the partition. Its agreement with the labels is then no fair score."""
+        supervised = self.cell.supervised
+        return "partitioner" in supervised or ("chooser" in supervised and len(self.partitions) > 1)
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the content, whatever the layout of the file; for an older schema, of the record as it was written."""
+        """SHA-256 of the record's content, whatever the layout of its file; for an older schema, of the content as it
+        was written.
+        """
         return self.original or digest(self.to_json())
 
     def to_json(self) -> str:
@@ -144,7 +150,7 @@ def read_record(path: Path) -> Record:
 
     Errors: a file that is not JSON, a record of another schema, a field that is missing, unknown or of a wrong type.
     """
-    remedy = f"Move it away, or redo its cell with --force: {path}"
+    remedy = f"Redo its cell with the same command and --force, or move the file away: {path}"
     try:
         text = path.read_text(encoding="utf-8")
     except (ValueError, OSError) as error:
@@ -153,7 +159,7 @@ def read_record(path: Path) -> Record:
 
 
 def parse_record(text: str, name: str, remedy: str) -> Record:
-    """A record from its JSON, validated; ``name`` and ``remedy`` are what its errors say. Errors: as above."""
+    """A record from its JSON, validated. Errors: those of :func:`read_record`, with this ``name`` and ``remedy``."""
     from pydantic import ValidationError
 
     try:
@@ -168,12 +174,10 @@ def parse_record(text: str, name: str, remedy: str) -> Record:
             f"record {name} is damaged: it does not read as one of schema {schema!r}.", remedy
         ) from error
     if current.get("schema") != SCHEMA:
-        readable = ", ".join(f"{PREFIX}{n}" for n in UPGRADES)
-        raise HarnessError(
-            f"record {name} has schema {schema!r}; this harness reads {SCHEMA!r} (and {readable}).", remedy
-        )
-    if current.pop("original", None) is not None:
-        raise HarnessError(f"record {name} is damaged: original: unexpected keyword argument.", remedy)
+        readable = " and ".join(map(repr, (*UPGRADES, SCHEMA)))
+        raise HarnessError(f"record {name} has schema {schema!r}; this harness reads {readable}.", remedy)
+    if "original" in data:  # a field of the class, never of a file
+        raise HarnessError(f"record {name} is damaged: original: unexpected key.", remedy)
     try:
         record: Record = _adapter().validate_python(current)
     except ValidationError as error:

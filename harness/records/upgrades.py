@@ -1,6 +1,6 @@
-"""Records of earlier schemas, read as records of today: one small function per schema, from it to the next.
+"""Records of earlier schemas, read as records of today: one small function per schema turns it into the next.
 
-A function renames and fills in; it computes nothing anew. An old record of every schema lies in ``tests/old``.
+A function renames keys and fills in defaults; it computes no result again. ``tests/old`` has a record of every schema.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ PREFIX = "closure-harness/record/"
 
 
 def upgraded(data: Json) -> Json:
-    """The record as today's schema has it; as it is where no function reads its schema."""
-    while upgrade := UPGRADES.get(str(data.get("schema")).removeprefix(PREFIX)):
+    """The record in today's schema; unchanged where no function reads its schema."""
+    while upgrade := UPGRADES.get(data.get("schema")):
         data = upgrade(data)
     return data
 
 
 def _from_2(data: Json) -> Json:
-    """Schema 3 calls the parts of a closure report, and two settings, by the field's terms."""
+    """Schema 3 uses the field's terms for the parts of a closure report and for two settings."""
     return {
         **data,
         "schema": f"{PREFIX}3",
@@ -51,13 +51,13 @@ def _closure_2(closure: Json) -> Json:
 
 
 def _commands_2(provenance: Json) -> Json:
-    """The commands that make the record again, in today's keys."""
-    found: Json = {}
+    """The commands that make the record again, with today's keys."""
+    commands: Json = {}
     if "command" in provenance:
-        found["command"] = _keys_2(provenance["command"])
+        commands["command"] = _keys_2(provenance["command"])
     if provenance.get("typed"):
-        found["typed"] = [_keys_2(word) for word in provenance["typed"]]
-    return found
+        commands["typed"] = [_keys_2(word) for word in provenance["typed"]]
+    return commands
 
 
 def _keys_2(words: str) -> str:
@@ -69,5 +69,5 @@ def _renamed(values: Mapping[str, Any], names: Mapping[str, str]) -> Json:
     return {names.get(key, key): value for key, value in values.items()}
 
 
-UPGRADES: Mapping[str, Callable[[Json], Json]] = {"2": _from_2}
-"""By schema: what makes a record of it one of the next."""
+UPGRADES: Mapping[Any, Callable[[Json], Json]] = {f"{PREFIX}2": _from_2}
+"""By schema: the function that turns its records into those of the next."""

@@ -23,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from harness.data.stages import STAGES
 from harness.registry import plugins
 from harness.registry.registry import Registry
+from harness.registry.renamed import check_keys, check_overrides
 from harness.util.errors import HarnessError, unknown
 
 CONFIG_MODULE = "harness_conf"
@@ -85,10 +86,14 @@ def hydra_ready() -> Iterator[None]:
 def resolve(overrides: Sequence[str], known: Registry) -> dict[str, Any]:
     """The configuration of one cell, as plain data.
 
-    Errors: a stage option or key that does not exist (with the nearest names), an override that does not parse.
+    Errors: a stage option or key that does not exist (with the nearest names) or that has another name now, an override
+    that does not parse.
     """
+    check_overrides(overrides)
     with hydra_ready(), _explained(known):
-        return plain(compose("config", overrides=list(overrides)))
+        config = plain(compose("config", overrides=list(overrides)))
+    check_keys(config, overrides)
+    return config
 
 
 def expand(overrides: Sequence[str], known: Registry) -> list[list[str]]:
@@ -98,6 +103,7 @@ def expand(overrides: Sequence[str], known: Registry) -> list[list[str]]:
     """
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
+    check_overrides(overrides)
     with hydra_ready(), _explained(known):
         loader = GlobalHydra.instance().config_loader()
         parser = OverridesParser.create(config_loader=loader)
@@ -105,6 +111,7 @@ def expand(overrides: Sequence[str], known: Registry) -> list[list[str]]:
         params = _hydra_node(overrides).sweeper.params or {}
         named = {parsed.key_or_group for parsed in given}
         swept = [f"{key}={value}" for key, value in params.items() if key not in named]
+        check_keys(params, overrides)
         batches = BasicSweeper.split_arguments(parser.parse_overrides([*swept, *overrides]), max_batch_size=None)
         return [list(cell) for batch in batches for cell in batch]
 
@@ -168,6 +175,7 @@ def _explain(error: Exception) -> HarnessError:
         return HarnessError(
             f"configuration: {_first_lines(error)}", "`harness run --help` shows how overrides are written."
         )
+    check_overrides([key[1]])  # of a file's defaults list
     stage = key[1].split(".")[0]
     hint = (
         f"`harness list {stage}` shows its parameters." if stage in STAGES else "`harness run --help` lists the keys."

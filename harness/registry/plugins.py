@@ -10,9 +10,9 @@ import pkgutil
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 import pluggy
 
 from harness.registry import hookspecs
+from harness.registry.renamed import moved
 from harness.util.digest import digest
 from harness.util.errors import HarnessError, unknown
 
@@ -83,61 +84,69 @@ def _load(extra: tuple[str, ...], only: str | None, block: str | None) -> Plugin
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     plugins = Plugins(manager)
-    offered = list(_offered(manager))
-    _check_names(offered, {"HARNESS_PLUGINS": names(only), "HARNESS_BLOCK_PLUGINS": names(block)})
-    for part in offered:
-        if (not only or part.names & {*names(only)}) and not part.names & {*names(block)}:
-            _register(plugins, part.name, part.origin, part.load)
+    found = importlib.metadata.entry_points(group=hookspecs.PROJECT)
+    entries = sorted(map(_Entry, found), key=lambda entry: (entry.distribution, entry.name))
+    wanted, blocked = set(names(only)), set(names(block))
+    _check_names(entries, {"HARNESS_PLUGINS": wanted, "HARNESS_BLOCK_PLUGINS": blocked})
+    for entry in entries:
+        whole = {entry.name, entry.distribution}
+        if whole & blocked or (wanted and not (whole | entry.modules.keys()) & wanted):
+            continue  # it is not even imported
+        for name, load in entry.plugins(manager):
+            if name not in blocked and (not wanted or {name, *whole} & wanted):
+                _register(plugins, name, entry.origin, load)
     for name in extra:
-        _register(plugins, name, name, lambda name=name: _import(name))
+        _register(plugins, name, name, partial(_import, name))
     return plugins
 
 
 @dataclass(frozen=True)
-class _Installed:
-    """A plugin of an installed distribution: an entry point, or one module of the package that it names."""
+class _Entry:
+    """An entry point of an installed distribution. It names a plugin, or a package whose modules are plugins."""
 
-    name: str
-    entry: importlib.metadata.EntryPoint
-    load: Callable[[], Any]
+    point: importlib.metadata.EntryPoint
 
     @property
-    def names(self) -> set[str]:
-        """What it can be left out by: its own name, its package's, its distribution's."""
-        return {self.name, self.entry.name, self.entry.dist.name if self.entry.dist else ""}
+    def name(self) -> str:
+        return self.point.name
+
+    @property
+    def distribution(self) -> str:
+        return self.point.dist.name if self.point.dist else ""
 
     @property
     def origin(self) -> str:
         """The distribution and its version."""
-        return f"{self.entry.dist.name} {self.entry.dist.version}" if self.entry.dist else self.entry.value
+        return f"{self.distribution} {self.point.dist.version}" if self.point.dist else self.point.value
 
-
-def _offered(manager: pluggy.PluginManager) -> Iterator[_Installed]:
-    """Every installed plugin, in a fixed order. Of a package without hooks of its own, each module is a plugin."""
-    found = importlib.metadata.entry_points(group=hookspecs.PROJECT)
-    for entry in sorted(found, key=lambda entry: (entry.dist.name if entry.dist else "", entry.name)):
+    @cached_property
+    def modules(self) -> dict[str, str]:
+        """The modules of the package by name (``affinities.ising``), found without importing it; none of a module's."""
         try:
-            package = entry.load()
-        except (Exception, SystemExit):  # reported where it is registered
-            package = None
-        if not hasattr(package, "__path__") or any(manager.parse_hookimpl_opts(package, name) for name in dir(package)):
-            yield _Installed(entry.name, entry, entry.load)
-            continue
-        for _, name, _ in pkgutil.iter_modules(package.__path__):
-            if not name.startswith("_"):
-                module = f"{package.__name__}.{name}"
-                yield _Installed(f"{entry.name}.{name}", entry, partial(importlib.import_module, module))
+            spec = importlib.util.find_spec(self.point.value)
+        except (Exception, SystemExit):  # of the packages above it; reported when the plugin is registered
+            return {}
+        places = (spec.submodule_search_locations if spec else None) or ()
+        found = [name for _, name, _ in pkgutil.iter_modules(places) if not name.startswith("_")]
+        return {f"{self.name}.{name}": f"{self.point.value}.{name}" for name in found}
+
+    def plugins(self, manager: pluggy.PluginManager) -> list[tuple[str, Callable[[], Any]]]:
+        """Names, and what loads them. Where a package has hooks of its own, it is the plugin, not its modules."""
+        package = None
+        if self.modules:
+            with suppress(Exception, SystemExit):  # reported when the plugin is registered
+                package = self.point.load()
+        if package is None or any(manager.parse_hookimpl_opts(package, name) for name in dir(package)):
+            return [(self.name, self.point.load)]
+        return [(name, partial(importlib.import_module, module)) for name, module in self.modules.items()]
 
 
-def _check_names(offered: Sequence[_Installed], chosen: Mapping[str, Sequence[str]]) -> None:
-    known = set().union(*(part.names for part in offered)) - {""}
+def _check_names(entries: Sequence[_Entry], chosen: Mapping[str, set[str]]) -> None:
+    installed = {name for entry in entries for name in (entry.name, entry.distribution, *entry.modules)} - {""}
     for variable, wanted in chosen.items():
-        for name in wanted:
-            if name not in known:
-                raise HarnessError(
-                    f"{variable} names '{name}', which is not an installed plugin.",
-                    f"Plugins: {', '.join(sorted(known))}",
-                )
+        for name in sorted(wanted - installed):
+            known = unknown("plugin", name, installed)
+            raise HarnessError(f"{variable}: {known.what}", known.fix)
 
 
 def _register(plugins: Plugins, name: str, origin: str, load: Any) -> None:
@@ -183,4 +192,4 @@ def names(value: str | None) -> list[str]:
 
 
 def _broken(name: str, origin: str, error: BaseException) -> Broken:
-    return Broken(name, origin, f"{type(error).__name__}: {error}", traceback.format_exc())
+    return Broken(name, origin, moved(error) or f"{type(error).__name__}: {error}", traceback.format_exc())

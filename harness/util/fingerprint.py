@@ -76,7 +76,7 @@ def _imports(module: str, file: Path) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             origin = _origin(module, file, node)
             for alias in node.names:
-                if home := _handed_on(origin).get(alias.name):
+                if home := reexports(origin).get(alias.name):
                     yield home
                 else:
                     yield from (origin, f"{origin}.{alias.name}")
@@ -90,7 +90,7 @@ def _origin(module: str, file: Path, node: ast.ImportFrom) -> str:
 
 
 @cache
-def _handed_on(package: str) -> Mapping[str, str]:
+def reexports(package: str) -> Mapping[str, str]:
     """The names that a package's ``__init__`` imports (or its stub, where names are loaded lazily), and from where."""
     file = _file_of(package)
     if file is None or file.stem != "__init__":

@@ -49,7 +49,7 @@ def test_what_is_left_after_kills_is_what_an_undisturbed_run_leaves(
 
 def _sweep_until(words: list[str], said: Path, instant: float) -> int:
     """Start a sweep and kill it so many seconds after its first cell began; its exit code (0: it was done before)."""
-    command = [sys.executable, "-m", "harness.cli.main", "sweep", *words]
+    command = [sys.executable, "-m", "harness", "sweep", *words]
     with said.open("wb") as log:
         sweep = subprocess.Popen(command, cwd=said.parent, stdout=log, stderr=log, start_new_session=True)
     while sweep.poll() is None and b"cell " not in said.read_bytes():

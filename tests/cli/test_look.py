@@ -35,7 +35,9 @@ def test_list_of_a_stage_holds_only_that_stage(harness: Run) -> None:
 
 def test_show_prints_formula_and_source(harness: Run) -> None:
     answer = harness("show", "affinity", "ising")
-    assert "P(s_i" in answer.out
+    assert "    P(sᵢ | s₋ᵢ) = σ(2 sᵢ (hᵢ + ∑ⱼ Jᵢⱼ sⱼ))\n" in answer.out
+    assert "`" not in answer.out
+    assert ":math:" in harness("show", "affinity", "ising", "--json").data["doc"], "JSON has the docstring as it is"
     assert "Besag 1975" in answer.out
     assert "affinity.l2=0.001" in answer.out
 
@@ -73,14 +75,14 @@ def test_two_plugins_of_one_name_are_both_named(harness: Run, tmp_path: Path, mo
 
 
 def test_blocking_a_plugin_takes_its_methods_away(harness: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HARNESS_BLOCK_PLUGINS", "affinity-ising")
+    monkeypatch.setenv("HARNESS_BLOCK_PLUGINS", "affinities.ising")
     names = {method["name"] for method in harness("list", "affinity", "--json").data["methods"]}
     assert "ising" not in names
     assert "mutual_information" in names
 
 
 def test_loading_only_some_plugins(harness: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HARNESS_PLUGINS", "affinity-ising,binarizer-median")
+    monkeypatch.setenv("HARNESS_PLUGINS", "affinities.ising,binarizers.median")
     names = {method["name"] for method in harness("list", "--json").data["methods"]}
     assert names == {"ising", "median"}
 
@@ -137,3 +139,19 @@ def test_quick_commands_load_nothing_heavy(words: list[str], forbidden: list[str
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("words", [["--help"], ["show", "--help"], ["--version"], ["list", "controls"], ["list", "nope"]])
+def test_python_m_harness_is_harness(words: list[str], tmp_path: Path) -> None:
+    script = [str(Path(sys.executable).parent / "harness"), *words]
+    module = [sys.executable, "-m", "harness", *words]
+    answers = [subprocess.run(call, capture_output=True, text=True, cwd=tmp_path, check=False) for call in (script, module)]
+    assert len({(answer.returncode, answer.stdout, answer.stderr) for answer in answers}) == 1
+    assert answers[0].returncode == (2 if "nope" in words else 0)
+    assert "__main__" not in answers[1].stdout
+
+
+def test_the_door_and_the_usage_load_nothing_heavy(tmp_path: Path) -> None:
+    code = "import sys, harness; sys.exit(str([m for m in ('numpy', 'torch', 'hydra', 'pluggy') if m in sys.modules] or ''))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.stderr.strip() == ""

@@ -173,7 +173,7 @@ def test_a_full_disk_is_a_clear_error_and_leaves_no_damage(
 
 
 def test_two_sweeps_that_begin_at_once_in_a_new_workspace_do_not_harm_each_other(small: Any, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "harness.cli.main", "sweep", *small, "partitioner=leiden", "tracking=local"]
+    command = [sys.executable, "-m", "harness", "sweep", *small, "partitioner=leiden", "tracking=local"]
     both = [
         subprocess.Popen([*command, f"affinity={pair}"], cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
         for pair in ("pearson,mutual_information", "mutual_information,cosine")

@@ -35,7 +35,7 @@ class Elsewhere:
 
     def harness(self, *words: str) -> Any:
         """What a command answers there, from JSON."""
-        return json.loads(self.call(self.python, "-m", "harness.cli.main", *words, "--json"))
+        return json.loads(self.call(self.python, "-m", "harness", *words, "--json"))
 
     def affinities(self) -> dict[str, str]:
         """Name -> owner."""
@@ -102,7 +102,7 @@ def test_its_experiment_is_found(installed: Elsewhere) -> None:
 def test_uninstalled_it_is_gone(installed: Elsewhere) -> None:  # last: the environment is of no use afterwards
     installed.pip("uninstall", "-q", "-y", "closure-harness-jaccard")
     assert "jaccard" not in installed.affinities()
-    answer = installed.call(installed.python, "-m", "harness.cli.main", "run", "affinity=jaccard", expected=2)
+    answer = installed.call(installed.python, "-m", "harness", "run", "affinity=jaccard", expected=2)
     assert "affinity 'jaccard' is not known" in answer
 
 

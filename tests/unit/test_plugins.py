@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +17,14 @@ from harness.registry import plugins
 from harness.registry.config import registry
 from harness.registry.plugins import Broken
 from harness.registry.registry import Method, Registry
-from harness.util import fingerprint as identity
+from harness.util import fingerprint
 from harness.util.errors import HarnessError, PluginError
 
 HEAD = """
 from dataclasses import dataclass, field
 from typing import ClassVar
 import numpy as np
-from harness.data.grouping import Affinity
-from harness.registry.hookspecs import hookimpl
+from harness import Affinity, hookimpl
 """
 GOOD = (
     HEAD
@@ -187,13 +187,13 @@ def test_every_built_in_plugin_loads() -> None:
 
 
 def test_some_plugins_can_be_loaded_alone(monkeypatch: pytest.MonkeyPatch, load: Callable[..., Registry]) -> None:
-    monkeypatch.setenv("HARNESS_PLUGINS", "affinity-ising, binarizer-median")
+    monkeypatch.setenv("HARNESS_PLUGINS", "affinities.ising, binarizers.median")
     assert set(load().methods) == {("affinity", "ising"), ("binarizer", "median")}
 
 
 def test_some_plugins_can_be_left_out(monkeypatch: pytest.MonkeyPatch, load: Callable[..., Registry]) -> None:
     everything = set(load().methods)
-    monkeypatch.setenv("HARNESS_BLOCK_PLUGINS", "affinity-ising")
+    monkeypatch.setenv("HARNESS_BLOCK_PLUGINS", "affinities.ising")
     assert set(load().methods) == everything - {("affinity", "ising")}
 
 
@@ -208,12 +208,94 @@ def test_a_whole_distribution_can_be_chosen_or_left_out(
     assert ("affinity", "ising") not in load().methods
 
 
+def test_a_whole_package_can_be_chosen_or_left_out(
+    monkeypatch: pytest.MonkeyPatch, load: Callable[..., Registry]
+) -> None:
+    everything = set(load().methods)
+    affinities = {key for key in everything if key[0] == "affinity"}
+    monkeypatch.setenv("HARNESS_BLOCK_PLUGINS", "affinities")
+    assert set(load().methods) == everything - affinities
+    monkeypatch.setenv("HARNESS_BLOCK_PLUGINS", "affinities.ising,affinities.cosine")
+    assert set(load().methods) == everything - {("affinity", "ising"), ("affinity", "cosine")}
+    monkeypatch.delenv("HARNESS_BLOCK_PLUGINS")
+    monkeypatch.setenv("HARNESS_PLUGINS", "affinities")
+    assert set(load().methods) == affinities
+    monkeypatch.setenv("HARNESS_BLOCK_PLUGINS", "affinities.ising")
+    assert set(load().methods) == affinities - {("affinity", "ising")}
+
+
+@pytest.fixture
+def distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An installed distribution whose entry point ``mine`` names the package ``zz_mine``; the package's folder."""
+    folder = tmp_path / "zz_mine"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("")
+    info = tmp_path / "zz_mine-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: zz-mine\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[closure_harness]\nmine = zz_mine\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    plugins._load.cache_clear()
+    yield folder
+    plugins._load.cache_clear()
+    for name in [name for name in sys.modules if name.partition(".")[0] == "zz_mine"]:
+        del sys.modules[name]
+
+
+def test_each_module_of_a_package_is_a_plugin_and_a_broken_one_leaves_the_others(
+    distribution: Path, load: Callable[..., Registry]
+) -> None:
+    (distribution / "one.py").write_text(good("zz_one"))
+    (distribution / "other.py").write_text(good("zz_other"))
+    (distribution / "bad.py").write_text("from harness.groups import Affinity\n")
+    (distribution / "_shared.py").write_text("raise RuntimeError('a private module is no plugin')\n")
+    found = load()
+    assert {("affinity", "zz_one"), ("affinity", "zz_other"), ("affinity", "ising")} <= set(found.methods)
+    assert found.get("affinity", "zz_one").owner == "zz-mine 1.0"
+    (broken,) = found.problems
+    assert (broken.name, broken.origin) == ("mine.bad", "zz-mine 1.0")
+    assert broken.reason == "harness.groups has moved. Write: from harness import Affinity"
+
+
+def test_a_package_with_hooks_of_its_own_is_one_plugin(distribution: Path, load: Callable[..., Registry]) -> None:
+    (distribution / "__init__.py").write_text(good("zz_whole"))
+    (distribution / "helper.py").write_text("raise RuntimeError('not a plugin')\n")
+    found = load()
+    assert ("affinity", "zz_whole") in found.methods
+    assert found.problems == []
+
+
+@pytest.mark.parametrize("text", ["raise RuntimeError('no')", "import sys; sys.exit(3)", "def broken(:"])
+def test_a_package_that_cannot_be_imported_is_reported_once(
+    text: str, distribution: Path, load: Callable[..., Registry]
+) -> None:
+    (distribution / "__init__.py").write_text(text)
+    (distribution / "one.py").write_text(good("zz_one"))
+    found = load()
+    assert [broken.name for broken in found.problems] == ["mine"]
+    assert ("affinity", "ising") in found.methods
+
+
+def test_what_is_left_out_is_not_even_imported(
+    distribution: Path, monkeypatch: pytest.MonkeyPatch, load: Callable[..., Registry]
+) -> None:
+    for variable, name in (
+        ("HARNESS_BLOCK_PLUGINS", "mine"),
+        ("HARNESS_BLOCK_PLUGINS", "zz-mine"),
+        ("HARNESS_PLUGINS", "affinities.ising"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setenv(variable, name)
+            assert ("affinity", "ising") in load().methods
+            assert "zz_mine" not in sys.modules
+
+
 @pytest.mark.parametrize("variable", ["HARNESS_PLUGINS", "HARNESS_BLOCK_PLUGINS"])
 def test_a_plugin_to_choose_that_is_not_there_is_an_error(
     variable: str, monkeypatch: pytest.MonkeyPatch, load: Callable[..., Registry]
 ) -> None:
-    monkeypatch.setenv(variable, "affinity-ising,isng")
-    with pytest.raises(HarnessError, match=f"{variable} names 'isng'") as caught:
+    monkeypatch.setenv(variable, "affinities.ising,isng")
+    with pytest.raises(HarnessError, match=f"{variable}: plugin 'isng' is not known") as caught:
         load()
     assert "ising" in caught.value.fix
 
@@ -334,5 +416,5 @@ def test_the_code_of_a_method_is_that_of_its_file(plugin: Callable[..., str], lo
     before = method.code
     Path(path).write_text(Path(path).read_text() + "\n# another thought\n")
     assert method.code == before  # what runs in this process is what was there when it started
-    identity._read.cache_clear()
+    fingerprint._read.cache_clear()
     assert method.code != before

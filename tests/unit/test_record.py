@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -245,3 +247,107 @@ def test_a_workspace_is_absolute_and_knows_home(monkeypatch: pytest.MonkeyPatch,
 )
 def test_an_address_is_shown_without_its_password(address: str, shown: str) -> None:
     assert without_password(address) == shown
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Records of earlier schemas
+# ----------------------------------------------------------------------------------------------------------------------
+
+OLD = Path(__file__).parents[1] / "old"
+
+
+def test_a_record_of_schema_2_is_read_with_every_field_under_its_new_name() -> None:
+    """The figures stand in ``tests/old/record_2.json`` under the old names, in brackets."""
+    record = read_record(OLD / "record_2.json")
+    assert record.schema == "closure-harness/record/3"
+    assert (record.status, record.cell.title.split()[0], record.chosen) == (Status.OK, "tiny", 4)
+    assert record.config["futility"] == 10  # give_up
+    assert "give_up" not in record.config
+    assert record.provenance["subject"]["shares"] == ["trunk", "inside", "tail", "past"]  # no part of the closure
+    (closure,) = record.closure
+    assert closure.units == tuple(f"L2H{head}" for head in range(8))
+    assert closure.verdict is Verdict.WRONG_DIRECTION
+    assert closure.site_ablation == {  # upper_bound
+        "target_logit": 7.412610919156577,
+        "accuracy": -0.0625,
+        "loss": -1.9002227063283499,
+    }
+    assert closure.inflation == 1.8459832744593563  # widening
+    assert closure.dispensable == ()  # idle
+    assert closure.stopped_early is True  # given_up
+    assert (closure.n_examples, closure.n_controls, closure.shortfall) == (64, 13, {"L2": 8})
+    assert closure.effects["loss"].controls[1] == 3.5331415641121566
+    anatomy = closure.anatomy["target_logit"]
+    assert anatomy.on_input is not None
+    assert (anatomy.on_input.n, anatomy.on_input.off_input) == (62, 7.420923486351967)  # off
+    assert anatomy.on_input.leakage == 1.0011576251649998
+    assert (anatomy.sufficiency, anatomy.leave_one_out, anatomy.dispensable) == (None, None, ())  # kept, shares, idle
+    assert (anatomy.interaction, anatomy.contrast) == (None, None)  # elsewhere
+
+
+def test_an_old_records_parts_that_this_one_lacks_arrive_under_their_new_names(tmp_path: Path) -> None:
+    """A decomposed candidate, a contrast batch and the commands, as schema 2 wrote them."""
+    data = json.loads((OLD / "record_2.json").read_text())
+    data["config"] |= {"give_up": None, "elsewhere": {"name": "natural_text", "n": 6}}
+    data["provenance"]["command"] += " give_up=null batch@elsewhere=natural_text 'elsewhere.n=6'"
+    data["provenance"]["typed"] = ["harness", "run", "give_up=null", "batch@elsewhere=natural_text", "elsewhere.n=6"]
+    data["closure"][0]["idle"] = ["L2H1"]
+    data["closure"][0]["anatomy"]["loss"] |= {
+        "kept": 0.75,
+        "shares": [0.5, 0.25, 0, 0, 0, 0, 0, 0],
+        "idle": [1],
+        "elsewhere": [-0.5, [-0.75, -0.25]],
+    }
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps(data))
+    record = read_record(path)
+    assert (record.config["futility"], record.config["contrast"]) == (None, {"name": "natural_text", "n": 6})
+    assert record.provenance["command"].endswith("futility=null batch@contrast=natural_text 'contrast.n=6'")
+    assert record.provenance["typed"][2:] == ["futility=null", "batch@contrast=natural_text", "contrast.n=6"]
+    assert record.closure[0].dispensable == ("L2H1",)
+    anatomy = record.closure[0].anatomy["loss"]
+    assert (anatomy.sufficiency, anatomy.dispensable) == (0.75, (1,))
+    assert anatomy.leave_one_out == (0.5, 0.25, 0, 0, 0, 0, 0, 0)
+    assert anatomy.contrast == (-0.5, (-0.75, -0.25))
+
+
+def test_an_old_record_keeps_the_digest_of_what_was_written() -> None:
+    """Schema 2 took it over the content, as JSON indented by one: as a string among JSON values, ended by a zero."""
+    data = json.loads((OLD / "record_2.json").read_text())
+    as_written = json.dumps(data, indent=1, ensure_ascii=False)
+    expected = hashlib.sha256(json.dumps(as_written).encode() + b"\0").hexdigest()
+    assert read_record(OLD / "record_2.json").digest == expected
+
+
+def test_an_old_record_is_written_as_one_of_today_and_read_again(tmp_path: Path) -> None:
+    old = read_record(OLD / "record_2.json")
+    data = json.loads(old.to_json())
+    assert data["schema"] == SCHEMA
+    assert "original" not in data
+    again = read_record(write(old, tmp_path))
+    assert again == replace(old, original="")
+    assert again.digest != old.digest
+    assert again.to_json() == old.to_json()
+
+
+@pytest.mark.parametrize("original", ["typed by hand", "", None])
+def test_a_digest_that_somebody_typed_into_a_record_is_refused(
+    make_record: Make, tmp_path: Path, original: str | None
+) -> None:
+    for text in (make_record().to_json(), (OLD / "record_2.json").read_text()):
+        path = tmp_path / "record.json"
+        path.write_text(json.dumps({**json.loads(text), "original": original}))
+        with pytest.raises(HarnessError, match="is damaged: original: unexpected"):
+            read_record(path)
+
+
+@pytest.mark.parametrize("schema", ["closure-harness/record/1", "closure-harness/record/4", "2", 2, None])
+def test_a_record_of_an_unreadable_schema_is_refused_with_what_to_do(schema: object, tmp_path: Path) -> None:
+    path = tmp_path / "3f9c" / "record.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"schema": schema, "status": "ok"}))
+    with pytest.raises(HarnessError) as caught:
+        read_record(path)
+    readable = "'closure-harness/record/2' and 'closure-harness/record/3'"
+    assert caught.value.what == f"record 3f9c has schema {schema!r}; this harness reads {readable}."
+    assert caught.value.fix == f"Redo its cell with the same command and --force, or move the file away: {path}"
