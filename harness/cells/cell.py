@@ -53,6 +53,8 @@ class Settings:
     cache_limit: str = "10GB"
 
 
+RENAMED = {"futility": "give_up", "contrast": "elsewhere"}
+"""Settings that enter the digest of a protocol under an earlier name: a new name makes no new protocol."""
 NEUTRAL = frozenset({"workspace", "tracking", "force", "on_error", "cache", "cache_limit"})
 
 
@@ -131,7 +133,8 @@ class Cell:
     def protocol(self) -> str:
         """Identity of how candidates are judged; records of different protocols are never ranked together."""
         judges = [self.identity(stage) for stage in ("controls", "labels", "metric")]
-        return digest({key: value for key, value in self._told().items() if key != "group"}, judges)[:12]
+        settings = {RENAMED.get(key, key): value for key, value in self._told().items() if key != "group"}
+        return digest(settings, judges)[:12]
 
     @property
     def title(self) -> str:

@@ -95,7 +95,7 @@ class Record:
     stages warn of; ``seconds`` the time spent per stage; ``cost`` what else it took: ``conditions`` asked for (group x
     batch), and how many were ``computed`` here, because no cell had asked before; ``forwards``, one per condition and
     example; ``flops`` of these and of recordings, computed or not (none where the model's are not known); ``memory``,
-    the most bytes the process held meanwhile, and ``gpu_memory``. ``original`` is the digest of a record that was read
+    the most bytes the process held meanwhile, and ``gpu_memory``. ``original`` is the JSON of a record that was read
     from an older schema, as it was written then.
     """
 
@@ -130,8 +130,12 @@ class Record:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the record's content, however it is laid out in its file; of an older schema, as it was written."""
-        return self.original or digest(self.to_json())
+        """SHA-256 of the record as it was written, whatever the layout of its file."""
+        return digest(self.as_written())
+
+    def as_written(self) -> str:
+        """The record as JSON, in the schema it was written in."""
+        return self.original or self.to_json()
 
     def to_json(self) -> str:
         """The record as JSON, schema first."""
@@ -180,7 +184,7 @@ def parse_record(text: str, name: str, remedy: str) -> Record:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise HarnessError(f"record {name} is damaged: {where}: {first['msg'].lower()}.", remedy) from error
-    return record if schema == SCHEMA else replace(record, original=digest(_laid_out(data)))
+    return record if schema == SCHEMA else replace(record, original=_laid_out(data))
 
 
 def _laid_out(data: Mapping[str, Any]) -> str:
