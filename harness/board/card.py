@@ -143,19 +143,19 @@ def _chosen(record: Record) -> str:
     if partition is None:
         return ""
     by = " (chosen by the labels)" if record.chosen_by_labels else ""
-    ari = f"; agreement with the labels: ARI {partition.agreement.ari:.2f}" if partition.agreement else ""
+    ari = f"; ARI with the labels {partition.agreement.ari:.2f}" if partition.agreement else ""
     return f"\n  partition: {partition.name}{by}{ari}{_stability(partition)}"
 
 
 def _stability(partition: PartitionRecord) -> str:
     stability = partition.stability
     values = (
-        {"with other orders and seeds": stability.seeds, "on resampled examples": stability.resamples}
+        [(stability.seeds, "with other orders and seeds"), (stability.resamples, "on resampled examples")]
         if stability
-        else {}
+        else []
     )
-    shown = ", ".join(f"{value:.2f} {reruns}" for reruns, value in values.items() if value is not None)
-    return f"; stability (ARI): {shown}" if shown else ""
+    shown = ", ".join(f"{value:.2f} {reruns}" for value, reruns in values if value is not None)
+    return f"\n  stability (ARI): {shown}" if shown else ""
 
 
 def _proposal(record: Record) -> str:

@@ -63,7 +63,7 @@ _COSTS: Mapping[str, Callable[[int], str]] = {
 }
 RANK = Column(
     "rank",
-    "rank by score: the share of closure tests passed, averaged over tasks. Methods with equal scores share a rank and "
+    "by score: the share of closure tests passed, averaged over tasks. Methods with equal scores share a rank and "
     "are listed by q. Brackets: 95 % interval of the rank, by bootstrap over tasks. Rows in parentheses are references "
     "and have no rank: a baseline uses no model data; the ceiling uses the labels; a supervised method uses gradients "
     "of the target. A method with missing tasks (-) has no rank.",

@@ -54,7 +54,7 @@ COMMANDS = {
     "check": Command("hold a plugin to the contract of its stage", "look:check", "[NAME ...]",
                      (("--all", "every plugin there is"),), example="harness check mutual_information"),
     "compare": Command("two cells, or two methods on all their tasks, as a pair: whose candidate does more damage",
-                       "pair:compare", "A B", example="harness compare 'ising spectral' 'ising leiden'"),
+                       "compare:compare", "A B", example="harness compare 'ising spectral' 'ising leiden'"),
     "leaderboard": Command("make a board from records, check one against its records, add records to one",
                            "boards:leaderboard", "[THEIR_RECORDS]",
                            (("--check", "does the board say what its records say?"),

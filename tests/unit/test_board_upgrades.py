@@ -20,7 +20,9 @@ from harness.util.errors import HarnessError
 OLD = Path(__file__).parents[1] / "old" / "board_1"
 CHANGES: dict[str, Callable[[Any, Any], object]] = {
     "table 1, row '{method}': ari: the board has 0.5": lambda row, _: row.update(ari=0.5),
-    "table 1, row '{method}': passed_interval: the board has [0.5, 1.0]": lambda row, _: row.update(interval=[0.5, 1.0]),
+    "table 1, row '{method}': passed_interval: the board has [0.5, 1.0]": lambda row, _: row.update(
+        interval=[0.5, 1.0]
+    ),
     "table 1, row '{method}': pareto_optimal: the board has True": lambda row, _: row.update(frontier=True),
     "table 1, row '{method}', results, {task}: q: the board has 0.5": lambda _, result: result.update(q=0.5),
     "table 1, row '{method}', results, {task}: beyond_controls": lambda _, result: result.update(standing=3.0),

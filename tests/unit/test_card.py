@@ -44,11 +44,10 @@ def test_a_card_says_when_a_group_is_tested_on_the_examples_it_was_chosen_on(mak
 
 def test_a_card_says_when_the_labels_chose_the_number_of_groups(make_record: Make) -> None:
     text = card(make_record())
-    assert (
-        "k = 3; agreement with the labels: ARI 0.25; stability (ARI): 0.90 with other orders and seeds, 0.40 on" in text
-    )
+    assert "partition: k = 3; ARI with the labels 0.25\n" in text
+    assert "stability (ARI): 0.90 with other orders and seeds, 0.40 on resampled examples" in text
     by_labels = make_record(supervised=("chooser",))
-    assert "k = 3 (chosen by the labels); agreement" in card(by_labels)
+    assert "k = 3 (chosen by the labels); ARI with the labels" in card(by_labels)
 
 
 def test_a_card_shows_what_is_not_defined_as_a_dash_and_what_is_saturated_in_words(
