@@ -1,1 +1,1 @@
-"""What people read: boards, cards, reports and pictures, made of records."""
+"""Boards, verdict cards, reports and figures: what people read, made from records."""

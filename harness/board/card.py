@@ -1,4 +1,4 @@
-"""A verdict card: the answer first, in words, then the numbers that carry it, then what to type next."""
+"""A verdict card: the verdict and its reason first, then the numbers behind it, then the next commands."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.closure.report import ClosureReport
-from harness.closure.statistics import Effect
+from harness.closure.report import Anatomy, ClosureReport
+from harness.closure.statistics import Effect, exceedances, inflated
 from harness.closure.verdict import Verdict, decision_order
 from harness.data.units import Unit
 from harness.records.record import PartitionRecord, Record, Status
 
-ARROW = {1: "^", -1: "v"}
+ARROW = {1: "↑", -1: "↓"}
+"""The direction in which a metric moves under damage."""
 
 
 def card(record: Record, folder: Path | None = None) -> str:
-    """Everything a person wants to know of a cell first, in some fifteen lines."""
+    """The result of a cell in about fifteen lines; ``folder``: where the record lies, if the card is to say so."""
     cell = record.cell
     where = f"{cell.subject} · {cell.batch} · target {cell.target} · {cell.intervention} ablation"
     if record.status is not Status.OK:
-        tried = f"\n\n{_proposal(record)}" if record.partitions else ""
-        return f"{record.status.value.upper()}  {record.reason}\n  {where}\n  {cell.method}{tried}"
+        proposal = f"\n\n{_proposal(record)}" if record.partitions else ""
+        return f"{record.status.value.upper()}  {record.reason}\n  {where}\n  {cell.method}{proposal}"
     blocks = [_closure(record, closure, where) for closure in record.closure] or [_proposal(record)]
     if folder is not None:
         blocks.append(_next(record, folder))
@@ -32,65 +33,83 @@ def card(record: Record, folder: Path | None = None) -> str:
 def _closure(record: Record, closure: ClosureReport, where: str) -> str:
     layers = len({Unit.parse(unit).layer for unit in closure.units})
     size = len(closure.units)
+    bounds = ", ".join(f"{_spaced(name)} {_share(closure, name)}" for name in closure.site_ablation)
     lines = [
         f"{' '.join(closure.units)}   {_count(size, 'unit')}, {_count(layers, 'layer')}      {where}",
-        f"{closure.verdict.value.upper().replace('_', ' ')}  {closure.reason}{_standing(closure)}",
-        f"  {'':<15}{'baseline':>9}{'ablated':>10}{'effect':>10}   {'95 % interval':<20}{'controls (5 % .. 95 %)':<24}"
-        f"{'z':>6}{'p':>7}{'corrected':>10}",
+        f"{_spaced(closure.verdict.value).upper()}  {closure.reason}",
+        f"  {_controls(closure)}",
+        f"  {'':<15}{'baseline':>9}{'ablated':>10}   {'effect [95 %]':<26}{'controls (5 % .. 95 %)':<24}"
+        f"{'z':>6}{'p':>7}{'corrected p':>13}",
+        *(_effect(name, effect) for name, effect in closure.effects.items()),
+        f"  all units of these layers: {bounds}",
+        *_inside(closure),
+        f"  {_examples(record, closure)}",
+        f"  method: {record.cell.method}{_chosen(record)}",
+        *_warnings(record),
     ]
-    lines += [_effect(name, effect) for name, effect in closure.effects.items()]
-    bounds = ", ".join(f"{name.replace('_', ' ')} {_share(closure, name)}" for name in closure.site_ablation)
-    lines.append(f"  all units of these layers: {bounds}")
-    lines += _inside(closure)
-    short = ", ".join(f"{layer} lacks {n}" for layer, n in closure.shortfall.items())
-    controls = _count(closure.n_controls, "distinct control") + (f" (not fully matched: {short})" if short else "")
-    controls = f"given up after {controls}" if closure.stopped_early else controls
-    lines.append(f"  {_halves(record, closure)}; {controls}")
-    lines.append(f"  method: {record.cell.method}{_chosen(record)}")
-    return "\n".join(lines + _warnings(record))
+    return "\n".join(lines)
+
+
+def _controls(closure: ClosureReport) -> str:
+    """How many controls did at least as much damage, as p counts them, on the first metric that can show damage."""
+    usable = [name for name, effect in closure.effects.items() if not effect.saturated]
+    name = decision_order(usable or closure.effects)[0]
+    effect = closure.effects[name]
+    distinct = _count(closure.n_controls, "distinct control")
+    if closure.inflation is None:
+        return f"no p-value: {distinct}, and the candidate leaves too few units to estimate how much controls vary"
+    exceeding = exceedances(effect.delta, inflated(effect.controls, closure.inflation), effect.damage)
+    start = "stopped early: " if closure.stopped_early else ""
+    return f"{start}{exceeding} of {distinct} did at least as much damage to {_spaced(name)}{_reservations(closure)}"
+
+
+def _reservations(closure: ClosureReport) -> str:
+    notes = []
+    if closure.shortfall:
+        notes.append(f"not fully matched: {', '.join(f'{layer} lacks {n}' for layer, n in closure.shortfall.items())}")
+    if closure.inflation != 1:
+        notes.append(f"their spread inflated by {closure.inflation:.2f}")
+    return f" ({'; '.join(notes)})" if notes else ""
 
 
 def _inside(closure: ClosureReport) -> list[str]:
-    """What the primary metric says of the inside of the group, of where it is active, and of what it is good for."""
-    if not closure.anatomy:
-        return []
-    name = decision_order(closure.anatomy)[0]
-    found, what, lines = closure.anatomy[name], name.replace("_", " "), []
-    if found.leave_one_out and closure.verdict is not Verdict.NULL:
-        parts = "  ".join(
-            f"{unit} {round(100 * of)} %" for unit, of in zip(closure.units, found.leave_one_out, strict=True)
-        )
-        lines.append(f"  of the effect on {what}, lost without: {parts}")
-    facts = []
-    if found.interaction is not None:
-        facts.append(f"interaction {found.interaction:+.2f} (-1 chain, 0 independent, > 0 backup)")
-    if found.sufficiency is not None:
-        facts.append(f"alone it keeps {round(100 * found.sufficiency)} %")
-    if closure.dispensable:
-        facts.append(f"idle {' '.join(closure.dispensable)}")
-    if found.on_input and not found.on_input.n:
-        facts.append("never active on these examples")
-    elif found.on_input and found.on_input.delta is not None:
-        on = found.on_input
-        off = f"{on.off_input:+.2f}" if on.off_input is not None else "-"
-        facts.append(f"active on {on.n} examples: {on.delta:+.2f} (p {_number(on.p, '.3f')}), elsewhere {off}")
-    if found.contrast:
-        facts.append(f"on the other batch {found.contrast[0]:+.2f}")
+    """Anatomy of the group on the metric that decides first, and the test against permuted data."""
+    lines = []
     if closure.selection_p is not None:
-        facts.append(f"against the best of permuted data p {closure.selection_p:.3f}")
-    return [*lines, f"  {what}: {'; '.join(facts)}"] if facts else lines
+        lines.append(f"  against the best groups of the same pipeline on permuted data: p {closure.selection_p:.3f}")
+    if not closure.anatomy:
+        return lines
+    name = decision_order(closure.anatomy)[0]
+    anatomy, metric = closure.anatomy[name], _spaced(name)
+    if anatomy.leave_one_out and closure.verdict is not Verdict.NULL:
+        shares = zip(closure.units, anatomy.leave_one_out, strict=True)
+        parts = "  ".join(f"{unit} {round(100 * share)} %" for unit, share in shares)
+        lines.append(f"  leave-one-out, share of the effect on {metric} that is lost: {parts}")
+    facts = _facts(closure, anatomy)
+    return [*lines, f"  not deciding, {metric}: {'; '.join(facts)}"] if facts else lines
 
 
-def _standing(closure: ClosureReport) -> str:
-    """How many controls the candidate's damage exceeds, on the metric asked first."""
-    name = decision_order(closure.effects)[0]
-    effect = closure.effects[name]
-    milder = sum(effect.damage * control < effect.damage * effect.delta for control in effect.controls)
-    return f" ({name.replace('_', ' ')}: worse than {milder} of {len(effect.controls)} controls)"
+def _facts(closure: ClosureReport, anatomy: Anatomy) -> list[str]:
+    facts = []
+    if anatomy.interaction is not None:
+        facts.append(f"interaction {anatomy.interaction:+.2f} (-1 serial chain, 0 independent, > 0 backup)")
+    if anatomy.sufficiency is not None:
+        facts.append(f"sufficiency {round(100 * anatomy.sufficiency)} %")
+    if closure.dispensable:
+        facts.append(f"dispensable {' '.join(closure.dispensable)}")
+    on = anatomy.on_input
+    if on and not on.n:
+        facts.append("never active on these examples")
+    elif on and on.delta is not None:
+        off = f"{on.off_input:+.2f}" if on.off_input is not None else "-"
+        facts.append(f"active on {on.n} examples: {on.delta:+.2f} (p {_number(on.p, '.3f')}), off-input {off}")
+    if anatomy.contrast:
+        facts.append(f"contrast batch {anatomy.contrast[0]:+.2f}")
+    return facts
 
 
 def _effect(name: str, effect: Effect) -> str:
-    interval = f"{effect.interval[0]:+.2f} .. {effect.interval[1]:+.2f}" if effect.interval else "one example"
+    interval = f"[{effect.interval[0]:+.2f}, {effect.interval[1]:+.2f}]" if effect.interval else "(one example)"
     if effect.controls:
         low, high = np.percentile(effect.controls, [5, 95])
         controls = f"{low:+.2f} .. {high:+.2f}"
@@ -98,9 +117,9 @@ def _effect(name: str, effect: Effect) -> str:
         controls = "none"
     note = "   (saturated: cannot get worse)" if effect.saturated else ""
     return (
-        f"  {name.replace('_', ' '):<13}{ARROW[effect.damage]}{effect.baseline:>10.2f}{effect.ablated:>10.2f}"
-        f"{effect.delta:>+10.2f}   {interval:<20}{controls:<24}{_number(effect.z, '+.1f'):>6}"
-        f"{_number(effect.p, '.3f'):>7}{_number(effect.p_adjusted, '.3f'):>10}{note}"
+        f"  {_spaced(name):<13}{ARROW[effect.damage]}{effect.baseline:>10.2f}{effect.ablated:>10.2f}   "
+        f"{f'{effect.delta:+.2f} {interval}':<26}{controls:<24}{_number(effect.z, '+.1f'):>6}"
+        f"{_number(effect.p, '.3f'):>7}{_number(effect.p_adjusted, '.3f'):>13}{note}"
     )
 
 
@@ -110,11 +129,11 @@ def _share(closure: ClosureReport, name: str) -> str:
     return f"{bound:+.2f}" + (f" (this group: {100 * delta / bound:.0f} %)" if comparable else "")
 
 
-def _halves(record: Record, closure: ClosureReport) -> str:
+def _examples(record: Record, closure: ClosureReport) -> str:
     if record.config.get("group"):
-        return f"named by hand, tested on all {closure.n_examples} examples"
+        return f"group named by hand, tested on all {closure.n_examples} examples"
     if record.config.get("split") == "none":
-        return f"proposed and tested on the same {closure.n_examples} examples: the p-values flatter"
+        return f"proposed and tested on the same {closure.n_examples} examples: p-values are too small"
     proposed = record.provenance["batch"]["n"] - closure.n_examples
     return f"proposed on {proposed} examples, tested on {closure.n_examples} others"
 
@@ -124,15 +143,19 @@ def _chosen(record: Record) -> str:
     if partition is None:
         return ""
     by = " (chosen by the labels)" if record.chosen_by_labels else ""
-    ari = f"; agreement with the labels: ARI {partition.agreement.ari:.2f}" if partition.agreement else ""
-    return f"\n  {partition.name}{by}{ari}{_stability(partition)}"
+    ari = f"; ARI with the labels {partition.agreement.ari:.2f}" if partition.agreement else ""
+    return f"\n  partition: {partition.name}{by}{ari}{_stability(partition)}"
 
 
 def _stability(partition: PartitionRecord) -> str:
-    found = partition.stability
-    parts = {"other orders and seeds": found.seeds, "resampled examples": found.resamples} if found else {}
-    shown = ", ".join(f"{value:.2f} on {what}" for what, value in parts.items() if value is not None)
-    return f"; found again (ARI): {shown}" if shown else ""
+    stability = partition.stability
+    values = (
+        [(stability.seeds, "with other orders and seeds"), (stability.resamples, "on resampled examples")]
+        if stability
+        else []
+    )
+    shown = ", ".join(f"{value:.2f} {reruns}" for value, reruns in values if value is not None)
+    return f"\n  stability (ARI): {shown}" if shown else ""
 
 
 def _proposal(record: Record) -> str:
@@ -149,32 +172,33 @@ def _proposal(record: Record) -> str:
         ]
         shown = "".join(f"{_number(number, '.3f'):>10}" for number in numbers)
         lines.append(f"{'>' if i == record.chosen else ' ':>2}{partition.name:<18}{partition.groups:>10}{shown}")
-    lines.append("  ARI, NMI, purity: against the labels; seeds, resamples: ARI with partitions found again")
+    lines.append("  >: the chosen partition. ARI, NMI, purity: agreement with the labels.")
+    lines.append("  seeds, resamples: stability, as ARI with reruns (other orders and seeds; resampled examples).")
     for candidate in record.candidates:
-        told = {"purity": candidate.purity, "isolation": candidate.isolation, "stability": candidate.stability}
-        shown = ", ".join(f"{what} {_number(value, '.2f')}" for what, value in told.items())
+        scores = {"purity": candidate.purity, "isolation": candidate.isolation, "stability": candidate.stability}
+        shown = ", ".join(f"{name} {_number(value, '.2f')}" for name, value in scores.items())
         lines.append(f"  candidate: {' '.join(candidate.units)}   {shown}")
     return "\n".join(lines + _warnings(record))
 
 
 def _warnings(record: Record) -> list[str]:
-    """What the stages warn of, in one line each; a plugin may note units, or anything else."""
+    """Diagnostics of the stages, one line each; a plugin may note units, or anything else."""
     lines = []
     for stage, notes in record.diagnostics.items():
-        for note, found in notes.items():
-            if found and isinstance(found, (list, tuple, dict)):
-                named = list(map(str, found))
-                shown = " ".join(named[:6]) + (" ..." if len(named) > 6 else "")
-                lines.append(f"  note: {stage}: {note.replace('_', ' ')}: {_count(len(named), 'unit')} ({shown})")
-            elif found:
-                shown = f"{found:.3g}" if isinstance(found, float) else str(found)
-                lines.append(f"  note: {stage}: {note.replace('_', ' ')}: {shown}")
+        for note, value in notes.items():
+            if value and isinstance(value, (list, tuple, dict)):
+                names = list(map(str, value))
+                shown = " ".join(names[:6]) + (" ..." if len(names) > 6 else "")
+                lines.append(f"  note: {stage}: {_spaced(note)}: {_count(len(names), 'unit')} ({shown})")
+            elif value:
+                shown = f"{value:.3g}" if isinstance(value, float) else str(value)
+                lines.append(f"  note: {stage}: {_spaced(note)}: {shown}")
     return lines
 
 
 def _next(record: Record, folder: Path) -> str:
-    drawn = folder / "affinity.png"
-    picture = f" · picture: {drawn}" if drawn.is_file() else ""
+    image = folder / "affinity.png"
+    picture = f" · picture: {image}" if image.is_file() else ""
     more = f"harness leaderboard · harness show partitioner {record.config['partitioner']['name']}"
     return f"  record: {folder / 'record.json'}{picture}\n  next: harness report {record.cell.id} · {more}"
 
@@ -183,5 +207,9 @@ def _number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
 
 
-def _count(n: int, what: str) -> str:
-    return f"{n} {what}{'s' * (n != 1)}"
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}{'s' * (n != 1)}"
+
+
+def _spaced(name: str) -> str:
+    return name.replace("_", " ")

@@ -1,97 +1,129 @@
-"""Whether a board says what its records say: it is made again from them, and compared."""
+"""Whether a board agrees with its records: it is built again from them, and the two are compared."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.board.lineage import Made
+from harness.board.lineage import Lineage
 from harness.board.table import build
-from harness.board.write import SCHEMA, files
+from harness.board.upgrades import SCHEMA, UPGRADES, upgraded
+from harness.board.write import files
 from harness.records.record import Record
 from harness.util.errors import HarnessError
 
+TEXTS = frozenset({"command", "sweeps", "reason"})
+"""Keys of ``board.json`` that hold sentences and commands: they change with the wording of the harness."""
+NOT_COMPARED = "This board has an older schema: its record digests and figures are compared, its texts are not."
+
+
+@dataclass(frozen=True)
+class StoredBoard:
+    """A ``board.json`` as today's schema has it; ``outdated``: its file has an older schema."""
+
+    lineage: Mapping[str, Any]
+    boards: Sequence[Any]
+    outdated: bool
+
 
 def disagreements(folder: Path, records: Sequence[Record]) -> list[str]:
-    """Where the board in a folder and these records part: which record, which row, which file, and what.
+    """Where the board in a folder and these records disagree: which record, row or file, and in what.
 
-    Figures drawn inside the page are left out: they differ with the version of what draws them, and say nothing that
-    the tables do not. Errors: there is no board, or one of another schema.
+    Figures drawn in the page are not compared: they differ between versions of matplotlib, and the tables hold the
+    same numbers. Of a board with an older schema no texts are compared: ``NOT_COMPARED``.
+
+    Errors: no board, a damaged one, an unknown schema.
     """
-    said = read_board(folder)
-    made = Made.of(records, said["made"]["command"])
-    expected = files(build(records), made)
+    stored = read_board(folder)
+    expected = files(build(records), Lineage.of(records, stored.lineage["command"]))
+    built = json.loads(expected["board.json"])
     try:
-        found = [*_records(said["made"]["records"], records), *_rows(said, json.loads(expected["board.json"]))]
+        found = [*_records(stored.lineage["records"], records), *_values(stored, built)]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         found = [f"board.json does not read as a board: {error!r}"]
-    for name, text in expected.items():
-        path = folder / name
-        if not path.is_file():
-            found.append(f"{name} is not there")
-        elif _undrawn(path.read_text(encoding="utf-8", errors="replace")) != _undrawn(text):
-            found.append(f"{name} is not what these records make")
-    return found
+    return found if stored.outdated else [*found, *_files(folder, expected)]
 
 
-def read_board(folder: Path) -> dict[str, Any]:
-    """``board.json`` of a folder. Errors: none there, damaged, of another schema."""
+def read_board(folder: Path) -> StoredBoard:
+    """``board.json`` of a folder. Errors: no such file, a damaged one, an unknown schema."""
     path = folder / "board.json"
-    remedy = f"Make it: harness leaderboard workspace=DIR out={folder}"
+    remedy = f"Make it again: harness leaderboard workspace=DIR out={folder}"
     if not path.is_file():
         raise HarnessError(f"{folder} holds no board (no board.json).", remedy)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        schema = data["schema"]
-        _ = data["made"]["command"], data["made"]["records"], data["boards"]
-    except (ValueError, KeyError, TypeError) as error:
+        written = json.loads(path.read_text(encoding="utf-8"))
+        data = upgraded(written)
+        if data["schema"] == SCHEMA:
+            _ = data["lineage"]["command"], data["lineage"]["records"]
+            return StoredBoard(data["lineage"], data["boards"], outdated=written["schema"] != SCHEMA)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise HarnessError(f"{path} is damaged: {error!r}.", remedy) from error
-    if schema != SCHEMA:
-        raise HarnessError(f"{path} has schema {schema!r}; this harness reads {SCHEMA!r}.", remedy)
-    return dict(data)
+    readable = ", ".join(UPGRADES)
+    raise HarnessError(f"{path} has schema {data['schema']!r}; this harness reads {SCHEMA!r} (and {readable}).", remedy)
 
 
-def _records(said: Mapping[str, str], records: Sequence[Record]) -> Iterator[str]:
-    digests = {record.cell.id: record.digest for record in records}
-    for cell, digest in said.items():
-        if cell not in digests:
-            yield f"record {cell} is not there"
-        elif digests[cell] != digest:
-            yield f"record {cell} has been changed: its digest is {digests[cell][:12]}, the board says {digest[:12]}"
-    for cell in sorted(digests.keys() - said.keys()):
+def _records(digests: Mapping[str, str], records: Sequence[Record]) -> Iterator[str]:
+    present = {record.cell.id: record.digest for record in records}
+    for cell, digest in digests.items():
+        if cell not in present:
+            yield f"record {cell} is missing"
+        elif present[cell] != digest:
+            yield f"record {cell} was changed: its digest is {present[cell][:12]}, the board has {digest[:12]}"
+    for cell in sorted(present.keys() - digests.keys()):
         yield f"record {cell} is not on the board"
 
 
-def _rows(said: Mapping[str, Any], made: Mapping[str, Any]) -> Iterator[str]:
-    for key in made["made"]:
-        if key != "records" and said["made"].get(key) != made["made"][key]:
-            yield f"made.{key}: the board says {said['made'].get(key)!r}, its records {made['made'][key]!r}"
-    if len(said["boards"]) != len(made["boards"]):
-        yield f"the board has {len(said['boards'])} tables, its records make {len(made['boards'])}"
-    for i, (one, other) in enumerate(zip(said["boards"], made["boards"], strict=False), 1):
-        where = f"table {i}"
-        yield from _differ(where, {**one, "rows": None}, {**other, "rows": None})
-        rows, again = ({(row["method"], tuple(row["cells"])): row for row in of["rows"]} for of in (one, other))
-        for key in [*rows, *(key for key in again if key not in rows)]:
-            named = f"{where}, row '{key[0]}'"
-            if key not in again:
-                yield f"{named}: no records make it"
-            elif key not in rows:
-                yield f"{named}: its records make it, the board lacks it"
-            else:
-                yield from _differ(named, rows[key], again[key])
+def _values(stored: StoredBoard, built: Mapping[str, Any]) -> Iterator[str]:
+    """Every value of lineage, tables and rows; of an outdated board, every one that is no text."""
+    lineages, boards = (stored.lineage, built["lineage"]), (stored.boards, built["boards"])
+    if stored.outdated:
+        lineages, boards = _without_texts(lineages), _without_texts(boards)
+    yield from _differences("lineage", *({**lineage, "records": None} for lineage in lineages))
+    if len(boards[0]) != len(boards[1]):
+        yield f"the board has {len(boards[0])} tables, its records make {len(boards[1])}"
+    for i, (table, rebuilt) in enumerate(zip(*boards, strict=False), 1):
+        yield from _differences(f"table {i}", {**table, "rows": None}, {**rebuilt, "rows": None})
+        yield from _rows(f"table {i}", table["rows"], rebuilt["rows"])
 
 
-def _differ(where: str, said: Mapping[str, Any], made: Mapping[str, Any]) -> Iterator[str]:
-    for key in sorted(made.keys() | said.keys()):
-        if said.get(key) != made.get(key):
-            if isinstance(said.get(key), dict) and isinstance(made.get(key), dict):
-                yield from _differ(f"{where}, {key}", said[key], made[key])
-            else:
-                yield f"{where}: {key}: the board says {said.get(key)!r}, its records {made.get(key)!r}"
+def _rows(table: str, stored: Sequence[Any], built: Sequence[Any]) -> Iterator[str]:
+    rows, rebuilt = ({(row["method"], tuple(row["cells"])): row for row in each} for each in (stored, built))
+    for key in [*rows, *(key for key in rebuilt if key not in rows)]:
+        where = f"{table}, row '{key[0]}'"
+        if key not in rebuilt:
+            yield f"{where}: no records make it"
+        elif key not in rows:
+            yield f"{where}: its records make it, the board lacks it"
+        else:
+            yield from _differences(where, rows[key], rebuilt[key])
+
+
+def _differences(where: str, stored: Mapping[str, Any], built: Mapping[str, Any]) -> Iterator[str]:
+    for key in sorted(built.keys() | stored.keys()):
+        on_board, from_records = stored.get(key), built.get(key)
+        if isinstance(on_board, dict) and isinstance(from_records, dict):
+            yield from _differences(f"{where}, {key}", on_board, from_records)
+        elif on_board != from_records:
+            yield f"{where}: {key}: the board has {on_board!r}, its records make {from_records!r}"
+
+
+def _without_texts(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_texts(item) for key, item in value.items() if key not in TEXTS}
+    return [_without_texts(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _files(folder: Path, expected: Mapping[str, str]) -> Iterator[str]:
+    for name, text in expected.items():
+        path = folder / name
+        if not path.is_file():
+            yield f"{name} is missing"
+        elif _undrawn(path.read_text(encoding="utf-8", errors="replace")) != _undrawn(text):
+            yield f"{name} differs from what these records make"
 
 
 def _undrawn(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The columns of a board: what each is called, what it means, and how a row's figure is written."""
+"""The columns of a board: the name of each, its meaning, and how a row's figure is written."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.util.bytesize import write_size
 
 @dataclass(frozen=True)
 class Column:
-    """``text``: as a person reads it; ``order``: what it is sorted by, where that is another thing."""
+    """``text``: as a person reads it; ``order``: the number that rows are sorted by."""
 
     head: str
     help: str
@@ -22,7 +22,7 @@ class Column:
 
 
 def number(value: float | None, form: str) -> str:
-    """Nothing where there is nothing."""
+    """The value as text; empty for None."""
     return "" if value is None else format(value, form)
 
 
@@ -40,149 +40,147 @@ def _rank(row: Row) -> str:
 
 
 def _passed(row: Row) -> str:
-    return f"{row.passed}/{row.tests} [{row.interval[0]:.2f}, {row.interval[1]:.2f}]" if row.tests else ""
+    return f"{row.passed}/{row.tests} [{row.passed_interval[0]:.2f}, {row.passed_interval[1]:.2f}]" if row.tests else ""
 
 
 def _starred(value: float | None, row: Row) -> str:
-    return number(value, ".2f") + ("*" if row.label_chosen and value is not None else "")
+    return number(value, ".2f") + ("*" if row.chosen_by_labels and value is not None else "")
 
 
 def _giga(flops: int | float | None) -> float | None:
     return None if flops is None else flops / 1e9
 
 
-def spent(cost: Mapping[str, int]) -> list[str]:
-    """A cell's costs in words."""
-    return [_SPENT[what](amount) if what in _SPENT else f"{amount} {what}" for what, amount in cost.items()]
+def costs(cost: Mapping[str, int]) -> list[str]:
+    """A cell's costs, each with its unit."""
+    return [_COSTS[what](amount) if what in _COSTS else f"{amount} {what}" for what, amount in cost.items()]
 
 
-_SPENT: Mapping[str, Callable[[int], str]] = {
+_COSTS: Mapping[str, Callable[[int], str]] = {
     "flops": lambda flops: f"{number(_giga(flops), '.3g')} GFLOP",
     "memory": lambda size: f"{write_size(size)} of memory",
     "gpu_memory": lambda size: f"{write_size(size)} on GPUs",
 }
 RANK = Column(
     "rank",
-    "by the score, the share of closure tests passed, each task counting the same. Equal scores share a rank, and are "
-    "listed by q. In brackets, where they differ: the ranks of 95 % of the boards whose tasks are drawn again with "
-    "replacement. Rows in parentheses are held against methods and not ranked: what every method has to beat "
-    "(baseline), and what no unsupervised one can be asked to beat (ceiling: the labels; supervised: gradients of the "
-    "target). A row that lacks a task is listed, not ranked.",
+    "by score: the share of closure tests passed, averaged over tasks. Methods with equal scores share a rank and "
+    "are listed by q. Brackets: 95 % interval of the rank, by bootstrap over tasks. Rows in parentheses are references "
+    "and have no rank: a baseline uses no model data; the ceiling uses the labels; a supervised method uses gradients "
+    "of the target. A method with missing tasks (-) has no rank.",
     _rank,
     lambda row: None if row.rank is None else float(row.rank),
 )
 METHOD = Column(
     "method",
-    "signal, transform, binarizer, affinity, partitioner, chooser, selector, as far as the later ones ask for the "
-    "earlier.",
+    "signal, transform, binarizer, affinity, partitioner, chooser, selector; stages that the method does not use are "
+    "left out.",
     lambda row: row.method,
     lambda _: None,
 )
 COLUMNS = (
     Column(
         "passed",
-        "closure tests with verdict pass, of all, with Wilson's 95 % interval. A task in which the method proposed "
-        "nothing is a test not passed.",
+        "closure tests with verdict pass / all closure tests [95 % Wilson interval]. A task without a candidate counts "
+        "as one test that is not passed.",
         _passed,
         lambda row: row.score if row.tests else None,
     ),
     Column(
         "effect",
-        "mean change of the board's metric under ablation, with a 95 % interval by bootstrap over tasks and, within "
-        "each, over examples (few tasks make it too narrow).",
+        "mean change of the board's metric under ablation [95 % interval, by bootstrap over tasks and examples; too "
+        "narrow if there are few tasks].",
         lambda row: ranged(row.effect, row.effect_interval, "+.2f"),
         lambda row: row.effect,
     ),
     Column(
         "q",
-        "largest Benjamini-Hochberg q of the row's tests on that metric, corrected over all tests of the table.",
+        "largest Benjamini-Hochberg q-value of the row's tests on that metric, corrected over all tests of the table.",
         lambda row: number(row.q, ".3f"),
         lambda row: row.q,
     ),
     Column(
         "F1",
-        "best overlap of a candidate with a planted circuit, where circuits were planted.",
-        lambda row: number(row.truth, ".2f"),
-        lambda row: row.truth,
+        "best overlap of a candidate with a planted circuit, on subjects with planted circuits.",
+        lambda row: number(row.f1, ".2f"),
+        lambda row: row.f1,
     ),
     Column(
         "ARI",
-        "adjusted Rand index of the chosen partition with the labels; *: these labels had a say in it, so that it "
-        "flatters.",
+        "adjusted Rand index of the chosen partition with the labels. *: the labels were used to choose the partition, "
+        "so the value is optimistic.",
         lambda row: _starred(row.ari, row),
         lambda row: row.ari,
     ),
     Column(
         "NMI",
-        "normalised mutual information with the labels, likewise.",
+        "normalised mutual information of the chosen partition with the labels. *: as for ARI.",
         lambda row: _starred(row.nmi, row),
         lambda row: row.nmi,
     ),
     Column(
         "stability",
-        "adjusted Rand index with the partitions found again on resampled examples.",
+        "adjusted Rand index of the chosen partition with partitions of resampled examples.",
         lambda row: number(row.stability, ".2f"),
         lambda row: row.stability,
     ),
     Column(
         "forwards",
-        "runs of an example through the model per cell that tested any group, one for each group that is ablated; "
-        "whether or not an earlier cell had done it.",
+        "forward passes of one example under one ablation, per cell, cached results included.",
         lambda row: number(row.cost.get("forwards"), ".0f"),
         lambda row: row.cost.get("forwards"),
     ),
     Column(
         "GFLOP",
-        "floating-point operations per cell, of recordings and closure tests, by the model's shapes; likewise.",
+        "floating-point operations of recordings and closure tests per cell, computed from the model's shapes, cached "
+        "results included.",
         lambda row: number(_giga(row.cost.get("flops")), ".3g"),
         lambda row: _giga(row.cost.get("flops")),
     ),
     Column(
         "memory",
-        "the most that a process held while it made one of the row's cells; with the model and all libraries.",
+        "peak memory of the process over the row's cells, model and libraries included.",
         lambda row: write_size(int(row.cost["memory"])) if "memory" in row.cost else "",
         lambda row: row.cost.get("memory"),
     ),
     Column(
         "s/cell",
-        "wall time per cell; what an earlier cell had computed costs nothing. +: no row that sees neither labels nor "
-        "targets is at least as good and cheaper.",
-        lambda row: number(row.seconds, ".1f") + ("+" if row.frontier else ""),
+        "wall time per cell (cached results cost nothing). +: Pareto-optimal among unsupervised methods.",
+        lambda row: number(row.seconds, ".1f") + ("+" if row.pareto_optimal else ""),
         lambda row: row.seconds,
     ),
 )
 
 
-def shown(boards: Iterable[Board]) -> tuple[Column, ...]:
-    """The columns that say something of some row."""
+def nonempty(boards: Iterable[Board]) -> tuple[Column, ...]:
+    """The columns in which some row has a value."""
     rows = [row for board in boards for row in board.rows]
     return tuple(column for column in COLUMNS if any(column.text(row) for row in rows))
 
 
 def verdict(result: Result | None) -> str:
-    """One method on one task, in a word or two: its verdict, or why there is none."""
+    """The verdict of one method on one task, or why there is none."""
     if result is None:
         return "missing"
     words = [word.replace("_", " ") for word in dict.fromkeys(result.verdicts)]
-    return ", ".join(words) or "nothing proposed"
+    return ", ".join(words) or "no candidate"
 
 
-def told(result: Result, metric: str) -> str:
-    """One method on one task, in full: the reason of its verdict and the numbers that carry it."""
-    effect = ranged(result.effect, result.interval, "+.2f")
+def details(result: Result, metric: str) -> str:
+    """One method on one task: the reason of its verdict and the numbers behind it."""
+    effect = ranged(result.effect, result.effect_interval, "+.2f")
     p, q = number(result.p, ".3f"), number(result.q, ".3f")
     parts = [
-        result.reason,
+        result.reason.rstrip("."),
         f"{metric.replace('_', ' ')} {effect}" if effect else "",
         f"p {p}, q {q}" if p else "",
-        f"{result.standing:+.1f} sd beyond controls" if result.standing is not None else "",
-        f"F1 {result.truth:.2f}" if result.truth is not None else "",
-        ", ".join([f"{result.seconds:.1f} s", *spent(result.cost)]),
+        f"{result.beyond_controls:+.1f} sd beyond controls" if result.beyond_controls is not None else "",
+        f"F1 {result.f1:.2f}" if result.f1 is not None else "",
+        ", ".join([f"{result.seconds:.1f} s", *costs(result.cost)]),
     ]
     return "; ".join(part for part in parts if part)
 
 
 def explanation(columns: Sequence[Column]) -> list[tuple[str, str]]:
-    """What the columns mean, in order."""
+    """The name and meaning of every column, in order."""
     task = ("T1, T2, ...", "the verdict on each task, and the effect there.")
     return [(RANK.head, RANK.help), (METHOD.head, METHOD.help), task, *((c.head, c.help) for c in columns)]

@@ -1,4 +1,4 @@
-"""Two cells compared as a pair, example by example: whose candidate does more damage, by itself and beyond chance."""
+"""Two cells compared example by example: whose candidate does more damage, in total and beyond its controls."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from harness.records.record import Record
 from harness.records.workspace import Workspace
 from harness.util.errors import HarnessError
 
-SURE = 0.05  # of p, with an interval that holds no zero
+ALPHA = 0.05
 
 
 @dataclass(frozen=True)
-class Pair:
-    """The first candidates of two cells, on the same examples; differences are first minus second, as damage.
+class CellComparison:
+    """The first candidates of two cells, A and B, on the same examples; differences are damage of A minus damage of B.
 
-    ``differences``: of the damage itself, per metric: held against the same controls, the controls cancel.
-    ``beyond_controls``: of the damage beyond the mean of each candidate's own matched controls, which differ where
-    candidates differ in size or layers.
+    ``differences``: of the whole damage, per metric. ``beyond_controls``: of the damage beyond the mean of each
+    candidate's matched controls, which are other groups where candidates differ in size or layers. ``damage``: the
+    sign of damage, per metric.
     """
 
     cells: tuple[str, str]
@@ -35,75 +35,79 @@ class Pair:
     damage: dict[str, int]
 
 
-def compare(first: Record, second: Record, workspace: Workspace) -> Pair:
+def compare_cells(first: Record, second: Record, workspace: Workspace) -> CellComparison:
     """One candidate's damage minus the other's, per example.
 
-    Errors: cells without a tested candidate, on other tasks or under other protocols; deltas that are not there.
+    Errors: cells without a tested candidate, of different tasks or protocols; missing deltas.
     """
     for record in (first, second):
         if not record.closure:
             raise HarnessError(
                 f"cell {record.cell.id} has no tested candidate: {record.status.value}. {record.reason}".rstrip(),
-                "Compare cells that were put to the closure test: harness leaderboard",
+                "Name two cells with a tested candidate: harness leaderboard",
             )
-    asked = [
+    tests = [
         (r.cell.task, r.cell.protocol, r.provenance["batch"]["digest"], r.closure[0].n_examples)
         for r in (first, second)
     ]
-    if asked[0] != asked[1]:
+    if tests[0] != tests[1]:
         raise HarnessError(
-            f"cells {first.cell.id} and {second.cell.id} were not tested alike: {first.cell.task} (protocol "
-            f"{first.cell.protocol}, {asked[0][3]} examples) and {second.cell.task} (protocol {second.cell.protocol}, "
-            f"{asked[1][3]} examples).",
-            "A pair shares subject, batch, intervention and protocol; a group named by hand is tested on all examples.",
+            f"cells {first.cell.id} and {second.cell.id} were not tested on the same examples in the same way: "
+            f"{first.cell.task} (protocol {first.cell.protocol}, {tests[0][3]} examples) and {second.cell.task} "
+            f"(protocol {second.cell.protocol}, {tests[1][3]} examples).",
+            "Name cells with the same subject, batch, intervention and protocol. "
+            "A group named by hand is tested on all examples.",
         )
     deltas = [deltas_of(record, workspace) for record in (first, second)]
-    beyond = [{name: excess(of[0], of[1:]) for name, of in each.items()} for each in deltas]
-    plain = [{name: of[0] for name, of in each.items()} for each in deltas]
+    total = [{name: changes[0] for name, changes in each.items()} for each in deltas]
+    beyond = [{name: excess(changes[0], changes[1:]) for name, changes in each.items()} for each in deltas]
     effects = first.closure[0].effects
-    return Pair(
+    return CellComparison(
         cells=(first.cell.id, second.cell.id),
         methods=(first.cell.method, second.cell.method),
         units=(first.closure[0].units, second.closure[0].units),
         task=first.cell.task,
-        differences=_differences(first, plain),
+        differences=_differences(first, total),
         beyond_controls=_differences(first, beyond),
         damage={name: effect.damage for name, effect in effects.items()},
     )
 
 
-def text(pair: Pair) -> str:
-    """The answer in words, then the numbers."""
+def cells_text(comparison: CellComparison) -> str:
+    """The two candidates, then the differences of their damage per metric."""
     lines = [
         f"{letter}  {method}   {' '.join(units)}"
-        for letter, method, units in zip("AB", pair.methods, pair.units, strict=True)
+        for letter, method, units in zip("AB", comparison.methods, comparison.units, strict=True)
     ]
-    lines.append(f"on {pair.task}, example by example")
-    for what, differences in {
-        "damage, A - B": pair.differences,
-        "beyond its own controls": pair.beyond_controls,
+    lines.append(f"on {comparison.task}, paired by example")
+    for title, differences in {
+        "damage, A - B": comparison.differences,
+        "damage beyond controls, A - B": comparison.beyond_controls,
     }.items():
-        lines.append(f"  {what:<24}{'difference':>12}   {'95 % interval':<20}{'p':>7}")
-        for name, found in differences.items():
-            lines.append("    " + line(named(name, pair.damage[name]), found, 22))
+        lines.append(f"  {title:<30}{'difference':>12}   {'95 % interval':<20}{'p':>7}")
+        for name, difference in differences.items():
+            lines.append("    " + line(metric_label(name, comparison.damage[name]), difference, 28))
     return "\n".join(lines)
 
 
-def named(metric: str, damage: int) -> str:
-    """A metric, and which way damage points."""
+def metric_label(metric: str, damage: int) -> str:
+    """A metric, with an arrow in the direction of damage."""
     return f"{metric.replace('_', ' ')} {ARROW[damage]}"
 
 
-def line(what: str, found: Difference, width: int) -> str:
-    """One difference: its mean, its interval, its p, and what that means."""
-    interval = f"{found.interval[0]:+.2f} .. {found.interval[1]:+.2f}" if found.interval else "one example"
-    return f"{what:<{width}}{found.mean:>+12.2f}   {interval:<20}{found.p:>7.4f}   {_words(found)}"
+def line(label: str, difference: Difference, width: int) -> str:
+    """One difference: mean, interval, p, and the conclusion."""
+    bounds = difference.interval
+    interval = f"{bounds[0]:+.2f} .. {bounds[1]:+.2f}" if bounds else "one example"
+    return f"{label:<{width}}{difference.mean:>+12.2f}   {interval:<20}{difference.p:>7.4f}   {_conclusion(difference)}"
 
 
-def _words(found: Difference) -> str:
-    if found.interval is None or found.p > SURE or found.interval[0] <= 0 <= found.interval[1]:
-        return "no difference that is sure"
-    return "A does more damage" if found.mean > 0 else "B does more damage"
+def _conclusion(difference: Difference) -> str:
+    """Significant is a difference with p at most 0.05 and an interval without zero."""
+    bounds = difference.interval
+    if bounds is None or difference.p > ALPHA or bounds[0] <= 0 <= bounds[1]:
+        return "no significant difference"
+    return "A does more damage" if difference.mean > 0 else "B does more damage"
 
 
 Changes = dict[str, Float[np.ndarray, " examples"]]
@@ -124,7 +128,7 @@ def deltas_of(record: Record, workspace: Workspace) -> dict[str, Float[np.ndarra
     path = workspace.folder(record.cell.id) / "deltas.safetensors"
     if not path.is_file():
         raise HarnessError(
-            f"cell {record.cell.id} has no {path.name}: what ablation did to each example.", "Redo it with --force."
+            f"cell {record.cell.id} has no {path.name}, the changes per example.", "Run the cell again with --force."
         )
     deltas = load_file(path)["candidate.0"].astype("float64")
     return dict(zip(record.closure[0].effects, deltas, strict=True))

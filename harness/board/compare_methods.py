@@ -1,4 +1,4 @@
-"""Two methods compared on all tasks that both were judged on, example by example."""
+"""Two methods compared example by example, on all tasks that both were tested on."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from harness.board import compare_cells as pair
-from harness.board.compare_cells import Pair
+from harness.board.compare_cells import CellComparison, compare_cells, deltas_of, line, metric_label
 from harness.closure.statistics import Difference, paired_difference
 from harness.closure.verdict import Verdict, decision_order
 from harness.records.record import FINISHED, Record
@@ -21,14 +20,14 @@ Both = tuple[Record, Record]
 
 
 @dataclass(frozen=True)
-class Match:
-    """Two methods on the same tasks, by one protocol; differences are first minus second, as damage.
+class MethodComparison:
+    """Two methods, A and B, on the same tasks under one protocol; differences are damage of A minus damage of B.
 
-    ``pairs``: by task where both proposed a group; ``passed``: tasks in which the first candidate passed, of ``tasks``
-    (one in which nothing was proposed is not passed); ``together``: the differences per metric, each pair counting the
-    same. An example that several interventions were tried on is one observation, not several: its differences are
-    averaged first. ``left_out``: tasks that both were judged on by other protocols, in part on the same examples, which
-    would count several times.
+    ``tasks``: tasks that both were tested on; ``passed``: on how many of them each method's first candidate passed;
+    ``pairs``: the comparison on every task for which both proposed a group; ``together``: the mean difference over
+    these tasks, per metric, each task with the same weight. An example with several interventions is one observation:
+    its differences are averaged first. ``left_out``: tasks that both were tested on under other protocols; they share
+    examples with these and would count twice.
     """
 
     methods: tuple[str, str]
@@ -36,79 +35,79 @@ class Match:
     tasks: int
     left_out: int
     passed: tuple[int, int]
-    pairs: tuple[Pair, ...]
+    pairs: tuple[CellComparison, ...]
     together: dict[str, Difference]
 
 
-def compare(first: Sequence[Record], second: Sequence[Record], workspace: Workspace) -> Match:
-    """One method's candidates against the other's, task by task and over all.
+def compare_methods(first: Sequence[Record], second: Sequence[Record], workspace: Workspace) -> MethodComparison:
+    """One method's candidates against the other's, per task and over all tasks.
 
-    Of several protocols, the one by which both proposed groups on most tasks; of equals, the one judged by last.
+    Of several protocols the one with most tasks for which both proposed a group is used; of equals, the latest.
 
-    Errors: no task that both were judged on, or none on which both proposed a group; no metric that all of these have;
-    deltas that are not there.
+    Errors: no task for which both proposed a group; no metric that all of these tasks have; missing deltas.
     """
-    judged = _judged_alike(first, second)
-    matched = max(judged.values(), key=lambda of: (len(_tested(of)), _last(of)), default=[])
-    tested = _tested(matched)
-    in_all = sum(map(len, judged.values()))
+    by_protocol = _common_tasks(first, second)
+    common = max(by_protocol.values(), key=lambda tasks: (len(_tested(tasks)), _latest(tasks)), default=[])
+    tested = _tested(common)
+    total = sum(map(len, by_protocol.values()))
     names = [records[0].cell.method for records in (first, second)]
     if not tested:
         raise HarnessError(
-            f"'{names[0]}' and '{names[1]}' have no task on which both proposed a group (of {in_all} that both "
-            "were judged on).",
-            "Judge both on the same subject, batch and intervention, by the same protocol: harness leaderboard",
+            f"'{names[0]}' and '{names[1]}' have no task on which both proposed a group (of {total} tasks that both "
+            "were tested on).",
+            "Run both on the same subject, batch and intervention, under the same protocol: harness leaderboard",
         )
     metrics = _shared_metrics(tested)
-    return Match(
+    return MethodComparison(
         methods=(names[0], names[1]),
         protocol=tested[0][0].cell.protocol,
-        tasks=len(matched),
-        left_out=in_all - len(matched),
-        passed=(sum(map(_passed, (a for a, _ in matched))), sum(map(_passed, (b for _, b in matched)))),
-        pairs=tuple(pair.compare(a, b, workspace) for a, b in tested),
+        tasks=len(common),
+        left_out=total - len(common),
+        passed=(sum(_passed(a) for a, _ in common), sum(_passed(b) for _, b in common)),
+        pairs=tuple(compare_cells(a, b, workspace) for a, b in tested),
         together=_together(metrics, tested, workspace),
     )
 
 
-def text(match: Match) -> str:
-    """Tasks passed, each task's difference on the metric asked first, and all of them together."""
+def methods_text(comparison: MethodComparison) -> str:
+    """Tasks passed, the difference on each task by the metric that decides first, and the mean differences."""
     lines = [
-        f"{letter}  {method}   passed {passed} of {match.tasks} tasks"
-        for letter, method, passed in zip("AB", match.methods, match.passed, strict=True)
+        f"{letter}  {method}   passed {passed} of {comparison.tasks} tasks"
+        for letter, method, passed in zip("AB", comparison.methods, comparison.passed, strict=True)
     ]
-    if match.left_out:
+    if comparison.left_out:
         lines.append(
-            f"by protocol {match.protocol}; judged by others, and left out: {match.left_out} "
-            "(one by one: harness compare CELL CELL)"
+            f"protocol {comparison.protocol}; tasks under other protocols are left out: {comparison.left_out} "
+            "(compare their cells: harness compare CELL CELL)"
         )
-    primary, damage = decision_order(match.together)[0], match.pairs[0].damage
-    width = max(len(found.task) for found in match.pairs)
-    what = f"  damage to {primary.replace('_', ' ')}, A - B, example by example"
-    lines.append(f"{what:<{width + 4}}{'difference':>12}   {'95 % interval':<20}{'p':>7}")
-    lines += ["    " + pair.line(found.task, found.differences[primary], width) for found in match.pairs]
-    lines.append(f"  together, over {len(match.pairs)} tasks on which both proposed a group")
-    lines += ["    " + pair.line(pair.named(name, damage[name]), of, width) for name, of in match.together.items()]
+    primary, damage = decision_order(comparison.together)[0], comparison.pairs[0].damage
+    width = max(len(pair.task) for pair in comparison.pairs)
+    title = f"  damage to {primary.replace('_', ' ')}, A - B, paired by example"
+    lines.append(f"{title:<{width + 4}}{'difference':>12}   {'95 % interval':<20}{'p':>7}")
+    lines += ["    " + line(pair.task, pair.differences[primary], width) for pair in comparison.pairs]
+    lines.append(f"  mean over {len(comparison.pairs)} tasks on which both proposed a group")
+    for name, difference in comparison.together.items():
+        lines.append("    " + line(metric_label(name, damage[name]), difference, width))
     return "\n".join(lines)
 
 
-def _judged_alike(first: Sequence[Record], second: Sequence[Record]) -> dict[str, list[Both]]:
-    """By protocol: every task that both methods were judged on."""
+def _common_tasks(first: Sequence[Record], second: Sequence[Record]) -> dict[str, list[Both]]:
+    """By protocol: every task that both methods were tested on."""
     by_task = [
         {(r.cell.protocol, r.cell.task): r for r in records if r.status in FINISHED} for records in (first, second)
     ]
-    found: dict[str, list[Both]] = {}
+    common: dict[str, list[Both]] = {}
     for key in sorted(by_task[0].keys() & by_task[1].keys()):
-        found.setdefault(key[0], []).append((by_task[0][key], by_task[1][key]))
-    return found
+        common.setdefault(key[0], []).append((by_task[0][key], by_task[1][key]))
+    return common
 
 
-def _tested(matched: Sequence[Both]) -> list[Both]:
-    return [(a, b) for a, b in matched if a.closure and b.closure]
+def _tested(tasks: Sequence[Both]) -> list[Both]:
+    return [(a, b) for a, b in tasks if a.closure and b.closure]
 
 
-def _last(matched: Sequence[Both]) -> str:
-    return max(str(record.provenance.get("started")) for both in matched for record in both)
+def _latest(tasks: Sequence[Both]) -> str:
+    return max(str(record.provenance.get("started")) for both in tasks for record in both)
 
 
 def _passed(record: Record) -> bool:
@@ -122,8 +121,8 @@ def _shared_metrics(tested: Sequence[Both]) -> list[str]:
         a, b = (record.cell for record in tested[0])
         raise HarnessError(
             f"'{a.method}' and '{b.method}' share no metric on the tasks on which both proposed a group "
-            f"({len(tested)}), though all are of protocol {a.protocol}: their records have been changed.",
-            "Redo these cells with --force.",
+            f"({len(tested)}). All are of protocol {a.protocol}, so their records were changed.",
+            "Run these cells again with --force.",
         )
     return metrics
 
@@ -134,10 +133,10 @@ def _together(metrics: Sequence[str], tested: Sequence[Both], workspace: Workspa
     sign = np.array([[effects[name].damage] for name in metrics])
     examples: dict[str, list[Float[np.ndarray, "metrics examples"]]] = {}
     for both in tested:
-        changes = [pair.deltas_of(record, workspace) for record in both]
-        a, b = (np.stack([of[name][0] for name in metrics]) for of in changes)
+        changes = [deltas_of(record, workspace) for record in both]
+        a, b = (np.stack([change[name][0] for name in metrics]) for change in changes)
         examples.setdefault(str(both[0].provenance["batch"]["digest"]), []).append(sign * (a - b))
-    total = sum(found[0].shape[1] for found in examples.values())
-    weighed = [np.sum(found, axis=0) * (total / len(tested) / found[0].shape[1]) for found in examples.values()]
-    together = np.concatenate(weighed, axis=1)
-    return {name: paired_difference(of, np.zeros(total), seed) for name, of in zip(metrics, together, strict=True)}
+    total = sum(tasks[0].shape[1] for tasks in examples.values())
+    weighted = [np.sum(tasks, axis=0) * (total / len(tested) / tasks[0].shape[1]) for tasks in examples.values()]
+    together = np.concatenate(weighted, axis=1)
+    return {name: paired_difference(row, np.zeros(total), seed) for name, row in zip(metrics, together, strict=True)}

@@ -10,9 +10,9 @@ from harness.records.record import Record
 
 
 @dataclass(frozen=True)
-class Made:
-    """``command`` made the board, ``sweeps`` its records; ``lock``: versions of packages, python and commits among
-    those records; ``records``: the digest of each, by cell."""
+class Lineage:
+    """``command`` makes the board, ``sweeps`` made its records; ``lock``: versions of packages, python and commits
+    among those records; ``records``: the digest of each, by cell."""
 
     command: str
     sweeps: tuple[str, ...]
@@ -20,24 +20,28 @@ class Made:
     records: Mapping[str, str]
 
     @classmethod
-    def of(cls, records: Sequence[Record], command: str) -> Made:
-        """What these records say of where they come from."""
+    def of(cls, records: Sequence[Record], command: str) -> Lineage:
+        """The lineage of a board that ``command`` makes from these records."""
         ordered = sorted(records, key=lambda record: record.cell.id)
         lock: dict[str, set[str]] = {}
         for record in ordered:
-            told = record.provenance
-            versions = {**told.get("packages", {}), "python": told.get("python"), "commit": told.get("commit")}
+            provenance = record.provenance
+            versions = {
+                **provenance.get("packages", {}),
+                "python": provenance.get("python"),
+                "commit": provenance.get("commit"),
+            }
             for name, version in versions.items():
                 if version:
                     lock.setdefault(str(name), set()).add(str(version))
         return cls(
             command,
-            tuple(sorted({_typed(record.provenance.get("typed")) for record in ordered} - {""})),
+            tuple(sorted({_sweep(record.provenance.get("typed")) for record in ordered} - {""})),
             {name: tuple(sorted(versions)) for name, versions in sorted(lock.items())},
             {record.cell.id: record.digest for record in ordered},
         )
 
 
-def _typed(words: Iterable[str] | None) -> str:
-    """What was typed, without where its results went: that is another folder on every machine."""
+def _sweep(words: Iterable[str] | None) -> str:
+    """The command that was typed, without the folders and servers of the machine it was typed on."""
     return shlex.join(word for word in map(str, words or ()) if not word.startswith(("workspace=", "tracking=")))

@@ -1,4 +1,4 @@
-"""Pages of HTML that need nothing else: Jinja2 templates, with scripts, styles and figures inside."""
+"""Self-contained pages of HTML: Jinja2 templates with scripts, styles and figures inside."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from harness.board.columns import METHOD, RANK, explanation, shown, spent, told, verdict
-from harness.board.lineage import Made
+from harness.board.columns import METHOD, RANK, costs, details, explanation, nonempty, verdict
+from harness.board.lineage import Lineage
 from harness.board.table import Board
 from harness.closure.verdict import Verdict
 
@@ -20,45 +20,45 @@ if TYPE_CHECKING:
 VERDICTS = [verdict.value for verdict in Verdict]
 
 
-def page(boards: Sequence[Board], made: Made) -> str:
-    """All boards as one page that sorts and filters."""
-    from harness.board.figures.board import quality_and_cost, told_apart
+def page(boards: Sequence[Board], lineage: Lineage) -> str:
+    """All boards as one page whose tables sort and filter."""
+    from harness.board.figures.board import mean_ranks, quality_and_cost
 
-    columns = shown(boards)
+    columns = nonempty(boards)
     return (
         environment()
         .get_template("board.html")
         .render(
             boards=boards,
-            made=made,
+            lineage=lineage,
             columns=columns,
             rank=RANK,
             method=METHOD,
             explanation=explanation(columns),
             verdict=verdict,
-            told=told,
+            details=details,
             verdicts=VERDICTS,
-            figures=[[told_apart(board), quality_and_cost(board)] for board in boards],
+            figures=[[mean_ranks(board), quality_and_cost(board)] for board in boards],
         )
     )
 
 
 @cache
 def environment() -> Environment:
-    """Templates in which everything that is not marked as safe is escaped: names in records are anybody's."""
+    """The templates, with automatic escaping: names in records may hold anything."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    made = Environment(
+    jinja = Environment(
         loader=PackageLoader("harness.board"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals["static"] = _static
-    made.filters["spent"] = spent
-    made.filters["spaced"] = lambda text: str(text).replace("_", " ")
-    return made
+    jinja.globals["static"] = _static
+    jinja.filters["costs"] = costs
+    jinja.filters["spaced"] = lambda text: str(text).replace("_", " ")
+    return jinja
 
 
 def _static(name: str) -> Markup:

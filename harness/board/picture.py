@@ -1,4 +1,4 @@
-"""The picture of a cell's affinity, drawn beside its record when the cell has ended."""
+"""The picture of a cell's affinity, drawn beside its record when the cell has finished."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from harness.util.fingerprint import code_of, content
 
 @dataclass(frozen=True, eq=False)
 class AffinityPicture:
-    """Draws ``affinity.png`` from the record and the affinity beside it; equal pictures are drawn once per cache."""
+    """Draws ``affinity.png`` from the record and the affinity beside it; the cache holds each picture once."""
 
     cache: Cache
 

@@ -1,4 +1,4 @@
-"""What a ranking is worth: what other tasks would make of it, which rows differ at all, and which pay."""
+"""How certain a ranking is: intervals over tasks, which methods differ, and which are Pareto-optimal."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ ALPHA = 0.05
 
 @dataclass(frozen=True)
 class Comparison:
-    """Whether rows differ over tasks: mean rank of each (1: best), Friedman's p, Nemenyi's critical difference.
+    """Whether methods differ over tasks: mean rank of each (1: best), Friedman's p, Nemenyi's critical difference.
 
-    Two rows differ where their mean ranks are further apart than ``critical_difference``. ``reason`` says why there is
-    no such comparison, and then all else is empty.
+    Two methods differ if their mean ranks differ by more than ``critical_difference``. Where there is no comparison,
+    ``reason`` says why and the other fields are empty.
     """
 
     methods: tuple[str, ...] = ()
@@ -30,12 +30,23 @@ class Comparison:
     critical_difference: float | None = None
     reason: str = ""
 
+    @property
+    def summary(self) -> str:
+        """The comparison in words."""
+        if self.reason:
+            return f"No critical difference: {self.reason}."
+        return (
+            f"Friedman test over {self.tasks} tasks: p = {self.p:.3g}. Two methods differ if their mean ranks differ "
+            f"by more than {self.critical_difference:.2f} (Nemenyi, 5 %). Methods are ranked within each task by "
+            "their damage beyond controls, in standard deviations."
+        )
+
 
 def mean_interval(values: Float[np.ndarray, " tasks"], errors: Float[np.ndarray, " tasks"]) -> tuple[float, float]:
     """95 % interval of a mean over tasks, by bootstrap over tasks and, within each, over its examples.
 
-    Tasks are drawn with replacement; for its examples, each draw of a task is moved by a normal of that task's standard
-    error. Of a single task only the examples vary. Source: Efron & Tibshirani 1993, chapter 8 (two levels).
+    Tasks are drawn with replacement. Each draw of a task adds a normal deviate with the task's standard error, for its
+    examples. With a single task only the examples vary. Source: Efron & Tibshirani 1993, chapter 8 (two levels).
     """
     rng = rng_for(0, "board intervals")
     drawn = rng.integers(len(values), size=(RESAMPLES, len(values)))
@@ -45,13 +56,13 @@ def mean_interval(values: Float[np.ndarray, " tasks"], errors: Float[np.ndarray,
 
 
 def competition_ranks(scores: Float[np.ndarray, "*draws rows"]) -> Int[np.ndarray, "*draws rows"]:
-    """1 + the number of rows with a higher score, so that equal scores share a rank and the next one counts them."""
+    """1 + the number of rows with a higher score: equal scores share a rank."""
     ranks: Int[np.ndarray, "*draws rows"] = 1 + (scores[..., None, :] > scores[..., :, None]).sum(axis=-1)
     return ranks
 
 
 def rank_intervals(scores: Float[np.ndarray, "rows tasks"]) -> list[tuple[int, int] | None]:
-    """Ranks that 95 % of boards give each row whose tasks are drawn again with replacement; None with one task."""
+    """95 % interval of each row's rank, by bootstrap over tasks; None with one task."""
     rows, tasks = scores.shape
     if tasks < 2:
         return [None] * rows
@@ -61,39 +72,36 @@ def rank_intervals(scores: Float[np.ndarray, "rows tasks"]) -> list[tuple[int, i
     return [(int(a), int(b)) for a, b in zip(low, high, strict=True)]
 
 
-def compare(methods: Sequence[str], standing: Float[np.ndarray, "rows tasks"]) -> Comparison:
+def compare_ranks(methods: Sequence[str], scores: Float[np.ndarray, "rows tasks"]) -> Comparison:
     r"""Friedman's test of all rows, ranked within each task, and Nemenyi's critical difference.
 
     .. math:: CD = q_\alpha \sqrt{\frac{k (k + 1)}{6 N}}
 
     for k rows on N tasks, :math:`q_\alpha` the Studentized range over :math:`\sqrt 2`, at the 5 % level.
-    ``standing``: higher is better; ``-inf`` where nothing was proposed. Said instead: that there are fewer than three
-    rows, or too few tasks for a row that is always first to be told from one that is always last.
+    ``scores``: higher is better; ``-inf`` where nothing was proposed. No comparison with fewer than three rows, or with
+    so few tasks that a row that is always first and one that is always last differ by less than CD.
     Source: Demšar 2006 (statistical comparisons of classifiers over multiple data sets).
     """
     from scipy.stats import friedmanchisquare, rankdata, studentized_range
 
-    k, n = standing.shape
+    k, n = scores.shape
     if k < 3:
-        return Comparison(reason=f"{k} complete row{'s' * (k != 1)}: three are needed to compare ranks")
+        return Comparison(reason=f"comparing methods needs at least 3 complete rows; this board has {k}")
     q = float(studentized_range.ppf(1 - ALPHA, k, math.inf)) / math.sqrt(2)
     needed = math.ceil(q**2 * k * (k + 1) / (6 * (k - 1) ** 2))
     if n < needed:
-        return Comparison(
-            reason=f"{n} task{'s' * (n != 1)}: with {k} rows, one that is always first is told from one that is always "
-            f"last by {needed} or more"
-        )
-    ranks = rankdata(-standing, axis=0)
-    alike = bool((ranks == ranks[0]).all())  # nothing to test: the statistic is 0 / 0
+        return Comparison(reason=f"comparing {k} methods needs at least {needed} tasks; this board has {n}")
+    ranks = rankdata(-scores, axis=0)
+    identical = bool((ranks == ranks[0]).all())  # nothing to test: the statistic is 0 / 0
     return Comparison(
         methods=tuple(methods),
         mean_ranks=tuple(float(mean) for mean in ranks.mean(axis=1)),
         tasks=n,
-        p=1.0 if alike else float(friedmanchisquare(*ranks).pvalue),
+        p=1.0 if identical else float(friedmanchisquare(*ranks).pvalue),
         critical_difference=q * math.sqrt(k * (k + 1) / (6 * n)),
     )
 
 
-def frontier(points: Sequence[tuple[float, float]]) -> list[bool]:
-    """Of (score, cost): whether nothing else is at least as good and as cheap, and better in one of the two."""
+def pareto_optimal(points: Sequence[tuple[float, float]]) -> list[bool]:
+    """Of (score, cost): whether no other point is at least as good in both, and better in one."""
     return [not any(s >= score and c <= cost and (s, c) != (score, cost) for s, c in points) for score, cost in points]

@@ -1,4 +1,4 @@
-"""What every board holds methods against, and what to type for a result that a board lacks."""
+"""The references on every board, and the commands for results that a board lacks."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from harness.records.record import Record
 
 
 class Kind(StrEnum):
-    """What a row is there for; only methods are ranked."""
+    """The role of a row; only methods are ranked."""
 
     METHOD = "method"
-    BASELINE = "baseline"  # what every method has to beat
-    CEILING = "ceiling"  # sees the labels: what no method can be asked to beat
-    SUPERVISED = "supervised"  # sees the targets and gradients: held against methods, does not compete
+    BASELINE = "baseline"  # uses no data of the model: every method should beat it
+    CEILING = "ceiling"  # uses the labels: no unsupervised method is expected to beat it
+    SUPERVISED = "supervised"  # uses targets and gradients: for comparison only
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A row that is always there: methods chosen so, whatever else proposes, are of this kind."""
+    """A row of every board: the methods whose configuration chooses ``words``, whatever their other stages."""
 
     kind: Kind
     name: str
     words: tuple[str, ...]
 
     def matches(self, config: Mapping[str, Any]) -> bool:
-        """Whether a cell's configuration chooses what makes this reference."""
+        """Whether a cell's configuration is one of this reference."""
         chosen = dict(word.split("=") for word in self.words)
         return all((config.get(stage) or {}).get("name") == name for stage, name in chosen.items())
 
@@ -44,21 +44,21 @@ REFERENCES = (
 
 
 def kind_of(config: Mapping[str, Any]) -> Kind:
-    """What a row of this configuration is there for."""
+    """The role of a row with this configuration."""
     return next((reference.kind for reference in REFERENCES if reference.matches(config)), Kind.METHOD)
 
 
 def command(method: Record, task: Record, changes: Sequence[str] = ()) -> str:
-    """What to type to have one record's method, with ``changes``, judged on another record's task.
+    """The command that runs the method of one record, with ``changes``, on the task of another.
 
-    Made of the commands in both records; empty where one has none that can be read.
+    Built from the commands in both records; empty if one of them has none that can be read.
     """
-    own, judged = _words(method), _words(task)
-    if not own or not judged:
+    of_method, of_task = _words(method), _words(task)
+    if not of_method or not of_task:
         return ""
     changed = {_stage(word) for word in changes}
-    proposing = [word for word in own if _stage(word) in PROPOSING and _stage(word) not in changed]
-    return shlex.join(["harness", "run", *(w for w in judged if _stage(w) not in PROPOSING), *proposing, *changes])
+    proposing = [word for word in of_method if _stage(word) in PROPOSING and _stage(word) not in changed]
+    return shlex.join(["harness", "run", *(w for w in of_task if _stage(w) not in PROPOSING), *proposing, *changes])
 
 
 def _words(record: Record) -> list[str]:

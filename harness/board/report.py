@@ -1,4 +1,4 @@
-"""Reports: what one cell says, or all of them, as a page of words, figures and where it all comes from."""
+"""Reports: one page about a cell, or about several, with cards, figures and provenance."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from harness.util.errors import HarnessError
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture and what it shows; or, instead of it, why there is none."""
+    """A drawing with its caption; or, without a drawing, the reason (``lacking``)."""
 
     title: str
     caption: str
@@ -28,7 +28,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Story:
-    """One cell: its record, its card in words, its figures, and the digest of its record."""
+    """One cell: its record, its card, its figures, and the digest of its record."""
 
     record: Record
     card: str
@@ -37,9 +37,9 @@ class Story:
 
 
 def report(records: Sequence[Record], workspace: Workspace) -> str:
-    """The page of one cell with all its figures; of several, a table and for each what was tested.
+    """A page about one cell with all its figures; about several, a table, and the card and controls of each.
 
-    Made of the records and the files beside them; nothing is computed again.
+    Everything comes from the records and the files beside them; nothing is computed again.
     """
     whole = len(records) == 1
     stories = [
@@ -50,33 +50,33 @@ def report(records: Sequence[Record], workspace: Workspace) -> str:
 
 def _figures(record: Record, workspace: Workspace, whole: bool) -> Iterator[Figure]:
     for i, closure in enumerate(record.closure):
-        of = f" of candidate {i + 1}" if len(record.closure) > 1 else ""
+        suffix = f", candidate {i + 1}" if len(record.closure) > 1 else ""
         yield Figure(
-            f"Effect{of} against its controls",
-            "Each dot is a matched random group. A circuit lies beyond nearly all of them, in the direction of damage "
-            "(v: down, ^: up). The bar is the 95 % interval over examples.",
+            f"Effect and controls{suffix}",
+            "Each dot is a control: a matched random group. The candidate (diamond) has a 95 % interval over examples. "
+            "A circuit lies beyond nearly all controls in the direction of damage (↓ or ↑).",
             draw.cloud(closure),
         )
         if whole:
-            yield from _inside(record, i, of, workspace)
+            yield from _inside(record, i, suffix, workspace)
     if whole:
         yield from _proposal(record, workspace)
 
 
-def _inside(record: Record, i: int, of: str, workspace: Workspace) -> Iterator[Figure]:
+def _inside(record: Record, i: int, suffix: str, workspace: Workspace) -> Iterator[Figure]:
     closure = record.closure[i]
     yield Figure(
-        f"Share of each unit{of}",
-        "How much of the group's effect goes when this unit is left out of the ablation; an idle unit shows as 0 %.",
+        f"Leave-one-out{suffix}",
+        "The share of the group's effect that is lost when this unit is not ablated. A dispensable unit has 0 %.",
         draw.leave_one_out(closure),
-        "the group was not taken apart: it has one unit, is too large, or was given up.",
+        "not measured, because the group has one unit, is too large, or its test was stopped early.",
     )
     deltas = _beside(record, "deltas.safetensors", workspace)
     yield Figure(
-        f"Example by example{of}",
-        "Every dot is an example; on the line, the candidate does what random groups do.",
+        f"Examples{suffix}",
+        "Each dot is an example. On the line, the candidate changes the metric as much as its controls do on average.",
         draw.by_example(closure, deltas[f"candidate.{i}"]) if deltas else None,
-        "deltas.safetensors is not beside the record.",
+        "deltas.safetensors is missing beside the record.",
     )
 
 
@@ -84,29 +84,29 @@ def _proposal(record: Record, workspace: Workspace) -> Iterator[Figure]:
     partition = record.partition
     if partition is None:
         return
-    told = {"group": partition.labels} | ({"label": record.classes} if any(record.classes) else {})
-    caption = "Every unit at its layer: its group, and what the labels say of it. Outlined: the candidate."
-    yield Figure("Groups and labels", caption, draw.unit_map(record, told))
+    attributes = {"group": partition.labels} | ({"label": record.classes} if any(record.classes) else {})
+    caption = "Every unit at its layer, with its group and its label. Outlined: the candidate."
+    yield Figure("Groups and labels", caption, draw.unit_map(record, attributes))
     arrays = _beside(record, "affinity.safetensors", workspace)
-    lacking = "no method of this cell asked for an affinity, or its file is not beside the record."
+    lacking = "no method of this cell uses an affinity, or affinity.safetensors is missing beside the record."
     if not arrays:
         yield Figure("Affinity", "", None, lacking)
         return
     affinity = draw.affinity_of(record, arrays)
     candidate = record.candidates[0].units if record.candidates else ()
-    yield _drawn(
+    yield _attempt(
         "Affinity",
-        "How alike units behave, in the order of their groups; a group that hangs together is a dark square.",
+        "Similarity of units, ordered by group. A dense group is a dark square on the diagonal.",
         lambda: draw.ordered_affinity(affinity, partition, candidate),
     )
-    yield _drawn(
+    yield _attempt(
         "Spectrum",
-        "k groups that hang together leave k eigenvalues near 0, then a gap. Absolute affinities, all components.",
+        "Lowest eigenvalues of the Laplacian of |affinity|. k separate groups give k eigenvalues near 0, then a gap.",
         lambda: draw.spectrum(affinity, partition.groups),
     )
 
 
-def _drawn(title: str, caption: str, figure: Callable[[], Markup]) -> Figure:
+def _attempt(title: str, caption: str, figure: Callable[[], Markup]) -> Figure:
     try:
         return Figure(title, caption, figure())
     except HarnessError as error:
@@ -114,7 +114,7 @@ def _drawn(title: str, caption: str, figure: Callable[[], Markup]) -> Figure:
 
 
 def _beside(record: Record, name: str, workspace: Workspace) -> dict[str, np.ndarray]:
-    """The arrays of a file beside the record; none where it is not there."""
+    """The arrays of a file beside the record; none if the file is missing."""
     from safetensors.numpy import load_file
 
     path = workspace.folder(record.cell.id) / name

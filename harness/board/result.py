@@ -1,8 +1,8 @@
-"""One method on one task: what a single record says on a board."""
+"""The result of one method on one task: what a board takes from a single record."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.board.references import command
@@ -14,7 +14,7 @@ from harness.util.digest import digest
 
 @dataclass(frozen=True)
 class Task:
-    """A column of a board: subject, batch (target) and intervention in words, and a digest of all that they are."""
+    """A task of a board: subject, batch (target) and intervention by name, and a digest of their content."""
 
     name: str
     digest: str
@@ -22,11 +22,11 @@ class Task:
 
 @dataclass(frozen=True)
 class Result:
-    """One method on one task. Of several candidates: means, the largest p and q, the best overlap with the truth.
+    """One method on one task; over several candidates, means, the largest p and q, and the largest F1.
 
-    ``effect``: mean change of the board's metric, ``interval`` its 95 % over examples; ``standing``: standard
-    deviations beyond the matched controls, towards damage; ``truth``: largest F1 of a candidate with a planted circuit;
-    ``label_chosen``: the labels had a say in the partition.
+    ``effect``: mean change of the board's metric, ``effect_interval``: 95 %, over examples; ``beyond_controls``: damage
+    beyond the matched controls, in their standard deviations; ``f1``: overlap of a candidate with a planted circuit;
+    ``chosen_by_labels``: the labels were used to choose the partition.
     """
 
     cell: str
@@ -36,14 +36,14 @@ class Result:
     tests: int
     passed: int
     effect: float | None
-    interval: tuple[float, float] | None
+    effect_interval: tuple[float, float] | None
     p: float | None
     q: float | None
-    standing: float | None
-    truth: float | None
+    beyond_controls: float | None
+    f1: float | None
     ari: float | None
     nmi: float | None
-    label_chosen: bool
+    chosen_by_labels: bool
     stability: float | None
     seconds: float
     cost: Mapping[str, int]
@@ -51,7 +51,7 @@ class Result:
 
     @classmethod
     def of(cls, record: Record, metric: str, q_values: Mapping[tuple[str, int], float]) -> Result:
-        """What a finished record says of ``metric``; ``q_values`` by cell and place of the candidate."""
+        """The result in a finished record on ``metric``; ``q_values``: by cell and index of the candidate."""
         effects = [closure.effects[metric] for closure in record.closure if metric in closure.effects]
         partition = record.partition
         agreement = partition.agreement if partition else None
@@ -60,17 +60,17 @@ class Result:
             status=record.status.value,
             reason=record.reason or " ".join(dict.fromkeys(closure.reason for closure in record.closure)),
             verdicts=tuple(closure.verdict.value for closure in record.closure),
-            tests=max(1, len(record.closure)),  # a task without a proposal is a test not passed
+            tests=max(1, len(record.closure)),  # a task without a candidate is one test that is not passed
             passed=sum(closure.verdict is Verdict.PASS for closure in record.closure),
-            effect=mean([effect.delta for effect in effects]),
-            interval=_interval(effects),
+            effect=mean(effect.delta for effect in effects),
+            effect_interval=_interval(effects),
             p=max((effect.p for effect in effects if effect.p is not None), default=None),
             q=max((q for (cell, _), q in q_values.items() if cell == record.cell.id), default=None),
-            standing=mean([effect.damage * effect.z for effect in effects if effect.z is not None]),
-            truth=_overlap_with_truth(record),
+            beyond_controls=mean(None if effect.z is None else effect.damage * effect.z for effect in effects),
+            f1=_overlap_with_truth(record),
             ari=agreement.ari if agreement else None,
             nmi=agreement.nmi if agreement else None,
-            label_chosen=record.chosen_by_labels,
+            chosen_by_labels=record.chosen_by_labels,
             stability=_stability(partition) if partition else None,
             seconds=sum(record.seconds.values()),
             cost=dict(record.cost),
@@ -79,21 +79,21 @@ class Result:
 
 
 def task_digest(record: Record) -> str:
-    """What makes two records be of one task: subject, intervention and the examples themselves."""
-    told = [record.config.get(stage) for stage in ("subject", "batch", "intervention")]
-    return digest(record.cell.task, told, record.provenance.get("batch", {}).get("digest"))[:12]
+    """Identity of a record's task: subject, intervention and the content of the batch."""
+    stages = [record.config.get(stage) for stage in ("subject", "batch", "intervention")]
+    return digest(record.cell.task, stages, record.provenance.get("batch", {}).get("digest"))[:12]
 
 
 def tasks_of(records: Sequence[Record]) -> dict[str, Task]:
-    """The tasks of records by digest, in the order of their names; of the same name, told apart by their digests."""
+    """The tasks of records by digest, in the order of their names; equal names get their digests appended."""
     names = {task_digest(record): record.cell.task for record in records}
-    several = [name for name in set(names.values()) if list(names.values()).count(name) > 1]
-    tasks = [Task(f"{name} #{key[:6]}" if name in several else name, key) for key, name in names.items()]
+    ambiguous = [name for name in set(names.values()) if list(names.values()).count(name) > 1]
+    tasks = [Task(f"{name} #{key[:6]}" if name in ambiguous else name, key) for key, name in names.items()]
     return {task.digest: task for task in sorted(tasks, key=lambda task: task.name)}
 
 
 def metric_of(records: Sequence[Record]) -> tuple[str, int]:
-    """The metric asked first, and the sign of a change for the worse."""
+    """The metric that decides first, and the sign of damage."""
     for record in records:
         for closure in record.closure:
             name = decision_order(closure.effects)[0]
@@ -101,13 +101,14 @@ def metric_of(records: Sequence[Record]) -> tuple[str, int]:
     return PRIMARY, -1
 
 
-def mean(values: Sequence[float]) -> float | None:
-    """The mean of what there is; None of nothing."""
-    return sum(values) / len(values) if values else None
+def mean(values: Iterable[float | None]) -> float | None:
+    """The mean of the values that are not None; None if there are none."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _interval(effects: Sequence[Effect]) -> tuple[float, float] | None:
-    """The mean of the candidates' intervals: they are of the same examples, so nothing averages out."""
+    """The mean of the candidates' intervals: they share their examples, so that averaging narrows nothing."""
     intervals = [effect.interval for effect in effects if effect.interval]
     if not intervals:
         return None
@@ -116,7 +117,7 @@ def _interval(effects: Sequence[Effect]) -> tuple[float, float] | None:
 
 
 def _overlap_with_truth(record: Record) -> float | None:
-    """F1 = 2 |A and B| / (|A| + |B|), best over candidates and planted circuits; None where nothing was planted."""
+    """Largest F1 = 2 |A and B| / (|A| + |B|) of a candidate and a planted circuit; None if nothing was planted."""
     planted = record.provenance.get("subject", {}).get("circuits")
     if not planted:
         return None
@@ -125,8 +126,8 @@ def _overlap_with_truth(record: Record) -> float | None:
 
 
 def _stability(partition: PartitionRecord) -> float | None:
-    """On resampled examples; where there are none to resample, over orders and seeds."""
-    found = partition.stability
-    if found is None:
+    """Over resampled examples; without examples to resample, over orders and seeds."""
+    stability = partition.stability
+    if stability is None:
         return None
-    return found.seeds if found.resamples is None else found.resamples
+    return stability.seeds if stability.resamples is None else stability.resamples

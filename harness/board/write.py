@@ -1,4 +1,4 @@
-"""Boards as files: Markdown, CSV, JSON and one page of HTML, made of nothing but records."""
+"""Boards as files: Markdown, CSV, JSON and one page of HTML, built from records alone."""
 
 from __future__ import annotations
 
@@ -10,48 +10,49 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.board.lineage import Made
-from harness.board.markdown import markdown, source
-from harness.board.table import Board, build
+from harness.board.lineage import Lineage
+from harness.board.markdown import lineage_section, markdown
+from harness.board.result import Result
+from harness.board.table import Board, Row, build
+from harness.board.upgrades import SCHEMA
 from harness.records.record import Record
 from harness.records.workspace import Workspace, write_atomically
 
-SCHEMA = "closure-harness/board/1"
 NESTED = frozenset({"verdicts", "results", "missing", "cells"})
-"""What does not fit a cell of a CSV as it is."""
+"""Fields that a CSV has in another form."""
 
 
 def write_boards(workspace: Workspace, records: Iterable[Record] | None = None) -> tuple[list[Board], Path]:
-    """Rebuild the boards of a workspace, ``boards/board.md`` and its like, from its records."""
-    found = list(workspace.records() if records is None else records)
+    """Build the boards of a workspace from its records, in its folder ``boards``; their Markdown is ``board.md``."""
+    included = list(workspace.records() if records is None else records)
     folder = workspace.root / "boards"
-    return write_files(folder, found, "harness leaderboard"), folder / "board.md"
+    return write_files(folder, included, "harness leaderboard"), folder / "board.md"
 
 
 def write_files(folder: Path, records: Sequence[Record], command: str) -> list[Board]:
-    """Every file of the boards that these records make; ``command`` is what makes them again."""
+    """Write every file of the boards that these records make; ``command``: the command that makes them again."""
     boards = build(records)
-    for name, text in files(boards, Made.of(records, command)).items():
+    for name, text in files(boards, Lineage.of(records, command)).items():
         write_atomically(folder / name, text)
     return boards
 
 
-def files(boards: Sequence[Board], made: Made) -> dict[str, str]:
+def files(boards: Sequence[Board], lineage: Lineage) -> dict[str, str]:
     """Every file of a board, by name."""
     from harness.board.page import page
 
     return {
-        "board.md": markdown(boards) + source(boards, made),
+        "board.md": markdown(boards) + lineage_section(boards, lineage),
         "board.csv": as_csv(boards),
         "cells.csv": cells_as_csv(boards),
-        "board.json": as_json(boards, made),
-        "board.html": page(boards, made),
+        "board.json": as_json(boards, lineage),
+        "board.html": page(boards, lineage),
     }
 
 
-def as_json(boards: Sequence[Board], made: Made) -> str:
-    """Everything there is to know of the boards, for programs."""
-    data = {"schema": SCHEMA, "made": dataclasses.asdict(made), "boards": as_data(boards)}
+def as_json(boards: Sequence[Board], lineage: Lineage) -> str:
+    """All values of the boards, for programs."""
+    data = {"schema": SCHEMA, "lineage": dataclasses.asdict(lineage), "boards": as_data(boards)}
     return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -66,7 +67,7 @@ def as_csv(boards: Sequence[Board]) -> str:
         {
             "protocol": board.protocol,
             "board": i,
-            **_flat({k: v for k, v in vars(row).items() if k not in NESTED}),
+            **_flat(row),
             "missing": "; ".join(missing.task for missing in row.missing),
             "cells": " ".join(row.cells),
         }
@@ -82,7 +83,7 @@ def cells_as_csv(boards: Sequence[Board]) -> str:
             "board": i,
             "method": row.method,
             "task": task,
-            **_flat({k: v for k, v in vars(result).items() if k not in NESTED}),
+            **_flat(result),
             "verdicts": " ".join(result.verdicts),
         }
         for i, board in enumerate(boards, 1)
@@ -92,7 +93,7 @@ def cells_as_csv(boards: Sequence[Board]) -> str:
 
 
 def _rounded(value: Any) -> Any:
-    """Numbers to nine digits: the last ones of a sum differ between machines, and a board is checked on others."""
+    """Numbers to nine digits: the last digits of a sum differ between machines, and boards are checked on others."""
     if isinstance(value, float):
         return float(f"{value:.9g}")
     if isinstance(value, Mapping):
@@ -100,16 +101,17 @@ def _rounded(value: Any) -> Any:
     return [_rounded(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Intervals as two columns, costs as one each."""
+def _flat(row: Row | Result) -> dict[str, Any]:
+    """The fields that are not nested; an interval as two columns, each cost as one."""
     flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if key.endswith("interval"):
-            flat[f"{key}_low"], flat[f"{key}_high"] = value or (None, None)
-        elif key == "cost":
-            flat |= {f"cost_{what}": spent for what, spent in value.items()}
-        else:
-            flat[key] = value
+    for field in dataclasses.fields(row):
+        value = getattr(row, field.name)
+        if field.name.endswith("interval"):
+            flat[f"{field.name}_low"], flat[f"{field.name}_high"] = value or (None, None)
+        elif field.name == "cost":
+            flat |= {f"cost_{name}": amount for name, amount in value.items()}
+        elif field.name not in NESTED:
+            flat[field.name] = value
     return flat
 
 

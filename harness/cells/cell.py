@@ -69,6 +69,8 @@ class Settings:
         return 99 if self.split == "none" else 0
 
 
+RENAMED = {"futility": "give_up", "contrast": "elsewhere"}
+"""Settings that enter the digest of a protocol under an earlier name: a new name makes no new protocol."""
 NEUTRAL = frozenset({"workspace", "tracking", "force", "on_error", "cache", "cache_limit"})
 
 
@@ -155,9 +157,10 @@ class Cell:
     def protocol(self) -> str:
         """Identity of how candidates are judged; records of different protocols are never ranked together."""
         judges = [self.identity(stage) for stage in ("controls", "labels", "metric")]
-        return digest({key: value for key, value in self._settings_in_identity().items() if key != "group"}, judges)[
-            :12
-        ]
+        settings = {
+            RENAMED.get(key, key): value for key, value in self._settings_in_identity().items() if key != "group"
+        }
+        return digest(settings, judges)[:12]
 
     @property
     def title(self) -> str:

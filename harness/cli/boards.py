@@ -46,12 +46,14 @@ def _make(session: Session, out: Path | None) -> int:
 
 def _check(session: Session, out: Path | None, workspace: bool) -> int:
     """Against the records of the workspace where it is named, or has the board; else against those beside the board."""
-    from harness.board.check import disagreements
+    from harness.board.check import NOT_COMPARED, disagreements, read_board
 
     folder = out or session.workspace.root / "boards"
     records = _of_workspace(session) if workspace or not out else _of_board(folder)
     found = disagreements(folder, records)
-    text = "\n".join(found) if found else f"the board says what its {len(records)} records say"
+    if read_board(folder).outdated:
+        session.note(NOT_COMPARED)
+    text = "\n".join(found) if found else f"the board agrees with its {len(records)} records"
     session.print(f"{folder}:\n{text}", {"board": str(folder), "disagreements": found})
     return 1 if found else 0
 
@@ -80,7 +82,7 @@ def _add(session: Session, theirs: Path, folder: Path) -> int:
     known = {record.cell.id for record in ours}
     new = [record for record in records.values() if record.cell.id not in known]  # the others are the same, to the byte
     together = [*ours, *new]
-    write_files(folder, together, read_board(folder)["made"]["command"])
+    write_files(folder, together, str(read_board(folder).lineage["command"]))
     _keep(folder, together)
     session.print(f"{len(new)} record(s) added: {folder / 'board.html'}", {"added": len(new), "problems": []})
     return 0
@@ -109,5 +111,7 @@ def _of_board(folder: Path) -> list[Record]:
 
 def _keep(folder: Path, records: Sequence[Record]) -> None:
     """The records beside the board, so that it can be checked and added to without its workspace."""
-    lines = [json.dumps(json.loads(record.to_json()), ensure_ascii=False, separators=(",", ":")) for record in records]
+    lines = [
+        json.dumps(json.loads(record.as_written()), ensure_ascii=False, separators=(",", ":")) for record in records
+    ]
     write_atomically(folder / RECORDS, "\n".join(lines) + "\n")

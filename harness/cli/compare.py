@@ -13,8 +13,8 @@ from harness.util.errors import HarnessError
 
 def compare(arguments: Namespace) -> int:
     """Two cells of a workspace, by (the beginning of) their ids, or two methods, by words of their names."""
-    from harness.board import compare_cells as pair
-    from harness.board import compare_methods as match
+    from harness.board.compare_cells import cells_text, compare_cells
+    from harness.board.compare_methods import compare_methods, methods_text
 
     if len(arguments.words) != 2:
         raise HarnessError(
@@ -27,12 +27,12 @@ def compare(arguments: Namespace) -> int:
     named = [word for word in arguments.words if not _begins(session.workspace, word)]
     if len(named) == 2:
         methods = [of_method(session.workspace, word) for word in named]
-        matched = match.compare(methods[0], methods[1], session.workspace)
-        session.print(match.text(matched), dataclasses.asdict(matched))
+        of_methods = compare_methods(methods[0], methods[1], session.workspace)
+        session.print(methods_text(of_methods), dataclasses.asdict(of_methods))
         return 0
     first, second = (find(session.workspace, word) for word in arguments.words)
-    found = pair.compare(first, second, session.workspace)
-    session.print(pair.text(found), dataclasses.asdict(found))
+    of_cells = compare_cells(first, second, session.workspace)
+    session.print(cells_text(of_cells), dataclasses.asdict(of_cells))
     return 0
 
 

@@ -100,7 +100,7 @@ class Record:
     cell had computed them; ``forwards``, one per condition and example; ``flops`` of all forwards and recordings,
     computed or cached (absent where the model's shapes are unknown); ``memory`` and ``gpu_memory``, the peak in bytes.
 
-    ``original``: of a record that was read from an older schema, the digest of its content as it was written.
+    ``original``: of a record that was read from an older schema, its JSON as it was written.
     """
 
     status: Status
@@ -134,10 +134,12 @@ class Record:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the record's content, whatever the layout of its file; for an older schema, of the content as it
-        was written.
-        """
-        return self.original or digest(self.to_json())
+        """SHA-256 of the record as it was written, whatever the layout of its file."""
+        return digest(self.as_written())
+
+    def as_written(self) -> str:
+        """The record as JSON, in the schema it was written in."""
+        return self.original or self.to_json()
 
     def to_json(self) -> str:
         """The record as JSON, schema first."""
@@ -184,7 +186,7 @@ def parse_record(text: str, name: str, remedy: str) -> Record:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise HarnessError(f"record {name} is damaged: {where}: {first['msg'].lower()}.", remedy) from error
-    return record if schema == SCHEMA else replace(record, original=digest(_laid_out(data)))
+    return record if schema == SCHEMA else replace(record, original=_laid_out(data))
 
 
 def _laid_out(data: Mapping[str, Any]) -> str:

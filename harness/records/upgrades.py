@@ -25,7 +25,7 @@ def _from_2(data: Json) -> Json:
     return {
         **data,
         "schema": f"{PREFIX}3",
-        "config": _renamed(data.get("config", {}), SETTINGS_2),
+        "config": renamed(data.get("config", {}), SETTINGS_2),
         "provenance": {**data.get("provenance", {}), **_commands_2(data.get("provenance", {}))},
         "closure": [_closure_2(closure) for closure in data.get("closure", ())],
     }
@@ -42,12 +42,12 @@ ANATOMY_2 = {"kept": "sufficiency", "shares": "leave_one_out", "idle": "dispensa
 
 
 def _closure_2(closure: Json) -> Json:
-    renamed = _renamed(closure, CLOSURE_2)
-    anatomy = {name: _renamed(inside, ANATOMY_2) for name, inside in renamed.get("anatomy", {}).items()}
+    report = renamed(closure, CLOSURE_2)
+    anatomy = {name: renamed(inside, ANATOMY_2) for name, inside in report.get("anatomy", {}).items()}
     for inside in anatomy.values():
         if inside.get("on_input"):
-            inside["on_input"] = _renamed(inside["on_input"], {"off": "off_input"})
-    return {**renamed, "anatomy": anatomy}
+            inside["on_input"] = renamed(inside["on_input"], {"off": "off_input"})
+    return {**report, "anatomy": anatomy}
 
 
 def _commands_2(provenance: Json) -> Json:
@@ -65,7 +65,7 @@ def _keys_2(words: str) -> str:
     return re.sub(r"(^|[\s'])(batch@)?elsewhere([.=])", r"\1\2contrast\3", words)
 
 
-def _renamed(values: Mapping[str, Any], names: Mapping[str, str]) -> Json:
+def renamed(values: Mapping[str, Any], names: Mapping[str, str]) -> Json:
     return {names.get(key, key): value for key, value in values.items()}
 
 

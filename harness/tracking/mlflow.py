@@ -18,7 +18,7 @@ from harness.records.record import Record
 from harness.records.workspace import Workspace
 from harness.registry.hookspecs import CellFinished, hookimpl
 from harness.registry.plugins import Plugins
-from harness.tracking import run_view as mirrored
+from harness.tracking import run_view
 from harness.util.digest import digest, digest_files
 from harness.util.errors import HarnessError
 
@@ -93,12 +93,12 @@ class Mirror:
         with self._alone():
             found = client.get_experiment_by_name(EXPERIMENT)
             if found:
-                for tag, value in mirrored.experiment_tags().items() - found.tags.items():
+                for tag, value in run_view.experiment_tags().items() - found.tags.items():
                     client.set_experiment_tag(found.experiment_id, tag, value)
                 return str(found.experiment_id)
             # A server says where its artifacts go; a database would have them in the current folder.
             place = (self.root / "mlartifacts").as_uri() if self.uri.startswith(DATABASES) else None
-            return str(client.create_experiment(EXPERIMENT, place, mirrored.experiment_tags()))
+            return str(client.create_experiment(EXPERIMENT, place, run_view.experiment_tags()))
 
     @property
     def where_to_look(self) -> str:
@@ -106,9 +106,9 @@ class Mirror:
         if self.silent or self.uri.startswith("databricks"):
             return ""
         if self.uri.startswith(DATABASES):
-            here = mirrored.page("http://127.0.0.1:5000", self.experiment)
+            here = run_view.page("http://127.0.0.1:5000", self.experiment)
             return f"mlflow ui --backend-store-uri {without_password(self.uri)}, then open {here}"
-        return mirrored.page(without_login(self.uri).rstrip("/"), self.experiment)
+        return run_view.page(without_login(self.uri).rstrip("/"), self.experiment)
 
     def _alone(self) -> Any:
         """Two processes that open a new SQLite file at once both make its tables, and one of them dies of it."""
@@ -144,24 +144,24 @@ class Mirror:
     def _write(self, record: Record, folder: Path, parent: str | None, run: str | None = None) -> None:
         from mlflow.entities import Param
 
-        began, ended = mirrored.times(record)
+        began, ended = run_view.times(record)
         if run is None:
-            tags = mirrored.tags(record) | {"record": _digest(folder)}
+            tags = run_view.tags(record) | {"record": _digest(folder)}
             tags |= {"mlflow.parentRunId": parent} if parent else {}
             made = self.client.create_run(self.experiment, began, tags, run_name=record.cell.method)
             run = str(made.info.run_id)
-        params = [Param(key, value) for key, value in mirrored.params(record).items()]
+        params = [Param(key, value) for key, value in run_view.params(record).items()]
         for start in range(0, len(params), PARAMS_AT_ONCE):
             self.client.log_batch(run, params=params[start : start + PARAMS_AT_ONCE])
-        metrics = mirrored.metrics(record)
+        metrics = run_view.metrics(record)
         for start in range(0, len(metrics), METRICS_AT_ONCE):
             self.client.log_batch(run, metrics[start : start + METRICS_AT_ONCE])
-        if batch := mirrored.dataset(record):
+        if batch := run_view.dataset(record):
             self.client.log_inputs(run, [batch])
         with tempfile.TemporaryDirectory() as laid_out:
-            mirrored.lay_out(record, folder, Path(laid_out))
+            run_view.write_files(record, folder, Path(laid_out))
             self.client.log_artifacts(run, laid_out)
-        self.client.set_terminated(run, mirrored.ended(record), ended)
+        self.client.set_terminated(run, run_view.run_status(record), ended)
 
     def open_sweep(self, cells: Sequence[str], name: str) -> str:
         """The run that holds a sweep's cells: the same one when the sweep is taken up again."""
@@ -179,7 +179,7 @@ class Mirror:
             self.copy_missing(records, Workspace(self.root), run)
             for status in {record.status for record in records}:
                 self.client.log_metric(run, f"cells.{status.value}", sum(of.status is status for of in records))
-            self.client.set_tag(run, "mlflow.note.content", board.read_text(encoding="utf-8")[: mirrored.LONGEST_TAG])
+            self.client.set_tag(run, "mlflow.note.content", board.read_text(encoding="utf-8")[: run_view.LONGEST_TAG])
             self.client.log_artifacts(run, str(board.parent))
             self.client.set_terminated(run)
         except Exception as error:
@@ -199,7 +199,7 @@ class Mirror:
 
 @contextmanager
 def watch(tracking: str, workspace: Workspace, plugins: Plugins) -> Iterator[None]:
-    """While the block runs, every cell that ends is mirrored."""
+    """While the block runs, every cell that ends is run_view."""
     uri = address(tracking, workspace)
     with plugins.watched_by(mirror_of(uri, workspace.root), "mlflow mirror") if uri else nullcontext():
         yield

@@ -1,4 +1,4 @@
-"""Boards as files: what made them, what a check finds, what a stranger's records must fulfil, hostile names."""
+"""Boards as files: lineage, what a check finds, what submitted records must fulfil, hostile names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from harness.board.check import disagreements
-from harness.board.lineage import Made
+from harness.board.lineage import Lineage
 from harness.board.submission import problems, read_records
 from harness.board.table import build
 from harness.board.write import files, write_files
@@ -43,13 +43,13 @@ def changed(record: Record, **cell: str) -> Record:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Where a board comes from, and whether it says what its records say
+# Where a board comes from, and whether it agrees with its records
 # ----------------------------------------------------------------------------------------------------------------------
 
 
 def test_a_board_names_its_command_its_packages_and_the_digest_of_every_record(records: list[Record]) -> None:
     versions = ["1.0", "1.0", "2.0", "1.0"]
-    told = [
+    built = [
         replace(
             record,
             provenance={
@@ -60,14 +60,14 @@ def test_a_board_names_its_command_its_packages_and_the_digest_of_every_record(r
         )
         for record, version in zip(records, versions, strict=True)
     ]
-    made = Made.of(told, "harness leaderboard")
-    assert made.lock == {"numpy": ("1.0", "2.0")}
-    assert made.sweeps == ("harness sweep affinity=ising",)
-    assert made.records == {record.cell.id: record.digest for record in told}
-    for name, text in files(build(told), made).items():
+    lineage = Lineage.of(built, "harness leaderboard")
+    assert lineage.lock == {"numpy": ("1.0", "2.0")}
+    assert lineage.sweeps == ("harness sweep affinity=ising",)
+    assert lineage.records == {record.cell.id: record.digest for record in built}
+    for name, text in files(build(built), lineage).items():
         if not name.endswith(".csv"):
             assert "harness leaderboard" in text
-            assert all(digest in text for digest in made.records.values())
+            assert all(digest in text for digest in lineage.records.values())
 
 
 def test_the_digest_of_a_record_is_of_its_content_not_its_layout(records: list[Record]) -> None:
@@ -86,11 +86,11 @@ def test_a_board_that_was_edited_is_found_out_by_row_and_figure(board: Path, rec
     data["boards"][0]["rows"][0]["passed"] = 7
     (board / "board.json").write_text(json.dumps(data))
     found = disagreements(board, records)
-    assert "table 1, row 'a': passed: the board says 7, its records 2" in found
+    assert "table 1, row 'a': passed: the board has 7, its records make 2" in found
     (board / "board.md").write_text((board / "board.md").read_text().replace("2/2", "3/2"))
     (board / "board.csv").unlink()
     found = disagreements(board, records)
-    assert {"board.md is not what these records make", "board.csv is not there"} <= set(found)
+    assert {"board.md differs from what these records make", "board.csv is missing"} <= set(found)
 
 
 def test_a_record_that_was_changed_or_lost_or_added_is_named(
@@ -98,8 +98,8 @@ def test_a_record_that_was_changed_or_lost_or_added_is_named(
 ) -> None:
     other = replace(records[0], reason="edited")
     found = disagreements(board, [other, *records[2:], make_record(method="c", subject="s0", cell="cs0")])
-    assert any(line.startswith("record as0 has been changed: its digest is") for line in found)
-    assert "record as1 is not there" in found
+    assert any(line.startswith("record as0 was changed: its digest is") for line in found)
+    assert "record as1 is missing" in found
     assert "record cs0 is not on the board" in found
     assert "table 1, row 'c': its records make it, the board lacks it" in found
 
@@ -117,7 +117,9 @@ def test_a_figure_in_the_page_may_be_drawn_by_another_version(board: Path, recor
         "[]",
         "{}",
         '{"schema": "closure-harness/board/1"}',
-        '{"schema": "x/9", "boards": [], "made": {"command": "", "records": {}}}',
+        '{"schema": "closure-harness/board/1", "made": {}, "boards": [3]}',
+        '{"schema": "closure-harness/board/2"}',
+        '{"schema": "x/9", "boards": [], "lineage": {"command": "", "records": {}}}',
     ],
 )
 def test_what_is_no_board_is_refused(tmp_path: Path, text: str, records: list[Record]) -> None:
@@ -135,7 +137,7 @@ def test_a_board_of_nonsense_disagrees_and_does_not_crash(board: Path, records: 
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# A stranger's records
+# Submitted records
 # ----------------------------------------------------------------------------------------------------------------------
 
 
@@ -157,37 +159,39 @@ def test_a_task_that_was_not_run_is_named_with_what_to_type(records: list[Record
     assert found == "c: no record of task 's1 · synthetic_induction (successor) · zero'; run: harness run subject=s1"
 
 
-def test_another_protocol_is_told_by_the_keys_that_differ(records: list[Record]) -> None:
+def test_another_protocol_is_described_by_the_settings_that_differ(records: list[Record]) -> None:
     theirs = changed(replace(records[0], config={**records[0].config, "split": "none"}), protocol="p2")
     (found,) = wrong([theirs], records)
-    assert "another protocol (p2) than the board: split is none, the board has half" in found
+    assert "its protocol (p2) is not the board's: split is none, the board has half" in found
 
 
-def test_another_task_or_other_examples_are_told_apart(records: list[Record]) -> None:
-    elsewhere = changed(records[0], subject="s9", row="c", id="c0")
-    other = replace(elsewhere, provenance={"batch": {"n": 50, "digest": "other"}})
-    assert any("is none of the board's: s0" in line for line in wrong([elsewhere], records))
-    assert any("of this name has other examples" in line for line in wrong([changed(other, subject="s0")], records))
+def test_another_task_or_other_examples_are_named(records: list[Record]) -> None:
+    another = changed(records[0], subject="s9", row="c", id="c0")
+    other = replace(another, provenance={"batch": {"n": 50, "digest": "other"}})
+    assert any("is not on the board, which has s0" in line for line in wrong([another], records))
+    assert any("has other examples on the board" in line for line in wrong([changed(other, subject="s0")], records))
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "problem"),
     [
         ({"status": Status.FAILED}, "the cell is failed"),
         ({"config": {"group": ["L0H1"]}}, "named by hand"),
     ],
 )
-def test_what_was_not_judged_as_a_method_is_refused(records: list[Record], change: dict[str, Any], told: str) -> None:
-    assert any(told in line for line in wrong([replace(records[0], **change)], records))
+def test_what_was_not_judged_as_a_method_is_refused(
+    records: list[Record], change: dict[str, Any], problem: str
+) -> None:
+    assert any(problem in line for line in wrong([replace(records[0], **change)], records))
 
 
 def test_no_record_of_the_board_is_replaced(records: list[Record]) -> None:
     better = replace(records[0], reason="better")
-    assert any("the board has this method on this task already (cell as0)" in line for line in wrong([better], records))
+    assert any("the board already has this method on this task (cell as0)" in line for line in wrong([better], records))
     twice = [changed(r, row="c", method="c", id="same") for r in records[:2]]
     assert (
         sum(
-            "cell same is given twice" in line
+            "cell same occurs twice" in line
             for line in problems(dict(zip("xy", twice, strict=True)), records, registry())
         )
         == 2
@@ -240,19 +244,19 @@ def test_hostile_names_stay_text(make_record: Make) -> None:
         },
     )
     records = [hostile, make_record(method="b", subject=HOSTILE, cell="d", status=Status.FAILED)]
-    made = files(build(records), Made.of(records, "harness leaderboard"))
+    written = files(build(records), Lineage.of(records, "harness leaderboard"))
     for name in ("board.html", "board.md"):
-        assert "alert(1)" in made[name]
-        shown = [line for line in made[name].splitlines() if name == "board.html" or not line.startswith("    ")]
+        assert "alert(1)" in written[name]
+        shown = [line for line in written[name].splitlines() if name == "board.html" or not line.startswith("    ")]
         assert "<script>alert" not in "\n".join(shown)  # in Markdown an indented line is code
-    table = [line for line in made["board.md"].splitlines() if line.startswith("|")]
+    table = [line for line in written["board.md"].splitlines() if line.startswith("|")]
     assert len({line.replace("\\|", "").count("|") for line in table}) == 1
     assert "](http" not in "\n".join(table)
-    assert "\x1b" not in made["board.md"]
+    assert "\x1b" not in written["board.md"]
 
 
 def test_a_page_asks_nothing_of_the_network_and_is_small(records: list[Record]) -> None:
-    page = files(build(records), Made.of(records, "harness leaderboard"))["board.html"]
+    page = files(build(records), Lineage.of(records, "harness leaderboard"))["board.html"]
     assert len(page.encode()) < 1_500_000
     for asking in ('src="http', "src='http", 'href="http', "@import", "url(http", "url(//"):
         assert asking not in page
@@ -261,6 +265,6 @@ def test_a_page_asks_nothing_of_the_network_and_is_small(records: list[Record]) 
 def test_the_page_of_a_grid_is_small_too(make_record: Make) -> None:
     """27 methods on three tasks, with long commands."""
     records = [make_record(method=f"method {i}", subject=f"s{j}", cell=f"{i}-{j}") for i in range(27) for j in range(3)]
-    told = [replace(r, provenance={**r.provenance, "command": f"harness run {'key=value ' * 40}"}) for r in records]
-    page = files(build(told), Made.of(told, "harness leaderboard"))["board.html"]
+    long = [replace(r, provenance={**r.provenance, "command": f"harness run {'key=value ' * 40}"}) for r in records]
+    page = files(build(long), Lineage.of(long, "harness leaderboard"))["board.html"]
     assert len(page.encode()) < 600_000

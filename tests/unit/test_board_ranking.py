@@ -1,4 +1,4 @@
-"""What a ranking is worth: published ranks and critical difference, and numbers from theory."""
+"""How certain a ranking is: published ranks and critical difference, and numbers from theory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import friedmanchisquare, rankdata
 
-from harness.board.ranking import compare, competition_ranks, frontier, mean_interval, rank_intervals
+from harness.board.ranking import compare_ranks, competition_ranks, mean_interval, pareto_optimal, rank_intervals
 
 # Areas under the ROC curve of four versions of a decision tree on 14 data sets: Demšar 2006, table 6.
 DEMSAR = np.array(
@@ -37,30 +37,31 @@ POINTS = st.lists(st.tuples(st.integers(0, 4).map(float), st.integers(0, 4).map(
 
 
 def test_mean_ranks_and_critical_difference_are_the_published_ones() -> None:
-    found = compare(["C4.5", "C4.5+m", "C4.5+cf", "C4.5+m+cf"], DEMSAR.T)
+    found = compare_ranks(["C4.5", "C4.5+m", "C4.5+cf", "C4.5+m+cf"], DEMSAR.T)
     assert found.mean_ranks == pytest.approx((3.143, 2.000, 2.893, 1.964), abs=5e-4)
     assert found.critical_difference == pytest.approx(1.25, abs=5e-3)
     assert found.p == pytest.approx(friedmanchisquare(*DEMSAR.T).pvalue)
     assert found.tasks == 14
 
 
-def test_rows_that_do_the_same_are_not_told_apart() -> None:
-    found = compare(["a", "b", "c"], np.ones((3, 5)))
+def test_identical_rows_do_not_differ() -> None:
+    found = compare_ranks(["a", "b", "c"], np.ones((3, 5)))
     assert (found.mean_ranks, found.p) == ((2.0, 2.0, 2.0), 1.0)
 
 
-def test_where_nothing_was_proposed_a_row_stands_last() -> None:
-    standing = np.array([[-np.inf] * 4, [0.0, 1, 2, 3], [1.0, 2, 3, 4]])
-    assert compare(["a", "b", "c"], standing).mean_ranks == (3.0, 2.0, 1.0)
+def test_without_a_candidate_a_row_is_last() -> None:
+    scores = np.array([[-np.inf] * 4, [0.0, 1, 2, 3], [1.0, 2, 3, 4]])
+    assert compare_ranks(["a", "b", "c"], scores).mean_ranks == (3.0, 2.0, 1.0)
 
 
-def test_too_few_tasks_or_rows_are_said() -> None:
+def test_too_few_tasks_or_rows_are_reported() -> None:
     """q(3 rows) = 2.343: always first and always last are 2 apart, more than q sqrt(12 / 6 n) from n = 3 on."""
     rows = np.arange(3.0)[:, None]
-    assert "2 tasks: with 3 rows" in compare(["a", "b", "c"], rows.repeat(2, axis=1)).reason
-    enough = compare(["a", "b", "c"], rows.repeat(3, axis=1))
+    few = compare_ranks(["a", "b", "c"], rows.repeat(2, axis=1))
+    assert few.summary == "No critical difference: comparing 3 methods needs at least 3 tasks; this board has 2."
+    enough = compare_ranks(["a", "b", "c"], rows.repeat(3, axis=1))
     assert enough.critical_difference == pytest.approx(2.343 * math.sqrt(12 / 18), abs=1e-3)
-    assert "2 complete rows" in compare(["a", "b"], rows[:2].repeat(9, axis=1)).reason
+    assert "at least 3 complete rows; this board has 2" in compare_ranks(["a", "b"], rows[:2].repeat(9, axis=1)).reason
 
 
 @given(SCORES)
@@ -92,13 +93,19 @@ def test_the_interval_of_a_mean_has_the_spread_of_tasks_and_of_examples() -> Non
     assert (low, high) == pytest.approx((1 - half, 1 + half), abs=0.015)
 
 
-def test_the_frontier_is_what_nothing_beats_in_both() -> None:
-    assert frontier([(0.9, 10.0), (0.5, 1.0), (0.5, 2.0), (0.2, 0.5), (0.9, 11.0)]) == [True, True, False, True, False]
-    assert frontier([(0.5, 1.0), (0.5, 1.0)]) == [True, True]
+def test_pareto_optimal_is_what_nothing_beats_in_both() -> None:
+    assert pareto_optimal([(0.9, 10.0), (0.5, 1.0), (0.5, 2.0), (0.2, 0.5), (0.9, 11.0)]) == [
+        True,
+        True,
+        False,
+        True,
+        False,
+    ]
+    assert pareto_optimal([(0.5, 1.0), (0.5, 1.0)]) == [True, True]
 
 
 @given(POINTS)
-def test_the_best_and_the_cheapest_are_on_the_frontier(points: list[tuple[float, float]]) -> None:
-    on = [point for point, kept in zip(points, frontier(points), strict=True) if kept]
-    assert max(points, key=lambda p: (p[0], -p[1])) in on
-    assert min(points, key=lambda p: (p[1], -p[0])) in on
+def test_the_best_and_the_cheapest_are_pareto_optimal(points: list[tuple[float, float]]) -> None:
+    optimal = [point for point, kept in zip(points, pareto_optimal(points), strict=True) if kept]
+    assert max(points, key=lambda p: (p[0], -p[1])) in optimal
+    assert min(points, key=lambda p: (p[1], -p[0])) in optimal

@@ -11,7 +11,7 @@ import pytest
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from harness.board.columns import COLUMNS, spent
+from harness.board.columns import COLUMNS, costs
 from harness.board.table import build
 from harness.cells.cell import Cell
 from harness.cells.inputs import cache_of, load_subject
@@ -87,8 +87,11 @@ def test_the_peak_is_that_since_it_was_forgotten() -> None:
 
 
 def test_a_board_shows_means_of_what_was_spent_and_the_most_memory(make_record: Callable[..., Record]) -> None:
-    costs = {"s0": {"forwards": 10, "flops": 2 * 10**9, "memory": 5 * 10**8}, "s1": {"forwards": 30, "memory": 10**9}}
-    (board,) = build([replace(make_record(subject=subject), cost=cost) for subject, cost in costs.items()])
+    by_subject = {
+        "s0": {"forwards": 10, "flops": 2 * 10**9, "memory": 5 * 10**8},
+        "s1": {"forwards": 30, "memory": 10**9},
+    }
+    (board,) = build([replace(make_record(subject=subject), cost=cost) for subject, cost in by_subject.items()])
     shown = {column.head: column.text(board.rows[0]) for column in COLUMNS}
     assert (shown["forwards"], shown["GFLOP"], shown["memory"]) == ("20", "2", "1 GB")
-    assert spent({"computed": 3, **costs["s0"]}) == ["3 computed", "10 forwards", "2 GFLOP", "500 MB of memory"]
+    assert costs({"computed": 3, **by_subject["s0"]}) == ["3 computed", "10 forwards", "2 GFLOP", "500 MB of memory"]

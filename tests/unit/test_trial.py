@@ -358,8 +358,10 @@ def test_stopping_looks_at_the_first_metric_that_is_not_saturated() -> None:
 def test_the_card_says_who_was_given_up(make_record: Callable[..., Record]) -> None:
     record = make_record()
     stopped = replace(record.closure[0], n_controls=20, stopped_early=True)
-    assert "; given up after 20 distinct controls" in card(replace(record, closure=(stopped,)))
-    assert "given up" not in card(record)
+    assert "stopped early: 0 of 20 distinct controls did at least as much damage" in card(
+        replace(record, closure=(stopped,))
+    )
+    assert "stopped early" not in card(record)
 
 
 @pytest.mark.parametrize(("n", "verdict"), [(49, Verdict.NOT_SPECIFIC), (48, Verdict.UNDERPOWERED)])

@@ -1,4 +1,4 @@
-"""The one picture of a cell: its affinity matrix, units ordered by group, the candidate marked."""
+"""The picture of a cell: its affinity matrix, units ordered by group, the candidate outlined."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 from harness.data.grouping import Affinity, Partition
 
 CELLS = 600
-"""Rows and columns of the picture at most: it has no more pixels to show them in."""
+"""The most rows and columns of the picture: it has no pixels for more."""
 
 
 def draw_affinity(affinity: Affinity, partition: Partition, candidate: tuple[int, ...], path: Path) -> None:
@@ -25,8 +25,8 @@ def draw_affinity(affinity: Affinity, partition: Partition, candidate: tuple[int
 def affinity_figure(affinity: Affinity, partition: Partition, candidate: tuple[int, ...]) -> Figure:
     """Affinity [units, units], groups in order of size (the candidate's first), the candidate outlined.
 
-    Colour is cut at the 99th percentile of the off-diagonal entries: one outlying pair would blank all others. Of more
-    than ``CELLS`` units, neighbours in that order share a row and a column, and the colour is their mean.
+    Colours saturate at the 99th percentile of the off-diagonal entries, so that one outlying pair does not wash out all
+    others. With more than ``CELLS`` units, neighbours in that order share a row and a column that show their mean.
     """
     groups = sorted(partition.groups(), key=lambda group: (tuple(group) != candidate, -len(group), group))
     order = np.array([unit for group in groups for unit in group])
@@ -41,8 +41,8 @@ def affinity_figure(affinity: Affinity, partition: Partition, candidate: tuple[i
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     image = axes.imshow(matrix, cmap="RdBu_r" if low else "magma_r", vmin=low, vmax=top or 1.0, interpolation="nearest")
-    figure.colorbar(image, ax=axes, label=f"affinity{mean} (cut at the 99th percentile)", shrink=0.85)
-    if across == 1:  # else lines would cover what they part
+    figure.colorbar(image, ax=axes, label=f"affinity{mean} (colour saturates at the 99th percentile)", shrink=0.85)
+    if across == 1:  # else the lines would cover the groups
         for edge in np.cumsum([len(group) for group in groups])[:-1]:
             axes.axhline(edge - 0.5, color="0.35", linewidth=0.6)
             axes.axvline(edge - 0.5, color="0.35", linewidth=0.6)

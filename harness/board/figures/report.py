@@ -1,4 +1,4 @@
-"""The pictures of a cell, from its record and the files beside it."""
+"""The figures of a cell, from its record and the files beside it."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ CANDIDATE, CONTROLS, BOUND = "#d1495b", "#8a8f98", "#2f7ed8"
 NONE = (0.5, 0.5, 0.5, 0.12)
 EIGENVALUES = 24
 NAMED_UP_TO = 200
-"""Units whose group is also written into its square."""
+"""With up to this many units, each square also shows the number of its group."""
 
 
 def cloud(closure: ClosureReport) -> Markup:
-    """Per metric, the candidate's effect against each of its controls', and that of its whole layers."""
+    """Per metric, the effects of the candidate, of each of its controls, and of all units of its layers."""
     names = decision_order(closure.effects)
     with style():
         drawn = figure(6.4, 0.5 + 0.95 * len(names))
@@ -41,7 +41,7 @@ def cloud(closure: ClosureReport) -> Markup:
             axes.plot([low, high], [0, 0], color=CANDIDATE, linewidth=2)
             axes.plot([effect.delta], [0], "D", color=CANDIDATE, markersize=7, label="candidate")
             axes.axvline(
-                closure.site_ablation[name], color=BOUND, linestyle="--", linewidth=1, label="all of its layers"
+                closure.site_ablation[name], color=BOUND, linestyle="--", linewidth=1, label="all units of its layers"
             )
             axes.axvline(0, color=INK, linewidth=0.6)
             axes.set(yticks=[], ylim=(-0.8, 0.8), ylabel=f"{name.replace('_', ' ')} {ARROW[effect.damage]}")
@@ -53,14 +53,14 @@ def cloud(closure: ClosureReport) -> Markup:
 
 
 def by_example(closure: ClosureReport, deltas: Float[np.ndarray, "metrics groups examples"]) -> Markup:
-    """The candidate's change on every example against the mean of its controls there, on the metric asked first."""
+    """The candidate's change on every example against the mean of its controls, on the metric that decides first."""
     name = decision_order(closure.effects)[0]
-    own, *controls = deltas[list(closure.effects).index(name)]
+    candidate, *controls = deltas[list(closure.effects).index(name)]
     with style():
         drawn = figure(4.6, 3.6)
         axes = drawn.add_subplot()
-        mean = np.mean(controls, axis=0) if controls else np.zeros_like(own)
-        axes.scatter(mean, own, s=14, color=CANDIDATE, alpha=0.8, linewidths=0)
+        mean = np.mean(controls, axis=0) if controls else np.zeros_like(candidate)
+        axes.scatter(mean, candidate, s=14, color=CANDIDATE, alpha=0.8, linewidths=0)
         axes.axline((0, 0), slope=1, color=INK, linewidth=0.6)
         axes.set(xlabel=f"{name.replace('_', ' ')}: mean change by controls", ylabel="change by the candidate")
         return svg(drawn, "change on every example, by the candidate and by its controls")
@@ -75,7 +75,7 @@ def ordered_affinity(affinity: Affinity, partition: PartitionRecord, candidate: 
 
 
 def spectrum(affinity: Affinity, groups: int) -> Markup:
-    """Lowest eigenvalues of the normalised Laplacian of |affinity|, components together, and the gap of the partition.
+    """Lowest eigenvalues of the normalised Laplacian of |affinity| over all components, and the partition's ``groups``.
 
     Units without any link are left out. Errors: a large component without clear groups.
     """
@@ -89,13 +89,13 @@ def spectrum(affinity: Affinity, groups: int) -> Markup:
         widest = int(np.argmax(np.diff(values))) + 1 if len(values) > 1 else 1
         axes.axvspan(widest, widest + 1, color=BOUND, alpha=0.2, label=f"widest gap: {widest} groups")
         axes.axvline(groups + 0.5, color=CANDIDATE, linestyle="--", linewidth=1, label=f"this partition: {groups}")
-        axes.set(xlabel="number", ylabel="eigenvalue")
+        axes.set(xlabel="index", ylabel="eigenvalue")
         axes.legend(fontsize=8)
         return svg(drawn, "lowest eigenvalues of the affinity's Laplacian")
 
 
-def unit_map(record: Record, told: Mapping[str, Sequence[Any]]) -> Markup:
-    """Layers by places: what each unit is, in each of the ``told``; the first candidate's units are outlined."""
+def unit_map(record: Record, attributes: Mapping[str, Sequence[Any]]) -> Markup:
+    """Every unit at its layer, coloured by each of the ``attributes``; the first candidate's units are outlined."""
     from matplotlib import colormaps
     from matplotlib.patches import Patch, Rectangle
 
@@ -103,8 +103,9 @@ def unit_map(record: Record, told: Mapping[str, Sequence[Any]]) -> Markup:
     candidate = {Unit.parse(label) for label in record.candidates[0].units} if record.candidates else set()
     depth, width = max(unit.layer for unit in units) + 1, max(unit.index for unit in units) + 1
     with style():
-        drawn = figure(3.6 * len(told), max(2.6, min(8.0, 0.32 * depth + 1.2)))
-        for axes, (what, values) in zip(drawn.subplots(1, len(told), squeeze=False)[0], told.items(), strict=True):
+        drawn = figure(3.6 * len(attributes), max(2.6, min(8.0, 0.32 * depth + 1.2)))
+        panels = drawn.subplots(1, len(attributes), squeeze=False)[0]
+        for axes, (name, values) in zip(panels, attributes.items(), strict=True):
             kinds = sorted({value for value in values if value not in (None, -1)}, key=str)
             colour = {kind: colormaps["tab20"](i % 20) for i, kind in enumerate(kinds)}
             grid = np.zeros((depth, width, 4))
@@ -116,30 +117,30 @@ def unit_map(record: Record, told: Mapping[str, Sequence[Any]]) -> Markup:
                 if isinstance(value, int) and value >= 0 and len(units) <= NAMED_UP_TO:
                     axes.text(unit.index, unit.layer, str(value), ha="center", va="center", fontsize=7, color="black")
             axes.imshow(grid, interpolation="nearest", aspect="auto")
-            axes.set(title=what, xlabel="unit", ylabel="layer")
+            axes.set(title=name, xlabel="unit", ylabel="layer")
             if kinds and isinstance(kinds[0], str):
                 handles = [Patch(color=colour[kind], label=kind) for kind in kinds]
                 axes.legend(handles=handles, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)
-        return svg(drawn, f"units by layer: {' and '.join(told)}; the candidate outlined")
+        return svg(drawn, f"units by layer: {' and '.join(attributes)}; the candidate outlined")
 
 
 def leave_one_out(closure: ClosureReport) -> Markup | None:
-    """What of the candidate's effect is lost without each unit; None where it was not taken apart."""
+    """The share of the candidate's effect that is lost without each unit; None if it was not measured."""
     name = decision_order(closure.effects)[0]
-    found = closure.anatomy[name].leave_one_out if name in closure.anatomy else None
-    if not found:
+    shares = closure.anatomy[name].leave_one_out if name in closure.anatomy else None
+    if not shares:
         return None
     with style():
-        drawn = figure(4.6, 0.7 + 0.22 * len(found))
+        drawn = figure(4.6, 0.7 + 0.22 * len(shares))
         axes = drawn.add_subplot()
-        axes.barh(range(len(found)), [100 * share for share in found], color=CANDIDATE, height=0.7)
-        axes.set_yticks(range(len(found)), closure.units)
+        axes.barh(range(len(shares)), [100 * share for share in shares], color=CANDIDATE, height=0.7)
+        axes.set_yticks(range(len(shares)), closure.units)
         axes.invert_yaxis()
         axes.axvline(0, color=INK, linewidth=0.6)
-        axes.set_xlabel(f"% of the effect on {name.replace('_', ' ')} that is lost without it")
-        return svg(drawn, "share of each unit in the effect")
+        axes.set_xlabel(f"share of the effect on {name.replace('_', ' ')} that is lost without the unit (%)")
+        return svg(drawn, "share of the effect that is lost without each unit")
 
 
 def affinity_of(record: Record, arrays: Mapping[str, np.ndarray]) -> Affinity:
-    """The affinity that a cell left beside its record."""
+    """The affinity stored beside a record."""
     return Affinity.of(arrays, UnitSpace(tuple(map(Unit.parse, record.units))), {})

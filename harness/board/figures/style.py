@@ -1,4 +1,4 @@
-"""Figures inside a page: how matplotlib's become SVG that follows the page's colours, and the same on every run."""
+"""Figures inside a page: matplotlib figures as SVG in the page's colours, identical on every run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 INK = "#010203"
-"""Drawn in the page's own text colour, light or dark."""
+"""Replaced by the page's text colour, light or dark."""
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "closure-harness",
@@ -28,22 +28,22 @@ STYLE: dict[Any, Any] = {
 
 
 def figure(width: float, height: float) -> Figure:
-    """An empty figure, in inches, that belongs to no window system."""
-    made = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(made)
-    return made
+    """An empty figure, in inches, without a window."""
+    empty = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(empty)
+    return empty
 
 
 def style() -> Any:
-    """What figures are drawn under: a context manager."""
+    """A context manager: figures drawn inside it have the style of the pages."""
     return matplotlib.rc_context(STYLE)
 
 
-def svg(drawn: Figure, told: str) -> Markup:
-    """The figure as an element of a page; ``told``: what it shows, for those who cannot see it."""
+def svg(drawn: Figure, label: str) -> Markup:
+    """The figure as an element of a page; ``label``: what it shows, for screen readers."""
     out = io.StringIO()
     drawn.savefig(out, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
     text = out.getvalue()
     element = text[text.index("<svg") :].replace(INK, "currentColor")
     element = re.sub(r"<metadata>.*?</metadata>", "", element, flags=re.DOTALL)
-    return Markup(element.replace("<svg", f'<svg role="img" aria-label="{Markup.escape(told)}"', 1))
+    return Markup(element.replace("<svg", f'<svg role="img" aria-label="{Markup.escape(label)}"', 1))

@@ -1,8 +1,8 @@
-// Sorting, filtering and narrow screens are DataTables' work; here only the verdict chips are tied to it.
+// DataTables sorts, filters and fits narrow screens; this script connects the verdict chips to it.
 for (const section of document.querySelectorAll("section.board")) {
   const table = new DataTable(section.querySelector("table"), {
     paging: false, order: [], responsive: true, autoWidth: false,
-    language: { search: "filter", info: "_TOTAL_ rows", infoFiltered: "of _MAX_", zeroRecords: "no row is left: clear the filter" },
+    language: { search: "filter", info: "_TOTAL_ rows", infoFiltered: "of _MAX_", zeroRecords: "no row matches: clear the filter" },
   });
   const chosen = new Set();
   table.search.fixed("verdicts", (text, data, index) => {

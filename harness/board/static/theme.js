@@ -1,4 +1,4 @@
-// Light or dark: as the system has it, until the button says otherwise.
+// Light or dark as in the system, until the button is pressed.
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const paint = (on) => document.documentElement.classList.toggle("dark", on);
 paint(dark.matches);

@@ -1,4 +1,4 @@
-"""Boards: who is ranked, who shares a rank, who is only listed, and how that is written."""
+"""Boards: which rows are ranked, which share a rank, which are only listed, and how that is written."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from harness.board.columns import METHOD, RANK, shown
+from harness.board.columns import METHOD, RANK, nonempty
 from harness.board.markdown import markdown
 from harness.board.table import Board, build
 from harness.board.write import as_csv, write_boards
@@ -55,7 +55,7 @@ def test_methods_are_ranked_by_the_share_of_closures_they_pass(make_record: Make
         (2, "middle", 1, 2),
         (3, "worst", 0, 2),
     ]
-    assert [row.interval for row in board.rows] == [wilson_interval(n, 2) for n in (2, 1, 0)]
+    assert [row.passed_interval for row in board.rows] == [wilson_interval(n, 2) for n in (2, 1, 0)]
     assert board.rows[1].verdicts == {"pass": 1, "null": 1}
 
 
@@ -79,7 +79,7 @@ def test_a_method_that_lacks_a_task_is_listed_and_not_ranked(make_record: Make, 
     assert (lacking.method, lacking.rank) == ("lacking", None)
     (missing,) = lacking.missing
     assert missing.task == "s1 · synthetic_induction (successor) · zero"
-    assert missing.why == (f"{status.value}: no reason" if status else "not run")
+    assert missing.reason == (f"{status.value}: no reason" if status else "not run")
     if status is Status.INVALID:
         assert not missing.command  # it would be refused again
 
@@ -160,9 +160,9 @@ def test_truth_is_the_best_overlap_of_a_candidate_with_a_planted_circuit(make_re
     circuits = {"far": ["L5H1", "L5H2"], "near": ["L0H1", "L1H0", "L3H3", "L3H4"]}
     record = make_record()
     planted = replace(record, provenance={**record.provenance, "subject": {"circuits": circuits}})
-    assert one([planted]).rows[0].truth == pytest.approx(4 / 7)
-    assert one([record]).rows[0].truth is None
-    assert one([replace(planted, candidates=())]).rows[0].truth == 0.0
+    assert one([planted]).rows[0].f1 == pytest.approx(4 / 7)
+    assert one([record]).rows[0].f1 is None
+    assert one([replace(planted, candidates=())]).rows[0].f1 == 0.0
 
 
 def test_references_are_always_rows_and_never_ranked(make_record: Make) -> None:
@@ -202,10 +202,10 @@ def test_of_a_single_task_the_effect_varies_with_its_examples(make_record: Make,
 def test_agreement_is_that_at_the_chosen_number_of_groups(make_record: Make) -> None:
     assert (one([make_record()]).rows[0].ari, one([make_record()]).rows[0].nmi) == (0.25, 0.5)
     assert one([make_record(partition=None)]).rows[0].ari is None
-    assert not one([make_record()]).rows[0].label_chosen
-    assert not one([make_record(supervised=("selector",))]).rows[0].label_chosen
-    assert one([make_record(supervised=("chooser",))]).rows[0].label_chosen
-    assert one([make_record(supervised=("partitioner",))]).rows[0].label_chosen
+    assert not one([make_record()]).rows[0].chosen_by_labels
+    assert not one([make_record(supervised=("selector",))]).rows[0].chosen_by_labels
+    assert one([make_record(supervised=("chooser",))]).rows[0].chosen_by_labels
+    assert one([make_record(supervised=("partitioner",))]).rows[0].chosen_by_labels
 
 
 def test_stability_is_that_on_resampled_examples_or_else_over_orders_and_seeds(make_record: Make) -> None:
@@ -255,7 +255,7 @@ def test_a_board_in_csv_reads_back_as_its_rows(mixed: list[Record]) -> None:
         assert line["method"] == row.method
         assert line["rank"] == (str(row.rank) if row.rank else "")
         assert (int(line["tests"]), int(line["passed"])) == (row.tests, row.passed)
-        assert row.interval == (number(line["interval_low"]), number(line["interval_high"]))
+        assert row.passed_interval == (number(line["passed_interval_low"]), number(line["passed_interval_high"]))
         assert (row.effect, row.q, row.ari) == (number(line["effect"]), number(line["q"]), number(line["ari"]))
         assert line["missing"] == "; ".join(missing.task for missing in row.missing)
         assert line["cells"].split(" ")[0] in row.cells[0]
@@ -268,15 +268,15 @@ def test_a_board_in_markdown_is_a_table_with_a_cell_for_every_column(mixed: list
     header, ruler, *rows = [
         [cell.strip() for cell in line.replace("\\|", "\0").strip("|").split("|")] for line in table
     ]
-    heads = [RANK.head, METHOD.head, "T1", "T2", *(column.head for column in shown([board]))]
+    heads = [RANK.head, METHOD.head, "T1", "T2", *(column.head for column in nonempty([board]))]
     assert header == heads
     assert all(set(cell) == {"-"} for cell in ruler)
     assert {len(row) for row in rows} == {len(heads)}
     named = [(row[0].split(" ")[0], row[1]) for row in rows]
     assert named == [("1", "best"), ("1", "tied"), ("3", "a\0b, c"), ("-", "lacking")]
-    assert rows[2][2:4] == ["null -2.00", "nothing proposed"]
+    assert rows[2][2:4] == ["null -2.00", "no candidate"]
     assert len({len(line) for line in table}) == 1  # aligned
-    missing = "1 task(s) missing: s1 · synthetic_induction (successor) · zero (not run)"
+    missing = "1 of 2 tasks missing: s1 · synthetic_induction (successor) · zero (not run)"
     assert f"- not ranked: lacking: {missing}" in text
     assert "## Protocol protocol" in text
 
@@ -285,7 +285,7 @@ def test_a_reason_that_several_tasks_lack_is_said_once(make_record: Make) -> Non
     records = results(make_record, whole=[NULL, NULL, NULL], lacking=[PASS])
     records += [make_record(method="lacking", subject=f"s{i}", status=Status.INVALID) for i in (1, 2)]
     names = ", ".join(f"s{i} · synthetic_induction (successor) · zero" for i in (1, 2))
-    assert f"- not ranked: lacking: 2 task(s) missing: {names} (invalid: no reason)\n" in markdown([one(records)])
+    assert f"- not ranked: lacking: 2 of 3 tasks missing: {names} (invalid: no reason)\n" in markdown([one(records)])
 
 
 def test_boards_are_rebuilt_from_the_records_of_a_workspace(mixed: list[Record], tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Cards: the answer first, in words, then the numbers that carry it, then what to type next."""
+"""Cards: the verdict and its reason first, then the numbers behind it, then the next commands."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harness.records.record import Record, Status
 Make = Callable[..., Any]
 
 
-def test_a_card_gives_the_answer_first_and_then_the_numbers_that_carry_it(make_record: Make, make_effect: Make) -> None:
+def test_a_card_gives_the_verdict_first_and_then_the_numbers_behind_it(make_record: Make, make_effect: Make) -> None:
     effects = {
         "target_logit": make_effect(),
         "loss": make_effect(
@@ -26,25 +26,28 @@ def test_a_card_gives_the_answer_first_and_then_the_numbers_that_carry_it(make_r
     }
     lines = card(make_record(effects=effects, verdict=Verdict.WEAK_PASS)).splitlines()
     assert lines[0].startswith("L0H1 L1H0 L1H2   3 units, 2 layers")
-    assert lines[1].startswith("WEAK PASS  because")
+    assert lines[1] == "WEAK PASS  because"
+    assert lines[2] == "  0 of 99 distinct controls did at least as much damage to target logit"
     logit, loss = (next(line for line in lines if line.strip().startswith(name)) for name in ("target logit", "loss"))
-    assert logit.split()[2] == "v"  # damage lowers it
-    assert loss.split()[1] == "^"  # damage raises it
-    assert {"1.00", "3.50", "+2.50", "+2.00", "+3.00", "+3.2", "0.020"} <= set(loss.split())
+    assert logit.split()[2] == "↓"  # damage lowers it
+    assert loss.split()[1] == "↑"  # damage raises it
+    assert {"1.00", "3.50", "+2.50", "[+2.00,", "+3.00]", "+3.2", "0.020"} <= set(loss.split())
     assert "all units of these layers: target logit -4.00 (this group: 50 %)" in "\n".join(lines)
-    assert "proposed on 30 examples, tested on 20 others; 99 distinct controls" in "\n".join(lines)
+    assert "proposed on 30 examples, tested on 20 others" in "\n".join(lines)
     assert "note: affinity: constant: 1 unit (L0H0)" in "\n".join(lines)
 
 
-def test_a_card_says_what_was_tested_on_the_same_examples(make_record: Make) -> None:
-    assert "the p-values flatter" in card(make_record(split="none"))
-    assert "named by hand, tested on all 20 examples" in card(make_record(group=["L0H1"]))
+def test_a_card_says_when_a_group_is_tested_on_the_examples_it_was_chosen_on(make_record: Make) -> None:
+    assert "proposed and tested on the same 20 examples: p-values are too small" in card(make_record(split="none"))
+    assert "group named by hand, tested on all 20 examples" in card(make_record(group=["L0H1"]))
 
 
 def test_a_card_says_when_the_labels_chose_the_number_of_groups(make_record: Make) -> None:
-    assert "k = 3; agreement with the labels: ARI 0.25; found again (ARI): 0.90 on other orders" in card(make_record())
+    text = card(make_record())
+    assert "partition: k = 3; ARI with the labels 0.25\n" in text
+    assert "stability (ARI): 0.90 with other orders and seeds, 0.40 on resampled examples" in text
     by_labels = make_record(supervised=("chooser",))
-    assert "k = 3 (chosen by the labels); agreement" in card(by_labels)
+    assert "k = 3 (chosen by the labels); ARI with the labels" in card(by_labels)
 
 
 def test_a_card_shows_what_is_not_defined_as_a_dash_and_what_is_saturated_in_words(
@@ -52,7 +55,7 @@ def test_a_card_shows_what_is_not_defined_as_a_dash_and_what_is_saturated_in_wor
 ) -> None:
     bare = make_effect(controls=(), z=None, p=None, p_adjusted=None, interval=None, saturated=True)
     line = next(line for line in card(make_record(effect=bare)).splitlines() if line.strip().startswith("target logit"))
-    assert line.split("one example")[1].split() == ["none", "-", "-", "-", "(saturated:", "cannot", "get", "worse)"]
+    assert line.split("(one example)")[1].split() == ["none", "-", "-", "-", "(saturated:", "cannot", "get", "worse)"]
 
 
 def test_a_card_names_layers_without_enough_controls(make_record: Make) -> None:
@@ -70,13 +73,13 @@ def test_a_card_counts_the_layers_of_units_of_every_kind(make_record: Make) -> N
 
 def test_a_card_says_what_is_inside_the_group(make_record: Make) -> None:
     text = card(make_record())
-    assert "lost without: L0H1 50 %  L1H0 0 %  L1H2 25 %" in text
+    assert "leave-one-out, share of the effect on target logit that is lost: L0H1 50 %  L1H0 0 %  L1H2 25 %" in text
     assert "interaction -0.25" in text
-    assert "alone it keeps 75 %" in text
-    assert "idle L1H0" in text
-    assert "active on 7 examples: -3.00 (p 0.010), elsewhere -0.12" in text
-    assert "on the other batch -0.50" in text
-    assert "against the best of permuted data p 0.020" in text
+    assert "sufficiency 75 %" in text
+    assert "dispensable L1H0" in text
+    assert "active on 7 examples: -3.00 (p 0.010), off-input -0.12" in text
+    assert "contrast batch -0.50" in text
+    assert "against the best groups of the same pipeline on permuted data: p 0.020" in text
 
 
 def test_a_card_says_when_the_group_was_never_active(make_record: Make) -> None:
@@ -85,6 +88,19 @@ def test_a_card_says_when_the_group_was_never_active(make_record: Make) -> None:
     inside = replace(closure.anatomy["target_logit"], on_input=OnInput(0, None, (), None, None, None, None))
     never = replace(closure, anatomy={"target_logit": inside})
     assert "never active on these examples" in card(replace(record, closure=(never,)))
+
+
+def test_a_card_counts_controls_as_p_does(make_record: Make, make_effect: Make) -> None:
+    """Spread by 4 about their mean of -1, controls of -1.5 and -0.5 become -3 and 1: half do more damage than -2."""
+    effect = make_effect(controls=(-1.5, -0.5) * 10)
+    (closure,) = make_record(effect=effect).closure
+    stopped = replace(closure, n_controls=20, inflation=4.0, stopped_early=True)
+    text = card(replace(make_record(), closure=(stopped,)))
+    assert "stopped early: 10 of 20 distinct controls did at least as much damage to target logit" in text
+    assert "(their spread inflated by 4.00)" in text
+    assert "no p-value: 20 distinct controls" in card(
+        replace(make_record(), closure=(replace(stopped, inflation=None),))
+    )
 
 
 @pytest.mark.parametrize("note", [0.93, 7, "odd", {"a": 1}, ["L0H0"], True])

@@ -1,4 +1,4 @@
-"""Two methods on all tasks of both: by one protocol, on the metrics that all tasks have."""
+"""Two methods on all tasks of both: under one protocol, on the metrics that all tasks have."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from harness.board import compare_methods as match
+from harness.board.compare_methods import compare_methods, methods_text
 from harness.records.record import Record
 from harness.records.workspace import Workspace
 from harness.util.errors import HarnessError
@@ -23,9 +23,9 @@ Judged = Callable[..., Record]
 def judged(tmp_path: Path, make_record: Callable[..., Record]) -> Judged:
     """A record with the change on each of its 20 examples beside it."""
 
-    def make(method: str, protocol: str, subject: str = "tiny", change: float = -2.0, **told: Any) -> Record:
+    def make(method: str, protocol: str, subject: str = "tiny", change: float = -2.0, **changes: Any) -> Record:
         cell = f"{method}-{protocol}-{subject}"
-        record = make_record(method=method, protocol=protocol, subject=subject, cell=cell, seed=0, **told)
+        record = make_record(method=method, protocol=protocol, subject=subject, cell=cell, seed=0, **changes)
         (tmp_path / "records" / cell).mkdir(parents=True)
         deltas = np.full((len(record.closure[0].effects), 2, 20), change, dtype=np.float32)
         save_file({"candidate.0": deltas}, tmp_path / "records" / cell / "deltas.safetensors")
@@ -35,45 +35,45 @@ def judged(tmp_path: Path, make_record: Callable[..., Record]) -> Judged:
 
 
 def test_of_several_protocols_the_one_with_most_tasks_counts(judged: Judged, tmp_path: Path) -> None:
-    told = [
+    methods = [
         [
             *(judged(method, "wide", subject, change) for subject in ("tiny", "small")),
             judged(method, "narrow", "tiny", 9 * change, started="2027-01-01T00:00:00+00:00"),
         ]
         for method, change in (("ising", -2.0), ("pearson", -1.0))
     ]
-    found = match.compare(*told, Workspace(tmp_path))
+    found = compare_methods(*methods, Workspace(tmp_path))
     assert (found.protocol, found.tasks, found.left_out, found.passed) == ("wide", 2, 1, (2, 2))
     assert len(found.pairs) == 2
     assert found.together["target_logit"].mean == 1.0  # a logit that falls by 2 instead of by 1
     assert found.together["target_logit"].n == 40
-    assert "by protocol wide; judged by others, and left out: 1 (" in match.text(found)
+    assert "protocol wide; tasks under other protocols are left out: 1 (" in methods_text(found)
 
 
 def test_of_protocols_with_as_many_tasks_the_last_counts(judged: Judged, tmp_path: Path) -> None:
     years = {"a": 2026, "b": 2028, "c": 2027}
-    told = [
+    methods = [
         [judged(method, protocol, started=f"{year}-01-01T00:00:00+00:00") for protocol, year in years.items()]
         for method in ("ising", "pearson")
     ]
-    found = match.compare(*told, Workspace(tmp_path))
+    found = compare_methods(*methods, Workspace(tmp_path))
     assert (found.protocol, found.tasks, found.left_out) == ("b", 1, 2)
 
 
-def test_one_protocol_goes_without_saying(judged: Judged, tmp_path: Path) -> None:
-    found = match.compare([judged("ising", "only")], [judged("pearson", "only")], Workspace(tmp_path))
+def test_a_single_protocol_is_not_mentioned(judged: Judged, tmp_path: Path) -> None:
+    found = compare_methods([judged("ising", "only")], [judged("pearson", "only")], Workspace(tmp_path))
     assert found.left_out == 0
-    assert "protocol" not in match.text(found)
+    assert "protocol" not in methods_text(found)
 
 
 def test_tasks_without_a_common_metric_are_refused(
     judged: Judged, make_effect: Callable[..., Any], tmp_path: Path
 ) -> None:
     metrics = {"tiny": "loss", "small": "accuracy"}
-    told = [
+    methods = [
         [judged(method, "only", subject, effects={name: make_effect()}) for subject, name in metrics.items()]
         for method in ("ising", "pearson")
     ]
     with pytest.raises(HarnessError, match=r"'ising' and 'pearson' share no metric .* \(2\)") as refused:
-        match.compare(*told, Workspace(tmp_path))
+        compare_methods(*methods, Workspace(tmp_path))
     assert "--force" in refused.value.fix

@@ -1,4 +1,4 @@
-"""The page of a board in a real browser: it sorts, filters, opens rows, and asks nothing of the network."""
+"""The page of a board in a real browser: it sorts, filters, opens rows, and makes no request."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def page(make_record: Make, make_effect: Make, tmp_path_factory: pytest.TempPath
         for subject in ("s0", "s1"):
             effect = make_effect(delta=-float(i))
             record = make_record(method=method, subject=subject, cell=f"{i}{subject}", verdict=verdict, effect=effect)
-            told = {**record.provenance, "command": f"harness run subject={subject} affinity={i}"}
-            records.append(replace(record, provenance=told))
+            provenance = {**record.provenance, "command": f"harness run subject={subject} affinity={i}"}
+            records.append(replace(record, provenance=provenance))
     folder = tmp_path_factory.mktemp("board")
     write_files(folder, records, f"harness leaderboard {HOSTILE}")
     return folder / "board.html"

@@ -1,4 +1,4 @@
-"""What a record looks like as an MLflow run: within MLflow's limits, its curves in order, nothing that hides."""
+"""A record as an MLflow run: within MLflow's limits, its curves in order, nothing cut silently."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from harness.records.record import Status
 from harness.records.workspace import Workspace
-from harness.tracking import run_view as mirrored
+from harness.tracking import run_view
 from harness.tracking.mlflow import address
 from harness.util.errors import HarnessError
 
@@ -26,7 +26,7 @@ def test_the_controls_are_a_rising_curve_and_the_candidate_stands_where_it_belon
 ) -> None:
     controls = (0.5, -1.0, -3.0, 0.25)
     record = make_record(effect=make_effect(delta=-2.0, controls=controls))
-    found = [(m.key, m.step, m.value) for m in mirrored.metrics(record)]
+    found = [(m.key, m.step, m.value) for m in run_view.metrics(record)]
     curve = [(step, value) for key, step, value in found if key == "closure.0.target_logit.controls"]
     assert curve == [(0, -3.0), (1, -1.0), (2, 0.25), (3, 0.5)]
     (candidate,) = [(step, value) for key, step, value in found if key == "closure.0.target_logit.candidate"]
@@ -34,7 +34,7 @@ def test_the_controls_are_a_rising_curve_and_the_candidate_stands_where_it_belon
 
 
 def test_columns_are_those_of_the_first_candidate_and_the_chosen_partition(make_record: Make) -> None:
-    found = {m.key: m.value for m in mirrored.metrics(make_record()) if m.step == 0}
+    found = {m.key: m.value for m in run_view.metrics(make_record()) if m.step == 0}
     assert (found["effect"], found["p"], found["z"]) == (-2.0, 0.01, -8.0)
     assert found["ari"] == 0.25  # not the other partition's -0.1
     assert found["seconds"] == 2.0
@@ -42,51 +42,51 @@ def test_columns_are_those_of_the_first_candidate_and_the_chosen_partition(make_
 
 
 def test_partitions_are_a_curve_over_their_number_of_groups(make_record: Make) -> None:
-    found = [(m.step, m.value) for m in mirrored.metrics(make_record()) if m.key == "partition.ari"]
+    found = [(m.step, m.value) for m in run_view.metrics(make_record()) if m.key == "partition.ari"]
     assert found == [(2, -0.1), (3, 0.25)]
 
 
 def test_names_and_lengths_are_those_that_mlflow_takes(make_record: Make) -> None:
     long = make_record(method="x" * 9000, note="y" * 9000)
     long = replace(long, reason="z" * 9000)
-    assert all(re.fullmatch(r"[\w\-. /:]{1,250}", m.key) for m in mirrored.metrics(long))
-    assert all(len(value) < 8000 for value in mirrored.tags(long).values()), "MLflow cuts in silence"
-    assert all(len(value) <= 500 for value in mirrored.params(long).values())
+    assert all(re.fullmatch(r"[\w\-. /:]{1,250}", m.key) for m in run_view.metrics(long))
+    assert all(len(value) < 8000 for value in run_view.tags(long).values()), "MLflow cuts in silence"
+    assert all(len(value) <= 500 for value in run_view.params(long).values())
 
 
 def test_what_does_not_change_a_result_is_no_parameter(make_record: Make) -> None:
     record = make_record(workspace="/home/me", tracking="postgresql://me:secret@host/db", force=True)
-    found = mirrored.params(record)
+    found = run_view.params(record)
     assert found["partitioner.name"] == "spectral"
     assert not {"workspace", "tracking", "force"} & set(found)
-    assert "secret" not in json.dumps([found, mirrored.tags(record)])
+    assert "secret" not in json.dumps([found, run_view.tags(record)])
 
 
 @pytest.mark.parametrize(("commit", "expected"), [("abc", ("abc", "false")), ("abc+", ("abc", "true"))])
-def test_a_changed_checkout_is_told_apart(make_record: Make, commit: str, expected: tuple[str, str]) -> None:
+def test_a_modified_checkout_is_tagged(make_record: Make, commit: str, expected: tuple[str, str]) -> None:
     record = make_record()
-    tags = mirrored.tags(replace(record, provenance={**record.provenance, "commit": commit}))
+    tags = run_view.tags(replace(record, provenance={**record.provenance, "commit": commit}))
     assert (tags["commit"], tags["dirty"]) == expected
 
 
 def test_a_copy_of_a_copy_is_the_same(make_record: Make) -> None:
     record = make_record()
-    first, second = ([(m.key, m.step, m.value, m.timestamp) for m in mirrored.metrics(record)] for _ in range(2))
+    first, second = ([(m.key, m.step, m.value, m.timestamp) for m in run_view.metrics(record)] for _ in range(2))
     assert first == second
     assert len({entry[:2] for entry in first}) == len(first), "MLflow keeps one value per name and step"
-    began, ended = mirrored.times(record)
+    began, ended = run_view.times(record)
     assert ended - began == 2000  # 0.5 + 1.5 s
 
 
 def test_a_failure_is_a_failed_run_with_its_reason_and_traceback(make_record: Make, tmp_path: Path) -> None:
     record = make_record(status=Status.FAILED)
-    assert mirrored.ended(record) == "FAILED"
-    assert mirrored.tags(record)["reason"] == "no reason"
+    assert run_view.run_status(record) == "FAILED"
+    assert run_view.tags(record)["reason"] == "no reason"
     (tmp_path / "cell").mkdir()
     (tmp_path / "cell" / "traceback.txt").write_text("Traceback")
     (tmp_path / "cell" / "affinity.safetensors").write_bytes(b"large")
     (tmp_path / "run").mkdir()
-    mirrored.lay_out(record, tmp_path / "cell", tmp_path / "run")
+    run_view.write_files(record, tmp_path / "cell", tmp_path / "run")
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert names == {"traceback.txt", "config.yaml", "card.txt"}
     assert OmegaConf.load(tmp_path / "run" / "config.yaml").partitioner.name == "spectral"

@@ -1,4 +1,4 @@
-"""The boards in this repository say what the records beside them say."""
+"""The boards in this repository agree with the records beside them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`harness leaderboard`: made, checked, added to; in the words of the person who types."""
+"""`harness leaderboard`: making a board, checking it, adding to it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from harness.board.check import NOT_COMPARED
 from harness.cli.main import main
 
 Run = Callable[..., Any]
+OLD = Path(__file__).parents[1] / "old" / "board_1"
 PLANTED = (
     "subject=planted",
     "batch=planted",
@@ -51,7 +53,7 @@ def test_a_board_with_its_records_is_made_checked_and_found_out_when_edited(swep
     text = Path("mine/board.md").read_text()
     Path("mine/board.md").write_text(text.replace("/2 ", "/3 ", 1))
     checked = swept("leaderboard", "--check", "out=mine")
-    assert (checked.code, checked.out.splitlines()[1:]) == (1, ["board.md is not what these records make"])
+    assert (checked.code, checked.out.splitlines()[1:]) == (1, ["board.md differs from what these records make"])
     Path("mine/board.md").write_text(text)
 
     lines = Path("mine/records.jsonl").read_text().splitlines()
@@ -59,7 +61,7 @@ def test_a_board_with_its_records_is_made_checked_and_found_out_when_edited(swep
     Path("mine/records.jsonl").write_text("\n".join(lines[1:]) + "\n")
     checked = swept("leaderboard", "--check", "out=mine", "--json")
     assert checked.code == 1
-    assert f"record {cell} is not there" in checked.data["disagreements"]
+    assert f"record {cell} is missing" in checked.data["disagreements"]
 
 
 def test_the_board_of_a_workspace_is_checked_against_its_records(swept: Run) -> None:
@@ -67,7 +69,7 @@ def test_the_board_of_a_workspace_is_checked_against_its_records(swept: Run) -> 
     shutil.rmtree(next(Path("runs/records").iterdir()))
     checked = swept("leaderboard", "--check")
     assert checked.code == 1
-    assert "is not there" in checked.out
+    assert "is missing" in checked.out
 
 
 def test_every_row_can_be_run_again_by_its_command(swept: Run) -> None:
@@ -111,8 +113,27 @@ def test_a_strangers_records_are_added_when_all_is_right_and_not_before(swept: R
     assert swept("leaderboard", "--add", "theirs", "out=mine").out.startswith("0 record(s) added")
 
 
+def test_new_runs_join_a_board_of_an_older_schema(harness: Run) -> None:
+    """Its records stay as they were written; the board itself is then of today's schema."""
+    shutil.copytree(OLD, "mine")
+    before = Path("mine/records.jsonl").read_text().splitlines()
+    checked = harness("leaderboard", "--check", "out=mine")
+    assert checked.code == 0, checked.out
+    assert NOT_COMPARED in checked.err
+    assert harness("sweep", "experiment=quickstart", "affinity=cosine", "workspace=theirs", "tracking=none").code == 0
+
+    added = harness("leaderboard", "--add", "theirs", "out=mine")
+    assert (added.code, added.out.split(":")[0]) == (0, "2 record(s) added"), added.err
+    assert Path("mine/records.jsonl").read_text().splitlines()[: len(before)] == before
+    checked = harness("leaderboard", "--check", "out=mine")
+    assert checked.code == 0, checked.out
+    assert NOT_COMPARED not in checked.err
+    assert "cosine" in Path("mine/board.md").read_text()
+    assert harness("leaderboard", "--add", "theirs", "out=mine").out.startswith("0 record(s) added")
+
+
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "problem"),
     [
         (("leaderboard",), "holds no records"),
         (("leaderboard", "--check"), "holds no records"),
@@ -125,8 +146,8 @@ def test_a_strangers_records_are_added_when_all_is_right_and_not_before(swept: R
         (("report", "3f9c"), "'3f9c' is no cell"),
     ],
 )
-def test_what_cannot_be_done_is_said_with_what_to_do(harness: Run, words: tuple[str, ...], told: str) -> None:
+def test_what_cannot_be_done_is_refused_with_a_remedy(harness: Run, words: tuple[str, ...], problem: str) -> None:
     answer = harness(*words)
     assert answer.code == 2
-    assert told in answer.err
+    assert problem in answer.err
     assert "Traceback" not in answer.err

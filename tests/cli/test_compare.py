@@ -1,4 +1,4 @@
-"""Cells under other protocols, and two cells as a pair."""
+"""`harness compare`: two cells, or two methods; and cells under other protocols."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ def test_a_group_tested_where_it_was_chosen_is_held_against_permuted_data(harnes
     assert apart["closure"][0]["selection_p"] is None
 
 
-def test_damage_on_another_batch_is_told_beside(harness: Run, small: Any) -> None:
+def test_damage_on_a_contrast_batch_is_reported(harness: Run, small: Any) -> None:
     words = (*small, "batch@contrast=natural_text", "contrast.n=6", "contrast.length=48")
     record = harness("run", *words, "--json").data
     for inside in record["closure"][0]["anatomy"].values():
         delta, (low, high) = inside["contrast"]
         assert low <= delta <= high
-    assert "on the other batch" in harness("run", *words).out
+    assert "contrast batch" in harness("run", *words).out
     assert "batch@contrast=natural_text" in record["provenance"]["command"]
     assert record["cell"]["id"] != harness("plan", *small, "--json").data[0]["cell"]
 
 
-def test_an_unknown_other_batch_is_refused(harness: Run, small: Any) -> None:
+def test_an_unknown_contrast_batch_is_refused(harness: Run, small: Any) -> None:
     answer = harness("run", *small, "batch@contrast=natural_test")
     assert answer.code == 2
     assert "natural_text" in answer.err
@@ -78,32 +78,34 @@ def test_two_methods_are_compared_on_all_tasks_of_both(harness: Run, small: Any,
     harness("run", *small, "affinity=ising", "intervention=patching")  # a task that the other lacks
     answer = harness("compare", "pearson", "ising", "--json")
     assert answer.code == 0, answer.err
-    told = answer.data
-    assert (told["tasks"], len(told["pairs"])) == (2, 2)
+    comparison = answer.data
+    assert (comparison["tasks"], len(comparison["pairs"])) == (2, 2)
     records = {record["cell"]["id"]: record for record in answered(tmp_path)}
-    first, second = ([pair["cells"][side] for pair in told["pairs"]] for side in (0, 1))
+    first, second = ([pair["cells"][side] for pair in comparison["pairs"]] for side in (0, 1))
     assert {records[cell]["config"]["affinity"]["name"] for cell in first} == {"pearson"}
     verdicts = [[records[cell]["closure"][0]["verdict"] for cell in side] for side in (first, second)]
-    assert told["passed"] == [side.count("pass") for side in verdicts]
+    assert comparison["passed"] == [side.count("pass") for side in verdicts]
     a, b = (np.mean([deltas(tmp_path, cell)[0, 0] for cell in side], axis=0) for side in (first, second))
-    found = told["together"]["target_logit"]
+    found = comparison["together"]["target_logit"]
     assert found["mean"] == pytest.approx(float((b - a).mean()), abs=1e-4)  # a falling logit
-    assert found["mean"] == pytest.approx(np.mean([p["differences"]["target_logit"]["mean"] for p in told["pairs"]]))
+    assert found["mean"] == pytest.approx(
+        np.mean([p["differences"]["target_logit"]["mean"] for p in comparison["pairs"]])
+    )
     signs = np.array(list(itertools.product((-1, 1), repeat=8)))  # of examples: both tasks are on the same eight
     as_far = np.abs(signs @ (b - a)) >= abs((b - a).sum()) - 1e-6
     assert found["p"] == pytest.approx(as_far.mean())
     assert found["n"] == 8
-    assert "together, over 2 tasks" in harness("compare", "pearson", "ising").out
+    assert "mean over 2 tasks" in harness("compare", "pearson", "ising").out
 
 
 def test_tasks_of_different_batches_count_the_same(harness: Run, small: Any, tmp_path: Path) -> None:
     few = [word for word in small if not word.startswith("batch.n=")]
     for n in (16, 24):
         harness("sweep", *few, f"batch.n={n}", "affinity=ising,pearson")
-    told = harness("compare", "ising", "pearson", "--json").data
-    means = [pair["differences"]["loss"]["mean"] for pair in told["pairs"]]
-    assert told["together"]["loss"]["mean"] == pytest.approx(np.mean(means))
-    assert told["together"]["loss"]["n"] == 8 + 12
+    comparison = harness("compare", "ising", "pearson", "--json").data
+    means = [pair["differences"]["loss"]["mean"] for pair in comparison["pairs"]]
+    assert comparison["together"]["loss"]["mean"] == pytest.approx(np.mean(means))
+    assert comparison["together"]["loss"]["n"] == 8 + 12
 
 
 def test_methods_that_cannot_be_compared_are_named(harness: Run, small: Any) -> None:
@@ -132,7 +134,7 @@ def test_what_cannot_be_compared_is_said(harness: Run, small: Any, tmp_path: Pat
     other = harness("run", *small, "batch.seed=7", "--json").data["cell"]["id"]
     skipped = harness("run", *small, "selector.min_size=31", "selector.max_size=31", "--json").data["cell"]["id"]
     for words, says in {
-        (one, other): "were not tested alike",
+        (one, other): "were not tested on the same examples in the same way",
         (one, skipped): "no tested candidate",
         (one, "zzzz"): "is no cell",
         (one,): "compare takes two cells",

@@ -1,0 +1,54 @@
+"""Boards of earlier schemas, read as boards of today: one small function per schema, from it to the next.
+
+As for records, a function renames and computes nothing. An old board of every schema lies in ``tests/old``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from harness.records.upgrades import SETTINGS_2, Json, renamed
+
+PREFIX = "closure-harness/board/"
+SCHEMA = f"{PREFIX}2"
+ROW_1 = {
+    "interval": "passed_interval",
+    "truth": "f1",
+    "label_chosen": "chosen_by_labels",
+    "frontier": "pareto_optimal",
+}
+RESULT_1 = {
+    "interval": "effect_interval",
+    "standing": "beyond_controls",
+    "truth": "f1",
+    "label_chosen": "chosen_by_labels",
+}
+
+
+def upgraded(data: Json) -> Json:
+    """The board as today's schema has it; as it is where no function reads its schema."""
+    while upgrade := UPGRADES.get(str(data["schema"])):
+        data = upgrade(data)
+    return data
+
+
+def _from_1(data: Json) -> Json:
+    """Schema 2 names figures in full, and settings as records of schema 3 do."""
+    return {"schema": f"{PREFIX}2", "lineage": data["made"], "boards": [_board_1(board) for board in data["boards"]]}
+
+
+def _board_1(board: Json) -> Json:
+    settings = renamed(board["judges"], SETTINGS_2)
+    return {**renamed(board, {"judges": "settings"}), "settings": settings, "rows": [_row_1(r) for r in board["rows"]]}
+
+
+def _row_1(row: Json) -> Json:
+    return {
+        **renamed(row, ROW_1),
+        "results": {task: renamed(result, RESULT_1) for task, result in row["results"].items()},
+        "missing": [renamed(missing, {"why": "reason"}) for missing in row["missing"]],
+    }
+
+
+UPGRADES: Mapping[str, Callable[[Json], Json]] = {f"{PREFIX}1": _from_1}
+"""By schema: what makes a board of it one of the next."""
