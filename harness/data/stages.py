@@ -14,7 +14,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from inspect import Parameter, signature
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -38,6 +38,7 @@ Tick = Callable[[int], None]
 # ----------------------------------------------------------------------------------------------------------------------
 
 
+@runtime_checkable
 class Subject(Vocabulary, Protocol):
     """A loaded model. It can record a batch, and evaluate it with groups of units ablated.
 
@@ -79,6 +80,7 @@ class Subject(Vocabulary, Protocol):
 # ----------------------------------------------------------------------------------------------------------------------
 
 
+@runtime_checkable
 class Method(Protocol):
     """What every method declares, whatever its stage. A method draws whatever is random from its ``seed``."""
 
@@ -92,6 +94,7 @@ class Method(Protocol):
         return ""
 
 
+@runtime_checkable
 class SubjectMethod(Method, Protocol):
     """Parameters of a subject. Calling it loads the model."""
 
@@ -107,6 +110,7 @@ class SubjectMethod(Method, Protocol):
         return None
 
 
+@runtime_checkable
 class BatchMethod(Method, Protocol):
     """Parameters of a batch. Calling it writes the examples in the subject's tokens."""
 
@@ -119,6 +123,7 @@ class BatchMethod(Method, Protocol):
     def __call__(self, vocabulary: Vocabulary) -> Batch: ...
 
 
+@runtime_checkable
 class LabelMethod(Method, Protocol):
     """Labels from a recording, or from outside. A method that names a ``source`` is a :class:`Reader` as well."""
 
@@ -126,6 +131,7 @@ class LabelMethod(Method, Protocol):
     __call__: Callable[..., Labels]
 
 
+@runtime_checkable
 class Signal(Method, Reader, Protocol):
     """Recording -> activity. ``read`` reduces rows as they stream; what it returned, joined, is the activity.
 
@@ -142,12 +148,14 @@ class Signal(Method, Reader, Protocol):
         return Activity(recording.readings["signal"], recording.units)
 
 
+@runtime_checkable
 class Transform(Method, Protocol):
     """Activity -> activity of the same shape. Several are applied one after the other."""
 
     __call__: Callable[..., Activity]
 
 
+@runtime_checkable
 class Binarizer(Method, Protocol):
     """Activity -> spins (or the activity itself)."""
 
@@ -155,12 +163,14 @@ class Binarizer(Method, Protocol):
     def __call__(self, activity: Activity) -> Spins | Activity: ...
 
 
+@runtime_checkable
 class AffinityMethod(Method, Protocol):
     """Spins, or whatever the binarizer gave, or only the units -> affinity."""
 
     __call__: Callable[..., Affinity]
 
 
+@runtime_checkable
 class Partitioner(Method, Protocol):
     """Affinity (or scores, spins, labels) -> one label per unit, for one or several numbers of groups."""
 
@@ -169,12 +179,14 @@ class Partitioner(Method, Protocol):
     __call__: Callable[..., list[Partition]]
 
 
+@runtime_checkable
 class Chooser(Method, Protocol):
     """Partitions -> how good each is, None where it cannot be judged. Candidates are taken from the best."""
 
     __call__: Callable[..., Sequence[float | None]]
 
 
+@runtime_checkable
 class Selector(Method, Protocol):
     """The chosen partition -> the candidate groups to be tested, best first."""
 
@@ -185,6 +197,7 @@ class Selector(Method, Protocol):
     __call__: Callable[..., Sequence[Candidate]]
 
 
+@runtime_checkable
 class Intervention(Method, Protocol):
     """What replaces the output of an ablated unit: [rows, positions, heads, head_dim], or broadcastable to it.
 
@@ -204,7 +217,7 @@ class Intervention(Method, Protocol):
     per: Literal["all", "position"] = "all"
     __call__: Callable[..., torch.Tensor]
 
-    def donors(self, batch: Batch) -> Batch:
+    def donors(self, batch: Batch) -> Batch:  # noqa: ARG002  # for those that have donors
         """As many examples, with the same queries, whose run is the donor. Errors: the intervention has none."""
         raise HarnessError(
             f"intervention {self.name} asks for a donor, and defines no donors.",
@@ -227,6 +240,7 @@ class ControlSets:
     inflation: float = 1.0
 
 
+@runtime_checkable
 class Controls(Method, Protocol):
     """Candidate (and what units are like) -> matched random groups."""
 
@@ -235,6 +249,7 @@ class Controls(Method, Protocol):
     __call__: Callable[..., ControlSets]
 
 
+@runtime_checkable
 class Metric(Method, Protocol):
     """What ablation may damage. ``damage`` is the sign of a change for the worse."""
 
