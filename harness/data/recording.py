@@ -14,6 +14,7 @@ from harness.data.units import UnitSpace
 from harness.util.errors import HarnessError
 
 Source = Literal["attention", "head_output", "contribution", "first_order", "router"]
+"""What a reader may read of a subject; :class:`Rows` describes each."""
 
 
 @dataclass(frozen=True)

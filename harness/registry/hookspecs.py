@@ -33,6 +33,7 @@ from harness.records.record import Record
 PROJECT = "closure_harness"
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
+"""Marks a function of a plugin as the implementation of the hook of its name."""
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Setting up: where else configuration is to be looked for

@@ -48,8 +48,11 @@ class Page:
         return [dict(zip(head, [*row, ""][: len(head)], strict=True)) for row in rows]
 
 
+PLUGINS = Page(ROOT / "docs" / "plugins.md")
 PAGES = [
-    Page(ROOT / name) for name in ("README.md", "CONTRIBUTING.md", "docs/scale.md", "docs/sweeps.md", "docs/plugins.md")
+    Page(ROOT / "README.md"),
+    Page(ROOT / "CONTRIBUTING.md"),
+    *(Page(path) for path in sorted((ROOT / "docs").rglob("*.md"))),
 ]
 
 
@@ -57,7 +60,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Tests that take a ``command`` run for each of every page, tests that take a ``page`` for every page."""
     if "command" in metafunc.fixturenames:
         cases = [(page, command) for page in PAGES for command in page.commands]
-        names = [f"{page.path.stem} {' '.join(command)}" for page, command in cases]
+        names = [f"{page.path.stem} {place} {' '.join(command)}" for place, (page, command) in enumerate(cases)]
         metafunc.parametrize(("page", "command"), cases, ids=names)
     elif "page" in metafunc.fixturenames:
         metafunc.parametrize("page", PAGES, ids=lambda page: page.path.stem)
@@ -72,4 +75,4 @@ def readme() -> Page:
 @pytest.fixture
 def plugins_page() -> Page:
     """How a method is written."""
-    return PAGES[-1]
+    return PLUGINS
