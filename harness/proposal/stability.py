@@ -7,9 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Int
 
-from harness.data.grouping import Partition, Stability, best_overlap
+from harness.data.grouping import Partition, Stability, adjusted_rand, best_overlap
 from harness.util.errors import HarnessError
 from harness.util.seeds import rng_for, seed_for
 
@@ -76,25 +75,3 @@ def _agreement(partition: Partition, reruns: Sequence[Rerun], i: int) -> float |
     if not reruns:
         return None
     return float(np.mean([adjusted_rand(partition.labels[order], found[i].labels) for order, found in reruns]))
-
-
-def adjusted_rand(a: Int[np.ndarray, " units"], b: Int[np.ndarray, " units"]) -> float:
-    """Share of pairs on which two partitions agree, scaled so that chance gives 0 and equality 1.
-
-    As scikit-learn's ``adjusted_rand_score``, whose checks of its input take twenty times longer than the index: a cell
-    asks for dozens.
-    """
-    first, second = (np.unique(labels, return_inverse=True)[1] for labels in (a, b))
-    together, in_a, in_b = (_pairs(labels) for labels in (first * (second.max() + 1) + second, first, second))
-    only_a, only_b = in_a - together, in_b - together
-    neither = len(a) * (len(a) - 1) - together - only_a - only_b
-    if not only_a and not only_b:
-        return 1.0
-    chance = (together + only_a) * (only_a + neither) + (together + only_b) * (only_b + neither)
-    return 2.0 * (together * neither - only_a * only_b) / chance
-
-
-def _pairs(labels: Int[np.ndarray, " units"]) -> int:
-    """Ordered pairs of units in the same group, as a Python integer: products of two of them need more than 64 bits."""
-    sizes = np.unique(labels, return_counts=True)[1]
-    return int((sizes * (sizes - 1)).sum())
