@@ -21,6 +21,7 @@ from harness.cells.progress import Progress
 from harness.closure.report import ClosureReport
 from harness.closure.statistics import wilson_interval
 from harness.closure.verdict import Verdict
+from harness.data.grouping import best_overlap
 from harness.data.stages import Subject, reseeded
 from harness.pipeline import dispose, propose, run_cell
 from harness.registry.config import resolve
@@ -238,7 +239,7 @@ def _found(subject: PlantedSubject, names: Sequence[str], circuits: Sequence[str
     """What a proposed group is: one of the circuits (Jaccard overlap of half or more), part of some, or none."""
     group = set(subject.units.find(names))
     planted = [set(members) for kind in circuits for members in subject.groups[kind]]
-    if any(len(group & members) / len(group | members) >= 0.5 for members in planted):
+    if best_overlap(group, planted) >= 0.5:
         return "circuit"
     return "part of one" if any(group & members for members in planted) else "none"
 

@@ -139,7 +139,7 @@ class Case:
             complement=tuple(unit for unit in all_units if unit not in candidate),
         )
 
-    def truncated(self, n: int) -> Case:
+    def up_to(self, n: int) -> Case:
         """The same case with its first ``n`` controls. If there are more, it counts as stopped early."""
         if n >= len(self.controls.groups):
             return self
@@ -198,11 +198,11 @@ def _stop_for_futility(
     if end == drawn:
         return cases
     while True:
-        evaluate(dict.fromkeys([(), *(group for case in cases for group in case.truncated(end).compared_groups)]))
+        evaluate(dict.fromkeys([(), *(group for case in cases for group in case.up_to(end).compared_groups)]))
         interims = [Interim.of(case, end, trial, values) for case in cases]
         for m in range(begin, end + 1):
             if not any(interim.still_needed(m, futility) for interim in interims):
-                return [case.truncated(m) for case in cases]
+                return [case.up_to(m) for case in cases]
         if end == drawn:
             return cases
         begin, end = end + 1, min(drawn, end + max(interim.still_needed(end, futility) for interim in interims))

@@ -1,4 +1,4 @@
-"""Where text comes from: the documentation that every Python carries, files, folders, datasets."""
+"""Sources of text: the documentation that comes with Python, files, folders, datasets."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def python_documentation() -> tuple[str, ...]:
     """The language reference and the standard library's docstrings, about 2 million characters of English.
 
     First every topic of ``pydoc_data.topics`` (what ``help("if")`` prints) by name, then every docstring of more than
-    80 characters by path and line. The order is fixed and no document comes twice; the text is that of the running
-    Python, so a digest of it belongs in whatever is made from it. Licence: Python Software Foundation.
+    80 characters by path and line. The order is fixed and every document occurs once. The text is that of the running
+    Python: whatever is computed from it should store its digest. Licence: Python Software Foundation.
     """
     return tuple(dict.fromkeys((*_topics(), *_docstrings(Path(sysconfig.get_path("stdlib"))))))
 
@@ -36,7 +36,7 @@ def python_documentation() -> tuple[str, ...]:
 def _topics() -> Iterator[str]:
     try:
         from pydoc_data.topics import topics
-    except ImportError:  # some Linux distributions put it in a package of its own
+    except ImportError:  # some Linux distributions have it in a separate package
         return
     yield from (topics[name].strip() for name in sorted(topics))
 
@@ -50,10 +50,10 @@ def _docstrings(library: Path) -> Iterator[str]:
 def _docstrings_of_file(path: Path) -> Iterator[str]:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # invalid escapes in old modules are not our user's business
+            warnings.simplefilter("ignore")  # of invalid escapes in old modules
             tree = ast.parse(path.read_bytes())
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
-        return  # a file that Python itself could not import has nothing to say here
+        return  # a file that Python itself could not import
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     nodes = [node for node in ast.walk(tree) if isinstance(node, documented)]
     for node in sorted(nodes, key=lambda node: getattr(node, "lineno", 0)):
@@ -63,11 +63,11 @@ def _docstrings_of_file(path: Path) -> Iterator[str]:
 
 
 def documents(text: str, split: str) -> Iterator[str]:
-    """Documents of a text: ``python-docs``, a text file, a folder, or a dataset (its ``split``, its column ``text``).
+    """Documents of a text: ``python-docs``, a text file, a folder, or a dataset (column ``text`` of its ``split``).
 
-    A file is a document; a form feed in it begins another. A folder that holds data files is a downloaded dataset.
+    Each file is a document; a form feed starts another one. A folder that contains data files is a downloaded dataset.
 
-    Errors: nothing there, a folder without text, a dataset that cannot be read or has no such column.
+    Errors: a missing file, a folder without text, a dataset that cannot be read or has no such column.
     """
     if text == PYTHON:
         yield from python_documentation()
@@ -79,14 +79,14 @@ def documents(text: str, split: str) -> Iterator[str]:
         for file in files:
             yield from file.read_text(encoding="utf-8", errors="replace").split("\f")
     elif path.is_dir() or text.startswith((".", "/", "~")) or path.suffix in TEXT:
-        why = f"has no file of {', '.join(TEXT + DATA)} in it" if path.is_dir() else "is not there"
+        why = f"has no file of type {', '.join(TEXT + DATA)}" if path.is_dir() else "is not there"
         raise HarnessError(f"batch.text={text}: {why}.", f"Give a text file, a folder of them, or {PYTHON}.")
     else:
         yield from _dataset(text, split)
 
 
 def text_fingerprint(text: str) -> str:
-    """What makes two texts the same: Python's version, the contents of files, the name of a dataset."""
+    """Identity of a text: the version of Python, the contents of files, or the name of a dataset."""
     if text == PYTHON:
         return platform.python_version()
     path = Path(text).expanduser()
@@ -95,7 +95,7 @@ def text_fingerprint(text: str) -> str:
 
 
 def _files(path: Path, endings: tuple[str, ...]) -> list[Path]:
-    """The file itself, whatever its ending, or the files of a folder that have one of these endings."""
+    """The file itself, whatever its ending, or the files of a folder with one of these endings."""
     if path.is_file():
         return [path]
     return sorted(file for file in path.rglob("*") if file.suffix in endings) if path.is_dir() else []
@@ -106,7 +106,7 @@ def _dataset(name: str, split: str) -> Iterator[str]:
         import datasets
     except ImportError as error:
         raise HarnessError(
-            f"batch.text={name} is neither a file nor a folder; as a dataset's name it needs the package datasets.",
+            f"batch.text={name} is neither a file nor a folder, and loading a dataset needs the package datasets.",
             'pip install "closure-harness[datasets]"',
         ) from error
     name, _, revision = name.partition("@")
@@ -116,6 +116,6 @@ def _dataset(name: str, split: str) -> Iterator[str]:
             yield row["text"]
     except (OSError, ValueError, KeyError) as error:
         raise HarnessError(
-            f"batch.text={name}: no such file or folder, and the dataset cannot be read: {error}.",
-            "Check the name and its column `text`, or download it and give the folder.",
+            f"batch.text={name} is neither a file nor a folder, and the dataset cannot be read: {error}.",
+            "Check the name and the column `text`, or download the dataset and give its folder.",
         ) from error

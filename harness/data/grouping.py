@@ -1,4 +1,4 @@
-"""How units hang together: affinity, labels, partition, candidate, and how well a partition agrees with labels."""
+"""Groups of units: affinities, labels, partitions, candidates, and how well two groupings agree."""
 
 from __future__ import annotations
 
@@ -17,20 +17,18 @@ from harness.util.errors import HarnessError
 UNCLASSIFIED = "unclassified"
 """The class of a unit that fits no other class."""
 Sign = Literal["abs", "positive", "signed"]
-"""What of a signed affinity counts: |a|, max(a, 0), or a as it is."""
-
-
+"""Which part of a signed affinity counts: |a|, max(a, 0), or a itself."""
 PAIRS_UP_TO = 8192
-"""Units up to which a sparse affinity is written out as a matrix of all pairs (512 MiB)."""
+"""Largest number of units for which a sparse affinity is converted to a dense matrix (512 MiB)."""
 
 
 @dataclass(frozen=True)
 class Affinity:
-    """How alike two units behave: a symmetric matrix [units, units] with zero diagonal, in the method's own unit.
+    """Similarity of units: a symmetric matrix [units, units] with zero diagonal, in the method's own unit.
 
-    ``matrix`` is an array, or a ``scipy.sparse.csr_array`` (its entries are put in order): what is not stored is zero.
-    Methods that cluster links work on ``links``, those that need all pairs ask for ``dense``: each gets what it wants
-    of either kind. ``diagnostics`` carries what a reader must know before trusting it (near-separable fits, ...).
+    ``matrix`` is an array or a ``scipy.sparse.csr_array``, whose missing entries are zero and whose stored entries are
+    sorted in place. Methods that cluster links use ``links``, methods that need all pairs use ``dense``; both accept
+    either kind of matrix. ``diagnostics``: reasons to doubt the estimate (near-separable fits, ...).
 
     Errors: another kind of matrix, wrong size, NaN or infinity, asymmetry, a non-zero diagonal.
     """
@@ -43,33 +41,36 @@ class Affinity:
         n = len(self.units)
         if not isinstance(self.matrix, (np.ndarray, scipy.sparse.csr_array)):
             raise HarnessError(
-                f"affinity is a {type(self.matrix).__name__}, not an array.",
+                f"the affinity is a {type(self.matrix).__name__}, not an array.",
                 "Return a numpy array, or scipy.sparse.csr_array(matrix).",
             )
         if self.matrix.shape != (n, n):
-            raise HarnessError(f"affinity of shape {self.matrix.shape} does not fit {n} units.")
+            raise HarnessError(
+                f"an affinity of shape {self.matrix.shape} does not fit {n} units.", f"Return [{n}, {n}]."
+            )
         if not isinstance(self.matrix, np.ndarray):
             self.matrix.sum_duplicates()
         if not np.isfinite(abs(self.matrix).max()):
-            raise HarnessError("affinity holds NaN or infinite entries.")
+            raise HarnessError("the affinity has NaN or infinite entries.", "Return 0 for pairs without an estimate.")
         if (abs(self.matrix - self.matrix.T) - 1e-6 * abs(self.matrix)).max() > 1e-9:
-            raise HarnessError("affinity is not symmetric.", "Return (A + A.T) / 2, or fix the estimate.")
+            raise HarnessError("the affinity is not symmetric.", "Return (A + A.T) / 2, or fix the estimate.")
         if self.matrix.diagonal().any():
-            raise HarnessError("affinity has a non-zero diagonal.", "A unit is not its own neighbour: set it to zero.")
+            raise HarnessError("the affinity has a non-zero diagonal.", "Use np.fill_diagonal(matrix, 0).")
 
     @cached_property
     def links(self) -> scipy.sparse.csr_array:
-        """The affinity as links [units, units], in the order of layers and indices: row r is ``units.canonical[r]``.
+        """The affinity as links [units, units], ordered by layer and index: row r is ``units.canonical[r]``.
 
-        Exactly symmetric, in float64, without stored zeros. Worked out on it, nothing depends on the order of units.
+        Exactly symmetric, in float64, without stored zeros. What is computed from it does not depend on the order of
+        the units.
         """
         order = self.units.canonical
         half = scipy.sparse.csr_array(self.matrix, dtype=np.float64)[np.ix_(order, order)] / 2
         half.sort_indices()
-        return half + half.T  # a link stored on one side only would leave a degree of zero
+        return half + half.T  # a link stored on one side only would give a degree of zero
 
     def dense(self, who: str = "this method") -> Float[np.ndarray, "units units"]:
-        """All pairs [units, units], for methods that need every one. Errors: too many pairs to write out."""
+        """All pairs [units, units], for methods that need them. Errors: more than ``PAIRS_UP_TO`` units."""
         if isinstance(self.matrix, np.ndarray):
             return self.matrix
         require_pairs(who, len(self.units))
@@ -77,51 +78,51 @@ class Affinity:
         return pairs
 
     def reordered(self, order: Int[np.ndarray, " units"], units: UnitSpace) -> Affinity:
-        """The same affinity with its units in this order, which is that of ``units``."""
+        """The same affinity with its units in this order; ``units`` is the unit space in this order."""
         return Affinity(self.matrix[np.ix_(order, order)], units)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The matrix as arrays to be kept in a file: ``affinity``, or the ``indptr, indices, data`` of a sparse one."""
+        """The matrix as arrays for a file: ``affinity``, or ``indptr, indices, data`` of a sparse matrix."""
         if isinstance(self.matrix, np.ndarray):
             return {"affinity": np.ascontiguousarray(self.matrix)}
         return {name: getattr(self.matrix, name) for name in ("indptr", "indices", "data")}
 
     @classmethod
     def of(cls, arrays: Mapping[str, np.ndarray], units: UnitSpace, diagnostics: Mapping[str, object]) -> Affinity:
-        """The affinity that :meth:`arrays` were made of."""
+        """The affinity that :meth:`arrays` describes."""
         if "affinity" in arrays:
             return cls(arrays["affinity"], units, diagnostics)
         stored = tuple(arrays[name] for name in ("data", "indices", "indptr"))
         return cls(scipy.sparse.csr_array(stored, shape=(len(units), len(units))), units, diagnostics)
 
     def require_groups(self, who: str, signed: bool = False) -> None:
-        """For partitioners. Errors: nothing but zeros; negative entries, unless ``signed`` ones are understood."""
+        """Check the affinity for a partitioner. Errors: only zeros; negative entries, unless ``signed`` is True."""
         lowest, highest = self.matrix.min(), self.matrix.max()
         if not signed and lowest < 0:
             raise HarnessError(
                 f"partitioner {who} needs non-negative affinities.",
-                "Choose what of a signed affinity counts: affinity.transform=abs or affinity.transform=positive",
+                "Use affinity.transform=abs or affinity.transform=positive.",
             )
         if lowest == highest == 0:
             raise HarnessError(
-                f"partitioner {who}: no two units have any affinity, so there is nothing to cluster.",
-                "Units that never change have none: see what the binarizer says, or use more examples.",
+                f"partitioner {who} has nothing to cluster: no two units have any affinity.",
+                "Use another binarizer or more examples: constant units have no affinity.",
             )
 
 
 def require_pairs(who: str, n: int) -> None:
-    """Errors: so many units that a matrix of all pairs is out of reach."""
+    """Check that a matrix of all pairs is feasible. Errors: more than ``PAIRS_UP_TO`` units."""
     if n > PAIRS_UP_TO:
         raise HarnessError(
-            f"{who} needs all pairs of units: {n} x {n} x 8 bytes = {n * n * 8 / 2**30:.1f} GiB; "
-            f"up to {PAIRS_UP_TO} units are taken.",
+            f"{who} needs all pairs of units, and {n} x {n} x 8 bytes are {n * n * 8 / 2**30:.1f} GiB: "
+            f"the limit is {PAIRS_UP_TO} units.",
             "Use methods that work on links: affinity=pearson_knn; partitioner=eigengap or partitioner=leiden; "
             "chooser=modularity",
         )
 
 
 def signed_part(matrix: Float[np.ndarray, "units units"], sign: Sign) -> Float[np.ndarray, "units units"]:
-    """What of a signed matrix counts as affinity."""
+    """The part of a signed matrix that counts as affinity."""
     if sign == "signed":
         return matrix
     part: Float[np.ndarray, "units units"] = np.abs(matrix) if sign == "abs" else np.maximum(matrix, 0.0)
@@ -130,10 +131,10 @@ def signed_part(matrix: Float[np.ndarray, "units units"], sign: Sign) -> Float[n
 
 @dataclass(frozen=True)
 class Labels:
-    """What is known about units without clustering them: a class each, and the evidence.
+    """The classes of units, known without clustering them, and their selectivity.
 
-    ``classes[i]`` is None for a unit about which nothing is known (it takes no part in agreement);
-    ``"unclassified"`` is a class of its own, as in the closure paper.
+    ``classes[i]`` is None for a unit without a label; it is ignored when agreement is computed. ``"unclassified"`` is a
+    class like any other, as in the closure paper. ``selectivity``: by class, one number per unit.
     """
 
     classes: tuple[str | None, ...]
@@ -142,16 +143,16 @@ class Labels:
 
     @cached_property
     def known(self) -> Int[np.ndarray, " known"]:
-        """Positions of the units that have a class."""
+        """Positions of the units that have a label."""
         return np.array([i for i, label in enumerate(self.classes) if label is not None], dtype=int)
 
 
 @dataclass(frozen=True)
 class Stability:
-    """Mean adjusted Rand index between a partition and the ones found again.
+    """Mean adjusted Rand index between a partition and its reruns.
 
-    ``seeds``: from the same affinity, with units in other orders and other seeds; ``resamples``: from bootstrap
-    resamples of the observations as well. None where nothing could be found again.
+    ``seeds``: reruns from the same affinity, with other orders of units and other seeds. ``resamples``: reruns on
+    bootstrap resamples of the observations. None: there were no such reruns.
     """
 
     seeds: float | None
@@ -162,8 +163,8 @@ class Stability:
 class Partition:
     """One label per unit [units]; -1: in no group.
 
-    ``k`` is the number of groups that was asked for (``labels`` may hold fewer), or found where the partitioner
-    decides; ``setting`` says what else told this partition from its neighbours (``resolution = 0.5``).
+    ``k``: the number of groups requested (``labels`` may have fewer), or found where the partitioner decides.
+    ``setting``: another parameter that distinguishes this partition from the others (``resolution = 0.5``).
     """
 
     k: int
@@ -181,19 +182,19 @@ class Partition:
 
     @property
     def trivial(self) -> bool:
-        """Whether it says nothing: no group at all, one group of all units, or every unit by itself."""
+        """Whether it separates nothing: no group, one group of all units, or each unit in its own group."""
         sizes = np.unique(self.labels[self.labels >= 0], return_counts=True)[1]
         return not len(sizes) or len(self.labels) in (sizes[0], len(sizes))
 
     @property
     def name(self) -> str:
-        """``k = 10``, or what else was asked for."""
+        """``k = 10``, or the ``setting``."""
         return self.setting or f"k = {self.k}"
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """A partition held against labels, over the units that have one.
+    """Agreement of a partition with labels, over the units that have a label.
 
     ``ari``: adjusted Rand index; ``nmi``: normalised mutual information (arithmetic mean);
     ``purity``: share of units whose class is the most common one of their group.
@@ -205,18 +206,18 @@ class Agreement:
 
     @classmethod
     def of(cls, partition: Partition, labels: Labels) -> Agreement | None:
-        """None where no unit has a label: then there is nothing to agree with."""
-        from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+        """The agreement. None where no unit has a label."""
+        from sklearn.metrics import normalized_mutual_info_score
         from sklearn.metrics.cluster import contingency_matrix
 
         known = labels.known
         if not len(known):
             return None
-        truth = [labels.classes[i] for i in known]
+        truth = np.unique([str(labels.classes[i]) for i in known], return_inverse=True)[1]
         guess = partition.labels[known]
         table = contingency_matrix(truth, guess)
         return cls(
-            float(adjusted_rand_score(truth, guess)),
+            adjusted_rand(truth, guess),
             float(normalized_mutual_info_score(truth, guess)),
             float(table.max(axis=0).sum() / table.sum()),
         )
@@ -224,11 +225,11 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A group that is put to the closure test, and why it was chosen.
+    """A group to be tested, and why it was selected.
 
-    ``score``: the selector's; ``purity``: share of its labelled units in their most common class; ``isolation``: mean
-    |affinity| inside over mean |affinity| to the outside; ``stability``: mean best Jaccard overlap with the groups
-    found again on resamples. None where not defined (no labels; no affinity in use; no reruns).
+    ``score``: the selector's. ``purity``: share of its labelled units that have its most common class. ``isolation``:
+    mean |affinity| inside / mean |affinity| to other units. ``stability``: mean best Jaccard overlap with the groups of
+    reruns on resamples. None where not defined (no labels; no affinity; no reruns).
     """
 
     members: tuple[int, ...]
@@ -241,9 +242,9 @@ class Candidate:
 def isolation(
     members: Sequence[int], matrix: Float[np.ndarray, "units units"] | scipy.sparse.csr_array
 ) -> float | None:
-    """Mean |affinity| over pairs inside the group / mean |affinity| between members and all others.
+    """Mean |affinity| over pairs inside the group / mean |affinity| between its members and all other units.
 
-    None where undefined: fewer than two members, no others, or nothing but zeros outside.
+    None where undefined: fewer than two members, no other units, or only zeros to other units.
     """
     n, others = len(members), matrix.shape[0] - len(members)
     if n < 2 or not others:
@@ -256,19 +257,41 @@ def isolation(
 
 
 def purity(members: Sequence[int], labels: Labels) -> float | None:
-    """Share of the group's labelled units that are of its most common class; None where none is labelled."""
+    """Share of the group's labelled units that have its most common class. None where no unit has a label."""
     classes = [labels.classes[i] for i in members if labels.classes[i] is not None]
     return max(classes.count(c) for c in set(classes)) / len(classes) if classes else None
 
 
 def jaccard(a: Collection[int], b: Collection[int]) -> float:
-    """Units in both groups, as a share of the units in either: 1 if they are the same, 0 if they share none."""
+    """Units in both groups, as a share of the units in either: 1 for equal groups, 0 for disjoint ones."""
     both, either = set(a) & set(b), set(a) | set(b)
     if not either:
-        raise HarnessError("two groups without units cannot be compared.", "Give at least one unit.")
+        raise HarnessError("the overlap of two empty groups is not defined.", "Compare groups with at least one unit.")
     return len(both) / len(either)
 
 
 def best_overlap(group: Collection[int], groups: Iterable[Collection[int]]) -> float:
-    """Jaccard overlap with the group most like this one; 0 where there are no groups."""
+    """The largest Jaccard overlap with one of the groups. 0 where there are none."""
     return max((jaccard(group, other) for other in groups), default=0.0)
+
+
+def adjusted_rand(a: Int[np.ndarray, " units"], b: Int[np.ndarray, " units"]) -> float:
+    """Share of pairs of units on which two partitions agree, scaled so that chance gives 0 and equality gives 1.
+
+    Equal to scikit-learn's ``adjusted_rand_score``, which spends twenty times longer on checking its input; a cell
+    computes dozens of them.
+    """
+    first, second = (np.unique(labels, return_inverse=True)[1] for labels in (a, b))
+    in_both, in_a, in_b = (_pairs(labels) for labels in (first * (second.max() + 1) + second, first, second))
+    only_a, only_b = in_a - in_both, in_b - in_both
+    neither = len(a) * (len(a) - 1) - in_both - only_a - only_b
+    if not only_a and not only_b:
+        return 1.0
+    chance = (in_both + only_a) * (only_a + neither) + (in_both + only_b) * (only_b + neither)
+    return 2.0 * (in_both * neither - only_a * only_b) / chance
+
+
+def _pairs(labels: Int[np.ndarray, " units"]) -> int:
+    """Ordered pairs of units with the same label, as a Python integer: products of two such counts exceed 64 bits."""
+    sizes = np.unique(labels, return_counts=True)[1]
+    return int((sizes * (sizes - 1)).sum())

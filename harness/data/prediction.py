@@ -1,4 +1,4 @@
-"""What a metric is shown: logits at the query position, what should come, and what came without ablation."""
+"""The input of a metric: logits at the query position, with and without ablation, and the targets."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Prediction:
-    """``logits`` [rows, vocabulary], float32 whatever the model's dtype; ``target`` [rows].
+    """``logits`` [rows, vocabulary]: float32, whatever the model's dtype. ``target`` [rows]: token ids.
 
-    ``baseline`` [rows, vocabulary]: the baseline model's logits on the same examples; ``counterfactual`` [rows]: the
-    answer of each example's counterfactual, where the batch has counterfactuals.
+    ``baseline`` [rows, vocabulary]: the logits without ablation, on the same examples. ``counterfactual`` [rows]: the
+    target of each example's counterfactual, where the batch has counterfactuals.
     """
 
     logits: Float[Tensor, "rows vocabulary"]

@@ -1,4 +1,4 @@
-"""What one pass of a batch through a subject yields, and what signals make of it."""
+"""What one pass of a batch through a subject yields, and what signals and binarizers compute from it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,19 @@ Source = Literal["attention", "head_output", "contribution", "first_order", "rou
 
 @dataclass(frozen=True)
 class Rows:
-    """What a subject computed at the query position: one layer of one micro-batch.
+    """The values that a subject computed at the query position: one layer of one micro-batch.
 
-    ``values`` is, by ``source``: ``attention``: the attention row [examples, heads, keys], exactly zero at keys the
-    query cannot see; ``head_output``: what each head hands to the output projection [examples, heads, head_dim];
-    ``contribution``: what of it reaches the residual stream, before any norm that follows [examples, heads, d_model];
-    ``first_order``: the drop of the target logit that zeroing the head at all positions would cause, to first order
-    [examples, heads, 1]; ``router``: the probability of each expert [examples, experts, 1].
-    ``batch`` holds the same examples, with their query positions and anchors; they are ``examples`` of ``whole``.
+    ``values``, by ``source``:
+
+    - ``attention``: attention weights [examples, heads, keys], exactly zero at keys that are hidden from the query;
+    - ``head_output``: input of the output projection, by head [examples, heads, head_dim];
+    - ``contribution``: its contribution to the residual stream, before any norm that follows [examples, heads,
+      d_model];
+    - ``first_order``: first-order estimate of the drop of the target logit when the head is zeroed at all positions
+      [examples, heads, 1];
+    - ``router``: probability of each expert [examples, experts, 1].
+
+    ``batch``: the examples of this micro-batch, which are ``whole.take(examples)``.
     """
 
     source: Source
@@ -39,12 +44,12 @@ class Rows:
 
 @runtime_checkable
 class Reader(Protocol):
-    """Reduces rows while a batch streams through a subject, so that nothing of size [examples, units, keys] is kept."""
+    """Reduces rows while a batch streams through a subject, so that no array [examples, units, keys] is kept."""
 
     source: ClassVar[Source]
 
     def read(self, rows: Rows) -> Float[np.ndarray, "examples heads *rest"]:
-        """One layer of one micro-batch, reduced per example and head."""
+        """One layer of one micro-batch, reduced to one entry per example and head."""
 
     def fingerprint(self) -> str:
         """Digest of outside inputs, such as a file. Empty: there are none."""
@@ -52,10 +57,22 @@ class Reader(Protocol):
 
 
 @dataclass(frozen=True)
-class Recording:
-    """One pass of a batch: each reader's reductions, joined over layers and examples.
+class OutputNorm(Reader):
+    """Norm of what each unit writes to the residual stream. Controls may be matched by its mean."""
 
-    Errors: NaN or infinite readings, which would otherwise turn into plausible classes and spins.
+    source: ClassVar[Source] = "contribution"
+
+    def read(self, rows: Rows) -> Float[np.ndarray, "examples heads"]:
+        """One number per example and head."""
+        norms: Float[np.ndarray, "examples heads"] = np.linalg.norm(rows.values, axis=2)
+        return norms
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One pass of a batch: the reductions of each reader, joined over layers and examples.
+
+    Errors: NaN or infinite readings, which would otherwise become plausible classes and spins.
     """
 
     batch: Batch
@@ -71,10 +88,10 @@ class Recording:
 class Activity:
     """One number per observation and unit: ``values`` [observations, units].
 
-    ``own_scores`` [units] where a signal has a better summary of a unit than the mean over observations; ``position``
-    [observations] is the (mean) query position of each observation, where observations are not simply the examples.
+    ``own_scores`` [units]: the signal's own summary of each unit, where it is better than the mean over observations.
+    ``position`` [observations]: the (mean) query position of each observation, where observations are not examples.
 
-    Errors: NaN or infinite values, which would otherwise turn into plausible spins.
+    Errors: NaN or infinite values, which would otherwise become plausible spins.
     """
 
     values: Float[np.ndarray, "observations units"]
@@ -100,7 +117,7 @@ class Activity:
 
 @dataclass(frozen=True)
 class Scores:
-    """One number per unit [units], higher is more: what ranking methods go by."""
+    """One number per unit [units], for ranking; higher is more."""
 
     values: Float[np.ndarray, " units"]
     units: UnitSpace
@@ -108,9 +125,10 @@ class Scores:
 
 @dataclass(frozen=True)
 class Spins:
-    """Activity coded as -1 / +1 [observations, units]; ``constant`` names the units that carry no information.
+    """Activity coded as -1 / +1 [observations, units].
 
-    A constant unit has the same spin in every observation (always on, or dead): no affinity can be estimated for it.
+    A ``constant`` unit has the same spin in every observation (always on, or dead). It carries no information, so that
+    no affinity can be estimated for it.
     """
 
     values: Int8[np.ndarray, "observations units"]
@@ -119,15 +137,15 @@ class Spins:
 
     def __post_init__(self) -> None:
         if not np.isin(self.values, (-1, 1)).all():
-            raise HarnessError("spins must be -1 or +1.")
+            raise HarnessError("spins must be -1 or +1.", "Use np.where(up, 1, -1).astype(np.int8).")
 
     @classmethod
     def above(cls, activity: Activity, threshold: Float[np.ndarray, " units"]) -> Spins:
-        """Up where a unit's activity is strictly above its own threshold.
+        """+1 where a unit's activity is strictly above its own threshold, else -1.
 
-        Observations equal to the threshold go down; where many do (a saturated head), the split is uneven:
-        ``diagnostics.tied`` counts, per unit, observations beyond the first that equal it. ``diagnostics.constant``
-        names units whose spin never changes.
+        Observations equal to the threshold are -1. Where there are many (a saturated head), the split is uneven:
+        ``diagnostics.tied`` counts them by unit, without the first. ``diagnostics.constant`` names the units whose spin
+        never changes.
         """
         units = activity.units
         spins = cls(np.where(activity.values > threshold, 1, -1).astype(np.int8), units)
@@ -148,15 +166,3 @@ def _finite(what: str, values: Shaped[np.ndarray, "observations units *_"], unit
             f"{what} is NaN or infinite for {', '.join(units.names(bad[:5]))}{' ...' if len(bad) > 5 else ''}.",
             "Half precision overflows on real checkpoints: try subject.dtype=float32.",
         )
-
-
-@dataclass(frozen=True)
-class OutputNorm(Reader):
-    """Norm of what each unit writes to the residual stream: the strength that controls may be matched by."""
-
-    source: ClassVar[Source] = "contribution"
-
-    def read(self, rows: Rows) -> Float[np.ndarray, "examples heads"]:
-        """One number per example and head."""
-        norms: Float[np.ndarray, "examples heads"] = np.linalg.norm(rows.values, axis=2)
-        return norms

@@ -1,8 +1,8 @@
-"""Drawing distinct random groups: from pools of units, or from windows of an ordered pool.
+"""Draw distinct random groups: from pools of units, or from windows of an ordered pool.
 
-The order of groups is decided by the seed and the profile (what is drawn from), not by the candidate: every candidate
-of a profile takes the first that share no unit with it. So methods are compared on the same controls, and what was
-evaluated for one is known for the next.
+The order of groups depends on the seed and the profile (the pools and how many units are drawn from each), not on the
+candidate. Every candidate takes the first groups of its profile that share no unit with it. Methods are therefore
+compared on the same controls, and a control that was evaluated for one candidate is cached for the next.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from harness.util.seeds import rng_for, seed_for
 
 Group = tuple[int, ...]
 LISTED = 4096
-"""As many groups, or fewer, are all listed; more are dealt at random until there are enough."""
+"""Up to this many possible groups, all are listed and ranked. Beyond it, groups are drawn at random."""
 DEALS = 100
-"""How often a group may have to be dealt until it shares no unit with the candidate."""
+"""Average number of draws for one group without the candidate's units, above which draws exclude these units."""
 
 
 def from_pools(
@@ -36,16 +36,16 @@ def from_pools(
     seed: int,
     shortfall: Mapping[int, int] | Mapping[str, int] | None = None,
 ) -> ControlSets:
-    """Up to ``n`` distinct groups with as many units of each pool as the candidate has, and none of its own.
+    """Up to ``n`` distinct groups with as many units of each pool as the candidate, and none of the candidate's units.
 
-    Pools are disjoint, and hold the candidate's units as well as others: with the seed they decide the order of groups.
-    Uniform over all groups there are; fewer than ``n`` come back only where fewer exist: then all of them do. Of two
-    candidates, as many controls are shared as can be, but where less than one group in ``DEALS`` is free of the
-    candidate's units: there units are dealt until enough of them are not the candidate's.
+    Pools are disjoint and include the candidate's units; together with the seed they determine the order of groups.
+    Groups are uniform over all possible ones. If fewer than ``n`` exist, all are returned. Candidates share as many
+    controls as possible, unless less than one group in ``DEALS`` is free of the candidate's units: then only other
+    units are drawn.
     """
-    own = set(candidate)
+    members = set(candidate)
     ordered = [np.array(sorted(pool, key=units.units.__getitem__)) for pool in pools]
-    left = [[unit for unit in pool.tolist() if unit not in own] for pool in ordered]
+    left = [[unit for unit in pool.tolist() if unit not in members] for pool in ordered]
     counts = [len(pool) - len(rest) for pool, rest in zip(ordered, left, strict=True)]
     possible = math.prod(map(math.comb, map(len, left), counts))
     if not possible:
@@ -62,51 +62,51 @@ def from_pools(
     while len(groups) < min(n, possible):
         group: list[int] = []
         for pool, count, _ in named:
-            dealt = rng.permutation(pool)[: 2 * count].tolist()  # no more than half of these are the candidate's
-            group += [unit for unit in dealt if not scarce or unit not in own][:count]
-        if own.isdisjoint(group):
+            drawn = rng.permutation(pool)[: 2 * count].tolist()  # at most half of these are the candidate's
+            group += [unit for unit in drawn if not scarce or unit not in members][:count]
+        if members.isdisjoint(group):
             groups[tuple(sorted(group))] = None
     return ControlSets(tuple(groups), shortfall or {}, factor)
 
 
 def _first(n: int, groups: Iterable[Group], seed: int, units: UnitSpace) -> tuple[Group, ...]:
-    """The first of these groups. Each has a random place of its own: which others there are does not matter."""
+    """The first ``n`` groups. Each has its own random rank, which does not depend on the other groups."""
 
-    def place(group: Group) -> int:
+    def rank(group: Group) -> int:
         return seed_for(seed, f"control {' '.join(sorted(units.names(group)))}")
 
-    return tuple(tuple(sorted(group)) for group in sorted(groups, key=place)[:n])
+    return tuple(tuple(sorted(group)) for group in sorted(groups, key=rank)[:n])
 
 
 def inflation(pools: Iterable[tuple[int, int]]) -> float:
-    r"""How many times wider a random group's damage spreads about its controls' mean than theirs do.
+    r"""How many times more the damage of a random group spreads about its controls' mean than theirs does.
 
     .. math:: \sqrt{\frac{\sum_l g_l (1 + g_l / m_l)}{\sum_l g_l (1 - g_l / m_l)}} \cdot \frac{t_{.95}(\nu)}{z_{.95}},
               \qquad \nu = \sum_l (m_l - 1)
 
-    for groups of :math:`g_l` units from each pool, of which the candidate leaves :math:`m_l` (``pools``: pairs m, g). A
-    control shares no unit with the candidate, so it comes from a smaller pool, without whatever is strong in the
-    candidate: in a layer of 12 heads, 18 % of random groups of 4 would reach 5 % against controls taken as they are.
-    The second factor is there because the spread of what is left is that of few units. Together they keep a level of
-    5 % where units do damage independently of each other, normally distributed. Infinite where one group is left.
+    for groups of :math:`g_l` units from each pool, of which :math:`m_l` units are not the candidate's (``pools``: pairs
+    m, g). A control shares no unit with the candidate, so it comes from a smaller pool, which lacks the candidate's
+    strong units: in a layer of 12 heads, 18 % of random groups of 4 would reach 5 % without inflation. The second
+    factor corrects for estimating the spread from few units. Together they keep a level of 5 % where units do damage
+    independently of each other, normally distributed. Infinite where only one group is left.
     Source: sampling without replacement (Cochran 1977, section 2.6), Student 1908; measured by ``harness calibrate``.
     """
     from scipy.stats import norm, t
 
     sizes = [(m, g) for m, g in pools if g]
-    own, theirs = sum(g * (1 + g / m) for m, g in sizes), sum(g * (1 - g / m) for m, g in sizes)
+    candidate, control = sum(g * (1 + g / m) for m, g in sizes), sum(g * (1 - g / m) for m, g in sizes)
     freedom = sum(m - 1 for m, _ in sizes)
-    if theirs <= 0 or freedom < 1:
+    if control <= 0 or freedom < 1:
         return math.inf
-    return math.sqrt(own / theirs) * float(t.ppf(0.95, freedom) / norm.ppf(0.95))
+    return math.sqrt(candidate / control) * float(t.ppf(0.95, freedom) / norm.ppf(0.95))
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Groups of one unit from each window of an ordered pool; window ``i`` is ``pool[lows[i]:highs[i]]``.
+    """Groups of one unit from each window of an ordered pool. Window ``i`` is ``pool[lows[i]:highs[i]]``.
 
-    Both ends rise with ``i``. A set of units can then be dealt out to the windows exactly when its members, in the
-    pool's order, lie in the windows in theirs; so sets are counted, and numbered, as rising sequences.
+    ``lows`` and ``highs`` are increasing. A set of units is such a group exactly when its i-th unit, in the pool's
+    order, lies in the i-th window. Sets are therefore counted and numbered as increasing sequences.
     """
 
     pool: tuple[int, ...]
@@ -115,7 +115,7 @@ class Windows:
 
     @cached_property
     def _ways(self) -> list[list[int]]:
-        """``[i][j]``: sets for the first ``i`` windows among the first ``j`` units of the pool."""
+        """``[i][j]``: number of groups from the first ``i`` windows and the first ``j`` units of the pool."""
         ways = [[1] * (len(self.pool) + 1)]
         for low, high in zip(self.lows, self.highs, strict=True):
             with_last_at = (fewer if low <= at < high else 0 for at, fewer in enumerate(ways[-1][:-1]))
@@ -124,11 +124,11 @@ class Windows:
 
     @property
     def possible(self) -> int:
-        """How many groups there are."""
+        """The number of possible groups."""
         return self._ways[-1][-1]
 
     def group(self, number: int) -> list[int]:
-        """The group of this number, below ``possible``."""
+        """The group with this number, which is below ``possible``."""
         chosen = []
         for ways in self._ways[:0:-1]:
             end = bisect_right(ways, number)
@@ -140,10 +140,10 @@ class Windows:
 def from_windows(
     parts: Sequence[Windows], units: UnitSpace, n: int, seed: int, shortfall: Mapping[int, int] | None = None
 ) -> ControlSets:
-    """Up to ``n`` distinct groups, each made of a group of every part; uniform over all groups, as above.
+    """Up to ``n`` distinct groups, each the union of one group of every part; uniform over all possible ones.
 
-    Windows belong to their candidate, and decide the order: two candidates share controls where their groups are few
-    enough to be listed.
+    Windows depend on the candidate and determine the order of groups. Candidates therefore share controls only where
+    all groups are listed (:data:`LISTED`).
     """
     factor = inflation((len(part.pool), len(part.lows)) for part in parts)
     possible = math.prod(part.possible for part in parts)
@@ -153,7 +153,7 @@ def from_windows(
     windows = "; ".join(f"{part.lows} .. {part.highs} of {' '.join(units.names(part.pool))}" for part in parts)
     rng = rng_for(seed, f"controls: {windows}")
     drawn: dict[int, None] = {}
-    while len(drawn) < min(n, possible):  # 64 bits more than it takes: none is likelier than another by more than 2^-64
+    while len(drawn) < min(n, possible):  # 64 extra bits: probabilities differ by less than 2^-64
         drawn[int.from_bytes(rng.bytes(possible.bit_length() // 8 + 9)) % possible] = None
     return ControlSets(tuple(tuple(sorted(_numbered(parts, number))) for number in drawn), shortfall or {}, factor)
 
@@ -167,15 +167,15 @@ def _numbered(parts: Sequence[Windows], number: int) -> Group:
 
 
 def others(candidate: Iterable[int], units: UnitSpace) -> list[int]:
-    """All units but the candidate's, in an order that does not depend on that of the units."""
-    own = set(candidate)
-    return [int(unit) for unit in units.canonical if int(unit) not in own]
+    """All units except the candidate's, in an order that does not depend on the order of units."""
+    members = set(candidate)
+    return [int(unit) for unit in units.canonical if int(unit) not in members]
 
 
 def layer_bands(candidate: Iterable[int], units: UnitSpace, n: int) -> tuple[list[tuple[int, ...]], dict[int, int]]:
-    """Bands of layers in which a control takes as many units as the candidate has; what was missing, by layer.
+    """Bands of layers from which a control takes as many units as the candidate has there; missing units by layer.
 
-    A band is one layer; where a layer has too few units left, it is a band of layers around it, grown until it holds
+    A band is one layer. If that layer has too few other units, the band grows to neighbouring layers until it allows
     ``n`` distinct choices (or is the whole model).
     """
     wanted = Counter(int(units.layers[unit]) for unit in candidate)
@@ -193,7 +193,7 @@ def layer_bands(candidate: Iterable[int], units: UnitSpace, n: int) -> tuple[lis
 
 
 def _joined(layers: list[int], short: set[int], reach: int) -> list[tuple[int, ...]]:
-    """Each layer alone, but for short ones, which join those at most ``reach`` places away; bands that meet are one."""
+    """One band per layer. Short layers include those within ``reach`` places; overlapping bands are merged."""
     bands: list[tuple[int, ...]] = []
     for place, layer in enumerate(layers):
         band = set(layers[max(0, place - reach) : place + reach + 1] if layer in short else [layer])

@@ -1,4 +1,4 @@
-"""The spectrum of a graph of links: its components, and the lowest eigenvalues of each one's normalised Laplacian."""
+"""The spectrum of a graph: its components, and the lowest eigenvalues of their normalised Laplacians."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from harness.util.seeds import rng_for
 from harness.util.threads import spread
 
 WHOLE_UP_TO = 2000
-"""Units of a component up to which its matrix is written out and decomposed by LAPACK."""
+"""Up to this many units, a component is converted to a dense matrix and decomposed by LAPACK."""
 MOST = 2048
-"""Eigenvalues that are looked for in a larger one: of 50,000 units, so many vectors take 0.4 GiB."""
+"""Most eigenvalues computed of a larger component: for 50,000 units, so many vectors take 0.4 GiB."""
 ROUNDS = 40
-"""Of filtering; where groups are clear, five do."""
+"""Most rounds of filtering. Where groups are clear, five are enough."""
 
 
 def components(links: scipy.sparse.csr_array) -> Iterator[tuple[Int[np.ndarray, " m"], scipy.sparse.csr_array]]:
-    """Every connected component: the positions of its m units, ascending, and the links between them [m, m]."""
-    of = scipy.sparse.csgraph.connected_components(links, directed=False)[1]
-    order = np.argsort(of, kind="stable")  # so that each component is one square on the diagonal
+    """Each connected component: the positions of its m units, ascending, and the links between them [m, m]."""
+    component = scipy.sparse.csgraph.connected_components(links, directed=False)[1]
+    order = np.argsort(component, kind="stable")  # each component becomes one block on the diagonal
     sorted_links = links[np.ix_(order, order)]
-    ends = np.cumsum(np.bincount(of)).tolist()
+    ends = np.cumsum(np.bincount(component)).tolist()
     for start, end in zip([0, *ends], ends, strict=False):
         yield order[start:end], sorted_links[start:end, start:end]
 
@@ -35,13 +35,13 @@ def lowest(
 ) -> tuple[Float[np.ndarray, " found"], Float[np.ndarray, "m vectors"]]:
     r"""Lowest eigenvalues, ascending, of :math:`I - D^{-1/2} A D^{-1/2}` for connected links A [m, m]; eigenvectors.
 
-    ``most`` of them; of a component of more than ``WHOLE_UP_TO`` units only those lower than ``below`` and the next
-    one, which has no vector. Filtered subspace iteration finds them: a Chebyshev polynomial of A raises whatever is
-    lower than ``below`` out of a random subspace, which is widened until something else is left in it. A solver that is
-    asked for a number of eigenvalues instead (ARPACK, LOBPCG) spends its time on telling those apart that belong to no
-    group: ARPACK takes 70 times as long for 133 groups of 3775 units.
+    At most ``most`` of them. For a component of more than ``WHOLE_UP_TO`` units: only those below ``below`` and the
+    next one, which has no vector. They are found by filtered subspace iteration: a Chebyshev polynomial of A amplifies
+    the eigenvectors below ``below`` in a random subspace, which is extended until it contains others as well. A solver
+    for a fixed number of eigenvalues (ARPACK, LOBPCG) spends its time on separating those that belong to no group:
+    ARPACK takes 70 times as long for 133 groups of 3775 units.
 
-    Errors: more than ``MOST`` such eigenvalues, or some that stay unclear.
+    Errors: more than ``MOST`` such eigenvalues, or no convergence.
     Source: Zhou, Saad, Tiago & Chelikowsky 2006 (Chebyshev-filtered subspace iteration).
     """
     m = links.shape[0]
@@ -51,12 +51,12 @@ def lowest(
         values, vectors = scipy.linalg.eigh(np.eye(m) - matrix / np.outer(root, root), subset_by_index=(0, most - 1))
         return values, vectors
     scale = scipy.sparse.diags_array(1 / np.sqrt(links.sum(axis=1)))
-    similar = scipy.sparse.csr_array(scale @ links @ scale, dtype=np.float32)  # its eigenvalues are 1 - those
-    clear = min(max(below, 1e-3), 1.9)  # beyond it float32 tells nothing apart, or there is nothing to filter out
+    similar = scipy.sparse.csr_array(scale @ links @ scale, dtype=np.float32)  # has the eigenvalues 1 - lambda
+    clear = min(max(below, 1e-3), 1.9)  # below: float32 cannot separate them; above: nothing to filter
     rng = rng_for(0, "subspace")
-    block = rng.standard_normal((64, m), dtype=np.float32).T  # column by column in memory, as LAPACK works in place
+    block = rng.standard_normal((64, m), dtype=np.float32).T  # column-major, so that LAPACK works in place
     for _ in range(ROUNDS):
-        _filter(similar, block, 1 - clear - 0.05)  # a margin, or what is just lower would rise slowly
+        _filter(similar, block, 1 - clear - 0.05)  # a margin: eigenvalues just below it converge slowly
         basis = scipy.linalg.qr(block, mode="economic", overwrite_a=True)[0]
         image = similar @ basis
         values, turn = scipy.linalg.eigh(basis.T @ image)
@@ -66,9 +66,9 @@ def lowest(
         if not low.all():
             values, vectors = values[low][::-1], np.ascontiguousarray(block[:, low][:, ::-1])
             off = image @ turn[:, low][:, ::-1] - vectors * values
-            if len(values) and np.linalg.norm(off, axis=0).max() < 1e-3:  # values err by its square
+            if len(values) and np.linalg.norm(off, axis=0).max() < 1e-3:  # the error of values is its square
                 after = 1 - _next(similar, values, vectors)
-                if after >= clear:  # else one has not risen yet
+                if after >= clear:  # else an eigenvalue below `clear` is still missing
                     return np.append(1.0 - values, after)[:most], vectors[:, :most]
             block = block[:, -(len(values) + len(values) // 8 + 16) :].copy("F")
         elif len(values) == min(MOST, m):
@@ -78,36 +78,38 @@ def lowest(
             block = np.hstack([block, rng.standard_normal((more, m), dtype=np.float32).T])
     raise HarnessError(
         f"a component of {m} units has no clear groups: {int(low.sum())} eigenvalues or more are below {below}.",
-        "Cut faint links, which hold it together: affinity.permutations=5 affinity.quantile=0.9999, or a higher "
+        "Remove weak links, which connect the groups: affinity.permutations=5 affinity.quantile=0.9999, or a higher "
         "affinity.threshold; or use partitioner=leiden",
     )
 
 
 def _filter(similar: scipy.sparse.csr_array, block: Float32[np.ndarray, "m columns"], edge: float) -> None:
-    """Multiply columns by a polynomial of ``similar``: at most 1 for eigenvalues from -1 to ``edge``, steep above."""
+    """Multiply the columns by a polynomial of ``similar``: at most 1 for eigenvalues in [-1, ``edge``], steep above."""
     middle, half = (edge - 1) / 2, (edge + 1) / 2
 
-    def some(start: int) -> None:
+    def filter_columns(start: int) -> None:
         before = np.ascontiguousarray(block[:, start : start + 64])
         now = (similar @ before - middle * before) / half
         for _ in range(9):
             before, now = now, (similar @ now - middle * now) * (2 / half) - before
         block[:, start : start + 64] = now
 
-    spread(some, range(0, block.shape[1], 64))
+    spread(filter_columns, range(0, block.shape[1], 64))
 
 
 def _next(
     similar: scipy.sparse.csr_array, values: Float32[np.ndarray, " found"], vectors: Float32[np.ndarray, "m found"]
 ) -> float:
-    """The largest eigenvalue after these."""
+    """The next largest eigenvalue after these."""
 
-    def others(x: np.ndarray) -> np.ndarray:
-        left: np.ndarray = similar @ x - vectors @ ((values + 1) * (vectors.T @ x))  # these go to -1, the other end
-        return left
+    def deflated(x: np.ndarray) -> np.ndarray:
+        product: np.ndarray = similar @ x - vectors @ (
+            (values + 1) * (vectors.T @ x)
+        )  # moves these to -1, the other end
+        return product
 
     m = similar.shape[0]
-    rest = scipy.sparse.linalg.LinearOperator((m, m), matvec=others, dtype=np.float32)
+    rest = scipy.sparse.linalg.LinearOperator((m, m), matvec=deflated, dtype=np.float32)
     start = rng_for(0, "start of Lanczos").standard_normal(m, dtype=np.float32)
     found: np.ndarray = scipy.sparse.linalg.eigsh(rest, 1, which="LA", v0=start, tol=1e-3, return_eigenvectors=False)
     return float(found[0])

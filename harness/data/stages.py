@@ -1,11 +1,11 @@
-"""The contract of each stage: what its methods take, what they give, and what they may declare.
+"""The contract of each stage: the inputs and outputs of its methods, and what they may declare.
 
-A method is a frozen dataclass. Its fields are its parameters, and calling it does its work. The names of the call's
-arguments say what it asks for (:data:`INPUTS`), as hooks do in pluggy: a partitioner may ask for the affinity, for
-scores, or for labels. A cell computes only the stages that its candidates depend on.
+A method is a frozen dataclass. Its fields are its parameters; calling it runs it. The argument names of its call are
+the inputs it requests (:data:`INPUTS`), as in pluggy: a partitioner may request the affinity, scores, or labels. A cell
+computes only the stages that its candidates depend on.
 
-A contract gives a default for everything that a method may leave out. Built-in methods inherit from their contract; a
-method that does not is given the same defaults when it is registered (:func:`with_defaults`).
+A contract has a default for every optional member. Built-in methods inherit from their contract. Other methods are
+given the same defaults when they are registered (:func:`with_defaults`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from harness.data.prediction import Prediction
 
 Tick = Callable[[int], None]
-"""Called with the share of work just done, in examples x conditions."""
+"""Reports progress: called with the work just done, in examples x conditions."""
 
 # ----------------------------------------------------------------------------------------------------------------------
 # The subject, once it is loaded
@@ -42,22 +42,22 @@ Tick = Callable[[int], None]
 class Subject(Vocabulary, Protocol):
     """A loaded model. It can record a batch, and evaluate it with groups of units ablated.
 
-    A subject without a model (``vocab_size`` 0) is only units: they can be grouped by what lies in files, and never be
+    A subject without a model (``vocab_size`` 0) consists of units only. They can be grouped by data from files, but not
     tested.
     """
 
     label: str
     units: UnitSpace
     about: Mapping[str, Any]
-    """What a record says of it: architecture, dtype, device, digest of the weights, ..."""
+    """Its description in records: architecture, dtype, device, digest of the weights, ..."""
     truth: Labels | None = None
-    """The class of every unit where the subject knows it, as a planted one does."""
+    """The class of every unit, where the subject knows it (planted subjects do)."""
     model: torch.nn.Module | None = None
-    """The module that a cell must leave unchanged; its ``config`` gives the shapes from which FLOPs are counted."""
+    """The module that a cell must not change. FLOPs are computed from the shapes in its ``config``."""
 
     @abstractmethod
     def record(self, batch: Batch, readers: Mapping[str, Reader], tick: Tick) -> Recording:
-        """Run the batch once and let every reader reduce what it sees."""
+        """Run the batch once. Every reader reduces the rows of its source."""
 
     @abstractmethod
     def evaluate(
@@ -69,9 +69,9 @@ class Subject(Vocabulary, Protocol):
         tick: Tick,
         reference: Batch | None = None,
     ) -> Float[np.ndarray, "metrics conditions examples"]:
-        """Every metric on every example, with each condition's units ablated. ``()`` is the baseline model.
+        """Every metric on every example, with each condition's units ablated. ``()`` is the baseline.
 
-        ``reference`` holds other examples, for interventions that replace a unit's output by a mean over those.
+        ``reference``: other examples, for interventions that replace a unit's output by a mean over those.
         """
 
 
@@ -82,21 +82,21 @@ class Subject(Vocabulary, Protocol):
 
 @runtime_checkable
 class Method(Protocol):
-    """What every method declares, whatever its stage. A method draws whatever is random from its ``seed``."""
+    """The members of every method, whatever its stage. All randomness of a method comes from its ``seed``."""
 
     name: ClassVar[str]
     seed: int = 0
     known_limits: ClassVar[Mapping[str, str]] = {}
-    """Checks of ``harness check`` that the method cannot keep, each with the reason."""
+    """Checks of ``harness check`` that the method is known to fail, each with the reason."""
 
     def fingerprint(self) -> str:
-        """Digest of outside inputs, such as a file, so that a stale result is never served. Empty: there are none."""
+        """Digest of external inputs, such as a file, so that no stale result is reused. Empty: there are none."""
         return ""
 
 
 @runtime_checkable
 class SubjectMethod(Method, Protocol):
-    """Parameters of a subject. Calling it loads the model."""
+    """The parameters of a subject. Calling it loads the model."""
 
     dtype: str = "float32"
     memory: str = "auto"
@@ -112,10 +112,10 @@ class SubjectMethod(Method, Protocol):
 
 @runtime_checkable
 class BatchMethod(Method, Protocol):
-    """Parameters of a batch. Calling it writes the examples in the subject's tokens."""
+    """The parameters of a batch. Calling it creates the examples in the subject's tokens."""
 
     n: int | None = None
-    """How many examples there will be. None: unknown before the batch is written."""
+    """The number of examples. None: unknown before the batch is created."""
     length: int | None = None
     """Tokens per example. None: the subject's context decides."""
 
@@ -125,7 +125,7 @@ class BatchMethod(Method, Protocol):
 
 @runtime_checkable
 class LabelMethod(Method, Protocol):
-    """Labels from a recording, or from outside. A method that names a ``source`` is a :class:`Reader` as well."""
+    """Labels from a recording, or from outside. A method with a ``source`` is also a :class:`Reader`."""
 
     source: ClassVar[Source | None] = None
     __call__: Callable[..., Labels]
@@ -133,9 +133,9 @@ class LabelMethod(Method, Protocol):
 
 @runtime_checkable
 class Signal(Method, Reader, Protocol):
-    """Recording -> activity. ``read`` reduces rows as they stream; what it returned, joined, is the activity.
+    """Recording -> activity. ``read`` reduces rows while they stream; its joined results are the activity.
 
-    A signal whose readings are not yet one number per example and unit defines the call as well.
+    A signal whose readings are not one number per example and unit also defines the call.
     """
 
     source: ClassVar[Source]
@@ -144,7 +144,7 @@ class Signal(Method, Reader, Protocol):
     def read(self, rows: Rows) -> Float[np.ndarray, "examples heads *rest"]: ...
 
     def __call__(self, recording: Recording) -> Activity:
-        """The readings as they are."""
+        """The readings, unchanged."""
         return Activity(recording.readings["signal"], recording.units)
 
 
@@ -165,51 +165,51 @@ class Binarizer(Method, Protocol):
 
 @runtime_checkable
 class AffinityMethod(Method, Protocol):
-    """Spins, or whatever the binarizer gave, or only the units -> affinity."""
+    """Spins, observations (the output of any binarizer), or only the units -> affinity."""
 
     __call__: Callable[..., Affinity]
 
 
 @runtime_checkable
 class Partitioner(Method, Protocol):
-    """Affinity (or scores, spins, labels) -> one label per unit, for one or several numbers of groups."""
+    """Affinity (or scores, spins, labels) -> one label per unit, for one or more numbers of groups."""
 
     k: Any = None
-    """The numbers of groups asked for. None: the method decides."""
+    """The requested numbers of groups. None: the method decides."""
     __call__: Callable[..., list[Partition]]
 
 
 @runtime_checkable
 class Chooser(Method, Protocol):
-    """Partitions -> how good each is, None where it cannot be judged. Candidates are taken from the best."""
+    """Partitions -> a quality for each, None where it is undefined. Candidates are taken from the best one."""
 
     __call__: Callable[..., Sequence[float | None]]
 
 
 @runtime_checkable
 class Selector(Method, Protocol):
-    """The chosen partition -> the candidate groups to be tested, best first."""
+    """The chosen partition -> the candidates to be tested, best first."""
 
     min_size: int | None = None
     max_size: int | None = None
     count: int | None = None
-    """How many candidates at most. None: as many as qualify."""
+    """Maximum number of candidates. None: all that qualify."""
     __call__: Callable[..., Sequence[Candidate]]
 
 
 @runtime_checkable
 class Intervention(Method, Protocol):
-    """What replaces the output of an ablated unit: [rows, positions, heads, head_dim], or broadcastable to it.
+    """The replacement for the output of ablated units: [rows, positions, heads, head_dim], or broadcastable to it.
 
-    An intervention may ask for:
+    An intervention may request:
 
-    - ``output``: what the units hand on in this run;
-    - ``donor``: what the same units hand on in the run of ``donors(batch)``;
-    - ``mean``: what the units hand on, on average [1 or positions, heads, head_dim].
+    - ``output``: the output of the units in this run;
+    - ``donor``: the output of the same units in the run of ``donors(batch)``;
+    - ``mean``: their mean output [1 or positions, heads, head_dim].
 
     ``positions``: ablate at all positions, or at the query only. ``over``: take means over the tested batch, or over
-    the reference, which is the examples proposed on. ``per``: one mean, or one for each position. A position is
-    replaced by itself. Where only the query's matters, the intervention is shown the query's alone.
+    the reference (the proposal half). ``per``: one mean, or one for each position. The replacement at a position may
+    depend on that position only: where the others have no effect, the intervention is given the query alone.
     """
 
     positions: Literal["all", "query"] = "all"
@@ -218,21 +218,20 @@ class Intervention(Method, Protocol):
     __call__: Callable[..., torch.Tensor]
 
     def donors(self, batch: Batch) -> Batch:  # noqa: ARG002  # for those that have donors
-        """As many examples, with the same queries, whose run is the donor. Errors: the intervention has none."""
+        """The examples whose run is the donor: as many, with the same queries. Errors: there are none."""
         raise HarnessError(
-            f"intervention {self.name} asks for a donor, and defines no donors.",
-            "Give it a method donors(batch) that returns a Batch of as many examples with the same queries.",
+            f"intervention {self.name} requests a donor but does not define donors(batch).",
+            "Define donors(batch): it returns a Batch with as many examples and the same queries.",
         )
 
 
 @dataclass(frozen=True)
 class ControlSets:
-    """Random groups that a candidate is compared with, in random order. All are distinct; none shares a unit with it.
+    """Distinct random groups that a candidate is compared with, in random order. None contains one of its units.
 
-    ``shortfall`` names the layers (by number) or classes that had too few units left, with how many were missing; these
-    were taken from other layers or classes. ``inflation``: how many times wider the damage of a random group spreads
-    than that of these controls, because they are drawn from what the candidate leaves of a small pool
-    (:func:`harness.data.sampling.inflation`).
+    ``shortfall``: layers (by number) or classes with too few other units, and how many were missing; these were taken
+    from other layers or classes. ``inflation``: the factor by which the damage of random groups spreads more than that
+    of these controls, which come from a pool without the candidate's units (:func:`harness.data.sampling.inflation`).
     """
 
     groups: tuple[tuple[int, ...], ...]
@@ -242,20 +241,20 @@ class ControlSets:
 
 @runtime_checkable
 class Controls(Method, Protocol):
-    """Candidate (and what units are like) -> matched random groups."""
+    """Candidate (and properties of the units) -> matched random groups."""
 
     n: int | None = None
-    """How many groups at most. None: the method decides."""
+    """Maximum number of groups. None: the method decides."""
     __call__: Callable[..., ControlSets]
 
 
 @runtime_checkable
 class Metric(Method, Protocol):
-    """What ablation may damage. ``damage`` is the sign of a change for the worse."""
+    """A measure of the prediction that ablation may damage. ``damage``: the sign of a change for the worse."""
 
     damage: ClassVar[Literal[1, -1]]
     worst: ClassVar[float | None] = None
-    """The mean that no damage can make worse. None: there is no such bound."""
+    """The worst possible mean. None: there is no bound."""
 
     @abstractmethod
     def __call__(self, prediction: Prediction) -> torch.Tensor: ...
@@ -268,10 +267,10 @@ class Metric(Method, Protocol):
 
 @dataclass(frozen=True)
 class Stage:
-    """One place in a cell where methods can be swapped. Its name is its config group and its first word on the CLI.
+    """One step of a cell, with interchangeable methods. Its name is its config group and its key on the command line.
 
-    ``contract``: what its methods fulfil; ``asks``: what they may ask for; ``many``: several are chosen, as a list
-    (``metric=[loss,accuracy]``).
+    ``contract``: the protocol of its methods. ``asks``: the inputs they may request. ``many``: a cell has a list of
+    them (``metric=[loss,accuracy]``).
     """
 
     name: str
@@ -294,7 +293,7 @@ STAGES: Mapping[str, Stage] = {
             "batch", "harness_batches", "examples with a query position, a target and anchors", BatchMethod,
             ("vocabulary",),
         ),
-        Stage("labels", "harness_labels", "what is known about units without clustering them", LabelMethod, _KNOWING),
+        Stage("labels", "harness_labels", "classes of units that are known without clustering", LabelMethod, _KNOWING),
         Stage("signal", "harness_signals", "recording -> one number per observation and unit", Signal, ("recording",)),
         Stage(
             "transform", "harness_transforms", "activity -> activity, one after the other", Transform,
@@ -302,12 +301,12 @@ STAGES: Mapping[str, Stage] = {
         ),
         Stage("binarizer", "harness_binarizers", "activity -> spins", Binarizer, ("activity",)),
         Stage(
-            "affinity", "harness_affinities", "spins -> how alike two units behave", AffinityMethod,
+            "affinity", "harness_affinities", "spins -> similarity of units", AffinityMethod,
             ("spins", "observations", "units"),
         ),
         Stage("partitioner", "harness_partitioners", "affinity -> groups", Partitioner, _PROPOSED),
         Stage(
-            "chooser", "harness_choosers", "partitions -> the one to take groups from", Chooser,
+            "chooser", "harness_choosers", "partitions -> the partition to take groups from", Chooser,
             ("partitions", *_PROPOSED),
         ),
         Stage(
@@ -319,7 +318,7 @@ STAGES: Mapping[str, Stage] = {
         ),
         Stage("controls", "harness_controls", "random groups matched to the candidate", Controls, _MATCHING),
         Stage(
-            "metric", "harness_metrics", "what ablation may damage, and which way damage points", Metric,
+            "metric", "harness_metrics", "what ablation may damage, and in which direction", Metric,
             ("prediction",), many=True,
         ),
     )
@@ -328,44 +327,44 @@ STAGES: Mapping[str, Stage] = {
 INPUTS: Mapping[str, tuple[tuple[str, ...], str]] = {
     "vocabulary": ((), "the subject's tokens: vocab_size, context, encode"),
     "units": ((), "the units of the subject, in order"),
-    "truth": ((), "the class of each unit where the subject knows it, as a planted one does; else None"),
-    "batch": (("batch",), "the examples proposed on"),
-    "recording": (("batch",), "what the method's own `read` returned for the batch"),
+    "truth": ((), "the class of each unit where the subject knows it (planted subjects do); else None"),
+    "batch": (("batch",), "the proposal half of the examples"),
+    "recording": (("batch",), "the joined results of the method's `read` on the batch"),
     "activity": (("signal", "transform"), "one number per observation and unit, transformed"),
     "scores": (("signal",), "one number per unit"),
     "spins": (("binarizer",), "activity as -1 / +1"),
-    "observations": (("binarizer",), "what the binarizer gave: spins, or activity where it is `none`"),
-    "affinity": (("affinity",), "how alike two units behave"),
-    "labels": (("labels",), "what is known about units; a method that asks for it is marked as using labels"),
-    "partitions": (("partitioner",), "one label per unit, several times, with their stability"),
-    "partition": (("partitioner", "chooser"), "the chosen one"),
-    "output": ((), "what heads hand to the output projection [rows, positions, heads, head_dim]"),
-    "donor": ((), "what they hand on in the run of the intervention's `donors(batch)`"),
-    "mean": ((), "what they hand on, on average [1 or positions, heads, head_dim]"),
-    "candidate": ((), "positions of the units to be tested"),
-    "strength": ((), "mean norm of what each unit writes to the residual stream [units]"),
+    "observations": (("binarizer",), "the output of the binarizer: spins, or activity with binarizer=none"),
+    "affinity": (("affinity",), "similarity of units"),
+    "labels": (("labels",), "the classes of units; a method that requests them is marked as using labels"),
+    "partitions": (("partitioner",), "all partitions, with their stability"),
+    "partition": (("partitioner", "chooser"), "the chosen partition"),
+    "output": ((), "output of the heads, before the output projection [rows, positions, heads, head_dim]"),
+    "donor": ((), "the same in the run of the intervention's `donors(batch)`"),
+    "mean": ((), "mean output of the heads [1 or positions, heads, head_dim]"),
+    "candidate": ((), "positions of the candidate's units"),
+    "strength": ((), "mean norm of each unit's contribution to the residual stream [units]"),
     "prediction": ((), "logits at the query, and the target"),
 }
-"""What a method may ask for by name: the stages that produce it, and what it is."""
+"""The inputs that a method may request by name: the stages that produce each, and its meaning."""
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Asking a method
+# Properties of a method
 # ----------------------------------------------------------------------------------------------------------------------
 
 
 def inputs_of(method: type) -> tuple[str, ...]:
-    """What a method asks for: the names of its call's arguments, except those with a default."""
+    """The inputs that a method requests: the names of its call's arguments, except those with a default."""
     arguments = list(signature(method.__call__).parameters.values())[1:]
     return tuple(a.name for a in arguments if a.default is Parameter.empty and a.kind is not Parameter.VAR_KEYWORD)
 
 
 def call_with(method: Any, **available: Any) -> Any:
-    """A method, called with those of the available inputs that it asks for."""
+    """Call a method with the inputs that it requests."""
     return method(**{name: available[name] for name in inputs_of(type(method))})
 
 
 def with_defaults(cls: type, contract: type) -> type:
-    """The class, with the contract's default for everything that it does not declare."""
+    """Give the class the contract's default for every member that it does not declare."""
     for base in contract.__mro__:
         for name, default in vars(base).items():
             declared = not name.startswith("_") or name == "__call__"
@@ -379,27 +378,27 @@ def _declares(cls: type, name: str) -> bool:
 
 
 def seeded(method: Any) -> bool:
-    """Whether a method has a seed of its own: a parameter of that name."""
+    """Whether a method has a parameter ``seed``."""
     return is_dataclass(method) and any(parameter.name == "seed" for parameter in fields(method))
 
 
 def reseeded(method: Any, seed: int) -> Any:
-    """The same method with another seed, where it has one."""
+    """The same method with another seed, if it has one."""
     return replace(method, seed=seed) if seeded(method) else method
 
 
 def reads(method: Any) -> bool:
-    """Whether a method looks at the model: it is a :class:`Reader` as well."""
+    """Whether a method reads the model: it is also a :class:`Reader`."""
     return method.source is not None
 
 
 def uses_other_runs(intervention: Intervention) -> bool:
-    """Whether an intervention asks for more than the run itself: its donors' outputs, or a mean."""
+    """Whether an intervention needs other runs: those of its donors, or those of a mean."""
     return not {"donor", "mean"}.isdisjoint(inputs_of(type(intervention)))
 
 
 def upstream(stage: str, methods: Mapping[str, Sequence[type]]) -> set[str]:
-    """The stages that the methods of a stage depend on, itself included. ``methods``: those chosen, by stage."""
+    """The stages that a stage depends on, itself included. ``methods``: the chosen methods, by stage."""
     found: set[str] = set()
     waiting = [stage]
     while waiting:

@@ -19,7 +19,7 @@ _LABEL = re.compile(r"L(\d+)([A-Z])(\d+)")
 
 @dataclass(frozen=True, order=True)
 class Unit:
-    """One component: its layer, its index inside the layer, and a letter for its kind (``H``: attention head)."""
+    """One component: its layer, its index in the layer, and a letter for its kind (``H``: attention head)."""
 
     layer: int
     index: int
@@ -27,7 +27,7 @@ class Unit:
 
     @property
     def label(self) -> str:
-        """The field's name for it: ``L3H5``."""
+        """The usual name: ``L3H5``."""
         return f"L{self.layer}{self.kind}{self.index}"
 
     @classmethod
@@ -41,19 +41,19 @@ class Unit:
 
 @dataclass(frozen=True)
 class UnitSpace:
-    """The ordered units of a subject. Everything per unit (columns, rows, labels) follows this order."""
+    """The ordered units of a subject. Everything that has one entry per unit follows this order."""
 
     units: tuple[Unit, ...]
 
     def __post_init__(self) -> None:
         if not self.units:
-            raise HarnessError("a unit space needs at least one unit.")
+            raise HarnessError("a unit space needs at least one unit.", "Example: UnitSpace.heads([12, 12])")
         if len(set(self.units)) != len(self.units):
-            raise HarnessError("a unit space names a unit twice.")
+            raise HarnessError("a unit space names a unit twice.", "Give every unit its own layer and index.")
 
     @classmethod
     def heads(cls, heads_per_layer: Iterable[int]) -> UnitSpace:
-        """Attention heads, layer by layer: index = heads before the layer + head."""
+        """Attention heads, layer by layer: position = heads in earlier layers + head."""
         return cls(tuple(Unit(layer, head) for layer, n in enumerate(heads_per_layer) for head in range(n)))
 
     def __len__(self) -> int:
@@ -76,7 +76,7 @@ class UnitSpace:
 
     @cached_property
     def canonical(self) -> Int[np.ndarray, " units"]:
-        """Positions by layer and index: an order to work in that does not depend on the order of the units."""
+        """Positions sorted by layer and index: an order that does not depend on the order of the units."""
         return np.array(sorted(range(len(self)), key=self.units.__getitem__))
 
     @cached_property

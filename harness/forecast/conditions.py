@@ -27,7 +27,7 @@ def conditions_of(cell: Cell, shapes: Shapes, controls: int) -> list[Group]:
     n = 1 if named else selector.count or max(1, shapes.units // size)
     drawn = max(controls, cell.stages["controls"].n or 99)
     cases = _cases(shapes.layers, shapes.heads, named, size, n, drawn)
-    return conditions(case.truncated(controls) for case in cases)
+    return conditions(case.up_to(controls) for case in cases)
 
 
 @lru_cache

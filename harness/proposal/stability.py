@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Int
 
-from harness.data.grouping import Partition, Stability, best_overlap
+from harness.data.grouping import Partition, Stability, adjusted_rand, best_overlap
 from harness.util.errors import HarnessError
 from harness.util.seeds import rng_for, seed_for
 
@@ -52,7 +51,7 @@ def with_stability(partitions: Sequence[Partition], reruns: Reruns) -> tuple[Par
     return tuple(
         replace(
             partition,
-            stability=Stability(*(_agreement(partition, kind, i) for kind in (reruns.seeds, reruns.resamples))),
+            stability=Stability(_agreement(partition, reruns.seeds, i), _agreement(partition, reruns.resamples, i)),
         )
         for i, partition in enumerate(partitions)
     )
@@ -82,25 +81,3 @@ def _touched(members: tuple[int, ...], order: np.ndarray, labels: np.ndarray) ->
     again[order] = labels
     shared = np.unique(again[list(members)])
     return [np.flatnonzero(again == label).tolist() for label in shared if label >= 0]
-
-
-def adjusted_rand(a: Int[np.ndarray, " units"], b: Int[np.ndarray, " units"]) -> float:
-    """Share of pairs on which two partitions agree, scaled so that chance gives 0 and equality 1.
-
-    As scikit-learn's ``adjusted_rand_score``, whose checks of its input take twenty times longer than the index: a cell
-    asks for dozens.
-    """
-    first, second = (np.unique(labels, return_inverse=True)[1] for labels in (a, b))
-    together, in_a, in_b = (_pairs(labels) for labels in (first * (second.max() + 1) + second, first, second))
-    only_a, only_b = in_a - together, in_b - together
-    neither = len(a) * (len(a) - 1) - together - only_a - only_b
-    if not only_a and not only_b:
-        return 1.0
-    chance = (together + only_a) * (only_a + neither) + (together + only_b) * (only_b + neither)
-    return 2.0 * (together * neither - only_a * only_b) / chance
-
-
-def _pairs(labels: Int[np.ndarray, " units"]) -> int:
-    """Ordered pairs of units in the same group, as a Python integer: products of two of them need more than 64 bits."""
-    sizes = np.unique(labels, return_counts=True)[1]
-    return int((sizes * (sizes - 1)).sum())

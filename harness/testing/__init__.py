@@ -1,1 +1,1 @@
-"""The contract suite that every plugin, built in or not, is held to."""
+"""The contract suite: the checks that every plugin must pass, built in or not."""

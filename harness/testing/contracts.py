@@ -1,4 +1,4 @@
-"""Which checks each stage's plugins are held to, and how a check becomes a finding."""
+"""The checks of every stage, and how they are run on a plugin."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from harness.registry.registry import Method
-from harness.testing import asking, disposing, proposing
-from harness.testing.rules import Check, NotChecked, Violation, contents, require
+from harness.testing import closure, inputs, proposal
+from harness.testing.checks import Check, NotChecked, Violation, contents, require
 from harness.util.errors import HarnessError, PluginError
 from harness.util.threads import one_thread
 
 CONTRACTS: Mapping[str, tuple[Check, ...]] = {
-    "subject": asking.SUBJECT,
-    "batch": asking.BATCH,
-    "labels": asking.LABELS,
-    "signal": proposing.SIGNAL,
-    "transform": proposing.TRANSFORM,
-    "binarizer": proposing.BINARIZER,
-    "affinity": proposing.AFFINITY,
-    "partitioner": proposing.PARTITIONER,
-    "chooser": proposing.CHOOSER,
-    "selector": proposing.SELECTOR,
-    "intervention": disposing.INTERVENTION,
-    "controls": disposing.CONTROLS,
-    "metric": disposing.METRIC,
+    "subject": inputs.SUBJECT,
+    "batch": inputs.BATCH,
+    "labels": inputs.LABELS,
+    "signal": proposal.SIGNAL,
+    "transform": proposal.TRANSFORM,
+    "binarizer": proposal.BINARIZER,
+    "affinity": proposal.AFFINITY,
+    "partitioner": proposal.PARTITIONER,
+    "chooser": proposal.CHOOSER,
+    "selector": proposal.SELECTOR,
+    "intervention": closure.INTERVENTION,
+    "controls": closure.CONTROLS,
+    "metric": closure.METRIC,
 }
-FEW = {"batch": {"n": 8}}  # enough for a check
+SMALL = {"batch": {"n": 8}}  # parameters that make checks fast
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found: ``reason`` says why it failed or could not be made, or what limit the plugin declares."""
+    """The result of one check. ``reason``: why it failed or was skipped, or the known limit of the plugin."""
 
     check: str
     outcome: Literal["passed", "failed", "skipped", "known limit"]
@@ -43,16 +43,16 @@ class Finding:
 
 
 def check_method(method: Method) -> list[Finding]:
-    """Hold a method, with its default parameters, to the contract of its stage.
+    """Check a method, with its default parameters, against the contract of its stage.
 
-    The first check of a stage is whether ordinary input is answered at all; where it is not, the others are left out.
-    A plugin that cannot keep a check says so with ``known_limits: ClassVar[Mapping[str, str]]``, check -> reason.
+    The first check of a stage calls the method on ordinary input. If it fails, the others are omitted. A plugin that is
+    known to fail a check declares it in ``known_limits: ClassVar[Mapping[str, str]]``, check -> reason.
     """
     described, built = _find(describes_itself, method), _find(builds_from_its_parameters, method)
     if built.outcome != "passed":
         return [described, built]
-    few = {name: n for name, n in FEW.get(method.stage, {}).items() if name in method.parameters}
-    plugin = method.build(few)
+    small = {name: n for name, n in SMALL.get(method.stage, {}).items() if name in method.parameters}
+    plugin = method.build(small)
     first, *more = CONTRACTS[method.stage]
     with one_thread():
         answered = _find(first, plugin)
@@ -62,9 +62,9 @@ def check_method(method: Method) -> list[Finding]:
 
 
 def _with_limits(findings: list[Finding], limits: Mapping[str, str]) -> list[Finding]:
-    """A failure that is declared is a known limit; a limit that is not there any more is a failure."""
+    """A declared failure becomes a known limit; a declared limit that passes becomes a failure."""
     unknown = [
-        Finding(name, "failed", "it is a known limit, but no check")
+        Finding(name, "failed", "known_limits names this check, but it does not exist: remove the declaration")
         for name in set(limits) - {f.check for f in findings}
     ]
     return unknown + [
@@ -72,7 +72,7 @@ def _with_limits(findings: list[Finding], limits: Mapping[str, str]) -> list[Fin
         if finding.check not in limits
         else Finding(finding.check, "known limit", limits[finding.check])
         if finding.outcome == "failed"
-        else Finding(finding.check, "failed", "it is declared as a known limit, and holds: remove the declaration")
+        else Finding(finding.check, "failed", "known_limits declares this check, but it passes: remove the declaration")
         for finding in findings
     ]
 
@@ -85,40 +85,45 @@ def _find(check: Callable[[Any], None], subject: Any) -> Finding:
         return Finding(name, "failed", str(violation))
     except NotChecked as why:
         return Finding(name, "skipped", str(why))
-    except Exception as error:  # a stranger's code: anything can come out of it
+    except Exception as error:  # plugin code may raise anything
         return Finding(name, "failed", f"{type(error).__name__}: {error}".strip())
     return Finding(name, "passed")
 
 
 def describes_itself(method: Method) -> None:
     """`harness list` shows the first line, `harness show` the rest."""
-    require(method.summary.endswith("."), f"the first line of its docstring is no sentence: {method.summary!r}")
-    require(len(method.summary) <= 120, "the first line of its docstring is longer than 120 characters")
+    require(
+        method.summary.endswith("."), f"the first line of its docstring is {method.summary!r}: end it with a full stop"
+    )
+    require(len(method.summary) <= 120, "the first line of its docstring is longer than 120 characters: shorten it")
 
 
 def builds_from_its_parameters(method: Method) -> None:
-    """Defaults survive the way through a configuration file."""
+    """A configuration file with the defaults gives the same method."""
     try:
         plain = method.build({})
     except PluginError as error:  # a default that contradicts its annotation
         raise Violation(error.what) from error
     except HarnessError as error:
-        raise NotChecked(f"needs parameters: {error.what}") from error
+        raise NotChecked(f"it needs parameters: {error.what}") from error
     again = method.build(json.loads(json.dumps(method.parameters)))
-    require(contents(plain) == contents(again), f"a configuration with its defaults gives {again!r}, not {plain!r}")
+    require(
+        contents(plain) == contents(again),
+        f"a configuration with its defaults gives {again!r}, not {plain!r}: use defaults of the annotated types",
+    )
 
 
 def is_frozen(plugin: Any) -> None:
-    """Parameters enter a cell's identity: they may not change afterwards."""
+    """Parameters are part of a cell's identity, so they must not change after the method is built."""
     name = next((f.name for f in dataclasses.fields(plugin)), "anything")
     try:
         setattr(plugin, name, None)
     except dataclasses.FrozenInstanceError:
         return
-    raise Violation(f"its parameter {name} can be changed after it is built")
+    raise Violation(f"its parameter {name} can be changed after it is built: use @dataclass(frozen=True)")
 
 
 def can_be_pickled(plugin: Any) -> None:
-    """Sweeps hand plugins to other processes."""
+    """Sweeps send plugins to other processes."""
     again = pickle.loads(pickle.dumps(plugin))  # noqa: S301  # our own bytes
-    require(contents(again) == contents(plugin), "it is not the same after pickling")
+    require(contents(again) == contents(plugin), "it is not the same after pickling: keep all state in its fields")

@@ -1,4 +1,4 @@
-"""Small made inputs for every stage: three planted blocks of units, ragged queries, a vocabulary of words."""
+"""Small artificial inputs for every stage: three planted blocks of units, different queries, a vocabulary of words."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OBSERVATIONS = 128
 
 @dataclass(frozen=True)
 class WordVocabulary:
-    """A vocabulary as a subject has one: a token per word, by its checksum."""
+    """The vocabulary of a subject: one token per word, by its checksum."""
 
     vocab_size: int = 2000
     context: int = 256
@@ -34,25 +34,25 @@ class WordVocabulary:
 
 
 def strength() -> Float[np.ndarray, " units"]:
-    """How strongly each unit writes: positive, all different, in no order."""
+    """The mean output norm of each unit: positive and all different."""
     return np.random.default_rng(8).gamma(2.0, size=len(UNITS))
 
 
 def activity(n_units: int = len(UNITS)) -> Activity:
-    """Units of a block share a signal; everything varies."""
+    """Units of a block share a signal; no unit is constant."""
     rng = np.random.default_rng(0)
-    shared, own = rng.normal(size=(OBSERVATIONS, 3)), rng.normal(size=(OBSERVATIONS, n_units))
-    return Activity(shared[:, BLOCKS[:n_units]] + own, UnitSpace(UNITS.units[:n_units]))
+    shared, noise = rng.normal(size=(OBSERVATIONS, 3)), rng.normal(size=(OBSERVATIONS, n_units))
+    return Activity(shared[:, BLOCKS[:n_units]] + noise, UnitSpace(UNITS.units[:n_units]))
 
 
 def spins(n_units: int = len(UNITS)) -> Spins:
-    """The activity's signs."""
-    made = activity(n_units)
-    return Spins(np.where(made.values > 0, 1, -1).astype(np.int8), made.units)
+    """The signs of the activity."""
+    signal = activity(n_units)
+    return Spins(np.where(signal.values > 0, 1, -1).astype(np.int8), signal.units)
 
 
 def affinity(n_units: int = len(UNITS)) -> Affinity:
-    """Non-negative: 0.8 within a block, 0.1 between blocks, and a little noise."""
+    """Non-negative: 0.8 within a block, 0.1 between blocks, plus a little noise."""
     same = BLOCKS[:n_units, None] == BLOCKS[None, :n_units]
     noise = 0.05 * np.random.default_rng(1).random((n_units, n_units))
     matrix = np.where(same, 0.8, 0.1) + noise + noise.T
@@ -61,17 +61,17 @@ def affinity(n_units: int = len(UNITS)) -> Affinity:
 
 
 def partitions() -> list[Partition]:
-    """Everything together but one unit; by block; by layer (one group fewer than asked for); by place in the layer."""
+    """All units but one; by block; by layer (one group fewer than k); by index in the layer."""
     labels = [np.arange(len(UNITS)) == 0, BLOCKS, UNITS.layers, np.arange(len(UNITS)) % 8]
     return [
-        Partition(k, made.astype(np.int64), stability=Stability(0.9, 1 / k))
-        for k, made in zip((2, 3, 4, 8), labels, strict=True)
+        Partition(k, groups.astype(np.int64), stability=Stability(0.9, 1 / k))
+        for k, groups in zip((2, 3, 4, 8), labels, strict=True)
     ]
 
 
 def given(plugin: Any, **instead: Any) -> dict[str, Any]:
-    """What a plugin asks for, made here but for what is given ``instead``."""
-    made: dict[str, Callable[[], Any]] = {
+    """The inputs that a plugin requests: from this module, or those given ``instead``."""
+    available: dict[str, Callable[[], Any]] = {
         "vocabulary": WordVocabulary,
         "units": lambda: UNITS,
         "truth": labels,
@@ -85,44 +85,49 @@ def given(plugin: Any, **instead: Any) -> dict[str, Any]:
         "partitions": partitions,
         "partition": lambda: partitions()[1],
     }
-    return {name: instead[name] if name in instead else made[name]() for name in inputs_of(type(plugin))}
+    return {name: instead[name] if name in instead else available[name]() for name in inputs_of(type(plugin))}
 
 
 def small(plugin: Any, n_units: int) -> dict[str, Any]:
-    """What a plugin asks for, of the first few units."""
-    seen = spins(n_units)
-    known = Labels(labels().classes[:n_units], seen.units)
-    few = {"units": seen.units, "spins": seen, "observations": seen, "affinity": affinity(n_units), "labels": known}
-    return given(plugin, **few, activity=activity(n_units), scores=activity(n_units).scores)
+    """The inputs that a plugin requests, for the first few units."""
+    few = spins(n_units)
+    inputs = {
+        "units": few.units,
+        "spins": few,
+        "observations": few,
+        "affinity": affinity(n_units),
+        "labels": Labels(labels().classes[:n_units], few.units),
+    }
+    return given(plugin, **inputs, activity=activity(n_units), scores=activity(n_units).scores)
 
 
 def shuffled(plugin: Any, order: np.ndarray, **instead: Any) -> dict[str, Any]:
-    """What a plugin asks for, its units in another order."""
+    """The inputs that a plugin requests, with the units in another order."""
     units = UnitSpace(tuple(UNITS.units[i] for i in order))
-    made = given(plugin, **instead)
-    for name, value in made.items():
+    inputs = given(plugin, **instead)
+    for name, value in inputs.items():
         if name == "units":
-            made[name] = units
+            inputs[name] = units
         elif isinstance(value, (Spins, Activity)):
-            made[name] = type(value)(value.values[:, order], units)
+            inputs[name] = type(value)(value.values[:, order], units)
         elif isinstance(value, Scores):
-            made[name] = Scores(value.values[order], units)
+            inputs[name] = Scores(value.values[order], units)
         elif isinstance(value, Affinity):
-            made[name] = value.reordered(order, units)
+            inputs[name] = value.reordered(order, units)
         elif isinstance(value, Labels):
-            made[name] = Labels(tuple(value.classes[i] for i in order), units)
-    return made
+            inputs[name] = Labels(tuple(value.classes[i] for i in order), units)
+    return inputs
 
 
 def labels(known: bool = True) -> Labels:
-    """A class per block, its last two units unclassified and unknown; or nothing known at all."""
+    """One class per block; of the last two units one is unclassified, one has no label. Or no labels at all."""
     classes: list[str | None] = [CLASSES[block] if known else None for block in BLOCKS]
     classes[-2:] = [UNCLASSIFIED if known else None, None]
     return Labels(tuple(classes), UNITS)
 
 
 def batch(n: int = 24, vocab_size: int = 50, positions: int = 48) -> Batch:
-    """Random tokens, query positions that vary, anchors of every class; a counterfactual of other tokens with another target."""
+    """Random tokens, different query positions, anchors of every class, random counterfactuals."""
     rng = np.random.default_rng(2)
     query = positions - 1 - np.arange(n) % 20
     first = rng.integers(6, 20, n)
@@ -142,16 +147,16 @@ def batch(n: int = 24, vocab_size: int = 50, positions: int = 48) -> Batch:
 
 
 def rows(source: Source, whole: Batch, at_once: int) -> Iterator[Rows]:
-    """What a subject with the units :data:`UNITS` would deliver, ``at_once`` examples at a time, layer by layer."""
+    """The rows of a subject with the units :data:`UNITS`: ``at_once`` examples at a time, layer by layer."""
     for start in range(0, len(whole), at_once):
         chosen = np.arange(start, min(start + at_once, len(whole)))
         part = whole.take(chosen)
         for layer in range(3):
-            yield Rows(source, layer, _MADE[source](layer, whole)[chosen], part, whole, chosen)
+            yield Rows(source, layer, _VALUES[source](layer, whole)[chosen], part, whole, chosen)
 
 
 def read(reader: Reader, name: str, at_once: int = 100) -> Recording:
-    """A recording with one reader's reductions, joined over examples and layers."""
+    """A recording of one reader, joined over examples and layers."""
     whole = batch()
     layers: dict[int, list[np.ndarray]] = {}
     for seen in rows(reader.source, whole, at_once):
@@ -160,33 +165,33 @@ def read(reader: Reader, name: str, at_once: int = 100) -> Recording:
     return Recording(whole, UNITS, {name: joined})
 
 
-def _attention(layer: int, of: Batch) -> Float[np.ndarray, "examples heads keys"]:
-    """Rows that add to one over the keys up to the query, and are exactly zero after it."""
-    scores = np.random.default_rng([3, layer]).normal(0, 2, (len(of), 8, of.tokens.shape[1]))
-    seen: Int[np.ndarray, "examples keys"] = (np.arange(scores.shape[2]) <= of.query[:, None]).astype(np.int64)
+def _attention(layer: int, batch: Batch) -> Float[np.ndarray, "examples heads keys"]:
+    """Weights that sum to one over the keys up to the query, and are exactly zero after it."""
+    scores = np.random.default_rng([3, layer]).normal(0, 2, (len(batch), 8, batch.tokens.shape[1]))
+    seen: Int[np.ndarray, "examples keys"] = (np.arange(scores.shape[2]) <= batch.query[:, None]).astype(np.int64)
     weights = np.exp(scores) * seen[:, None, :]
-    made: Float[np.ndarray, "examples heads keys"] = (weights / weights.sum(axis=2, keepdims=True)).astype(np.float32)
-    return made
+    rows: Float[np.ndarray, "examples heads keys"] = (weights / weights.sum(axis=2, keepdims=True)).astype(np.float32)
+    return rows
 
 
-def _head_output(layer: int, of: Batch) -> Float[np.ndarray, "examples heads head_dim"]:
-    return np.random.default_rng([4, layer]).normal(size=(len(of), 8, 5)).astype(np.float32)
+def _head_output(layer: int, batch: Batch) -> Float[np.ndarray, "examples heads head_dim"]:
+    return np.random.default_rng([4, layer]).normal(size=(len(batch), 8, 5)).astype(np.float32)
 
 
-def _contribution(layer: int, of: Batch) -> Float[np.ndarray, "examples heads d_model"]:
-    return np.random.default_rng([5, layer]).normal(size=(len(of), 8, 12)).astype(np.float32)
+def _contribution(layer: int, batch: Batch) -> Float[np.ndarray, "examples heads d_model"]:
+    return np.random.default_rng([5, layer]).normal(size=(len(batch), 8, 12)).astype(np.float32)
 
 
-def _first_order(layer: int, of: Batch) -> Float[np.ndarray, "examples heads 1"]:
-    return np.random.default_rng([6, layer]).normal(size=(len(of), 8, 1)).astype(np.float32)
+def _first_order(layer: int, batch: Batch) -> Float[np.ndarray, "examples heads 1"]:
+    return np.random.default_rng([6, layer]).normal(size=(len(batch), 8, 1)).astype(np.float32)
 
 
-def _router(layer: int, of: Batch) -> Float[np.ndarray, "examples experts 1"]:
-    """Probabilities of the layer's units, which add to one."""
-    return np.random.default_rng([7, layer]).dirichlet(np.ones(8), len(of)).astype(np.float32)[:, :, None]
+def _router(layer: int, batch: Batch) -> Float[np.ndarray, "examples experts 1"]:
+    """Probabilities of the layer's units, which sum to one."""
+    return np.random.default_rng([7, layer]).dirichlet(np.ones(8), len(batch)).astype(np.float32)[:, :, None]
 
 
-_MADE: Mapping[Source, Callable[[int, Batch], np.ndarray]] = {
+_VALUES: Mapping[Source, Callable[[int, Batch], np.ndarray]] = {
     "attention": _attention,
     "head_output": _head_output,
     "contribution": _contribution,

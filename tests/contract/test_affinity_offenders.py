@@ -1,4 +1,4 @@
-"""The contract suite catches affinities that break it, and plugins that break what holds for every stage."""
+"""The contract suite finds affinities that break it, and plugins that break what holds for every stage."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from harness.data.recording import Spins
 from harness.testing.contracts import Finding
 
 ANSWERS = "answers ordinary input"
-TWICE = "gives the same twice"
-UNTOUCHED = "leaves its input as it was"
-GLOBAL = "keeps out of global random state"
+TWICE = "gives the same result twice"
+UNCHANGED = "does not change its input"
+GLOBAL = "does not use global random state"
 
 # ----------------------------------------------------------------------------------------------------------------------
 # One that keeps every contract: what the offenders below differ from
@@ -59,7 +59,7 @@ class Picky(Fine):
         return super().__call__(observations)
 
 
-BOTH = "takes activity where it asks for observations"
+BOTH = "accepts activity as observations"
 
 
 @dataclass(frozen=True)
@@ -226,13 +226,13 @@ AFFINITIES = {
     SelfLoving: (ANSWERS, "diagonal is not zero"),
     Bare: (ANSWERS, "returns ndarray, not Affinity"),
     Raising: (ANSWERS, "ZeroDivisionError: no"),
-    Ordered: ("does not depend on the order of units", "when units change places"),
-    Mutating: (UNTOUCHED, "changed its input"),
-    Noting: (UNTOUCHED, "changed its input"),
+    Ordered: ("does not depend on the order of units", "when units are permuted"),
+    Mutating: (UNCHANGED, "changed its input"),
+    Noting: (UNCHANGED, "changed its input"),
     Unseeded: (TWICE, "two calls with the same input differ"),
-    GloballyRandom: (GLOBAL, "moved a global random state"),
-    Reseeding: (GLOBAL, "moved a global random state"),
-    TorchSeeding: (GLOBAL, "moved a global random state"),
+    GloballyRandom: (GLOBAL, "changed a global random state"),
+    Reseeding: (GLOBAL, "changed a global random state"),
+    TorchSeeding: (GLOBAL, "changed a global random state"),
     Correlation: ("answers on units that never change", "NaN"),
     Crowd: ("answers on two units", "IndexError"),
 }
@@ -252,7 +252,7 @@ class Soft:
 
 
 class Mumbling(Fine):
-    """no sentence"""
+    """end it with a full stop"""
 
 
 class Confused(Fine):
@@ -277,7 +277,7 @@ class Forgetful(Fine):
 
 EVERY_STAGE = {
     Soft: ("is frozen", "can be changed"),
-    Mumbling: ("describes itself", "no sentence"),
+    Mumbling: ("describes itself", "end it with a full stop"),
     Confused: ("builds from its parameters", "a configuration with its defaults gives"),
     Stuck: ("can be pickled", "cannot be pickled"),
     Forgetful: ("can be pickled", "not the same after pickling"),

@@ -1,4 +1,4 @@
-"""Every plugin that is installed keeps the contract of its stage."""
+"""Every installed plugin passes the contract suite of its stage."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ METHODS = list(registry().methods.values())
 
 
 def case(method: Method) -> Any:
-    """Loading a model that is not embedded takes its time, where it is installed at all."""
+    """Loading a model that does not come with the harness is slow."""
     slow = [pytest.mark.slow] if method.stage == "subject" and method.name not in ("tiny", "hf") else []
     return pytest.param(method, marks=slow, id=f"{method.stage}-{method.name}")
 

@@ -13,12 +13,11 @@ from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 
 from harness.cells.cell import Cell
-from harness.data.grouping import Affinity, Candidate, Labels, Partition
+from harness.data.grouping import Affinity, Candidate, Labels, Partition, adjusted_rand
 from harness.data.recording import Activity, Recording, Spins
 from harness.data.stages import INPUTS, STAGES, upstream
 from harness.data.units import UnitSpace
 from harness.proposal.proposal import Proposal
-from harness.proposal.stability import adjusted_rand
 from harness.registry.config import registry, resolve
 from harness.testing import examples
 from harness.testing.examples import BLOCKS, UNITS

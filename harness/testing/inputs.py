@@ -1,4 +1,4 @@
-"""Contracts of what is asked: subjects, batches, labels."""
+"""Checks of what a cell starts from: subjects, batches, labels."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from harness.data.recording import Reader, Recording, Rows, Source
 from harness.data.stages import Intervention, Metric, Subject, reads
 from harness.data.units import UnitSpace
 from harness.testing import examples
-from harness.testing.rules import Check, NotChecked, require, usual_checks
+from harness.testing.checks import Check, NotChecked, require, require_sentence, usual_checks
 from harness.util.errors import HarnessError
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Subjects: loaded once, with their defaults; one that needs more than those is not checked
+# Subjects: loaded once, with their defaults. A subject that needs parameters is not checked
 # ----------------------------------------------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True)
 class _Look(Reader):
-    """The whole attention row, padded to one width."""
+    """All attention weights of the query, padded to one width."""
 
     source: ClassVar[Source] = "attention"
 
@@ -55,62 +55,81 @@ class _TargetLogit(Metric):
 
 
 @lru_cache(maxsize=1)
-def _loaded(plugin: Any) -> Subject:
+def _loaded(plugin: Any) -> Any:
     try:
-        subject: Subject = plugin()
+        subject = plugin()
     except HarnessError as error:
-        raise NotChecked(f"does not load without parameters: {error.what}") from error
+        raise NotChecked(f"it does not load without parameters: {error.what}") from error
     return subject
 
 
-def _asked(subject: Subject) -> Batch:
+def _batch_for(subject: Subject) -> Batch:
     return examples.batch(vocab_size=min(subject.vocab_size, 1000))
 
 
 def loads_and_names_its_units(plugin: Any) -> None:
-    """A label, units in an order, and a vocabulary."""
+    """It has a label, ordered units and a vocabulary."""
     subject = _loaded(plugin)
-    require(isinstance(subject.label, str) and subject.label, "`label` is no name")
-    require(isinstance(subject.units, UnitSpace), "`units` is no UnitSpace")
-    require(subject.vocab_size > 0 and subject.context > 0, "`vocab_size` and `context` must be positive")
-    require(subject.encode is None or callable(subject.encode), "`encode` is neither None nor a function")
+    require(isinstance(subject, Subject), f"it returns {type(subject).__name__}, not Subject: inherit from Subject")
+    require(isinstance(subject.label, str) and subject.label, "its `label` is not a non-empty string")
+    require(isinstance(subject.units, UnitSpace), "its `units` are no UnitSpace: use UnitSpace.heads(...)")
+    require(subject.vocab_size > 0 and subject.context > 0, "its `vocab_size` and `context` must be positive")
+    require(subject.encode is None or callable(subject.encode), "its `encode` must be a function, or None")
 
 
 def records_a_row_of_attention_per_unit(plugin: Any) -> None:
-    """Rows add to one over the keys up to the query, and are zero after it."""
+    """Attention weights of a unit sum to at most one over keys up to the query, and are zero after it."""
     subject = _loaded(plugin)
-    batch = _asked(subject)
+    batch = _batch_for(subject)
     found = subject.record(batch, {"look": _Look()}, lambda _: None).readings["look"]
-    require(found.shape == (len(batch), len(subject.units), 64), f"readings have shape {found.shape}")
+    require(
+        found.shape == (len(batch), len(subject.units), 64),
+        f"readings have shape {found.shape}, not [examples, units, ...]: join the layers along the units",
+    )
     hidden = np.arange(64) > batch.query[:, None]
-    require(not np.moveaxis(found, 1, 2)[hidden].any(), "a head sees keys after the query")
-    # At most one: a head may leave attention on a sink outside the sequence.
-    require(found.min() >= 0 and found.sum(axis=2).max() <= 1 + 1e-4, "rows of attention are not probabilities")
+    require(
+        not np.moveaxis(found, 1, 2)[hidden].any(),
+        "a head attends to keys after the query: cut the sequence at the query",
+    )
+    # At most one: some attention may go to a sink outside the sequence.
+    require(
+        found.min() >= 0 and found.sum(axis=2).max() <= 1 + 1e-4,
+        "attention weights are not probabilities: read them after the softmax",
+    )
 
 
 def evaluates_every_condition_on_every_example(plugin: Any) -> None:
-    """The baseline model, one unit, everything; the same condition twice gives the same."""
+    """Baseline, one unit, all units. A condition that occurs twice has the same values."""
     subject = _loaded(plugin)
-    batch = _asked(subject)
+    batch = _batch_for(subject)
     conditions = [(), (0,), tuple(range(len(subject.units))), (0,), ()]
     values = subject.evaluate(batch, conditions, _Zero(), [_TargetLogit()], lambda _: None)
     require(values.shape == (1, 5, len(batch)), f"shape {values.shape}, not [metrics, conditions, examples]")
-    require(np.isfinite(values).all(), "values are not finite")
-    require(np.allclose(values[0, 0], values[0, 4], atol=1e-4), "the baseline model answers differently twice")
-    require(np.allclose(values[0, 1], values[0, 3], atol=1e-4), "one ablation answers differently twice")
-    require(not np.allclose(values[0, 0], values[0, 2], atol=1e-4), "ablating every unit changes nothing")
+    require(np.isfinite(values).all(), "values are NaN or infinite")
+    require(
+        np.allclose(values[0, 0], values[0, 4], atol=1e-4),
+        "the baseline differs between two evaluations: the model is not deterministic",
+    )
+    require(
+        np.allclose(values[0, 1], values[0, 3], atol=1e-4),
+        "one condition differs between two evaluations: the model is not deterministic",
+    )
+    require(
+        not np.allclose(values[0, 0], values[0, 2], atol=1e-4),
+        "ablating every unit changes nothing: the intervention has no effect",
+    )
 
 
 def does_not_see_past_the_query(plugin: Any) -> None:
-    """Other tokens after the query change nothing."""
+    """Tokens after the query have no effect."""
     subject = _loaded(plugin)
-    batch = _asked(subject)
+    batch = _batch_for(subject)
     later = np.arange(batch.tokens.shape[1]) > batch.query[:, None]
     other = dataclasses.replace(batch, tokens=np.where(later, 1, batch.tokens))
-    first, second = (
-        subject.evaluate(asked, [(), (0,)], _Zero(), [_TargetLogit()], lambda _: None) for asked in (batch, other)
+    first, second = (subject.evaluate(b, [(), (0,)], _Zero(), [_TargetLogit()], lambda _: None) for b in (batch, other))
+    require(
+        np.allclose(first, second, atol=1e-4), "tokens after the query change the values: cut the sequence at the query"
     )
-    require(np.allclose(first, second, atol=1e-4), "what comes after the query changes the answer")
 
 
 SUBJECT: tuple[Check, ...] = (
@@ -121,35 +140,35 @@ SUBJECT: tuple[Check, ...] = (
 )
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Batches: written in the words of a small vocabulary
+# Batches: created in the tokens of a small vocabulary
 # ----------------------------------------------------------------------------------------------------------------------
 
 
 def _judge_batch(plugin: Any, batch: Any) -> None:
     require(isinstance(batch, Batch), f"it returns {type(batch).__name__}, not Batch")
     batch.check(examples.WordVocabulary())
-    require(batch.target_kind, "the kind of target is not named")
-    require(plugin.n in (None, len(batch)), f"{plugin.n} examples were asked for, {len(batch)} came")
+    require(batch.target_kind, "its `target_kind` is empty: name what the target is, for example next_token")
+    require(plugin.n in (None, len(batch)), f"it returns {len(batch)} examples, not the requested {plugin.n}")
 
 
-def answers_or_explains_itself_on_a_small_vocabulary(plugin: Any) -> None:
-    """40 words and 48 positions: a batch that fits, or a sentence."""
+def answers_or_refuses_a_small_vocabulary(plugin: Any) -> None:
+    """40 words and 48 positions: a batch that fits, or an error message."""
     small = examples.WordVocabulary(vocab_size=40, context=48)
     try:
-        made = plugin(small)
+        batch = plugin(small)
     except HarnessError as error:
-        require(error.what.endswith("."), f"its refusal is no sentence: {error.what}")
+        require_sentence(error)
         return
-    made.check(small)
+    batch.check(small)
 
 
 BATCH: tuple[Check, ...] = (
     *usual_checks(examples.given, _judge_batch),
-    answers_or_explains_itself_on_a_small_vocabulary,
+    answers_or_refuses_a_small_vocabulary,
 )
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Labels: from a recording, read by themselves where they look at the model
+# Labels: from their own recording where they read the model
 # ----------------------------------------------------------------------------------------------------------------------
 
 
@@ -164,21 +183,24 @@ def _judge_labels(_: Any, labels: Any) -> None:
     n = len(examples.UNITS)
     require(len(labels.classes) == n, f"{len(labels.classes)} classes for {n} units")
     wrong = [c for c in labels.classes if not (c is None or (isinstance(c, str) and c))]
-    require(not wrong, f"classes are names or None, not {wrong[:3]}")
+    require(not wrong, f"classes must be names or None, not {wrong[:3]}")
     for name, values in labels.selectivity.items():
         require(np.shape(values) == (n,), f"selectivity for {name} is not one number per unit")
-        require(np.isfinite(values).all(), f"selectivity for {name} is not finite")
+        require(np.isfinite(values).all(), f"selectivity for {name} is NaN or infinite")
 
 
-def reads_a_batch_in_parts_as_it_does_at_once(plugin: Any) -> None:
-    """Micro-batches are the subject's affair: they change no result."""
+def does_not_depend_on_micro_batches(plugin: Any) -> None:
+    """How a subject splits the batch into micro-batches has no effect."""
     if not reads(plugin):
-        raise NotChecked("it does not look at the model")
+        raise NotChecked("it does not read the model")
     whole, parts = plugin(**_given(plugin)), plugin(**_given(plugin, at_once=4))
-    require(whole.classes == parts.classes, "classes depend on how the batch is cut into parts")
+    require(
+        whole.classes == parts.classes,
+        "classes depend on the micro-batches: treat each example independently in `read`",
+    )
 
 
 LABELS: tuple[Check, ...] = (
     *usual_checks(_given, _judge_labels, may_need_a_file=True),
-    reads_a_batch_in_parts_as_it_does_at_once,
+    does_not_depend_on_micro_batches,
 )

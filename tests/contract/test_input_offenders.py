@@ -1,4 +1,4 @@
-"""The contract suite catches batches, labels and subjects that break it, and skips what needs parameters."""
+"""The contract suite finds batches, labels and subjects that break it, and skips those that need parameters."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import numpy as np
 from harness.data.batch import Batch
 from harness.data.grouping import Affinity, Labels
 from harness.data.recording import Recording, Rows, Source, Spins
+from harness.data.stages import Subject
 from harness.data.units import UnitSpace
 from harness.testing import examples
 from harness.testing.contracts import Finding
 from harness.util.errors import HarnessError
 
 ANSWERS = "answers ordinary input"
-TWICE = "gives the same twice"
+TWICE = "gives the same result twice"
 
 
 class BatchOf:
@@ -64,9 +65,9 @@ class Wide(BatchOf):
 
 BATCHES = {
     Foreign: (ANSWERS, "outside the subject's vocabulary"),
-    Stingy: (ANSWERS, "8 examples were asked for, 3 came"),
+    Stingy: (ANSWERS, "returns 3 examples, not the requested 8"),
     Fresh: (TWICE, "two calls with the same input differ"),
-    Wide: ("answers or explains itself on a small vocabulary", "target 100 is outside"),
+    Wide: ("answers or refuses a small vocabulary", "target 100 is outside"),
 }
 
 
@@ -109,13 +110,13 @@ class PartLabels(LabelsOf):
 
 LABELS = {
     Forgetting: (ANSWERS, "23 classes for 24 units"),
-    Numbering: (ANSWERS, "classes are names or None"),
-    PartLabels: ("reads a batch in parts as it does at once", "cut into parts"),
+    Numbering: (ANSWERS, "classes must be names or None"),
+    PartLabels: ("does not depend on micro batches", "depend on the micro-batches"),
 }
 
 
 @dataclass
-class Toy:
+class Toy(Subject):
     """A subject of four units, each with a weight on the sum of the tokens."""
 
     label: str = "toy"
@@ -140,7 +141,9 @@ class Toy:
         }
         return Recording(batch, self.units, readings)
 
-    def evaluate(self, batch: Batch, conditions: Any, intervention: Any, metrics: Any, tick: Any) -> np.ndarray:
+    def evaluate(
+        self, batch: Batch, conditions: Any, intervention: Any, metrics: Any, tick: Any, reference: Any = None
+    ) -> np.ndarray:
         seen = np.arange(batch.tokens.shape[1]) <= batch.query[:, None] + self.leak
         total = (batch.tokens * seen).sum(axis=1) / 100
         values = np.array([[total * (4 - len(condition)) for condition in conditions] for _ in metrics])
@@ -177,8 +180,16 @@ class Flat(SubjectOf):
         return Toy(shape=(5, -1))
 
 
+class Foundling(SubjectOf):
+    """Returns an object that is no subject."""
+
+    def __call__(self) -> Any:
+        return "toy"
+
+
 SUBJECTS = {
-    Leaking: ("does not see past the query", "after the query changes the answer"),
+    Foundling: ("loads and names its units", "returns str, not Subject"),
+    Leaking: ("does not see past the query", "tokens after the query change the values"),
     Nameless: ("loads and names its units", "no UnitSpace"),
     Flat: ("evaluates every condition on every example", "shape"),
 }

@@ -1,4 +1,4 @@
-"""The contract suite catches signals, transforms, binarizers, partitioners, choosers and selectors that break it."""
+"""The contract suite finds signals, transforms, binarizers, partitioners, choosers and selectors that break it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from harness.data.recording import Activity, Recording, Rows, Source, Spins
 from harness.testing.contracts import Finding
 
 ANSWERS = "answers ordinary input"
-UNTOUCHED = "leaves its input as it was"
-GLOBAL = "keeps out of global random state"
+UNCHANGED = "does not change its input"
+GLOBAL = "does not use global random state"
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Signals, binarizers
@@ -63,7 +63,7 @@ class Overflowing(Signal):
 
 
 SIGNALS = {
-    RelativeToPart: ("reads a batch in parts as it does at once", "cut into parts"),
+    RelativeToPart: ("does not depend on micro batches", "depends on the micro-batches"),
     Whispering: (ANSWERS, "AttributeError|shape|gossip"),
     Averaging: (ANSWERS, "shape|observations units|examples heads"),
     Overflowing: (ANSWERS, "NaN or infinite"),
@@ -103,7 +103,7 @@ class Normalising(Transform):
 
 TRANSFORMS = {
     Bare: (ANSWERS, "ndarray, not Activity"),
-    Neighbourly: ("transforms units in any order alike", "change places"),
+    Neighbourly: ("does not depend on the order of units", "units are permuted"),
     Normalising: ("transforms constant activity", "NaN"),
 }
 
@@ -168,9 +168,9 @@ BINARIZERS = {
     UpsideDown: ("is monotone in the activity of each unit", "more activity has a lower spin"),
     ZeroOne: (ANSWERS, "-1 or"),
     Dropping: (ANSWERS, "not .observations, units"),
-    Sorting: (UNTOUCHED, "changed its input"),
+    Sorting: (UNCHANGED, "changed its input"),
     Scaling: ("answers on constant activity", "NaN"),
-    Trembling: ("answers on constant activity", "has spins that do"),
+    Trembling: ("answers on constant activity", "has spins that change"),
 }
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -254,15 +254,15 @@ class Mute(Partitioner):
 
 
 PARTITIONERS = {
-    Together: ("finds groups where there are some", "tells any units apart"),
-    Counting: (ANSWERS, "a label of -2"),
-    Storing: ("takes a sparse affinity as it takes a dense one", "another answer"),
-    Mute: ("answers or explains itself where nothing is alike", "AssertionError"),
-    TooMany: (ANSWERS, "3 groups, 2 were asked for"),
-    Lazy: (ANSWERS, r"k=\[2, 3\] was asked for, \[2\] came"),
-    Short: (ANSWERS, "labels of shape"),
-    Shuffling: (GLOBAL, "moved a global random state"),
-    Fragile: ("answers or explains itself on three units", "labels of shape"),
+    Together: ("finds groups where there are some", "no partition separates any units"),
+    Counting: (ANSWERS, "a label is -2"),
+    Storing: ("treats sparse and dense affinities alike", "another result"),
+    Mute: ("answers or refuses an affinity of zeros", "AssertionError"),
+    TooMany: (ANSWERS, "finds 3 groups, more than k=2"),
+    Lazy: (ANSWERS, r"k=\[2\], not the requested k=\[2, 3\]"),
+    Short: (ANSWERS, "labels have shape"),
+    Shuffling: (GLOBAL, "changed a global random state"),
+    Fragile: ("answers or refuses three units", "labels have shape"),
 }
 
 
@@ -304,10 +304,10 @@ class Ordinal(Chooser):
 
 
 CHOOSERS = {
-    Hasty: (ANSWERS, "2 scores for 4 partitions"),
-    Boundless: (ANSWERS, "a score of inf"),
-    Speechless: ("says something about ordinary partitions", "nothing to say"),
-    Ordinal: ("scores each partition wherever it stands", "where it stands in the list"),
+    Hasty: (ANSWERS, "returns 2 scores, but there are 4 partitions"),
+    Boundless: (ANSWERS, "a score is inf"),
+    Speechless: ("scores ordinary partitions", "all scores are None"),
+    Ordinal: ("does not depend on the order of partitions", "its place in the list"),
 }
 
 
@@ -366,12 +366,12 @@ class Sweeping(Selector):
 
 
 SELECTORS = {
-    Inventing: (ANSWERS, "members that are no units"),
+    Inventing: (ANSWERS, "members that are not positions of units"),
     Hollow: (ANSWERS, "a candidate is empty"),
     Single: (ANSWERS, "returns Candidate, not a list"),
-    Labelled: ("answers where no unit has a class", "IndexError"),
-    Oversized: (ANSWERS, "a candidate of 3 units; 1 to 2 were allowed"),
-    Sweeping: ("leaves out units in no group", "in no group"),
+    Labelled: ("answers without labels", "IndexError"),
+    Oversized: (ANSWERS, "a candidate has 3 units, not 1 to 2"),
+    Sweeping: ("ignores units without a group", "in no group"),
 }
 
 INNOCENT = {

@@ -1,4 +1,4 @@
-"""The contract suite catches interventions, controls and metrics that break it."""
+"""The contract suite finds interventions, controls and metrics that break it."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from harness.util.errors import HarnessError
 from harness.util.seeds import rng_for
 
 ANSWERS = "answers ordinary input"
-UNTOUCHED = "leaves its input as it was"
-GLOBAL = "keeps out of global random state"
+UNCHANGED = "does not change its input"
+GLOBAL = "does not use global random state"
 
 
 class Intervention:
@@ -141,21 +141,21 @@ class Curt(Patching):
         return batch.counterfactual_batch
 
 
-DONORS = "names a donor for every example"
+DONORS = "has a donor for every example"
 INTERVENTIONS = {
-    Somewhere: ("says where units are ablated", "its positions are 'some'"),
+    Somewhere: ("declares where units are ablated", "its positions are 'some'"),
     Donorless: (DONORS, r"does not define donors\(batch\)"),
-    Few: (DONORS, "24 examples, and 12 donors"),
-    Elsewhere: (DONORS, "not asked at the positions of their examples"),
+    Few: (DONORS, "24 examples but 12 donors"),
+    Elsewhere: (DONORS, "do not have the query positions of their examples"),
     Bare: (DONORS, "ndarray, not Batch"),
     Whimsical: (DONORS, "two calls of donors.* differ"),
     Robber: (DONORS, "changed the batch"),
-    Curt: (DONORS, "says no way out"),
-    InPlace: (UNTOUCHED, "changed its input"),
+    Curt: (DONORS, "has no fix"),
+    InPlace: (UNCHANGED, "changed its input"),
     Widening: ("keeps the dtype", "turns torch.bfloat16 into torch.float32"),
     Misshapen: (ANSWERS, r"shape \(3,\) does not broadcast"),
-    Averaged: ("replaces each position by itself", "depends on what is at the others"),
-    Noisy: (GLOBAL, "moved a global random state"),
+    Averaged: ("replaces each position independently", "depends on other positions"),
+    Noisy: (GLOBAL, "changed a global random state"),
 }
 
 
@@ -244,14 +244,14 @@ class Alarmist(Controls):
 
 
 CONTROLS = {
-    Anchored: ("draws the same with units in any order", "change when units change places"),
-    Careless: ("answers where little is left", "shares a unit with the candidate"),
-    Alarmist: (ANSWERS, "names what is not short"),
+    Anchored: ("does not depend on the order of units", "change when units are permuted"),
+    Careless: ("answers if few other units are left", "shares a unit with the candidate"),
+    Alarmist: (ANSWERS, "not positive"),
     Overlapping: (ANSWERS, "shares a unit with the candidate"),
     Repeating: (ANSWERS, "drawn twice"),
-    Smaller: (ANSWERS, "has not the candidate's 4 units"),
-    Fixed: ("draws others with another seed", "the seed changes nothing"),
-    Demanding: ("draws none where nothing is left", "ValueError"),
+    Smaller: (ANSWERS, "has 3 units, the candidate has 4"),
+    Fixed: ("draws other groups with another seed", "another seed draws the same groups"),
+    Demanding: ("draws none if no other unit is left", "ValueError"),
 }
 
 
@@ -347,17 +347,17 @@ class Optimist(Metric):
         return super().__call__(prediction).nan_to_num()
 
 
-WITHOUT = "answers as well or refuses without a counterfactual"
+WITHOUT = "ignores or refuses missing inputs"
 METRICS = {
-    Crooked: ("finds baseline rows alike", "finds rows different where nothing was touched"),
+    Crooked: ("gives equal values on the baseline", "values differ between rows without ablation"),
     Unsuspecting: (WITHOUT, "TypeError"),
-    Silent: (WITHOUT, "is no sentence"),
+    Silent: (WITHOUT, "write a sentence"),
     Resourceful: (WITHOUT, "measures something else"),
-    Optimist: ("does not hide nan", "of a row of NaN it makes 0"),
-    Backwards: ("says which way damage points", "moves it the other way"),
+    Optimist: ("keeps nan", "a row of NaN has the value 0"),
+    Backwards: ("declares the direction of damage", "changes it in the other direction"),
     Undirected: (ANSWERS, "its damage is 0"),
     Summary: (ANSWERS, "not one number per row"),
-    Competitive: ("measures each row by itself", "depends on the other rows"),
+    Competitive: ("measures each row independently", "depends on the other rows"),
 }
 
 INNOCENT = {"intervention": Intervention, "controls": Controls, "metric": Metric}

@@ -1,4 +1,4 @@
-"""Contracts of what proposes: signals, transforms, binarizers, affinities, partitioners, choosers, selectors."""
+"""Checks of the stages that propose groups, from signals to selectors."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from harness.data.recording import Activity, Source, Spins
 from harness.data.stages import inputs_of
 from harness.data.units import UnitSpace
 from harness.testing import examples
+from harness.testing.checks import Check, contents, require, require_sentence, usual_checks
 from harness.testing.examples import UNITS
-from harness.testing.rules import Check, contents, require, usual_checks
 from harness.util.errors import HarnessError
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -27,7 +27,9 @@ def _recorded(plugin: Any, at_once: int = 100) -> dict[str, Any]:
 
 
 def _judge_activity(plugin: Any, activity: Any) -> None:
-    require(plugin.source in get_args(Source), f"its source is {plugin.source!r}")
+    require(
+        plugin.source in get_args(Source), f"its source is {plugin.source!r}, not one of {', '.join(get_args(Source))}"
+    )
     require(isinstance(activity, Activity), f"it returns {type(activity).__name__}, not Activity")
     require(activity.units == UNITS, "its units are not those of the recording")
     observations = len(examples.batch()) if activity.position is None else len(activity.position)
@@ -35,23 +37,25 @@ def _judge_activity(plugin: Any, activity: Any) -> None:
 
 
 def reads_one_layer_per_example_and_head(plugin: Any) -> None:
-    """What it makes of one layer begins with [examples, heads]."""
+    """The result for one layer has the shape [examples, heads, ...]."""
     for seen in examples.rows(plugin.source, examples.batch(), at_once=4):
-        made = plugin.read(seen)
-        found, expected = np.shape(made)[:2], seen.values.shape[:2]
-        require(found == expected, f"read gives {found}, not the {expected} of [examples, heads]")
+        shape, expected = np.shape(plugin.read(seen))[:2], seen.values.shape[:2]
+        require(shape == expected, f"read returns the shape {shape}, not {expected} [examples, heads]")
 
 
-def reads_a_batch_in_parts_as_it_does_at_once(plugin: Any) -> None:
-    """Micro-batches are the subject's affair: they change no result."""
+def does_not_depend_on_micro_batches(plugin: Any) -> None:
+    """How a subject splits the batch into micro-batches has no effect."""
     whole, parts = plugin(**_recorded(plugin)), plugin(**_recorded(plugin, at_once=4))
-    require(np.allclose(whole.values, parts.values, atol=1e-6), "activity depends on how the batch is cut into parts")
+    require(
+        np.allclose(whole.values, parts.values, atol=1e-6),
+        "activity depends on the micro-batches: treat each example independently in `read`",
+    )
 
 
 SIGNAL: tuple[Check, ...] = (
     *usual_checks(_recorded, _judge_activity),
     reads_one_layer_per_example_and_head,
-    reads_a_batch_in_parts_as_it_does_at_once,
+    does_not_depend_on_micro_batches,
 )
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -65,26 +69,28 @@ def _judge_transformed(_: Any, activity: Any) -> None:
     _judge_observations(activity.values, examples.OBSERVATIONS)
 
 
-def transforms_units_in_any_order_alike(plugin: Any) -> None:
-    """Shuffled units give the same activity, shuffled."""
+def does_not_depend_on_the_order_of_units(plugin: Any) -> None:
+    """Permuted units give the same activity, permuted."""
     straight = plugin(**examples.given(plugin)).values
     for seed in range(3):
         order = np.random.default_rng(seed).permutation(len(UNITS))
         shuffled = plugin(**examples.shuffled(plugin, order)).values
-        require(np.allclose(straight[:, order], shuffled, atol=1e-8), "activity changes when units change places")
+        require(
+            np.allclose(straight[:, order], shuffled, atol=1e-8),
+            "activity changes when units are permuted: use units.canonical",
+        )
 
 
 def transforms_constant_activity(plugin: Any) -> None:
-    """A unit that is always the same stays so: what comes next names it."""
+    """A constant unit gives no error and stays finite."""
     values = examples.activity().values.copy()
     values[:, 3] = 0.5
-    made = plugin(**examples.given(plugin, activity=Activity(values, UNITS)))
-    _judge_transformed(plugin, made)
+    _judge_transformed(plugin, plugin(**examples.given(plugin, activity=Activity(values, UNITS))))
 
 
 TRANSFORM: tuple[Check, ...] = (
     *usual_checks(examples.given, _judge_transformed),
-    transforms_units_in_any_order_alike,
+    does_not_depend_on_the_order_of_units,
     transforms_constant_activity,
 )
 
@@ -98,11 +104,11 @@ def _judge_spins(_: Any, spins: Any) -> None:
     require(spins.units == UNITS, "its units are not those of the activity")
     _judge_observations(spins.values, examples.OBSERVATIONS)
     if isinstance(spins, Spins):
-        require(np.isin(spins.values, (-1, 1)).all(), "spins are not all -1 or +1")
+        require(np.isin(spins.values, (-1, 1)).all(), "spins must be -1 or +1")
 
 
 def is_monotone_in_the_activity_of_each_unit(plugin: Any) -> None:
-    """More activity never turns a spin down."""
+    """An observation with more activity never has a lower spin."""
     activity = examples.activity()
     order = np.argsort(activity.values, axis=0)
     ranked = np.take_along_axis(plugin(activity).values.astype(float), order, axis=0)
@@ -110,12 +116,12 @@ def is_monotone_in_the_activity_of_each_unit(plugin: Any) -> None:
 
 
 def answers_on_constant_activity(plugin: Any) -> None:
-    """A head that is always the same is no error, and is found among the constant ones afterwards."""
+    """A constant unit gives no error, and its spins are constant."""
     values = examples.activity().values.copy()
     values[:, 3] = 0.5
-    made = plugin(Activity(values, UNITS))
-    _judge_spins(plugin, made)
-    require(3 in made.constant, "a unit whose activity never changes has spins that do")
+    spins = plugin(Activity(values, UNITS))
+    _judge_spins(plugin, spins)
+    require(3 in spins.constant, "a unit with constant activity has spins that change")
 
 
 BINARIZER: tuple[Check, ...] = (
@@ -132,34 +138,37 @@ BINARIZER: tuple[Check, ...] = (
 def _judge_affinity(_: Any, affinity: Any, units: UnitSpace = UNITS) -> None:
     require(isinstance(affinity, Affinity), f"it returns {type(affinity).__name__}, not Affinity")
     matrix = affinity.dense()
-    require(matrix.shape == (len(units), len(units)), f"a matrix of shape {matrix.shape} for {len(units)} units")
+    require(
+        matrix.shape == (len(units), len(units)),
+        f"its matrix has shape {matrix.shape}, but there are {len(units)} units",
+    )
     require(affinity.units == units, "its units are not those it was given")
-    require(np.isfinite(matrix).all(), "it holds NaN or infinity")
-    require(np.allclose(matrix, matrix.T, rtol=1e-6, atol=1e-9), "it is not symmetric")
-    require(not np.diagonal(matrix).any(), "its diagonal is not zero")
+    require(np.isfinite(matrix).all(), "it contains NaN or infinity")
+    require(np.allclose(matrix, matrix.T, rtol=1e-6, atol=1e-9), "it is not symmetric: return (A + A.T) / 2")
+    require(not np.diagonal(matrix).any(), "its diagonal is not zero: use np.fill_diagonal(matrix, 0)")
 
 
 def does_not_depend_on_the_order_of_units(plugin: Any) -> None:
-    """Shuffled units give the same matrix, shuffled."""
+    """Permuted units give the same matrix, permuted."""
     straight = plugin(**examples.given(plugin)).dense()
     for seed in range(3):
         order = np.random.default_rng(seed).permutation(len(UNITS))
         shuffled = plugin(**examples.shuffled(plugin, order)).dense()
         worst = np.abs(straight[np.ix_(order, order)] - shuffled).max()
         require(
-            worst <= 1e-8 * max(1.0, np.abs(straight).max()), f"entries change by {worst:.1e} when units change places"
+            worst <= 1e-8 * max(1.0, np.abs(straight).max()), f"entries change by {worst:.1e} when units are permuted"
         )
 
 
-def takes_activity_where_it_asks_for_observations(plugin: Any) -> None:
-    """Observations are of two kinds; who asks for spins is given spins only."""
+def accepts_activity_as_observations(plugin: Any) -> None:
+    """Observations may be spins or activity. A method that needs spins requests `spins`."""
     if "observations" not in inputs_of(type(plugin)):
         return
     _judge_affinity(plugin, plugin(**examples.given(plugin, observations=examples.activity())))
 
 
 def answers_on_units_that_never_change(plugin: Any) -> None:
-    """Always on, or dead: some units, then all of them."""
+    """Some units are always on or dead, then all of them."""
     values = examples.spins().values.copy()
     values[:, 2], values[:, 5] = 1, -1
     for spins in (Spins(values, UNITS), Spins(np.ones_like(values), UNITS)):
@@ -167,14 +176,14 @@ def answers_on_units_that_never_change(plugin: Any) -> None:
 
 
 def answers_on_two_units(plugin: Any) -> None:
-    """The smallest input there is something to say about."""
+    """The smallest input that has a pair of units."""
     _judge_affinity(plugin, plugin(**examples.small(plugin, 2)), UnitSpace(UNITS.units[:2]))
 
 
 AFFINITY: tuple[Check, ...] = (
     *usual_checks(examples.given, _judge_affinity, may_need_a_file=True),
     does_not_depend_on_the_order_of_units,
-    takes_activity_where_it_asks_for_observations,
+    accepts_activity_as_observations,
     answers_on_units_that_never_change,
     answers_on_two_units,
 )
@@ -185,72 +194,81 @@ AFFINITY: tuple[Check, ...] = (
 
 
 def _judge_partitions(plugin: Any, partitions: Any, n: int = len(UNITS)) -> None:
-    require(isinstance(partitions, list) and partitions, "it returns no list of partitions")
+    require(isinstance(partitions, list) and partitions, "it must return a non-empty list of partitions")
     for partition in partitions:
         require(isinstance(partition, Partition), f"it returns {type(partition).__name__}, not Partition")
         labels = partition.labels
-        require(labels.shape == (n,), f"labels of shape {labels.shape} for {n} units")
+        require(labels.shape == (n,), f"labels have shape {labels.shape}, but there are {n} units")
         require(np.issubdtype(labels.dtype, np.integer), f"labels are {labels.dtype}, not integers")
-        require(labels.min() >= -1, f"a label of {labels.min()}: groups count from 0, -1 is in no group")
+        require(
+            labels.min() >= -1, f"a label is {labels.min()}: number groups from 0, and use -1 for units without a group"
+        )
         found = len(partition.groups())
-        require(found <= partition.k, f"{found} groups, {partition.k} were asked for")
-    wanted = plugin.k
-    if wanted is not None:
-        sizes = [wanted] if isinstance(wanted, int) else list(wanted)
-        require([p.k for p in partitions] == sizes, f"k={sizes} was asked for, {[p.k for p in partitions]} came")
+        require(found <= partition.k, f"it finds {found} groups, more than k={partition.k}")
+    if plugin.k is not None:
+        requested = [plugin.k] if isinstance(plugin.k, int) else list(plugin.k)
+        returned = [partition.k for partition in partitions]
+        require(returned == requested, f"it returns partitions with k={returned}, not the requested k={requested}")
 
 
 def finds_groups_where_there_are_some(plugin: Any) -> None:
-    """Three blocks of eight units: some partition has groups, and not all units in one."""
-    require(any(not p.trivial for p in plugin(**examples.given(plugin))), "no partition tells any units apart")
+    """Three blocks of eight units: at least one partition separates some units."""
+    require(any(not p.trivial for p in plugin(**examples.given(plugin))), "no partition separates any units")
 
 
-def offers_the_same_partitions_in_any_order(plugin: Any) -> None:
-    """Three clear blocks, shuffled: the same list of partitions.
+def offers_the_same_partitions_for_any_order_of_units(plugin: Any) -> None:
+    """Three clear blocks, permuted: a list of partitions with the same names.
 
-    Members may differ: an algorithm's start can depend on the order; how much, is part of every record's stability.
+    Members may differ, because the start of an algorithm may depend on the order. Every record reports this as
+    stability.
     """
     straight = plugin(**examples.given(plugin))
     for seed in range(3):
         order = np.random.default_rng(seed).permutation(len(UNITS))
         shuffled = plugin(**examples.shuffled(plugin, order))
-        require([p.name for p in straight] == [p.name for p in shuffled], "other partitions come in another order")
+        require(
+            [p.name for p in straight] == [p.name for p in shuffled],
+            "the names of partitions change when units are permuted",
+        )
 
 
-def answers_or_explains_itself_on_three_units(plugin: Any) -> None:
-    """Partitions of three units, or a sentence that says why not."""
+def answers_or_refuses_three_units(plugin: Any) -> None:
+    """Partitions of three units, or an error message."""
     try:
         _judge_partitions(plugin, plugin(**examples.small(plugin, 3)), 3)
     except HarnessError as error:
-        require(error.what.endswith("."), f"its refusal is no sentence: {error.what}")
+        require_sentence(error)
 
 
-def answers_or_explains_itself_where_nothing_is_alike(plugin: Any) -> None:
-    """An affinity of nothing but zeros: partitions, or a sentence that says why not."""
+def answers_or_refuses_an_affinity_of_zeros(plugin: Any) -> None:
+    """An affinity of zeros: partitions, or an error message."""
     nothing = Affinity(np.zeros((len(UNITS), len(UNITS))), UNITS)
     try:
         _judge_partitions(plugin, plugin(**examples.given(plugin, affinity=nothing)))
     except HarnessError as error:
-        require(error.what.endswith("."), f"its refusal is no sentence: {error.what}")
+        require_sentence(error)
 
 
-def takes_a_sparse_affinity_as_it_takes_a_dense_one(plugin: Any) -> None:
-    """What is not stored is zero: the same answer. Ask an affinity for its ``links``, or for ``dense()`` pairs."""
+def treats_sparse_and_dense_affinities_alike(plugin: Any) -> None:
+    """A sparse affinity and the same one as a dense matrix give the same result."""
     if "affinity" not in inputs_of(type(plugin)):
         return
     dense = examples.affinity()
     few = np.where(dense.matrix > 0.5, dense.matrix, 0.0)  # links inside blocks only
     answers = [plugin(**examples.given(plugin, affinity=Affinity(kind(few), UNITS))) for kind in (np.array, csr_array)]
-    require(contents(answers[0]) == contents(answers[1]), "a sparse affinity gives another answer than a dense one")
+    require(
+        contents(answers[0]) == contents(answers[1]),
+        "a sparse affinity gives another result than a dense one: use affinity.links or affinity.dense()",
+    )
 
 
 PARTITIONER: tuple[Check, ...] = (
     *usual_checks(examples.given, _judge_partitions),
     finds_groups_where_there_are_some,
-    offers_the_same_partitions_in_any_order,
-    answers_or_explains_itself_on_three_units,
-    answers_or_explains_itself_where_nothing_is_alike,
-    takes_a_sparse_affinity_as_it_takes_a_dense_one,
+    offers_the_same_partitions_for_any_order_of_units,
+    answers_or_refuses_three_units,
+    answers_or_refuses_an_affinity_of_zeros,
+    treats_sparse_and_dense_affinities_alike,
 )
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -261,30 +279,32 @@ PARTITIONER: tuple[Check, ...] = (
 def _judge_quality(_: Any, scores: Any) -> None:
     scores = list(scores)
     n = len(examples.partitions())
-    require(len(scores) == n, f"{len(scores)} scores for {n} partitions")
+    require(len(scores) == n, f"it returns {len(scores)} scores, but there are {n} partitions")
     for score in scores:
         good = score is None or (isinstance(score, (int, float)) and math.isfinite(score))
-        require(good, f"a score of {score!r}: a finite number, or None where there is nothing to say")
+        require(good, f"a score is {score!r}: return a finite number, or None where it is undefined")
 
 
-def says_something_about_ordinary_partitions(plugin: Any) -> None:
-    """At least one of them can be chosen."""
-    require(any(s is not None for s in plugin(**examples.given(plugin))), "it has nothing to say about any partition")
+def scores_ordinary_partitions(plugin: Any) -> None:
+    """At least one of them has a score."""
+    require(
+        any(s is not None for s in plugin(**examples.given(plugin))), "all scores are None: no partition can be chosen"
+    )
 
 
-def scores_each_partition_wherever_it_stands(plugin: Any) -> None:
-    """Partitions in another order have the same scores."""
-    made = examples.partitions()
+def does_not_depend_on_the_order_of_partitions(plugin: Any) -> None:
+    """Partitions in reverse order have the same scores."""
+    backwards = examples.partitions()[::-1]
     straight = list(plugin(**examples.given(plugin)))
-    backward = list(plugin(**examples.given(plugin, partitions=made[::-1])))[::-1]
-    require(straight == backward, "a partition's score depends on where it stands in the list")
+    backward = list(plugin(**examples.given(plugin, partitions=backwards)))[::-1]
+    require(straight == backward, "a partition's score depends on its place in the list")
 
 
 CHOOSER: tuple[Check, ...] = (
     *usual_checks(examples.given, _judge_quality),
-    says_something_about_ordinary_partitions,
-    scores_each_partition_wherever_it_stands,
-    takes_a_sparse_affinity_as_it_takes_a_dense_one,
+    scores_ordinary_partitions,
+    does_not_depend_on_the_order_of_partitions,
+    treats_sparse_and_dense_affinities_alike,
 )
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -297,36 +317,39 @@ def _judge_selection(plugin: Any, selected: Any) -> None:
     for candidate in selected:
         require(isinstance(candidate, Candidate), f"it selects {type(candidate).__name__}, not Candidate")
         members = candidate.members
-        require(members and len(set(members)) == len(members), "a candidate is empty, or names a unit twice")
-        require(set(members) <= set(range(len(UNITS))), "a candidate has members that are no units")
+        require(members and len(set(members)) == len(members), "a candidate is empty, or contains a unit twice")
+        require(set(members) <= set(range(len(UNITS))), "a candidate has members that are not positions of units")
         low = plugin.min_size or 1
         high = plugin.max_size or len(UNITS)
-        require(low <= len(members) <= high, f"a candidate of {len(members)} units; {low} to {high} were allowed")
-    wanted = len(UNITS) if plugin.count is None else plugin.count
-    require(len(selected) <= wanted, f"{len(selected)} candidates, {wanted} were asked for")
+        require(
+            low <= len(members) <= high,
+            f"a candidate has {len(members)} units, not {low} to {high}: respect min_size and max_size",
+        )
+    most = len(UNITS) if plugin.count is None else plugin.count
+    require(len(selected) <= most, f"it selects {len(selected)} candidates, more than {most}: respect count")
 
 
-def answers_where_no_unit_has_a_class(plugin: Any) -> None:
-    """Without labels it may select nothing, but it answers."""
+def answers_without_labels(plugin: Any) -> None:
+    """Without labels it may select nothing, but raises no error."""
     _judge_selection(plugin, plugin(**examples.given(plugin, labels=examples.labels(known=False))))
 
 
-def leaves_out_units_in_no_group(plugin: Any) -> None:
-    """A label of -1 is no group."""
+def ignores_units_without_a_group(plugin: Any) -> None:
+    """Units with the label -1 are in no group."""
     labels = np.where(np.arange(len(UNITS)) < 16, examples.BLOCKS, -1)
     selected = plugin(**examples.given(plugin, partition=Partition(3, labels)))
     _judge_selection(plugin, selected)
-    require(all(max(c.members) < 16 for c in selected), "it selects units that are in no group")
+    require(all(max(c.members) < 16 for c in selected), "it selects units with the label -1, which are in no group")
 
 
 SELECTOR: tuple[Check, ...] = (
     *usual_checks(examples.given, _judge_selection),
-    answers_where_no_unit_has_a_class,
-    leaves_out_units_in_no_group,
-    takes_a_sparse_affinity_as_it_takes_a_dense_one,
+    answers_without_labels,
+    ignores_units_without_a_group,
+    treats_sparse_and_dense_affinities_alike,
 )
 
 
 def _judge_observations(values: Any, observations: int) -> None:
     require(np.shape(values) == (observations, len(UNITS)), f"shape {np.shape(values)}, not [observations, units]")
-    require(np.isfinite(values).all(), "it holds NaN or infinity")
+    require(np.isfinite(values).all(), "it contains NaN or infinity")
