@@ -57,8 +57,9 @@ def show(arguments: Namespace) -> int:
     method = session.registry.get(*arguments.words)
     import dataclasses
 
+    parameters, types = method.parameters, method.types
     rows = [
-        (f"{method.stage}.{f.name}={method.parameters[f.name]!r}", str(f.type), str(f.metadata.get("help", "")))
+        (f"{method.stage}.{f.name}={parameters[f.name]!r}", types[f.name], str(f.metadata.get("help", "")))
         for f in dataclasses.fields(method.cls)
     ]
     text = "\n".join(
