@@ -61,12 +61,9 @@ def show(arguments: Namespace) -> int:
     method = session.registry.get(*arguments.words)
     import dataclasses
 
+    parameters, types = method.parameters, method.types
     rows = [
-        (
-            f"{method.stage}.{f.name}={method.parameters[f.name]!r}",
-            str(f.type),
-            in_terminal(str(f.metadata.get("help", ""))),
-        )
+        (f"{method.stage}.{f.name}={parameters[f.name]!r}", types[f.name], in_terminal(str(f.metadata.get("help", ""))))
         for f in dataclasses.fields(method.cls)
     ]
     text = "\n".join(

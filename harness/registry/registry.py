@@ -12,7 +12,7 @@ from harness.data.stages import STAGES, inputs_of, with_defaults
 from harness.registry.plugins import Broken, Plugins
 from harness.util.errors import PluginError, unknown
 from harness.util.fingerprint import code_of
-from harness.util.validation import validated
+from harness.util.validation import type_text, validated
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,11 @@ class Method:
     def parameters(self) -> dict[str, Any]:
         """Fields with their defaults."""
         return {f.name: _default(f) for f in dataclasses.fields(self.cls)}
+
+    @property
+    def types(self) -> dict[str, str]:
+        """Types of the parameters, with their bounds, for readers."""
+        return {f.name: type_text(f.type) for f in dataclasses.fields(self.cls)}
 
     @property
     def node(self) -> dict[str, Any]:

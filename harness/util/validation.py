@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from functools import cache
@@ -39,6 +41,9 @@ SENTENCES: Mapping[str, str] = {
     "value_error": "{error}",
 }
 """What a value must be, by pydantic's type of error. Errors of another type keep pydantic's own sentence."""
+
+
+SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "minlen": "of length >=", "maxlen": "of length <="}
 
 
 def validated(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
@@ -95,3 +100,31 @@ def _refusal(cls: type[Any], values: Mapping[str, Any], prefix: str, error: Vali
 def _rule(problem: ErrorDetails) -> str:
     sentence = SENTENCES.get(problem["type"])
     return sentence.format(**problem.get("ctx", {})) if sentence else problem["msg"]
+
+
+def type_text(annotation: Any) -> str:
+    """An annotation for readers: ``Annotated[float, Interval(ge=0, lt=1)]`` is ``float >= 0 and < 1``."""
+    text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    try:
+        return ast.unparse(_Bounds().visit(ast.parse(text, mode="eval")))
+    except SyntaxError:  # an object in it whose repr is no code
+        return text
+
+
+class _Bounds(ast.NodeTransformer):
+    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
+        self.generic_visit(node)
+        if not ast.unparse(node.value).endswith("Annotated") or not isinstance(node.slice, ast.Tuple):
+            return node
+        plain, *limits = node.slice.elts
+        bounds = [
+            (sign, ast.unparse(value))
+            for limit in limits
+            if isinstance(limit, ast.Call)
+            for sign, value in [
+                *((ast.unparse(limit.func).lower(), value) for value in limit.args),
+                *((str(keyword.arg), keyword.value) for keyword in limit.keywords),
+            ]
+        ]
+        texts = [f"{SIGNS[sign]} {value}" for sign, value in bounds if sign in SIGNS]
+        return ast.Name(f"{ast.unparse(plain)} {' and '.join(texts)}".strip())

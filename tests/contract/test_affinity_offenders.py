@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
+from annotated_types import Ge
 
 from harness.data.grouping import Affinity
 from harness.data.recording import Spins
@@ -261,6 +262,12 @@ class Confused(Fine):
     times: int = field(default="3", metadata={"help": "how often"})  # type: ignore[assignment]
 
 
+class Contradicted(Fine):
+    """Has a default that its annotation refuses."""
+
+    times: Annotated[int, Ge(1)] = field(default=0, metadata={"help": "how often"})
+
+
 class Stuck(Fine):
     """Cannot travel to another process."""
 
@@ -279,6 +286,7 @@ EVERY_STAGE = {
     Soft: ("is frozen", "can be changed"),
     Mumbling: ("describes itself", "end it with a full stop"),
     Confused: ("builds from its parameters", "a configuration with its defaults gives"),
+    Contradicted: ("builds from its parameters", "the default times=0 contradicts its annotation: must be at least 1"),
     Stuck: ("can be pickled", "cannot be pickled"),
     Forgetful: ("can be pickled", "not the same after pickling"),
 }

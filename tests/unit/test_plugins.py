@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.data.recording import Spins
+from harness.data.recording import Recording, Spins
 from harness.data.units import UnitSpace
 from harness.registry import plugins
 from harness.registry.config import registry
 from harness.registry.plugins import Broken
 from harness.registry.registry import Method, Registry
+from harness.testing import examples
 from harness.util import fingerprint
 from harness.util.errors import HarnessError, PluginError
 
@@ -394,6 +395,43 @@ def test_a_bad_offer_is_turned_down_in_three_lines(
 def test_an_instance_is_no_offer(plugin: Callable[..., str], load: Callable[..., Registry]) -> None:
     path = plugin(good().replace("return [Same]", "return [Same()]"))
     assert "return classes, not instances" in problem(load(path), path).reason
+
+
+def signals(body: str) -> str:
+    """A plugin whose signal has this body."""
+    return offer(f"""
+from harness import Signal
+
+@dataclass(frozen=True)
+class Bad{body}
+""").replace("harness_affinities", "harness_signals")
+
+
+READING = """:
+    '''The readings as they are.'''
+    name: ClassVar[str] = "zz_reading"
+    source: ClassVar[str] = "attention"
+    def read(self, rows):
+        return rows.values.max(axis=-1)
+"""
+
+
+@pytest.mark.parametrize("bases", ["", "(Signal)"])
+def test_a_signal_that_only_reads_is_its_activity(
+    bases: str, plugin: Callable[..., str], load: Callable[..., Registry]
+) -> None:
+    signal = load(plugin(signals(bases + READING))).get("signal", "zz_reading").build({})
+    batch, units = examples.batch(3), UnitSpace.heads([2])
+    readings = np.arange(6.0).reshape(3, 2)
+    assert signal(Recording(batch, units, {"signal": readings})).values is readings
+
+
+@pytest.mark.parametrize("bases", ["", "(Signal)"])
+def test_a_signal_that_reads_nothing_is_turned_down(
+    bases: str, plugin: Callable[..., str], load: Callable[..., Registry]
+) -> None:
+    path = plugin(signals(bases + READING.replace("def read", "def look")))
+    assert problem(load(path), path).reason.endswith("it has no method read: define it (the contract is Signal)")
 
 
 def test_a_plugin_may_inherit_its_call(plugin: Callable[..., str], load: Callable[..., Registry]) -> None:

@@ -22,7 +22,7 @@ def built(name: str, **parameters):
 @pytest.mark.parametrize(
     ("parameters", "said"),
     [
-        ({"dtype": "float8"}, "subject.dtype='float8': input should be 'float32', 'bfloat16' or 'float16'"),
+        ({"dtype": "float8"}, "subject.dtype='float8': must be 'float32', 'bfloat16' or 'float16'"),
         ({"allow_pickle": "maybe"}, "subject.allow_pickle='maybe'"),
     ],
 )

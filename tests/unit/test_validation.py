@@ -10,7 +10,7 @@ from annotated_types import Ge, Gt, Interval, Le, Lt, MinLen
 from pydantic import AfterValidator
 
 from harness.util.errors import HarnessError, PluginError
-from harness.util.validation import validated
+from harness.util.validation import type_text, validated
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -84,6 +84,31 @@ def test_values_that_fit_are_converted_and_the_others_have_their_defaults() -> N
     found = validated(Parameters, {"at_least": "7", "above": 1, "several": [2, 3]})
     assert found == Parameters(at_least=7, above=1.0, several=(2, 3))
     assert isinstance(found.above, float)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "text"),
+    [
+        ("int", "int"),
+        ("Literal['abs', 'signed']", "Literal['abs', 'signed']"),
+        ("Annotated[int, Ge(1)]", "int >= 1"),
+        ("Annotated[int, Ge(1)] | None", "int >= 1 | None"),
+        ("Annotated[float, Interval(ge=0, lt=1)]", "float >= 0 and < 1"),
+        ("Annotated[float, Gt(0), Lt(1)]", "float > 0 and < 1"),
+        ("tuple[Annotated[int, Ge(2)], ...]", "tuple[int >= 2, ...]"),
+        ("Annotated[tuple[Annotated[int, Ge(2)], ...], MinLen(1)]", "tuple[int >= 2, ...] of length >= 1"),
+        ("Annotated[str, AfterValidator(size)]", "str"),
+        (int, "int"),
+        (Annotated[int, Ge(1)], "int >= 1"),
+        (Annotated[int, Ge(1)] | None, "Optional[int >= 1]"),
+    ],
+)
+def test_types_are_shown_with_their_bounds(annotation: Any, text: str) -> None:
+    assert type_text(annotation) == text
+
+
+def test_an_annotation_without_source_text_is_shown_as_it_is() -> None:
+    assert type_text(Annotated[int, AfterValidator(_even)]).startswith("typing.Annotated[int, AfterValidator(")
 
 
 @dataclass(frozen=True)
