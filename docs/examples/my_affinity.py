@@ -10,7 +10,7 @@ from harness import Affinity, AffinityMethod, Spins, hookimpl
 
 @dataclass(frozen=True)
 class Agreement(AffinityMethod):
-    """How often two units have the same spin, above chance: max(0, 2 P(s_i = s_j) - 1)."""
+    """Share of observations in which two units have the same spin, above chance: 2 P(s_i = s_j) - 1, clamped at 0."""
 
     name: ClassVar[str] = "agreement"
     power: Annotated[float, Gt(0)] = field(default=1.0, metadata={"help": "above 1, strong ties count more"})

@@ -54,8 +54,8 @@ class SyntheticInduction(BatchMethod):
             )
         if not 0 <= low < high - 2 or high > vocabulary.vocab_size:
             raise HarnessError(
-                f"batch.vocab=[{low},{high}]: it is not inside the subject's vocabulary of {vocabulary.vocab_size} "
-                "tokens, or it has fewer than three tokens.",
+                f"batch.vocab=[{low},{high}]: it is outside the subject's vocabulary of {vocabulary.vocab_size} "
+                "tokens, or has fewer than three tokens.",
                 f"Use 'batch.vocab=[lo,hi]' with 0 <= lo < hi - 2 and hi <= {vocabulary.vocab_size}, or leave it out.",
             )
         tokens, first, target = self._draw(length, low, high)

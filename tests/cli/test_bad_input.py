@@ -53,7 +53,7 @@ def harness_batches():
         (["run", "subject=hf", "subject.path=./no-such-folder"], ["no-such-folder"]),
         (["run", "batch.length=4096", "batch.n=8"], ["query position 4095 is past the subject's context"]),
         (["run", "batch.vocab=[100,10000]", "batch.n=8"], ["outside the subject's vocabulary"]),
-        (["run", "batch=natural_text", "batch.n=10000000"], ["10000000 were asked for", "batch.n="]),
+        (["run", "batch=natural_text", "batch.n=10000000"], ["10000000 were requested", "batch.n="]),
         (["run", "batch=natural_text", "batch.text=./missing.txt"], ["missing.txt", "is not there"]),
         (["run", "batch.n=1"], ["one example cannot be split", "split=none"]),
         (["close", "L9H9"], ["unit 'L9H9' is not a unit of this subject"]),

@@ -179,7 +179,7 @@ def test_a_matrix_that_is_no_affinity_is_refused(harness: Run, made: tuple[Path,
         (["labels=survey", "~labels.path", "subject.units=16x8"], ["no model", "labels=file"]),
         (["affinity=ising", "~affinity.path", "~affinity.transform", "subject.units=16x8"], ["no model"]),
         (["chooser=stability", "reruns=0"], ["needs reruns", "reruns=5"]),
-        (["chooser=fixed", "chooser.k=7"], ["chooser.k=7 was not partitioned", "[4, 6, 8, 10, 12]"]),
+        (["chooser=fixed", "chooser.k=7"], ["chooser.k=7: there is no partition", "[4, 6, 8, 10, 12]"]),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else None,
 )

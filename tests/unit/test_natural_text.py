@@ -29,8 +29,10 @@ class Numbers:
 
 
 def write(text: Path | str, vocabulary: Numbers | None = None, **parameters: Any) -> Batch:
-    told = {"length": LENGTH, "gap": GAP, "min_id": 3, **parameters}
-    batch: Batch = registry().get("batch", "natural_text").build({"text": str(text), **told})(vocabulary or Numbers())
+    settings = {"length": LENGTH, "gap": GAP, "min_id": 3, **parameters}
+    batch: Batch = (
+        registry().get("batch", "natural_text").build({"text": str(text), **settings})(vocabulary or Numbers())
+    )
     return batch
 
 
@@ -137,7 +139,7 @@ def test_a_folder_is_read_in_the_order_of_its_files(documents: list[list[int]], 
     assert write(folder, n=n).digest == write(file, n=n).digest
 
 
-def test_windows_and_ids_follow_the_subject_unless_they_are_told(file: Path) -> None:
+def test_windows_and_ids_follow_the_subject_unless_they_are_given(file: Path) -> None:
     batch = write(file, Numbers(vocab_size=96, context=40), n=1, length=None, min_id=None)
     assert batch.notes["length"] == 40
     assert batch.notes["min_id"] == 3  # 96 // 32

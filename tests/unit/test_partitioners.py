@@ -113,7 +113,7 @@ def test_each_component_is_searched_by_itself_and_small_ones_are_one_group() -> 
     assert found.diagnostics == {"components": 3, "isolated": ["L0H14"], "near_singletons": 0}
 
 
-def test_the_smallest_component_that_is_split_can_be_told() -> None:
+def test_the_smallest_component_that_is_split_can_be_set() -> None:
     chain = linked(4, {(0, 1): 1.0, (1, 2): 0.01, (2, 3): 1.0})
     assert partition("eigengap", chain)[0].groups() == [(0, 1, 2, 3)]
     assert sorted(partition("eigengap", chain, min_component=4)[0].groups()) == [(0, 1), (2, 3)]

@@ -185,7 +185,7 @@ def test_sources_that_planted_units_do_not_have_are_refused() -> None:
         activity(subject, examples(subject), "attribution")
 
 
-def test_patching_a_circuit_from_the_twin_brings_the_twins_answer() -> None:
+def test_patching_a_circuit_from_the_counterfactual_brings_its_answer() -> None:
     subject, batch = planted(), examples(planted())
     values = {
         metric: measured(subject, batch, [(), subject.groups["serial"][0]], metric, by="patching")
@@ -244,7 +244,7 @@ def test_what_comes_after_the_query_means_nothing() -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5])
-def test_circuits_share_the_units_they_were_told_to(seed: int, overlap: float) -> None:
+def test_circuits_share_as_many_units_as_requested(seed: int, overlap: float) -> None:
     subject = planted(seed=seed, overlap=overlap)
     circuits = [set(subject.groups[kind][0]) for kind in ("serial", "parallel", "redundant_pair", "routed")]
     assert [len(one & other) for one, other in combinations(circuits, 2)] == [
@@ -265,7 +265,7 @@ def test_the_truth_names_every_planted_unit_and_no_filler() -> None:
         labels(None)
 
 
-def test_twins_have_another_answer_and_call_for_the_same_circuits() -> None:
+def test_counterfactuals_have_another_answer_and_activate_the_same_circuits() -> None:
     batch = examples(planted(), n=200)
     counterfactual = batch.counterfactual_batch
     assert (counterfactual.target != batch.target).all()
@@ -299,8 +299,8 @@ def test_a_batch_that_does_not_fit_is_refused() -> None:
         registry().get("batch", "planted").build({"n": 0})
 
 
-def test_its_circuits_are_told_to_the_record() -> None:
+def test_its_circuits_are_in_the_record() -> None:
     subject = planted(seed=3)
-    told = subject.about["circuits"]
-    assert told == {kind: subject.units.names(subject.groups[kind][0]) for kind in told}
-    assert set(told) == {"serial", "parallel", "redundant_pair", "routed"}  # what the answer rests on
+    circuits = subject.about["circuits"]
+    assert circuits == {kind: subject.units.names(subject.groups[kind][0]) for kind in circuits}
+    assert set(circuits) == {"serial", "parallel", "redundant_pair", "routed"}  # what the answer rests on

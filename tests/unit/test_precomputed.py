@@ -1,4 +1,4 @@
-"""Units without a model: how they are told, how they are found from a matrix and labels, and what is refused."""
+"""Units without a model: how they are given, how they are inferred from a matrix and labels, and what is refused."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_units_can_be_told_as_layers_by_heads() -> None:
     assert subject(units="3x2").units.labels == ("L0H0", "L0H1", "L1H0", "L1H1", "L2H0", "L2H1")
 
 
-def test_units_can_be_told_by_a_file(tmp_path: Path) -> None:
+def test_units_can_be_given_by_a_file(tmp_path: Path) -> None:
     assert subject(units=written(tmp_path, ["L1H3", "L0H0"])).units.labels == ("L1H3", "L0H0")
     assert subject(units=written(tmp_path, {"n_layers": 2, "n_heads": 1})).units.labels == ("L0H0", "L1H0")
 
@@ -55,7 +55,7 @@ def test_units_can_be_told_by_a_file(tmp_path: Path) -> None:
         ({"n_layers": 0, "n_heads": 4}, "at least one unit"),
     ],
 )
-def test_files_that_tell_no_units_are_refused(content: Any, says: str, tmp_path: Path) -> None:
+def test_files_that_give_no_units_are_refused(content: Any, says: str, tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match=says):
         subject(units=written(tmp_path, content))
 
@@ -148,7 +148,7 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def test_matrix_and_labels_are_those_of_the_cell_unless_told() -> None:
+def test_matrix_and_labels_are_those_of_the_cell_unless_given() -> None:
     words = ["subject=precomputed", "affinity=precomputed", "affinity.path=J.npy", "labels=file", "labels.path=l.json"]
     assert resolve(words, registry())["subject"] == {
         "name": "precomputed",

@@ -32,7 +32,7 @@ def test_bad_parameters(parameters, said):
     assert said in str(caught.value)
 
 
-def test_hf_passes_on_what_it_is_told(saved):
+def test_hf_passes_on_its_parameters(saved):
     subject = built("hf", path=str(saved), dtype="float16", memory="3MiB")()
     assert (subject.about["dtype"], subject.budget.memory) == ("float16", 3 << 20)
 
