@@ -1,0 +1,168 @@
+"""Counterfactuals differ from their examples exactly where they should, and the tiny model follows them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.data.batch import Batch, Counterfactual, Vocabulary
+from harness.data.stages import Metric
+from harness.registry.config import registry
+from harness.registry.registry import Registry
+from harness.testing.examples import WordVocabulary
+from harness.util.errors import HarnessError
+
+SMALL = WordVocabulary(vocab_size=320, context=64)
+
+
+@cache
+def offered() -> Registry:
+    return registry()
+
+
+def write(name: str, vocabulary: Vocabulary = SMALL, **parameters: Any) -> Batch:
+    batch: Batch = offered().get("batch", name).build(parameters)(vocabulary)
+    return batch
+
+
+def counterfactual_of(batch: Batch) -> Counterfactual:
+    assert batch.counterfactual is not None
+    return batch.counterfactual
+
+
+# -- synthetic induction -----------------------------------------------------------------------------------------------
+
+
+@given(seed=st.integers(0, 2**32 - 1), width=st.integers(3, 60), n=st.integers(1, 20))
+def test_a_synthetic_counterfactual_has_another_b_and_nothing_else(seed: int, width: int, n: int) -> None:
+    batch = write("synthetic_induction", n=n, length=48, seed=seed, vocab=[7, 7 + width])
+    other, row = counterfactual_of(batch), np.arange(n)
+    b = batch.anchors["induction"][:, 0]
+    assert (np.argwhere(other.tokens != batch.tokens) == np.stack([row, b], axis=1)).all()
+    assert (other.tokens[row, b] == other.target).all()
+    assert (other.target != batch.target).all()
+    assert (other.target != batch.tokens[:, -1]).all()
+    assert other.target.min() >= 7
+    assert other.target.max() < 7 + width
+
+
+def test_every_token_but_a_and_b_is_as_likely_to_be_the_other_b() -> None:
+    """Five ids, three of them free: each rank among the free ones is drawn a third of the time (3 s.d. are 0.027)."""
+    batch = write("synthetic_induction", n=3000, length=42, vocab=[10, 15])
+    taken = np.stack([batch.tokens[:, -1], batch.target], axis=1)
+    rank = counterfactual_of(batch).target - 10 - (taken < counterfactual_of(batch).target[:, None]).sum(axis=1)
+    np.testing.assert_allclose(np.bincount(rank, minlength=3) / 3000, 1 / 3, atol=0.027)
+
+
+def test_counterfactuals_are_drawn_by_the_seed_and_follow_their_examples() -> None:
+    one, same, other = (write("synthetic_induction", n=12, seed=seed) for seed in (1, 1, 2))
+    assert (counterfactual_of(one).tokens == counterfactual_of(same).tokens).all()
+    assert (counterfactual_of(one).target != counterfactual_of(other).target).any()
+    some = one.take(np.array([5, 2]))
+    assert (counterfactual_of(some).tokens == counterfactual_of(one).tokens[[5, 2]]).all()
+    assert (some.counterfactual_batch.target == counterfactual_of(one).target[[5, 2]]).all()
+
+
+# -- natural text ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """A vocabulary for texts that are their own token ids."""
+
+    vocab_size: int = 1000
+    context: int = 128
+    encode: Callable[[str], list[int]] | None = lambda text: [int(word) for word in text.split()]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Document d has tokens from [20 d, 20 d + 10): each number tells its document."""
+    rng, path = np.random.default_rng(0), tmp_path / "numbers.txt"
+    path.write_text("\f".join(" ".join(map(str, 20 * document + rng.integers(0, 10, 21))) for document in range(1, 40)))
+    return path
+
+
+def natural(file: Path, **parameters: Any) -> Batch:
+    parameters = {"text": str(file), "length": 20, "gap": 7, "min_id": 3, **parameters}
+    return write("natural_text", Numbers(), **parameters)
+
+
+@pytest.mark.parametrize("target", ["next_token", "repeat"])
+def test_a_natural_counterfactual_is_the_context_of_another_example_and_the_same_query(file: Path, target: str) -> None:
+    batch = natural(file, n=20, target=target)
+    counterfactual = counterfactual_of(batch)
+    other = counterfactual.tokens[:, 0] // 20
+    own = batch.tokens[:, 0] // 20
+    assert len(set(batch.query)) > 1
+    assert sorted(other) == sorted(own)  # each context is used once
+    assert (other != own).all()  # never its own
+    for example, query in enumerate(batch.query):
+        lender = int(np.flatnonzero(own == other[example])[0])
+        assert (counterfactual.tokens[example, :query] == batch.tokens[lender, :query]).all()
+        assert counterfactual.tokens[example, query] == batch.tokens[example, query]
+        assert counterfactual.target[example] == batch.target[lender]
+
+
+def test_natural_counterfactuals_are_drawn_by_the_seed_even_where_windows_are_not(file: Path) -> None:
+    lenders = [counterfactual_of(natural(file, n=20, seed=seed)).tokens[:, 0].tolist() for seed in (None, None, 5)]
+    assert lenders[0] == lenders[1] != lenders[2]
+
+
+def test_a_single_natural_example_has_no_counterfactual(file: Path) -> None:
+    alone = natural(file, n=1)
+    assert alone.counterfactual is None
+    with pytest.raises(HarnessError, match="no counterfactual of its examples"):
+        _ = alone.counterfactual_batch
+
+
+# -- what counterfactuals are for --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Prefers(Metric):
+    """The target's logit minus that of the counterfactual's target."""
+
+    name: ClassVar[str] = "prefers"
+    damage: ClassVar[int] = -1
+
+    def __call__(self, prediction: Any) -> torch.Tensor:
+        one, other = (prediction.logits.gather(1, t[:, None]) for t in (prediction.target, prediction.counterfactual))
+        difference: torch.Tensor = (one - other)[:, 0]
+        return difference
+
+
+def test_the_tiny_model_answers_the_counterfactual_and_patching_everything_makes_it_do_so() -> None:
+    """It was trained to copy: B after A in the example, B' in the counterfactual; heads carry either to the query."""
+    tiny = offered().get("subject", "tiny").build({})()
+    batch = write("synthetic_induction", tiny, n=48)
+    everything = tuple(range(len(tiny.units)))
+    patching = offered().get("intervention", "patching").build({})
+    baseline, patched = tiny.evaluate(batch, [(), everything], patching, [Prefers()])[0]
+    of_counterfactuals = -tiny.evaluate(batch.counterfactual_batch, [()], patching, [Prefers()])[0, 0]
+    assert (baseline > 0).mean() > 0.8
+    assert (of_counterfactuals < 0).mean() > 0.8
+    np.testing.assert_allclose(patched, of_counterfactuals, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("counterfactual", "says"),
+    [
+        (Counterfactual(np.zeros((2, 3), dtype=int), np.zeros(2, dtype=int)), "its counterfactual has shape"),
+        (Counterfactual(np.full((2, 4), -1), np.zeros(2, dtype=int)), "tokens of a counterfactual"),
+        (Counterfactual(np.zeros((2, 4), dtype=int), np.array([0, -5])), "target of a counterfactual"),
+    ],
+)
+def test_a_counterfactual_that_fits_no_example_is_refused(counterfactual: Counterfactual, says: str) -> None:
+    two = np.zeros(2, dtype=int)
+    with pytest.raises(HarnessError, match=says):
+        Batch("odd", np.zeros((2, 4), dtype=int), two + 3, two, {}, "successor", counterfactual=counterfactual)
