@@ -1,6 +1,6 @@
-"""Every benchmark, one after the other, into ``benchmarks/results.md`` (``make bench``; about an hour on two cores).
+"""Run all benchmarks and write ``benchmarks/results.md`` (``make bench``; about an hour on two cores).
 
-``python benchmarks/all.py closure plan`` runs only those, and leaves the other sections as they are.
+``python benchmarks/all.py closure plan`` runs only those two, and keeps the other sections.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SECTIONS = {
     "affinities": "Affinities",
     "grid": "A grid of cells",
     "sparse": "Fifty thousand units",
-    "plan": "What `harness plan` foretells",
+    "plan": "Forecasts of `harness plan`",
 }
 PACKAGES = ("torch", "transformers", "numpy", "scipy", "scikit-learn", "igraph", "transformer-lens", "nnsight")
 
@@ -48,10 +48,10 @@ def machine() -> str:
 
 @cache
 def commit() -> str:
-    """Of the checkout as it was when first asked: results that are written do not make it dirty."""
+    """The commit of the checkout, read once: results that are written later do not make it dirty."""
     words = ["git", "describe", "--always", "--dirty"]
-    said = subprocess.run(words, check=False, capture_output=True, text=True, cwd=RESULTS.parent).stdout
-    return said.strip() or "unknown"
+    answer = subprocess.run(words, check=False, capture_output=True, text=True, cwd=RESULTS.parent).stdout
+    return answer.strip() or "unknown"
 
 
 def _version(package: str) -> str:
@@ -62,15 +62,15 @@ def _version(package: str) -> str:
 
 
 def section(name: str) -> str:
-    """One benchmark, with the machine it ran on and the time it took."""
-    told, start = machine(), time.perf_counter()
+    """One benchmark, with its machine and its time."""
+    description, start = machine(), time.perf_counter()
     table = importlib.import_module(name).run()
     minutes = (time.perf_counter() - start) / 60
-    return f"## {SECTIONS[name]}\n\n{table}\n\n`benchmarks/{name}.py`, {minutes:.1f} minutes. {told}\n"
+    return f"## {SECTIONS[name]}\n\n{table}\n\n`benchmarks/{name}.py`, {minutes:.1f} minutes. {description}\n"
 
 
 def main(chosen: list[str]) -> None:
-    """Run the chosen benchmarks, and write the page after each: what is done is kept."""
+    """Run the chosen benchmarks, and write the page after each of them."""
     before = RESULTS.read_text() if RESULTS.is_file() else ""
     done = {
         name: match[0]

@@ -1,10 +1,10 @@
-"""A closure test of 65 conditions: ours beside what a researcher does today, in time and in floating-point operations.
+"""A closure test of 65 conditions, compared with what researchers do today: time and floating-point operations.
 
 ``python benchmarks/closure.py`` prints the tables (a quarter of an hour on two cores). Every side evaluates the same
 groups of heads on the same examples of natural text and gives the same numbers; they take turns, and the median counts.
-Each is a process of its own, as a script is: what one does to its memory would make the next faster or slower.
-Peers are run on a sample of the conditions where all would take minutes: each condition is a forward pass of its own
-there, so time and operations are proportional. TransformerLens and nnsight are measured where they are installed
+Each is a process of its own, as a script is: in one process, the memory of one side would change the speed of the next.
+Where all conditions would take minutes, peers run a sample of them. There each condition is a separate forward pass, so
+time and operations are proportional to their number. TransformerLens and nnsight are measured where they are installed
 (``make bench`` installs them beside the project).
 """
 
@@ -69,10 +69,10 @@ class Task:
 
     @property
     def tensors(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Tokens in full, queries, targets: what a script would have."""
-        of = self.batch
+        """All tokens, queries, targets: the inputs of a script."""
+        batch = self.batch
         device = self.subject.model.device
-        return tuple(torch.from_numpy(np.array(a)).long().to(device) for a in (of.tokens, of.query, of.target))
+        return tuple(torch.from_numpy(np.array(a)).long().to(device) for a in (batch.tokens, batch.query, batch.target))
 
 
 def models() -> list[str]:
@@ -104,7 +104,7 @@ def ours(task: Task, count: int) -> np.ndarray:
 
 
 def scripts(attention: str) -> Callable[[Task, int], np.ndarray]:
-    """One hooked forward pass per condition, full logits: how the closure paper's scripts do it (``eager``)."""
+    """One hooked forward pass per condition, with full logits, as in the closure paper's scripts (``eager``)."""
 
     def run(task: Task, count: int) -> np.ndarray:
         model = task.subject.model
@@ -115,8 +115,8 @@ def scripts(attention: str) -> Callable[[Task, int], np.ndarray]:
         with torch.inference_mode():
             for heads in task.heads[:count]:
                 hooks = [
-                    layers[layer].self_attn.o_proj.register_forward_pre_hook(_silence(of, task.width))
-                    for layer, of in heads.items()
+                    layers[layer].self_attn.o_proj.register_forward_pre_hook(_silence(zeroed, task.width))
+                    for layer, zeroed in heads.items()
                 ]
                 logits = model(tokens, use_cache=False).logits
                 found.append(logits[torch.arange(len(query)), query, target].float().cpu().numpy())
@@ -129,10 +129,10 @@ def scripts(attention: str) -> Callable[[Task, int], np.ndarray]:
 
 def _silence(heads: Sequence[int], width: int) -> Callable[..., Any]:
     def hook(_: Any, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        handed = args[0].clone()
+        outputs = args[0].clone()
         for head in heads:
-            handed[..., head * width : (head + 1) * width] = 0
-        return (handed, *args[1:])
+            outputs[..., head * width : (head + 1) * width] = 0
+        return (outputs, *args[1:])
 
     return hook
 
@@ -144,7 +144,7 @@ def transformer_lens(task: Task) -> Callable[[Task, int], np.ndarray]:
 
     with tempfile.TemporaryDirectory() as folder, quiet():
         task.subject.model.config.save_pretrained(folder)
-        tokenizer = AutoTokenizer.from_pretrained(WEIGHTS)  # it wants one, and does not use it
+        tokenizer = AutoTokenizer.from_pretrained(WEIGHTS)  # required, and not used
         bridge = TransformerBridge.boot_transformers(folder, hf_model=deepcopy(task.subject.model), tokenizer=tokenizer)
 
     def run(task: Task, count: int) -> np.ndarray:
@@ -199,7 +199,7 @@ SIDES: dict[str, Callable[[Task], Callable[[Task, int], np.ndarray]]] = {
 
 
 def peers() -> list[str]:
-    """What is measured against."""
+    """The sides to compare with, where they are installed."""
     needs = {"TransformerLens run_with_hooks": "transformer_lens", "nnsight trace": "nnsight"}
     return [name for name in SIDES if name != "ours" and importlib.util.find_spec(needs.get(name, "torch"))]
 
@@ -209,18 +209,18 @@ def _side(model: str, kind: str, name: str) -> Callable[[Task, int], np.ndarray]
     return SIDES[name](task_of(model, kind))
 
 
-def said_by(model: str, kind: str, name: str, count: int) -> np.ndarray:
-    """What one side says of the first conditions."""
+def values_of(model: str, kind: str, name: str, count: int) -> np.ndarray:
+    """The values of one side under the first conditions."""
     return _side(model, kind, name)(task_of(model, kind), count)
 
 
 def timed(model: str, kind: str, name: str, count: int) -> float:
-    """Seconds that it takes, once."""
-    return measured(lambda: said_by(model, kind, name, count))
+    """Seconds of one such evaluation."""
+    return measured(lambda: values_of(model, kind, name, count))
 
 
 def measured(work: Callable[[], object]) -> float:
-    """Seconds, once."""
+    """Seconds of one call."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     start = time.perf_counter()
@@ -259,8 +259,8 @@ def side_by_side(model: str, kind: str) -> list[str]:
         sides = {
             name: stack.enter_context(ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))) for name in counts
         }
-        said = {name: side.submit(said_by, model, kind, name, 3).result() for name, side in sides.items()}
-        apart = {name: np.abs(said[name] - said["ours"]).max() for name in against}
+        values = {name: side.submit(values_of, model, kind, name, 3).result() for name, side in sides.items()}
+        apart = {name: np.abs(values[name] - values["ours"]).max() for name in against}
         for _ in range(TURNS):
             rate = max(rate, gemm_rate(task))
             for name, side in sides.items():
@@ -269,16 +269,18 @@ def side_by_side(model: str, kind: str) -> list[str]:
     spent = {name: float(np.median(times)) for name, times in turns.items()}
     shown = {name: f"{spent[name]:.2f} | {min(times):.2f} .. {max(times):.2f}" for name, times in turns.items()}
     task.subject.model.set_attn_implementation("sdpa")
-    own = flops(lambda: ours(task, len(task.conditions)))
-    theirs = flops(lambda: scripts("sdpa")(task, 2)) / 2 * len(task.conditions)
+    our_flops = flops(lambda: ours(task, len(task.conditions)))
+    their_flops = flops(lambda: scripts("sdpa")(task, 2)) / 2 * len(task.conditions)
     sampled = "" if share == 1 else f", from {task.sample} of {len(task.conditions)} conditions"
-    rows = [f"| {task.name} | **ours** | {shown['ours']} | 1 | {own / 1e9:.0f} ({own / theirs:.0%}) | |"]
+    rows = [
+        f"| {task.name} | **ours** | {shown['ours']} | 1 | {our_flops / 1e9:.0f} ({our_flops / their_flops:.0%}) | |"
+    ]
     rows += [
-        f"| | {name}{sampled} | {shown[name]} | {spent[name] / spent['ours']:.2f} | {theirs / 1e9:.0f} "
+        f"| | {name}{sampled} | {shown[name]} | {spent[name] / spent['ours']:.2f} | {their_flops / 1e9:.0f} "
         f"| {apart[name]:.0e} |"
         for name in against
     ]
-    bound = own / rate
+    bound = our_flops / rate
     rows.append(
         f"| | bound: our operations at {rate / 1e9:.0f} GFLOP/s | {bound:.2f} | | {bound / spent['ours']:.2f} | | |"
     )
@@ -286,7 +288,7 @@ def side_by_side(model: str, kind: str) -> list[str]:
 
 
 def at_the_query(task: Task) -> str:
-    """One row: units ablated at the query alone, beside everywhere."""
+    """One row: units ablated at the query alone, compared with everywhere."""
     metric = registry().get("metric", "target_logit").build({})
     runs = {
         where: lambda where=where: task.subject.evaluate(
@@ -306,7 +308,7 @@ def at_the_query(task: Task) -> str:
 
 
 def half_precision(task: Task) -> list[str]:
-    """Rows: bfloat16 beside float32, and what it does to every metric's mean change."""
+    """Rows: bfloat16 compared with float32, in time and in the mean change of every metric."""
     metrics = [registry().get("metric", name).build({}) for name in ("target_logit", "accuracy", "loss")]
     zero = registry().get("intervention", "zero").build({})
     half = HeadSubject(deepcopy(task.subject.model).to(torch.bfloat16), "bfloat16")
@@ -339,8 +341,8 @@ def run() -> str:
         "|---|---|--:|--:|--:|--:|--:|",
         *(row for model in models() for kind in KINDS for row in side_by_side(model, kind)),
         "",
-        "Units ablated at the query alone, the keys and values of earlier positions as they were: another, milder "
-        "question, which costs one token per condition.",
+        "Units ablated at the query alone; keys and values of earlier positions stay those of the baseline. This is a "
+        "different, weaker intervention, which costs one token per condition.",
         "",
         "| task | everywhere, s | at the query, s | times faster | times fewer operations |",
         "|---|--:|--:|--:|--:|",

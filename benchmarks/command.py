@@ -1,4 +1,4 @@
-"""A command of the harness as a user starts it, in a process of its own, and what it took."""
+"""Run a command of the harness in a process of its own, as a user does, and measure it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Run:
-    """One process: its answer, and seconds on the clock and of its processors."""
+    """One process: its answer, its wall time and its processor time, in seconds."""
 
     answer: Any
     seconds: float
@@ -22,21 +22,21 @@ class Run:
 
     @property
     def memory(self) -> int:
-        """The most that it held while it made a cell, as its records say.
+        """Peak memory while it computed a cell, from its records.
 
-        What the system says of a process that has ended counts what its parent held when it was started.
+        The system's figure for a finished process is no use: it includes its parent's memory at the start.
         """
         cells = self.answer.get("cells", [self.answer])
         return max(cell["cost"].get("memory", 0) for cell in cells)
 
 
 def harness(*words: str, threads: int | None = None) -> Run:
-    """The answer of a command. Errors: RuntimeError, with what it said, where it fails."""
-    told = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
+    """The answer of a command. Errors: RuntimeError with its messages, where it fails."""
+    environment = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         command = [sys.executable, "-m", "harness", *words, "--json"]
         start = time.perf_counter()
-        process = subprocess.Popen(command, stdout=out, stderr=err, env={**os.environ, **told})
+        process = subprocess.Popen(command, stdout=out, stderr=err, env={**os.environ, **environment})
         _, status, used = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - start
         out.seek(0)

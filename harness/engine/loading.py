@@ -1,4 +1,4 @@
-"""From a hub id, a folder or a GGUF file to a subject: what transformers must be told, and what it must not do."""
+"""From a hub id, a folder or a GGUF file to a subject. Every weight comes from the files; no code of a model runs."""
 
 from __future__ import annotations
 
@@ -44,20 +44,20 @@ def load_model(
     """The attention heads of a causal language model.
 
     ``path``: a hub id, a folder in Hugging Face layout, or a ``.gguf`` file. ``device``: ``auto`` is the first CUDA
-    device if there is one; ``device_map`` spreads the model over devices instead. ``tokenizer``: a folder to take it
-    from when the model's has none. Code that comes with a model is never run.
+    device if there is one; ``device_map`` spreads the model over devices instead. ``tokenizer``: a folder with a
+    tokenizer, for a model without one. Code that comes with a model is never run.
 
-    Errors: whatever :func:`harness.engine.files.find` refuses, weights that do not fill the model, a model that is not
-    a causal language model, a device that is not there or too small, a package that is missing.
+    Errors: those of :func:`harness.engine.files.find`; missing weights; a model that is not a causal language model; a
+    device that does not exist or is too small; a missing package.
     """
     files = find(path, revision, allow_pickle)
     _check_packages(files, device_map)
-    place = torch.device("cpu") if device_map else _device(device)
+    first_device = torch.device("cpu") if device_map else _device(device)
     with quiet():
         with _explained(path, dtype):
             model = _model(path, files, getattr(torch, dtype), device_map)
             if device_map is None:
-                model.to(place)  # type: ignore[arg-type]  # transformers types its wrapper as if it were unbound
+                model.to(first_device)  # type: ignore[arg-type]  # transformers types its wrapper as if it were unbound
             encode = _encoder(files if tokenizer is None else ModelFiles(Path(tokenizer)))
         subject = HeadSubject(model, label or _label(path, revision, files), encode, memory=memory)
     subject.about |= {
@@ -76,7 +76,7 @@ def load_model(
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Loading without transformers' bars and advice, which no user can act on; HARNESS_DEBUG lets them through."""
+    """Hide transformers' progress bars and advice, which users cannot act on. HARNESS_DEBUG=1 shows them."""
     if os.environ.get("HARNESS_DEBUG"):
         yield
         return
@@ -84,7 +84,7 @@ def quiet() -> Iterator[None]:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):  # bars that no setting reaches (GGUF)
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):  # no setting hides the bars of GGUF
             warnings.simplefilter("ignore")
             yield
     finally:
@@ -94,11 +94,11 @@ def quiet() -> Iterator[None]:
 
 
 def _model(path: str, files: ModelFiles, dtype: torch.dtype, device_map: str | None) -> PreTrainedModel:
-    """The model in evaluation mode, every one of its weights read from the files."""
-    told: dict[str, Any] = {"trust_remote_code": False}
+    """The model in evaluation mode, with every weight read from the files."""
+    options: dict[str, Any] = {"trust_remote_code": False}
     if files.gguf is not None:
-        told["gguf_file"] = files.gguf
-    config = AutoConfig.from_pretrained(files.folder, **told)
+        options["gguf_file"] = files.gguf
+    config = AutoConfig.from_pretrained(files.folder, **options)
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise HarnessError(
             f"subject.path={path}: a {config.model_type or type(config).__name__} is not a causal language model.",
@@ -106,21 +106,21 @@ def _model(path: str, files: ModelFiles, dtype: torch.dtype, device_map: str | N
         )
     loaded: Any = AutoModelForCausalLM.from_pretrained(
         files.folder,
-        config=config,  # or it is read again: seconds, for the vocabulary in a GGUF file
+        config=config,  # otherwise it is read again, which takes seconds for a GGUF file
         dtype=dtype,
         device_map=device_map,
         use_safetensors=all(weights.suffix == ".safetensors" for weights in files.weights),
-        output_loading_info=True,  # transformers fills what is missing at random, and says so in a warning
-        **told,
+        output_loading_info=True,  # transformers fills missing weights at random, with only a warning
+        **options,
     )
     model: PreTrainedModel = loaded[0]
-    found: dict[str, Any] = loaded[1]
-    wrong = sorted(found["missing_keys"]) + sorted(str(key) for key, *_ in found["mismatched_keys"])
+    report: dict[str, Any] = loaded[1]
+    wrong = sorted(report["missing_keys"]) + sorted(str(key) for key, *_ in report["mismatched_keys"])
     if wrong:
         raise HarnessError(
             f"subject.path={path}: {len(wrong)} weights of {type(model).__name__} are missing or misshapen: "
             f"{', '.join(wrong[:3])}{' ...' if len(wrong) > 3 else ''}.",
-            "Its config.json and its weights do not belong together, or a file did not arrive whole.",
+            "Its config.json and its weights do not belong together, or a file is incomplete.",
         )
     model.eval()
     return model
@@ -134,7 +134,7 @@ def _encoder(files: ModelFiles) -> Callable[[str], list[int]] | None:
         tokenizer = AutoTokenizer.from_pretrained(files.folder, trust_remote_code=False)
     else:
         return None
-    tokenizer.model_max_length = 10**30  # a batch cuts texts itself: nothing to warn about
+    tokenizer.model_max_length = 10**30  # batches cut texts themselves, so no warning about long ones
 
     def encode(text: str) -> list[int]:
         return list(tokenizer.encode(text, add_special_tokens=False))
@@ -144,7 +144,7 @@ def _encoder(files: ModelFiles) -> Callable[[str], list[int]] | None:
 
 @contextmanager
 def _explained(path: str, dtype: str) -> Iterator[None]:
-    """What transformers may throw, as a sentence. Its own words stay in the chain, for --debug."""
+    """Errors of transformers as one sentence. The original stays in the chain, for --debug."""
     try:
         yield
     except HarnessError:
@@ -155,11 +155,11 @@ def _explained(path: str, dtype: str) -> Iterator[None]:
             "Spread it over all devices: subject.device_map=auto"
             + ("   Or halve it: subject.dtype=bfloat16" if dtype == "float32" else ""),
         ) from error
-    except Exception as error:  # configurations, weights and tokenizers of any make: anything can come out
+    except Exception as error:  # damaged configurations, weights and tokenizers can raise anything
         words = " ".join(str(error).split())
         raise HarnessError(
             f"subject.path={path}: transformers cannot load it ({type(error).__name__}): {words[:200]}",
-            "With HARNESS_DEBUG=1 it says more.",
+            "HARNESS_DEBUG=1 shows the messages of transformers.",
         ) from error
 
 
@@ -169,7 +169,8 @@ def _check_packages(files: ModelFiles, device_map: str | None) -> None:
     if missing:
         what = "a GGUF file" if files.gguf is not None else f"subject.device_map={device_map}"
         raise HarnessError(
-            f"{what} needs {' and '.join(missing)}, not installed here.", 'Type: pip install "closure-harness[gguf]"'
+            f"{what} needs {' and '.join(missing)}, which is not installed.",
+            'Type: pip install "closure-harness[gguf]"',
         )
 
 
@@ -178,25 +179,25 @@ def _device(device: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if re.fullmatch(r"cpu|cuda(:\d+)?", device) is None:
         raise HarnessError(f"subject.device={device} is not a device.", "Devices: auto, cpu, cuda, cuda:1")
-    place = torch.device(device)
+    chosen = torch.device(device)
     count = torch.cuda.device_count()
-    if place.type == "cuda" and (place.index or 0) >= count:
+    if chosen.type == "cuda" and (chosen.index or 0) >= count:
         raise HarnessError(
             f"subject.device={device}: this machine has {count or 'no'} CUDA device{'' if count == 1 else 's'} "
             f"that torch {torch.__version__} can use.",
-            "subject.device=auto takes what there is.",
+            "subject.device=auto takes the first CUDA device, or else the processor.",
         )
-    return place
+    return chosen
 
 
 def _devices(model: PreTrainedModel) -> str:
-    """Where the weights are: ``cpu``, ``cuda:0 (NVIDIA H200)``, or several."""
-    places = sorted({parameter.device for parameter in model.parameters()}, key=str)
-    return ", ".join(f"{p} ({torch.cuda.get_device_name(p)})" if p.type == "cuda" else str(p) for p in places)
+    """The devices of the weights: ``cpu``, ``cuda:0 (NVIDIA H200)``, or several."""
+    devices = sorted({parameter.device for parameter in model.parameters()}, key=str)
+    return ", ".join(f"{d} ({torch.cuda.get_device_name(d)})" if d.type == "cuda" else str(d) for d in devices)
 
 
 def _label(path: str, revision: str, files: ModelFiles) -> str:
-    """What results call the model: the last part of its path, and the revision unless it is the usual one."""
+    """The model's name in results: the last part of its path, and the revision unless it is ``main``."""
     if files.gguf is not None:
         return Path(files.gguf).stem
     if not files.commit:

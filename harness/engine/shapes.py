@@ -1,4 +1,4 @@
-"""How large a model is, known without loading it: from its config.json, or from a table of published shapes."""
+"""The sizes of a model without loading it: from its config.json, or from a table of published models."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.util.errors import HarnessError
 
-# Model types whose MLP is two matrices; all others' is three, one of them a gate.
+# Model types whose MLP has two matrices; that of all others has three, one of them a gate.
 UNGATED = frozenset(
     ["bloom", "falcon", "gpt2", "gpt_bigcode", "gpt_neo", "gpt_neox", "gptj", "mpt", "opt", "phi", "starcoder2"]
 )
@@ -19,9 +19,10 @@ _SUFFIXES = (".gguf", ".safetensors", ".bin")
 
 @dataclass(frozen=True)
 class Shapes:
-    """The sizes that decide what a decoder costs; ``experts`` per layer (0: a dense MLP), of which ``active`` work.
+    """The sizes of a decoder that decide its cost.
 
-    ``mlp`` is the inner width of the MLP, or of one expert.
+    ``mlp`` is the inner width of the MLP, or of one expert; ``experts`` are those per layer (0: a dense MLP), of which
+    ``active`` work on a token.
     """
 
     layers: int
@@ -44,7 +45,7 @@ class Shapes:
 
     @property
     def after(self) -> int:
-        """FLOPs per position of a block after it: the output projection, the router, the MLPs at work."""
+        """FLOPs per position of a block after attention: the output projection, the router, the active MLPs."""
         mlp = (2 + self.gated) * self.width * self.mlp * max(1, self.active)
         return 2 * (self.heads * self.head_dim * self.width + self.width * self.experts + mlp)
 
@@ -54,12 +55,12 @@ class Shapes:
         return 2 * self.width * self.vocabulary
 
     def attention(self, queries: int, keys: int) -> int:
-        """FLOPs of one row's scores and of what they weigh, all keys counted, masked or not: so they are computed."""
+        """FLOPs of one row's scores and weighted values. Masked keys count, because they are computed as well."""
         return 4 * self.heads * self.head_dim * queries * keys
 
     @property
     def units(self) -> int:
-        """Attention heads."""
+        """How many attention heads there are."""
         return self.layers * self.heads
 
     @property
@@ -71,9 +72,9 @@ class Shapes:
 
 
 def shapes_of(where: str) -> Shapes | None:
-    """Shapes of a model: a folder with a config.json, or a hub id that was downloaded or stands in the table.
+    """Shapes of a model: a folder with a config.json, or a hub id that was downloaded or is in the table.
 
-    None for what is not known; nothing is fetched. Errors: a config.json that cannot be read.
+    None for an unknown model; nothing is downloaded. Errors: a config.json that cannot be read.
     """
     folder = Path(where).expanduser()
     if (folder / "config.json").is_file():
@@ -84,7 +85,7 @@ def shapes_of(where: str) -> Shapes | None:
 
 
 def of_config(config: Mapping[str, Any]) -> Shapes | None:
-    """Shapes as a model's config.json has them, under any of the names in use; None where one is not there."""
+    """Shapes from the content of a config.json, whose keys differ between models; None where one is missing."""
     config = config.get("text_config", config)
 
     def first(*names: str, default: Any = None) -> Any:

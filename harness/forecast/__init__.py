@@ -1,1 +1,1 @@
-"""What a sweep will take: conditions, FLOPs, time and memory, before anything is computed."""
+"""The cost of a sweep before anything is computed: conditions, FLOPs, time and memory."""

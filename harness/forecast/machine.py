@@ -1,4 +1,4 @@
-"""How fast a machine is: this one, measured in a fraction of a second; GPUs by what is published, taken with care."""
+"""How fast a machine is: this one, measured in a fraction of a second; GPUs from their data sheets."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from harness.engine.flops import Work
 from harness.engine.shapes import Shapes
 from harness.util.bytesize import parse_size
 
-ROWS, WATCHED = 256, 0.15  # of a product of matrices, and seconds that it is watched: short ones are seldom disturbed
+ROWS, WATCHED = 256, 0.15  # rows of the matrix product that is timed, and seconds that it is repeated
 REFERENCE = 128e9  # FLOP/s of the core on which constants of this package were measured
-ATTENTION = 0.5  # of the rate of large products, in attention: its products are narrow, with a softmax between them
-BETWEEN = 1e-8  # seconds per number that a block works on between its products (norms, rotations, gates), at REFERENCE
-TRAFFIC = 8  # times that a GPU moves such a number between its memory and its cores
-LAUNCHING = 5e-4  # seconds per block of a pass on a GPU, however small: kernels are launched one by one
-EFFICIENCY = 0.5  # of nominal FLOP/s that a pass can be expected to reach
-SPARE = 0.8  # of a GPU's free memory that passes may take
+ATTENTION = 0.5  # rate of attention, relative to large products: its products are narrow, with a softmax between
+BETWEEN = 1e-8  # seconds per number and block for norms, rotations and gates, on the REFERENCE core
+TRAFFIC = 8  # how often a GPU moves such a number between its memory and its cores
+LAUNCHING = 5e-4  # least seconds per block of a pass on a GPU: kernels are launched one by one
+EFFICIENCY = 0.5  # share of the nominal FLOP/s that a pass is expected to reach
+SPARE = 0.8  # share of a GPU's free memory that passes may take
 
 
 @dataclass(frozen=True)
 class Nominal:
-    """What a GPU's data sheet says: FLOP/s in float32, without TF32, and in half precision; bytes per second."""
+    """From a GPU's data sheet: FLOP/s in float32 (without TF32) and in half precision; bytes per second."""
 
     single: float
     half: float
@@ -35,9 +35,9 @@ class Nominal:
 
 @dataclass(frozen=True)
 class Machine:
-    """A processor (``gpu`` None) with its rate in FLOP/s (None: measured when asked for), or one or several GPUs.
+    """A processor (``gpu`` None), with its rate in FLOP/s (None: measured when needed), or one or several GPUs.
 
-    ``memory``: bytes of each; ``count``: GPUs that hold a model together, of which one at a time works.
+    ``memory``: bytes of each GPU; ``count``: GPUs that hold a model together. Only one of them works at a time.
     """
 
     name: str
@@ -58,11 +58,11 @@ class Machine:
         return EFFICIENCY * (self.gpu.single if itemsize == 4 else self.gpu.half)
 
     def slower(self, shapes: Shapes) -> float:
-        """How many times longer than on the reference core a CPU stage takes; a GPU's host is taken for one."""
+        """The time of a CPU stage relative to the reference core. The host of a GPU counts as one."""
         return 1.0 if self.gpu else REFERENCE / self.rate(shapes)
 
     def seconds(self, work: Work, shapes: Shapes, itemsize: int = 4) -> float:
-        """Of passes through a model."""
+        """Seconds of passes through a model."""
         rate = self.rate(shapes, itemsize)
         products = work.products / rate + work.attention / (ATTENTION * rate)
         numbers = work.positions * (shapes.width + shapes.mlp * max(1, shapes.active))
@@ -72,11 +72,11 @@ class Machine:
         return products + moved + LAUNCHING * shapes.layers * work.passes
 
     def for_passes(self, weights: int) -> int:
-        """Bytes that a pass may take beside the weights."""
+        """Bytes that a pass may take in addition to the weights."""
         return max(0, int(SPARE * (self.memory - weights / self.count))) if self.gpu else parse_size("4GiB")
 
     def holding(self, weights: int) -> Machine:
-        """As many of these GPUs as the weights need."""
+        """As many of these GPUs as are needed to hold the weights."""
         count = int(weights // (SPARE * self.memory)) + 1
         return replace(self, name=f"{count} x {self.name}" if count > 1 else self.name, count=count)
 
@@ -86,7 +86,7 @@ GPUS = (
     Machine("A100", 80 * 10**9, gpu=Nominal(19.5e12, 312e12, 2.04e12)),
     Machine("H100", 80 * 10**9, gpu=Nominal(67e12, 989e12, 3.35e12)),
 )
-"""NVIDIA's data sheets: float32, dense bfloat16 with float32 sums, and memory; the last two the SXM versions."""
+"""NVIDIA's data sheets: float32, dense bfloat16 with float32 sums, and bandwidth. A100 and H100 are SXM versions."""
 
 
 def here() -> Machine:
@@ -96,15 +96,15 @@ def here() -> Machine:
 
 @cache
 def measured(width: int, mlp: int) -> float:
-    """float32 FLOP/s of this processor, on the product that an MLP starts with, of a few positions.
+    """float32 FLOP/s of this processor, in the first matrix product of an MLP, for a few positions.
 
-    The best of those that fit into the time: other work on the machine only ever slows one down.
+    The fastest of several repetitions counts, because other work on the machine can only slow them down.
     """
     left, right = np.ones((ROWS, width), np.float32), np.ones((width, mlp), np.float32)
-    made = left @ right  # the first one also starts threads
+    product = left @ right  # the first one also starts threads
     best, end = float("inf"), time.perf_counter() + WATCHED
     while best == float("inf") or time.perf_counter() < end:
         start = time.perf_counter()
-        np.matmul(left, right, out=made)
+        np.matmul(left, right, out=product)
         best = min(best, time.perf_counter() - start)
     return 2 * ROWS * width * mlp / best

@@ -464,7 +464,7 @@ def test_a_norm_before_the_projection_is_not_taken_for_it(ragged_batch):
         num_key_value_heads=4,
     )  # fmt: skip
     subject = HeadSubject(hf.BitNetForCausalLM(config).eval(), "mini")
-    with pytest.raises(HarnessError, match=r"layers 0, 1 of mini something \(a gate, a norm\)"):
+    with pytest.raises(HarnessError, match=r"layers 0, 1 of mini a gate or a norm lies"):
         subject.record(ragged_batch, {"signal": Whole("contribution")})
 
 
