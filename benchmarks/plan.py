@@ -57,7 +57,7 @@ def elsewhere() -> list[str]:
     for path in MODELS:
         told = ["subject=hf", f"subject.path={path}", "subject.dtype=bfloat16"]
         (planned,) = harness("plan", *told, "workspace=/nowhere", threads=1).answer
-        gpus = " | ".join(write_span(Span(**of["seconds"])) + f" on {of['gpu']}" for of in planned["elsewhere"])
+        gpus = " | ".join(write_span(Span(**of["seconds"])) + f" on {of['gpu']}" for of in planned["on_gpus"])
         rows.append(f"| {path} | {write_size(planned['memory'])} | {write_span(Span(**planned['seconds']))} | {gpus} |")
     return rows
 

@@ -39,7 +39,8 @@ def formula(latex: str) -> str:
     scripts = [SpecialsSpec(mark, args_parser=MacroStandardArgsParser("{")) for mark in "_^"]
     syntax.add_context_category("formulas", [std_macro("tfrac", "{{")], specials=scripts, prepend=True)
     nodes, _, _ = LatexWalker(" ".join(latex.split()), latex_context=syntax).get_latex_nodes()
-    return _spaced(_converter().nodelist_to_text(nodes))
+    text: str = _converter().nodelist_to_text(nodes)
+    return _spaced(text)
 
 
 def _block(found: re.Match[str]) -> str:

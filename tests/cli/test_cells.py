@@ -164,7 +164,7 @@ def test_ctrl_c_leaves_an_interrupted_record_that_is_not_served(
         for command in ("run", "sweep"):
             answer = harness(command, *words)
             assert answer.code == 130
-            assert "the same command goes on from there" in answer.err
+            assert "the same command continues with the others" in answer.err
     (path,) = tmp_path.glob("runs/records/*/record.json")
     assert read_record(path).status is Status.INTERRUPTED
     assert harness("run", *words).code == 0
