@@ -89,9 +89,7 @@ def write_atomically(path: Path, text: str) -> None:
 def atomically(path: Path) -> Iterator[Path]:
     """A temporary path to write to. When the block ends, the file is flushed and renamed to ``path``, or removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(
-        f".{uuid.uuid4().hex[:12]}.{path.name}"
-    )  # tempfile would make it unreadable for other users
+    beside = path.with_name(f".{uuid.uuid4().hex[:12]}.{path.name}")  # a tempfile would be unreadable for others
     try:
         yield beside
         _flush(beside)

@@ -54,15 +54,11 @@ def _registered(loaded: plugins.Plugins) -> Registry:
     for (stage, name), method in methods.methods.items():
         node = {"name": name, **method.node}
         node |= {key: f"${{oc.select:{other},null}}" for key, other in method.follows.items()}
-        package = (
-            f"{stage}.{name}" if STAGES[stage].many else None
-        )  # several methods may be chosen, each with its own node
+        package = f"{stage}.{name}" if STAGES[stage].many else None  # each of several methods has its own node
         store.store(group=stage, name=name, node=node, package=package, provider=method.owner)
     HydraPlugins.instance().register(PluginSearchPath)
     for preset in files(CONFIG_MODULE).joinpath("hydra", "launcher").iterdir():
-        store.repo["hydra"]["launcher"].pop(
-            preset.name, None
-        )  # the node of the launcher package: two of one name are a warning
+        store.repo["hydra"]["launcher"].pop(preset.name, None)  # the launcher's own: two of one name are a warning
     return methods
 
 

@@ -243,9 +243,7 @@ def mirror_of(uri: str, root: Path) -> Mirror:
     """One mirror per store and process, so that all its cells share a client and the experiment."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is for the answer only
-    os.environ.setdefault(
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1"
-    )  # the default of 7 costs minutes per cell when it is down
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # with the default of 7 a dead server costs minutes
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     return Mirror(uri, root)
 
