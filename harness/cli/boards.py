@@ -56,33 +56,35 @@ def _check(session: Session, out: Path | None, workspace: bool) -> int:
     return 1 if found else 0
 
 
-def _add(session: Session, theirs: Path, folder: Path) -> int:
+def _add(session: Session, submitted: Path, folder: Path) -> int:
     """Add all of their records, or none if one of them is not valid."""
     from harness.board.check import disagreements, read_board
     from harness.board.write import write_files
 
-    if not theirs.is_dir():
+    if not submitted.is_dir():
         raise HarnessError(
-            f"{theirs} is not a folder.", "Name the folder that holds their records, for example a workspace."
+            f"{submitted} is no folder.", "Name the folder that holds their records, for example a workspace."
         )
-    ours = _board_records(folder)
-    if found := disagreements(folder, ours):
+    present = _board_records(folder)
+    if found := disagreements(folder, present):
         raise HarnessError(
             f"{folder}: the board does not agree with its own records: {found[0]}",
             f"harness leaderboard --check out={folder} lists every difference.",
         )
-    records, wrong = read_records(theirs)
-    wrong += problems(records, ours, session.registry)
+    records, wrong = read_records(submitted)
+    wrong += problems(records, present, session.registry)
     if not records and not wrong:
-        raise HarnessError(f"{theirs} holds no records (record.json, {RECORDS}).", "Name the folder that holds them.")
+        raise HarnessError(
+            f"{submitted} holds no records (record.json, {RECORDS}).", "Name the folder that holds them."
+        )
     for line in wrong:
         session.note(line)
     if wrong:
-        session.print(f"Nothing was added: {len(wrong)} problem(s), listed above.", {"added": 0, "problems": wrong})
+        session.print(f"nothing was added: {len(wrong)} problem(s), listed above", {"added": 0, "problems": wrong})
         return 2
-    known = {record.cell.id for record in ours}
-    new = [record for record in records.values() if record.cell.id not in known]  # the others are equal, byte for byte
-    together = [*ours, *new]
+    ids = {record.cell.id for record in present}
+    new = [record for record in records.values() if record.cell.id not in ids]  # the others are equal, byte for byte
+    together = [*present, *new]
     write_files(folder, together, read_board(folder)["made"]["command"])
     _write_records(folder, together)
     session.print(f"{len(new)} record(s) added: {folder / 'board.html'}", {"added": len(new), "problems": []})
@@ -101,7 +103,7 @@ def _workspace_records(session: Session) -> list[Record]:
 def _board_records(folder: Path) -> list[Record]:
     if not (folder / RECORDS).is_file():
         raise HarnessError(
-            f"{folder} has no {RECORDS}, which holds the records of a board outside its workspace.",
+            f"{folder} holds no {RECORDS}, the file with the records of a board outside its workspace.",
             f"Make it: harness leaderboard workspace=DIR out={folder}",
         )
     records, damaged = read_records(folder)

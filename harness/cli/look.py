@@ -99,10 +99,10 @@ def check(arguments: Namespace) -> int:
     session.accept_only_workspace()
     methods = list(session.registry.methods.values())
     if not arguments.all:
-        known = {method.name for method in methods}
+        names = {method.name for method in methods}
         for word in arguments.words:
-            if word not in known:
-                raise unknown("plugin", word, known)
+            if word not in names:
+                raise unknown("plugin", word, names)
         if not arguments.words:
             raise HarnessError(
                 "check takes the names of plugins.", "Example: harness check ising, or harness check --all"

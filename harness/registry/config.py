@@ -83,20 +83,20 @@ def hydra_ready() -> Iterator[None]:
         yield
 
 
-def resolve(overrides: Sequence[str], known: Registry) -> dict[str, Any]:
+def resolve(overrides: Sequence[str], methods: Registry) -> dict[str, Any]:
     """The configuration of one cell, as plain data.
 
     Errors: a stage option or key that does not exist (with the nearest names) or that has another name now, an override
     that does not parse.
     """
     check_overrides(overrides)
-    with hydra_ready(), _explained(known):
+    with hydra_ready(), _explained(methods):
         config = plain(compose("config", overrides=list(overrides)))
     check_keys(config, overrides)
     return config
 
 
-def expand(overrides: Sequence[str], known: Registry) -> list[list[str]]:
+def expand(overrides: Sequence[str], methods: Registry) -> list[list[str]]:
     """The overrides of every cell of a sweep: comma lists and ``glob(*)`` expanded as Hydra's own sweeper does.
 
     Sweep lists of an experiment file (``hydra.sweeper.params``) apply to keys that the command line does not name.
@@ -105,7 +105,7 @@ def expand(overrides: Sequence[str], known: Registry) -> list[list[str]]:
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
     check_overrides(overrides)
-    with hydra_ready(), _explained(known):
+    with hydra_ready(), _explained(methods):
         loader = GlobalHydra.instance().config_loader()
         parser = OverridesParser.create(config_loader=loader)
         given = parser.parse_overrides(list(overrides))
@@ -133,12 +133,12 @@ def _hydra_node(overrides: Sequence[str]) -> DictConfig:
     return node
 
 
-def presets(stages: Sequence[str], known: Registry) -> dict[str, list[str]]:
+def presets(stages: Sequence[str], methods: Registry) -> dict[str, list[str]]:
     """The presets of each stage: configuration files of the harness and of plugins, without the methods themselves."""
     with hydra_ready():
         loader = GlobalHydra.instance().config_loader()
         return {
-            stage: [name for name in loader.get_group_options(stage) if name not in {"__init__", *known.names(stage)}]
+            stage: [name for name in loader.get_group_options(stage) if name not in {"__init__", *methods.names(stage)}]
             for stage in stages
         }
 
@@ -152,15 +152,15 @@ def plain(config: DictConfig) -> dict[str, Any]:
 
 
 @contextmanager
-def _explained(known: Registry | None) -> Iterator[None]:
+def _explained(methods: Registry | None) -> Iterator[None]:
     try:
         yield
     except MissingConfigException as error:
         group, _, name = (error.missing_cfg_file or "").rpartition("/")
-        if group in STAGES and known is not None and (group, name) in known.contested:
-            known.get(group, name)
+        if group in STAGES and methods is not None and (group, name) in methods.contested:
+            methods.get(group, name)
         # For a list of choices (metric=[lss]) Hydra does not give the options.
-        options = list(error.options or (known.names(group) if known is not None and group in STAGES else []))
+        options = list(error.options or (methods.names(group) if methods is not None and group in STAGES else []))
         if not group or not options:
             raise HarnessError(f"configuration: {_first_lines(error)}") from error
         hint = f"`harness list {group}` describes them" if group in STAGES else ""

@@ -146,8 +146,8 @@ def _check_names(entries: Sequence[_Entry], chosen: Mapping[str, set[str]]) -> N
     installed = {name for entry in entries for name in (entry.name, entry.distribution, *entry.modules)} - {""}
     for variable, wanted in chosen.items():
         for name in sorted(wanted - installed):
-            known = unknown("plugin", name, installed)
-            raise HarnessError(f"{variable}: {known.what}", known.fix)
+            error = unknown("plugin", name, installed)
+            raise HarnessError(f"{variable}: {error.what}", error.fix)
 
 
 def _register(plugins: Plugins, name: str, origin: str, load: Any) -> None:

@@ -60,8 +60,8 @@ def code_of(thing: type | str) -> str:
 @cache  # once per process: a file that is edited later does not change the code that runs here
 def _read(module: str, file: Path) -> tuple[str, list[tuple[str, Path]]]:
     """Digest of a file, and the modules it imports."""
-    ours = ("harness", module.partition(".")[0])
-    names = [name for name in _imports(module, file) if name.partition(".")[0] in ours and name != REGISTRATION]
+    followed = ("harness", module.partition(".")[0])
+    names = [name for name in _imports(module, file) if name.partition(".")[0] in followed and name != REGISTRATION]
     return digest_files(file), [(name, found) for name in dict.fromkeys(names) if (found := _file_of(name))]
 
 

@@ -14,8 +14,7 @@ BATCH = """
 from dataclasses import dataclass
 from typing import ClassVar
 import numpy as np
-from harness.data.batch import Batch
-from harness.registry.hookspecs import hookimpl
+from harness import Batch, hookimpl
 
 @dataclass(frozen=True)
 class Handmade:

@@ -167,7 +167,7 @@ def test_a_copy_that_was_broken_off_is_completed_not_doubled(harness: Run, small
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["tracking=none"], ["tracking=none names nothing"]),
+        (["tracking=none"], ["tracking=none is not a tracking store"]),
         (["affinity=ising"], ["'affinity=ising' has no effect here"]),
         (["tracking=ftp://host"], ["tracking=ftp://host", "tracking=local"]),
         ([], ["holds no records"]),
