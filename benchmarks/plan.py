@@ -61,7 +61,7 @@ def larger_models() -> list[str]:
     for path in MODELS:
         words = ["subject=hf", f"subject.path={path}", "subject.dtype=bfloat16"]
         (planned,) = harness("plan", *words, "workspace=/nowhere", threads=1).answer
-        gpus = " | ".join(write_span(Span(**gpu["seconds"])) + f" on {gpu['gpu']}" for gpu in planned["elsewhere"])
+        gpus = " | ".join(write_span(Span(**gpu["seconds"])) + f" on {gpu['gpu']}" for gpu in planned["on_gpus"])
         rows.append(f"| {path} | {write_size(planned['memory'])} | {write_span(Span(**planned['seconds']))} | {gpus} |")
     return rows
 

@@ -16,18 +16,18 @@ from harness.util.errors import HarnessError
 
 
 def leaderboard(arguments: Namespace) -> int:
-    """Make a board of the records of a workspace; or check one; or add a stranger's records to one."""
+    """Make a board from the records of a workspace, check a board, or add records to it."""
     session = Session.open(arguments)
-    named = dict(word.split("=", 1) for word in session.overrides)
-    if unknown := set(named) - {"workspace", "out"}:
+    words = dict(word.split("=", 1) for word in session.overrides)
+    if unknown := set(words) - {"workspace", "out"}:
         raise HarnessError(f"'{min(unknown)}=' has no effect here.", "This command takes workspace=DIR and out=DIR.")
     if bool(arguments.words) != arguments.add or len(arguments.words) > 1:
-        raise HarnessError("leaderboard: --add, and nothing else, takes one folder of records.",
+        raise HarnessError("leaderboard: --add takes exactly one folder of records; without --add, no folder is named.",
                            "Example: harness leaderboard --add THEIR_RECORDS/ out=leaderboards/mine")  # fmt: skip
-    out = Path(named["out"]).expanduser().absolute() if "out" in named else None
+    out = Path(words["out"]).expanduser().absolute() if "out" in words else None
     if arguments.add:
         return _add(session, Path(arguments.words[0]), out or session.workspace.root / "boards")
-    return _check(session, out, "workspace" in named) if arguments.check else _make(session, out)
+    return _check(session, out, "workspace" in words) if arguments.check else _make(session, out)
 
 
 def _make(session: Session, out: Path | None) -> int:
@@ -36,20 +36,20 @@ def _make(session: Session, out: Path | None) -> int:
 
     folder = out or session.workspace.root / "boards"
     command = shlex.join(["harness", "leaderboard", *session.overrides])
-    records = _of_workspace(session)
+    records = _workspace_records(session)
     boards = write_files(folder, records, command)
     if out:
-        _keep(folder, records)
+        _write_records(folder, records)
     session.print(markdown(boards) + f"\nboard: {folder / 'board.html'}", as_data(boards))
     return 0
 
 
 def _check(session: Session, out: Path | None, workspace: bool) -> int:
-    """Against the records of the workspace where it is named, or has the board; else against those beside the board."""
+    """Compare a board with the records of the workspace it is in or that is named, otherwise with those beside it."""
     from harness.board.check import NOT_COMPARED, disagreements, read_board
 
     folder = out or session.workspace.root / "boards"
-    records = _of_workspace(session) if workspace or not out else _of_board(folder)
+    records = _workspace_records(session) if workspace or not out else _board_records(folder)
     found = disagreements(folder, records)
     if read_board(folder).outdated:
         session.note(NOT_COMPARED)
@@ -58,49 +58,54 @@ def _check(session: Session, out: Path | None, workspace: bool) -> int:
     return 1 if found else 0
 
 
-def _add(session: Session, theirs: Path, folder: Path) -> int:
-    """All of their records, or none."""
+def _add(session: Session, submitted: Path, folder: Path) -> int:
+    """Add all of their records, or none if one of them is not valid."""
     from harness.board.check import disagreements, read_board
     from harness.board.write import write_files
 
-    if not theirs.is_dir():
-        raise HarnessError(f"{theirs} is no folder.", "Name the one that holds their records, a workspace for example.")
-    ours = _of_board(folder)
-    if found := disagreements(folder, ours):
+    if not submitted.is_dir():
         raise HarnessError(
-            f"{folder}: the board and its own records disagree: {found[0]}", f"harness leaderboard --check out={folder}"
+            f"{submitted} is no folder.", "Name the folder that holds their records, for example a workspace."
         )
-    records, wrong = read_records(theirs)
-    wrong += problems(records, ours, session.registry)
+    present = _board_records(folder)
+    if found := disagreements(folder, present):
+        raise HarnessError(
+            f"{folder}: the board does not agree with its own records: {found[0]}",
+            f"harness leaderboard --check out={folder} lists every difference.",
+        )
+    records, wrong = read_records(submitted)
+    wrong += problems(records, present, session.registry)
     if not records and not wrong:
-        raise HarnessError(f"{theirs} holds no records (record.json, {RECORDS}).", "Name the folder that holds them.")
+        raise HarnessError(
+            f"{submitted} holds no records (record.json, {RECORDS}).", "Name the folder that holds them."
+        )
     for line in wrong:
         session.note(line)
     if wrong:
         session.print(f"nothing was added: {len(wrong)} problem(s), listed above", {"added": 0, "problems": wrong})
         return 2
-    known = {record.cell.id for record in ours}
-    new = [record for record in records.values() if record.cell.id not in known]  # the others are the same, to the byte
-    together = [*ours, *new]
+    ids = {record.cell.id for record in present}
+    new = [record for record in records.values() if record.cell.id not in ids]  # the others are equal, byte for byte
+    together = [*present, *new]
     write_files(folder, together, str(read_board(folder).lineage["command"]))
-    _keep(folder, together)
+    _write_records(folder, together)
     session.print(f"{len(new)} record(s) added: {folder / 'board.html'}", {"added": len(new), "problems": []})
     return 0
 
 
-def _of_workspace(session: Session) -> list[Record]:
+def _workspace_records(session: Session) -> list[Record]:
     records = list(session.workspace.records())
     if not records:
         raise HarnessError(
-            f"workspace {session.workspace.root} holds no records.", "Make some: harness run, harness sweep"
+            f"workspace {session.workspace.root} holds no records.", "Run cells first: harness run, harness sweep"
         )
     return records
 
 
-def _of_board(folder: Path) -> list[Record]:
+def _board_records(folder: Path) -> list[Record]:
     if not (folder / RECORDS).is_file():
         raise HarnessError(
-            f"{folder} holds no {RECORDS}: the records of a board that lies outside its workspace.",
+            f"{folder} holds no {RECORDS}, the file with the records of a board outside its workspace.",
             f"Make it: harness leaderboard workspace=DIR out={folder}",
         )
     records, damaged = read_records(folder)
@@ -109,9 +114,8 @@ def _of_board(folder: Path) -> list[Record]:
     return list(records.values())
 
 
-def _keep(folder: Path, records: Sequence[Record]) -> None:
-    """The records beside the board, so that it can be checked and added to without its workspace."""
-    lines = [
-        json.dumps(json.loads(record.as_written()), ensure_ascii=False, separators=(",", ":")) for record in records
-    ]
+def _write_records(folder: Path, records: Sequence[Record]) -> None:
+    """Write the records beside the board, so that it can be checked and extended without its workspace."""
+    data = [json.loads(record.as_written()) for record in records]
+    lines = [json.dumps(record, ensure_ascii=False, separators=(",", ":")) for record in data]
     write_atomically(folder / RECORDS, "\n".join(lines) + "\n")

@@ -1,4 +1,4 @@
-"""The command about what is kept of earlier computing: cache."""
+"""The command about cached results: cache."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from harness.util.errors import HarnessError
 
 
 def cache(arguments: Namespace) -> int:
-    """``show``: entries and bytes per kind; ``prune``: down to ``cache_limit=``, or everything where none is told."""
+    """``show``: entries and bytes per kind. ``prune``: remove entries down to ``cache_limit=``, by default all."""
     if arguments.words not in (["show"], ["prune"]):
-        raise HarnessError("cache: say what to do with it.", "Examples: harness cache show · harness cache prune")
+        raise HarnessError("cache takes one word: show or prune.", "Examples: harness cache show · harness cache prune")
     session = Session.open(arguments)
     words = dict(word.split("=", 1) for word in session.overrides)
     pruning = arguments.words == ["prune"]
     for key in words.keys() - ({"workspace", "cache_limit"} if pruning else {"workspace"}):
         raise HarnessError(f"'{key}={words[key]}' has no effect here.", f"Example: {_EXAMPLE[pruning]}")
-    kept = Cache(session.workspace.root / "cache")
+    store = Cache(session.workspace.root / "cache")
     if pruning:
-        dropped = kept.prune(_limit(words.get("cache_limit", "0B")))
-        session.note(f"{len(dropped)} entries dropped, {write_size(_bytes(dropped))}")
-    session.print(_table(kept), _by_kind(kept.stored()))
+        dropped = store.prune(_limit(words.get("cache_limit", "0B")))
+        session.note(f"{len(dropped)} entries removed, {write_size(_bytes(dropped))}")
+    session.print(_table(store), _by_kind(store.stored()))
     return 0
 
 
@@ -39,26 +39,25 @@ def _limit(text: str) -> int:
         raise HarnessError(f"cache_limit: {error}.", f"Example: {_EXAMPLE[True]}") from error
 
 
-def _table(kept: Cache) -> str:
-    stored = kept.stored()
+def _table(store: Cache) -> str:
+    stored = store.stored()
     now = time.time()
     rows = [("kind", "entries", "size", "last used")]
-    for kind, of in sorted(_by_kind(stored).items()):
-        days = (now - of["used"]) / 86400
-        rows.append(
-            (kind, str(of["entries"]), write_size(of["bytes"]), f"{days:.0f} days ago" if days >= 1 else "today")
-        )
-    return f"{lines(rows, '')}\n{len(stored)} entries, {write_size(_bytes(stored))} in {kept.folder}"
+    for kind, sums in sorted(_by_kind(stored).items()):
+        days = (now - sums["used"]) / 86400
+        used = f"{days:.0f} days ago" if days >= 1 else "today"
+        rows.append((kind, str(sums["entries"]), write_size(sums["bytes"]), used))
+    return f"{lines(rows, '')}\n{len(stored)} entries, {write_size(_bytes(stored))} in {store.folder}"
 
 
 def _by_kind(stored: list[Stored]) -> dict[str, dict[str, int]]:
-    found: dict[str, dict[str, int]] = defaultdict(lambda: {"entries": 0, "bytes": 0, "used": 0})
+    by_kind: dict[str, dict[str, int]] = defaultdict(lambda: {"entries": 0, "bytes": 0, "used": 0})
     for entry in stored:
-        of = found[entry.kind]
-        of["entries"] += 1
-        of["bytes"] += entry.bytes
-        of["used"] = max(of["used"], int(entry.used))
-    return dict(found)
+        sums = by_kind[entry.kind]
+        sums["entries"] += 1
+        sums["bytes"] += entry.bytes
+        sums["used"] = max(sums["used"], int(entry.used))
+    return dict(by_kind)
 
 
 def _bytes(stored: list[Stored]) -> int:

@@ -1,4 +1,4 @@
-"""The command that measures the harness itself by planted truth."""
+"""The command that measures the harness on planted groups: calibrate."""
 
 from __future__ import annotations
 
@@ -15,23 +15,27 @@ OWN_WORDS = ("worlds", "out")
 
 
 def calibrate(arguments: Namespace) -> int:
-    """Groups of known kind and a few proposal methods, under both protocols; page, table and picture are kept."""
-    from harness.calibration.calibrate import calibrate as measured
+    """Test groups of known kind and a few proposal methods under both protocols; write page, table and figure."""
+    from harness.calibration.calibrate import calibrate as measure
     from harness.calibration.page import write
     from harness.util.threads import one_thread
 
     session = Session.open(arguments)
     pairs = [word.partition("=") for word in session.overrides]
-    told = {key: value for key, _, value in pairs if key in OWN_WORDS}
+    own = {key: value for key, _, value in pairs if key in OWN_WORDS}
     rest = ["".join(pair) for pair in pairs if pair[0] not in OWN_WORDS]
-    worlds = _number(told.get("worlds", str(WORLDS)))
-    out = Path(told["out"]) if "out" in told else session.workspace.root / "calibration"
+    worlds = _number(own.get("worlds", str(WORLDS)))
+    out = Path(own["out"]) if "out" in own else session.workspace.root / "calibration"
     _check_writable(out)
     with one_thread():
-        made = measured(worlds, rest, session.registry, session.note)
+        calibration = measure(worlds, rest, session.registry, session.note)
     command = shlex.join(["harness", "calibrate", f"worlds={worlds}", *rest])
-    page = write(out, made, command)
-    data = {"out": str(out), "command": command, "rulings": [dataclasses.asdict(ruling) for ruling in made.rulings]}
+    page = write(out, calibration, command)
+    data = {
+        "out": str(out),
+        "command": command,
+        "rulings": [dataclasses.asdict(ruling) for ruling in calibration.rulings],
+    }
     session.print(f"{page}\nsaved: {out / 'calibration.md'} · calibration.csv · calibration.png", data)
     return 0
 
@@ -43,10 +47,10 @@ def _number(worlds: str) -> int:
 
 
 def _check_writable(out: Path) -> None:
-    """Errors: a place that cannot be written to, said before minutes of computing."""
+    """Errors: a folder that cannot be written to, found before minutes of computing."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise HarnessError(
-            f"out={out}: it cannot be written to: {error.strerror}.", "Choose another: out=DIR"
+            f"out={out}: it cannot be written to: {error.strerror}.", "Choose another folder: out=DIR"
         ) from error

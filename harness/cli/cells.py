@@ -18,22 +18,22 @@ EXIT = {Status.OK: 0, Status.SKIPPED: 0, Status.INVALID: 2, Status.FAILED: 1, St
 
 
 def run(arguments: Namespace) -> int:
-    """One cell, its card, its exit code."""
+    """Run one cell and print its card."""
     session = Session.open(arguments)
     return _one(session, session.cell())
 
 
 def close(arguments: Namespace) -> int:
-    """The closure test of a group named by hand."""
+    """Run the closure test of a group that the user names."""
     if not arguments.words:
-        raise HarnessError("close: name the units of the group.", "Example: harness close L5H0,L5H1 subject=tiny")
+        raise HarnessError("close needs the units of a group.", "Example: harness close L5H0,L5H1 subject=tiny")
     units = ",".join(arguments.words)
     session = Session.open(arguments)
     return _one(session, session.cell(f"group=[{units}]"))
 
 
 def propose(arguments: Namespace) -> int:
-    """Groups and candidates, without ablation; no record is kept."""
+    """Print groups and candidates without ablation. No record is written."""
     from harness.board.card import card
     from harness.cells.inputs import cache_of
     from harness.pipeline import run_cell
@@ -47,7 +47,7 @@ def propose(arguments: Namespace) -> int:
 
 
 def sweep(arguments: Namespace) -> int:
-    """A grid of cells through Hydra's multirun; cards as cells end, the board at the end."""
+    """Run a grid of cells through Hydra's multirun; then print their cards and the board."""
     from harness.board.card import card
     from harness.board.markdown import markdown
     from harness.board.write import write_boards
@@ -55,12 +55,12 @@ def sweep(arguments: Namespace) -> int:
     from harness.tracking.mlflow import sweep_run
 
     session = Session.open(arguments)
-    cells = session.cells()  # every cell is built once before the first one runs: a typo costs seconds, not a night
+    cells = session.cells()  # every cell is built before the first one runs: a typo is found in seconds
     workspace = session.workspace_of(cells)
     workspace.check_writable()
     for cell in cells:
         if not cell.settings.force:
-            workspace.find(cell.id)  # a damaged record is the user's business now, not in the middle of the night
+            workspace.find(cell.id)  # a damaged record is an error now, not hours later
     session.note(f"{len(cells)} cells in {workspace.root}")
     name = without_password(" ".join(session.overrides))
     with sweep_run(cells[0].settings.tracking, workspace, [cell.id for cell in cells], name) as mirror:
@@ -72,16 +72,19 @@ def sweep(arguments: Namespace) -> int:
         session.note("\n" + card(record))
     failed = [record for record in records if record.status not in FINISHED]
     counts = Counter(record.status.value for record in records) + Counter({"not run": len(cells) - len(records)})
-    session.note("".join(f"\n{of.status.value}: cell {of.cell.id}  {of.cell.title}\n  {of.reason}" for of in failed))
+    lines = (
+        f"\n{record.status.value}: cell {record.cell.id}  {record.cell.title}\n  {record.reason}" for record in failed
+    )
+    session.note("".join(lines))
     session.note(f"{len(cells)} cells: {', '.join(f'{n} {status}' for status, n in counts.items())}")
     data = {"board": str(path), "cells": [json.loads(record.to_json()) for record in records]}
-    more = _runs(cells[0].settings.tracking, workspace)
+    more = _where_runs_are(cells[0].settings.tracking, workspace)
     session.print(f"{markdown(boards)}\nboard: {path}\n{more}next: harness run --help · harness list", data)
-    return _worst(records, len(cells))
+    return _exit_code(records, len(cells))
 
 
 def plan(arguments: Namespace) -> int:
-    """The cells of a sweep, what of them is done, and what the rest will take; leaves no file and loads no model."""
+    """List the cells of a sweep, which are done, and what the rest will take. Writes no file and loads no model."""
     from harness.cli.forecast import rows_of, text_of, to_do
     from harness.forecast.estimate import estimate
     from harness.forecast.machine import here
@@ -115,15 +118,15 @@ def _one(session: Session, cell: Cell) -> int:
     return EXIT[record.status]
 
 
-def _worst(records: Sequence[Record], expected: int) -> int:
+def _exit_code(records: Sequence[Record], expected: int) -> int:
     codes = {EXIT[record.status] for record in records} | ({1} if len(records) < expected else set())
     return next((code for code in (130, 1, 2) if code in codes), 0)
 
 
-def _runs(tracking: str, workspace: Workspace) -> str:
-    """A line on where MLflow shows the runs, where it has them."""
+def _where_runs_are(tracking: str, workspace: Workspace) -> str:
+    """A line that says how to see the runs in MLflow; empty where tracking failed."""
     from harness.tracking.mlflow import address, mirror_of
 
     uri = address(tracking, workspace)
-    found = mirror_of(uri, workspace.root).where_to_look if uri else "tracking=local keeps an MLflow mirror"
+    found = mirror_of(uri, workspace.root).how_to_open if uri else "tracking=local copies records to MLflow"
     return f"runs: {found}\n" if found else ""

@@ -18,26 +18,26 @@ def compare(arguments: Namespace) -> int:
 
     if len(arguments.words) != 2:
         raise HarnessError(
-            "compare takes two cells, or two methods.",
+            "compare takes two cells or two methods.",
             "Example: harness compare 3f9c a01b (ids: harness plan ...), or "
             "harness compare 'ising spectral' 'ising leiden' (methods: harness leaderboard)",
         )
     session = Session.open(arguments)
-    session.only_workspace()
-    named = [word for word in arguments.words if not _begins(session.workspace, word)]
-    if len(named) == 2:
-        methods = [of_method(session.workspace, word) for word in named]
-        of_methods = compare_methods(methods[0], methods[1], session.workspace)
-        session.print(methods_text(of_methods), dataclasses.asdict(of_methods))
+    session.accept_only_workspace()
+    methods = [word for word in arguments.words if not _cells(session.workspace, word)]
+    if len(methods) == 2:
+        records = [records_of_method(session.workspace, words) for words in methods]
+        matched = compare_methods(records[0], records[1], session.workspace)
+        session.print(methods_text(matched), dataclasses.asdict(matched))
         return 0
     first, second = (find(session.workspace, word) for word in arguments.words)
-    of_cells = compare_cells(first, second, session.workspace)
-    session.print(cells_text(of_cells), dataclasses.asdict(of_cells))
+    found = compare_cells(first, second, session.workspace)
+    session.print(cells_text(found), dataclasses.asdict(found))
     return 0
 
 
-def of_method(workspace: Workspace, words: str) -> list[Record]:
-    """All records of the one method whose name is, or has all of, these words."""
+def records_of_method(workspace: Workspace, words: str) -> list[Record]:
+    """All records of the one method whose name contains all these words, or is exactly them."""
     by_method: dict[str, list[Record]] = {}
     for record in workspace.records():
         by_method.setdefault(record.cell.method, []).append(record)
@@ -45,26 +45,27 @@ def of_method(workspace: Workspace, words: str) -> list[Record]:
     found = [words] if words in by_method else [name for name in by_method if wanted <= set(name.split())]
     if len(found) != 1:
         some = "; ".join(sorted(found or by_method)[:5]) + (" ..." if len(found or by_method) > 5 else "")
-        what = f"has several: {some}" if found else f"has no such cell or method. It has: {some or 'nothing'}"
+        what = f"has several: {some}" if found else f"has no such cell or method; it has: {some or 'none'}"
         raise HarnessError(
             f"'{words}': workspace {workspace.root} {what}.",
-            "Name a method in quotes, by words that no other has (see harness leaderboard), or a cell by its id.",
+            "Name one method in quotes, by words that no other method has (see harness leaderboard), or a cell by id.",
         )
     return by_method[found[0]]
 
 
-def _begins(workspace: Workspace, start: str) -> list[str]:
-    """The cells whose ids begin so."""
+def _cells(workspace: Workspace, start: str) -> list[str]:
+    """The cells whose ids begin with these letters."""
     return sorted(path.parent.name for path in (workspace.root / "records").glob(f"{start}*/record.json"))
 
 
 def find(workspace: Workspace, start: str) -> Record:
-    """The one record whose cell's id begins so."""
-    ids = _begins(workspace, start)
+    """The record of the one cell whose id begins with these letters."""
+    ids = _cells(workspace, start)
     if len(ids) != 1:
-        what = f"begins {len(ids)} cells: {', '.join(ids[:5])}" if ids else "is no cell"
+        what = f"is the beginning of {len(ids)} cells" if ids else "is no cell"
         raise HarnessError(
-            f"'{start}' {what} of workspace {workspace.root}.", "Ids: harness plan ..., or runs/records/"
+            f"'{start}' {what} of workspace {workspace.root}{': ' if ids else ''}{', '.join(ids[:5])}.",
+            "`harness plan ...` lists the ids of cells; they are also the names of the folders in records/.",
         )
     record = workspace.find(ids[0])
     assert record is not None

@@ -1,4 +1,4 @@
-"""What ``harness plan`` answers: a row per cell, what all of them take together, and what they would take elsewhere."""
+"""The output of ``harness plan``: a row per cell, the total, and forecasts for GPUs."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _UNITS = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"), (0.0, "s"))
 
 
 def write_seconds(seconds: float) -> str:
-    """Seconds with two digits, in the unit that suits them: ``0.4 s``, ``3.1 min``, ``12 h``."""
+    """Seconds with two digits, in a suitable unit: ``0.4 s``, ``3.1 min``, ``12 h``."""
     size, unit = next((size, unit) for size, unit in _UNITS if seconds >= size)
     return f"{float(f'{seconds / (size or 1.0):.2g}'):g} {unit}"
 
 
 def write_span(span: Span | None) -> str:
-    """``3.1 s (2 s .. 4.9 s)``: the middle, and both ends where they differ."""
+    """``3.1 s (2 s .. 4.9 s)``: the middle, with both ends where they differ."""
     if span is None:
         return "unknown"
     least, middle, most = (write_seconds(seconds) for seconds in (span.least, span.middle, span.most))
@@ -32,19 +32,19 @@ def write_span(span: Span | None) -> str:
 def rows_of(
     cells: Sequence[Cell], found: Sequence[Record | None], estimates: Sequence[Estimate]
 ) -> list[dict[str, Any]]:
-    """Every cell with its status; where it is to do, what it takes here, step by step, and on other machines."""
+    """Every cell with its status; for cells to do, what they will take here, step by step, and on GPUs."""
     rows = []
-    for cell, record, told in zip(cells, found, estimates, strict=True):
+    for cell, record, forecast in zip(cells, found, estimates, strict=True):
         row: dict[str, Any] = {
             "cell": cell.id,
             "status": record.status.value if record else "to do",
             "title": cell.title,
         }
         if to_do(record):
-            row["seconds"], row["memory"] = told.seconds and vars(told.seconds), told.memory
-            row["steps"] = {step.name: step.seconds and vars(step.seconds) for step in told.steps}
-            others = elsewhere([cell])
-            row["elsewhere"] = [{"gpu": name, "seconds": vars(span), "memory": size} for name, span, size in others]
+            row["seconds"], row["memory"] = forecast.seconds and vars(forecast.seconds), forecast.memory
+            row["steps"] = {step.name: step.seconds and vars(step.seconds) for step in forecast.steps}
+            rows_of_gpus = on_gpus([cell])
+            row["on_gpus"] = [{"gpu": name, "seconds": vars(span), "memory": size} for name, span, size in rows_of_gpus]
         rows.append(row)
     return rows
 
@@ -52,62 +52,66 @@ def rows_of(
 def text_of(
     cells: Sequence[Cell], found: Sequence[Record | None], estimates: Sequence[Estimate], machine: Machine
 ) -> str:
-    """The same for people, and what all of it takes together."""
+    """The same as text, with the total."""
     table = [
-        (cell.id, record.status.value if record else "to do", *_columns(record, told), cell.title)
-        for cell, record, told in zip(cells, found, estimates, strict=True)
+        (cell.id, record.status.value if record else "to do", *_columns(record, forecast), cell.title)
+        for cell, record, forecast in zip(cells, found, estimates, strict=True)
     ]
-    waiting = [(cell, told) for cell, record, told in zip(cells, found, estimates, strict=True) if to_do(record)]
-    parts = [lines(table, ""), _together([told for _, told in waiting], machine) if waiting else ""]
-    if others := elsewhere([cell for cell, _ in waiting]):
-        rows = [(name, write_span(span), f"{write_size(size)} each") for name, span, size in others]
-        parts += ["Elsewhere, from nominal rates:", lines(rows)]
+    waiting = [
+        (cell, forecast) for cell, record, forecast in zip(cells, found, estimates, strict=True) if to_do(record)
+    ]
+    parts = [lines(table, ""), _total([forecast for _, forecast in waiting], machine) if waiting else ""]
+    if gpus := on_gpus([cell for cell, _ in waiting]):
+        rows = [(name, write_span(span), f"{write_size(size)} each") for name, span, size in gpus]
+        parts += ["On GPUs, from their nominal rates:", lines(rows)]
     return "\n".join(filter(None, parts))
 
 
 def to_do(record: Record | None) -> bool:
-    """Whether a cell would be run."""
+    """Whether a cell has no finished record yet."""
     return record is None or record.status not in FINISHED
 
 
-def _columns(record: Record | None, told: Estimate) -> tuple[str, str]:
+def _columns(record: Record | None, forecast: Estimate) -> tuple[str, str]:
     if not to_do(record):
         return "", ""
-    return write_span(told.seconds), "unknown" if told.memory is None else write_size(told.memory)
+    return write_span(forecast.seconds), "unknown" if forecast.memory is None else write_size(forecast.memory)
 
 
-def _together(estimates: Sequence[Estimate], machine: Machine) -> str:
-    steps = [step for told in estimates for step in told.steps]
+def _total(estimates: Sequence[Estimate], machine: Machine) -> str:
+    steps = [step for forecast in estimates for step in forecast.steps]
     together = total(steps)
     if together is None:
-        return "Time unknown: a subject or batch does not tell its size, and no cell like it has finished here."
-    apart = sum((told.seconds for told in estimates if told.seconds), Span(0.0, 0.0))
-    peak = max((told.memory for told in estimates if told.memory is not None), default=None)
-    said = [f"To do: {write_span(together)}"]
+        return "Time unknown: a subject or batch does not give its size, and no similar cell has finished here."
+    separate = sum((forecast.seconds for forecast in estimates if forecast.seconds), Span(0.0, 0.0))
+    peak = max((forecast.memory for forecast in estimates if forecast.memory is not None), default=None)
+    parts = [f"To do: {write_span(together)}"]
     if len(estimates) > 1:
-        said.append(f"what cells share counted once (each by itself: {write_seconds(apart.middle)})")
+        parts.append(f"shared results are counted once (separately: {write_seconds(separate.middle)})")
     if peak is not None:
         fits = "" if peak < machine.memory else f", which does not fit: {machine.name} has {write_size(machine.memory)}"
-        said.append(f"{write_size(peak)} at the peak{fits}")
-    seen = "\nSteps that cells finished here have made are told from those." if any(s.seen for s in steps) else ""
+        parts.append(f"peak memory {write_size(peak)}{fits}")
+    seen = (
+        "\nSteps that finished cells have run here are forecast from their times." if any(s.seen for s in steps) else ""
+    )
     return (
-        f"{'; '.join(said)}. Most of it: {_most(steps)}.\n"
-        "The least if candidates are given up after the first controls and methods propose the same groups, the most "
-        f"if neither.{seen}"
+        f"{'; '.join(parts)}. Most of it: {_most(steps)}.\n"
+        "The lower end assumes that all candidates are stopped early and that all methods propose the same groups; the "
+        f"upper end assumes neither.{seen}"
     )
 
 
-def elsewhere(cells: Sequence[Cell]) -> list[tuple[str, Span, int]]:
-    """What cells would take on GPUs, as many of each kind as hold the largest model: their name, time, memory each.
+def on_gpus(cells: Sequence[Cell]) -> list[tuple[str, Span, int]]:
+    """What cells would take on each kind of GPU, with as many as hold the largest model: name, time, memory of each.
 
-    Nothing where a subject's shapes, or a batch's examples, are not known.
+    Empty where the shapes of a subject, or the number of examples of a batch, are unknown.
     """
     rows = []
     for gpu in GPUS:
-        told = [(machine, estimate(cell, machine)) for cell in cells if (machine := _holding(cell, gpu))]
-        together = total([step for _, of in told for step in of.steps])
-        if len(told) == len(cells) and told and together is not None:
-            largest = max((machine for machine, _ in told), key=lambda machine: machine.count)
+        forecasts = [(machine, estimate(cell, machine)) for cell in cells if (machine := _holding(cell, gpu))]
+        together = total([step for _, forecast in forecasts for step in forecast.steps])
+        if len(forecasts) == len(cells) and forecasts and together is not None:
+            largest = max((machine for machine, _ in forecasts), key=lambda machine: machine.count)
             rows.append((largest.name, together, largest.memory))
     return rows
 
@@ -118,7 +122,7 @@ def _holding(cell: Cell, gpu: Machine) -> Machine | None:
 
 
 def _most(steps: Sequence[Step]) -> str:
-    """The two steps that take longest, with their share."""
+    """The two longest steps, with their shares of the time."""
     by_name = {name: total([step for step in steps if step.name == name]) for name in {step.name for step in steps}}
     spent = {name: span.middle for name, span in by_name.items() if span}
     first = sorted(spent, key=lambda name: -spent[name])[:2]

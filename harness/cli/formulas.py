@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 SUPERSCRIPTS = dict(zip("0123456789+-()ehijklmnrst", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ᵉʰⁱʲᵏˡᵐⁿʳˢᵗ", strict=True))
 SUBSCRIPTS = dict(zip("0123456789+-(),aehijklmnoprstuvx", "₀₁₂₃₄₅₆₇₈₉₊₋₍₎,ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓ", strict=True))
+SCRIPTS = {"_": SUBSCRIPTS, "^": SUPERSCRIPTS}
 FUNCTIONS = ("arg", "det", "exp", "log", "max", "min")  # pylatexenc knows some of them, and drops the others
 RELATIONS = {"ne": "≠", "to": "→", "sim": "~", "bmod": "mod", "approx": "≈", "mid": "|", "cdot": "·"}
 NAMED = rf"\b({'|'.join(FUNCTIONS)})"
@@ -36,10 +37,11 @@ def formula(latex: str) -> str:
     from pylatexenc.macrospec import MacroStandardArgsParser, SpecialsSpec, std_macro
 
     syntax = get_default_latex_context_db()
-    scripts = [SpecialsSpec(mark, args_parser=MacroStandardArgsParser("{")) for mark in "_^"]
+    scripts = [SpecialsSpec(mark, args_parser=MacroStandardArgsParser("{")) for mark in SCRIPTS]
     syntax.add_context_category("formulas", [std_macro("tfrac", "{{")], specials=scripts, prepend=True)
     nodes, _, _ = LatexWalker(" ".join(latex.split()), latex_context=syntax).get_latex_nodes()
-    return _spaced(_converter().nodelist_to_text(nodes))
+    text: str = _converter().nodelist_to_text(nodes)
+    return _spaced(text)
 
 
 def _block(found: re.Match[str]) -> str:
@@ -54,20 +56,21 @@ def _converter() -> LatexNodes2Text:
     words = {name: f"{name} " for name in FUNCTIONS} | {name: f" {sign} " for name, sign in RELATIONS.items()}
     replacements = [MacroTextSpec(name, text) for name, text in ({",": " ", "qquad": "\n", "|": "‖"} | words).items()]
     replacements += [MacroTextSpec(name, _fraction) for name in ("frac", "tfrac")]
-    scripts = [SpecialsTextSpec("_", _script(SUBSCRIPTS)), SpecialsTextSpec("^", _script(SUPERSCRIPTS))]
+    scripts = [SpecialsTextSpec(mark, _script(mark, letters)) for mark, letters in SCRIPTS.items()]
     rules = get_default_latex_context_db()
     rules.add_context_category("formulas", replacements, specials=scripts, prepend=True)
     spaces = {"between-macro-and-chars": False, "between-latex-constructs": True}
     return LatexNodes2Text(latex_context=rules, strict_latex_spaces=spaces)
 
 
-def _script(letters: Mapping[str, str]) -> Callable[..., str]:
+def _script(mark: str, letters: Mapping[str, str]) -> Callable[..., str]:
     def script(node: Any, l2tobj: LatexNodes2Text) -> str:
         text = _spaced(l2tobj.node_arg_to_text(node, 0))
         small = text.replace(", ", ",")
         if all(letter in letters for letter in small):
             return "".join(letters[letter] for letter in small)
-        return node.specials_chars + (text if re.fullmatch(r".|\w+'*|\((?:[^()]|\([^()]*\))*\)", text) else f"({text})")
+        simple = re.fullmatch(r".|\w+'*|\((?:[^()]|\([^()]*\))*\)", text)
+        return f"{mark}{text}" if simple else f"{mark}({text})"
 
     return script
 

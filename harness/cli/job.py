@@ -1,4 +1,4 @@
-"""What Hydra runs for every cell of a sweep, in this process or another: it returns a status and never raises."""
+"""The job that Hydra runs for every cell of a sweep, in any process. It returns a status and never raises."""
 
 from __future__ import annotations
 
@@ -28,25 +28,28 @@ from harness.tracking.mlflow import watch
 from harness.util.cache import Memo
 from harness.util.errors import HarnessError
 
-# A file that the first cell to fail leaves, and that keeps the others from starting, wherever they would run.
+# Names a file: the first cell that fails writes it, and while it exists no other cell starts, in any process.
 STOP_VARIABLE = "HARNESS_STOP"
-# Where the sweep was started: relative paths are meant from there, and a worker may begin anywhere.
+# The folder where the sweep was started. Relative paths start there; a worker process may start elsewhere.
 FOLDER_VARIABLE = "HARNESS_FOLDER"
 EXTRAS = {"hydra_joblib_launcher": "joblib", "hydra_submitit_launcher": "slurm", "hydra_ray_launcher": "ray"}
 
 
 def job(config: DictConfig) -> str:
-    """One cell of a sweep, as a launcher of Hydra's calls it."""
+    """Run one cell of a sweep; Hydra's launchers call this."""
     try:
         with chdir(os.environ[FOLDER_VARIABLE]):
             return run_one(Cell.of(plain(config), registry()))
-    except (HarnessError, OSError) as error:  # other plugins there, a folder not shared, a full disk: no record says so
+    except (
+        HarnessError,
+        OSError,
+    ) as error:  # other plugins on that machine, a folder that is not shared, a full disk: no record reports these
         print(f"harness: {error}", file=sys.stderr, flush=True)
         return json.dumps({"status": "no record"})
 
 
 def run_one(cell: Cell) -> str:
-    """One cell of a sweep; its answer is the cell's id and status, the truth is its record."""
+    """Run one cell of a sweep. Returns its id and status as JSON; the result is its record."""
     progress, stop = Progress(), os.environ.get(STOP_VARIABLE)
     if stop and Path(stop).exists():
         return json.dumps({"cell": cell.id, "status": "not run"})
@@ -60,7 +63,7 @@ def run_one(cell: Cell) -> str:
 
 
 def perform(cell: Cell, loaded: Plugins, progress: Progress) -> Record:
-    """Run a cell with the tracking mirror watching, and what it left behind in this process put right."""
+    """Run a cell, copy its record to tracking, and undo what its methods changed in this process."""
     workspace = Workspace.at(cell.settings.workspace)
     memo = _memo()
     memo.disk = cache_of(cell)
@@ -78,12 +81,13 @@ def _memo() -> Memo:
 
 
 def launch(overrides: list[str], cells: Sequence[Cell]) -> None:
-    """Hydra multirun over the overrides; its launchers decide where jobs run.
+    """Run the cells of a sweep by Hydra's multirun, whose launcher decides where.
 
-    Where that is here, one after the other, the ``cells`` they make are run as they are: Hydra would compose each of
-    them twice more, which takes longer than a cell whose results are known.
+    With the basic launcher the ``cells`` are run here directly: Hydra would compose each of them twice more, which
+    takes longer than a cell whose results are cached.
 
-    One that breaks down is said: what it did not run has no record. Errors: a launcher that is not installed.
+    A launcher that fails is reported; the cells that it did not run have no record. Errors: a launcher that is not
+    installed.
     """
     workspace = Workspace.at(cells[0].settings.workspace).root
     stop = workspace / f".stop-{uuid.uuid4().hex}"
@@ -103,17 +107,19 @@ def launch(overrides: list[str], cells: Sequence[Cell]) -> None:
 def _multirun(overrides: list[str]) -> None:
     import hydra
 
-    # Hydra sets these where the job runs: a worker on another machine inherits no environment from this process.
-    told = {name: value for name, value in os.environ.items() if name.startswith("HARNESS_")}
-    told[FOLDER_VARIABLE] = os.getcwd()
-    found, sys.argv = sys.argv, ["harness sweep", "--multirun", *overrides]
-    sys.argv += [f"++hydra.job.env_set.{name}={as_override(value)}" for name, value in told.items()]
+    # Hydra sets these in the job: a worker on another machine does not inherit the environment of this process.
+    environment = {name: value for name, value in os.environ.items() if name.startswith("HARNESS_")}
+    environment[FOLDER_VARIABLE] = os.getcwd()
+    typed, sys.argv = sys.argv, ["harness sweep", "--multirun", *overrides]
+    sys.argv += [f"++hydra.job.env_set.{name}={as_override(value)}" for name, value in environment.items()]
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     try:
         hydra.main(version_base="1.3", config_path="pkg://harness_conf", config_name="config")(job)()
     except SystemExit as error:
-        raise HarnessError("the sweep could not be launched; Hydra says why above.") from error
-    except Exception as error:  # a launcher that is not there, a worker that was killed, a cluster that does not answer
+        raise HarnessError("the sweep could not be launched. Hydra gives the reason above.") from error
+    except (
+        Exception
+    ) as error:  # a launcher that is not installed, a worker that was killed, a cluster that does not answer
         for package, extra in EXTRAS.items():
             if f"'hydra_plugins.{package}" in str(error):
                 raise HarnessError(
@@ -121,9 +127,9 @@ def _multirun(overrides: list[str]) -> None:
                     f"pip install 'closure-harness[{extra}]'",
                 ) from error
         print(
-            f"harness: the launcher broke down: {type(error).__name__}: {str(error).partition(chr(10))[0]}\n"
-            "Finished cells are kept, and the same command goes on from there.",
+            f"harness: the launcher failed: {type(error).__name__}: {str(error).partition(chr(10))[0]}\n"
+            "Finished cells are kept; the same command continues with the others.",
             file=sys.stderr,
         )
     finally:
-        sys.argv = found
+        sys.argv = typed

@@ -1,4 +1,4 @@
-"""The kit: a new plugin that works as it is written, and the test that holds it to its stage."""
+"""The command that writes a working plugin and its test: new-plugin."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.registry.registry import Registry
 from harness.util.errors import HarnessError, unknown
 
 SCAFFOLD = Path(__file__).parents[1] / "scaffold"
-DIVIDER = "# ---- test ----\n"  # in a stage's template: above it the plugin, below it the number that tests it
+DIVIDER = "# ---- test ----\n"  # in a stage's template: the plugin is above it, its test below it
 
 
 def new_plugin(arguments: Namespace) -> int:
@@ -24,45 +24,45 @@ def new_plugin(arguments: Namespace) -> int:
         raise HarnessError("new-plugin takes a stage and a name.", "Example: harness new-plugin affinity my_affinity")
     stage, name = arguments.words
     session = Session.open(arguments)
-    session.only_workspace()
+    session.accept_only_workspace()
     if stage not in STAGES:
         raise unknown("stage", stage, STAGES)
     template = (SCAFFOLD / f"{stage}.py.txt").read_text(encoding="utf-8")
     _check_name(stage, name, template, session.registry)
     names = {"stage": stage, "name": name, "Class": _class(name)}
-    plugin, theory = Template(template).substitute(names).split(DIVIDER)
+    plugin, test = Template(template).substitute(names).split(DIVIDER)
     contract = Template((SCAFFOLD / "contract.py.txt").read_text(encoding="utf-8")).substitute(names)
-    _write({f"{name}.py": plugin, f"test_{name}.py": theory + contract})
+    _write({f"{name}.py": plugin, f"test_{name}.py": test + contract})
 
     chosen = f"'{stage}=[{name}]'" if STAGES[stage].many else f"{stage}={name}"
     following = [
-        (f"harness check --plugin {name}.py {name}", "the contract of its stage"),
-        (f"harness run --plugin {name}.py {chosen}", "one cell with it"),
-        (f"pytest test_{name}.py", "its test"),
+        (f"harness check --plugin {name}.py {name}", "check it against the contract of its stage"),
+        (f"harness run --plugin {name}.py {chosen}", "run one cell with it"),
+        (f"pytest test_{name}.py", "run its test"),
     ]
     session.print(
-        f"{name}.py works as it is: put your method in its place.\n"
-        f"test_{name}.py tests it: put a number of your own theory there.\nnext:\n{lines(following)}",
+        f"{name}.py is a working plugin: replace its method by yours.\n"
+        f"test_{name}.py tests it: replace its expected number by one from your theory.\nnext:\n{lines(following)}",
         {"paths": [f"{name}.py", f"test_{name}.py"], "next": [command for command, _ in following]},
     )
     return 0
 
 
 def _check_name(stage: str, name: str, template: str, registry: Registry) -> None:
-    """Errors: a name that cannot be a plugin's, that another one has, or that would hide something."""
+    """Errors: a name that is not valid, that another plugin has, or that would hide something."""
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         plain = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_0123456789") or f"my_{stage}"
         raise HarnessError(
-            f"new-plugin: '{name}' is no name for a plugin: use small letters, digits and _, the first a letter.",
+            f"new-plugin: '{name}' is no name for a plugin. Use small letters, digits and _, and begin with a letter.",
             f"Example: harness new-plugin {stage} {plain}",
         )
     why = ""
     if (stage, name) in registry.methods:
-        why = f"{stage} '{name}' is on offer already, by {registry.methods[stage, name].owner}"
+        why = f"{stage} '{name}' exists already, in {registry.methods[stage, name].owner}"
     elif keyword.iskeyword(name) or keyword.iskeyword(_class(name)) or importlib.util.find_spec(name):
-        why = f"'{name}' is a word or a module of Python, which a file {name}.py would hide"
+        why = f"'{name}' is a word or a module of Python, and a file {name}.py would hide it"
     elif re.search(rf"import .*\b{_class(name)}\b", template):
-        why = f"its class would be called {_class(name)}, which is the name of something it uses"
+        why = f"its class would be called {_class(name)}, like something that it uses"
     if why:
         raise HarnessError(f"new-plugin: {why}.", f"Choose another name: harness new-plugin {stage} my_{name}")
 
@@ -73,16 +73,16 @@ def _class(name: str) -> str:
 
 
 def _write(files: dict[str, str]) -> None:
-    """All files or none. Errors: one is there already; a folder that cannot be written to."""
+    """Write all files or none. Errors: a file that exists; a folder that cannot be written to."""
     for name in files:
         if Path(name).exists():
             raise HarnessError(
-                f"new-plugin: {Path(name).resolve()} is there already.", "Move it, or choose another name."
+                f"new-plugin: {Path(name).resolve()} exists already.", "Move it, or choose another name."
             )
     try:
         for name, text in files.items():
             Path(name).write_text(text, encoding="utf-8")
     except OSError as error:
         raise HarnessError(
-            f"new-plugin: {Path.cwd()} cannot be written to: {error.strerror}.", "Go to another folder."
+            f"new-plugin: {Path.cwd()} cannot be written to: {error.strerror}.", "Run the command in another folder."
         ) from error

@@ -1,4 +1,4 @@
-"""Commands that look: list, show, check, doctor. None of them loads a model; list and show do not even load torch."""
+"""Commands that show what is there: list, show, check, doctor. None loads a model; list and show do not load torch."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from harness.util.threads import cores, one_thread
 
 
 def list_methods(arguments: Namespace) -> int:
-    """Stage by stage: name, what it is, owner, parameters with defaults; then presets, then what is broken."""
+    """List methods by stage with summary, parameters and owner, then presets, then broken plugins."""
     session = Session.open(arguments)
-    session.only_workspace()
+    session.accept_only_workspace()
     stages = arguments.words or list(STAGES)
     for stage in stages:
         if stage not in STAGES:
@@ -54,7 +54,7 @@ def list_methods(arguments: Namespace) -> int:
 
 
 def show(arguments: Namespace) -> int:
-    """One method: its docstring (formula, shapes, units, source), its parameters, its file."""
+    """Show one method: its docstring (formula, shapes, units, source), its parameters, its file."""
     if len(arguments.words) != 2:
         raise HarnessError("show takes a stage and a name.", "Example: harness show affinity ising")
     session = Session.open(arguments)
@@ -89,17 +89,17 @@ def show(arguments: Namespace) -> int:
 
 
 def check(arguments: Namespace) -> int:
-    """Hold plugins to their stage's contract."""
+    """Check plugins against the contracts of their stages."""
     from harness.testing.contracts import check_method
 
     session = Session.open(arguments)
-    session.only_workspace()
+    session.accept_only_workspace()
     methods = list(session.registry.methods.values())
     if not arguments.all:
-        known = {method.name for method in methods}
+        names = {method.name for method in methods}
         for word in arguments.words:
-            if word not in known:
-                raise unknown("plugin", word, known)
+            if word not in names:
+                raise unknown("plugin", word, names)
         if not arguments.words:
             raise HarnessError(
                 "check takes the names of plugins.", "Example: harness check ising, or harness check --all"
@@ -120,45 +120,45 @@ def check(arguments: Namespace) -> int:
 
 
 def doctor(arguments: Namespace) -> int:
-    """What works here: versions, plugins, workspace, tracking, device. Exit code 1 where something does not."""
+    """Check versions, device, threads, plugins, workspace and tracking. Exit code 1 if something does not work."""
     session = Session.open(arguments)
-    session.only_workspace()
+    session.accept_only_workspace()
     findings = [*_versions(), *_machine(), *_threads(), *_plugins(session), *_workspace(session)]
     rows = [("ok" if good else "BAD", what, detail) for good, what, detail in findings]
     bad = sum(not good for good, *_ in findings)
-    text = f"{lines(rows, '')}\n{'everything works' if not bad else f'{bad} to look at'}"
+    text = f"{lines(rows, '')}\n{f'{bad} problem(s), marked BAD' if bad else 'everything works'}"
     session.print(text, [{"ok": good, "what": what, "detail": detail} for good, what, detail in findings])
     return 1 if bad else 0
 
 
 Finding = tuple[bool, str, str]
+PACKAGES = (
+    "torch",
+    "transformers",
+    "hydra-core",
+    "omegaconf",
+    "pluggy",
+    "mlflow",
+    "scikit-learn",
+    "igraph",
+    "leidenalg",
+)
 
 
 def _versions() -> list[Finding]:
-    found = []
-    names = (
-        "torch",
-        "transformers",
-        "hydra-core",
-        "omegaconf",
-        "pluggy",
-        "mlflow",
-        "scikit-learn",
-        "igraph",
-        "leidenalg",
-    )
-    for name in names:
+    versions = []
+    for name in PACKAGES:
         try:
             version, good = importlib.metadata.version(name), True
         except importlib.metadata.PackageNotFoundError:
             version, good = "not installed: pip install closure-harness", False
         if name == "transformers" and good and tuple(map(int, version.split(".")[:2])) < (5, 6):
-            version, good = f"{version}: before 5.6 router logits are probabilities; upgrade", False
-        found.append((good, name, version))
+            version, good = f"{version}: its router logits are probabilities. pip install 'transformers>=5.6,<6'", False
+        versions.append((good, name, version))
     extras = {"gguf": "GGUF files", "accelerate": "device_map, GGUF", "datasets": "datasets as text"}
     missing = [f"{name} ({use})" for name, use in extras.items() if importlib.util.find_spec(name) is None]
-    found.append((True, "extras", f"not installed: {', '.join(missing)}" if missing else "all installed"))
-    return [(True, "python", f"{platform.python_version()} on {platform.platform()}"), *found]
+    versions.append((True, "extras", f"not installed: {', '.join(missing)}" if missing else "all installed"))
+    return [(True, "python", f"{platform.python_version()} on {platform.platform()}"), *versions]
 
 
 def _machine() -> list[Finding]:
@@ -166,26 +166,26 @@ def _machine() -> list[Finding]:
 
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     offline = os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0")
-    hub = "offline: models come from the cache or from folders" if offline else "asked when a model is not in the cache"
+    hub = "offline: models come from the cache or from folders" if offline else "used when a model is not in the cache"
     return [(True, "device", f"GPU: {gpu}"), (True, "model hub", hub)]
 
 
 def _threads() -> list[Finding]:
-    """What each part of a cell uses, and whether every pool of threads can be pinned."""
+    """How many threads each part of a cell uses, and whether every thread pool can be limited to one."""
     import torch
     from threadpoolctl import threadpool_info
 
     with one_thread():
-        pinned = {pool["filepath"]: pool["num_threads"] for pool in threadpool_info()}
+        limited = {pool["filepath"]: pool["num_threads"] for pool in threadpool_info()}
     pools = [(pool, f"{Path(pool['filepath']).name} {pool['num_threads']}") for pool in threadpool_info()]
-    loose = [named for pool, named in pools if pinned.get(pool["filepath"]) != 1]
-    told = os.environ.get("OMP_NUM_THREADS")
-    limit = f", by OMP_NUM_THREADS={told}" if told else ""
+    unlimited = [name for pool, name in pools if limited.get(pool["filepath"]) != 1]
+    limit = os.environ.get("OMP_NUM_THREADS")
+    because = f", OMP_NUM_THREADS={limit}" if limit else ""
     use = f"model on CPU: {torch.get_num_threads()}; other stages: 1 per library, independent fits on {cores()}"
-    rest = f"; cannot be held to 1: {', '.join(loose)}" if loose else ", all held to 1 outside the model"
+    rest = f"; not limited to 1: {', '.join(unlimited)}" if unlimited else "; all limited to 1 outside the model"
     return [
-        (True, "threads", f"{use} ({os.cpu_count()} cores{limit})"),
-        (not loose, "thread pools", ", ".join(named for _, named in pools) + rest),
+        (True, "threads", f"{use} ({os.cpu_count()} cores{because})"),
+        (not unlimited, "thread pools", ", ".join(name for _, name in pools) + rest),
     ]
 
 
@@ -211,8 +211,8 @@ def _workspace(session: Session) -> list[Finding]:
         except HarnessError as error:
             damaged.append((False, "record", str(error).replace("\n", " ")))
     database = workspace.root / "mlflow.db"
-    tracking = f"{database}" if database.exists() else "no database yet; the first run makes it"
-    return [*found, (True, "records", f"{n} can be read"), *damaged, (True, "tracking", tracking)]
+    tracking = f"{database}" if database.exists() else "no database yet; the first run creates it"
+    return [*found, (True, "records", f"{n} read without errors"), *damaged, (True, "tracking", tracking)]
 
 
 def _parameters(method: Method) -> str:

@@ -1,4 +1,4 @@
-"""The command line: what there is to type, and how errors reach the person who typed it."""
+"""The command line: its commands and their help, and how errors are shown."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ KEY=VALUE words are Hydra overrides:
   affinity.l2=0.01 'partitioner.k=[4,6]'        set its parameters            (harness show STAGE NAME)
   split=none alpha=0.01 seed=1 metric=[loss]    settings of the cell
   workspace=DIR (default: runs)  tracking=local|none|URI
-  experiment=quickstart                         several at once"""
+  experiment=quickstart                         several settings from one file"""
 
 
 @dataclass(frozen=True)
 class Command:
-    """One subcommand: where its code lives (imported only when it is called), and its own words and flags."""
+    """One command: its summary, its function (imported only when it is called), its own words and flags."""
 
     summary: str
     target: str
@@ -32,49 +32,50 @@ class Command:
     example: str = ""
 
 
-FORCE = ("--force", "redo finished cells (with cache=false from nothing)")
+FORCE = ("--force", "redo finished cells (add cache=false to recompute cached results as well)")
 COMMANDS = {
-    "run": Command("one cell: propose a group, put it to the closure test", "cells:run", flags=(FORCE,),
+    "run": Command("run one cell: propose a group and run its closure test", "cells:run", flags=(FORCE,),
                    example="harness run subject=tiny affinity=mutual_information"),
-    "sweep": Command("a grid of cells (Hydra multirun), and its board", "cells:sweep", flags=(FORCE,),
+    "sweep": Command("run a grid of cells (Hydra multirun) and make its board", "cells:sweep", flags=(FORCE,),
                      example="harness sweep affinity=ising,mutual_information batch=synthetic_induction,natural_text"),
-    "propose": Command("one cell, stopped before the closure test", "cells:propose",
+    "propose": Command("run one cell without the closure test", "cells:propose",
                        example="harness propose affinity=ising 'partitioner.k=[4,6,8]'"),
-    "close": Command("the closure test of a group named by hand: is MY circuit one?", "cells:close", "UNITS", (FORCE,),
-                     example="harness close L1H0,L1H3 subject=tiny batch=synthetic_induction"),
-    "survey": Command("classify every unit by where it looks", "survey:survey",
+    "close": Command("run the closure test of a group that you name: is MY circuit one?", "cells:close", "UNITS",
+                     (FORCE,), example="harness close L1H0,L1H3 subject=tiny batch=synthetic_induction"),
+    "survey": Command("classify every unit by what it attends to", "survey:survey",
                       example="harness survey subject=smollm2_wheel batch=natural_text"),
-    "plan": Command("list the cells of a sweep and which are done; computes nothing", "cells:plan",
+    "plan": Command("list the cells of a sweep, which are done, and what the rest will take", "cells:plan",
                     example="harness plan affinity=ising,mutual_information"),
-    "list": Command("methods on offer, by stage", "look:list_methods", "[STAGE]", example="harness list affinity"),
-    "show": Command("a method's formula, parameters and source", "look:show", "STAGE NAME",
+    "list": Command("list the available methods by stage", "look:list_methods", "[STAGE]",
+                    example="harness list affinity"),
+    "show": Command("show a method's formula, parameters and source", "look:show", "STAGE NAME",
                     example="harness show affinity ising"),
-    "new-plugin": Command("write a plugin that works, and its test, to be edited", "kit:new_plugin", "STAGE NAME",
+    "new-plugin": Command("write a working plugin and its test, for you to edit", "kit:new_plugin", "STAGE NAME",
                           example="harness new-plugin affinity my_affinity"),
-    "check": Command("hold a plugin to the contract of its stage", "look:check", "[NAME ...]",
-                     (("--all", "every plugin there is"),), example="harness check mutual_information"),
-    "compare": Command("two cells, or two methods on all their tasks, as a pair: whose candidate does more damage",
+    "check": Command("check a plugin against the contract of its stage", "look:check", "[NAME ...]",
+                     (("--all", "check every plugin"),), example="harness check mutual_information"),
+    "compare": Command("compare two cells, or two methods on all their tasks, in pairs",
                        "compare:compare", "A B", example="harness compare 'ising spectral' 'ising leiden'"),
-    "leaderboard": Command("make a board from records, check one against its records, add records to one",
+    "leaderboard": Command("make a board from records, check it against them, or add records to it",
                            "boards:leaderboard", "[THEIR_RECORDS]",
-                           (("--check", "does the board say what its records say?"),
-                            ("--add", "add THEIR_RECORDS to the board, if all is right with them")),
+                           (("--check", "check that the board agrees with its records"),
+                            ("--add", "add THEIR_RECORDS to the board if they are valid")),
                            "harness leaderboard workspace=runs out=leaderboards/mine"),
-    "report": Command("a page about a cell, several, or all of a workspace: words, figures, provenance",
+    "report": Command("write a page about one, several or all cells of a workspace",
                       "report:report", "[CELL ...]", example="harness report 3f9c"),
-    "calibrate": Command("measure the harness itself: groups of known kind under both protocols", "calibrate:calibrate",
+    "calibrate": Command("measure the error rates of the harness on planted groups", "calibrate:calibrate",
                          example="harness calibrate worlds=20 out=leaderboards/calibration"),
-    "sync": Command("copy records to the tracking store that a sweep could not reach", "sync:sync",
+    "sync": Command("copy records to a tracking store that was not reachable during a sweep", "sync:sync",
                     example="harness sync workspace=runs tracking=http://localhost:5000"),
-    "cache": Command("what is kept of earlier computing, and how to make room", "cache:cache", "show|prune",
+    "cache": Command("show or prune the cached results of a workspace", "cache:cache", "show|prune",
                      example="harness cache prune cache_limit=1GB"),
-    "doctor": Command("versions, plugins, workspace, tracking: what works here and what does not", "look:doctor"),
+    "doctor": Command("check versions, plugins, workspace and tracking", "look:doctor"),
 }  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command. Returns 0; 1 where a cell failed; 2 where the user can put it right; 130 on Ctrl-C."""
-    # Threads that wait by spinning make a busy machine three times slower; read by OpenMP when torch is first imported.
+    """Run one command. Returns 0; 1 if a cell failed; 2 if the user can correct the error; 130 on Ctrl-C."""
+    # Spinning threads make a busy machine three times slower. OpenMP reads this when torch is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help", "help"):
@@ -92,15 +93,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"harness: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("harness: stopped; finished cells are kept, and the same command goes on from there.", file=sys.stderr)
+        print("harness: stopped. Finished cells are kept; the same command continues with the others.", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of our output has gone: `harness list | head`
+    except BrokenPipeError:  # the reader of our output has closed it: `harness list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
         if debug:
             raise
-        print(f"harness: {type(error).__name__}: {error}\nThis is a defect; --debug shows where.", file=sys.stderr)
+        print(
+            f"harness: {type(error).__name__}: {error}\nThis is a defect of the harness. --debug shows the traceback.",
+            file=sys.stderr,
+        )
         return 1
 
 
@@ -134,7 +138,9 @@ def _parser(name: str, command: Command) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
-    parser.add_argument("--json", action="store_true", help="the result as JSON on stdout; all else goes to stderr")
+    parser.add_argument(
+        "--json", action="store_true", help="print the result as JSON on stdout; everything else goes to stderr"
+    )
     parser.add_argument("--plugin", action="append", default=[], metavar="FILE.py|MODULE", help="load one more plugin")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     for flag, text in command.flags:
@@ -148,5 +154,5 @@ def _usage() -> str:
     return (
         "usage: harness COMMAND [KEY=VALUE ...] [options]\n\n"
         "Is this group of components a circuit? Cheap statistics propose, ablation disposes.\n\n"
-        f"{lines}\n\n{OVERRIDES}\n\nharness COMMAND --help tells more. Start with: harness run"
+        f"{lines}\n\n{OVERRIDES}\n\n`harness COMMAND --help` describes a command. Start with: harness run"
     )

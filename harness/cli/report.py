@@ -11,15 +11,17 @@ from harness.util.errors import HarnessError
 
 
 def report(arguments: Namespace) -> int:
-    """Cells by (the beginning of) their ids; none named: all of the workspace."""
+    """Cells by (the beginning of) their ids; without ids, all cells of the workspace."""
     from harness.board.report import report as page
 
     session = Session.open(arguments)
-    session.only_workspace()
+    session.accept_only_workspace()
     workspace = session.workspace
     records = [find(workspace, word) for word in arguments.words] or list(workspace.records())
     if not records:
-        raise HarnessError(f"workspace {workspace.root} holds no records.", "Make some: harness run, harness sweep")
+        raise HarnessError(
+            f"workspace {workspace.root} holds no records.", "Run cells first: harness run, harness sweep"
+        )
     name = records[0].cell.id if len(records) == 1 else "cells"
     path = workspace.root / "reports" / f"{name}.html"
     write_atomically(path, page(records, workspace))

@@ -1,4 +1,4 @@
-"""What every command needs: plugins loaded, overrides resolved, the workspace at hand."""
+"""What every command needs: loaded plugins, resolved overrides, the workspace."""
 
 from __future__ import annotations
 
@@ -32,59 +32,59 @@ class Session:
 
     @classmethod
     def open(cls, arguments: Namespace) -> Session:
-        """Load plugins; what ``--plugin`` names is handed on to the processes a sweep starts."""
+        """Load plugins. The processes that a sweep starts load those of ``--plugin`` as well."""
         extra = tuple(str(Path(name).resolve()) if name.endswith(".py") else name for name in arguments.plugin)
-        known = [*plugins.names(os.environ.get(plugins.EXTRA_VARIABLE)), *extra]
-        os.environ[plugins.EXTRA_VARIABLE] = ",".join(dict.fromkeys(known))
+        every = [*plugins.names(os.environ.get(plugins.EXTRA_VARIABLE)), *extra]
+        os.environ[plugins.EXTRA_VARIABLE] = ",".join(dict.fromkeys(every))
         session = cls(plugins.load(), registry(), tuple(arguments.overrides), arguments.json)
         for broken in session.registry.problems:
-            if broken.origin in extra:  # asked for by name: its failure is the user's business at once
+            if broken.origin in extra:  # the user named it, so its failure ends the command
                 raise HarnessError(f"plugin {broken.name} cannot be used: {broken.reason}")
         return session
 
     @property
     def workspace(self) -> Workspace:
-        """The workspace the overrides name; ``runs`` in the current folder otherwise."""
+        """The workspace that the overrides name, by default ``runs`` in the current folder."""
         named = [word.partition("=")[2] for word in self.overrides if word.partition("=")[0] == "workspace"]
         return Workspace.at(named[-1] if named else "runs")
 
     def workspace_of(self, cells: Sequence[Cell]) -> Workspace:
-        """The one workspace of a sweep. Errors: none of its cells, or cells that name several workspaces."""
+        """The workspace of a sweep. Errors: a sweep without cells, or with several workspaces."""
         places = {cell.settings.workspace for cell in cells}
         if len(places) != 1:
-            raise HarnessError("a sweep needs at least one cell, and one workspace for all of them.")
+            raise HarnessError("a sweep needs at least one cell, and one workspace for all its cells.")
         return Workspace.at(places.pop())
 
     def cell(self, *more: str) -> Cell:
-        """The one cell these overrides describe."""
+        """The cell that these overrides describe."""
         return Cell.of(resolve([*self.overrides, *more], self.registry), self.registry)
 
     def cells(self) -> list[Cell]:
-        """Every cell of the sweep these overrides describe."""
+        """Every cell of the sweep that these overrides describe."""
         grid = expand(self.overrides, self.registry)
         return [Cell.of(resolve(overrides, self.registry), self.registry) for overrides in grid]
 
     def progress(self) -> Progress:
-        """A fresh clock and display."""
+        """A new clock and display."""
         return Progress()
 
-    def only_workspace(self) -> None:
-        """For commands that read: refuse overrides that would have no effect."""
+    def accept_only_workspace(self) -> None:
+        """Errors: an override other than ``workspace=``, which would have no effect."""
         for word in self.overrides:
             if not word.startswith("workspace="):
                 raise HarnessError(f"'{word}' has no effect here.", "This command takes workspace=DIR only.")
 
     def print(self, text: str, data: Any) -> None:
-        """The answer: text for people, or data as JSON, on stdout."""
+        """Print the answer on stdout: text, or data as JSON."""
         print(json.dumps(data, indent=1, ensure_ascii=False, default=str) if self.json else text)
 
     def note(self, text: str) -> None:
-        """A remark that is not the answer."""
+        """Print a remark on stderr."""
         print(text, file=sys.stderr, flush=True)
 
 
 def lines(rows: Sequence[Sequence[str]], indent: str = "  ") -> str:
-    """Columns, aligned."""
+    """Rows of text with aligned columns."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))] if rows else []
     return "\n".join(
         indent + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows

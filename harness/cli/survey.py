@@ -12,7 +12,7 @@ from harness.util.digest import digest
 
 
 def survey(arguments: Namespace) -> int:
-    """Classify every unit on the whole batch; printed, and kept as JSON in the workspace."""
+    """Classify every unit on the whole batch; print the table and save it as JSON in the workspace."""
     from harness.cells.inputs import Inputs, cache_of
     from harness.records.workspace import Workspace, write_atomically
     from harness.util.cache import Memo
@@ -43,7 +43,7 @@ def survey(arguments: Namespace) -> int:
 
 
 def table(labels: Labels) -> str:
-    """Per class: how many units, and the most selective ones."""
+    """Per class: how many units it has, and the most selective ones."""
     counts = Counter(label for label in labels.classes if label)
     rows = [("class", "units", "most selective (ratio to the baseline)")]
     for name, ratios in labels.selectivity.items():

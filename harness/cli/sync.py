@@ -1,4 +1,4 @@
-"""sync: copies to the tracking store what a sweep could not."""
+"""The command that copies records to a tracking store afterwards: sync."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from harness.util.errors import HarnessError
 
 
 def sync(arguments: Namespace) -> int:
-    """Copy the records of a workspace that have no run yet; none is copied twice.
+    """Copy the records of a workspace that have no run in the tracking store yet. None is copied twice.
 
     Errors: no records, no tracking, a store that does not answer.
     """
@@ -22,18 +22,20 @@ def sync(arguments: Namespace) -> int:
     workspace = session.workspace
     uri = address(words.get("tracking", "local"), workspace)
     if uri is None:
-        raise HarnessError("sync: tracking=none names nothing to copy to.", "Write tracking=local or tracking=URI")
+        raise HarnessError("sync: tracking=none is not a tracking store.", "Write tracking=local or tracking=URI.")
     records = list(workspace.records())
     if not records:
-        raise HarnessError(f"workspace {workspace.root} holds no records.", "Make some: harness run, harness sweep")
+        raise HarnessError(
+            f"workspace {workspace.root} holds no records.", "Run cells first: harness run, harness sweep"
+        )
     try:
         copied = mirror_of(uri, workspace.root).copy_missing(records, workspace, parent=None)
     except Exception as error:
         raise HarnessError(
-            f"sync: {unreachable(uri, error)}", "Is it running? Then the same command goes on from here."
+            f"sync: {unreachable(uri, error)}", "Start it, then repeat this command: it continues from here."
         ) from error
     session.print(
-        f"{len(records)} records, {copied} copied, {len(records) - copied} there already",
+        f"{len(records)} records: {copied} copied, {len(records) - copied} already there",
         {"records": len(records), "copied": copied},
     )
     return 0

@@ -1,1 +1,1 @@
-"""The complete result of a cell on disk, and the folder that holds them."""
+"""The complete results of cells on disk, and the folder that holds them."""

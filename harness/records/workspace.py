@@ -1,4 +1,4 @@
-"""The workspace: where records lie, and how they are written so that none is ever lost or half there."""
+"""The workspace: the folder of results, and atomic writing, so that no record is lost or incomplete."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ class Workspace:
         return cls(Path(where).expanduser().absolute())
 
     def check_writable(self) -> None:
-        """Make the workspace, or say at once that it cannot be written to: before hours of computing, not after."""
+        """Create the workspace. Errors: it cannot be written to, which is found before hours of computing."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.root):
                 pass
         except OSError as error:
             raise HarnessError(
-                f"workspace {self.root} cannot be written to: {error.strerror}.", "Choose another: workspace=DIR"
+                f"workspace {self.root} cannot be written to: {error.strerror}.", "Choose another folder: workspace=DIR"
             ) from error
 
     def folder(self, cell: str) -> Path:
-        """Where a cell's record and figures lie."""
+        """The folder of a cell's record and figures."""
         return self.root / "records" / cell
 
     def find(self, cell: str) -> Record | None:
@@ -48,7 +48,7 @@ class Workspace:
         return read_record(path) if path.is_file() else None
 
     def finished(self, cell: str) -> Record | None:
-        """A cell's record if it can be served instead of redoing the cell: a failure never is."""
+        """A cell's record if it can be used instead of running the cell again; a failed one never is."""
         record = self.find(cell)
         return record if record and record.status in FINISHED else None
 
@@ -58,43 +58,43 @@ class Workspace:
             yield read_record(path)
 
     def write(self, record: Record, trace: str = "") -> Path:
-        """Put a record on disk in one step, and a failure's traceback beside it.
+        """Write a record in one step, with the traceback of a failure beside it. Returns its folder.
 
-        A finished record is never replaced by one that failed. Errors: a disk that is full, or has gone.
+        A finished record is never replaced by a failed one. Errors: a disk that is full or was removed.
         """
         folder = self.folder(record.cell.id)
-        path, left = folder / "record.json", folder / "traceback.txt"
+        path, traceback = folder / "record.json", folder / "traceback.txt"
         try:
             if trace:
-                write_atomically(left, trace)
+                write_atomically(traceback, trace)
             else:
-                left.unlink(missing_ok=True)  # of an earlier try
+                traceback.unlink(missing_ok=True)  # of an earlier attempt
             if record.status in FINISHED or not path.is_file() or not _is_finished(path):
                 write_atomically(path, record.to_json() + "\n")
         except OSError as error:
             raise HarnessError(
                 f"workspace {self.root}: cell {record.cell.id} could not be recorded: {error.strerror}.",
-                "Finished cells are kept: make room, and the same command goes on from there.",
+                "Free some space and repeat the command: finished cells are kept.",
             ) from error
         return folder
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """The whole text or nothing."""
+    """Write the whole text or nothing."""
     with atomically(path) as beside:
         beside.write_text(text, encoding="utf-8")
 
 
 @contextmanager
 def atomically(path: Path) -> Iterator[Path]:
-    """A place to write a file at; when the block ends it is flushed to disk and renamed to ``path``, or removed."""
+    """A temporary path to write to. When the block ends, the file is flushed and renamed to ``path``, or removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{uuid.uuid4().hex[:12]}.{path.name}")  # not by tempfile: others may read our results
+    beside = path.with_name(f".{uuid.uuid4().hex[:12]}.{path.name}")  # a tempfile would be unreadable for others
     try:
         yield beside
         _flush(beside)
         os.replace(beside, path)
-        _flush(path.parent)  # or the new name is lost when the power fails
+        _flush(path.parent)  # otherwise the new name can be lost at a power failure
     except BaseException:
         beside.unlink(missing_ok=True)
         raise

@@ -1,4 +1,4 @@
-"""From overrides to a resolved configuration: plugins' parameters become Hydra nodes, errors become sentences."""
+"""From overrides to a resolved configuration: parameters of plugins become Hydra nodes, errors become sentences."""
 
 from __future__ import annotations
 
@@ -30,41 +30,41 @@ CONFIG_MODULE = "harness_conf"
 
 
 class PluginSearchPath(SearchPathPlugin):
-    """Adds the configuration folders that plugins bring."""
+    """Adds the configuration folders of plugins to Hydra's search path."""
 
     folders: ClassVar[tuple[tuple[str, str], ...]] = ()
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Called by Hydra while it sets up."""
+        """Hydra calls this when it starts."""
         for owner, path in self.folders:
             search_path.append(provider=owner, path=path)
 
 
 def registry() -> Registry:
-    """Every method on offer; its parameters are then a config node that Hydra knows, and no other plugin's are."""
+    """Every available method. Afterwards Hydra knows the parameters of exactly these methods."""
     return _registered(plugins.load())
 
 
-@lru_cache(maxsize=1)  # Hydra's store holds the nodes of one set of plugins: the last
+@lru_cache(maxsize=1)  # Hydra's store holds the nodes of one set of plugins: those loaded last
 def _registered(loaded: plugins.Plugins) -> Registry:
-    methods, PluginSearchPath.folders = _offers(loaded)
+    methods, PluginSearchPath.folders = _methods_and_folders(loaded)
     store = ConfigStore.instance()
     for stage in STAGES:
         store.repo.pop(stage, None)
     for (stage, name), method in methods.methods.items():
         node = {"name": name, **method.node}
-        node |= {key: f"${{oc.select:{of},null}}" for key, of in method.follows.items()}
-        package = f"{stage}.{name}" if STAGES[stage].many else None  # several may be chosen: each has a place
+        node |= {key: f"${{oc.select:{other},null}}" for key, other in method.follows.items()}
+        package = f"{stage}.{name}" if STAGES[stage].many else None  # each of several methods has its own node
         store.store(group=stage, name=name, node=node, package=package, provider=method.owner)
     HydraPlugins.instance().register(PluginSearchPath)
     for preset in files(CONFIG_MODULE).joinpath("hydra", "launcher").iterdir():
-        store.repo["hydra"]["launcher"].pop(preset.name, None)  # of the launcher itself: two of one name are a warning
+        store.repo["hydra"]["launcher"].pop(preset.name, None)  # the launcher's own: two of one name are a warning
     return methods
 
 
 @cache
-def _offers(loaded: plugins.Plugins) -> tuple[Registry, tuple[tuple[str, str], ...]]:
-    """Methods, and folders of configuration with their owners."""
+def _methods_and_folders(loaded: plugins.Plugins) -> tuple[Registry, tuple[tuple[str, str], ...]]:
+    """The methods, and the configuration folders with their owners."""
     folders: list[tuple[str, str]] = []
     for owner, paths in loaded.calls("harness_config_paths"):
         if isinstance(paths, (list, tuple)):
@@ -77,34 +77,35 @@ def _offers(loaded: plugins.Plugins) -> tuple[Registry, tuple[tuple[str, str], .
 
 @contextmanager
 def hydra_ready() -> Iterator[None]:
-    """Hydra's composer, started and put away again; nothing is written to disk."""
+    """Hydra's composer is ready inside the block; nothing is written to disk."""
     GlobalHydra.instance().clear()
     with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
         yield
 
 
-def resolve(overrides: Sequence[str], known: Registry) -> dict[str, Any]:
+def resolve(overrides: Sequence[str], methods: Registry) -> dict[str, Any]:
     """The configuration of one cell, as plain data.
 
     Errors: a stage option or key that does not exist (with the nearest names) or that has another name now, an override
     that does not parse.
     """
     check_overrides(overrides)
-    with hydra_ready(), _explained(known):
+    with hydra_ready(), _explained(methods):
         config = plain(compose("config", overrides=list(overrides)))
     check_keys(config, overrides)
     return config
 
 
-def expand(overrides: Sequence[str], known: Registry) -> list[list[str]]:
-    """The overrides of every cell of a sweep: comma lists and ``glob(*)`` multiplied out, as Hydra's own sweeper does.
+def expand(overrides: Sequence[str], methods: Registry) -> list[list[str]]:
+    """The overrides of every cell of a sweep: comma lists and ``glob(*)`` expanded as Hydra's own sweeper does.
 
-    Sweep lists of an experiment file (``hydra.sweeper.params``) count where the command line does not name the key.
+    Sweep lists of an experiment file (``hydra.sweeper.params``) apply to keys that the command line does not name.
+    Errors: as :func:`resolve`.
     """
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
     check_overrides(overrides)
-    with hydra_ready(), _explained(known):
+    with hydra_ready(), _explained(methods):
         loader = GlobalHydra.instance().config_loader()
         parser = OverridesParser.create(config_loader=loader)
         given = parser.parse_overrides(list(overrides))
@@ -117,14 +118,14 @@ def expand(overrides: Sequence[str], known: Registry) -> list[list[str]]:
 
 
 def runs_here(overrides: Sequence[str]) -> bool:
-    """Whether Hydra would run a sweep in this process, one cell after the other, and tell nobody about it."""
+    """Whether Hydra would run a sweep in this process, one cell after the other, without callbacks."""
     with hydra_ready():
         node = _hydra_node(overrides)
     return bool(node.runtime.choices["hydra/launcher"] == "basic" and not node.callbacks and not node.job.env_set)
 
 
 def _hydra_node(overrides: Sequence[str]) -> DictConfig:
-    """Hydra's own settings for a sweep: what is swept does not change them."""
+    """Hydra's own settings for a sweep, from the overrides that are not swept."""
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
     parsed = zip(overrides, parser.parse_overrides(list(overrides)), strict=True)
     fixed = [text for text, override in parsed if not override.is_sweep_override()]
@@ -132,18 +133,18 @@ def _hydra_node(overrides: Sequence[str]) -> DictConfig:
     return node
 
 
-def presets(stages: Sequence[str], known: Registry) -> dict[str, list[str]]:
-    """Configuration files for each stage, the harness's and plugins', that are not simply a method."""
+def presets(stages: Sequence[str], methods: Registry) -> dict[str, list[str]]:
+    """The presets of each stage: configuration files of the harness and of plugins, without the methods themselves."""
     with hydra_ready():
         loader = GlobalHydra.instance().config_loader()
         return {
-            stage: [name for name in loader.get_group_options(stage) if name not in {"__init__", *known.names(stage)}]
+            stage: [name for name in loader.get_group_options(stage) if name not in {"__init__", *methods.names(stage)}]
             for stage in stages
         }
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
-    """Interpolations resolved, Hydra's own node dropped."""
+    """The configuration as plain data: interpolations resolved, without Hydra's own node."""
     with _explained(None):
         resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert isinstance(resolved, dict)
@@ -151,20 +152,20 @@ def plain(config: DictConfig) -> dict[str, Any]:
 
 
 @contextmanager
-def _explained(known: Registry | None) -> Iterator[None]:
+def _explained(methods: Registry | None) -> Iterator[None]:
     try:
         yield
     except MissingConfigException as error:
         group, _, name = (error.missing_cfg_file or "").rpartition("/")
-        if group in STAGES and known is not None and (group, name) in known.contested:
-            known.get(group, name)
-        # Of a list of choices (metric=[lss]) Hydra does not say what there is.
-        options = list(error.options or (known.names(group) if known is not None and group in STAGES else []))
+        if group in STAGES and methods is not None and (group, name) in methods.contested:
+            methods.get(group, name)
+        # For a list of choices (metric=[lss]) Hydra does not give the options.
+        options = list(error.options or (methods.names(group) if methods is not None and group in STAGES else []))
         if not group or not options:
             raise HarnessError(f"configuration: {_first_lines(error)}") from error
         hint = f"`harness list {group}` describes them" if group in STAGES else ""
         raise unknown(group, name, [option for option in options if option != "__init__"], hint) from error
-    except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: Hydra's answer to affinity=null
+    except (HydraException, OmegaConfBaseException, ValueError) as error:  # Hydra raises ValueError for affinity=null
         raise _explain(error) from error
 
 

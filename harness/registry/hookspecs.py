@@ -1,7 +1,7 @@
-"""Every hook of the harness, in the order in which a run meets them.
+"""Every hook of the harness, in the order in which a run calls them.
 
-A plugin implements the hooks it needs with :data:`hookimpl` and nothing else. Hooks that offer methods are called once,
-when plugins are loaded; they return classes, not instances: the registry builds them from the configuration. Two
+A plugin implements the hooks that it needs with :data:`hookimpl`. Hooks that offer methods are called once, when
+plugins are loaded. They return classes, not instances: the registry builds instances from the configuration. Two
 plugins may not offer the same name for the same stage.
 """
 
@@ -36,13 +36,13 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 """Marks a function of a plugin as the implementation of the hook of its name."""
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Setting up: where else configuration is to be looked for
+# Setting up: further folders of configuration
 # ----------------------------------------------------------------------------------------------------------------------
 
 
 @hookspec
 def harness_config_paths() -> Iterable[str]:  # type: ignore[empty-body]  # a specification has no body
-    """Folders with configuration files (``subject/*.yaml``, ``experiment/*.yaml``, ...) this plugin brings.
+    """Folders with configuration files of this plugin (``subject/*.yaml``, ``experiment/*.yaml``, ...).
 
     Return Hydra search paths such as ``pkg://my_package.conf``; the package needs an ``__init__.py`` in every folder.
 
@@ -51,13 +51,13 @@ def harness_config_paths() -> Iterable[str]:  # type: ignore[empty-body]  # a sp
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Asking: which model, on which examples, and what is known about its units
+# Inputs: the model, the examples, the labels of the units
 # ----------------------------------------------------------------------------------------------------------------------
 
 
 @hookspec
 def harness_subjects() -> Iterable[type[SubjectMethod]]:  # type: ignore[empty-body]
-    """Subjects this plugin offers: models that can be recorded and ablated.
+    """Subjects of this plugin: models that can be recorded and ablated.
 
     Example: ``plugins/subjects/hf.py``.
     """
@@ -65,7 +65,7 @@ def harness_subjects() -> Iterable[type[SubjectMethod]]:  # type: ignore[empty-b
 
 @hookspec
 def harness_batches() -> Iterable[type[BatchMethod]]:  # type: ignore[empty-body]
-    """Batches this plugin offers: examples with a query position and a target each, and anchors.
+    """Batches of this plugin: examples, each with a query position and a target, and anchors.
 
     Example: ``plugins/batches/synthetic_induction.py``.
     """
@@ -73,7 +73,7 @@ def harness_batches() -> Iterable[type[BatchMethod]]:  # type: ignore[empty-body
 
 @hookspec
 def harness_labels() -> Iterable[type[LabelMethod]]:  # type: ignore[empty-body]
-    """Sources of labels this plugin offers: what is known about units without clustering them.
+    """Label sources of this plugin: the classes of units, found without clustering.
 
     Example: ``plugins/labels/survey.py``.
     """
@@ -86,7 +86,7 @@ def harness_labels() -> Iterable[type[LabelMethod]]:  # type: ignore[empty-body]
 
 @hookspec
 def harness_signals() -> Iterable[type[Signal]]:  # type: ignore[empty-body]
-    """Signals this plugin offers: what a subject computes, as one number per observation and unit.
+    """Signals of this plugin: one number per observation and unit, from what the subject computes.
 
     Example: ``plugins/signals/max_attention.py``.
     """
@@ -94,7 +94,7 @@ def harness_signals() -> Iterable[type[Signal]]:  # type: ignore[empty-body]
 
 @hookspec
 def harness_transforms() -> Iterable[type[Transform]]:  # type: ignore[empty-body]
-    """Transforms of activity this plugin offers: what is taken out of it before affinities are estimated.
+    """Transforms of this plugin: what is removed from activity before affinities are estimated.
 
     Example: ``plugins/transforms/residualize.py``.
     """
@@ -102,7 +102,7 @@ def harness_transforms() -> Iterable[type[Transform]]:  # type: ignore[empty-bod
 
 @hookspec
 def harness_binarizers() -> Iterable[type[Binarizer]]:  # type: ignore[empty-body]
-    """Binarizers this plugin offers: activity -> spins.
+    """Binarizers of this plugin: activity -> spins.
 
     Example: ``plugins/binarizers/median.py``.
     """
@@ -110,7 +110,7 @@ def harness_binarizers() -> Iterable[type[Binarizer]]:  # type: ignore[empty-bod
 
 @hookspec
 def harness_affinities() -> Iterable[type[AffinityMethod]]:  # type: ignore[empty-body]
-    """Affinities this plugin offers: how alike two units behave.
+    """Affinities of this plugin: how similarly two units behave.
 
     Example: ``plugins/affinities/mutual_information.py``.
     """
@@ -118,7 +118,7 @@ def harness_affinities() -> Iterable[type[AffinityMethod]]:  # type: ignore[empt
 
 @hookspec
 def harness_partitioners() -> Iterable[type[Partitioner]]:  # type: ignore[empty-body]
-    """Partitioners this plugin offers: affinity -> one label per unit.
+    """Partitioners of this plugin: affinity -> one label per unit.
 
     Example: ``plugins/partitioners/spectral.py``.
     """
@@ -126,7 +126,7 @@ def harness_partitioners() -> Iterable[type[Partitioner]]:  # type: ignore[empty
 
 @hookspec
 def harness_choosers() -> Iterable[type[Chooser]]:  # type: ignore[empty-body]
-    """Choosers this plugin offers: how good each of several partitions is.
+    """Choosers of this plugin: how good each of several partitions is.
 
     Example: ``plugins/choosers/modularity.py``.
     """
@@ -134,7 +134,7 @@ def harness_choosers() -> Iterable[type[Chooser]]:  # type: ignore[empty-body]
 
 @hookspec
 def harness_selectors() -> Iterable[type[Selector]]:  # type: ignore[empty-body]
-    """Selectors this plugin offers: which groups are put to the closure test.
+    """Selectors of this plugin: which groups get a closure test.
 
     Example: ``plugins/selectors/paper_score.py``.
     """
@@ -147,7 +147,7 @@ def harness_selectors() -> Iterable[type[Selector]]:  # type: ignore[empty-body]
 
 @hookspec
 def harness_interventions() -> Iterable[type[Intervention]]:  # type: ignore[empty-body]
-    """Interventions this plugin offers: what an ablated unit writes instead of its output.
+    """Interventions of this plugin: what an ablated unit writes instead of its output.
 
     Example: ``plugins/interventions/zero.py``.
     """
@@ -155,7 +155,7 @@ def harness_interventions() -> Iterable[type[Intervention]]:  # type: ignore[emp
 
 @hookspec
 def harness_controls() -> Iterable[type[Controls]]:  # type: ignore[empty-body]
-    """Controls this plugin offers: random groups matched to a candidate.
+    """Controls of this plugin: random groups matched to a candidate.
 
     Example: ``plugins/controls/layer_matched.py``.
     """
@@ -163,20 +163,20 @@ def harness_controls() -> Iterable[type[Controls]]:  # type: ignore[empty-body]
 
 @hookspec
 def harness_metrics() -> Iterable[type[Metric]]:  # type: ignore[empty-body]
-    """Metrics this plugin offers: what ablation may damage, and which way damage points.
+    """Metrics of this plugin: what ablation may damage, and in which direction damage changes it.
 
     Example: ``plugins/metrics/target_logit.py``.
     """
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Watching: events of a run; every event is one frozen dataclass, so that a new field breaks nobody
+# Events of a run. Every event is one frozen dataclass, so that a new field breaks no plugin
 # ----------------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class CellFinished:
-    """A cell has ended, with any status; ``folder`` holds its record and whatever else it left."""
+    """A cell has ended, with any status. ``folder`` holds its record and its other files."""
 
     record: Record
     folder: Path
@@ -186,9 +186,9 @@ class CellFinished:
 def harness_cell_finished(event: CellFinished) -> None:
     """A cell has ended, with any status, and its record is on disk.
 
-    Called in the process that ran the cell. What it raises is reported as a warning; the record stands.
+    Called in the process that ran the cell. An exception is reported as a warning; the record is kept.
 
-    ``event``: the record, and the folder it lies in.
+    ``event``: the record and its folder.
 
     Example: ``harness/tracking/mlflow.py``, the MLflow mirror.
     """

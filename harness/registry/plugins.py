@@ -1,4 +1,4 @@
-"""The plugin manager: built-ins, installed distributions and plain files come by one door, and none stops another."""
+"""The plugin manager: it loads built-in, installed and file plugins alike, and a broken one stops no other."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from harness.registry.renamed import moved
 from harness.util.digest import digest
 from harness.util.errors import HarnessError, unknown
 
-# What `--plugin` named, for the processes that a sweep starts.
+# The plugins of `--plugin`, for the processes that a sweep starts.
 EXTRA_VARIABLE = "HARNESS_EXTRA_PLUGINS"
 
 
 @dataclass(frozen=True)
 class Broken:
-    """A plugin that could not be loaded: which, from where, why, and the traceback for `--debug`."""
+    """A plugin that could not be loaded: its name, its origin, the reason, and the traceback for `--debug`."""
 
     name: str
     origin: str
@@ -40,7 +40,7 @@ class Broken:
 
 @dataclass(eq=False)
 class Plugins:
-    """The loaded plugins: ``manager`` calls their hooks, ``origins`` says whose each is, ``broken`` what failed."""
+    """The loaded plugins. ``manager`` calls their hooks, ``origins``: where each is from; ``broken``: failures."""
 
     manager: pluggy.PluginManager
     origins: dict[str, str] = field(default_factory=dict)
@@ -51,17 +51,17 @@ class Plugins:
         return self.origins[self.manager.get_name(plugin) or ""]
 
     def calls(self, hook: str) -> Iterator[tuple[str, Any]]:
-        """Each plugin's own answer to a hook, with its origin; one that raises is noted as broken."""
+        """The answer of each plugin to a hook, with its origin. A plugin that raises is added to ``broken``."""
         for implementation in getattr(self.manager.hook, hook).get_hookimpls():
             origin = self.origin(implementation.plugin)
             try:
                 yield origin, implementation.function()
-            except Exception as error:  # a stranger's code: anything can come out of it
+            except Exception as error:  # code of others can raise anything
                 self.broken.append(_broken(f"{implementation.plugin_name} ({hook})", origin, error))
 
     @contextmanager
     def watched_by(self, watcher: object, name: str) -> Iterator[None]:
-        """While the block runs, this object's hooks are called as a plugin's are."""
+        """While the block runs, the hooks of this object are called as those of a plugin."""
         self.manager.register(watcher, name=name)
         try:
             yield
@@ -70,10 +70,11 @@ class Plugins:
 
 
 def load() -> Plugins:
-    """Every plugin there is: the entry-point group ``closure_harness``, then what ``--plugin`` named.
+    """Every plugin: those of the entry-point group ``closure_harness``, then those of ``--plugin``.
 
-    ``HARNESS_PLUGINS`` (names or distributions, comma separated) loads only some of the installed ones;
-    ``HARNESS_BLOCK_PLUGINS`` leaves some out. A plugin that fails to load is listed in ``broken``.
+    ``HARNESS_PLUGINS`` loads only some of the installed plugins, ``HARNESS_BLOCK_PLUGINS`` leaves some out. Both take
+    names of plugins (``affinities.ising``), packages (``affinities``) or distributions, separated by commas. A plugin
+    that fails to load is listed in ``broken``.
     """
     extra = tuple(dict.fromkeys(names(os.environ.get(EXTRA_VARIABLE))))
     return _load(extra, os.environ.get("HARNESS_PLUGINS"), os.environ.get("HARNESS_BLOCK_PLUGINS"))
@@ -145,21 +146,21 @@ def _check_names(entries: Sequence[_Entry], chosen: Mapping[str, set[str]]) -> N
     installed = {name for entry in entries for name in (entry.name, entry.distribution, *entry.modules)} - {""}
     for variable, wanted in chosen.items():
         for name in sorted(wanted - installed):
-            known = unknown("plugin", name, installed)
-            raise HarnessError(f"{variable}: {known.what}", known.fix)
+            error = unknown("plugin", name, installed)
+            raise HarnessError(f"{variable}: {error.what}", error.fix)
 
 
 def _register(plugins: Plugins, name: str, origin: str, load: Any) -> None:
-    known = name if name not in plugins.origins else f"{name} ({origin})"
+    unique = name if name not in plugins.origins else f"{name} ({origin})"
     try:
         module = load()
-        plugins.manager.register(module, name=known)
-    except (Exception, SystemExit) as error:  # a script without a main guard exits when it is imported
-        if plugins.manager.has_plugin(known):  # pluggy keeps the hooks it took before the one that does not fit
-            plugins.manager.unregister(name=known)
+        plugins.manager.register(module, name=unique)
+    except (Exception, SystemExit) as error:  # a script without a main guard may exit when it is imported
+        if plugins.manager.has_plugin(unique):  # pluggy keeps the hooks that it registered before the one that failed
+            plugins.manager.unregister(name=unique)
         plugins.broken.append(_broken(name, origin, error))
         return
-    plugins.origins[known] = origin
+    plugins.origins[unique] = origin
     callers = plugins.manager.get_hookcallers(module) or []
     if not callers:
         plugins.broken.append(Broken(name, origin, "it implements no hook: is @hookimpl missing?"))
@@ -176,18 +177,20 @@ def _import(name: str) -> ModuleType:
     path = Path(name).resolve()
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    module_name = f"closure_harness_file_{path.stem}_{digest(str(path))[:8]}"  # two folders may hold a my_affinity.py
+    module_name = (
+        f"closure_harness_file_{path.stem}_{digest(str(path))[:8]}"  # two folders may each have a my_affinity.py
+    )
     spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None, path
     assert spec.loader is not None, path
     module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module  # dataclasses and pickling of their instances look the module up
+    sys.modules[module_name] = module  # dataclasses and pickle look the module up by name
     spec.loader.exec_module(module)
     return module
 
 
 def names(value: str | None) -> list[str]:
-    """``"a, b"`` -> ``["a", "b"]``: how a variable names several plugins."""
+    """``"a, b"`` -> ``["a", "b"]``: the names in a variable."""
     return [name.strip() for name in (value or "").split(",") if name.strip()]
 
 

@@ -1,4 +1,4 @@
-"""(stage, name) -> plugin class, its owner, and what it is built from."""
+"""The methods by stage and name: class, owner, parameters; and the checks that an offered class has to pass."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harness.util.validation import type_text, validated
 
 @dataclass(frozen=True)
 class Method:
-    """One method on offer: its class, and the distribution or file that offers it."""
+    """One method: its class, and the distribution or file that offers it."""
 
     stage: str
     name: str
@@ -44,27 +44,27 @@ class Method:
 
     @property
     def node(self) -> dict[str, Any]:
-        """The defaults as they stand in a configuration: tuples are lists there."""
+        """The defaults as they are in a configuration, where tuples are lists."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in self.parameters.items()}
 
     @property
     def neutral(self) -> frozenset[str]:
-        """Parameters that say how to compute, not what: they do not enter a cell's identity."""
+        """Parameters that change how something is computed, not the result. They do not enter a cell's identity."""
         return frozenset(f.name for f in dataclasses.fields(self.cls) if f.metadata.get("neutral"))
 
     @property
     def by_content(self) -> frozenset[str]:
-        """Parameters that name a file whose content counts (``fingerprint``), not where it lies."""
+        """Parameters that name a file. Its content enters a cell's identity (``fingerprint``), its path does not."""
         return frozenset(f.name for f in dataclasses.fields(self.cls) if f.metadata.get("by_content"))
 
     @property
     def follows(self) -> dict[str, str]:
-        """Parameters that take another key's value where they are not told (``affinity.path``)."""
+        """Parameters that take the value of another key (``affinity.path``) where they are not set."""
         return {f.name: f.metadata["follows"] for f in dataclasses.fields(self.cls) if "follows" in f.metadata}
 
     @property
     def code(self) -> str:
-        """Digest of the code that computes it: a record made by other code is not served."""
+        """Digest of its code. Records and cached results of other code are not reused."""
         return code_of(self.cls)
 
     def build(self, parameters: Mapping[str, Any]) -> Any:
@@ -81,7 +81,7 @@ class Method:
 
 @dataclass
 class Registry:
-    """Every method on offer, by stage and name; ``problems`` are offers that had to be turned down."""
+    """Every method by stage and name. ``problems`` are the offers that were refused."""
 
     methods: dict[tuple[str, str], Method] = field(default_factory=dict)
     contested: dict[tuple[str, str], list[str]] = field(default_factory=dict)
@@ -89,14 +89,14 @@ class Registry:
 
     @classmethod
     def of(cls, plugins: Plugins) -> Registry:
-        """Ask every plugin what it offers. A bad offer is turned down and reported; the others stand."""
+        """Collect what every plugin offers. A bad offer is refused and reported; the others are kept."""
         registry = cls()
         for stage in STAGES.values():
             for owner, offered in plugins.calls(stage.hook):
                 try:
                     methods = list(offered)
-                except Exception as error:  # not iterable, or a generator of a stranger's that breaks off
-                    why = f"it offers no list of classes: {type(error).__name__}: {error}"
+                except Exception as error:  # not iterable, or a generator that raises
+                    why = f"it does not return a list of classes: {type(error).__name__}: {error}"
                     registry.problems.append(Broken(f"{owner} ({stage.hook})", owner, why))
                     continue
                 for method in methods:
@@ -115,15 +115,15 @@ class Registry:
             owners = " and ".join(self.contested[stage, name])
             raise PluginError(
                 f"{stage} '{name}' is offered twice: by {owners}.",
-                "Rename one, or leave one out: HARNESS_BLOCK_PLUGINS=<plugin>",
+                "Rename one, or leave one out: HARNESS_BLOCK_PLUGINS=PLUGIN",
             )
         if (stage, name) not in self.methods:
             raise unknown(stage, name, self.names(stage), f"`harness list {stage}` describes them")
         return self.methods[stage, name]
 
     def names(self, stage: str) -> list[str]:
-        """Names on offer for a stage, in order."""
-        return sorted(name for of, name in self.methods if of == stage)
+        """The names of the methods of a stage, sorted."""
+        return sorted(name for method_stage, name in self.methods if method_stage == stage)
 
     def _add(self, stage: str, cls: Any, owner: str) -> None:
         _check(stage, cls, owner)

@@ -1,4 +1,4 @@
-"""Settings, modules and public names that are called otherwise now, and the sentences that give the new names."""
+"""Settings, modules, classes and functions that have another name now, and the errors that give the new name."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ MODULES: Mapping[str, str] = {
         "written": "cells.result",
     }.items()
 }
-"""By old name: where a module has moved."""
+"""By old name: the new place of a module."""
 
 NAMES: Mapping[str, str] = {
     "Anatomy": "harness.closure.report.Anatomy",
@@ -103,14 +103,14 @@ NAMES: Mapping[str, str] = {
     "widened": "harness.closure.statistics.inflated",
     "widening": "harness.data.sampling.inflation",
 }
-"""By old name: where a class or function is that has another name now, or that left its module."""
+"""By old name: the new place of a class or function that was renamed, or that left its module."""
 
 FIELDS: Mapping[str, str] = {
     "only_at_query": "method.positions == 'query'",
     "over_reference": "method.over == 'reference'",
     "per_position": "method.per == 'position'",
 }
-"""Functions that a declared field of the method has replaced."""
+"""By name: functions that were replaced by a field of the method."""
 
 
 def check_overrides(overrides: Iterable[str]) -> None:
@@ -139,7 +139,7 @@ def _renamed_key(key: str) -> str:
 
 
 def moved(error: BaseException) -> str | None:
-    """What to write instead of an import that failed because of a move; None where it failed for another reason."""
+    """What to write instead of an import of an old name. None: the import failed for another reason."""
     if not isinstance(error, ImportError):
         return None
     module, names = _attempted(error)
@@ -159,7 +159,7 @@ def moved(error: BaseException) -> str | None:
 
 
 def _attempted(error: ImportError) -> tuple[str, list[str]]:
-    """The module of the failing import and the names asked of it: those of its statement, or the one that is missing."""
+    """The module and the names of the import that failed: all names of its statement, or the missing one."""
     if missing := re.match(r"cannot import name '(\w+)' from '([\w.]+)'", str(error)):
         return missing[2], [missing[1]]
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
@@ -172,7 +172,7 @@ def _attempted(error: ImportError) -> tuple[str, list[str]]:
 
 
 def _target(module: str, name: str) -> tuple[str, str]:
-    """Where a name of an old module is now, and what it is called: in the door if that has it."""
+    """The module and the name to import instead; the module is ``harness`` for names of the public door."""
     moved_to = MODULES.get(f"{module}.{name}") or NAMES.get(name) or f"{MODULES.get(module, module)}.{name}"
     home, _, new = moved_to.rpartition(".")
     return ("harness" if new in reexports("harness") else home), new

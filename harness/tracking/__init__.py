@@ -1,1 +1,1 @@
-"""MLflow shows what records hold."""
+"""Copies of records in MLflow."""

@@ -1,4 +1,4 @@
-"""The MLflow mirror: a copy of records for browsing, never the truth; when it cannot be had, the run goes on."""
+"""The MLflow mirror: a copy of records for browsing. If it fails, the run continues without it."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from harness.util.digest import digest, digest_files
 from harness.util.errors import HarnessError
 
 EXPERIMENT = "closure-harness"
-# The sweep's parent run, for the processes that run its cells. Not MLFLOW_RUN_ID: with that set, a child run silently
-# becomes the parent (mlflow #15713).
+# Names the parent run of a sweep for the processes that run its cells. MLFLOW_RUN_ID would not do: with it, a child run
+# silently becomes the parent (mlflow #15713).
 PARENT_VARIABLE = "HARNESS_PARENT_RUN"
-NO_PARENT = "none"  # its value where the sweep found no tracking: its cells need not look for it again
+NO_PARENT = "none"  # its value if tracking failed for the sweep: its cells do not try again
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
-PARAMS_AT_ONCE, METRICS_AT_ONCE = 100, 1000  # MLflow's limits of one batch
+PARAMS_PER_CALL, METRICS_PER_CALL = 100, 1000  # MLflow's limits
 
 
 def address(tracking: str, workspace: Workspace) -> str | None:
-    """The tracking URI: absolute, so that it does not depend on the current folder. None: no tracking.
+    """The tracking URI, absolute so that it does not depend on the current folder. None: no tracking.
 
-    Errors: an address of a kind that MLflow cannot write to; a database whose driver is not installed.
+    Errors: an address that MLflow cannot write to; a database whose driver is not installed.
     """
     if tracking == "none":
         return None
@@ -64,54 +64,54 @@ def address(tracking: str, workspace: Workspace) -> str | None:
 class Mirror:
     """Copies records to an MLflow tracking store, one run per cell.
 
-    A run carries the digest of its record, and everything in it comes from the record: to copy one again changes
-    nothing, and a copy that was broken off is completed. ``silent``: the store failed, which has been said.
+    A run has the digest of its record, and everything in it comes from the record. Copying it again changes nothing,
+    and an incomplete copy is completed. ``failed``: the store failed, the user was warned, and it is not used again.
     """
 
     uri: str
     root: Path
-    silent: bool = field(default=False, init=False)
+    failed: bool = field(default=False, init=False)
 
     @cached_property
     def client(self) -> Any:
-        """MLflow's client for this store; importing it takes a second, so it waits until it is needed."""
+        """MLflow's client for this store, imported at first use because that takes a second."""
         from mlflow import MlflowClient
 
-        for name in ("alembic", "mlflow"):  # "Running upgrade ...", forty times, at first use
+        for name in ("alembic", "mlflow"):  # they log "Running upgrade ..." forty times at first use
             logging.getLogger(name).setLevel(logging.WARNING)
-        if self.uri.startswith(DATABASES[1:]):  # one that is down: MLflow would try ten times, for 100 seconds
+        if self.uri.startswith(DATABASES[1:]):  # if it is down, MLflow would retry ten times, for 100 seconds
             from sqlalchemy import create_engine
 
             create_engine(self.uri).connect().close()
-        with self._alone():
+        with self._locked():
             return MlflowClient(self.uri)
 
     @cached_property
     def experiment(self) -> str:
-        """The id of our experiment, made at first use; local artifacts lie in the workspace."""
+        """The id of the experiment, created at first use. Artifacts of a local store are in the workspace."""
         client = self.client
-        with self._alone():
+        with self._locked():
             found = client.get_experiment_by_name(EXPERIMENT)
             if found:
                 for tag, value in run_view.experiment_tags().items() - found.tags.items():
                     client.set_experiment_tag(found.experiment_id, tag, value)
                 return str(found.experiment_id)
-            # A server says where its artifacts go; a database would have them in the current folder.
-            place = (self.root / "mlartifacts").as_uri() if self.uri.startswith(DATABASES) else None
-            return str(client.create_experiment(EXPERIMENT, place, run_view.experiment_tags()))
+            # A server decides where artifacts go; with a database they would go to the current folder.
+            artifacts = (self.root / "mlartifacts").as_uri() if self.uri.startswith(DATABASES) else None
+            return str(client.create_experiment(EXPERIMENT, artifacts, run_view.experiment_tags()))
 
     @property
-    def where_to_look(self) -> str:
-        """What to type and to open to see the runs; nothing where the store fails, or is no MLflow of its own."""
-        if self.silent or self.uri.startswith("databricks"):
+    def how_to_open(self) -> str:
+        """What to type or open to see the runs. Empty if the store failed or is on Databricks."""
+        if self.failed or self.uri.startswith("databricks"):
             return ""
         if self.uri.startswith(DATABASES):
-            here = run_view.page("http://127.0.0.1:5000", self.experiment)
-            return f"mlflow ui --backend-store-uri {without_password(self.uri)}, then open {here}"
+            page = run_view.page("http://127.0.0.1:5000", self.experiment)
+            return f"mlflow ui --backend-store-uri {without_password(self.uri)}, then open {page}"
         return run_view.page(without_login(self.uri).rstrip("/"), self.experiment)
 
-    def _alone(self) -> Any:
-        """Two processes that open a new SQLite file at once both make its tables, and one of them dies of it."""
+    def _locked(self) -> Any:
+        """A lock on a SQLite file: if two processes open a new one at once, both create its tables and one fails."""
         if not self.uri.startswith("sqlite:"):
             return nullcontext()
         from filelock import FileLock
@@ -121,17 +121,17 @@ class Mirror:
 
     @hookimpl
     def harness_cell_finished(self, event: CellFinished) -> None:
-        """Copy the record of a cell that has just ended."""
+        """Copy the record of a cell that has ended."""
         parent = os.environ.get(PARENT_VARIABLE)
-        if self.silent or parent == NO_PARENT:
+        if self.failed or parent == NO_PARENT:
             return
         try:
             self._write(event.record, event.folder, parent)
-        except Exception as error:  # whatever a server may do to us, the record is there
+        except Exception as error:  # a server can fail in any way, and the record is on disk
             self.stop(error)
 
     def copy_missing(self, records: Iterable[Record], workspace: Workspace, parent: str | None) -> int:
-        """Copy the records that have no complete run; how many they were. Errors: whatever the store does."""
+        """Copy the records that have no complete run. Returns their number. Errors: those of the store."""
         copied = 0
         for record in records:
             folder = workspace.folder(record.cell.id)
@@ -148,23 +148,23 @@ class Mirror:
         if run is None:
             tags = run_view.tags(record) | {"record": _digest(folder)}
             tags |= {"mlflow.parentRunId": parent} if parent else {}
-            made = self.client.create_run(self.experiment, began, tags, run_name=record.cell.method)
-            run = str(made.info.run_id)
+            created = self.client.create_run(self.experiment, began, tags, run_name=record.cell.method)
+            run = str(created.info.run_id)
         params = [Param(key, value) for key, value in run_view.params(record).items()]
-        for start in range(0, len(params), PARAMS_AT_ONCE):
-            self.client.log_batch(run, params=params[start : start + PARAMS_AT_ONCE])
+        for start in range(0, len(params), PARAMS_PER_CALL):
+            self.client.log_batch(run, params=params[start : start + PARAMS_PER_CALL])
         metrics = run_view.metrics(record)
-        for start in range(0, len(metrics), METRICS_AT_ONCE):
-            self.client.log_batch(run, metrics[start : start + METRICS_AT_ONCE])
+        for start in range(0, len(metrics), METRICS_PER_CALL):
+            self.client.log_batch(run, metrics[start : start + METRICS_PER_CALL])
         if batch := run_view.dataset(record):
             self.client.log_inputs(run, [batch])
-        with tempfile.TemporaryDirectory() as laid_out:
-            run_view.write_files(record, folder, Path(laid_out))
-            self.client.log_artifacts(run, laid_out)
+        with tempfile.TemporaryDirectory() as artifacts:
+            run_view.write_files(record, folder, Path(artifacts))
+            self.client.log_artifacts(run, artifacts)
         self.client.set_terminated(run, run_view.run_status(record), ended)
 
     def open_sweep(self, cells: Sequence[str], name: str) -> str:
-        """The run that holds a sweep's cells: the same one when the sweep is taken up again."""
+        """The run that contains the cells of a sweep: a new one, or the earlier one if the sweep is continued."""
         sweep = digest(sorted(cells))
         runs = self.client.search_runs([self.experiment], f"tags.sweep = '{sweep}'")
         if runs:
@@ -174,11 +174,11 @@ class Mirror:
         return str(self.client.create_run(self.experiment, tags=tags, run_name=f"sweep {name}".strip()).info.run_id)
 
     def close_sweep(self, run: str, records: Sequence[Record], board: Path) -> None:
-        """What the sweep came to, its board as description, and copies of records that a failure had left out."""
+        """Copy records that are missing, then log the counts by status and the board, and end the run."""
         try:
             self.copy_missing(records, Workspace(self.root), run)
             for status in {record.status for record in records}:
-                self.client.log_metric(run, f"cells.{status.value}", sum(of.status is status for of in records))
+                self.client.log_metric(run, f"cells.{status.value}", sum(record.status is status for record in records))
             self.client.set_tag(run, "mlflow.note.content", board.read_text(encoding="utf-8")[: run_view.LONGEST_TAG])
             self.client.log_artifacts(run, str(board.parent))
             self.client.set_terminated(run)
@@ -186,20 +186,21 @@ class Mirror:
             self.stop(error)
 
     def stop(self, error: Exception) -> None:
-        """Say once that the store fails, and leave it alone from then on."""
-        if not self.silent:
+        """Warn once that the store failed, and do not use it any more."""
+        if not self.failed:
             print(
-                f"warning: {unreachable(self.uri, error)}\nThe records are complete without it; `harness sync` copies "
-                "them when it is back (with the same workspace= and tracking=).",
+                f"warning: {unreachable(self.uri, error)}\n"
+                "The records are complete without it. When it works again, copy them with `harness sync` and the same "
+                "workspace= and tracking=.",
                 file=sys.stderr,
                 flush=True,
             )
-        self.silent = True
+        self.failed = True
 
 
 @contextmanager
 def watch(tracking: str, workspace: Workspace, plugins: Plugins) -> Iterator[None]:
-    """While the block runs, every cell that ends is run_view."""
+    """While the block runs, the record of every cell that ends is copied to tracking."""
     uri = address(tracking, workspace)
     with plugins.watched_by(mirror_of(uri, workspace.root), "mlflow mirror") if uri else nullcontext():
         yield
@@ -209,16 +210,16 @@ def watch(tracking: str, workspace: Workspace, plugins: Plugins) -> Iterator[Non
 def sweep_run(
     tracking: str, workspace: Workspace, cells: Sequence[str], name: str
 ) -> Iterator[Callable[[Sequence[Record], Path], None]]:
-    """A run that holds a sweep's cells; the block is given what closes it, with all records and the board.
+    """A run that contains the cells of a sweep. The block gets a function that ends it with all records and the board.
 
-    It, the experiment and a new database are made here, by one process, once.
+    This one process creates the run, the experiment and a new database.
     """
     uri = address(tracking, workspace)
     mirror, run = mirror_of(uri, workspace.root) if uri else None, None
     if mirror:
         try:
             run = mirror.open_sweep(cells, name)
-        except Exception as error:  # any failure of tracking leaves the records whole
+        except Exception as error:  # tracking can fail in any way, and the records do not need it
             mirror.stop(error)
     os.environ[PARENT_VARIABLE] = run or NO_PARENT
 
@@ -229,7 +230,7 @@ def sweep_run(
     try:
         yield close
     except BaseException:
-        if mirror and run and not mirror.silent:
+        if mirror and run and not mirror.failed:
             with suppress(Exception):
                 mirror.client.set_terminated(run, "KILLED")
         raise
@@ -239,18 +240,18 @@ def sweep_run(
 
 @cache
 def mirror_of(uri: str, root: Path) -> Mirror:
-    """One client, and one look for the experiment, for all cells of a process."""
+    """One mirror per store and process, so that all its cells share a client and the experiment."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout belongs to the answer
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # seven, by default: minutes per cell when down
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is for the answer only
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # with the default of 7 a dead server costs minutes
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     return Mirror(uri, root)
 
 
 def unreachable(uri: str, error: Exception) -> str:
-    """What to say of a store that does not answer: where it is, and why."""
-    why = str(error).strip().partition("\n")[0] or type(error).__name__  # MLflow's say where it went, as it was told
-    return f"no tracking at {without_password(uri)}: {without_password(why)[:300]}"
+    """The warning about a store that does not answer: its address and the reason."""
+    why = str(error).strip().partition("\n")[0] or type(error).__name__  # MLflow's messages contain the address
+    return f"tracking at {without_password(uri)} does not work: {without_password(why)[:300]}"
 
 
 def _digest(folder: Path) -> str:

@@ -1,1 +1,1 @@
-"""Help that knows nothing of circuits: errors, digests, caches, seeds, threads."""
+"""General tools that know nothing of circuits: errors, digests, caches, seeds, threads."""

@@ -1,4 +1,4 @@
-"""What was computed before: values in this process by key, and results on disk that all cells of a workspace share."""
+"""Caches: values in this process by key, and results on disk that all cells of a workspace share."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ import numpy as np
 
 from harness.util.digest import digest
 
-LOOK_EVERY = 20  # the size of the cache is looked at whenever a twentieth of its limit has been written
+CHECKS_PER_LIMIT = 20  # the size of the cache is checked whenever a twentieth of its limit has been written
 
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """A result: arrays by name, and what JSON can hold."""
+    """A result: arrays by name, and a value that JSON can hold."""
 
     arrays: Mapping[str, np.ndarray]
     about: Any = None
@@ -30,7 +30,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Stored:
-    """An entry as it lies on disk; ``used`` is when it was last read or written, in seconds since 1970."""
+    """An entry on disk. ``used``: when it was last read or written, in seconds since 1970."""
 
     kind: str
     file: Path
@@ -40,21 +40,21 @@ class Stored:
 
 @dataclass(eq=False)
 class Cache:
-    """Results on disk: ``folder/kind/key.safetensors``; the key says everything that the result depends on.
+    """Results on disk: ``folder/kind/key.safetensors``. The key contains everything that the result depends on.
 
-    An entry appears whole (renamed into place), is never changed, and carries a digest of its content: one that is
-    damaged is dropped and made again. Nothing is locked: two processes may make the same entry, and one of the two
-    stays. Beyond ``limit`` bytes the least recently used entries go. A disk that is full costs no run: nothing more is
-    written then. Without a ``folder`` nothing is kept.
+    An entry is renamed into place when it is complete, never changes, and carries a digest of its content: a damaged
+    entry is removed and computed again. There are no locks: if two processes write the same entry, one of the two
+    remains. Above ``limit`` bytes the least recently used entries are removed. When the disk is full, the run continues
+    and nothing more is written. Without a ``folder`` nothing is stored.
     """
 
     folder: Path | None = None
     limit: int = 10 * 10**9
-    _unseen: int = field(default=0, init=False)  # bytes written since the size was looked at
+    _unchecked: int = field(default=0, init=False)  # bytes written since the size was last checked
     _writable: bool = field(default=True, init=False)
 
     def read(self, kind: str, key: str) -> Entry | None:
-        """The entry of this key; None where there is none, or a damaged one."""
+        """The entry of this key. None: there is no entry, or it is damaged."""
         if self.folder is None:
             return None
         from safetensors import SafetensorError
@@ -65,16 +65,16 @@ class Cache:
         except FileNotFoundError:
             return None
         except (SafetensorError, OSError, ValueError) as error:
-            _say(f"cache: {file} is damaged ({error}); it is dropped and made again.")
+            _warn(f"cache: {file} is damaged ({error}). It is removed and computed again.")
             with suppress(OSError):
                 file.unlink()
             return None
-        with suppress(OSError):  # a folder that may only be read
+        with suppress(OSError):  # a folder without write permission
             os.utime(file)
         return entry
 
     def write(self, kind: str, key: str, entry: Entry) -> None:
-        """Keep an entry; what neither safetensors nor JSON can hold is not kept."""
+        """Store an entry. A value that neither safetensors nor JSON can hold is not stored."""
         if self.folder is None or not self._writable:
             return
         from safetensors import SafetensorError
@@ -92,16 +92,16 @@ class Cache:
         except OSError as error:
             with suppress(OSError):
                 beside.unlink()
-            if error.errno != errno.ENOENT:  # another process has just emptied the cache
+            if error.errno != errno.ENOENT:  # another process has just pruned the cache
                 self._writable = False
-                _say(
-                    f"cache: {self.folder} cannot be written to ({error.strerror}); the run goes on without.\n"
-                    "Make room (harness cache prune), or leave it out: cache=false"
+                _warn(
+                    f"cache: {self.folder} cannot be written to ({error.strerror}). The run continues without it.\n"
+                    "Free some space (harness cache prune), or run without the cache (cache=false)."
                 )
             return
-        self._unseen += len(data)
-        if self._unseen * LOOK_EVERY >= self.limit:
-            self._unseen = 0
+        self._unchecked += len(data)
+        if self._unchecked * CHECKS_PER_LIMIT >= self.limit:
+            self._unchecked = 0
             self.prune(self.limit)
 
     def keys(self, kind: str, within: str) -> Iterator[str]:
@@ -111,7 +111,7 @@ class Cache:
             yield from (f"{within}/{file.stem}" for file in sorted(folder.glob("*.safetensors")))
 
     def stored(self) -> list[Stored]:
-        """Everything that lies in the cache, least recently used first."""
+        """All entries of the cache, least recently used first."""
         found = []
         for file in self.folder.rglob("*") if self.folder else ():
             with suppress(FileNotFoundError):  # pruned by another process
@@ -121,18 +121,18 @@ class Cache:
         return sorted(found, key=lambda stored: (stored.used, stored.file))
 
     def prune(self, limit: int) -> list[Stored]:
-        """Drop the least recently used entries until at most ``limit`` bytes are left; what was dropped."""
+        """Remove the least recently used entries until at most ``limit`` bytes are left. Returns what was removed."""
         stored = self.stored()
         left = sum(entry.bytes for entry in stored)
-        dropped = []
+        removed = []
         for entry in stored:
             if left <= limit:
                 break
             with suppress(FileNotFoundError):
                 entry.file.unlink()
             left -= entry.bytes
-            dropped.append(entry)
-        return dropped
+            removed.append(entry)
+        return removed
 
     def _file(self, kind: str, key: str) -> Path:
         assert self.folder is not None
@@ -141,9 +141,9 @@ class Cache:
 
 @dataclass(eq=False)
 class Memo:
-    """Values of this process by key, the most recently used ``keep`` of each kind; ``disk`` is where results are kept.
+    """The ``keep`` most recently used values of each kind, in this process, by key; ``disk`` stores results.
 
-    A key says everything that the value depends on.
+    A key contains everything that the value depends on.
     """
 
     keep: int = 4
@@ -151,7 +151,7 @@ class Memo:
     _values: dict[str, dict[Any, Any]] = field(default_factory=dict, init=False)
 
     def get(self, kind: str, key: Any, make: Callable[[], Any], keep: int | None = None) -> Any:
-        """The value of this key, made if it is not there; older ones of its kind are dropped."""
+        """The value of this key, computed if it is missing. The least recently used values of its kind are dropped."""
         values = self._values.setdefault(kind, {})
         if key in values:
             values[key] = values.pop(key)  # most recent last
@@ -162,7 +162,7 @@ class Memo:
         return values[key]
 
     def forget(self, kind: str) -> None:
-        """Drop the values of a kind: the next one asked for is made afresh."""
+        """Drop the values of a kind: the next one is computed again."""
         self._values.pop(kind, None)
 
 
@@ -175,14 +175,15 @@ def _packed(kind: str, key: str, entry: Entry) -> bytes:
 
 
 def _unpacked(kind: str, key: str, file: Path) -> Entry:
-    """Errors: ValueError for an entry whose content is not what was written for this key."""
+    """Errors: ValueError for an entry whose content differs from what was written for this key."""
     from safetensors import safe_open
 
     with safe_open(file, "np") as opened:
-        about, told = (opened.metadata() or {}).get("about", ""), (opened.metadata() or {}).get("digest")
+        metadata = opened.metadata() or {}
         arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  # not a mapping
-    if told != _digest(kind, key, about, arrays):
-        raise ValueError("its content is not what was written")
+    about = metadata.get("about", "")
+    if metadata.get("digest") != _digest(kind, key, about, arrays):
+        raise ValueError("its content differs from what was written")
     return Entry(arrays, json.loads(about))
 
 
@@ -190,5 +191,5 @@ def _digest(kind: str, key: str, about: str, arrays: Mapping[str, np.ndarray]) -
     return digest(kind, key, about, *(part for name in sorted(arrays) for part in (name, arrays[name])))
 
 
-def _say(text: str) -> None:
+def _warn(text: str) -> None:
     print(text, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Content digests: what makes two inputs the same input."""
+"""Content digests: equal digests mean equal content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What makes two results the same result: the code that makes them, its parameters, and the content of its inputs."""
+"""What a result depends on: the code that computes it, its parameters, and the content of its inputs."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import numpy as np
 
 from harness.util.digest import digest, digest_files
 
-REGISTRATION = "harness.registry.hookspecs"  # every plugin imports it, and it computes nothing
+REGISTRATION = "harness.registry.hookspecs"  # every plugin imports it; it computes nothing
 
 
 @runtime_checkable
 class Digested(Protocol):
-    """A value that knows the digest of its own content: a batch, the units of a subject."""
+    """A value with a digest of its own content: a batch, the units of a subject."""
 
     @property
     def digest(self) -> str:
@@ -28,23 +28,23 @@ class Digested(Protocol):
 
 
 def content(*values: Any) -> str:
-    """Digest of what stages hand each other: arrays, sparse arrays, dataclasses, and whatever JSON can hold.
+    """Digest of values that stages pass on: arrays, sparse arrays, dataclasses, and values that JSON can hold.
 
-    Errors: TypeError for anything else, which could look the same and be something else.
+    Errors: TypeError for any other value, whose content cannot be read.
     """
     return digest(*(part for value in values for part in _parts(value)))
 
 
 def identity(method: Any) -> list[Any]:
-    """What makes two methods the same: code, parameters that are not neutral, content instead of the names of files."""
+    """What the results of a method depend on: code, parameters that are not neutral, the content of its files."""
     fields = dataclasses.fields(method) if dataclasses.is_dataclass(method) else ()
-    told = {f.name: getattr(method, f.name) for f in fields if not {"neutral", "by_content"} & {*f.metadata}}
-    return [type(method).__qualname__, code_of(type(method)), content(told), str(method.fingerprint())]
+    parameters = {f.name: getattr(method, f.name) for f in fields if not {"neutral", "by_content"} & {*f.metadata}}
+    return [type(method).__qualname__, code_of(type(method)), content(parameters), str(method.fingerprint())]
 
 
 def code_of(thing: type | str) -> str:
-    """Digest of the file of a class (or a module), and of those it imports, directly or not: the harness's, and others
-    of its own package. Found in the text, so that imports inside functions count as well.
+    """Digest of the file of a class or module, and of all files of the harness or of its own package that it imports,
+    directly or not. Imports are found in the text, so that those inside functions count as well.
     """
     module, file = (thing, _file_of(thing)) if isinstance(thing, str) else (thing.__module__, inspect.getfile(thing))
     found: dict[str, str] = {}
@@ -57,18 +57,18 @@ def code_of(thing: type | str) -> str:
     return digest(sorted(found.values()))
 
 
-@cache  # once per process: what runs here is what was there when it started, whatever is edited since
+@cache  # once per process: a file that is edited later does not change the code that runs here
 def _read(module: str, file: Path) -> tuple[str, list[tuple[str, Path]]]:
     """Digest of a file, and the modules it imports."""
-    ours = ("harness", module.partition(".")[0])
-    names = [name for name in _imports(module, file) if name.partition(".")[0] in ours and name != REGISTRATION]
+    followed = ("harness", module.partition(".")[0])
+    names = [name for name in _imports(module, file) if name.partition(".")[0] in followed and name != REGISTRATION]
     return digest_files(file), [(name, found) for name in dict.fromkeys(names) if (found := _file_of(name))]
 
 
 def _imports(module: str, file: Path) -> Iterator[str]:
-    """The names that a file imports: of modules, and what may be one inside a package.
+    """The names that a file imports: modules, and names that may be modules of a package.
 
-    A name that a package only hands on is followed to where it lives, and the package's other names are not.
+    A name that a package only re-exports stands for the module that defines it; the package's other names do not count.
     """
     for node in ast.walk(ast.parse(file.read_bytes())):
         if isinstance(node, ast.Import):
@@ -83,7 +83,7 @@ def _imports(module: str, file: Path) -> Iterator[str]:
 
 
 def _origin(module: str, file: Path, node: ast.ImportFrom) -> str:
-    """The module that an import takes names from, its dots resolved."""
+    """The module that an import takes names from, with relative dots resolved."""
     package = module.split(".") if file.stem == "__init__" else module.split(".")[:-1]
     above = package[: len(package) - node.level + 1] if node.level else []
     return ".".join([*above, *([node.module] if node.module else [])])
@@ -91,7 +91,7 @@ def _origin(module: str, file: Path, node: ast.ImportFrom) -> str:
 
 @cache
 def reexports(package: str) -> Mapping[str, str]:
-    """The names that a package's ``__init__`` imports (or its stub, where names are loaded lazily), and from where."""
+    """The names that a package's ``__init__`` imports (or its stub, if they are loaded lazily), with their modules."""
     file = _file_of(package)
     if file is None or file.stem != "__init__":
         return {}
@@ -103,24 +103,24 @@ def reexports(package: str) -> Mapping[str, str]:
 
 @cache
 def _file_of(module: str) -> Path | None:
-    """Where a module lies, found without importing it; None for a name that is not a module's."""
+    """The file of a module, found without importing it. None: the name is not that of a module."""
     top, *rest = module.split(".")
     package = importlib.util.find_spec(top)
     for root in (package.submodule_search_locations or ()) if package else ():
-        place = Path(root).joinpath(*rest)
-        for file in (place.with_suffix(".py"), place / "__init__.py"):
+        path = Path(root).joinpath(*rest)
+        for file in (path.with_suffix(".py"), path / "__init__.py"):
             if file.is_file():
                 return file
     return None
 
 
 def _parts(value: Any) -> Iterator[Any]:
-    """What a digest is taken over, each part with what says where it belongs."""
+    """The parts that a digest is taken over, with sizes and keys between them."""
     if isinstance(value, Digested):
         yield value.digest
     elif isinstance(value, np.ndarray) and not value.dtype.hasobject:
         yield value
-    elif hasattr(value, "indptr"):  # a sparse array of scipy's, by rows
+    elif hasattr(value, "indptr"):  # a sparse array of scipy, by rows
         yield from (list(value.shape), value.data, value.indices, value.indptr)
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         yield type(value).__name__
@@ -138,4 +138,4 @@ def _parts(value: Any) -> Iterator[Any]:
     elif value is None or isinstance(value, str | int | float | Path):
         yield str(value) if isinstance(value, Path) else value
     else:
-        raise TypeError(f"{type(value).__name__} has no content that can be told from another's")
+        raise TypeError(f"{type(value).__name__} has no content that a digest can be taken of")

@@ -1,4 +1,4 @@
-"""Memory of this process: the most it has held since it was last asked to forget, and what it keeps when freed."""
+"""Memory of this process: its peak since the last reset, and how freed memory is kept."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any
 
 
 def forget_peak() -> None:
-    """Begin anew, where the system can (Linux, and CUDA); elsewhere the peak is that of the whole process so far.
+    """Reset the peak on Linux and CUDA; on other systems the peak is that of the whole process.
 
-    What was kept when freed is given back: it is not of what comes now.
+    Memory that was kept after it was freed is returned first, so that it does not count.
     """
     if libc := _glibc():
         libc.malloc_trim(0)
@@ -36,16 +36,16 @@ def peak() -> dict[str, int]:
 
 @cache
 def keep_freed() -> None:
-    """Freed memory stays with the process, up to 2 GiB of it; without effect where the C library is not glibc.
+    """Keep up to 2 GiB of freed memory in the process, as torch's own allocator does on GPUs. Only with glibc.
 
-    By itself glibc gives large blocks back at once, and a forward pass is handed new pages for every activation, which
-    the system has to clear first: a third of the time of a small model's passes. As torch's own allocator does on GPUs.
+    By default glibc returns large blocks at once. Every activation of a forward pass then gets new pages, which the
+    system has to clear first: a third of the time of a small model's passes.
     """
     if libc := _glibc():
         trim_threshold, mmap_threshold = -1, -3  # mallopt(3)
         libc.mallopt(trim_threshold, 2**31 - 1)
         if not libc.mallopt(mmap_threshold, 2**30):
-            libc.mallopt(mmap_threshold, 2**25)  # glibc before 2.35 takes no more
+            libc.mallopt(mmap_threshold, 2**25)  # the limit before glibc 2.35
 
 
 def _glibc() -> ctypes.CDLL | None:
@@ -63,6 +63,6 @@ def _resident() -> int:
 
 
 def _cuda() -> Any:
-    """torch.cuda where it is in use; asking does not load torch."""
+    """torch.cuda if it is in use. This does not import torch."""
     torch = sys.modules.get("torch")
     return torch.cuda if torch and torch.cuda.is_initialized() else None

@@ -1,4 +1,4 @@
-"""Every random choice comes from a seed derived here: one base seed, one purpose, one number."""
+"""Seeds: every random choice has a seed derived from a base seed and a purpose."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 def seed_for(base: int, purpose: str) -> int:
     """A 32-bit seed for one purpose: the first four bytes of SHA-256 of ``"base/purpose"``.
 
-    Two purposes never share a stream, and adding a random choice somewhere never moves another one.
+    Two purposes never share a stream, and a new random choice never changes another one.
     """
     return int.from_bytes(hashlib.sha256(f"{base}/{purpose}".encode()).digest()[:4], "big")
 

@@ -1,4 +1,4 @@
-"""Who uses how many threads: numerical libraries one each, pieces of work and forward passes all cores."""
+"""Threads: numerical libraries use one each, independent pieces of work and forward passes use all cores."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 Item = TypeVar("Item")
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 
 def cores() -> int:
-    """Cores that this process may use: ``OMP_NUM_THREADS`` where it is set, as a launcher of several jobs sets it."""
+    """Cores that this process may use: all, or ``OMP_NUM_THREADS``, which launchers of several jobs set."""
     from joblib import cpu_count
 
-    told = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]  # a list has one number per nesting level
-    return min(int(told), cpu_count()) if told.isdigit() and int(told) else int(cpu_count())
+    limit = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]  # a list has one number per nesting level
+    return min(int(limit), cpu_count()) if limit.isdigit() and int(limit) else int(cpu_count())
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """BLAS and OpenMP, torch's included, on one thread: small fits in a loop are fifty times slower when threads fight.
+    """Limit BLAS and OpenMP, including torch's, to one thread: contention makes small fits fifty times slower.
 
-    For a cell's CPU stages; ``spread`` makes use of the other cores. A model's forward passes belong outside.
+    For the CPU stages of a cell, where ``spread`` uses the other cores. Forward passes of a model run outside.
     """
-    # A library that is loaded later comes with all its threads: scipy's and scikit-learn's are loaded first.
+    # A library that is loaded later starts with all its threads, so those of scipy and scikit-learn are loaded first.
     import sklearn.utils  # noqa: F401
     from threadpoolctl import threadpool_limits
 
@@ -34,10 +34,10 @@ def one_thread() -> Iterator[None]:
         yield
 
 
-def spread(work: Callable[[Item], Made], items: Iterable[Item]) -> list[Made]:
+def spread(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
     """``[work(item) for item in items]`` on all cores, for work that is mostly matrix products (they need no GIL).
 
-    To be used within ``one_thread``; the answer does not depend on the number of cores.
+    Use it within ``one_thread``. The result does not depend on the number of cores.
     """
     with ThreadPoolExecutor(cores()) as pool:
         return list(pool.map(work, items))

@@ -14,8 +14,7 @@ BATCH = """
 from dataclasses import dataclass
 from typing import ClassVar
 import numpy as np
-from harness.data.batch import Batch
-from harness.registry.hookspecs import hookimpl
+from harness import Batch, hookimpl
 
 @dataclass(frozen=True)
 class Handmade:
@@ -56,10 +55,17 @@ def harness_batches():
         (["run", "batch=natural_text", "batch.n=10000000"], ["10000000 were requested", "batch.n="]),
         (["run", "batch=natural_text", "batch.text=./missing.txt"], ["missing.txt", "is not there"]),
         (["run", "batch.n=1"], ["one example cannot be split", "split=none"]),
+        (["run", "give_up=5"], ["give_up is now called futility.", "Write futility=5."]),
+        (["sweep", "give_up=5,10"], ["give_up is now called futility.", "Write futility=5,10."]),
+        (["plan", "batch@elsewhere=natural_text"], ["batch@elsewhere is now called batch@contrast."]),
+        (["close", "L0H0", "elsewhere.n=6"], ["elsewhere.n is now called contrast.n.", "Write contrast.n=6."]),
+        (["propose", "give_up=null"], ["Write futility=null."]),
+        (["survey", "give_up=5"], ["Write futility=5."]),
+        (["calibrate", "give_up=5"], ["Write futility=5."]),
         (["close", "L9H9"], ["unit 'L9H9' is not a unit of this subject"]),
         (["close", "banana"], ["'banana' is not of the form L<layer>H<index>"]),
         (["close", "L0H0,L0H0"], ["named twice"]),
-        (["close"], ["name the units"]),
+        (["close"], ["close needs the units of a group"]),
         (["list", "affinty"], ["stage 'affinty' is not known", "affinity"]),
         (["show", "affinity", "isin"], ["affinity 'isin' is not known", "ising"]),
         (["show", "ising"], ["a stage and a name"]),

@@ -36,7 +36,7 @@ def test_a_cell_leaves_entries_that_are_shown_and_pruned(harness: Run, small: An
     last = on_disk[-1]
     last.touch()
     answer = harness("cache", "prune", f"cache_limit={last.stat().st_size}B")
-    assert f"{len(on_disk) - 1} entries dropped" in answer.err
+    assert f"{len(on_disk) - 1} entries removed" in answer.err
     assert entries(tmp_path) == [last]
     assert harness("cache", "prune").code == 0
     assert entries(tmp_path) == []
@@ -75,8 +75,8 @@ def test_on_a_full_disk_the_run_goes_on_and_says_so_once(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("cache",), "say what to do"),
-        (("cache", "shw"), "say what to do"),
+        (("cache",), "show or prune"),
+        (("cache", "shw"), "show or prune"),
         (("cache", "show", "affinity=ising"), "'affinity=ising' has no effect here"),
         (("cache", "show", "cache_limit=1GB"), "has no effect here"),
         (("cache", "prune", "cache_limit=many"), "no amount of memory"),

@@ -28,7 +28,7 @@ def test_run_answers_with_a_verdict_and_leaves_a_record_and_a_picture(harness: R
 
 def test_json_record_has_the_documented_shape(harness: Run, small: Any) -> None:
     record = harness("run", *small, "--json").data
-    assert record["schema"] == "closure-harness/record/2"
+    assert record["schema"] == "closure-harness/record/3"
     assert record["status"] == "ok"
     assert {"cell", "config", "provenance", "seconds", "reason"} <= set(record)
     assert [partition["k"] for partition in record["partitions"]] == [4, 6, 8, 10, 12]
@@ -164,7 +164,7 @@ def test_ctrl_c_leaves_an_interrupted_record_that_is_not_served(
         for command in ("run", "sweep"):
             answer = harness(command, *words)
             assert answer.code == 130
-            assert "the same command goes on from there" in answer.err
+            assert "the same command continues with the others" in answer.err
     (path,) = tmp_path.glob("runs/records/*/record.json")
     assert read_record(path).status is Status.INTERRUPTED
     assert harness("run", *words).code == 0

@@ -121,7 +121,7 @@ def test_every_template_asks_by_the_names_of_its_stage(
         (["affinity", "2nd"], ["'2nd' is no name", "harness new-plugin affinity nd"]),
         (["affinity", "a/b"], ["'a/b' is no name"]),
         (["affinity", "Ähnlich"], ["is no name"]),
-        (["affinity", "ising"], ["affinity 'ising' is on offer already, by closure-harness", "my_ising"]),
+        (["affinity", "ising"], ["affinity 'ising' exists already, in closure-harness", "my_ising"]),
         (["affinity", "class"], ["'class' is a word or a module of Python", "my_class"]),
         (["binarizer", "statistics"], ["'statistics' is a word or a module of Python"]),
         (["affinity", "spins"], ["its class would be called Spins", "my_spins"]),
@@ -140,9 +140,9 @@ def test_bad_words_are_refused_and_nothing_is_written(
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_name_on_offer_is_refused(harness: Run, stage: str) -> None:
+def test_a_name_that_exists_is_refused(harness: Run, stage: str) -> None:
     for name in registry().names(stage)[:1]:
-        assert "is on offer already" in harness("new-plugin", stage, name).err
+        assert "exists already" in harness("new-plugin", stage, name).err
 
 
 @pytest.mark.parametrize("there", ["mine.py", "test_mine.py"])
@@ -150,7 +150,7 @@ def test_nothing_is_overwritten(harness: Run, tmp_path: Path, there: str) -> Non
     (tmp_path / there).write_text("precious")
     answer = harness("new-plugin", "affinity", "mine")
     assert answer.code == 2
-    assert f"{there} is there already" in answer.err
+    assert f"{there} exists already" in answer.err
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(there, "precious")]
 
 

@@ -16,7 +16,7 @@ def test_a_table_for_people(harness: Run, small: Any) -> None:
     out = harness("plan", "intervention=zero,mean", *small).out
     assert out.count("to do") == 3  # two cells, and their number
     assert " MB " in out
-    assert "what cells share counted once" in out
+    assert "shared results are counted once" in out
     assert "Most of it: " in out
     assert all(gpu in out for gpu in ("RTX 4090", "A100", "H100"))
 
@@ -40,7 +40,7 @@ def test_what_nobody_knows_is_unknown(harness: Run) -> None:
     assert answer.out.count("unknown") == 3  # time, memory, and the whole
     (row,) = harness("plan", "subject=planted", "batch=planted", "--json").data
     assert row["seconds"] is row["memory"] is row["steps"]["closure"] is None
-    assert row["elsewhere"] == []
+    assert row["on_gpus"] == []
 
 
 def test_finished_cells_are_better_evidence(harness: Run, small: Any, tmp_path: Path) -> None:

@@ -75,17 +75,17 @@ def test_a_sweep_says_where_its_runs_are_seen(harness: Run, tmp_path: Path) -> N
 def test_a_server_is_where_it_is() -> None:
     mirror = Mirror("http://me:secret@somewhere:5000/", Path())
     mirror.experiment = "7"
-    assert mirror.where_to_look.startswith("http://somewhere:5000/#/experiments/7/runs?")
-    mirror.silent = True
-    assert mirror.where_to_look == ""
-    assert Mirror("databricks://profile", Path()).where_to_look == ""
+    assert mirror.how_to_open.startswith("http://somewhere:5000/#/experiments/7/runs?")
+    mirror.failed = True
+    assert mirror.how_to_open == ""
+    assert Mirror("databricks://profile", Path()).how_to_open == ""
 
 
 def test_the_run_goes_on_when_tracking_cannot_be_had(harness: Run, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     answer = harness("sweep", *SMALL, "affinity=mutual_information", f"tracking=sqlite:///{tmp_path}/file/mlflow.db")
     assert answer.code == 0, answer.err
-    assert "warning: no tracking" in answer.err
+    assert "warning: tracking at" in answer.err
     assert len(list(tmp_path.glob("runs/records/*/record.json"))) == 1
 
 
@@ -96,7 +96,7 @@ def test_a_password_of_a_server_is_nowhere_afterwards(
     monkeypatch.setattr("sys.argv", ["harness", *words])
     answer = harness(*words)
     assert answer.code == 0, answer.err
-    assert "warning: no tracking at http://me:***@127.0.0.1:9" in answer.err
+    assert "warning: tracking at http://me:***@127.0.0.1:9 does not work" in answer.err
     harness("leaderboard", "out=board")
     assert "pass-word" not in answer.out + answer.err
     files = [path for path in tmp_path.rglob("*") if path.is_file()]

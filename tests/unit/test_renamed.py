@@ -102,7 +102,8 @@ def test_an_old_key_in_a_configuration_file_is_refused(
         ),
         (
             "from harness.batch import (\n    Batch,\n    default_id_range as ids,\n)",
-            "harness.batch has moved. Write: from harness import Batch; from harness.data.batch import default_id_range",
+            "harness.batch has moved. "
+            "Write: from harness import Batch; from harness.data.batch import default_id_range",
         ),
         ("from harness import Twin", "Twin is now called Counterfactual. Write: from harness import Counterfactual"),
         (
