@@ -100,8 +100,8 @@ def _identity(record: Record, registry: Registry) -> Iterator[str]:
 def _numbers(closure: ClosureReport, record: Record) -> Iterator[str]:
     """p-values and the verdict must follow from the numbers beside them."""
     for name, effect in closure.effects.items():
-        controls = inflated(effect.controls, closure.inflation or 1.0) if closure.inflation is not None else []
-        p = p_value(effect.delta, controls, effect.damage)
+        factor = closure.inflation
+        p = None if factor is None else p_value(effect.delta, inflated(effect.controls, factor), effect.damage)
         if (p is None) != (effect.p is None) or (p is not None and not math.isclose(p, effect.p or 0.0)):
             yield f"{name}: p is {effect.p}, but its {len(effect.controls)} controls make {p}"
         if effect.p is not None and effect.p_adjusted is not None and effect.p_adjusted < effect.p - 1e-12:

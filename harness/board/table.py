@@ -137,13 +137,7 @@ def _board(records: Sequence[Record]) -> Board:
     finished = [record for record in records if record.status in FINISHED]
     tasks = tasks_of(finished)
     metric, damage = metric_of(finished)
-    p_values = {
-        (record.cell.id, i): p
-        for record in finished
-        for i, closure in enumerate(record.closure)
-        if metric in closure.effects and (p := closure.effects[metric].p) is not None
-    }
-    q_values = dict(zip(p_values, benjamini_hochberg(list(p_values.values())), strict=True))
+    q_values = _q_values(finished, metric)
     by_task = {task_digest(record): record for record in finished}
     examples = {task: by_task[key] for key, task in tasks.items()}
     by_row: dict[str, list[Record]] = {}
@@ -154,8 +148,6 @@ def _board(records: Sequence[Record]) -> Board:
     if judged := [row for row in rows if row.results]:
         present = [reference for reference in REFERENCES if any(reference.matches(r.config) for r in records)]
         rows += [_absent(ref, judged[0], finished, examples) for ref in REFERENCES if ref not in present]
-    complete = [row for row in rows if row.complete]
-    scores = np.array([[_score(row.results[task.name]) for task in examples] for row in complete])
     return Board(
         protocol=records[0].cell.protocol,
         settings={key: _text(records[0].config[key]) for key in PROTOCOL if key in records[0].config},
@@ -163,8 +155,29 @@ def _board(records: Sequence[Record]) -> Board:
         damage=damage,
         tasks=tuple(examples),
         rows=tuple(_ranked(rows)),
-        comparison=compare_ranks([row.method for row in complete], scores.reshape(len(complete), len(examples))),
+        comparison=_comparison([row for row in rows if row.complete], list(examples)),
     )
+
+
+def _q_values(finished: Sequence[Record], metric: str) -> dict[tuple[str, int], float]:
+    """By cell and index of the candidate, over all tests of the board."""
+    p_values = {
+        (record.cell.id, i): p
+        for record in finished
+        for i, closure in enumerate(record.closure)
+        if metric in closure.effects and (p := closure.effects[metric].p) is not None
+    }
+    return dict(zip(p_values, benjamini_hochberg(list(p_values.values())), strict=True))
+
+
+def _comparison(rows: Sequence[Row], tasks: Sequence[Task]) -> Comparison:
+    """Of complete rows, by damage beyond controls; lowest without a candidate, or where no z is defined."""
+    scores = np.full((len(rows), len(tasks)), -np.inf)
+    for i, row in enumerate(rows):
+        for j, task in enumerate(tasks):
+            if (beyond := row.results[task.name].beyond_controls) is not None:
+                scores[i, j] = beyond
+    return compare_ranks([row.method for row in rows], scores)
 
 
 def _row(
@@ -236,7 +249,7 @@ def _costs(costs: Sequence[Mapping[str, int]]) -> dict[str, float]:
     for cost in costs:
         for name, amount in cost.items():
             by_name.setdefault(name, []).append(amount)
-    return {name: float(max(all_)) if name in PEAKS else sum(all_) / len(all_) for name, all_ in by_name.items()}
+    return {name: float(max(each)) if name in PEAKS else sum(each) / len(each) for name, each in by_name.items()}
 
 
 def _missing(task: Task, records: Sequence[Record], examples: Mapping[Task, Record]) -> Missing:
@@ -274,11 +287,6 @@ def _ranked(ordered: Sequence[Row]) -> Iterable[Row]:
 
 def _order(row: Row) -> tuple[bool, float, float, str]:
     return bool(row.missing), -round(row.score, 12), 1.0 if row.q is None else row.q, row.method
-
-
-def _score(result: Result) -> float:
-    """What methods are ranked by within a task; lowest without a candidate, or where no z is defined."""
-    return -np.inf if result.beyond_controls is None else result.beyond_controls
 
 
 def _text(node: object) -> str:

@@ -29,7 +29,7 @@ Shares of the proposed groups that pass, by what they are: a planted circuit (Ja
 with some units of a circuit, or a group with none. A group with part of a circuit may do damage and rightly pass.
 """
 FOUND = ("circuit", "part of one", "none")
-ByValue = Mapping[float, Sequence[Ruling]]
+ByValue = Mapping[int | float, Sequence[Ruling]]
 
 
 def write(out: Path, calibration: Calibration, command: str) -> str:
