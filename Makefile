@@ -69,7 +69,7 @@ bench: ## measure everything that is said to be fast, beside what it replaces (a
 	.venv-bench/bin/python benchmarks/all.py # on a machine that does nothing else
 
 docs: .venv/installed-docs ## build the documentation site: build/docs/index.html opens from disk
-	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs
+	$(BIN)/python -m sphinx -E -a -q -W --keep-going -b html docs build/docs
 	@echo 'open build/docs/index.html'
 
 clean: ## remove the environment, caches and build output (not runs/)
