@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,13 @@ from harness.registry.config import expand, registry, resolve
 ROOT = Path(__file__).resolve().parents[2]
 OWN = {"leaderboard": ("out",), "calibrate": ("out", "worlds")}  # keys of a command, not of a cell
 EXAMPLES = ROOT / "docs" / "examples"
+
+
+@cache
+def _build(overrides: tuple[str, ...], plugins: tuple[str, ...]) -> None:
+    """Build a cell. Pages name the same grids, so each of their cells is built once; ``plugins`` are loaded already."""
+    known = registry()
+    Cell.of(resolve(overrides, known), known)
 
 
 def _plugin(page: Any, file: str, folder: Path) -> Path:
@@ -51,7 +59,7 @@ def test_every_command_is_one_and_its_cells_can_be_built(
     cells = expand(words, known)
     assert cells
     for overrides in cells:
-        Cell.of(resolve(overrides, known), known)
+        _build(tuple(overrides), tuple(plugins))
 
 
 def test_links_lead_somewhere(page: Any) -> None:
