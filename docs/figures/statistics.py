@@ -1,6 +1,6 @@
 """Every number on docs/statistics.md, and its figure: computed with the harness's own functions (`make figures`).
 
-Worlds here have no circuit in them: whatever passes passes falsely.
+No world here has a circuit in it, so every pass is a false pass.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMAND = re.compile(r"^    (?:\.venv/bin/)?harness ([^#\n]+)", re.MULTILINE)
+COMMAND = re.compile(r"^    (?:\.venv/bin/)?harness ([^#>\n]+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,7 @@ def test_p_of_the_best_of_eight_is_what_simulation_gives(computed: dict[str, Any
 
 
 def test_what_it_names_exists() -> None:
-    from harness.closure.anatomy import IDLE
+    from harness.closure.anatomy import DISPENSABLE
     from harness.closure.statistics import RESAMPLES
     from harness.closure.verdict import Verdict
 
@@ -131,5 +131,5 @@ def test_what_it_names_exists() -> None:
         assert any((base / (path[0] or path[1])).exists() for base in (ROOT, ROOT / "docs")), path
     assert {Verdict.UNDERPOWERED, Verdict.WRONG_DIRECTION} <= set(re.findall(r"`(\w+)`", TEXT))
     assert f"{RESAMPLES} resamples" in TEXT
-    assert f"at most {IDLE:.0%}".replace("%", " %") in TEXT
+    assert f"at most {DISPENSABLE:.0%}".replace("%", " %") in TEXT
     assert re.search(r"^figures: .*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
