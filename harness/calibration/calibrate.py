@@ -1,8 +1,7 @@
-"""The harness measured by subjects whose truth is planted: which verdicts it gives to groups of known kind.
+"""Calibration: the verdicts of the harness on planted groups, whose kind is known.
 
-A planted subject offers ``groups`` (the units of each planted group, by kind) and ``expected`` (the verdicts that each
-kind deserves, where there is neither noise nor overlap); its plugin has the parameters ``seed``, ``noise`` and
-``effect``.
+A planted subject has ``groups`` (the units of each planted group, by kind) and ``expected`` (by kind, the verdicts that
+are correct without noise and overlap). Its plugin has the parameters ``seed``, ``noise`` and ``effect``.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ WEAK = 0.5  # effect at which numbers of controls are compared: where power is n
 
 
 class PlantedSubject(Subject, typing.Protocol):
-    """A subject that knows what its units do."""
+    """A subject with planted groups."""
 
     groups: Mapping[str, tuple[tuple[int, ...], ...]]
     expected: Mapping[str, tuple[Verdict, ...]]
@@ -45,7 +44,7 @@ class PlantedSubject(Subject, typing.Protocol):
 
 @dataclass(frozen=True)
 class Protocol:
-    """A way to test: words of configuration, and how a report becomes a verdict."""
+    """A test protocol: overrides of the configuration, and how a report becomes a verdict."""
 
     words: tuple[str, ...]
     verdict: Callable[[ClosureReport], Verdict]
@@ -57,12 +56,12 @@ def as_reported(report: ClosureReport) -> Verdict:
 
 
 def as_published(report: ClosureReport) -> Verdict:
-    """The closure paper's criteria (section 3.8), which know no interval and no p-value.
+    """The closure paper's criteria (section 3.8), which use neither intervals nor p-values.
 
-    Loss rises, accuracy and target logit fall (else ``wrong_direction``, or ``null`` where nothing moves for the
-    worse); at least one metric lies more than 1.8 standard deviations of its controls beyond their mean, and no control
-    raises loss as much (else ``not_specific``). Their bound on the last share is not known to us; in every test they
-    passed, none did.
+    Loss rises, accuracy and target logit fall (else ``wrong_direction``, or ``null`` where no metric gets worse). At
+    least one metric lies more than 1.8 standard deviations of its controls beyond their mean, and no control raises
+    loss as much (else ``not_specific``). The paper does not give its bound on the share of such controls; in every test
+    that passed, the share was zero.
     """
     worse = [effect.damage * effect.delta > 0 for effect in report.effects.values()]
     if not all(worse):
@@ -89,17 +88,17 @@ METHODS: Mapping[str, tuple[str, ...]] = {
     "pearson_knn + leiden": ("affinity=pearson_knn", "partitioner=leiden"),
     "the truth itself": ("affinity=pearson", "partitioner=oracle"),
 }
-"""Proposal methods that are run end to end; the affinity of those that need none serves the choice of k."""
-SAME_CHOICE = ("chooser=silhouette", "selector=size_range", "selector.min_size=3")  # no protocol looks at labels
+"""Proposal methods that are run end to end. Where groups do not depend on the affinity, it chooses k."""
+SAME_CHOICE = ("chooser=silhouette", "selector=size_range", "selector.min_size=3")  # independent of labels
 
 
 @dataclass(frozen=True)
 class Ruling:
     """One verdict on one group.
 
-    ``part``: what it was made for: ``kinds``, ``effect``, ``controls``, or the name of a proposal method; ``kind``: the
-    planted kind, or what a method found: ``circuit``, ``part of one``, ``none``; ``expected``: whether the kind
-    deserves this verdict, None for what a method found.
+    ``part``: its part of the calibration: ``kinds``, ``effect``, ``controls``, or the name of a proposal method.
+    ``kind``: the planted kind, or for proposed groups ``circuit``, ``part of one`` or ``none``. ``expected``: whether
+    this verdict is correct for the kind; None for proposed groups.
     """
 
     part: str
@@ -114,34 +113,34 @@ class Ruling:
 
     @property
     def passed(self) -> bool:
-        """Whether the group is called a circuit."""
+        """Whether the verdict is a pass."""
         return self.verdict in PASSED
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """All verdicts of a calibration, and what each kind deserves."""
+    """All verdicts of a calibration, and the correct ones of each kind."""
 
     rulings: tuple[Ruling, ...]
     expected: Mapping[str, tuple[Verdict, ...]]
 
     @property
     def circuits(self) -> tuple[str, ...]:
-        """The kinds that deserve to pass."""
+        """The kinds that should pass."""
         return tuple(kind for kind, verdicts in self.expected.items() if set(verdicts) & set(PASSED))
 
     @property
     def decoys(self) -> tuple[str, ...]:
-        """The kinds that do not."""
+        """The kinds that should not pass."""
         return tuple(kind for kind in self.expected if kind not in self.circuits)
 
     @property
     def noises(self) -> tuple[float, ...]:
-        """The levels of noise at which all kinds were tested, ascending: none, and that of the configuration."""
+        """The noise levels at which all kinds were tested, ascending: zero, and that of the configuration."""
         return tuple(sorted({ruling.noise for ruling in self.rulings if ruling.part == "kinds"}))
 
     def of(self, **wanted: Any) -> list[Ruling]:
-        """The rulings with these values."""
+        """The rulings with these values of their fields."""
         return [r for r in self.rulings if all(getattr(r, key) == value for key, value in wanted.items())]
 
     def by_effect(self, protocol: str) -> list[Ruling]:
@@ -155,9 +154,9 @@ class Calibration:
 
 
 def calibrate(worlds: int, overrides: Sequence[str], registry: Registry, say: Callable[[str], None]) -> Calibration:
-    """Every planted group, and what a few methods propose, under every protocol in every world.
+    """Test every planted group, and the proposals of a few methods, under every protocol in every world.
 
-    Errors: no world; a subject that was not planted.
+    Errors: no worlds; a subject without planted groups.
     """
     if worlds < 1:
         raise HarnessError(f"worlds={worlds}: at least one world is needed.", "Example: worlds=20")
@@ -177,7 +176,7 @@ def calibrate(worlds: int, overrides: Sequence[str], registry: Registry, say: Ca
 
 
 def put_to_test(cell: Cell, group: tuple[int, ...], memo: Memo) -> ClosureReport:
-    """The closure test of one group on all examples, as the cell tells."""
+    """The closure test of one group on all examples, with the settings of the cell."""
     names = tuple(load_subject(cell, memo, Progress(quiet=True)).units.names(group))
     by_hand = dataclasses.replace(cell, settings=dataclasses.replace(cell.settings, group=names))
     inputs = Inputs.gather(by_hand, memo, Progress(quiet=True), test=True)
@@ -187,7 +186,7 @@ def put_to_test(cell: Cell, group: tuple[int, ...], memo: Memo) -> ClosureReport
 def rulings_on(
     part: str, protocol: str, cell: Cell, world: int, memo: Memo, kinds: Sequence[str] = ()
 ) -> Iterator[Ruling]:
-    """A verdict on every planted group of a world (or on those of some kinds)."""
+    """A verdict on every planted group of a world, or on the groups of some kinds."""
     subject = _planted(cell, memo)
     for kind, groups in subject.groups.items():
         for group in groups if not kinds or kind in kinds else ():
@@ -226,17 +225,17 @@ def _one_world(protocol: str, cell: Cell, methods: Mapping[str, Cell], world: in
 
 
 def _planted(cell: Cell, memo: Memo) -> PlantedSubject:
-    """The cell's subject. Errors: one whose truth nobody planted."""
+    """The cell's subject. Errors: it has no planted groups."""
     subject = load_subject(cell, memo, Progress(quiet=True))
     if not hasattr(subject, "groups") or not hasattr(subject, "expected"):
         raise HarnessError(
-            f"calibrate needs a subject whose truth is planted, and {subject.label} has none.", "Use subject=planted."
+            f"calibrate needs a subject with planted groups, and {subject.label} has none.", "Use subject=planted."
         )
     return typing.cast(PlantedSubject, subject)
 
 
 def _found(subject: PlantedSubject, names: Sequence[str], circuits: Sequence[str]) -> str:
-    """What a proposed group is: one of the circuits (Jaccard overlap of half or more), part of some, or none."""
+    """The kind of a proposed group: a circuit (Jaccard overlap of at least 0.5), a part of one, or none."""
     group = set(subject.units.find(names))
     planted = [set(members) for kind in circuits for members in subject.groups[kind]]
     if best_overlap(group, planted) >= 0.5:
@@ -252,6 +251,6 @@ def _ruling(
 
 
 def rate(rulings: Sequence[Ruling]) -> tuple[int, int, float, float]:
-    """How many passed, of how many, and the 95 % interval of the share."""
+    """Number of passes, number of rulings, and the 95 % interval of the share."""
     passed = sum(ruling.passed for ruling in rulings)
     return passed, len(rulings), *(wilson_interval(passed, len(rulings)) if rulings else (0.0, 1.0))

@@ -232,7 +232,7 @@ def declares_the_direction_of_damage(plugin: Any) -> None:
 def measures_each_row_independently(plugin: Any) -> None:
     """A row's value does not depend on other rows: conditions share a pass."""
     seen = _prediction(plugin)["prediction"]
-    parts = (seen.logits, seen.target, seen.baseline, seen.counterfactual)
+    parts: list[Any] = [seen.logits, seen.target, seen.baseline, seen.counterfactual]
     rows = (Prediction(*(part[row : row + 1] for part in parts)) for row in range(ROWS))
     alone = torch.cat([plugin(row) for row in rows])
     require(torch.allclose(plugin(seen), alone, atol=1e-5), "a row's value depends on the other rows")

@@ -69,7 +69,7 @@ def _judge_transformed(_: Any, activity: Any) -> None:
     _judge_observations(activity.values, examples.OBSERVATIONS)
 
 
-def does_not_depend_on_the_order_of_units(plugin: Any) -> None:
+def transforms_permuted_units_alike(plugin: Any) -> None:
     """Permuted units give the same activity, permuted."""
     straight = plugin(**examples.given(plugin)).values
     for seed in range(3):
@@ -90,7 +90,7 @@ def transforms_constant_activity(plugin: Any) -> None:
 
 TRANSFORM: tuple[Check, ...] = (
     *usual_checks(examples.given, _judge_transformed),
-    does_not_depend_on_the_order_of_units,
+    transforms_permuted_units_alike,
     transforms_constant_activity,
 )
 

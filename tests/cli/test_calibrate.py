@@ -31,7 +31,7 @@ def test_a_calibration_leaves_its_page_its_figures_and_its_picture(harness: Run,
 
 def test_what_cannot_be_measured_is_refused_in_words(harness: Run, tmp_path: Path) -> None:
     assert "worlds=few: it must be a whole number." in harness("calibrate", "worlds=few").err
-    assert "subject whose truth is planted" in harness("calibrate", "worlds=1", "subject=tiny").err
+    assert "subject with planted groups" in harness("calibrate", "worlds=1", "subject=tiny").err
     (tmp_path / "file").write_text("")
     refused = harness("calibrate", "worlds=1", "out=file")
     assert refused.code == 2

@@ -103,7 +103,7 @@ class Normalising(Transform):
 
 TRANSFORMS = {
     Bare: (ANSWERS, "ndarray, not Activity"),
-    Neighbourly: ("does not depend on the order of units", "units are permuted"),
+    Neighbourly: ("transforms permuted units alike", "units are permuted"),
     Normalising: ("transforms constant activity", "NaN"),
 }
 

@@ -93,7 +93,7 @@ def test_a_calibration_holds_every_part_and_comes_out_the_same_again(monkeypatch
 
 
 def test_unplanted_subjects_and_no_worlds_are_refused() -> None:
-    with pytest.raises(HarnessError, match="calibrate needs a subject whose truth is planted, and tiny has none"):
+    with pytest.raises(HarnessError, match="calibrate needs a subject with planted groups, and tiny has none"):
         calibrate(1, ("subject=tiny",), registry(), lambda _: None)
     with pytest.raises(HarnessError, match="worlds=0: at least one world is needed"):
         calibrate(0, (), registry(), lambda _: None)
