@@ -68,5 +68,11 @@ def test_its_checkpoints_begin_at_initialisation_and_stand_on_both_sides_of_the_
     assert any(0.1 < at[step] < 0.9 for step in steps)
 
 
+def test_the_model_card_is_the_one_that_the_log_gives() -> None:
+    from harness_plugins.subjects.tiny.card import card
+
+    assert card(LOG) == (WEIGHTS / "README.md").read_text(encoding="utf-8")
+
+
 def test_all_shipped_weights_together_stay_under_20_megabytes() -> None:
     assert sum(file.stat().st_size for file in WEIGHTS.rglob("*") if file.is_file()) < 20e6

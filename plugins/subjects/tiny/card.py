@@ -17,8 +17,7 @@ library_name: transformers
 # tiny
 
 The default subject of Closure Harness: a decoder (Llama class, d_model 128, 4 layers of 8 heads, {context} tokens of
-context, vocabulary {vocabulary}, {weights} weights). It is small enough to ship and trained long enough to have
-circuits.
+context, vocabulary {vocabulary}, {weights} weights). It is small enough to ship and trained until circuits form.
 
 - Data: Python's own documentation (topics and docstrings of the standard library, {python}; digest in
   `training_log.json`), with one document in twenty held out; and synthetic repeats of random tokens. The text, and
