@@ -43,7 +43,7 @@ def build(name: str, **parameters: Any) -> Any:
 
 
 def made(seed: int, query: Sequence[int], name: str = "made", vocabulary: int = 48) -> Batch:
-    """Random tokens up to each query and beyond it, each example with a counterfactual that shares nothing but the query's."""
+    """Random tokens up to each query and beyond it. A counterfactual shares only the query's token with its example."""
     rng = np.random.default_rng(seed)
     at = np.array(query)
     n, length = len(at), max(query) + 2
