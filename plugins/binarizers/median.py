@@ -19,8 +19,8 @@ class Median(Binarizer):
     Input: activity [observations, units]. Output: spins [observations, units] in {-1, +1}.
     The lower median is the ``floor((n - 1) / 2)``-th smallest value, counted from 0. Without ties, exactly
     ``floor(n / 2)`` observations are up. Observations equal to the median are down, so many ties (a saturated head)
-    make the split uneven. ``diagnostics.tied`` counts, per unit, the ties beyond the observation that defines the median;
-    ``diagnostics.constant`` lists units that are never up (constant activity, or a median that is the maximum).
+    make the split uneven. ``diagnostics.tied`` counts, per unit, the ties beyond the observation that defines the
+    median; ``diagnostics.constant`` lists units that are never up (constant activity, or a median that is the maximum).
 
     Errors: fewer than two observations.
     Source: closure paper, section 3.4 (lower median as in the published scripts).
