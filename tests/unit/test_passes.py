@@ -24,7 +24,7 @@ def test_every_example_is_in_one_pass_that_fits_and_pads_little(
     load: Load, positions: int, memory: int, n: int
 ) -> None:
     batch = examples.batch(n)
-    room = Room(memory * 1000, per_position=10, per_row=100, positions=positions)
+    room = Room(memory * 1000=10, per_row=100, positions=positions)
     parts = list(micro_batches(batch, load, room))
     assert sorted(np.concatenate(parts).tolist()) == list(range(n))
     for part in parts:
@@ -40,7 +40,7 @@ def test_every_example_is_in_one_pass_that_fits_and_pads_little(
 def test_conditions_are_dealt_out_evenly_to_passes_that_fit(
     load: Load, positions: int, memory: int, together: int, n: int
 ) -> None:
-    room = Room(memory * 1000, per_position=10, per_row=100, positions=positions)
+    room = Room(memory * 1000=10, per_row=100, positions=positions)
     each = room.conditions(n, together, 40, load)
     chunks = list(condition_chunks(list(range(n)), each))
     assert [condition for chunk in chunks for condition in chunk] == list(range(n))
