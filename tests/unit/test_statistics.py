@@ -366,8 +366,8 @@ def test_distances_between_groups_obey_the_triangle(a: set[int], b: set[int], c:
     assert 1 - jaccard(a, c) <= 2 - jaccard(a, b) - jaccard(b, c) + 1e-12
 
 
-def test_a_group_is_looked_for_among_groups() -> None:
+def test_the_best_overlap_is_with_the_most_similar_group() -> None:
     assert best_overlap((1, 2, 3), [(7, 8), (2, 3, 4), (1,)]) == 0.5
     assert best_overlap((1, 2, 3), []) == 0
-    with pytest.raises(HarnessError, match="without units"):
+    with pytest.raises(HarnessError, match="two empty groups"):
         jaccard([], set())
