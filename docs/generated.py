@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 CONF = Path(__file__).parents[1] / "conf"
 GROUPS = {  # headings of the door's page, by where a name lives
     "notebook": "From a notebook",
-    "data.stages": "Contracts of the stages",
+    "data.contracts": "Contracts of the stages",
     "data": "What stages exchange",
     "engine": "Models",
     "proposal": "Results",

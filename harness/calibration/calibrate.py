@@ -20,8 +20,8 @@ from harness.cells.progress import Progress
 from harness.closure.report import ClosureReport
 from harness.closure.statistics import wilson_interval
 from harness.closure.verdict import Verdict
+from harness.data.contracts import Subject, reseeded
 from harness.data.grouping import best_overlap
-from harness.data.stages import Subject, reseeded
 from harness.pipeline import dispose, propose, run_cell
 from harness.registry.config import resolve
 from harness.registry.registry import Registry
@@ -166,8 +166,8 @@ def calibrate(worlds: int, overrides: Sequence[str], registry: Registry, say: Ca
         cell = Cell.of(resolve([*words, *protocol.words], registry), registry)
         subject = _planted(cell, memo)
         methods = {
-            method: Cell.of(resolve([*words, *protocol.words, *told, *SAME_CHOICE], registry), registry)
-            for method, told in METHODS.items()
+            method: Cell.of(resolve([*words, *protocol.words, *overrides_of_method, *SAME_CHOICE], registry), registry)
+            for method, overrides_of_method in METHODS.items()
         }
         for world in range(worlds):
             rulings += _one_world(name, cell, methods, world, memo)
@@ -216,8 +216,8 @@ def _one_world(protocol: str, cell: Cell, methods: Mapping[str, Cell], world: in
         yield from rulings_on(
             "controls", protocol, in_world(cell, world, controls=n, effect=WEAK), world, memo, circuits
         )
-    for method, told in methods.items():
-        chosen = in_world(told, world)
+    for method, method_cell in methods.items():
+        chosen = in_world(method_cell, world)
         record = run_cell(chosen, memo, Progress(quiet=True)).record
         for report in record.closure:
             found = _found(subject, report.units, circuits)

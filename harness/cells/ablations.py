@@ -11,7 +11,8 @@ from jaxtyping import Float
 from harness.cells.progress import Progress
 from harness.cells.spent import of_closure
 from harness.data.batch import Batch
-from harness.data.stages import Intervention, Metric, Subject, Tick, inputs_of
+from harness.data.contracts import Intervention, Metric, Subject, Tick
+from harness.data.stages import inputs_of
 from harness.util.cache import Entry, Memo
 from harness.util.digest import digest
 from harness.util.fingerprint import identity

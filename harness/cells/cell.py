@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Interval
 
 from harness.data.stages import STAGES, inputs_of, upstream
+from harness.records.upgrades import SETTINGS_2
 from harness.registry.registry import Method, Registry
 from harness.util.bytesize import parse_size
 from harness.util.digest import digest
@@ -70,8 +71,8 @@ class Settings:
         return 99 if self.split == "none" else 0
 
 
-RENAMED = {"futility": "give_up", "contrast": "elsewhere"}
-"""Settings that enter the digest of a protocol under an earlier name: a new name makes no new protocol."""
+FIRST_NAMES = {new: old for old, new in SETTINGS_2.items()}
+"""A renamed setting enters the digest of a protocol under its first name, so that older records share the protocol."""
 NEUTRAL = frozenset({"workspace", "tracking", "force", "on_error", "cache", "cache_limit"})
 
 
@@ -79,9 +80,8 @@ NEUTRAL = frozenset({"workspace", "tracking", "force", "on_error", "cache", "cac
 class Cell:
     """One combination of all stages.
 
-    ``config`` is the resolved configuration; ``methods`` what is chosen, by stage; ``stages`` what is built from them:
-    one instance per stage, or a tuple where several are chosen. ``contrast`` is another batch, on which a group that
-    is specific does no damage, or None.
+    ``config``: the resolved configuration. ``methods``: the chosen methods, by stage. ``stages``: an instance of each,
+    or a tuple where several are chosen. ``contrast``: another batch, on which a specific group does no damage, or None.
     """
 
     config: Mapping[str, Any]
@@ -119,9 +119,8 @@ class Cell:
         """The stages that the candidates depend on, in order; none where a group is named by hand."""
         if self.settings.group:
             return ()
-        reached = upstream(
-            "selector", {stage: [method.cls for method in methods] for stage, methods in self.methods.items()}
-        )
+        classes = {stage: [method.cls for method in methods] for stage, methods in self.methods.items()}
+        reached = upstream("selector", classes)
         return tuple(stage for stage in PROPOSING if stage in reached)
 
     @cached_property
@@ -158,9 +157,8 @@ class Cell:
     def protocol(self) -> str:
         """Identity of how candidates are judged; records of different protocols are never ranked together."""
         judges = [self.identity(stage) for stage in ("controls", "labels", "metric")]
-        settings = {
-            RENAMED.get(key, key): value for key, value in self._settings_in_identity().items() if key != "group"
-        }
+        settings = {FIRST_NAMES.get(key, key): value for key, value in self._settings_in_identity().items()}
+        del settings["group"]
         return digest(settings, judges)[:12]
 
     @property
@@ -184,9 +182,10 @@ class Cell:
             node = self.config["contrast"]
             words.append(f"batch@contrast={node['name']}")
             words += [f"contrast.{key}={as_override(value)}" for key, value in node.items() if key != "name"]
-        settings = {key: self.config[key] for key in Settings.__dataclass_fields__ if key not in NEUTRAL}
-        defaults = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(Settings()).items()}
-        words += [f"{key}={as_override(value)}" for key, value in settings.items() if value != defaults[key]]
+        for key, default in asdict(Settings()).items():
+            value = self.config.get(key, default)
+            if key not in NEUTRAL and value != (list(default) if isinstance(default, tuple) else default):
+                words.append(f"{key}={as_override(value)}")
         return shlex.join(words)
 
     def node(self, stage: str) -> Any:
@@ -230,7 +229,7 @@ class Cell:
         return {key: value for key, value in node.items() if key != "name" and value != defaults[key]}
 
     def _settings_in_identity(self) -> dict[str, Any]:
-        settings = {key: value for key, value in vars(self.settings).items() if key not in NEUTRAL}
+        settings = {key: value for key, value in asdict(self.settings).items() if key not in NEUTRAL}
         return settings | {"contrast": repr(self.contrast)}
 
     def _outside(self, stage: str) -> list[str]:

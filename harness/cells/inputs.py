@@ -17,8 +17,8 @@ from harness.cells.isolation import watch_models
 from harness.cells.progress import Progress
 from harness.cells.spent import of_recording
 from harness.data.batch import Batch
+from harness.data.contracts import BatchMethod, Intervention, Metric, Subject, SubjectMethod, Tick, reads, with_defaults
 from harness.data.recording import Reader, Recording
-from harness.data.stages import BatchMethod, Intervention, Metric, Subject, SubjectMethod, Tick, reads, with_defaults
 from harness.records.workspace import Workspace
 from harness.util.bytesize import parse_size
 from harness.util.cache import Cache, Entry, Memo

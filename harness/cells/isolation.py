@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from harness.cells.cell import Cell
-from harness.data.stages import Subject
+from harness.data.contracts import Subject
 from harness.util.cache import Memo
 from harness.util.seeds import seed_for
 

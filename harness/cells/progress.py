@@ -1,4 +1,4 @@
-"""What a person sees while a cell runs: a bar on a terminal, one line per step when piped; always on stderr."""
+"""Progress of a cell, on stderr: a bar on a terminal, one line per step elsewhere."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from harness.data.stages import Tick
+from harness.data.contracts import Tick
 
 
 @dataclass
 class Progress:
-    """Times the steps of a cell and shows them. ``quiet`` shows nothing and still times.
+    """Times the steps of a cell and shows them. With ``quiet`` nothing is shown; times and costs are still counted.
 
-    ``cost``: what the cell took besides time, counted by those who spend it.
+    ``seconds``: time by step. ``cost``: conditions, forwards, FLOPs, memory; see :class:`harness.records.record.Record`.
     """
 
     quiet: bool = False
@@ -24,22 +24,22 @@ class Progress:
 
     @contextmanager
     def step(self, name: str, what: str = "", total: int | None = None) -> Iterator[Tick]:
-        """One step; the tick it yields moves the bar. Its time is added to ``seconds[name]``."""
+        """Run one step. It yields the function that moves the bar; its time is added to ``seconds[name]``."""
         start = time.perf_counter()
         with self._bar(f"{name}: {what}" if what else name, total) as tick:
             yield tick
-        spent = time.perf_counter() - start
-        self.seconds[name] = self.seconds.get(name, 0.0) + spent
-        self.say(f"  {name:<12} {what:<44} {spent:6.1f} s")
+        elapsed = time.perf_counter() - start
+        self.seconds[name] = self.seconds.get(name, 0.0) + elapsed
+        self.say(f"  {name:<12} {what:<44} {elapsed:6.1f} s")
 
     def spend(self, **amounts: int | None) -> None:
-        """Count what the cell took besides time; None: nobody knows how much."""
+        """Add to the cost of the cell. None: the amount is unknown."""
         for what, amount in amounts.items():
             if amount is not None:
                 self.cost[what] = self.cost.get(what, 0) + amount
 
     def say(self, text: str) -> None:
-        """A line for the person who waits."""
+        """Show a line."""
         if not self.quiet:
             print(text, file=sys.stderr, flush=True)
 

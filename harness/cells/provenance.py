@@ -1,4 +1,4 @@
-"""Where a record comes from: command, code, packages, machine."""
+"""The provenance of a record: command, code, packages, machine."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from harness.cells.cell import Cell
 
 PACKAGES = ("closure-harness", "torch", "transformers", "numpy", "scikit-learn", "hydra-core", "pluggy", "mlflow")
 
-CODE = ("harness", "plugins", "conf", "pyproject.toml", "constraints.txt")  # boards that are made change no result
+CODE = ("harness", "plugins", "conf", "pyproject.toml", "constraints.txt")  # a new board changes no result
 
-LOGIN = re.compile(r"://(?P<user>[^:/@]*)(?P<password>:[^/@]*)?@")  # of an address
+LOGIN = re.compile(r"://(?P<user>[^:/@]*)(?P<password>:[^/@]*)?@")
 
 
 def provenance(cell: Cell) -> dict[str, Any]:
-    """What it takes to make the record again: the command, the code and whose it is, the machine."""
+    """What is needed to reproduce a record: the command, the code and its owners, packages, the machine."""
     import torch
 
     return {
@@ -54,7 +54,7 @@ def _packages() -> dict[str, str]:
 
 @cache
 def _commit() -> str | None:
-    """The commit of the harness's own checkout, with ``+`` where its code has been changed; None when installed."""
+    """The commit of the harness's checkout, with ``+`` if its code has changes; None outside a checkout."""
     here = Path(__file__).resolve().parents[2]
     if not (here / ".git").exists():
         return None
@@ -70,10 +70,10 @@ def _git(where: Path, *words: str) -> str:
 
 
 def without_password(uri: str) -> str:
-    """An address as it may be shown: ``https://user:***@host``."""
+    """The address with its password hidden: ``https://user:***@host``."""
     return LOGIN.sub(lambda login: f"://{login['user']}{':***' if login['password'] else ''}@", uri)
 
 
 def without_login(uri: str) -> str:
-    """An address as a browser opens it: ``https://host``."""
+    """The address without user and password: ``https://host``."""
     return LOGIN.sub("://", uri)

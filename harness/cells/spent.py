@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 from harness.data.batch import Batch
+from harness.data.contracts import Intervention, Subject
 from harness.data.recording import Reader
 from harness.data.sampling import Group
-from harness.data.stages import Intervention, Subject, uses_other_runs
+from harness.data.stages import uses_other_runs
 from harness.engine.flops import Work, closure, forward_pass, with_gradient
 from harness.engine.shapes import Shapes, of_config
 

@@ -14,8 +14,8 @@ from harness.closure.anatomy import OnInput
 from harness.closure.statistics import Effect, bootstrap_interval, inflated, max_t, p_value, selection_p, z_score
 from harness.closure.trial import Case, Trial, Values, conditions, evaluate_cases, saturated
 from harness.closure.verdict import Verdict, decide, decision_order, enough
+from harness.data.contracts import Metric, Tick
 from harness.data.sampling import Group
-from harness.data.stages import Metric, Tick
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from harness.closure.trial import Trial
 from harness.closure.verdict import decision_order
+from harness.data.contracts import Tick
 from harness.data.sampling import Group
-from harness.data.stages import Tick
 
 
 def null_damage(runs: Sequence[Sequence[Group]], trial: Trial, tick: Tick) -> list[float]:

@@ -14,10 +14,11 @@ from harness.closure.anatomy import ActiveRule
 from harness.closure.stopping import MIN_CONTROLS, as_damaging, first_round, next_round
 from harness.closure.verdict import decision_order, enough
 from harness.data.batch import Batch
+from harness.data.contracts import Controls, ControlSets, Intervention, Metric, Tick, reseeded
 from harness.data.grouping import Labels
 from harness.data.recording import Activity
 from harness.data.sampling import Group
-from harness.data.stages import Controls, ControlSets, Intervention, Metric, Tick, call_with, inputs_of, reseeded
+from harness.data.stages import call_with, inputs_of
 from harness.data.units import UnitSpace
 from harness.util.errors import HarnessError
 from harness.util.seeds import seed_for
@@ -30,7 +31,7 @@ LARGEST_DECOMPOSED = 16
 
 @runtime_checkable
 class Evaluate(Protocol):
-    """Evaluates groups of units: :meth:`harness.data.stages.Subject.evaluate`, or a function that caches it."""
+    """Evaluates groups of units: :meth:`harness.data.contracts.Subject.evaluate`, or a function that caches it."""
 
     def __call__(
         self,

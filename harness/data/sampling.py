@@ -17,7 +17,7 @@ from functools import cached_property
 
 import numpy as np
 
-from harness.data.stages import ControlSets
+from harness.data.contracts import ControlSets
 from harness.data.units import UnitSpace
 from harness.util.seeds import rng_for, seed_for
 

@@ -1,268 +1,31 @@
-"""The contract of each stage: the inputs and outputs of its methods, and what they may declare.
+"""The stages of a cell, and what a method may ask for.
 
-A method is a frozen dataclass. Its fields are its parameters; calling it runs it. The argument names of its call are
-the inputs it requests (:data:`INPUTS`), as in pluggy: a partitioner may request the affinity, scores, or labels. A cell
-computes only the stages that its candidates depend on.
-
-A contract has a default for every optional member. Built-in methods inherit from their contract. Other methods are
-given the same defaults when they are registered (:func:`with_defaults`).
+The argument names of a method's call are the inputs that it asks for (:data:`INPUTS`), as in pluggy: a partitioner may
+ask for the affinity, for scores, or for labels. A cell computes only the stages that its candidates depend on.
 """
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from inspect import Parameter, signature
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
-
-import numpy as np
-from jaxtyping import Float
-
-from harness.data.batch import Batch, Vocabulary
-from harness.data.grouping import Affinity, Candidate, Labels, Partition
-from harness.data.recording import Activity, Reader, Recording, Rows, Source, Spins
-from harness.data.units import UnitSpace
-from harness.util.errors import HarnessError
-
-if TYPE_CHECKING:
-    import torch
-
-    from harness.data.prediction import Prediction
-
-Tick = Callable[[int], None]
-"""Reports progress: called with the work just done, in examples x conditions."""
-
-# ----------------------------------------------------------------------------------------------------------------------
-# The subject, once it is loaded
-# ----------------------------------------------------------------------------------------------------------------------
-
-
-@runtime_checkable
-class Subject(Vocabulary, Protocol):
-    """A loaded model. It can record a batch, and evaluate it with groups of units ablated.
-
-    A subject without a model (``vocab_size`` 0) consists of units only. They can be grouped by data from files, but not
-    tested.
-    """
-
-    label: str
-    units: UnitSpace
-    about: Mapping[str, Any]
-    """Its description in records: architecture, dtype, device, digest of the weights, ..."""
-    truth: Labels | None = None
-    """The class of every unit, where the subject knows it (planted subjects do)."""
-    model: torch.nn.Module | None = None
-    """The module that a cell must not change. FLOPs are computed from the shapes in its ``config``."""
-
-    @abstractmethod
-    def record(self, batch: Batch, readers: Mapping[str, Reader], tick: Tick) -> Recording:
-        """Run the batch once. Every reader reduces the rows of its source."""
-
-    @abstractmethod
-    def evaluate(
-        self,
-        batch: Batch,
-        conditions: Sequence[tuple[int, ...]],
-        intervention: Intervention,
-        metrics: Sequence[Metric],
-        tick: Tick,
-        reference: Batch | None = None,
-    ) -> Float[np.ndarray, "metrics conditions examples"]:
-        """Every metric on every example, with each condition's units ablated. ``()`` is the baseline.
-
-        ``reference``: other examples, for interventions that replace a unit's output by a mean over those.
-        """
-
-
-# ----------------------------------------------------------------------------------------------------------------------
-# Methods, by stage
-# ----------------------------------------------------------------------------------------------------------------------
-
-
-@runtime_checkable
-class Method(Protocol):
-    """The members of every method, whatever its stage. All randomness of a method comes from its ``seed``."""
-
-    name: ClassVar[str]
-    seed: int = 0
-    known_limits: ClassVar[Mapping[str, str]] = {}
-    """Checks of ``harness check`` that the method is known to fail, each with the reason."""
-
-    def fingerprint(self) -> str:
-        """Digest of external inputs, such as a file, so that no stale result is reused. Empty: there are none."""
-        return ""
-
-
-@runtime_checkable
-class SubjectMethod(Method, Protocol):
-    """The parameters of a subject. Calling it loads the model."""
-
-    dtype: str = "float32"
-    memory: str = "auto"
-    """How much memory a pass may use: an amount (``8GB``), or ``auto``."""
-
-    @abstractmethod
-    def __call__(self) -> Subject: ...
-
-    def config(self) -> str | None:
-        """The folder or hub name whose ``config.json`` gives the model's shapes, for forecasts. None: unknown."""
-        return None
-
-
-@runtime_checkable
-class BatchMethod(Method, Protocol):
-    """The parameters of a batch. Calling it creates the examples in the subject's tokens."""
-
-    n: int | None = None
-    """The number of examples. None: unknown before the batch is created."""
-    length: int | None = None
-    """Tokens per example. None: the subject's context decides."""
-
-    @abstractmethod
-    def __call__(self, vocabulary: Vocabulary) -> Batch: ...
-
-
-@runtime_checkable
-class LabelMethod(Method, Protocol):
-    """Labels from a recording, or from outside. A method with a ``source`` is also a :class:`Reader`."""
-
-    source: ClassVar[Source | None] = None
-    __call__: Callable[..., Labels]
-
-
-@runtime_checkable
-class Signal(Method, Reader, Protocol):
-    """Recording -> activity. ``read`` reduces rows while they stream; its joined results are the activity.
-
-    A signal whose readings are not one number per example and unit also defines the call.
-    """
-
-    source: ClassVar[Source]
-
-    @abstractmethod
-    def read(self, rows: Rows) -> Float[np.ndarray, "examples heads *rest"]: ...
-
-    def __call__(self, recording: Recording) -> Activity:
-        """The readings, unchanged."""
-        return Activity(recording.readings["signal"], recording.units)
-
-
-@runtime_checkable
-class Transform(Method, Protocol):
-    """Activity -> activity of the same shape. Several are applied one after the other."""
-
-    __call__: Callable[..., Activity]
-
-
-@runtime_checkable
-class Binarizer(Method, Protocol):
-    """Activity -> spins (or the activity itself)."""
-
-    @abstractmethod
-    def __call__(self, activity: Activity) -> Spins | Activity: ...
-
-
-@runtime_checkable
-class AffinityMethod(Method, Protocol):
-    """Spins, observations (the output of any binarizer), or only the units -> affinity."""
-
-    __call__: Callable[..., Affinity]
-
-
-@runtime_checkable
-class Partitioner(Method, Protocol):
-    """Affinity (or scores, spins, labels) -> one label per unit, for one or more numbers of groups."""
-
-    k: Any = None
-    """The requested numbers of groups. None: the method decides."""
-    __call__: Callable[..., list[Partition]]
-
-
-@runtime_checkable
-class Chooser(Method, Protocol):
-    """Partitions -> a quality for each, None where it is undefined. Candidates are taken from the best one."""
-
-    __call__: Callable[..., Sequence[float | None]]
-
-
-@runtime_checkable
-class Selector(Method, Protocol):
-    """The chosen partition -> the candidates to be tested, best first."""
-
-    min_size: int | None = None
-    max_size: int | None = None
-    count: int | None = None
-    """Maximum number of candidates. None: all that qualify."""
-    __call__: Callable[..., Sequence[Candidate]]
-
-
-@runtime_checkable
-class Intervention(Method, Protocol):
-    """The replacement for the output of ablated units: [rows, positions, heads, head_dim], or broadcastable to it.
-
-    An intervention may request:
-
-    - ``output``: the output of the units in this run;
-    - ``donor``: the output of the same units in the run of ``donors(batch)``;
-    - ``mean``: their mean output [1 or positions, heads, head_dim].
-
-    ``positions``: ablate at all positions, or at the query only. ``over``: take means over the tested batch, or over
-    the reference (the proposal half). ``per``: one mean, or one for each position. The replacement at a position may
-    depend on that position only: where the others have no effect, the intervention is given the query alone.
-    """
-
-    positions: Literal["all", "query"] = "all"
-    over: Literal["batch", "reference"] = "batch"
-    per: Literal["all", "position"] = "all"
-    __call__: Callable[..., torch.Tensor]
-
-    def donors(self, batch: Batch) -> Batch:  # noqa: ARG002  # for those that have donors
-        """The examples whose run is the donor: as many, with the same queries. Errors: there are none."""
-        raise HarnessError(
-            f"intervention {self.name} requests a donor but does not define donors(batch).",
-            "Define donors(batch): it returns a Batch with as many examples and the same queries.",
-        )
-
-
-@dataclass(frozen=True)
-class ControlSets:
-    """Distinct random groups that a candidate is compared with, in random order. None contains one of its units.
-
-    ``shortfall``: layers (by number) or classes with too few other units, and how many were missing; these were taken
-    from other layers or classes. ``inflation``: the factor by which the damage of random groups spreads more than that
-    of these controls, which come from a pool without the candidate's units (:func:`harness.data.sampling.inflation`).
-    """
-
-    groups: tuple[tuple[int, ...], ...]
-    shortfall: Mapping[int, int] | Mapping[str, int] = field(default_factory=dict)
-    inflation: float = 1.0
-
-
-@runtime_checkable
-class Controls(Method, Protocol):
-    """Candidate (and properties of the units) -> matched random groups."""
-
-    n: int | None = None
-    """Maximum number of groups. None: the method decides."""
-    __call__: Callable[..., ControlSets]
-
-
-@runtime_checkable
-class Metric(Method, Protocol):
-    """A measure of the prediction that ablation may damage. ``damage``: the sign of a change for the worse."""
-
-    damage: ClassVar[Literal[1, -1]]
-    worst: ClassVar[float | None] = None
-    """The worst possible mean. None: there is no bound."""
-
-    @abstractmethod
-    def __call__(self, prediction: Prediction) -> torch.Tensor: ...
-
-
-# ----------------------------------------------------------------------------------------------------------------------
-# The stages
-# ----------------------------------------------------------------------------------------------------------------------
+from typing import Any
+
+from harness.data.contracts import (
+    AffinityMethod,
+    BatchMethod,
+    Binarizer,
+    Chooser,
+    Controls,
+    Intervention,
+    LabelMethod,
+    Metric,
+    Partitioner,
+    Selector,
+    Signal,
+    SubjectMethod,
+    Transform,
+)
 
 
 @dataclass(frozen=True)
@@ -361,35 +124,6 @@ def inputs_of(method: type) -> tuple[str, ...]:
 def call_with(method: Any, **available: Any) -> Any:
     """Call a method with the inputs that it requests."""
     return method(**{name: available[name] for name in inputs_of(type(method))})
-
-
-def with_defaults(cls: type, contract: type) -> type:
-    """Give the class the contract's default for every member that it does not declare."""
-    for base in contract.__mro__:
-        for name, default in vars(base).items():
-            declared = not name.startswith("_") or name == "__call__"
-            if declared and not hasattr(default, "__isabstractmethod__") and not _declares(cls, name):
-                setattr(cls, name, default)
-    return cls
-
-
-def _declares(cls: type, name: str) -> bool:
-    return any(name in vars(base) or name in vars(base).get("__annotations__", {}) for base in cls.__mro__[:-1])
-
-
-def seeded(method: Any) -> bool:
-    """Whether a method has a parameter ``seed``."""
-    return is_dataclass(method) and any(parameter.name == "seed" for parameter in fields(method))
-
-
-def reseeded(method: Any, seed: int) -> Any:
-    """The same method with another seed, if it has one."""
-    return replace(method, seed=seed) if seeded(method) else method
-
-
-def reads(method: Any) -> bool:
-    """Whether a method reads the model: it is also a :class:`Reader`."""
-    return method.source is not None
 
 
 def uses_other_runs(intervention: Intervention) -> bool:

@@ -12,7 +12,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from harness.data.batch import Batch, Vocabulary
-from harness.data.stages import Intervention, call_with
+from harness.data.contracts import Intervention
+from harness.data.stages import call_with
 from harness.engine.batching import at_query
 from harness.util.errors import HarnessError
 

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from harness.data.batch import Batch
+from harness.data.contracts import Intervention, Metric, Subject, Tick
 from harness.data.prediction import Prediction
 from harness.data.recording import Reader, Recording
 from harness.data.sampling import Group
-from harness.data.stages import Intervention, Metric, Subject, Tick, inputs_of
+from harness.data.stages import inputs_of
 from harness.data.units import Unit, UnitSpace
 from harness.engine.attention import Probe, active, switched
 from harness.engine.batching import condition_chunks, micro_batches, tensors

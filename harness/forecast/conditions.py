@@ -6,8 +6,8 @@ from functools import lru_cache
 
 from harness.cells.cell import Cell
 from harness.closure.trial import Case, conditions
+from harness.data.contracts import ControlSets
 from harness.data.sampling import Group
-from harness.data.stages import ControlSets
 from harness.data.units import UnitSpace
 from harness.engine.shapes import Shapes
 from harness.util.seeds import rng_for

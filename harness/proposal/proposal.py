@@ -9,9 +9,10 @@ from typing import Any, Generic, TypeVar, overload
 import numpy as np
 
 from harness.data.batch import Batch
+from harness.data.contracts import reseeded
 from harness.data.grouping import Affinity, Agreement, Candidate, Labels, Partition, isolation, purity
 from harness.data.recording import Activity, Recording, Scores, Spins
-from harness.data.stages import inputs_of, reseeded
+from harness.data.stages import inputs_of
 from harness.data.units import UnitSpace
 from harness.proposal.cached import cached_call
 from harness.proposal.stability import Reruns, overlap, rerun, with_stability

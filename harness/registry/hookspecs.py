@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pluggy
 
-from harness.data.stages import (
+from harness.data.contracts import (
     AffinityMethod,
     BatchMethod,
     Binarizer,

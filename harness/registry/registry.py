@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.data.stages import STAGES, inputs_of, with_defaults
+from harness.data.contracts import with_defaults
+from harness.data.stages import STAGES, inputs_of
 from harness.registry.plugins import Broken, Plugins
 from harness.util.errors import PluginError, unknown
 from harness.util.fingerprint import code_of

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from harness.data.batch import Batch
+from harness.data.contracts import ControlSets, seeded
 from harness.data.grouping import Labels
 from harness.data.prediction import Prediction
-from harness.data.stages import ControlSets, inputs_of, seeded
+from harness.data.stages import inputs_of
 from harness.data.units import UnitSpace
 from harness.testing import examples
 from harness.testing.checks import Check, contents, require, require_sentence, usual_checks

@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Float
 
 from harness.data.batch import Batch
+from harness.data.contracts import Intervention, Metric, Subject, reads
 from harness.data.grouping import Labels
 from harness.data.prediction import Prediction
 from harness.data.recording import Reader, Recording, Rows, Source
-from harness.data.stages import Intervention, Metric, Subject, reads
 from harness.data.units import UnitSpace
 from harness.testing import examples
 from harness.testing.checks import Check, NotChecked, require, require_sentence, usual_checks

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from harness.data.batch import Batch
+from harness.data.contracts import ControlSets
 from harness.data.grouping import Labels
 from harness.data.prediction import Prediction
 from harness.data.sampling import from_pools
-from harness.data.stages import ControlSets
 from harness.data.units import UnitSpace
 from harness.testing.contracts import Finding
 from harness.util.errors import HarnessError

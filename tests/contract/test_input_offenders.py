@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from harness.data.batch import Batch
+from harness.data.contracts import Subject
 from harness.data.grouping import Affinity, Labels
 from harness.data.recording import Recording, Rows, Source, Spins
-from harness.data.stages import Subject
 from harness.data.units import UnitSpace
 from harness.testing import examples
 from harness.testing.contracts import Finding

@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers import models as hf
 
 from harness.data.batch import Batch
-from harness.data.stages import Intervention, Metric
+from harness.data.contracts import Intervention, Metric
 
 VOCABULARY = 48
 SIZES = {

@@ -16,9 +16,10 @@ from scipy.stats import norm as normal
 from scipy.stats import t as student
 
 from harness.closure.statistics import inflated, p_value
+from harness.data.contracts import ControlSets
 from harness.data.grouping import Labels
 from harness.data.sampling import Windows, from_pools, from_windows, inflation
-from harness.data.stages import ControlSets, call_with
+from harness.data.stages import call_with
 from harness.data.units import UnitSpace
 from harness.registry.config import registry
 from harness.util.errors import HarnessError

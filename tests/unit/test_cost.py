@@ -17,8 +17,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from harness.cells.cell import Cell
 from harness.data.batch import Batch
+from harness.data.contracts import Intervention
 from harness.data.recording import Reader, Rows, Source
-from harness.data.stages import Intervention
 from harness.engine.flops import Work, closure, forward_pass, with_gradient
 from harness.engine.shapes import PUBLISHED, Shapes, of_config, shapes_of
 from harness.engine.subject import HeadSubject

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.data.batch import Batch, Counterfactual, Vocabulary
-from harness.data.stages import Metric
+from harness.data.contracts import Metric
 from harness.registry.config import registry
 from harness.registry.registry import Registry
 from harness.testing.examples import WordVocabulary

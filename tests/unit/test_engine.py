@@ -14,8 +14,8 @@ from transformers import models as hf
 from transformers.pytorch_utils import Conv1D
 
 from harness.data.batch import Batch
+from harness.data.contracts import Metric
 from harness.data.recording import Reader, Rows, Source
-from harness.data.stages import Metric
 from harness.engine.attention import Probe, _active, active, switched
 from harness.engine.discovery import output_matrix
 from harness.engine.subject import HeadSubject

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.data.batch import Batch, Counterfactual
-from harness.data.stages import Intervention, Metric
+from harness.data.contracts import Intervention, Metric
 from harness.engine.sharing import NOTHING, Shared
 from harness.engine.subject import HeadSubject
 from harness.registry.config import registry

@@ -14,8 +14,8 @@ from hypothesis.extra import numpy as hnp
 from scipy.stats import entropy, spearmanr
 
 from harness.data.batch import CLASSES, Batch
+from harness.data.contracts import Intervention
 from harness.data.recording import Activity, Recording, Rows, Source
-from harness.data.stages import Intervention
 from harness.data.units import UnitSpace
 from harness.registry.config import registry
 from harness.testing import examples

@@ -18,7 +18,7 @@ from harness.cells.cell import Cell
 from harness.closure.statistics import max_t, p_value
 from harness.closure.stopping import MIN_CONTROLS, as_damaging, first_round, next_round
 from harness.closure.trial import Case, Trial, evaluate_cases
-from harness.data.stages import ControlSets, Metric
+from harness.data.contracts import ControlSets, Metric
 from harness.data.units import UnitSpace
 from harness.registry.config import registry, resolve
 from harness.testing import examples

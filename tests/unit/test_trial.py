@@ -17,9 +17,9 @@ from harness.closure.statistics import max_t
 from harness.closure.trial import Trial, cases_of
 from harness.closure.verdict import Verdict
 from harness.data.batch import Batch
+from harness.data.contracts import Controls, ControlSets, Intervention, Metric, Tick
 from harness.data.recording import Activity
 from harness.data.sampling import inflation
-from harness.data.stages import Controls, ControlSets, Intervention, Metric, Tick
 from harness.data.units import UnitSpace
 from harness.records.record import Record
 from harness.registry.config import registry
