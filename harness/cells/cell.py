@@ -183,8 +183,8 @@ class Cell:
             words.append(f"batch@contrast={node['name']}")
             words += [f"contrast.{key}={as_override(value)}" for key, value in node.items() if key != "name"]
         for key, default in asdict(Settings()).items():
-            value = self.config.get(key, default)
-            if key not in NEUTRAL and value != (list(default) if isinstance(default, tuple) else default):
+            usual = list(default) if isinstance(default, tuple) else default
+            if key not in NEUTRAL and (value := self.config.get(key, usual)) != usual:
                 words.append(f"{key}={as_override(value)}")
         return shlex.join(words)
 

@@ -15,7 +15,7 @@ from harness.data.contracts import Tick
 class Progress:
     """Times the steps of a cell and shows them. With ``quiet`` nothing is shown; times and costs are still counted.
 
-    ``seconds``: time by step. ``cost``: conditions, forwards, FLOPs, memory; see :class:`harness.records.record.Record`.
+    ``seconds``: time by step. ``cost``: conditions, forwards, FLOPs, memory, as in a record.
     """
 
     quiet: bool = False
