@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -55,24 +54,22 @@ def _converter() -> LatexNodes2Text:
 
     words = {name: f"{name} " for name in FUNCTIONS} | {name: f" {sign} " for name, sign in RELATIONS.items()}
     replacements = [MacroTextSpec(name, text) for name, text in ({",": " ", "qquad": "\n", "|": "‖"} | words).items()]
-    replacements += [MacroTextSpec(name, _fraction) for name in ("frac", "tfrac")]
-    scripts = [SpecialsTextSpec(mark, _script(mark, letters)) for mark, letters in SCRIPTS.items()]
+    # Lambdas: pylatexenc looks at the names of their arguments, which a checked function hides.
+    replacements += [MacroTextSpec(name, lambda node, l2tobj: _fraction(node, l2tobj)) for name in ("frac", "tfrac")]  # noqa: PLW0108
+    scripts = [SpecialsTextSpec(mark, lambda node, l2tobj: _script(node, l2tobj)) for mark in SCRIPTS]  # noqa: PLW0108
     rules = get_default_latex_context_db()
     rules.add_context_category("formulas", replacements, specials=scripts, prepend=True)
     spaces = {"between-macro-and-chars": False, "between-latex-constructs": True}
     return LatexNodes2Text(latex_context=rules, strict_latex_spaces=spaces)
 
 
-def _script(mark: str, letters: Mapping[str, str]) -> Callable[..., str]:
-    def script(node: Any, l2tobj: LatexNodes2Text) -> str:
-        text = _spaced(l2tobj.node_arg_to_text(node, 0))
-        small = text.replace(", ", ",")
-        if all(letter in letters for letter in small):
-            return "".join(letters[letter] for letter in small)
-        simple = re.fullmatch(r".|\w+'*|\((?:[^()]|\([^()]*\))*\)", text)
-        return f"{mark}{text}" if simple else f"{mark}({text})"
-
-    return script
+def _script(node: Any, converter: LatexNodes2Text) -> str:
+    mark, text = node.specials_chars, _spaced(converter.node_arg_to_text(node, 0))
+    small, letters = text.replace(", ", ","), SCRIPTS[mark]
+    if all(letter in letters for letter in small):
+        return "".join(letters[letter] for letter in small)
+    simple = re.fullmatch(r".|\w+'*|\((?:[^()]|\([^()]*\))*\)", text)
+    return f"{mark}{text}" if simple else f"{mark}({text})"
 
 
 def _fraction(node: Any, l2tobj: LatexNodes2Text) -> str:

@@ -22,10 +22,11 @@ from harness.cells.cell import Cell
 from harness.cells.inputs import Inputs
 from harness.cells.progress import Progress
 from harness.data.batch import Batch
+from harness.data.contracts import AffinityMethod, Partitioner, Subject
 from harness.data.grouping import Affinity, Partition
 from harness.data.units import UnitSpace
 from harness.pipeline import run_cell
-from harness.proposal.cached import made
+from harness.proposal.cached import cached_call
 from harness.records.record import Record
 from harness.registry.config import registry, resolve
 from harness.util.bytesize import parse_size, write_size
@@ -301,12 +302,12 @@ def test_the_code_of_a_method_is_its_file_and_what_that_imports(
 @pytest.mark.parametrize(
     ("stage", "name", "edited", "counts"),
     [
-        ("affinity", "pearson", "groups.py", True),
+        ("affinity", "pearson", "data/grouping.py", True),
         ("affinity", "pearson", "engine/subject.py", False),
         ("affinity", "pearson", "closure/statistics.py", False),
         ("subject", "tiny", "engine/attention.py", True),
         ("subject", "tiny", "cli/main.py", False),
-        ("metric", "loss", "proposal.py", False),
+        ("metric", "loss", "proposal/proposal.py", False),
     ],
 )
 def test_the_code_of_the_core_counts_where_it_is_used(stage: str, name: str, edited: str, counts: bool) -> None:
@@ -331,7 +332,7 @@ MATRIX = np.array([[0, 1, 2.5], [1, 0, 0], [2.5, 0, 0]])
 
 
 @dataclasses.dataclass(frozen=True)
-class Once:
+class Once(AffinityMethod):
     """An affinity that says when it is asked."""
 
     calls: ClassVar[list[float]] = []
@@ -348,7 +349,9 @@ class Once:
 @pytest.mark.parametrize("sparse", [False, True])
 def test_an_affinity_is_made_once_from_the_same(cache: Cache, sparse: bool) -> None:
     def ask(spin: float = 1.0, **parameters: Any) -> Affinity:
-        found: Affinity = made("affinity", Once(sparse=sparse, **parameters), {"spins": np.full(4, spin)}, UNITS, cache)
+        found: Affinity = cached_call(
+            "affinity", Once(sparse=sparse, **parameters), {"spins": np.full(4, spin)}, UNITS, cache
+        )
         return found
 
     Once.calls.clear()
@@ -365,7 +368,7 @@ def test_an_affinity_is_made_once_from_the_same(cache: Cache, sparse: bool) -> N
     assert len(Once.calls) == 3
 
 
-class OnceFound:
+class OnceFound(Partitioner):
     """A partitioner that can be asked only once."""
 
     asked = False
@@ -383,19 +386,19 @@ class OnceFound:
 
 def test_partitions_come_back_as_they_were_made(cache: Cache) -> None:
     found, again = (
-        made("partitioner", OnceFound(), {"affinity": Affinity(MATRIX, UNITS)}, UNITS, cache) for _ in range(2)
+        cached_call("partitioner", OnceFound(), {"affinity": Affinity(MATRIX, UNITS)}, UNITS, cache) for _ in range(2)
     )
     for one, other in zip(found, again, strict=True):
         np.testing.assert_array_equal(one.labels, other.labels, strict=True)
         assert dataclasses.replace(one, labels=other.labels) == other
     with pytest.raises(AssertionError):
-        made("partitioner", OnceFound(), {"affinity": Affinity(2 * MATRIX, UNITS)}, UNITS, cache)
+        cached_call("partitioner", OnceFound(), {"affinity": Affinity(2 * MATRIX, UNITS)}, UNITS, cache)
 
 
 # -- outcomes of ablations ---------------------------------------------------------------------------------------------
 
 
-class Double:
+class Double(Subject):
     """A subject whose outcomes are a formula; counts the conditions it computes."""
 
     label, units, about, encode, vocab_size, context = "double", UnitSpace.heads([4, 4]), {}, None, 100, 50

@@ -104,7 +104,7 @@ def test_importing_the_door_loads_no_library() -> None:
     code = (
         "import sys, harness; print([name for name in ('numpy', 'torch', 'hydra', 'pydantic') if name in sys.modules])"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 def test_a_method_is_built_by_name_with_checked_parameters() -> None:

@@ -412,7 +412,7 @@ def test_what_cannot_be_put_in_place_is_refused(architectures: Any, batch: Batch
     error = refused(build("mean", per="position"), reference=short)
     assert "have 16 positions, but means are taken over examples that have only 9" in error.what
     assert "intervention.per=all" in error.fix
-    assert "intervention orphan asks for a donor, and defines no donors" in refused(Orphan()).what
+    assert "intervention orphan requests a donor but does not define donors" in refused(Orphan()).what
     assert "its 2 donors do not have the query positions of the 4 examples" in refused(Donating(short)).what
     assert "donors(batch) has to return" in refused(Donating(batch.take(np.array([1, 0, 2, 3])))).fix
     foreign = made(1, [15, 9, 4, 15], name="foreign", vocabulary=500)

@@ -100,9 +100,9 @@ def test_the_untouched_model_is_at_no_distance_from_itself(name: str, made: np.n
 @pytest.mark.parametrize(
     ("name", "reason", "fix"),
     [
-        ("logit_difference", "the batch has none", "batch=synthetic_induction"),
-        ("kl_to_baseline", "baseline model's logits", "Leave this metric out"),
-        ("squared_error", "baseline model's outputs", "Leave this metric out"),
+        ("logit_difference", "the batch has no counterfactuals", "batch=synthetic_induction"),
+        ("kl_to_baseline", "baseline model's logits", "Remove this metric"),
+        ("squared_error", "baseline model's outputs", "Remove this metric"),
     ],
 )
 def test_a_metric_that_lacks_what_it_compares_with_refuses(name: str, reason: str, fix: str) -> None:

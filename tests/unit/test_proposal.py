@@ -15,7 +15,7 @@ from sklearn.metrics import adjusted_rand_score
 from harness.cells.cell import Cell
 from harness.data.grouping import Affinity, Candidate, Labels, Partition, adjusted_rand
 from harness.data.recording import Activity, Recording, Spins
-from harness.data.stages import INPUTS, STAGES, upstream
+from harness.data.stages import INPUTS, STAGES, inputs_of, upstream
 from harness.data.units import UnitSpace
 from harness.proposal.proposal import Proposal
 from harness.registry.config import registry, resolve

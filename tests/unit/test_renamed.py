@@ -101,9 +101,9 @@ def test_an_old_key_in_a_configuration_file_is_refused(
             "harness.batch has moved. Twin is now called Counterfactual. Write: from harness import Counterfactual",
         ),
         (
-            "from harness.batch import (\n    Batch,\n    default_id_range as ids,\n)",
+            "from harness.batch import (\n    Batch,\n    LOCAL as places,\n)",
             "harness.batch has moved. "
-            "Write: from harness import Batch; from harness.data.batch import default_id_range",
+            "Write: from harness import Batch; from harness.data.batch import LOCAL",
         ),
         ("from harness import Twin", "Twin is now called Counterfactual. Write: from harness import Counterfactual"),
         (

@@ -11,7 +11,7 @@ from harness.registry.config import registry
 
 
 def test_a_wrong_shape_is_refused_by_the_core() -> None:
-    with pytest.raises(TypeError, match=r"(?s)harness\.recording\.Activity.*observations units"):
+    with pytest.raises(TypeError, match=r"(?s)harness\.data\.recording\.Activity.*observations units"):
         Activity(np.zeros(3), UnitSpace.heads([3]))
 
 

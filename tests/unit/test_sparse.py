@@ -22,7 +22,7 @@ from harness.data import grouping as groups
 from harness.data.grouping import Affinity, Labels, Partition, best_overlap, isolation
 from harness.data.recording import Activity, Spins
 from harness.data.units import UnitSpace
-from harness.proposal.stability import overlap
+from harness.proposal.stability import Reruns, overlap
 from harness.registry.config import registry
 from harness.util.errors import HarnessError
 from harness.util.threads import one_thread
@@ -130,7 +130,7 @@ def test_links_that_are_stored_as_zero_or_twice_are_what_they_add_up_to() -> Non
 def test_all_pairs_of_too_many_units_are_refused_with_their_size_and_what_to_use() -> None:
     n = 20_000
     many = Affinity(scipy.sparse.csr_array((n, n)), UnitSpace.heads([n]))
-    with pytest.raises(HarnessError, match=r"20000 x 20000 x 8 bytes = 3\.0 GiB") as caught:
+    with pytest.raises(HarnessError, match=r"20000 x 20000 x 8 bytes are 3\.0 GiB") as caught:
         many.dense("partitioner spectral")
     assert "partitioner spectral" in caught.value.what
     assert "partitioner=eigengap or partitioner=leiden" in caught.value.fix
@@ -323,5 +323,5 @@ def test_overlap_with_reruns_is_the_best_over_all_groups(seed: int, members: lis
         groups_there = [{int(order[i]) for i in np.flatnonzero(found.labels == label)} for label in range(4)]
         shares = [len(of & set(members)) / len(of | set(members)) for of in groups_there if of]
         expected.append(max(shares, default=0.0))
-    assert overlap(tuple(members), reruns, 0) == pytest.approx(np.mean(expected))
+    assert overlap(tuple(members), Reruns(reruns, []), 0) == pytest.approx(np.mean(expected))
     assert best_overlap(members, []) == 0

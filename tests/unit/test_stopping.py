@@ -189,6 +189,6 @@ def test_futility_is_part_of_the_protocol_and_not_of_the_published_one() -> None
 
 
 @pytest.mark.parametrize("given", [0, -3])
-def test_giving_up_before_any_control_is_refused(given: int) -> None:
-    with pytest.raises(HarnessError, match=f"futility={given}: .* cannot be given up before a control"):
+def test_stopping_before_any_control_is_refused(given: int) -> None:
+    with pytest.raises(HarnessError, match=f"futility={given}: must be at least 1"):
         Cell.of(resolve([f"futility={given}"], registry()), registry())
