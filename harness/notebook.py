@@ -1,4 +1,4 @@
-"""The harness from Python: the same words as on the command line, values instead of cards."""
+"""The harness from Python: it takes the same words as the command line, and returns values instead of cards."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def method(stage: str, name: str, **parameters: Any) -> Any:
 
 
 def run(*overrides: str) -> Record:
-    """One cell, as ``harness run``: its record, which is kept in the workspace and served from there.
+    """Run one cell, as ``harness run``. Its record is kept in the workspace, and a finished one is returned from there.
 
     Errors: whatever makes the cell invalid.
     """
@@ -42,7 +42,7 @@ def run(*overrides: str) -> Record:
 
 
 def propose(*overrides: str) -> Proposal:
-    """What the proposing stages of a cell make, as ``harness propose``: partitions, candidates, and each step before.
+    """The proposal of a cell, as ``harness propose``: partitions, candidates, and each step before.
 
     No record is kept. Errors: a group named by hand, for which nothing is proposed.
     """

@@ -1,4 +1,4 @@
-"""Submitted records: what is checked before they join a board."""
+"""Submitted records: the checks before they are added to a board."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ RECORDS = "records.jsonl"
 
 
 def read_records(folder: Path) -> tuple[dict[str, Record], list[str]]:
-    """Every record under a folder (``record.json``, ``records.jsonl``) by its place, and what cannot be read."""
+    """Every record under a folder (``record.json``, ``records.jsonl``) by its place, and a sentence for each that
+    cannot be read."""
     records: dict[str, Record] = {}
     problems: list[str] = []
     for path in sorted([*folder.rglob("record.json"), *folder.rglob(RECORDS)]):
@@ -38,7 +39,7 @@ def read_records(folder: Path) -> tuple[dict[str, Record], list[str]]:
 
 
 def problems(submitted: Mapping[str, Record], existing: Sequence[Record], registry: Registry) -> list[str]:
-    """Why submitted records, by their place, may not join those of a board; an empty list if they may."""
+    """Why submitted records, given by their place, may not be added to those of a board. Empty if they may."""
     boards = build(existing)
     cells = [record.cell.id for record in submitted.values()]
     found = [f"{where}: cell {r.cell.id} occurs twice" for where, r in submitted.items() if cells.count(r.cell.id) > 1]
@@ -81,7 +82,7 @@ def _problems(record: Record, existing: Sequence[Record], boards: Sequence[Board
 
 
 def _identity(record: Record, registry: Registry) -> Iterator[str]:
-    """Row, protocol and method must follow from the configuration, where all its methods are installed."""
+    """Row, protocol and method must follow from the configuration. Checked if all its methods are installed."""
     given = record.cell
     try:
         cell = Cell.of(record.config, registry)

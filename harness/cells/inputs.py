@@ -1,4 +1,4 @@
-"""What the stages of a cell work on: the subject, its examples and recordings, made once and shared between cells."""
+"""The inputs of a cell's stages: the subject, its examples and recordings, computed once and shared between cells."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Inputs:
     """The inputs of a cell, and where its work is cached and timed.
 
     ``batch``: every example; ``proposal_half`` and ``test_half``: the examples to propose on and to test on, which are
-    all examples where a group is named by hand or ``split=none``. The three are None where no stage looks at examples.
+    all examples where a group is named by hand or ``split=none``. The three are None if no stage uses examples.
     ``contrast``: examples of another kind, where the cell names some.
     """
 
@@ -47,7 +47,7 @@ class Inputs:
 
     @classmethod
     def gather(cls, cell: Cell, memo: Memo, progress: Progress, test: bool) -> Inputs:
-        """Load the subject, and write the batches that proposing or testing needs.
+        """Load the subject, and create the batches that proposing or testing needs.
 
         Errors: a subject without a model, where examples are needed; a batch that the subject cannot read.
         """
@@ -61,7 +61,8 @@ class Inputs:
         return replace(inputs, batch=batch, proposal_half=first, test_half=second, contrast=contrast)
 
     def write(self, method: BatchMethod, description: str) -> Batch:
-        """What a batch method writes, in the subject's tokens and checked against it. Errors: as for :meth:`gather`."""
+        """The batch of a batch method, in the subject's tokens and checked against the subject. Errors: as for
+        :meth:`gather`."""
         if not self.subject.vocab_size:
             raise without_model(self.subject.label)
         batch: Batch
@@ -112,7 +113,7 @@ class Inputs:
         tick: Tick,
         reference: Batch | None = None,
     ) -> Float[np.ndarray, "metrics conditions examples"]:
-        """As the subject's own ``evaluate``, for the conditions that no cell has evaluated yet; the others are read."""
+        """Like the subject's ``evaluate``, but conditions that a cell has already evaluated are read from the cache."""
         return cached_evaluate(
             self.subject, self.key, self.memo, self.progress, batch, conditions, intervention, metrics, tick, reference
         )
@@ -142,7 +143,7 @@ def _loaded(method: SubjectMethod) -> Subject:
 
 
 def cache_of(cell: Cell) -> Cache:
-    """The cache of the cell's workspace. Where the cell wants none, a cache that keeps nothing."""
+    """The cache of the cell's workspace. If the cell uses no cache, one that stores nothing."""
     settings = cell.settings
     if not settings.cache:
         return Cache()

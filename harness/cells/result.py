@@ -24,7 +24,7 @@ from harness.records.workspace import atomically
 
 @dataclass(frozen=True)
 class CellResult:
-    """What a cell leaves: its record, and the values that are too large for one."""
+    """The results of a cell: its record, and the arrays that are too large for a record."""
 
     record: Record
     proposal: Proposal
@@ -61,7 +61,8 @@ def unfinished(cell: Cell, status: Status, reason: str, progress: Progress) -> R
 
 
 def write_arrays(result: CellResult, folder: Path) -> None:
-    """Write beside the record what is too large for it: the affinity, and the change of every metric per example."""
+    """Write arrays that are too large for the record beside it: the affinity, and the change of every metric per
+    example."""
     from safetensors.numpy import save_file
 
     if result.proposal.has("affinity"):
@@ -101,7 +102,7 @@ def _partitions(proposal: Proposal) -> tuple[PartitionRecord, ...]:
 
 
 def _diagnostics(proposal: Proposal) -> dict[str, Any]:
-    """The diagnostics of every step that was made."""
+    """The diagnostics of every step that was computed."""
     found: dict[str, Any] = {}
     if proposal.has("observations") and isinstance(proposal.observations, Spins):
         found["binarizer"] = dict(proposal.observations.diagnostics)

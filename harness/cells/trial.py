@@ -1,4 +1,5 @@
-"""How the candidates of a cell are tested: the trial that its configuration describes, and the null of proposing."""
+"""How the candidates of a cell are tested: the trial that its configuration describes, and the null distribution of
+proposals."""
 
 from __future__ import annotations
 
@@ -63,7 +64,8 @@ def _activity(inputs: Inputs, proposal: Proposal) -> Activity | None:
 
 
 def _labels(inputs: Inputs, proposal: Proposal) -> Labels:
-    """The proposal's labels. A group named by hand has none: they are made from the examples it is tested on."""
+    """The proposal's labels. A group named by hand has none: they are computed from the examples that it is tested
+    on."""
     if proposal.has("labels"):
         return proposal.labels
     method, recording = inputs.cell.stages["labels"], None

@@ -65,7 +65,7 @@ def _add(session: Session, submitted: Path, folder: Path) -> int:
 
     if not submitted.is_dir():
         raise HarnessError(
-            f"{submitted} is no folder.", "Name the folder that holds their records, for example a workspace."
+            f"{submitted} is not a folder.", "Name the folder that holds their records, for example a workspace."
         )
     present = _board_records(folder)
     if found := disagreements(folder, present):

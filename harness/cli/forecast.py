@@ -32,7 +32,7 @@ def write_span(span: Span | None) -> str:
 def rows_of(
     cells: Sequence[Cell], found: Sequence[Record | None], estimates: Sequence[Estimate]
 ) -> list[dict[str, Any]]:
-    """Every cell with its status; for cells to do, what they will take here, step by step, and on GPUs."""
+    """Every cell with its status; for cells to do, time and memory on this machine, by step, and on GPUs."""
     rows = []
     for cell, record, forecast in zip(cells, found, estimates, strict=True):
         row: dict[str, Any] = {
@@ -102,7 +102,7 @@ def _total(estimates: Sequence[Estimate], machine: Machine) -> str:
 
 
 def on_gpus(cells: Sequence[Cell]) -> list[tuple[str, Span, int]]:
-    """What cells would take on each kind of GPU, with as many as hold the largest model: name, time, memory of each.
+    """The cost of cells on each kind of GPU, with as many GPUs as hold the largest model: name, time, memory of each.
 
     Empty where the shapes of a subject, or the number of examples of a batch, are unknown.
     """

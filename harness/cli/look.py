@@ -1,4 +1,5 @@
-"""Commands that show what is there: list, show, check, doctor. None loads a model; list and show do not load torch."""
+"""Commands that inspect methods and the installation: list, show, check, doctor. None loads a model; list and show do
+not load torch."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class Evidence:
 
     @property
     def reachable(self) -> bool:
-        """There are enough controls for p to reach ``alpha``. Testing stops early only where there are."""
+        """There are enough controls for p to reach ``alpha``. Testing stops early only if there are enough."""
         return all(
             effect.p is not None and (self.stopped_early or enough(len(effect.controls), self.alpha))
             for effect in self.usable.values()

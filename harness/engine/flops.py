@@ -17,7 +17,7 @@ from harness.engine.shapes import Shapes
 
 @dataclass(frozen=True)
 class Work:
-    """What the engine computes: ``products`` of matrices and ``attention``, in FLOPs, in so many ``passes``.
+    """What the engine computes: ``products`` of matrices and ``attention``, in FLOPs, and the number of ``passes``.
 
     ``positions``: positions x residual blocks that these passes work on.
     """
@@ -67,7 +67,7 @@ def closure(
 ) -> Work:
     """Conditions, and the baseline model, on examples of ``length`` tokens (up to the query, on average).
 
-    Units are heads in the order of layers. Conditions share what :mod:`harness.engine.branching` describes.
+    Units are heads in the order of layers. Conditions share the work that :mod:`harness.engine.branching` describes.
     ``query_only``: units are ablated at the query alone, and a condition is a pass of one token.
     """
     ablating = sorted(set(conditions) - {()}, key=sorted)

@@ -20,8 +20,8 @@ from harness.engine.attention import Heads
 
 @dataclass(frozen=True)
 class Past:
-    """Keys and values of one attention module on baseline examples. ``mask`` hides what each query does not see, and
-    the query itself.
+    """Keys and values of one attention module on baseline examples. ``mask`` hides the positions that each query does
+    not see, and the query itself.
     """
 
     key: Float[Tensor, "examples kv_heads keys head_dim"]
@@ -30,7 +30,7 @@ class Past:
 
     @classmethod
     def of(cls, heads: Heads, query: Int[Tensor, " examples"]) -> Past:
-        """The past that this call of attention, in a baseline pass, leaves for the query."""
+        """The past of the query, from this call of attention in a baseline pass."""
         mask = heads.mask_at(query).clone()
         mask.scatter_(2, query[:, None, None].expand(*mask.shape[:2], 1), torch.finfo(mask.dtype).min)
         return cls(heads.key, heads.value, mask)

@@ -1,4 +1,5 @@
-"""Recording: examples run through a model in parts, and readers reduce what they read before the next part runs."""
+"""Recording: examples run through a model in parts, and readers reduce the values of each part before the next part
+runs."""
 
 from __future__ import annotations
 

@@ -12,8 +12,8 @@ A *block* is one row per example; block 0 is the baseline model. Take three cond
 
     blocks:   1             2             2                  4                   4
 
-A block is copied only where two conditions begin to differ. Where all conditions of a block go on alike (block 1 in
-layer 3), no copy is needed.
+A block is copied only where two conditions begin to differ. If all conditions of a block continue in the same way
+(block 1 in layer 3), no copy is needed.
 """
 
 from __future__ import annotations

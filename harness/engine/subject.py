@@ -48,8 +48,9 @@ class _Unchanged(Intervention):
 class HeadSubject(Subject):
     """The attention heads of a Hugging Face causal language model.
 
-    ``memory``: what a pass may take, such as ``4GiB``, or ``auto``; ``tokens_per_pass``: a further bound on rows x
-    positions; ``share``: the most that conditions may share of the baseline's work. None of these changes a result.
+    ``memory``: how much memory a pass may use, such as ``4GiB``, or ``auto``; ``tokens_per_pass``: a further bound on
+    rows x positions; ``share``: the most that conditions may share of the baseline's work. None of these changes a
+    result.
 
     Errors: a model whose attention cannot be intercepted, an amount of memory that cannot be read.
     """
@@ -168,7 +169,7 @@ class HeadSubject(Subject):
     def _replacements(
         self, batch: Batch, groups: Sequence[Group], intervention: Intervention, reference: Batch | None
     ) -> Callable[[Int[np.ndarray, " chosen"]], Replacement]:
-        """The intervention for any examples of the batch, with its means and donors where it asks for them."""
+        """The intervention for any examples of the batch, with the means and donors that it requests."""
         inputs = inputs_of(type(intervention)) if groups else ()
         layers = {int(self.units.layers[unit]) for group in groups for unit in group}
         donors = donors_of(intervention, batch, self) if "donor" in inputs else None
@@ -268,6 +269,6 @@ def _metric_values(
         logits[:n].repeat(conditions, 1),
         torch.from_numpy(other.target).long().repeat(conditions).to(logits.device) if other else None,
     )
-    # One transfer for all metrics: a GPU has to finish its work before each.
+    # One transfer for all metrics: a GPU has to finish its work before each transfer.
     values = torch.stack([metric(prediction).float() for metric in metrics]).cpu().double().numpy()
     return values.reshape(len(metrics), conditions, n)

@@ -1,4 +1,4 @@
-"""The steps of a proposal that take time, affinities and partitions, are computed once for equal code and inputs."""
+"""Caches the slow steps of a proposal, affinities and partitions: for equal code and inputs they are computed once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from harness.util.fingerprint import content, identity
 
 
 def cached_call(stage: str, method: Any, arguments: Mapping[str, Any], units: UnitSpace, cache: Cache) -> Any:
-    """The result of a method, computed or, where any cell has called it with equal arguments before, from the cache."""
+    """The result of a method. If any cell has called it with equal arguments before, the result comes from the
+    cache."""
     if cache.folder is None or stage not in ("affinity", "partitioner"):  # other stages are as fast as a look-up
         return method(**arguments)
     try:

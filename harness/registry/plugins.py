@@ -1,4 +1,5 @@
-"""The plugin manager: it loads built-in, installed and file plugins alike, and a broken one stops no other."""
+"""The plugin manager: it loads built-in, installed and file plugins in the same way. A broken plugin stops no other
+one."""
 
 from __future__ import annotations
 
@@ -56,7 +57,7 @@ class Plugins:
             origin = self.origin(implementation.plugin)
             try:
                 yield origin, implementation.function()
-            except Exception as error:  # code of others can raise anything
+            except Exception as error:  # third-party code can raise anything
                 self.broken.append(_broken(f"{implementation.plugin_name} ({hook})", origin, error))
 
     @contextmanager
@@ -122,17 +123,19 @@ class _Entry:
 
     @cached_property
     def modules(self) -> dict[str, str]:
-        """The modules of the package by name (``affinities.ising``), found without importing it; none of a module's."""
+        """The modules of the package by name (``affinities.ising``), found without importing it. Empty if it is not a
+        package."""
         try:
             spec = importlib.util.find_spec(self.point.value)
-        except (Exception, SystemExit):  # of the packages above it; reported when the plugin is registered
+        except (Exception, SystemExit):  # in a parent package; reported when the plugin is registered
             return {}
         places = (spec.submodule_search_locations if spec else None) or ()
         found = [name for _, name, _ in pkgutil.iter_modules(places) if not name.startswith("_")]
         return {f"{self.name}.{name}": f"{self.point.value}.{name}" for name in found}
 
     def plugins(self, manager: pluggy.PluginManager) -> list[tuple[str, Callable[[], Any]]]:
-        """Names, and what loads them. Where a package has hooks of its own, it is the plugin, not its modules."""
+        """Names of plugins, and functions that load them. A package with its own hooks is one plugin; its modules are
+        not."""
         package = None
         if self.modules:
             with suppress(Exception, SystemExit):  # reported when the plugin is registered

@@ -1,4 +1,4 @@
-"""Checks of what a cell starts from: subjects, batches, labels."""
+"""Checks of the stages that a cell starts from: subjects, batches, labels."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def loads_and_names_its_units(plugin: Any) -> None:
     subject = _loaded(plugin)
     require(isinstance(subject, Subject), f"it returns {type(subject).__name__}, not Subject: inherit from Subject")
     require(isinstance(subject.label, str) and subject.label, "its `label` is not a non-empty string")
-    require(isinstance(subject.units, UnitSpace), "its `units` are no UnitSpace: use UnitSpace.heads(...)")
+    require(isinstance(subject.units, UnitSpace), "its `units` are not a UnitSpace: use UnitSpace.heads(...)")
     require(subject.vocab_size > 0 and subject.context > 0, "its `vocab_size` and `context` must be positive")
     require(subject.encode is None or callable(subject.encode), "its `encode` must be a function, or None")
 

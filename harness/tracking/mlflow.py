@@ -23,10 +23,10 @@ from harness.util.digest import digest, digest_files
 from harness.util.errors import HarnessError
 
 EXPERIMENT = "closure-harness"
-# Names the parent run of a sweep for the processes that run its cells. MLFLOW_RUN_ID would not do: with it, a child run
-# silently becomes the parent (mlflow #15713).
+# Names the parent run of a sweep for the processes that run its cells. MLFLOW_RUN_ID cannot be used: with it, a child
+# run silently becomes the parent (mlflow #15713).
 PARENT_VARIABLE = "HARNESS_PARENT_RUN"
-NO_PARENT = "none"  # its value if tracking failed for the sweep: its cells do not try again
+NO_PARENT = "none"  # the variable's value if tracking failed for the sweep: cells do not try again
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 PARAMS_PER_CALL, METRICS_PER_CALL = 100, 1000  # MLflow's limits
 
@@ -210,7 +210,8 @@ def watch(tracking: str, workspace: Workspace, plugins: Plugins) -> Iterator[Non
 def sweep_run(
     tracking: str, workspace: Workspace, cells: Sequence[str], name: str
 ) -> Iterator[Callable[[Sequence[Record], Path], None]]:
-    """A run that contains the cells of a sweep. The block gets a function that ends it with all records and the board.
+    """A run that contains the cells of a sweep. The block gets a function that ends the run with all records and the
+    board.
 
     This one process creates the run, the experiment and a new database.
     """

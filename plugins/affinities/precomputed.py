@@ -17,7 +17,7 @@ from harness.util.errors import unknown
 
 @dataclass(frozen=True)
 class Precomputed(AffinityMethod):
-    """A matrix of any origin, read from a .npy or .npz file.
+    """A matrix that was computed elsewhere, read from a .npy or .npz file.
 
     Rows and columns are units, in the order of the subject. Numbers are converted to float64. Entries that differ from
     their mirror image by at most 1e-6 of the largest entry are averaged with it. A diagonal that is not zero (that of a

@@ -25,8 +25,8 @@ class Survey(LabelMethod):
               {\max(\operatorname{mean}_{e, b} A^{(h)}_e[q_e, b],\ 10^{-8})}
 
     :math:`t_c(e)` are the anchors of class c in the batch (a mean over them if a class has several). It is a ratio of
-    means, not a mean of ratios. Of equal classes the first is taken: induction, previous-token, duplicate-token,
-    first-token, self, local.
+    means, not a mean of ratios. If several classes are equal, the first is taken: induction, previous-token,
+    duplicate-token, first-token, self, local.
 
     Baseline positions b:
 

@@ -16,7 +16,7 @@ TINY = 1e-12  # inside the logarithm, as published
 
 @dataclass(frozen=True)
 class ParticipationRatio(Signal):
-    r"""In how many directions a head's output varies over examples: its entropy rank.
+    r"""The number of directions in which a head's output varies over examples: its entropy rank.
 
     .. math:: \mathrm{PR}(X) = \exp\Bigl(-\sum_i p_i \log(p_i + 10^{-12})\Bigr), \qquad
               p_i = \sigma_i^2 \Big/ \sum_j \sigma_j^2
