@@ -29,8 +29,8 @@ SIZES = {
     81: [],
     243: ["binarizer=median,mean,quantile"],
 }
-HEADS, CONDITIONS = 8, 10  # of what is timed by hooks
-TESTED, SKIPPED = 4, 2  # cells run one by one, of those with a candidate and of those without
+HEADS, CONDITIONS = 8, 10  # size and number of the groups that are timed by hooks
+TESTED, SKIPPED = 4, 2  # number of cells run one by one, with a candidate and without
 
 
 def cost(run: Run) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""The picture of a cell's way, for light and for dark pages: ``python docs/figures/cell.py`` writes it."""
+"""The picture of a cell's steps, for light and for dark pages: ``python docs/figures/cell.py`` writes it."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ BOXES = (  # column, top, height, name, caption, and the stages that make it
     (4, LOWER + SHORT + BESIDE, SHORT, "MLflow", ("a mirror",), ()),
 )
 TITLE = (
-    "The way of a cell: subject and batch, recording, activity, spins, affinity, partition, candidates, closure,"
+    "The steps of a cell: subject and batch, recording, activity, spins, affinity, partition, candidates, closure,"
     " record. Boards and MLflow are made from records."
 )
 
 
 def middle(column: int) -> float:
-    """Where a column is centred."""
+    """The centre of a column."""
     return COLUMNS[column] + WIDTH / 2
 
 

@@ -29,7 +29,7 @@ def cell(path: str, *more: str) -> Cell:
 
 
 def rows() -> list[tuple[str, ...]]:
-    """Model, 10^15 FLOPs of its closure test, weights; time with all controls on a core, on GPUs, at the query only."""
+    """Model, 10^15 FLOPs of its closure test, weights; time with all controls on a core, at the query only, on GPUs."""
     found = []
     for name, path in MODELS.items():
         everywhere, at_query = cell(path), cell(path, "intervention.positions=query")
@@ -44,14 +44,14 @@ def rows() -> list[tuple[str, ...]]:
     return found
 
 
-def _most(of: Cell, machine: Machine) -> str:
-    seconds = estimate(of, machine).seconds
+def _most(planned: Cell, machine: Machine) -> str:
+    seconds = estimate(planned, machine).seconds
     assert seconds is not None
     return write_seconds(seconds.most)
 
 
 def table() -> str:
-    """As Markdown."""
+    """The table, as Markdown."""
     head = ("model", "PFLOP", "weights", "one core", "at the query only", *(gpu.name for gpu in GPUS))
     lines = [head, ("---", *["--:"] * (len(head) - 1)), *rows()]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

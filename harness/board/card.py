@@ -18,8 +18,7 @@ ARROW = {1: "↑", -1: "↓"}
 
 
 def card(record: Record, folder: Path | None = None) -> str:
-    """The result of a cell in about fifteen lines; ``folder``: that of the record; if it is given, the card shows
-    it."""
+    """The result of a cell in about fifteen lines. ``folder``: that of the record, if the card shows it."""
     cell = record.cell
     where = f"{cell.subject} · {cell.batch} · target {cell.target} · {cell.intervention} ablation"
     if record.status is not Status.OK:

@@ -22,8 +22,7 @@ RECORDS = "records.jsonl"
 
 
 def read_records(folder: Path) -> tuple[dict[str, Record], list[str]]:
-    """Every record under a folder (``record.json``, ``records.jsonl``) by its place, and a sentence for each that
-    cannot be read."""
+    """Every record under a folder (``record.json``, ``records.jsonl``) by its place, and the problems."""
     records: dict[str, Record] = {}
     problems: list[str] = []
     for path in sorted([*folder.rglob("record.json"), *folder.rglob(RECORDS)]):

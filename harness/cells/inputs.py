@@ -61,8 +61,7 @@ class Inputs:
         return replace(inputs, batch=batch, proposal_half=first, test_half=second, contrast=contrast)
 
     def write(self, method: BatchMethod, description: str) -> Batch:
-        """The batch of a batch method, in the subject's tokens and checked against the subject. Errors: as for
-        :meth:`gather`."""
+        """The batch of a method, in the subject's tokens and checked against it. Errors: as for :meth:`gather`."""
         if not self.subject.vocab_size:
             raise without_model(self.subject.label)
         batch: Batch

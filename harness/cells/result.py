@@ -61,8 +61,7 @@ def unfinished(cell: Cell, status: Status, reason: str, progress: Progress) -> R
 
 
 def write_arrays(result: CellResult, folder: Path) -> None:
-    """Write arrays that are too large for the record beside it: the affinity, and the change of every metric per
-    example."""
+    """Write the arrays beside the record: the affinity, and the change of every metric per example."""
     from safetensors.numpy import save_file
 
     if result.proposal.has("affinity"):

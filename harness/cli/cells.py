@@ -84,8 +84,7 @@ def sweep(arguments: Namespace) -> int:
 
 
 def plan(arguments: Namespace) -> int:
-    """List the cells of a sweep, which are done, and the expected time and memory of the rest. Writes no file and loads
-    no model."""
+    """List the cells of a sweep, which are done, and the cost of the rest. Writes no file and loads no model."""
     from harness.cli.forecast import rows_of, text_of, to_do
     from harness.forecast.estimate import estimate
     from harness.forecast.machine import here

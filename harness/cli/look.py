@@ -1,5 +1,4 @@
-"""Commands that inspect methods and the installation: list, show, check, doctor. None loads a model; list and show do
-not load torch."""
+"""Commands that inspect: list, show, check, doctor. None loads a model; list and show do not load torch."""
 
 from __future__ import annotations
 

@@ -54,6 +54,5 @@ def expected_controls(n: int, futility: int | None) -> int:
 
 
 def as_damaging(delta: float, controls: Sequence[float], inflation: float, damage: int) -> float:
-    """How many inflated controls do at least as much damage. Infinite if the inflation is infinite: p is then
-    undefined."""
+    """How many inflated controls do at least as much damage. Infinite if the inflation is: p is then undefined."""
     return float(exceedances(delta, inflated(controls, inflation), damage)) if math.isfinite(inflation) else math.inf

@@ -216,8 +216,7 @@ class Intervention(Method, Protocol):
     __call__: Callable[..., torch.Tensor]
 
     def donors(self, batch: Batch) -> Batch:  # noqa: ARG002  # used by interventions that have donors
-        """The examples whose run is the donor: the same number of examples, with the same queries. Errors: not
-        defined."""
+        """The examples whose run is the donor: as many examples, with the same queries. Errors: not defined."""
         raise HarnessError(
             f"intervention {self.name} requests a donor but does not define donors(batch).",
             "Define donors(batch): it returns a Batch with as many examples and the same queries.",

@@ -289,8 +289,7 @@ def _for_rows(value: Any, n: int, rows: int) -> Any:
 
 
 def _for_one_position(value: Any, length: int) -> Any:
-    """An argument with one entry per position, cut to one entry. Any entry will do, because the head outputs are
-    known."""
+    """An argument with one entry per position, cut to one. Any entry will do, because the head outputs are known."""
     if isinstance(value, tuple):
         return tuple(_for_one_position(part, length) for part in value)
     if isinstance(value, Tensor):

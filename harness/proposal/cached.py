@@ -12,8 +12,7 @@ from harness.util.fingerprint import content, identity
 
 
 def cached_call(stage: str, method: Any, arguments: Mapping[str, Any], units: UnitSpace, cache: Cache) -> Any:
-    """The result of a method. If any cell has called it with equal arguments before, the result comes from the
-    cache."""
+    """The result of a method, from the cache if any cell has called it with equal arguments before."""
     if cache.folder is None or stage not in ("affinity", "partitioner"):  # other stages are as fast as a look-up
         return method(**arguments)
     try:

@@ -48,8 +48,7 @@ class Workspace:
         return read_record(path) if path.is_file() else None
 
     def finished(self, cell: str) -> Record | None:
-        """A cell's record if it can be used instead of running the cell again. The record of a failed cell is never
-        used."""
+        """A cell's record if it can be used instead of running the cell again. A failed one cannot."""
         record = self.find(cell)
         return record if record and record.status in FINISHED else None
 

@@ -1,5 +1,4 @@
-"""The plugin manager: it loads built-in, installed and file plugins in the same way. A broken plugin stops no other
-one."""
+"""The plugin manager. It loads built-in, installed and file plugins in the same way; a broken one stops no other."""
 
 from __future__ import annotations
 
@@ -123,8 +122,7 @@ class _Entry:
 
     @cached_property
     def modules(self) -> dict[str, str]:
-        """The modules of the package by name (``affinities.ising``), found without importing it. Empty if it is not a
-        package."""
+        """The modules of the package by name (``affinities.ising``), found without importing it. Empty for a module."""
         try:
             spec = importlib.util.find_spec(self.point.value)
         except (Exception, SystemExit):  # in a parent package; reported when the plugin is registered
@@ -134,8 +132,7 @@ class _Entry:
         return {f"{self.name}.{name}": f"{self.point.value}.{name}" for name in found}
 
     def plugins(self, manager: pluggy.PluginManager) -> list[tuple[str, Callable[[], Any]]]:
-        """Names of plugins, and functions that load them. A package with its own hooks is one plugin; its modules are
-        not."""
+        """Names of plugins, and functions that load them. A package with its own hooks is a single plugin."""
         package = None
         if self.modules:
             with suppress(Exception, SystemExit):  # reported when the plugin is registered

@@ -210,7 +210,7 @@ def watch(tracking: str, workspace: Workspace, plugins: Plugins) -> Iterator[Non
 def sweep_run(
     tracking: str, workspace: Workspace, cells: Sequence[str], name: str
 ) -> Iterator[Callable[[Sequence[Record], Path], None]]:
-    """A run that contains the cells of a sweep. The block gets a function that ends the run with all records and the
+    """A run that contains the cells of a sweep. The block gets a function that ends it, given all records and the
     board.
 
     This one process creates the run, the experiment and a new database.

@@ -28,8 +28,7 @@ class Digested(Protocol):
 
 
 def content(*values: Any) -> str:
-    """Digest of values that stages pass to each other: arrays, sparse arrays, dataclasses, and values that JSON can
-    hold.
+    """Digest of values that stages exchange: arrays, sparse arrays, dataclasses, and values that JSON can hold.
 
     Errors: TypeError for any other value, whose content cannot be read.
     """

@@ -124,8 +124,7 @@ class NaturalText(BatchMethod):
         return Batch(self.name, tokens, query, target, anchors, self.target, notes, counterfactual)
 
     def _counterfactual(self, tokens: np.ndarray, query: np.ndarray, target: np.ndarray) -> Counterfactual:
-        """Each example in the context of another one. Windows are full, so the positions after a query hold text as
-        well."""
+        """Each example in the context of another. Windows are full, so positions after a query contain text as well."""
         ring = rng_for(self.seed or 0, "twins").permutation(self.n)
         other = np.empty_like(ring)
         other[ring] = np.roll(ring, -1)
