@@ -82,8 +82,8 @@ def run() -> str:
     ]
     rows += [
         f"| {row['units']:,} | {row['k']} | {row['links']:,} | {row['affinity']:.1f} | {row['eigengap']:.1f} | "
-        f"{row['ari of eigengap']:.3f} | {row['leiden']:.1f} | {row['ari of leiden']:.3f} | {row['peak'] / 2**30:.2f} | "
-        f"{row['input'] / 2**30:.2f} |"
+        f"{row['ari of eigengap']:.3f} | {row['leiden']:.1f} | {row['ari of leiden']:.3f} | "
+        f"{row['peak'] / 2**30:.2f} | {row['input'] / 2**30:.2f} |"
         for row in found
     ]
     exponents = ", ".join(f"{name} {_exponent(found, name):.2f}" for name in ("affinity", "eigengap", "leiden"))
