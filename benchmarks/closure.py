@@ -83,10 +83,10 @@ def models() -> list[str]:
 @cache
 def task_of(name: str, kind: str) -> Task:
     """Random groups of a model's heads, or groups of the last fifth of its layers (``late``)."""
-    known = registry()
-    subject = known.get("subject", name).build({})()
+    methods = registry()
+    subject = methods.get("subject", name).build({})()
     n, sample = SIZES[name]
-    batch = known.get("batch", "natural_text").build({"n": n, "length": 128})(subject)
+    batch = methods.get("batch", "natural_text").build({"n": n, "length": 128})(subject)
     layers = subject.units.layers
     late = np.flatnonzero(layers >= layers.max() + 1 - max(1, (layers.max() + 1) // 5))
     pool = np.arange(len(subject.units)) if kind == "random" else late

@@ -63,5 +63,5 @@ def close(units: str | Iterable[str], *overrides: str) -> ClosureReport:
 
 
 def _cell(*overrides: str) -> Cell:
-    known = registry()
-    return Cell.of(resolve(overrides, known), known)
+    methods = registry()
+    return Cell.of(resolve(overrides, methods), methods)

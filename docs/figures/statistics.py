@@ -104,7 +104,7 @@ def controls_of_a_random_group(n: int, futility: int) -> float:
 def shared_controls(layers: int, heads: int, size: int, pairs: int) -> float:
     """Share of a random candidate's controls that another candidate with as many units in each layer also has."""
     units, rng = UnitSpace.heads([heads] * layers), rng_for(layers, f"pairs of {size}")
-    found = []
+    shares = []
     for _ in range(pairs):
         first = rng.permutation(len(units))[:size]
         of_layer, counts = np.unique(units.layers[first], return_counts=True)
@@ -115,8 +115,8 @@ def shared_controls(layers: int, heads: int, size: int, pairs: int) -> float:
         for candidate in (tuple(first.tolist()), tuple(np.concatenate(second).tolist())):
             bands, _ = layer_bands(candidate, units, 99)
             drawn.append(set(from_pools(candidate, map(units.in_layers, bands), units, 99, seed=0).groups))
-        found.append(len(drawn[0] & drawn[1]) / len(drawn[0]))
-    return float(np.mean(found))
+        shares.append(len(drawn[0] & drawn[1]) / len(drawn[0]))
+    return float(np.mean(shares))
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -157,9 +157,9 @@ def random_group_passes(
 def interaction_of(*damage: float) -> float:
     """Interaction index from the damage of the whole and of each part alone."""
     whole, *parts = (np.full(2, float(value)) for value in damage)
-    found = interaction(whole, np.stack(parts), seed=0)
-    assert found is not None
-    return found.value
+    index = interaction(whole, np.stack(parts), seed=0)
+    assert index is not None
+    return index.value
 
 
 def rarely_used() -> tuple[float, float]:
@@ -170,10 +170,10 @@ def rarely_used() -> tuple[float, float]:
     used = np.eye(100)
     controls = np.array([used[m] + used[m % 99 + 1] for m in range(1, 100)])
     everywhere = p_value(float(used[0].mean()), controls.mean(axis=1).tolist(), damage=1)
-    there = on_input(used[0], controls, active(used[:, :1]), damage=1)
+    used_only = on_input(used[0], controls, active(used[:, :1]), damage=1)
     assert everywhere is not None
-    assert there.p is not None
-    return everywhere, there.p
+    assert used_only.p is not None
+    return everywhere, used_only.p
 
 
 def covered(skewed: bool, worlds: int) -> float:

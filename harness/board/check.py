@@ -42,10 +42,10 @@ def disagreements(folder: Path, records: Sequence[Record]) -> list[str]:
     expected = files(build(records), Lineage.of(records, stored.lineage["command"]))
     built = json.loads(expected["board.json"])
     try:
-        found = [*_records(stored.lineage["records"], records), *_values(stored, built)]
+        differences = [*_records(stored.lineage["records"], records), *_values(stored, built)]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        found = [f"board.json does not read as a board: {error!r}"]
-    return found if stored.outdated else [*found, *_files(folder, expected)]
+        differences = [f"board.json does not read as a board: {error!r}"]
+    return differences if stored.outdated else [*differences, *_files(folder, expected)]
 
 
 def read_board(folder: Path) -> StoredBoard:

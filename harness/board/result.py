@@ -103,8 +103,8 @@ def metric_of(records: Sequence[Record]) -> tuple[str, int]:
 
 def mean(values: Iterable[float | None]) -> float | None:
     """The mean of the values that are not None; None if there are none."""
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+    numbers = [value for value in values if value is not None]
+    return sum(numbers) / len(numbers) if numbers else None
 
 
 def _interval(effects: Sequence[Effect]) -> tuple[float, float] | None:

@@ -258,9 +258,9 @@ def _missing(task: Task, records: Sequence[Record], examples: Mapping[Task, Reco
     A cell that did not finish has no batch digest, so it is matched by configuration. If two tasks have the same
     subject, batch and intervention, it may belong to either.
     """
-    wanted = examples[task].config
+    config = examples[task].config
     for record in records:
-        same_task = all(record.config.get(stage) == wanted.get(stage) for stage in TASK)
+        same_task = all(record.config.get(stage) == config.get(stage) for stage in TASK)
         if same_task and record.status not in FINISHED:
             again = "" if record.status is Status.INVALID else command(record, examples[task])
             return Missing(task.name, f"{record.status.value}: {record.reason}", again)

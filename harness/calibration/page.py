@@ -60,7 +60,7 @@ def page(calibration: Calibration, command: str) -> str:
     parts.append(_power(circuits, f"{OWN}, effect {WEAK:g}: controls", _by_controls(calibration)))
     parts.append(f"## Proposal methods, end to end\n\n{OVERLAP}")
     rows = [
-        (method, name, *(_rate(calibration.of(part=method, protocol=name, kind=found)) for found in FOUND))
+        (method, name, *(_rate(calibration.of(part=method, protocol=name, kind=content)) for content in FOUND))
         for method in METHODS
         for name in PROTOCOLS
     ]

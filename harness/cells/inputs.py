@@ -55,8 +55,8 @@ class Inputs:
         if not test and cell.asked_for.isdisjoint({"recording", "batch"}):
             return inputs
         batch = inputs.write(cell.stages["batch"], cell.describe("batch"))
-        together = cell.settings.group or cell.settings.split == "none"
-        first, second = (batch, batch) if together else batch.halves(cell.settings.seed)
+        shared = cell.settings.group or cell.settings.split == "none"
+        first, second = (batch, batch) if shared else batch.halves(cell.settings.seed)
         contrast = inputs.write(cell.contrast, cell.contrast.name) if test and cell.contrast else None
         return replace(inputs, batch=batch, proposal_half=first, test_half=second, contrast=contrast)
 
@@ -89,8 +89,8 @@ class Inputs:
         disk = self.memo.disk
 
         def make() -> Recording:
-            found = {name: disk.read("reading", key) for name, key in keys.items()}
-            readings = {name: entry.arrays["reading"] for name, entry in found.items() if entry}
+            entries = {name: disk.read("reading", key) for name, key in keys.items()}
+            readings = {name: entry.arrays["reading"] for name, entry in entries.items() if entry}
             missing = {name: reader for name, reader in readers.items() if name not in readings}
             if missing:
                 readings |= self.subject.record(batch, missing, tick).readings

@@ -102,14 +102,14 @@ def _partitions(proposal: Proposal) -> tuple[PartitionRecord, ...]:
 
 def _diagnostics(proposal: Proposal) -> dict[str, Any]:
     """The diagnostics of every step that was computed."""
-    found: dict[str, Any] = {}
+    by_stage: dict[str, Any] = {}
     if proposal.has("observations") and isinstance(proposal.observations, Spins):
-        found["binarizer"] = dict(proposal.observations.diagnostics)
+        by_stage["binarizer"] = dict(proposal.observations.diagnostics)
     if proposal.has("affinity"):
-        found["affinity"] = dict(proposal.affinity.diagnostics)
+        by_stage["affinity"] = dict(proposal.affinity.diagnostics)
     if notes := dict(proposal.partition.diagnostics):
-        found["partitioner"] = notes
-    return found
+        by_stage["partitioner"] = notes
+    return by_stage
 
 
 def _why_nothing(cell: Cell, proposal: Proposal) -> str:
@@ -122,8 +122,8 @@ def _why_nothing(cell: Cell, proposal: Proposal) -> str:
             "separates units more sharply (affinity=pearson_knn)."
         )
     sizes = ", ".join(str(len(group)) for group in proposal.partition.groups())
-    found = f"{proposal.partition.name} gave groups of {sizes} units"
-    return f"selector {cell.describe('selector')} found no group that qualifies: {found}"
+    outcome = f"{proposal.partition.name} gave groups of {sizes} units"
+    return f"selector {cell.describe('selector')} found no group that qualifies: {outcome}"
 
 
 def _info(cell: Cell, subject: str, target: str) -> CellInfo:

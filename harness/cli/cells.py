@@ -92,14 +92,14 @@ def plan(arguments: Namespace) -> int:
     session = Session.open(arguments)
     cells = session.cells()
     workspace = session.workspace_of(cells)
-    found = [workspace.find(cell.id) for cell in cells]
+    records = [workspace.find(cell.id) for cell in cells]
     machine = here()
     finished = [record for record in workspace.records() if not to_do(record)]
     estimates = [estimate(cell, machine, finished) for cell in cells]
-    left = sum(map(to_do, found))
-    counts = f"{len(cells)} cells, {len(cells) - left} done, {left} to do (workspace {workspace.root})"
-    text = f"{text_of(cells, found, estimates, machine)}\n{counts}"
-    session.print(text, rows_of(cells, found, estimates))
+    unfinished = sum(map(to_do, records))
+    counts = f"{len(cells)} cells, {len(cells) - unfinished} done, {unfinished} to do (workspace {workspace.root})"
+    text = f"{text_of(cells, records, estimates, machine)}\n{counts}"
+    session.print(text, rows_of(cells, records, estimates))
     return 0
 
 
@@ -128,5 +128,5 @@ def _where_runs_are(tracking: str, workspace: Workspace) -> str:
     from harness.tracking.mlflow import address, mirror_of
 
     uri = address(tracking, workspace)
-    found = mirror_of(uri, workspace.root).how_to_open if uri else "tracking=local copies records to MLflow"
-    return f"runs: {found}\n" if found else ""
+    where = mirror_of(uri, workspace.root).how_to_open if uri else "tracking=local copies records to MLflow"
+    return f"runs: {where}\n" if where else ""

@@ -181,8 +181,8 @@ def evaluate_cases(cases: Sequence[Case], trial: Trial, tick: Tick) -> tuple[Seq
     def evaluate(groups: Iterable[Group]) -> None:
         missing = [group for group in groups if group not in values]
         if missing:
-            found = trial.values(trial.batch, missing, tick)
-            values.update((group, found[:, i]) for i, group in enumerate(missing))
+            new_values = trial.values(trial.batch, missing, tick)
+            values.update((group, new_values[:, i]) for i, group in enumerate(missing))
 
     if cases and trial.futility is not None:
         cases = _stop_for_futility(cases, trial, trial.futility, values, evaluate)

@@ -120,7 +120,7 @@ def switched(model: PreTrainedModel) -> Iterator[None]:
 
     Errors: a model that ignores the switch (GPT-Neo does, with only a log line).
     """
-    found = [(config, config._attn_implementation) for config in _configs(model)]
+    implementations = [(config, config._attn_implementation) for config in _configs(model)]
     try:
         model.set_attn_implementation(NAME)
         if model.config._attn_implementation != NAME:
@@ -128,19 +128,19 @@ def switched(model: PreTrainedModel) -> Iterator[None]:
         with evaluating(model):
             yield
     finally:
-        for config, implementation in found:  # parents first: setting one also sets those inside it
+        for config, implementation in implementations:  # parents first: setting one also sets those inside it
             config._attn_implementation = implementation
 
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """No dropout while the block runs; afterwards every module is in its former mode."""
-    found = [(module, module.training) for module in model.modules()]
+    modes = [(module, module.training) for module in model.modules()]
     try:
         model.eval()
         yield
     finally:
-        for module, training in found:
+        for module, training in modes:
             module.training = training
 
 

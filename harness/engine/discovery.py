@@ -187,8 +187,8 @@ def _check_same(model: PreTrainedModel, tokens: Int[Tensor, "1 positions"], ours
     if ours.dtype != torch.float32:
         return  # half precision changes logits by more than an ignored term might
     with evaluating(model):
-        own = model(tokens, use_cache=False).logits
-    if float((ours - own).abs().max()) > 1e-3 * float(own.abs().max()):
+        own_logits = model(tokens, use_cache=False).logits
+    if float((ours - own_logits).abs().max()) > 1e-3 * float(own_logits.abs().max()):
         raise uninterceptable(model, "its own attention does more than softmax(q k) v, and the probe does not")
 
 

@@ -74,12 +74,12 @@ def closure(
     layer_of = np.repeat(np.arange(shapes.layers), shapes.heads)
     if query_only:
         load = Load.throughout(1 + len(ablating))
-        together = min(examples, budget.examples(length, Load.throughout(shapes.layers)))
+        per_pass = min(examples, budget.examples(length, Load.throughout(shapes.layers)))
     else:
         load = load_of(Schedule.of([(), *ablating], layer_of).blocks)
-        together = min(examples, budget.examples(length, load))
-    each = budget.conditions(len(ablating), together, 1 if query_only else length, load)
-    batches = math.ceil(examples / together)
+        per_pass = min(examples, budget.examples(length, load))
+    each = budget.conditions(len(ablating), per_pass, 1 if query_only else length, load)
+    batches = math.ceil(examples / per_pass)
     work = Work()
     for start in range(0, max(1, len(ablating)), each):
         blocks = Schedule.of([(), *ablating[start : start + each]], layer_of).blocks

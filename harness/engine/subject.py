@@ -141,23 +141,23 @@ class HeadSubject(Subject):
         groups = [conditions[c] for c in ablating]
         query_only = bool(groups) and intervention.positions == "query" and self._branching.shared.past
         load = self._branching.load(groups, query_only)
-        kept = Load.throughout(len(self._sites))  # with one token per condition, the past of all layers is kept
+        past_load = Load.throughout(len(self._sites))  # with one token per condition, the past of all layers is kept
         with switched(self.model), self._within_memory(), torch.inference_mode():
             replacement_for = self._replacements(batch, groups, intervention, reference)
-            for examples in micro_batches(batch, kept if query_only else load, self.budget):
+            for examples in micro_batches(batch, past_load if query_only else load, self.budget):
                 part = batch.take(examples)
                 tokens, query, target = tensors(part, device_of(self.model))
                 replacement = replacement_for(examples)
                 past = self._branching.past(tokens, query) if query_only else None
                 length = 1 if query_only else tokens.shape[1]
                 each = self.budget.conditions(len(groups), len(examples), length, load)
-                for some in condition_chunks(ablating, each):
-                    sets = [conditions[c] for c in some]
+                for chunk in condition_chunks(ablating, each):
+                    sets = [conditions[c] for c in chunk]
                     logits = self._branching.logits(tokens, query, sets, replacement, past).float()
-                    found = _metric_values(metrics, logits, target, part)
-                    values[:, _column(baseline), examples] = found[:, :1]
-                    values[:, _column(some), examples] = found[:, 1:]
-                    tick(len(examples) * len(some))
+                    chunk_values = _metric_values(metrics, logits, target, part)
+                    values[:, _column(baseline), examples] = chunk_values[:, :1]
+                    values[:, _column(chunk), examples] = chunk_values[:, 1:]
+                    tick(len(examples) * len(chunk))
                 tick(len(examples) * len(baseline))
         if not np.isfinite(values).all():
             raise HarnessError(
@@ -188,16 +188,16 @@ class HeadSubject(Subject):
     def _outputs(self, part: Batch, layers: Collection[int]) -> dict[int, Float[Tensor, "examples positions heads _"]]:
         """The head outputs of these layers at every position, in a baseline pass."""
         tokens, query, _ = tensors(part, device_of(self.model))
-        found: dict[int, Tensor] = {}
+        outputs: dict[int, Tensor] = {}
 
         def keep(module: nn.Module, output: Tensor) -> Tensor:
             if self._sites[module].layer in layers:
-                found[self._sites[module].layer] = output
+                outputs[self._sites[module].layer] = output
             return output
 
         with active(Probe(query, ablate=keep)):
             self.model.base_model(tokens, use_cache=False)
-        return found
+        return outputs
 
     def _same_logits(self) -> Callable[[Shared], bool]:
         """A test of what conditions can share: an intervention that changes nothing must not change the logits."""

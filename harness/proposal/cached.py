@@ -33,7 +33,12 @@ def _entry(result: Any) -> Entry | None:
     """An affinity or partitions as a cache entry; None for any other result."""
     if type(result) is Affinity:
         return Entry(result.arrays(), result.diagnostics)
-    if isinstance(result, list) and all(type(found) is Partition and found.stability is None for found in result):
-        about = [{"k": found.k, "setting": found.setting, "diagnostics": found.diagnostics} for found in result]
-        return Entry({str(i): found.labels for i, found in enumerate(result)}, about)
+    if isinstance(result, list) and all(
+        type(partition) is Partition and partition.stability is None for partition in result
+    ):
+        about = [
+            {"k": partition.k, "setting": partition.setting, "diagnostics": partition.diagnostics}
+            for partition in result
+        ]
+        return Entry({str(i): partition.labels for i, partition in enumerate(result)}, about)
     return None

@@ -10,11 +10,11 @@ from harness.util.seeds import seed_for
 
 def null_groups(proposal: Proposal, n: int) -> list[list[Group]]:
     """The candidates of the same pipeline on ``n`` sets of permuted observations; an empty list where it finds none."""
-    found: list[list[Group]] = []
+    groups: list[list[Group]] = []
     for i in range(n):
         permuted = proposal.permuted(seed_for(proposal.seed, f"null proposal {i}"))
         try:
-            found.append([candidate.members for candidate in permuted.candidates])
+            groups.append([candidate.members for candidate in permuted.candidates])
         except HarnessError:
-            found.append([])
-    return found
+            groups.append([])
+    return groups

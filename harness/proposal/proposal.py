@@ -259,10 +259,10 @@ def _reseeded(stages: Mapping[str, Any], seed: int) -> dict[str, Any]:
 
 def _resampled(activity: Activity, units: UnitSpace, order: np.ndarray, rows: np.ndarray | None) -> Activity:
     rows = np.arange(len(activity.values)) if rows is None else rows
-    own, position = activity.own_scores, activity.position
+    own_scores, position = activity.own_scores, activity.position
     return Activity(
         activity.values[np.ix_(rows, order)],
         units,
-        None if own is None else own[order],
+        None if own_scores is None else own_scores[order],
         None if position is None else position[rows],
     )

@@ -110,9 +110,9 @@ def expand(overrides: Sequence[str], methods: Registry) -> list[list[str]]:
     with hydra_ready(), _explained(methods):
         loader = GlobalHydra.instance().config_loader()
         parser = OverridesParser.create(config_loader=loader)
-        given = parser.parse_overrides(list(overrides))
+        parsed_overrides = parser.parse_overrides(list(overrides))
         params = _hydra_node(overrides).sweeper.params or {}
-        named = {parsed.key_or_group for parsed in given}
+        named = {parsed.key_or_group for parsed in parsed_overrides}
         swept = [f"{key}={value}" for key, value in params.items() if key not in named]
         check_keys(params, overrides)
         batches = BasicSweeper.split_arguments(parser.parse_overrides([*swept, *overrides]), max_batch_size=None)

@@ -85,8 +85,8 @@ def _load(extra: tuple[str, ...], only: str | None, block: str | None) -> Plugin
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     plugins = Plugins(manager)
-    found = importlib.metadata.entry_points(group=hookspecs.PROJECT)
-    entries = sorted(map(_Entry, found), key=lambda entry: (entry.distribution, entry.name))
+    points = importlib.metadata.entry_points(group=hookspecs.PROJECT)
+    entries = sorted(map(_Entry, points), key=lambda entry: (entry.distribution, entry.name))
     wanted, blocked = set(names(only)), set(names(block))
     _check_names(entries, {"HARNESS_PLUGINS": wanted, "HARNESS_BLOCK_PLUGINS": blocked})
     for entry in entries:
@@ -128,8 +128,8 @@ class _Entry:
         except (Exception, SystemExit):  # in a parent package; reported when the plugin is registered
             return {}
         places = (spec.submodule_search_locations if spec else None) or ()
-        found = [name for _, name, _ in pkgutil.iter_modules(places) if not name.startswith("_")]
-        return {f"{self.name}.{name}": f"{self.point.value}.{name}" for name in found}
+        submodules = [name for _, name, _ in pkgutil.iter_modules(places) if not name.startswith("_")]
+        return {f"{self.name}.{name}": f"{self.point.value}.{name}" for name in submodules}
 
     def plugins(self, manager: pluggy.PluginManager) -> list[tuple[str, Callable[[], Any]]]:
         """Names of plugins, and functions that load them. A package with its own hooks is a single plugin."""

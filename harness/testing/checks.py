@@ -106,16 +106,16 @@ def usual_checks(
 
 @contextmanager
 def _global_seed(seed: int) -> Iterator[None]:
-    found = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
     try:
         yield
     finally:
-        random.setstate(found[0])
-        np.random.set_state(found[1])
-        torch.set_rng_state(found[2])
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
 
 
 def _global_state() -> Any:

@@ -81,19 +81,19 @@ def records_a_row_of_attention_per_unit(plugin: Any) -> None:
     """Attention weights of a unit sum to at most one over keys up to the query, and are zero after it."""
     subject = _loaded(plugin)
     batch = _batch_for(subject)
-    found = subject.record(batch, {"look": _Look()}, lambda _: None).readings["look"]
+    readings = subject.record(batch, {"look": _Look()}, lambda _: None).readings["look"]
     require(
-        found.shape == (len(batch), len(subject.units), 64),
-        f"readings have shape {found.shape}, not [examples, units, ...]: join the layers along the units",
+        readings.shape == (len(batch), len(subject.units), 64),
+        f"readings have shape {readings.shape}, not [examples, units, ...]: join the layers along the units",
     )
     hidden = np.arange(64) > batch.query[:, None]
     require(
-        not np.moveaxis(found, 1, 2)[hidden].any(),
+        not np.moveaxis(readings, 1, 2)[hidden].any(),
         "a head attends to keys after the query: cut the sequence at the query",
     )
     # At most one: some attention may go to a sink outside the sequence.
     require(
-        found.min() >= 0 and found.sum(axis=2).max() <= 1 + 1e-4,
+        readings.min() >= 0 and readings.sum(axis=2).max() <= 1 + 1e-4,
         "attention weights are not probabilities: read them after the softmax",
     )
 

@@ -91,11 +91,11 @@ class Mirror:
         """The id of the experiment, created at first use. Artifacts of a local store are in the workspace."""
         client = self.client
         with self._locked():
-            found = client.get_experiment_by_name(EXPERIMENT)
-            if found:
-                for tag, value in run_view.experiment_tags().items() - found.tags.items():
-                    client.set_experiment_tag(found.experiment_id, tag, value)
-                return str(found.experiment_id)
+            existing = client.get_experiment_by_name(EXPERIMENT)
+            if existing:
+                for tag, value in run_view.experiment_tags().items() - existing.tags.items():
+                    client.set_experiment_tag(existing.experiment_id, tag, value)
+                return str(existing.experiment_id)
             # A server decides where artifacts go; with a database they would go to the current folder.
             artifacts = (self.root / "mlartifacts").as_uri() if self.uri.startswith(DATABASES) else None
             return str(client.create_experiment(EXPERIMENT, artifacts, run_view.experiment_tags()))

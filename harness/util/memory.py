@@ -28,10 +28,10 @@ def forget_peak() -> None:
 
 def peak() -> dict[str, int]:
     """Bytes in main memory (``memory``), and on all GPUs together (``gpu_memory``) where any was used."""
-    found = {"memory": _resident()}
+    peaks = {"memory": _resident()}
     if cuda := _cuda():
-        found["gpu_memory"] = sum(cuda.max_memory_allocated(device) for device in range(cuda.device_count()))
-    return found
+        peaks["gpu_memory"] = sum(cuda.max_memory_allocated(device) for device in range(cuda.device_count()))
+    return peaks
 
 
 @cache

@@ -83,9 +83,9 @@ def _refusal(cls: type[Any], values: Mapping[str, Any], prefix: str, error: Vali
         place = (name, *(part for part in inside if isinstance(part, int)))  # without the names of a union's types
         problems.setdefault(place, []).append(problem)
     lines = []
-    for place, found in problems.items():
-        given = f"{'.'.join(map(str, place))}={found[0]['input']!r}"
-        rule = " or ".join(dict.fromkeys(map(_rule, found)))
+    for place, details in problems.items():
+        given = f"{'.'.join(map(str, place))}={details[0]['input']!r}"
+        rule = " or ".join(dict.fromkeys(map(_rule, details)))
         if place[0] not in values:
             return PluginError(
                 f"{cls.__qualname__}: the default {given} contradicts its annotation: {rule}.",

@@ -62,15 +62,15 @@ class Survey(LabelMethod):
     def read(self, rows: Rows) -> Float[np.ndarray, "examples heads classes_and_baseline"]:
         """Attention on the targets of each class; the last column is the baseline."""
         batch, attention = rows.batch, rows.values
-        known = [name for name in CLASSES if name in batch.anchors]
-        if not known:
+        classes = [name for name in CLASSES if name in batch.anchors]
+        if not classes:
             raise HarnessError(
                 f"labels survey: batch {batch.name} has no anchors, so no head can be classified.",
                 f"Give it anchors ({', '.join(CLASSES)}), or use labels=none.",
             )
         example = np.arange(len(batch))[:, None]
         on_target = np.zeros((*attention.shape[:2], len(CLASSES)), dtype=np.float64)
-        for name in known:
+        for name in classes:
             places = attention[example, :, batch.anchors[name]]  # [examples, places, heads]
             on_target[:, :, CLASSES.index(name)] = places.mean(axis=1)
         if self.baseline == "others":

@@ -53,17 +53,17 @@ class ParticipationRatio(Signal):
                 "compared over blocks, so at least two are needed.",
                 "Use more examples (batch.n=...)" + (f", or signal.block={largest}." if largest >= 2 else "."),
             )
-        kept = blocks * self.block
+        used = blocks * self.block
         whole, parts = [], []
         for unit in range(len(recording.units)):  # one at a time: a singular value decomposition needs a copy
             values = outputs[:, unit].astype(np.float64)
             whole.append(participation_ratio(values))
-            parts.append(participation_ratio(values[:kept].reshape(blocks, self.block, -1)))
+            parts.append(participation_ratio(values[:used].reshape(blocks, self.block, -1)))
         return Activity(
             np.stack(parts, axis=1),
             recording.units,
             own_scores=np.array(whole),
-            position=query[:kept].reshape(blocks, self.block).mean(axis=1),
+            position=query[:used].reshape(blocks, self.block).mean(axis=1),
         )
 
 
