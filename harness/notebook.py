@@ -31,7 +31,7 @@ def method(stage: str, name: str, **parameters: Any) -> Any:
 def run(*overrides: str) -> Record:
     """Run one cell, as ``harness run``. Its record is kept in the workspace, and a finished one is returned from there.
 
-    Errors: whatever makes the cell invalid.
+    Errors: all errors that make the cell invalid.
     """
     cell = _cell(*overrides)
     workspace = Workspace.at(cell.settings.workspace)
@@ -55,7 +55,7 @@ def propose(*overrides: str) -> Proposal:
 def close(units: str | Iterable[str], *overrides: str) -> ClosureReport:
     """The closure test of a group, as ``harness close``: ``close("L0H0,L0H7,L1H2", "batch.n=128").verdict``.
 
-    No record is kept. Errors: whatever makes the cell invalid.
+    No record is kept. Errors: all errors that make the cell invalid.
     """
     group = units if isinstance(units, str) else ",".join(units)
     cell = _cell(f"group=[{group}]", *overrides)

@@ -68,7 +68,7 @@ def picture(theme: str) -> str:
     parts += [
         arrow(f"M{middle(4)} {UPPER + TALL}V{turn}H{middle(0)}V{LOWER - 3}"),
         f'<rect x="{COLUMNS[0]}" y="{LABELS}" width="{2 * WIDTH + GAP}" height="42" rx="6" class="line" {dashes}/>',
-        text(COLUMNS[0] + WIDTH + GAP / 2, LABELS + 18, "labels: what is known of the units", "caption"),
+        text(COLUMNS[0] + WIDTH + GAP / 2, LABELS + 18, "labels: classes that are known", "caption"),
         text(COLUMNS[0] + WIDTH + GAP / 2, LABELS + 33, "only for methods that ask for them", "caption"),
         *(arrow(f"M{middle(c)} {LABELS}V{LOWER + TALL + 4}", dashes) for c in (0, 1)),
     ]

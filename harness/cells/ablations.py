@@ -36,8 +36,8 @@ def cached_evaluate(
     """Every metric on every example under every condition, as ``subject.evaluate`` gives them.
 
     A group that several methods propose, or use as a control, is evaluated once. ``key`` is the subject's identity.
-    ``progress`` counts the conditions asked for and those computed, the forwards (one per example and condition) and
-    the FLOPs, where they are known.
+    ``progress`` counts the conditions requested and computed, the forwards (one per example and condition) and the
+    FLOPs, where they are known.
     """
     over_reference = "mean" in inputs_of(type(intervention)) and intervention.over == "reference"
     methods = [identity(intervention), [identity(metric) for metric in metrics]]

@@ -124,7 +124,7 @@ class Cell:
         return tuple(stage for stage in PROPOSING if stage in reached)
 
     @cached_property
-    def asked_for(self) -> frozenset[str]:
+    def requested(self) -> frozenset[str]:
         """The names that the labels and the proposing stages ask for; none where a group is named by hand."""
         stages = () if self.settings.group else {"labels", *self.proposing}
         return frozenset(name for stage in stages for method in self.methods[stage] for name in inputs_of(method.cls))

@@ -52,7 +52,7 @@ class Inputs:
         Errors: a subject without a model, where examples are needed; a batch that the subject cannot read.
         """
         inputs = cls(cell, memo, progress, load_subject(cell, memo, progress))
-        if not test and cell.asked_for.isdisjoint({"recording", "batch"}):
+        if not test and cell.requested.isdisjoint({"recording", "batch"}):
             return inputs
         batch = inputs.write(cell.stages["batch"], cell.describe("batch"))
         shared = cell.settings.group or cell.settings.split == "none"
@@ -73,7 +73,7 @@ class Inputs:
 
     def recording(self) -> Recording | None:
         """One pass of the proposal half, for all proposing stages that read the model. None: no stage does."""
-        if "recording" not in self.cell.asked_for or self.proposal_half is None:
+        if "recording" not in self.cell.requested or self.proposal_half is None:
             return None
         return self.record(self.proposal_half, self.readers("signal", "labels"))
 

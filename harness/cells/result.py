@@ -34,7 +34,7 @@ class CellResult:
     def of(cls, inputs: Inputs, proposal: Proposal, tested: tuple[CandidateResult, ...]) -> CellResult:
         """The result of a cell that reached its end. Its status is skipped where nothing qualified as a candidate."""
         cell, subject, batch, progress = inputs.cell, inputs.subject, inputs.batch, inputs.progress
-        candidates, proposed = proposal.candidates, proposal.has("found")
+        candidates, proposed = proposal.candidates, proposal.has("raw_partitions")
         record = Record(
             status=Status.OK if candidates else Status.SKIPPED,
             reason="" if candidates else _why_nothing(cell, proposal),
@@ -115,7 +115,7 @@ def _diagnostics(proposal: Proposal) -> dict[str, Any]:
 def _why_nothing(cell: Cell, proposal: Proposal) -> str:
     """Why there is no candidate, and what to change."""
     if proposal.trivial:
-        tried = ", ".join(partition.name for partition in proposal.found)
+        tried = ", ".join(partition.name for partition in proposal.raw_partitions)
         return (
             f"partitioner {cell.describe('partitioner')} found no groups ({tried}): all units are in one group, or "
             "every unit is alone. Ask for another number of groups (k, resolution), or choose an affinity that "

@@ -79,7 +79,7 @@ def documents(text: str, split: str) -> Iterator[str]:
         for file in files:
             yield from file.read_text(encoding="utf-8", errors="replace").split("\f")
     elif path.is_dir() or text.startswith((".", "/", "~")) or path.suffix in TEXT:
-        why = f"has no file of type {', '.join(TEXT + DATA)}" if path.is_dir() else "is not there"
+        why = f"has no file of type {', '.join(TEXT + DATA)}" if path.is_dir() else "does not exist"
         raise HarnessError(f"batch.text={text}: {why}.", f"Give a text file, a folder of them, or {PYTHON}.")
     else:
         yield from _dataset(text, split)

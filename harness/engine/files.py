@@ -146,7 +146,7 @@ def _refused_by_hub(name: str, revision: str, error: Exception) -> HarnessError:
         )
     if isinstance(error, RepositoryNotFoundError):
         return HarnessError(
-            f"subject.path={name}: the hub knows no such model (or it is private), and there is no such folder here.",
+            f"subject.path={name}: the hub has no such model (or it is private), and there is no such folder here.",
             "Check the spelling of owner/name; for a private model type: hf auth login",
         )
     folder = name.rsplit("/", 1)[-1]

@@ -17,7 +17,7 @@ from harness.engine.shapes import Shapes
 
 @dataclass(frozen=True)
 class Work:
-    """What the engine computes: ``products`` of matrices and ``attention``, in FLOPs, and the number of ``passes``.
+    """The work of the engine: ``products`` of matrices and ``attention``, in FLOPs, and the number of ``passes``.
 
     ``positions``: positions x residual blocks that these passes work on.
     """

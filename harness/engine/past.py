@@ -3,8 +3,8 @@
 Earlier positions cannot see the query, so an ablation at the query changes none of them. Their keys and values are
 those of one baseline pass, which all conditions share:
 
-    baseline pass     t0  t1  t2 .. query      once per example: keeps keys and values of every layer
-    each condition                  query      one token, which attends to those, and to itself
+    baseline pass     t0  t1  t2 .. query      once per example: keeps keys and values of every layer each condition
+    query      one token, which attends to these, and to itself
 """
 
 from __future__ import annotations

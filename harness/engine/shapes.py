@@ -60,7 +60,7 @@ class Shapes:
 
     @property
     def units(self) -> int:
-        """How many attention heads there are."""
+        """The number of attention heads."""
         return self.layers * self.heads
 
     @property

@@ -79,12 +79,12 @@ class HeadSubject(Subject):
 
     @property
     def vocab_size(self) -> int:
-        """How many token ids there are."""
+        """The number of token ids."""
         return int(self.model.config.get_text_config().vocab_size)
 
     @property
     def context(self) -> int:
-        """How many positions the model can attend over."""
+        """The number of positions that the model can attend over."""
         # Not every configuration of transformers has it: without learned positions there is no such bound.
         return int(getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 2**31)
 

@@ -140,31 +140,37 @@ class Proposal:
         return self._expect(Affinity, "affinity", self._call("affinity"))
 
     @Step
-    def found(self) -> tuple[Partition, ...]:
+    def raw_partitions(self) -> tuple[Partition, ...]:
         """The partitions, before their stability is measured."""
         return tuple(self._expect(Partition, "partitioner", partition) for partition in self._call("partitioner"))
 
     @Step
-    def reruns_found(self) -> Reruns:
-        """The partitions of every rerun. Reruns start from the steps that ``found`` was computed from."""
+    def rerun_partitions(self) -> Reruns:
+        """The partitions of every rerun. Reruns start from the steps that ``raw_partitions`` was computed from."""
         observations = len(self.measured.values) if self.has("measured") else None
-        return rerun(lambda *change: self.again(*change).found, self.reruns, len(self.units), observations, self.seed)
+        return rerun(
+            lambda *change: self.again(*change).raw_partitions, self.reruns, len(self.units), observations, self.seed
+        )
 
     @Step
     def partitions(self) -> tuple[Partition, ...]:
         """The partitions, each with its stability."""
-        return with_stability(self.found, self.reruns_found) if self.found and self.reruns else self.found
+        return (
+            with_stability(self.raw_partitions, self.rerun_partitions)
+            if self.raw_partitions and self.reruns
+            else self.raw_partitions
+        )
 
     @property
     def trivial(self) -> bool:
         """Whether no partition separates any units: then nothing is proposed."""
-        return all(partition.trivial for partition in self.found)
+        return all(partition.trivial for partition in self.raw_partitions)
 
     @Step
     def quality(self) -> tuple[float | None, ...]:
         """The chooser's score of each partition. None: it gives no score, or the partition is trivial."""
         if self.trivial:
-            return tuple(None for _ in self.found)
+            return tuple(None for _ in self.raw_partitions)
         scores = self._call("chooser")
         return tuple(
             None if score is None or partition.trivial else float(score)
@@ -240,7 +246,7 @@ class Proposal:
         ratio = candidate.isolation
         if ratio is None and self.has("affinity"):
             ratio = isolation(members, self.affinity.matrix)
-        stability = overlap(members, self.reruns_found, self.chosen) if self.reruns else None
+        stability = overlap(members, self.rerun_partitions, self.chosen) if self.reruns else None
         return dataclasses.replace(candidate, purity=share, isolation=ratio, stability=stability)
 
     def _expect(self, kind: type[T], source: str, value: Any) -> T:

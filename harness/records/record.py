@@ -35,8 +35,8 @@ FINISHED = frozenset({Status.OK, Status.SKIPPED})
 
 @dataclass(frozen=True)
 class CellInfo:
-    """What the cell was: identities for boards and caches, names for people; ``supervised`` names the stages that used
-    the labels.
+    """The description of a cell: identities for boards and caches, names for people; ``supervised`` names the stages
+    that used the labels.
     """
 
     id: str

@@ -140,7 +140,7 @@ def _renamed_key(key: str) -> str:
 
 
 def moved(error: BaseException) -> str | None:
-    """What to write instead of an import of an old name. None: the import failed for another reason."""
+    """The import to write instead of one of an old name. None: the import failed for another reason."""
     if not isinstance(error, ImportError):
         return None
     module, names = _attempted(error)

@@ -43,7 +43,7 @@ def address(tracking: str, workspace: Workspace) -> str | None:
     kind = scheme.partition("+")[0]
     if not rest or kind not in (*DATABASES, "http", "https", "databricks"):
         raise HarnessError(
-            f"tracking={without_password(tracking)}: this is no address of a tracking server or database.",
+            f"tracking={without_password(tracking)}: this is not the address of a tracking server or database.",
             "Write tracking=local, tracking=none, tracking=http://HOST:5000, or a database: "
             "sqlite:////ABSOLUTE/PATH.db, postgresql://USER@HOST/NAME",
         )

@@ -1,4 +1,4 @@
-"""What a result depends on: the code that computes it, its parameters, and the content of its inputs."""
+"""The dependencies of a result: the code that computes it, its parameters, and the content of its inputs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def content(*values: Any) -> str:
 
 
 def identity(method: Any) -> list[Any]:
-    """What the results of a method depend on: code, parameters that are not neutral, the content of its files."""
+    """The dependencies of a method's results: code, parameters that are not neutral, the content of its files."""
     fields = dataclasses.fields(method) if dataclasses.is_dataclass(method) else ()
     parameters = {f.name: getattr(method, f.name) for f in fields if not {"neutral", "by_content"} & {*f.metadata}}
     return [type(method).__qualname__, code_of(type(method)), content(parameters), str(method.fingerprint())]

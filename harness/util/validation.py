@@ -40,7 +40,7 @@ SENTENCES: Mapping[str, str] = {
     "literal_error": "must be {expected}",
     "value_error": "{error}",
 }
-"""What a value must be, by pydantic's type of error. Errors of another type keep pydantic's own sentence."""
+"""The requirement on a value, by pydantic's type of error. Errors of another type keep pydantic's own sentence."""
 
 
 SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "minlen": "of length >=", "maxlen": "of length <="}

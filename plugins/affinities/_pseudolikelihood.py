@@ -212,7 +212,7 @@ class _Search:
         if self.last or (value <= sufficient and abs(slope) <= -FLATNESS * self.slope):
             return True
         # A new lowest value that is not a sufficient decrease: search the minimum relative to the line of sufficient
-        # decrease instead, which is where an acceptable length lies.
+        # decrease instead, because an acceptable length is there.
         tilt = DECREASE * self.slope if sufficient < value <= self.best[1] else 0.0
         length = self._next(trial, tilt)
         if self.bracketed:

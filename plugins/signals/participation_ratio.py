@@ -21,9 +21,9 @@ class ParticipationRatio(Signal):
     .. math:: \mathrm{PR}(X) = \exp\Bigl(-\sum_i p_i \log(p_i + 10^{-12})\Bigr), \qquad
               p_i = \sigma_i^2 \Big/ \sum_j \sigma_j^2
 
-    :math:`\sigma` are the singular values of X [examples, head_dim]: what the head passes to the output projection at
-    the query, one row per example, not centred. (The name is also used for :math:`(\sum\sigma^2)^2 / \sum\sigma^4`,
-    which is a different number.) A head with a constant output has 1; a head that writes nothing has 0.
+    :math:`\sigma` are the singular values of X [examples, head_dim]: the head's input to the output projection at the
+    query, one row per example, not centred. (The name is also used for :math:`(\sum\sigma^2)^2 / \sum\sigma^4`, which
+    is a different number.) A head with a constant output has 1; a head that writes nothing has 0.
 
     The score of a unit is its PR over the whole batch. Its activity is the PR of each ``block`` of consecutive
     examples. A last incomplete block is dropped. The position of an observation is the mean query position of its
