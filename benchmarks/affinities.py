@@ -1,7 +1,8 @@
-"""Ising, mutual information and Pearson at 128 to 1024 units, side by side with what a researcher would use.
+"""Ising, mutual information and Pearson at 128 to 1024 units, compared with the functions that a researcher would use.
 
 ``python benchmarks/affinities.py`` prints the table (about five minutes on two cores). Both sides have the same cores
-(``OMP_NUM_THREADS`` limits them) with numerical libraries on one thread each, and take turns; the best turns count.
+(``OMP_NUM_THREADS`` limits them) with numerical libraries on one thread each, and take turns; the best turn of each
+side counts.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from harness.util.threads import cores, one_thread
 SIZES = (128, 256, 512, 1024)
 OBSERVATIONS = 2000
 TURNS = 3
-REGRESSIONS = 128  # of scikit-learn's, at most: its time for all of them is extrapolated
-PAIRS = 1000  # of mutual_info_score's, likewise
+REGRESSIONS = 128  # maximum number for scikit-learn: its time for all of them is extrapolated
+PAIRS = 1000  # maximum number for mutual_info_score, likewise
 L2, MAX_ITER = 1e-3, 500  # defaults of affinity=ising
 
 
@@ -40,7 +41,7 @@ def planted(units: int) -> Spins:
 
 @dataclass(frozen=True)
 class Peer:
-    """What is measured against: ``run`` computes ``share`` of all there is; ``difference`` holds ours against it."""
+    """The other side: ``run`` computes ``share`` of all results; ``difference`` is the largest difference from ours."""
 
     name: str
     run: Callable[[], np.ndarray]
@@ -99,7 +100,7 @@ def pearson(spins: Spins) -> Peer:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """How long it takes, once."""
+    """Seconds of one call."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
@@ -109,7 +110,7 @@ def row(name: str, peer_of: Callable[[Spins], Peer], units: int) -> str:
     """One line of the table."""
     spins = planted(units)
     method, peer = registry().get("affinity", name).build({}), peer_of(spins)
-    difference = peer.difference(peer.run())  # and both are warm: processes started, libraries loaded
+    difference = peer.difference(peer.run())  # also warms both up: processes started, libraries loaded
     turns = [(seconds(lambda: method(spins)), seconds(peer.run) / peer.share) for _ in range(TURNS)]
     ours, theirs = (min(side) for side in zip(*turns, strict=True))
     extrapolated = "" if peer.share == 1 else f", extrapolated from {100 * peer.share:.2g} %"

@@ -1,11 +1,11 @@
-"""A closure test of 65 conditions, compared with what researchers do today: time and floating-point operations.
+"""A closure test of 65 conditions, compared with the usual ways of ablation: time and floating-point operations.
 
 ``python benchmarks/closure.py`` prints the tables (a quarter of an hour on two cores). Every side evaluates the same
 groups of heads on the same examples of natural text and gives the same numbers; they take turns, and the median counts.
-Each is a process of its own, as a script is: in one process, the memory of one side would change the speed of the next.
-Where all conditions would take minutes, peers run a sample of them. There each condition is a separate forward pass, so
-time and operations are proportional to their number. TransformerLens and nnsight are measured where they are installed
-(``make bench`` installs them beside the project).
+Each side is a process of its own, like a script: in one process, the memory of one side would change the speed of the
+next. Where all conditions would take minutes, peers run a sample of them. In peers, each condition is a separate
+forward pass, so time and operations are proportional to the number of conditions. TransformerLens and nnsight are
+measured where they are installed (``make bench`` installs them beside the project).
 """
 
 from __future__ import annotations
@@ -83,10 +83,10 @@ def models() -> list[str]:
 @cache
 def task_of(name: str, kind: str) -> Task:
     """Random groups of a model's heads, or groups of the last fifth of its layers (``late``)."""
-    known = registry()
-    subject = known.get("subject", name).build({})()
+    methods = registry()
+    subject = methods.get("subject", name).build({})()
     n, sample = SIZES[name]
-    batch = known.get("batch", "natural_text").build({"n": n, "length": 128})(subject)
+    batch = methods.get("batch", "natural_text").build({"n": n, "length": 128})(subject)
     layers = subject.units.layers
     late = np.flatnonzero(layers >= layers.max() + 1 - max(1, (layers.max() + 1) // 5))
     pool = np.arange(len(subject.units)) if kind == "random" else late
@@ -238,7 +238,7 @@ def flops(work: Callable[[], object]) -> float:
 
 
 def gemm_rate(task: Task) -> float:
-    """Operations per second of this machine in products of the shape of the model's own."""
+    """Operations per second of this machine in products with the shapes of the model."""
     config = task.subject.model.config
     rows = min(task.subject.budget.positions, 1 << 14)
     like = next(task.subject.model.parameters())
@@ -260,7 +260,7 @@ def side_by_side(model: str, kind: str) -> list[str]:
             name: stack.enter_context(ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))) for name in counts
         }
         values = {name: side.submit(values_of, model, kind, name, 3).result() for name, side in sides.items()}
-        apart = {name: np.abs(values[name] - values["ours"]).max() for name in against}
+        differences = {name: np.abs(values[name] - values["ours"]).max() for name in against}
         for _ in range(TURNS):
             rate = max(rate, gemm_rate(task))
             for name, side in sides.items():
@@ -277,7 +277,7 @@ def side_by_side(model: str, kind: str) -> list[str]:
     ]
     rows += [
         f"| | {name}{sampled} | {shown[name]} | {spent[name] / spent['ours']:.2f} | {their_flops / 1e9:.0f} "
-        f"| {apart[name]:.0e} |"
+        f"| {differences[name]:.0e} |"
         for name in against
     ]
     bound = our_flops / rate
@@ -348,7 +348,7 @@ def run() -> str:
         "|---|--:|--:|--:|--:|",
         *(at_the_query(task) for task in every),
         "",
-        "bfloat16 beside float32: mean |change| of each metric over groups, and how far bfloat16 is off it.",
+        "bfloat16 compared with float32: mean |change| of each metric over groups, and the error of bfloat16.",
         "",
         "| task | times faster | metric | mean change | mean error | largest error |",
         "|---|--:|---|--:|--:|--:|",

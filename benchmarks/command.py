@@ -24,14 +24,14 @@ class Run:
     def memory(self) -> int:
         """Peak memory while it computed a cell, from its records.
 
-        The system's figure for a finished process is no use: it includes its parent's memory at the start.
+        The system's figure for a finished process cannot be used: it includes its parent's memory at the start.
         """
         cells = self.answer.get("cells", [self.answer])
         return max(cell["cost"].get("memory", 0) for cell in cells)
 
 
 def harness(*words: str, threads: int | None = None) -> Run:
-    """The answer of a command. Errors: RuntimeError with its messages, where it fails."""
+    """Run a command. Errors: RuntimeError with its messages, if it fails."""
     environment = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         command = [sys.executable, "-m", "harness", *words, "--json"]

@@ -29,8 +29,8 @@ SIZES = {
     81: [],
     243: ["binarizer=median,mean,quantile"],
 }
-HEADS, CONDITIONS = 8, 10  # of what is timed by hooks
-TESTED, SKIPPED = 4, 2  # cells run one by one, of those with a candidate and of those without
+HEADS, CONDITIONS = 8, 10  # size and number of the groups that are timed by hooks
+TESTED, SKIPPED = 4, 2  # number of cells run one by one, with a candidate and without
 
 
 def cost(run: Run) -> tuple[int, int]:
@@ -46,7 +46,7 @@ def one_by_one(cold: Run, workspace: Path, words: list[str]) -> list[tuple[int, 
     number of cells that it represents.
     """
     stages = ("signal", "affinity", "partitioner", "intervention")
-    found = []
+    samples = []
     for tested, sample in ((True, TESTED), (False, SKIPPED)):
         cells = [cell for cell in cold.answer["cells"] if bool(cell["closure"]) is tested]
         runs = []
@@ -54,8 +54,8 @@ def one_by_one(cold: Run, workspace: Path, words: list[str]) -> list[tuple[int, 
             picked = [f"{stage}={cells[i]['config'][stage]['name']}" for stage in stages]
             alone = f"workspace={workspace / 'alone' / cells[i]['cell']['id']}"
             runs.append(harness("run", *GRID, *words, *picked, alone, "cache=false", "futility=null"))
-        found.append((len(cells), runs))
-    return found
+        samples.append((len(cells), runs))
+    return samples
 
 
 def by_hooks(smoke: bool) -> float:
@@ -66,10 +66,10 @@ def by_hooks(smoke: bool) -> float:
 
 def hooks(smoke: bool) -> float:
     """Seconds per condition, one hooked forward pass with full logits each."""
-    known = registry()
-    subject = known.get("subject", "tiny").build({})()
+    methods = registry()
+    subject = methods.get("subject", "tiny").build({})()
     size = {"n": 24, "length": 48} if smoke else {"n": 64}
-    batch = known.get("batch", "synthetic_induction").build(size)(subject)
+    batch = methods.get("batch", "synthetic_induction").build(size)(subject)
     rng = rng_for(0, "conditions of scripts")
     groups = [tuple(sorted(rng.permutation(len(subject.units))[:HEADS].tolist())) for _ in range(CONDITIONS)]
     task = Task("grid", subject, batch, groups, CONDITIONS)

@@ -1,4 +1,4 @@
-"""pearson_knn and the partitioners of its links at 1k, 8k and 50k units: seconds, memory, and what is recovered.
+"""pearson_knn and the partitioners of its links at 1k, 8k and 50k units: seconds, memory, and the recovered groups.
 
 ``python benchmarks/sparse.py`` prints the table (five to ten minutes on two cores, most of it for 50k units);
 with a number of units, one measurement as JSON.
@@ -72,29 +72,29 @@ def measure(n_units: int) -> dict[str, Any]:
 
 def run() -> str:
     """The table, as Markdown: every size once, in a process of its own."""
-    found = []
+    measurements = []
     for n_units in SIZES:
-        made = subprocess.run([sys.executable, __file__, str(n_units)], capture_output=True, text=True, check=True)
-        found.append(json.loads(made.stdout))
+        process = subprocess.run([sys.executable, __file__, str(n_units)], capture_output=True, text=True, check=True)
+        measurements.append(json.loads(process.stdout))
     rows = [
-        "| units | k | links | affinity (s) | eigengap (s) | ARI | leiden (s) | ARI | peak (GiB) | of it input |",
+        "| units | k | links | affinity (s) | eigengap (s) | ARI | leiden (s) | ARI | peak (GiB) | input (GiB) |",
         "|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     rows += [
-        f"| {of['units']:,} | {of['k']} | {of['links']:,} | {of['affinity']:.1f} | {of['eigengap']:.1f} | "
-        f"{of['ari of eigengap']:.3f} | {of['leiden']:.1f} | {of['ari of leiden']:.3f} | {of['peak'] / 2**30:.2f} | "
-        f"{of['input'] / 2**30:.2f} |"
-        for of in found
+        f"| {row['units']:,} | {row['k']} | {row['links']:,} | {row['affinity']:.1f} | {row['eigengap']:.1f} | "
+        f"{row['ari of eigengap']:.3f} | {row['leiden']:.1f} | {row['ari of leiden']:.3f} | "
+        f"{row['peak'] / 2**30:.2f} | {row['input'] / 2**30:.2f} |"
+        for row in measurements
     ]
-    exponents = ", ".join(f"{name} {_exponent(found, name):.2f}" for name in ("affinity", "eigengap", "leiden"))
+    exponents = ", ".join(f"{name} {_exponent(measurements, name):.2f}" for name in ("affinity", "eigengap", "leiden"))
     result = (
         f"{OBSERVATIONS:,} observations. Exponents of the number of units, from the largest two sizes: {exponents}."
     )
     return "\n".join([*rows, "", result])
 
 
-def _exponent(found: list[dict[str, Any]], name: str) -> float:
-    small, large = found[-2:]
+def _exponent(measurements: list[dict[str, Any]], name: str) -> float:
+    small, large = measurements[-2:]
     return float(np.log(large[name] / small[name]) / np.log(large["units"] / small["units"]))
 
 

@@ -28,5 +28,5 @@ myst_enable_extensions = ["colon_fence", "attrs_block"]
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
-nitpicky = True  # a name that leads nowhere is an error
+nitpicky = True  # a reference to an unknown name is an error
 nitpick_ignore_regex = [("py:class", ".*")]  # the types in signatures are links only where the site has a page for them

@@ -34,7 +34,7 @@ from harness.registry.registry import Method
 
 log = logging.getLogger(__name__)
 CONF = Path(__file__).parents[1] / "conf"
-GROUPS = {  # headings of the door's page, by where a name lives
+GROUPS = {  # headings of the page on the Python API, by the module of a name
     "notebook": "From a notebook",
     "data.contracts": "Contracts of the stages",
     "data": "What stages exchange",
@@ -48,7 +48,7 @@ GROUPS = {  # headings of the door's page, by where a name lives
 
 
 class Generated(SphinxDirective):
-    """``.. generated:: NAME``: what the function of that name returns, headings included."""
+    """``.. generated:: NAME``: the text that the function of that name returns, headings included."""
 
     required_arguments = 1
 
@@ -64,7 +64,7 @@ class Generated(SphinxDirective):
 
 
 def door() -> str:
-    """Every name of ``harness/__init__.pyi``, by where it lives."""
+    """Every name of ``harness/__init__.pyi``, by its module."""
     stub = ast.parse(Path(harness.__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
     found: dict[str, list[str]] = {title: [] for title in GROUPS.values()}
     for node in stub.body:
@@ -87,7 +87,7 @@ def methods() -> str:
 
 
 def settings() -> str:
-    """The keys of a cell that are no stage: default and meaning, from the comments of ``conf/config.yaml``."""
+    """The keys of a cell that are not stages: default and meaning, from the comments of ``conf/config.yaml``."""
     lines = (CONF / "config.yaml").read_text(encoding="utf-8").splitlines()
     comments = {match[1]: match[2] for line in lines if (match := re.match(r"(\w+): [^#]*# (.*)", line))}
     rows = []
@@ -125,12 +125,12 @@ def presets() -> str:
 
 
 def commands() -> str:
-    """What every command prints for ``--help``."""
+    """The text that every command prints for ``--help``."""
     os.environ["COLUMNS"] = "100"
     blocks = []
     for name, command in COMMANDS.items():
         text = _parser(name, command).format_help()
-        if name != next(iter(COMMANDS)):  # the part that all have in common stands under the first
+        if name != next(iter(COMMANDS)):  # the first command shows the part that all have in common
             text = re.sub(r"\nKEY=VALUE words are .*?(?=\n\nexample:|\Z)", "", text, flags=re.DOTALL)
         blocks.append(f"{_heading(f'harness {name}', '-')}\n\n.. code-block:: text\n\n{textwrap.indent(text, '   ')}")
     return "\n\n".join(blocks)
@@ -155,7 +155,7 @@ WRITERS: dict[str, Callable[[], str]] = {
 
 
 def _documented(module: str, name: str) -> str:
-    """One name of the door. Warns where it has no docstring."""
+    """One public name. Warns where it has no docstring."""
     value = getattr(harness, name)
     if inspect.isclass(value) or inspect.isfunction(value):
         if not (vars(value).get("__doc__") if inspect.isclass(value) else value.__doc__):
@@ -184,7 +184,7 @@ def _method(method: Method) -> str:
 
 
 def _reachable(cls: type, found: list[type]) -> list[type]:
-    """A dataclass, and those that its fields hold, each once and in order."""
+    """A dataclass, and the dataclasses of its fields, each once and in order."""
     found.append(cls)
     for hint in get_type_hints(cls).values():
         for inside in _inside(hint):
@@ -200,7 +200,7 @@ def _inside(hint: Any) -> Iterator[Any]:
 
 
 def _plain(cls: type) -> str:
-    """A docstring whose references to code are code: these pages hold no descriptions to link to."""
+    """A docstring whose references to code are code: these pages have no descriptions to link to."""
     lines = re.sub(r":(?:class|func|meth|data):`([^`]+)`", r"``\1``", inspect.getdoc(cls) or "").splitlines()
     bars_escaped(lines)
     return "\n".join(lines)
@@ -220,14 +220,14 @@ def _docstring(_app: Sphinx, _what: str, _name: str, _of: Any, _options: Any, li
 
 
 def _signature(
-    _app: Sphinx, _what: str, _name: str, of: Any, _options: Any, signature: str | None, returns: str | None
+    _app: Sphinx, _what: str, _name: str, value: Any, _options: Any, signature: str | None, returns: str | None
 ) -> tuple[str | None, str | None]:
-    """A contract is not called: it has no signature to show."""
-    return ("", "") if getattr(of, "_is_protocol", False) else (signature, returns)
+    """A contract has no signature to show, because it is not called."""
+    return ("", "") if getattr(value, "_is_protocol", False) else (signature, returns)
 
 
 def _without_page(_app: Sphinx, _env: Any, node: nodes.Element, text: nodes.Element) -> nodes.Element | None:
-    """A reference to a name inside the harness that has no page here is code. One that does not exist is a warning."""
+    """A reference to a name inside the harness without a page is shown as code. An unknown name is a warning."""
     target = node.get("reftarget", "")
     return text if target.startswith("harness.") and pydoc.locate(target) is not None else None
 

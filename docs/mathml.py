@@ -1,6 +1,6 @@
 r"""Formulas as MathML, written when the site is built: no script, no font, no network.
 
-Docstrings are LaTeX (``.. math::``). A command that the converter does not know is a warning, and so an error of
+Docstrings are LaTeX (``.. math::``). A command that the converter does not know gives a warning, which is an error in
 ``make docs``.
 """
 
@@ -18,10 +18,10 @@ def write(self: nodes.NodeVisitor, node: nodes.math | nodes.math_block) -> None:
     """One formula, inline or as a block of its own."""
     block = isinstance(node, nodes.math_block)
     source = " ".join(node.astext().split()).replace(r"\arg", r"\operatorname{arg}").replace(r"\_", "_")
-    found = convert(source, display="block" if block else "inline")
-    if "\\" in found:
+    element = convert(source, display="block" if block else "inline")
+    if "\\" in element:
         log.warning("formula with a command that latex2mathml does not know: %s", source, location=node)
-    self.body.append(f'<div class="formula">{found}</div>' if block else found)
+    self.body.append(f'<div class="formula">{element}</div>' if block else element)
     raise nodes.SkipNode
 
 

@@ -1,7 +1,7 @@
 """Closure Harness: cheap statistics propose circuits, ablation disposes.
 
-The public door. Everything that a plugin or a notebook needs is imported from here, and loaded when it is first used:
-``from harness import Affinity, HarnessError, Spins, hookimpl``. ``__init__.pyi`` lists the names.
+The public interface. Everything that a plugin or a notebook needs is imported from here, and loaded when it is first
+used: ``from harness import Affinity, HarnessError, Spins, hookimpl``. ``__init__.pyi`` lists the names.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-# The names of the public door, and where they live. lazy_loader reads this file at run time, type checkers always.
+# The names of the public interface, and their modules. Type checkers read this file, and lazy_loader at run time.
 from .closure.report import ClosureReport as ClosureReport
 from .closure.verdict import Verdict as Verdict
 from .data.batch import Batch as Batch

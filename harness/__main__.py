@@ -1,4 +1,4 @@
-"""``python -m harness``: the command line where no ``harness`` is on the path."""
+"""``python -m harness``: the command line, if no ``harness`` is on the path."""
 
 import sys
 

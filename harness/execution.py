@@ -1,4 +1,4 @@
-"""A cell run to its record: every end of a cell has a status, and nothing that happens inside it is raised."""
+"""Runs a cell and writes its record: every outcome has a status, and errors inside the cell are not raised."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harness.util.errors import HarnessError
 
 
 def execute(cell: Cell, workspace: Workspace, plugins: Plugins, memo: Memo, progress: Progress) -> Record:
-    """Run a cell, or serve its finished record. Ctrl-C ends the cell as interrupted and is raised again."""
+    """Run a cell, or return its finished record. Ctrl-C ends the cell as interrupted and is raised again."""
     if not cell.settings.force and (finished := workspace.finished(cell.id)):
         progress.say(f"  finished before: {workspace.folder(cell.id)}")
         return finished
@@ -44,7 +44,7 @@ def execute(cell: Cell, workspace: Workspace, plugins: Plugins, memo: Memo, prog
 
 
 def announce(event: CellFinished, plugins: Plugins, progress: Progress) -> None:
-    """Call every watcher. One that fails is reported, and the record stays as it is."""
+    """Call every watcher. A watcher that fails is reported, and the record stays unchanged."""
     for implementation in plugins.manager.hook.harness_cell_finished.get_hookimpls():
         try:
             implementation.function(**dict.fromkeys(implementation.argnames, event))

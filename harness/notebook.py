@@ -1,4 +1,4 @@
-"""The harness from Python: the same words as on the command line, values instead of cards."""
+"""The harness from Python: it takes the same words as the command line, and returns values instead of cards."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def method(stage: str, name: str, **parameters: Any) -> Any:
 
 
 def run(*overrides: str) -> Record:
-    """One cell, as ``harness run``: its record, which is kept in the workspace and served from there.
+    """Run one cell, as ``harness run``. Its record is kept in the workspace, and a finished one is returned from there.
 
-    Errors: whatever makes the cell invalid.
+    Errors: all errors that make the cell invalid.
     """
     cell = _cell(*overrides)
     workspace = Workspace.at(cell.settings.workspace)
@@ -42,7 +42,7 @@ def run(*overrides: str) -> Record:
 
 
 def propose(*overrides: str) -> Proposal:
-    """What the proposing stages of a cell make, as ``harness propose``: partitions, candidates, and each step before.
+    """The proposal of a cell, as ``harness propose``: partitions, candidates, and each step before.
 
     No record is kept. Errors: a group named by hand, for which nothing is proposed.
     """
@@ -55,7 +55,7 @@ def propose(*overrides: str) -> Proposal:
 def close(units: str | Iterable[str], *overrides: str) -> ClosureReport:
     """The closure test of a group, as ``harness close``: ``close("L0H0,L0H7,L1H2", "batch.n=128").verdict``.
 
-    No record is kept. Errors: whatever makes the cell invalid.
+    No record is kept. Errors: all errors that make the cell invalid.
     """
     group = units if isinstance(units, str) else ",".join(units)
     cell = _cell(f"group=[{group}]", *overrides)
@@ -63,5 +63,5 @@ def close(units: str | Iterable[str], *overrides: str) -> ClosureReport:
 
 
 def _cell(*overrides: str) -> Cell:
-    known = registry()
-    return Cell.of(resolve(overrides, known), known)
+    methods = registry()
+    return Cell.of(resolve(overrides, methods), methods)

@@ -18,7 +18,7 @@ from harness.util.threads import one_thread
 def run_cell(cell: Cell, memo: Memo, progress: Progress, test: bool = True) -> CellResult:
     """Propose on one half of the examples and test on the other. ``test=False`` stops before ablation.
 
-    Errors: whatever makes the cell invalid. What cannot be tested is refused before anything is proposed.
+    Errors: all errors that make the cell invalid. A cell that cannot be tested is refused before anything is proposed.
     """
     forget_peak()
     inputs = Inputs.gather(cell, memo, progress, test)

@@ -1,1 +1,1 @@
-"""Presets: how candidates are judged, as somebody else did."""
+"""Presets: protocols by which candidates are tested."""

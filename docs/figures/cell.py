@@ -1,4 +1,4 @@
-"""The picture of a cell's way, for light and for dark pages: ``python docs/figures/cell.py`` writes it."""
+"""The picture of a cell's steps, for light and for dark pages: ``python docs/figures/cell.py`` writes it."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ BOXES = (  # column, top, height, name, caption, and the stages that make it
     (4, LOWER + SHORT + BESIDE, SHORT, "MLflow", ("a mirror",), ()),
 )
 TITLE = (
-    "The way of a cell: subject and batch, recording, activity, spins, affinity, partition, candidates, closure,"
+    "The steps of a cell: subject and batch, recording, activity, spins, affinity, partition, candidates, closure,"
     " record. Boards and MLflow are made from records."
 )
 
 
 def middle(column: int) -> float:
-    """Where a column is centred."""
+    """The centre of a column."""
     return COLUMNS[column] + WIDTH / 2
 
 
@@ -68,7 +68,7 @@ def picture(theme: str) -> str:
     parts += [
         arrow(f"M{middle(4)} {UPPER + TALL}V{turn}H{middle(0)}V{LOWER - 3}"),
         f'<rect x="{COLUMNS[0]}" y="{LABELS}" width="{2 * WIDTH + GAP}" height="42" rx="6" class="line" {dashes}/>',
-        text(COLUMNS[0] + WIDTH + GAP / 2, LABELS + 18, "labels: what is known of the units", "caption"),
+        text(COLUMNS[0] + WIDTH + GAP / 2, LABELS + 18, "labels: classes that are known", "caption"),
         text(COLUMNS[0] + WIDTH + GAP / 2, LABELS + 33, "only for methods that ask for them", "caption"),
         *(arrow(f"M{middle(c)} {LABELS}V{LOWER + TALL + 4}", dashes) for c in (0, 1)),
     ]

@@ -23,14 +23,14 @@ CORE = Machine("one core", 16 * 10**9, REFERENCE)
 
 def cell(path: str, *more: str) -> Cell:
     """The default cell on a model, in half precision."""
-    known = registry()
+    methods = registry()
     words = ["subject=hf", f"subject.path={path}", "subject.dtype=bfloat16", *more]
-    return Cell.of(resolve(words, known), known)
+    return Cell.of(resolve(words, methods), methods)
 
 
 def rows() -> list[tuple[str, ...]]:
-    """Model, 10^15 FLOPs of its closure test, weights; time with all controls on a core, on GPUs, at the query only."""
-    found = []
+    """Model, 10^15 FLOPs of its closure test, weights; time with all controls on a core, at the query only, on GPUs."""
+    lines = []
     for name, path in MODELS.items():
         everywhere, at_query = cell(path), cell(path, "intervention.positions=query")
         shapes = shapes_of_cell(everywhere)
@@ -40,18 +40,18 @@ def rows() -> list[tuple[str, ...]]:
         held = [gpu.holding(weights) for gpu in GPUS]
         spent = [f"{_most(everywhere, gpu)}{f' on {gpu.count}' if gpu.count > 1 else ''}" for gpu in held]
         alone = _most(everywhere, CORE), _most(at_query, CORE)
-        found.append((name, f"{work.flops / 1e15:.3g}", write_size(weights), *alone, *spent))
-    return found
+        lines.append((name, f"{work.flops / 1e15:.3g}", write_size(weights), *alone, *spent))
+    return lines
 
 
-def _most(of: Cell, machine: Machine) -> str:
-    seconds = estimate(of, machine).seconds
+def _most(planned: Cell, machine: Machine) -> str:
+    seconds = estimate(planned, machine).seconds
     assert seconds is not None
     return write_seconds(seconds.most)
 
 
 def table() -> str:
-    """As Markdown."""
+    """The table, as Markdown."""
     head = ("model", "PFLOP", "weights", "one core", "at the query only", *(gpu.name for gpu in GPUS))
     lines = [head, ("---", *["--:"] * (len(head) - 1)), *rows()]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

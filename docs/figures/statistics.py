@@ -23,13 +23,13 @@ from harness.util.seeds import rng_for
 DOCS = Path(__file__).resolve().parents[1]
 ALPHA = 0.05
 TRIED = 8
-"""Candidates of a cell, the best of which is looked at."""
+"""Candidates of a cell, of which the best one counts."""
 INK, ACCENT, MUTED = "#1f2933", "#b4451f", "#8795a1"
 
 
 @dataclass(frozen=True)
 class Number:
-    """A number of the page; ``worlds``: how many it is a share of, 0 where it follows from a formula."""
+    """A number of the page; ``worlds``: the number of worlds it is a share of; 0: it follows from a formula."""
 
     value: float
     page: str
@@ -42,7 +42,7 @@ def percent(share: float, worlds: int = 0) -> Number:
 
 
 def plain(value: float, digits: int) -> Number:
-    """A number of so many decimals, without the zero before the point."""
+    """A number with this many decimals, without the zero before the point."""
     text = f"{value:.{digits}f}"
     return Number(value, text.replace("0.", ".", 1) if abs(value) < 1 and digits else text)
 
@@ -53,7 +53,8 @@ def plain(value: float, digits: int) -> Number:
 
 
 def z_above(threshold: float, n: int, ddof: int) -> float:
-    """P(z > threshold) for a standard normal candidate against n such controls: z sqrt(n / (n + 1)) ~ t with n - 1."""
+    """P(z > threshold) for a standard normal candidate and n standard normal controls: z sqrt(n / (n + 1)) ~ t with n -
+    1."""
     with_one = threshold * math.sqrt((n - 1) / (n - ddof))  # the same event for a deviation that divides by n - 1
     return float(t.sf(with_one * math.sqrt(n / (n + 1)), n - 1))
 
@@ -75,7 +76,7 @@ def p_within(alpha: float, n: int) -> float:
 
 
 def best_p_within(alpha: float, n: int) -> float:
-    """The same for the best of several that share their controls, p as it is: one of them is among the worst few."""
+    """The same for the best of several that share their controls, p uncorrected: one of them is among the worst few."""
     few = math.floor(alpha * (n + 1) + 1e-9)
     return 1 - math.comb(n, few) / math.comb(n + TRIED, few)
 
@@ -83,7 +84,7 @@ def best_p_within(alpha: float, n: int) -> float:
 def best_max_t_within(alpha: float, n: int, worlds: int, shared: bool = False) -> float:
     """The same for the best of several with controls of their own, p corrected by max-T.
 
-    ``shared``: with the same controls for all, each candidate's one place later, so that no column has one twice.
+    ``shared``: all candidates have the same controls, each one place later, so that no column contains one twice.
     """
     draws = rng_for(n, "max-T").standard_normal((worlds, TRIED, 1 + n))
     if shared:
@@ -94,16 +95,16 @@ def best_max_t_within(alpha: float, n: int, worlds: int, shared: bool = False) -
 def controls_of_a_random_group(n: int, futility: int) -> float:
     """How many controls are counted on average.
 
-    Of the first m, k do as much damage, k uniform over 0 .. m; another is for those with k below futility.
+    Of the first m controls, k do as much damage; k is uniform over 0 .. m. If k is below futility, another is counted.
     """
     first = first_round(n, futility)
     return first + sum(futility / (m + 1) for m in range(first, n))
 
 
 def shared_controls(layers: int, heads: int, size: int, pairs: int) -> float:
-    """Share of a random candidate's controls that are those of another with as many units in each layer."""
+    """Share of a random candidate's controls that another candidate with as many units in each layer also has."""
     units, rng = UnitSpace.heads([heads] * layers), rng_for(layers, f"pairs of {size}")
-    found = []
+    shares = []
     for _ in range(pairs):
         first = rng.permutation(len(units))[:size]
         of_layer, counts = np.unique(units.layers[first], return_counts=True)
@@ -114,12 +115,12 @@ def shared_controls(layers: int, heads: int, size: int, pairs: int) -> float:
         for candidate in (tuple(first.tolist()), tuple(np.concatenate(second).tolist())):
             bands, _ = layer_bands(candidate, units, 99)
             drawn.append(set(from_pools(candidate, map(units.in_layers, bands), units, 99, seed=0).groups))
-        found.append(len(drawn[0] & drawn[1]) / len(drawn[0]))
-    return float(np.mean(found))
+        shares.append(len(drawn[0] & drawn[1]) / len(drawn[0]))
+    return float(np.mean(shares))
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# What controls are drawn from
+# The pool that controls are drawn from
 # ----------------------------------------------------------------------------------------------------------------------
 
 
@@ -128,9 +129,10 @@ def random_group_passes(
 ) -> float:
     """How often a random group of the first layer has p <= 5 % against 99 groups without any of its units.
 
-    ``spread``: with the controls about their mean as far apart as random groups are, as every p here is taken.
+    ``spread``: the controls are spread about their mean like random groups, as for every p of the harness.
 
-    Damage of a group is the sum over its units; a unit's is normal, its mean and deviation fall by e in four layers.
+    Damage of a group is the sum over its units; that of a unit is normal, and its mean and deviation fall by a factor
+    of e in four layers.
     """
     rng = rng_for(layers, f"groups of {size} of {per_layer}")
     falling = np.exp(-np.arange(layers) / 4)[:, None]
@@ -155,27 +157,27 @@ def random_group_passes(
 def interaction_of(*damage: float) -> float:
     """Interaction index from the damage of the whole and of each part alone."""
     whole, *parts = (np.full(2, float(value)) for value in damage)
-    found = interaction(whole, np.stack(parts), seed=0)
-    assert found is not None
-    return found.value
+    index = interaction(whole, np.stack(parts), seed=0)
+    assert index is not None
+    return index.value
 
 
 def rarely_used() -> tuple[float, float]:
-    """p over all examples and on input, of two units in a row that are used on one example in a hundred.
+    """p over all examples and on input, for two units in a row that are used on one example in a hundred.
 
-    A hundred such mechanisms: a control is a unit of one and a unit of another, and breaks two.
+    There are a hundred such mechanisms. A control is one unit of each of two mechanisms, and breaks both.
     """
     used = np.eye(100)
     controls = np.array([used[m] + used[m % 99 + 1] for m in range(1, 100)])
     everywhere = p_value(float(used[0].mean()), controls.mean(axis=1).tolist(), damage=1)
-    there = on_input(used[0], controls, active(used[:, :1]), damage=1)
+    used_only = on_input(used[0], controls, active(used[:, :1]), damage=1)
     assert everywhere is not None
-    assert there.p is not None
-    return everywhere, there.p
+    assert used_only.p is not None
+    return everywhere, used_only.p
 
 
 def covered(skewed: bool, worlds: int) -> float:
-    """How often the interval over 64 examples holds the true mean."""
+    """How often the interval over 64 examples contains the true mean."""
     rng = rng_for(int(skewed), "coverage")
     data = rng.exponential(size=(worlds, 64)) - 1 if skewed else rng.standard_normal((worlds, 64))
     intervals = [bootstrap_interval(deltas, seed) for seed, deltas in enumerate(data)]
@@ -189,7 +191,7 @@ def overlap_by_chance(size: int, units: int) -> float:
 
 
 def numbers(worlds: int) -> dict[str, Number]:
-    """All of them; ``worlds`` is how many are simulated, half as many where each is resampled."""
+    """All numbers, from ``worlds`` simulated worlds, or half as many where each world is resampled."""
     few = worlds // 2
     everywhere, there = rarely_used()
     return {
@@ -258,7 +260,9 @@ def figure(path: Path, worlds: int) -> None:
         f"z > 2: {percent(z_above(2, 5, 0)).page}\n(normal: {percent(float(norm.sf(2))).page})",
         (2.5, 0.03), (2.7, 0.17), color=ACCENT, arrowprops={"arrowstyle": "-", "color": ACCENT},
     )  # fmt: skip
-    left.set(xlabel="z of a group that is no circuit", ylabel="density", title="five controls (ddof 0)", xlim=(-6, 6))
+    left.set(
+        xlabel="z of a group that is not a circuit", ylabel="density", title="five controls (ddof 0)", xlim=(-6, 6)
+    )
     left.legend(frameon=False, fontsize=8, loc="upper left")
 
     counts = [5, 7, 9, 14, 19, 39, 59, 79, 99, 199, 399]
@@ -270,7 +274,7 @@ def figure(path: Path, worlds: int) -> None:
     right.annotate("z > 2", (5.2, 0.105), color=INK, fontsize=9)
     right.annotate("p ≤ .05 (with max-T: also the best of 8)", (24, 0.062), color="#2a6f97", fontsize=9)
     right.set(xscale="log", ylim=(0, 0.45), xlabel="controls", ylabel="share of null groups that pass")
-    right.set_title("nothing is a circuit, and yet")
+    right.set_title("no group is a circuit")
     right.set_xticks([5, 9, 19, 39, 99, 399], labels=["5", "9", "19", "39", "99", "399"])
     right.minorticks_off()
     right.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")

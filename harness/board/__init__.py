@@ -1,1 +1,1 @@
-"""Boards, verdict cards, reports and figures: what people read, made from records."""
+"""Boards, verdict cards, reports and figures, built from records."""

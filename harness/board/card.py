@@ -18,7 +18,7 @@ ARROW = {1: "↑", -1: "↓"}
 
 
 def card(record: Record, folder: Path | None = None) -> str:
-    """The result of a cell in about fifteen lines; ``folder``: where the record lies, if the card is to say so."""
+    """The result of a cell in about fifteen lines. ``folder``: that of the record, if the card shows it."""
     cell = record.cell
     where = f"{cell.subject} · {cell.batch} · target {cell.target} · {cell.intervention} ablation"
     if record.status is not Status.OK:
@@ -51,7 +51,7 @@ def _closure(record: Record, closure: ClosureReport, where: str) -> str:
 
 
 def _controls(closure: ClosureReport) -> str:
-    """How many controls did at least as much damage, as p counts them, on the first metric that can show damage."""
+    """How many controls (inflated, as for p) did at least as much damage, on the first metric that can show damage."""
     usable = [name for name, effect in closure.effects.items() if not effect.saturated]
     name = decision_order(usable or closure.effects)[0]
     effect = closure.effects[name]
@@ -182,7 +182,7 @@ def _proposal(record: Record) -> str:
 
 
 def _warnings(record: Record) -> list[str]:
-    """Diagnostics of the stages, one line each; a plugin may note units, or anything else."""
+    """Diagnostics of the stages, one line each; a plugin may note units or other values."""
     lines = []
     for stage, notes in record.diagnostics.items():
         for note, value in notes.items():

@@ -1,4 +1,4 @@
-"""Whether a board agrees with its records: it is built again from them, and the two are compared."""
+"""Checks that a board agrees with its records: the board is built again from them, and the two boards are compared."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class StoredBoard:
 
 
 def disagreements(folder: Path, records: Sequence[Record]) -> list[str]:
-    """Where the board in a folder and these records disagree: which record, row or file, and in what.
+    """The differences between the board in a folder and these records, one sentence each.
 
-    Figures drawn in the page are not compared: they differ between versions of matplotlib, and the tables hold the
-    same numbers. Of a board with an older schema no texts are compared: ``NOT_COMPARED``.
+    Figures drawn in the page are not compared: they differ between versions of matplotlib, and the tables hold the same
+    numbers. In a board with an older schema, texts are not compared: ``NOT_COMPARED``.
 
     Errors: no board, a damaged one, an unknown schema.
     """
@@ -42,10 +42,10 @@ def disagreements(folder: Path, records: Sequence[Record]) -> list[str]:
     expected = files(build(records), Lineage.of(records, stored.lineage["command"]))
     built = json.loads(expected["board.json"])
     try:
-        found = [*_records(stored.lineage["records"], records), *_values(stored, built)]
+        differences = [*_records(stored.lineage["records"], records), *_values(stored, built)]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        found = [f"board.json does not read as a board: {error!r}"]
-    return found if stored.outdated else [*found, *_files(folder, expected)]
+        differences = [f"board.json does not read as a board: {error!r}"]
+    return differences if stored.outdated else [*differences, *_files(folder, expected)]
 
 
 def read_board(folder: Path) -> StoredBoard:
@@ -78,7 +78,7 @@ def _records(digests: Mapping[str, str], records: Sequence[Record]) -> Iterator[
 
 
 def _values(stored: StoredBoard, built: Mapping[str, Any]) -> Iterator[str]:
-    """Every value of lineage, tables and rows; of an outdated board, every one that is no text."""
+    """Compare every value of lineage, tables and rows; in an outdated board, every value that is not text."""
     lineages, boards = (stored.lineage, built["lineage"]), (stored.boards, built["boards"])
     if stored.outdated:
         lineages, boards = _without_texts(lineages), _without_texts(boards)

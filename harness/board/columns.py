@@ -13,7 +13,7 @@ from harness.util.bytesize import write_size
 
 @dataclass(frozen=True)
 class Column:
-    """``text``: as a person reads it; ``order``: the number that rows are sorted by."""
+    """``text``: the figure as it is shown; ``order``: the number that rows are sorted by."""
 
     head: str
     help: str

@@ -1,4 +1,4 @@
-"""Two cells compared example by example: whose candidate does more damage, in total and beyond its controls."""
+"""Compares two cells example by example: which candidate does more damage, in total and beyond its controls."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class CellComparison:
     """The first candidates of two cells, A and B, on the same examples; differences are damage of A minus damage of B.
 
     ``differences``: of the whole damage, per metric. ``beyond_controls``: of the damage beyond the mean of each
-    candidate's matched controls, which are other groups where candidates differ in size or layers. ``damage``: the
-    sign of damage, per metric.
+    candidate's matched controls, which differ if the candidates differ in size or layers. ``damage``: the sign of
+    damage, per metric.
     """
 
     cells: tuple[str, str]
@@ -103,7 +103,7 @@ def line(label: str, difference: Difference, width: int) -> str:
 
 
 def _conclusion(difference: Difference) -> str:
-    """Significant is a difference with p at most 0.05 and an interval without zero."""
+    """A difference is significant if p is at most 0.05 and its interval does not contain zero."""
     bounds = difference.interval
     if bounds is None or difference.p > ALPHA or bounds[0] <= 0 <= bounds[1]:
         return "no significant difference"

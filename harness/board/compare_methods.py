@@ -1,4 +1,4 @@
-"""Two methods compared example by example, on all tasks that both were tested on."""
+"""Compares two methods example by example, on all tasks that both were tested on."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class MethodComparison:
 def compare_methods(first: Sequence[Record], second: Sequence[Record], workspace: Workspace) -> MethodComparison:
     """One method's candidates against the other's, per task and over all tasks.
 
-    Of several protocols the one with most tasks for which both proposed a group is used; of equals, the latest.
+    If there are several protocols, the one with most tasks on which both proposed a group is used, then the latest.
 
     Errors: no task for which both proposed a group; no metric that all of these tasks have; missing deltas.
     """

@@ -48,7 +48,7 @@ def lineage_section(boards: Sequence[Board], lineage: Lineage) -> str:
 
 
 def plain(text: str) -> str:
-    """Text with Markdown's special characters escaped: names in records may hold anything."""
+    """Text with Markdown's special characters escaped: names in records may contain any character."""
     shown = _printable(text)
     for special in ("\\", "`", "|"):
         shown = shown.replace(special, f"\\{special}")

@@ -45,7 +45,7 @@ def page(boards: Sequence[Board], lineage: Lineage) -> str:
 
 @cache
 def environment() -> Environment:
-    """The templates, with automatic escaping: names in records may hold anything."""
+    """The templates, with automatic escaping: names in records may contain any character."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     jinja = Environment(
@@ -62,5 +62,5 @@ def environment() -> Environment:
 
 
 def _static(name: str) -> Markup:
-    """A packaged script or style, as it is."""
+    """A packaged script or style, unchanged."""
     return Markup(files("harness.board").joinpath("static", name).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""How certain a ranking is: intervals over tasks, which methods differ, and which are Pareto-optimal."""
+"""The uncertainty of a ranking: intervals over tasks, which methods differ, and which are Pareto-optimal."""
 
 from __future__ import annotations
 
@@ -103,5 +103,5 @@ def compare_ranks(methods: Sequence[str], scores: Float[np.ndarray, "rows tasks"
 
 
 def pareto_optimal(points: Sequence[tuple[float, float]]) -> list[bool]:
-    """Of (score, cost): whether no other point is at least as good in both, and better in one."""
+    """For each (score, cost): whether no other point is at least as good in both, and better in one."""
     return [not any(s >= score and c <= cost and (s, c) != (score, cost) for s, c in points) for score, cost in points]

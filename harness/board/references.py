@@ -23,14 +23,14 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Reference:
-    """A row of every board: the methods whose configuration chooses ``words``, whatever their other stages."""
+    """A row of every board: the methods whose configuration chooses ``words``, with any other stages."""
 
     kind: Kind
     name: str
     words: tuple[str, ...]
 
     def matches(self, config: Mapping[str, Any]) -> bool:
-        """Whether a cell's configuration is one of this reference."""
+        """Whether a cell's configuration belongs to this reference."""
         chosen = dict(word.split("=") for word in self.words)
         return all((config.get(stage) or {}).get("name") == name for stage, name in chosen.items())
 
@@ -51,7 +51,7 @@ def kind_of(config: Mapping[str, Any]) -> Kind:
 def command(method: Record, task: Record, changes: Sequence[str] = ()) -> str:
     """The command that runs the method of one record, with ``changes``, on the task of another.
 
-    Built from the commands in both records; empty if one of them has none that can be read.
+    Built from the commands in both records; empty if one of them has no readable command.
     """
     of_method, of_task = _words(method), _words(task)
     if not of_method or not of_task:

@@ -1,4 +1,4 @@
-"""The result of one method on one task: what a board takes from a single record."""
+"""The result of one method on one task: the part of a record that a board uses."""
 
 from __future__ import annotations
 
@@ -103,12 +103,12 @@ def metric_of(records: Sequence[Record]) -> tuple[str, int]:
 
 def mean(values: Iterable[float | None]) -> float | None:
     """The mean of the values that are not None; None if there are none."""
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+    numbers = [value for value in values if value is not None]
+    return sum(numbers) / len(numbers) if numbers else None
 
 
 def _interval(effects: Sequence[Effect]) -> tuple[float, float] | None:
-    """The mean of the candidates' intervals: they share their examples, so that averaging narrows nothing."""
+    """The mean of the candidates' intervals: they share their examples, so that averaging does not narrow it."""
     intervals = [effect.interval for effect in effects if effect.interval]
     if not intervals:
         return None
@@ -126,7 +126,7 @@ def _overlap_with_truth(record: Record) -> float | None:
 
 
 def _stability(partition: PartitionRecord) -> float | None:
-    """Over resampled examples; without examples to resample, over orders and seeds."""
+    """Stability over resampled examples; without examples to resample, over orders and seeds."""
     stability = partition.stability
     if stability is None:
         return None

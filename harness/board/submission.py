@@ -1,4 +1,4 @@
-"""Submitted records: what is checked before they join a board."""
+"""Submitted records: the checks before they are added to a board."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RECORDS = "records.jsonl"
 
 
 def read_records(folder: Path) -> tuple[dict[str, Record], list[str]]:
-    """Every record under a folder (``record.json``, ``records.jsonl``) by its place, and what cannot be read."""
+    """Every record under a folder (``record.json``, ``records.jsonl``) by its place, and the problems."""
     records: dict[str, Record] = {}
     problems: list[str] = []
     for path in sorted([*folder.rglob("record.json"), *folder.rglob(RECORDS)]):
@@ -38,18 +38,20 @@ def read_records(folder: Path) -> tuple[dict[str, Record], list[str]]:
 
 
 def problems(submitted: Mapping[str, Record], existing: Sequence[Record], registry: Registry) -> list[str]:
-    """Why submitted records, by their place, may not join those of a board; an empty list if they may."""
+    """Why submitted records, given by their place, may not be added to those of a board. Empty if they may."""
     boards = build(existing)
     cells = [record.cell.id for record in submitted.values()]
-    found = [f"{where}: cell {r.cell.id} occurs twice" for where, r in submitted.items() if cells.count(r.cell.id) > 1]
+    sentences = [
+        f"{where}: cell {r.cell.id} occurs twice" for where, r in submitted.items() if cells.count(r.cell.id) > 1
+    ]
     for where, record in submitted.items():
-        found += [f"{where}: {problem}" for problem in _problems(record, existing, boards, registry)]
+        sentences += [f"{where}: {problem}" for problem in _problems(record, existing, boards, registry)]
     rows: dict[tuple[str, str], list[Record]] = {}
     for record in submitted.values():
         rows.setdefault((record.cell.protocol, record.cell.row), []).append(record)
     for row in rows.values():
-        found += _missing_tasks(row, existing, boards)
-    return found
+        sentences += _missing_tasks(row, existing, boards)
+    return sentences
 
 
 def _problems(record: Record, existing: Sequence[Record], boards: Sequence[Board], registry: Registry) -> Iterator[str]:
@@ -81,7 +83,7 @@ def _problems(record: Record, existing: Sequence[Record], boards: Sequence[Board
 
 
 def _identity(record: Record, registry: Registry) -> Iterator[str]:
-    """Row, protocol and method must follow from the configuration, where all its methods are installed."""
+    """Row, protocol and method must follow from the configuration. Checked if all its methods are installed."""
     given = record.cell
     try:
         cell = Cell.of(record.config, registry)
@@ -116,20 +118,20 @@ def _numbers(closure: ClosureReport, record: Record) -> Iterator[str]:
 def _missing_tasks(row: Sequence[Record], existing: Sequence[Record], boards: Sequence[Board]) -> Iterator[str]:
     """Tasks of the board without a record of this row, submitted or existing."""
     first = row[0]
-    done = {task_digest(record) for record in row if record.status in FINISHED}
+    finished = {task_digest(record) for record in row if record.status in FINISHED}
     same_row = [r for r in existing if (r.cell.protocol, r.cell.row) == (first.cell.protocol, first.cell.row)]
-    done |= {task_digest(record) for record in same_row}
+    finished |= {task_digest(record) for record in same_row}
     for board in boards:
-        if board.protocol == first.cell.protocol and done & {task.digest for task in board.tasks}:
+        if board.protocol == first.cell.protocol and finished & {task.digest for task in board.tasks}:
             for task in board.tasks:
-                if task.digest not in done:
+                if task.digest not in finished:
                     example = next(record for record in existing if task_digest(record) == task.digest)
                     yield f"{first.cell.method}: no record of task '{task.name}'; run: {command(first, example)}"
 
 
 def _protocol_changes(record: Record, of_board: Record) -> str:
     """The settings in which a record's protocol differs from the board's."""
-    given, wanted = record.config, of_board.config
-    differing = [key for key in PROTOCOL if given.get(key) != wanted.get(key)]
-    changes = [f"{key} is {given.get(key)}, the board has {wanted.get(key)}" for key in differing]
+    submitted, required = record.config, of_board.config
+    differing = [key for key in PROTOCOL if submitted.get(key) != required.get(key)]
+    changes = [f"{key} is {submitted.get(key)}, the board has {required.get(key)}" for key in differing]
     return "; ".join(changes) or "other settings or files"

@@ -95,7 +95,7 @@ class Board:
 def build(records: Iterable[Record]) -> list[Board]:
     """One board per protocol and set of methods that share tasks; groups named by hand are left out.
 
-    Of several records of one method on one task (by older code, for example) the newest is used.
+    If there are several records of one method on one task (by older code, for example), the newest is used.
     """
     newest: dict[tuple[str, ...], Record] = {}
     for record in sorted(records, key=lambda record: (str(record.provenance.get("started")), record.cell.id)):
@@ -160,7 +160,7 @@ def _board(records: Sequence[Record]) -> Board:
 
 
 def _q_values(finished: Sequence[Record], metric: str) -> dict[tuple[str, int], float]:
-    """By cell and index of the candidate, over all tests of the board."""
+    """q-values by cell and index of the candidate, over all tests of the board."""
     p_values = {
         (record.cell.id, i): p
         for record in finished
@@ -171,7 +171,7 @@ def _q_values(finished: Sequence[Record], metric: str) -> dict[tuple[str, int], 
 
 
 def _comparison(rows: Sequence[Row], tasks: Sequence[Task]) -> Comparison:
-    """Of complete rows, by damage beyond controls; lowest without a candidate, or where no z is defined."""
+    """Compare complete rows by damage beyond controls. A row without a candidate or a defined z comes last."""
     scores = np.full((len(rows), len(tasks)), -np.inf)
     for i, row in enumerate(rows):
         for j, task in enumerate(tasks):
@@ -183,7 +183,7 @@ def _comparison(rows: Sequence[Row], tasks: Sequence[Task]) -> Comparison:
 def _row(
     records: Sequence[Record], examples: Mapping[Task, Record], metric: str, q_values: Mapping[tuple[str, int], float]
 ) -> Row:
-    """The row of one method; ``examples``: some record of each task."""
+    """The row of one method; ``examples``: one record of each task."""
     by_task = {task_digest(record): record for record in records if record.status in FINISHED}
     results = {t.name: Result.of(by_task[t.digest], metric, q_values) for t in examples if t.digest in by_task}
     return _summary(
@@ -239,7 +239,7 @@ def _summary(
 
 
 def _standard_error(interval: tuple[float, float] | None) -> float:
-    """Of an effect, from its 95 % interval; 0 without one."""
+    """The standard error of an effect, from its 95 % interval; 0 without an interval."""
     return (interval[1] - interval[0]) / 3.92 if interval else 0.0
 
 
@@ -255,12 +255,12 @@ def _costs(costs: Sequence[Mapping[str, int]]) -> dict[str, float]:
 def _missing(task: Task, records: Sequence[Record], examples: Mapping[Task, Record]) -> Missing:
     """Why a row lacks a task.
 
-    A cell that did not finish has no batch digest, so it is matched by configuration: of two tasks with the same
-    subject, batch and intervention it may be the other.
+    A cell that did not finish has no batch digest, so it is matched by configuration. If two tasks have the same
+    subject, batch and intervention, it may belong to either.
     """
-    wanted = examples[task].config
+    config = examples[task].config
     for record in records:
-        same_task = all(record.config.get(stage) == wanted.get(stage) for stage in TASK)
+        same_task = all(record.config.get(stage) == config.get(stage) for stage in TASK)
         if same_task and record.status not in FINISHED:
             again = "" if record.status is Status.INVALID else command(record, examples[task])
             return Missing(task.name, f"{record.status.value}: {record.reason}", again)

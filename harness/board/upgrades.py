@@ -1,6 +1,6 @@
-"""Boards of earlier schemas, read as boards of today: one small function per schema, from it to the next.
+"""Boards of earlier schemas, read as boards of today: one small function per schema turns it into the next.
 
-As for records, a function renames and computes nothing. An old board of every schema lies in ``tests/old``.
+As for records, a function renames and computes nothing. ``tests/old`` has a board of every schema.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ RESULT_1 = {
 
 
 def upgraded(data: Json) -> Json:
-    """The board as today's schema has it; as it is where no function reads its schema."""
+    """The board in today's schema; unchanged where no function reads its schema."""
     while upgrade := UPGRADES.get(str(data["schema"])):
         data = upgrade(data)
     return data
@@ -51,4 +51,4 @@ def _row_1(row: Json) -> Json:
 
 
 UPGRADES: Mapping[str, Callable[[Json], Json]] = {f"{PREFIX}1": _from_1}
-"""By schema: what makes a board of it one of the next."""
+"""By schema: the function that converts its boards to the next schema."""

@@ -93,7 +93,7 @@ def cells_as_csv(boards: Sequence[Board]) -> str:
 
 
 def _rounded(value: Any) -> Any:
-    """Numbers to nine digits: the last digits of a sum differ between machines, and boards are checked on others."""
+    """Numbers to nine digits: the last digits of a sum differ between the machines that check a board."""
     if isinstance(value, float):
         return float(f"{value:.9g}")
     if isinstance(value, Mapping):

@@ -29,7 +29,7 @@ from harness.util.cache import Memo
 from harness.util.errors import HarnessError
 
 PASSED = (Verdict.PASS, Verdict.WEAK_PASS)
-FLOOR = 1.8  # of z, the closure paper's
+FLOOR = 1.8  # of z, from the closure paper
 EFFECTS = (0.125, 0.25, 0.5, 1.0)  # in logits; the default is 2
 CONTROLS = (9, 19, 39, 199)  # the default is 99
 WEAK = 0.5  # effect at which numbers of controls are compared: where power is neither 0 nor 1

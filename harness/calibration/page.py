@@ -16,10 +16,11 @@ from harness.records.workspace import write_atomically
 
 EXPLANATION = """\
 Each world has at least one group of every kind; the world's seed draws its units. Every group gets a closure test.
-**deserved**: the verdict is one that the kind deserves. **false pass**: a decoy gets `pass` or `weak_pass`.
+**correct**: the verdict is a correct one for the kind. **false pass**: a decoy gets `pass` or `weak_pass`.
 `default` is the harness's protocol and verdict. `paper` is `preset=paper` (five uniform controls, z with ddof 0, no
 split) with the closure paper's criteria: loss rises, accuracy and target logit fall, at least one metric lies more than
 1.8 standard deviations of its controls beyond their mean, and no control raises loss as much. Intervals: 95 %, Wilson.
+
 With noise, every unit has a small effect of its own. Then `null`, `not_specific` and `wrong_direction` are all fair
 verdicts on a decoy, and only a pass is false. The kinds redundant_half, bystander, position, early and late then do the
 same as other groups of as many units in their layers, so their nominal rate of false passes is at most 5 %.
@@ -51,7 +52,7 @@ def page(calibration: Calibration, command: str) -> str:
     for noise in calibration.noises:
         rows = [_kind(calibration, kind, noise) for kind in calibration.expected]
         parts.append(f"## Verdicts by kind of group, noise {noise:g}\n")
-        parts.append(table([("kind", "deserves", *PROTOCOLS), *rows]))
+        parts.append(table([("kind", "correct verdict", *PROTOCOLS), *rows]))
         parts.append(table([(f"noise {noise:g}", *PROTOCOLS), *_summary(calibration, noise)]))
     parts.append("## Power: share of planted circuits that pass\n")
     circuits = calibration.circuits
@@ -59,7 +60,7 @@ def page(calibration: Calibration, command: str) -> str:
     parts.append(_power(circuits, f"{OWN}, effect {WEAK:g}: controls", _by_controls(calibration)))
     parts.append(f"## Proposal methods, end to end\n\n{OVERLAP}")
     rows = [
-        (method, name, *(_rate(calibration.of(part=method, protocol=name, kind=found)) for found in FOUND))
+        (method, name, *(_rate(calibration.of(part=method, protocol=name, kind=content)) for content in FOUND))
         for method in METHODS
         for name in PROTOCOLS
     ]
@@ -102,7 +103,7 @@ def _confusion(at: Any, calibration: Calibration, protocol: str) -> None:
     at.set(xlim=(-0.5, len(verdicts) - 0.5), ylim=(len(calibration.expected) - 0.5, -0.5))
     at.set_xticks(range(len(verdicts)), verdicts, rotation=30, ha="right")
     at.set_yticks(range(len(calibration.expected)), list(calibration.expected))
-    at.set_title(f"{protocol}: share of verdicts by kind, noise {noise:g} (green: deserved without noise)", fontsize=10)
+    at.set_title(f"{protocol}: share of verdicts by kind, noise {noise:g} (green: correct without noise)", fontsize=10)
 
 
 def _square(x: int, y: int, colour: str, share: float) -> Any:
@@ -136,9 +137,9 @@ def _summary(calibration: Calibration, noise: float) -> list[tuple[str, ...]]:
     def rates(label: str, kinds: Sequence[str]) -> tuple[str, ...]:
         return label, *(_rate(_kinds(rulings, kinds)) for rulings in by_protocol)
 
-    deserved = [f"{sum(bool(ruling.expected) for ruling in rulings)}/{len(rulings)}" for rulings in by_protocol]
+    correct = [f"{sum(bool(ruling.expected) for ruling in rulings)}/{len(rulings)}" for rulings in by_protocol]
     return [
-        *([("**deserved verdicts**", *deserved)] if noise == 0 else []),  # with noise, several verdicts are fair
+        *([("**correct verdicts**", *correct)] if noise == 0 else []),  # with noise, several verdicts are fair
         *(rates(f"circuits that pass: {kind}", (kind,)) for kind in calibration.circuits),
         *(rates(f"false passes: {kind}", (kind,)) for kind in calibration.decoys),
         rates("**false passes: all decoys**", calibration.decoys),

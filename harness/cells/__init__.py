@@ -1,1 +1,1 @@
-"""What one cell is, what it shares with others, and what it leaves."""
+"""One cell: its identity, the inputs that it shares with other cells, and its result."""

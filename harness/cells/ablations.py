@@ -35,9 +35,9 @@ def cached_evaluate(
 ) -> Float[np.ndarray, "metrics conditions examples"]:
     """Every metric on every example under every condition, as ``subject.evaluate`` gives them.
 
-    Two methods that propose the same group, or share controls, have it evaluated once. ``key`` is the subject's
-    identity. ``progress`` counts the conditions asked for and those computed, the forwards (one per example and
-    condition) and the FLOPs, where they are known.
+    A group that several methods propose, or use as a control, is evaluated once. ``key`` is the subject's identity.
+    ``progress`` counts the conditions requested and computed, the forwards (one per example and condition) and the
+    FLOPs, where they are known.
     """
     over_reference = "mean" in inputs_of(type(intervention)) and intervention.over == "reference"
     methods = [identity(intervention), [identity(metric) for metric in metrics]]
@@ -62,7 +62,7 @@ def cached_evaluate(
 
 
 def _outcomes(memo: Memo, context: str) -> Outcomes:
-    """Outcomes by condition, with those that other processes have written since."""
+    """Outcomes by condition, including those that other processes have written in the meantime."""
     disk = memo.disk
     if disk.folder is None:
         return {}

@@ -33,7 +33,7 @@ class Settings:
     - ``futility``: testing a candidate stops early when this many controls did at least as much damage (None: never).
     - ``ddof``: delta degrees of freedom of the controls' standard deviation in z.
     - ``seed``: of the split, the bootstrap and the reruns.
-    - ``reruns``: how often partitions are made again, of each kind, to measure their stability.
+    - ``reruns``: how often partitions are computed again to measure their stability (this many reruns of each kind).
     - ``active``: a group is active on an example where any of its units is, all are, or its most selective one is.
     - ``null_proposals``: how often the pipeline runs on permuted data (None: see :attr:`permuted_runs`).
     - ``group``: units named by hand, which are tested as they are.
@@ -63,7 +63,7 @@ class Settings:
 
     @property
     def permuted_runs(self) -> int:
-        """How often the pipeline runs on permuted data: as asked, else 99 where candidates are tested on the examples
+        """How often the pipeline runs on permuted data: as set. By default 99 if candidates are tested on the examples
         they were proposed on, else 0.
         """
         if self.null_proposals is not None:
@@ -124,7 +124,7 @@ class Cell:
         return tuple(stage for stage in PROPOSING if stage in reached)
 
     @cached_property
-    def asked_for(self) -> frozenset[str]:
+    def requested(self) -> frozenset[str]:
         """The names that the labels and the proposing stages ask for; none where a group is named by hand."""
         stages = () if self.settings.group else {"labels", *self.proposing}
         return frozenset(name for stage in stages for method in self.methods[stage] for name in inputs_of(method.cls))
@@ -239,7 +239,7 @@ class Cell:
 
 @cache
 def _core_code() -> str:
-    """Digest of everything that the pipeline imports: a record made by other code is not served."""
+    """Digest of everything that the pipeline imports: a record made by other code is not reused."""
     return code_of("harness.pipeline")
 
 

@@ -1,4 +1,4 @@
-"""What the stages of a cell work on: the subject, its examples and recordings, made once and shared between cells."""
+"""The inputs of a cell's stages: the subject, its examples and recordings, computed once and shared between cells."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Inputs:
     """The inputs of a cell, and where its work is cached and timed.
 
     ``batch``: every example; ``proposal_half`` and ``test_half``: the examples to propose on and to test on, which are
-    all examples where a group is named by hand or ``split=none``. The three are None where no stage looks at examples.
+    all examples where a group is named by hand or ``split=none``. The three are None if no stage uses examples.
     ``contrast``: examples of another kind, where the cell names some.
     """
 
@@ -47,21 +47,21 @@ class Inputs:
 
     @classmethod
     def gather(cls, cell: Cell, memo: Memo, progress: Progress, test: bool) -> Inputs:
-        """Load the subject, and write the batches that proposing or testing needs.
+        """Load the subject, and create the batches that proposing or testing needs.
 
         Errors: a subject without a model, where examples are needed; a batch that the subject cannot read.
         """
         inputs = cls(cell, memo, progress, load_subject(cell, memo, progress))
-        if not test and cell.asked_for.isdisjoint({"recording", "batch"}):
+        if not test and cell.requested.isdisjoint({"recording", "batch"}):
             return inputs
         batch = inputs.write(cell.stages["batch"], cell.describe("batch"))
-        together = cell.settings.group or cell.settings.split == "none"
-        first, second = (batch, batch) if together else batch.halves(cell.settings.seed)
+        shared = cell.settings.group or cell.settings.split == "none"
+        first, second = (batch, batch) if shared else batch.halves(cell.settings.seed)
         contrast = inputs.write(cell.contrast, cell.contrast.name) if test and cell.contrast else None
         return replace(inputs, batch=batch, proposal_half=first, test_half=second, contrast=contrast)
 
     def write(self, method: BatchMethod, description: str) -> Batch:
-        """What a batch method writes, in the subject's tokens and checked against it. Errors: as for :meth:`gather`."""
+        """The batch of a method, in the subject's tokens and checked against it. Errors: as for :meth:`gather`."""
         if not self.subject.vocab_size:
             raise without_model(self.subject.label)
         batch: Batch
@@ -73,7 +73,7 @@ class Inputs:
 
     def recording(self) -> Recording | None:
         """One pass of the proposal half, for all proposing stages that read the model. None: no stage does."""
-        if "recording" not in self.cell.asked_for or self.proposal_half is None:
+        if "recording" not in self.cell.requested or self.proposal_half is None:
             return None
         return self.record(self.proposal_half, self.readers("signal", "labels"))
 
@@ -89,8 +89,8 @@ class Inputs:
         disk = self.memo.disk
 
         def make() -> Recording:
-            found = {name: disk.read("reading", key) for name, key in keys.items()}
-            readings = {name: entry.arrays["reading"] for name, entry in found.items() if entry}
+            entries = {name: disk.read("reading", key) for name, key in keys.items()}
+            readings = {name: entry.arrays["reading"] for name, entry in entries.items() if entry}
             missing = {name: reader for name, reader in readers.items() if name not in readings}
             if missing:
                 readings |= self.subject.record(batch, missing, tick).readings
@@ -112,7 +112,7 @@ class Inputs:
         tick: Tick,
         reference: Batch | None = None,
     ) -> Float[np.ndarray, "metrics conditions examples"]:
-        """As the subject's own ``evaluate``, for the conditions that no cell has evaluated yet; the others are read."""
+        """Like the subject's ``evaluate``, but conditions that a cell has already evaluated are read from the cache."""
         return cached_evaluate(
             self.subject, self.key, self.memo, self.progress, batch, conditions, intervention, metrics, tick, reference
         )
@@ -142,7 +142,7 @@ def _loaded(method: SubjectMethod) -> Subject:
 
 
 def cache_of(cell: Cell) -> Cache:
-    """The cache of the cell's workspace. Where the cell wants none, a cache that keeps nothing."""
+    """The cache of the cell's workspace. If the cell uses no cache, one that stores nothing."""
     settings = cell.settings
     if not settings.cache:
         return Cache()

@@ -1,4 +1,4 @@
-"""Cells in one process do not influence each other: every state that they share is put back after each cell."""
+"""Cells in one process do not influence each other: every state that they share is restored after each cell."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OF_LIBRARIES = ("KMP_", "TORCHINDUCTOR_", "MLFLOW_")
 
 @dataclass(frozen=True)
 class State:
-    """A state that all cells of a process share: how it is read, and how it is put back."""
+    """A state that all cells of a process share: how it is read, and how it is restored."""
 
     name: str
     read: Callable[[], Any]
@@ -33,10 +33,11 @@ class State:
 
 @contextmanager
 def isolated(cell: Cell, memo: Memo, say: Callable[[str], None]) -> Iterator[None]:
-    """Run a cell so that only its record remains.
+    """Run a cell so that its record is the only effect.
 
-    Global random states are equal at the start of every cell, wherever it runs, and are restored afterwards. Whatever
-    else a cell changed is put back and reported. A model that it changed is loaded again for the next cell.
+    Global random states are equal at the start of every cell, wherever it runs, and are restored afterwards. All other
+    shared states that a cell changed are restored and reported. If it changed the model, the model is loaded again for
+    the next cell.
     """
     import torch
 
@@ -74,13 +75,13 @@ _models: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
 
 def watch_models(subject: Subject) -> None:
-    """Remember the subject's model as it was loaded."""
+    """Remember the state of the subject's model after loading."""
     if subject.model is not None:
         _models[subject.model] = _fingerprint(subject.model)
 
 
 def _fingerprint(model: Any) -> Any:
-    """What changes when a model is changed. The version of a tensor counts its changes in place."""
+    """Values that differ after a model was changed. The version of a tensor counts its changes in place."""
     hooks = [
         [*module._forward_pre_hooks, *module._forward_hooks, *module._backward_pre_hooks, *module._backward_hooks]
         for module in model.modules()

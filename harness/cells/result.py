@@ -24,7 +24,7 @@ from harness.records.workspace import atomically
 
 @dataclass(frozen=True)
 class CellResult:
-    """What a cell leaves: its record, and the values that are too large for one."""
+    """The results of a cell: its record, and the arrays that are too large for a record."""
 
     record: Record
     proposal: Proposal
@@ -34,7 +34,7 @@ class CellResult:
     def of(cls, inputs: Inputs, proposal: Proposal, tested: tuple[CandidateResult, ...]) -> CellResult:
         """The result of a cell that reached its end. Its status is skipped where nothing qualified as a candidate."""
         cell, subject, batch, progress = inputs.cell, inputs.subject, inputs.batch, inputs.progress
-        candidates, proposed = proposal.candidates, proposal.has("found")
+        candidates, proposed = proposal.candidates, proposal.has("raw_partitions")
         record = Record(
             status=Status.OK if candidates else Status.SKIPPED,
             reason="" if candidates else _why_nothing(cell, proposal),
@@ -61,7 +61,7 @@ def unfinished(cell: Cell, status: Status, reason: str, progress: Progress) -> R
 
 
 def write_arrays(result: CellResult, folder: Path) -> None:
-    """Write beside the record what is too large for it: the affinity, and the change of every metric per example."""
+    """Write the arrays beside the record: the affinity, and the change of every metric per example."""
     from safetensors.numpy import save_file
 
     if result.proposal.has("affinity"):
@@ -101,29 +101,29 @@ def _partitions(proposal: Proposal) -> tuple[PartitionRecord, ...]:
 
 
 def _diagnostics(proposal: Proposal) -> dict[str, Any]:
-    """The diagnostics of every step that was made."""
-    found: dict[str, Any] = {}
+    """The diagnostics of every step that was computed."""
+    by_stage: dict[str, Any] = {}
     if proposal.has("observations") and isinstance(proposal.observations, Spins):
-        found["binarizer"] = dict(proposal.observations.diagnostics)
+        by_stage["binarizer"] = dict(proposal.observations.diagnostics)
     if proposal.has("affinity"):
-        found["affinity"] = dict(proposal.affinity.diagnostics)
+        by_stage["affinity"] = dict(proposal.affinity.diagnostics)
     if notes := dict(proposal.partition.diagnostics):
-        found["partitioner"] = notes
-    return found
+        by_stage["partitioner"] = notes
+    return by_stage
 
 
 def _why_nothing(cell: Cell, proposal: Proposal) -> str:
     """Why there is no candidate, and what to change."""
     if proposal.trivial:
-        tried = ", ".join(partition.name for partition in proposal.found)
+        tried = ", ".join(partition.name for partition in proposal.raw_partitions)
         return (
             f"partitioner {cell.describe('partitioner')} found no groups ({tried}): all units are in one group, or "
             "every unit is alone. Ask for another number of groups (k, resolution), or choose an affinity that "
             "separates units more sharply (affinity=pearson_knn)."
         )
     sizes = ", ".join(str(len(group)) for group in proposal.partition.groups())
-    found = f"{proposal.partition.name} gave groups of {sizes} units"
-    return f"selector {cell.describe('selector')} found no group that qualifies: {found}"
+    outcome = f"{proposal.partition.name} gave groups of {sizes} units"
+    return f"selector {cell.describe('selector')} found no group that qualifies: {outcome}"
 
 
 def _info(cell: Cell, subject: str, target: str) -> CellInfo:

@@ -35,7 +35,7 @@ def of_recording(subject: Subject, batch: Batch, readers: Mapping[str, Reader]) 
 def of_closure(
     subject: Subject, batch: Batch, conditions: Sequence[Group], intervention: Intervention, reference: Batch | None
 ) -> int | None:
-    """These conditions on a batch, with the passes for donors or means; None as above."""
+    """These conditions on a batch, with the passes for donors or means; None where the subject's FLOPs are unknown."""
     at_query = intervention.positions == "query"
     sizes = _sizes(subject, {"trunk", "inside", "tail"} | ({"past"} if at_query else set()))
     if sizes is None:
@@ -52,7 +52,7 @@ def _sizes(subject: Subject, needed: set[str]) -> tuple[Shapes, Budget] | None:
     """A model's shapes and its budget of a pass, if its conditions share the ``needed`` parts of the work."""
     if subject.model is None or not needed <= {*subject.about.get("shares", ())}:
         return None
-    heads = cast("HeadSubject", subject)  # nothing else says what it shares
+    heads = cast("HeadSubject", subject)  # only its `about` contains "shares"
     shapes = of_config(heads.model.config.to_dict())
     return None if shapes is None else (shapes, heads.budget)
 

@@ -1,4 +1,4 @@
-"""How the candidates of a cell are tested: the trial that its configuration describes, and the null of proposing."""
+"""The test of a cell's candidates: the trial that its configuration describes, and null proposals."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _activity(inputs: Inputs, proposal: Proposal) -> Activity | None:
 
 
 def _labels(inputs: Inputs, proposal: Proposal) -> Labels:
-    """The proposal's labels. A group named by hand has none: they are made from the examples it is tested on."""
+    """The proposal's labels. A group named by hand has none: they are computed from its test examples."""
     if proposal.has("labels"):
         return proposal.labels
     method, recording = inputs.cell.stages["labels"], None

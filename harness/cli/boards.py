@@ -50,12 +50,12 @@ def _check(session: Session, out: Path | None, workspace: bool) -> int:
 
     folder = out or session.workspace.root / "boards"
     records = _workspace_records(session) if workspace or not out else _board_records(folder)
-    found = disagreements(folder, records)
+    differences = disagreements(folder, records)
     if read_board(folder).outdated:
         session.note(NOT_COMPARED)
-    text = "\n".join(found) if found else f"the board agrees with its {len(records)} records"
-    session.print(f"{folder}:\n{text}", {"board": str(folder), "disagreements": found})
-    return 1 if found else 0
+    text = "\n".join(differences) if differences else f"the board agrees with its {len(records)} records"
+    session.print(f"{folder}:\n{text}", {"board": str(folder), "disagreements": differences})
+    return 1 if differences else 0
 
 
 def _add(session: Session, submitted: Path, folder: Path) -> int:
@@ -65,7 +65,7 @@ def _add(session: Session, submitted: Path, folder: Path) -> int:
 
     if not submitted.is_dir():
         raise HarnessError(
-            f"{submitted} is no folder.", "Name the folder that holds their records, for example a workspace."
+            f"{submitted} is not a folder.", "Name the folder that holds their records, for example a workspace."
         )
     present = _board_records(folder)
     if found := disagreements(folder, present):
@@ -86,9 +86,9 @@ def _add(session: Session, submitted: Path, folder: Path) -> int:
         return 2
     ids = {record.cell.id for record in present}
     new = [record for record in records.values() if record.cell.id not in ids]  # the others are equal, byte for byte
-    together = [*present, *new]
-    write_files(folder, together, str(read_board(folder).lineage["command"]))
-    _write_records(folder, together)
+    every = [*present, *new]
+    write_files(folder, every, str(read_board(folder).lineage["command"]))
+    _write_records(folder, every)
     session.print(f"{len(new)} record(s) added: {folder / 'board.html'}", {"added": len(new), "problems": []})
     return 0
 

@@ -84,7 +84,7 @@ def sweep(arguments: Namespace) -> int:
 
 
 def plan(arguments: Namespace) -> int:
-    """List the cells of a sweep, which are done, and what the rest will take. Writes no file and loads no model."""
+    """List the cells of a sweep, which are done, and the cost of the rest. Writes no file and loads no model."""
     from harness.cli.forecast import rows_of, text_of, to_do
     from harness.forecast.estimate import estimate
     from harness.forecast.machine import here
@@ -92,14 +92,14 @@ def plan(arguments: Namespace) -> int:
     session = Session.open(arguments)
     cells = session.cells()
     workspace = session.workspace_of(cells)
-    found = [workspace.find(cell.id) for cell in cells]
+    records = [workspace.find(cell.id) for cell in cells]
     machine = here()
     finished = [record for record in workspace.records() if not to_do(record)]
     estimates = [estimate(cell, machine, finished) for cell in cells]
-    left = sum(map(to_do, found))
-    counts = f"{len(cells)} cells, {len(cells) - left} done, {left} to do (workspace {workspace.root})"
-    text = f"{text_of(cells, found, estimates, machine)}\n{counts}"
-    session.print(text, rows_of(cells, found, estimates))
+    unfinished = sum(map(to_do, records))
+    counts = f"{len(cells)} cells, {len(cells) - unfinished} done, {unfinished} to do (workspace {workspace.root})"
+    text = f"{text_of(cells, records, estimates, machine)}\n{counts}"
+    session.print(text, rows_of(cells, records, estimates))
     return 0
 
 
@@ -128,5 +128,5 @@ def _where_runs_are(tracking: str, workspace: Workspace) -> str:
     from harness.tracking.mlflow import address, mirror_of
 
     uri = address(tracking, workspace)
-    found = mirror_of(uri, workspace.root).how_to_open if uri else "tracking=local copies records to MLflow"
-    return f"runs: {found}\n" if found else ""
+    where = mirror_of(uri, workspace.root).how_to_open if uri else "tracking=local copies records to MLflow"
+    return f"runs: {where}\n" if where else ""

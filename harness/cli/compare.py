@@ -31,8 +31,8 @@ def compare(arguments: Namespace) -> int:
         session.print(methods_text(matched), dataclasses.asdict(matched))
         return 0
     first, second = (find(session.workspace, word) for word in arguments.words)
-    found = compare_cells(first, second, session.workspace)
-    session.print(cells_text(found), dataclasses.asdict(found))
+    comparison = compare_cells(first, second, session.workspace)
+    session.print(cells_text(comparison), dataclasses.asdict(comparison))
     return 0
 
 
@@ -42,15 +42,15 @@ def records_of_method(workspace: Workspace, words: str) -> list[Record]:
     for record in workspace.records():
         by_method.setdefault(record.cell.method, []).append(record)
     wanted = set(words.split())
-    found = [words] if words in by_method else [name for name in by_method if wanted <= set(name.split())]
-    if len(found) != 1:
-        some = "; ".join(sorted(found or by_method)[:5]) + (" ..." if len(found or by_method) > 5 else "")
-        what = f"has several: {some}" if found else f"has no such cell or method; it has: {some or 'none'}"
+    matching = [words] if words in by_method else [name for name in by_method if wanted <= set(name.split())]
+    if len(matching) != 1:
+        names = "; ".join(sorted(matching or by_method)[:5]) + (" ..." if len(matching or by_method) > 5 else "")
+        what = f"has several: {names}" if matching else f"has no such cell or method; it has: {names or 'none'}"
         raise HarnessError(
             f"'{words}': workspace {workspace.root} {what}.",
             "Name one method in quotes, by words that no other method has (see harness leaderboard), or a cell by id.",
         )
-    return by_method[found[0]]
+    return by_method[matching[0]]
 
 
 def _cells(workspace: Workspace, start: str) -> list[str]:

@@ -30,11 +30,11 @@ def write_span(span: Span | None) -> str:
 
 
 def rows_of(
-    cells: Sequence[Cell], found: Sequence[Record | None], estimates: Sequence[Estimate]
+    cells: Sequence[Cell], records: Sequence[Record | None], estimates: Sequence[Estimate]
 ) -> list[dict[str, Any]]:
-    """Every cell with its status; for cells to do, what they will take here, step by step, and on GPUs."""
+    """Every cell with its status; for cells to do, time and memory on this machine, by step, and on GPUs."""
     rows = []
-    for cell, record, forecast in zip(cells, found, estimates, strict=True):
+    for cell, record, forecast in zip(cells, records, estimates, strict=True):
         row: dict[str, Any] = {
             "cell": cell.id,
             "status": record.status.value if record else "to do",
@@ -50,15 +50,15 @@ def rows_of(
 
 
 def text_of(
-    cells: Sequence[Cell], found: Sequence[Record | None], estimates: Sequence[Estimate], machine: Machine
+    cells: Sequence[Cell], records: Sequence[Record | None], estimates: Sequence[Estimate], machine: Machine
 ) -> str:
     """The same as text, with the total."""
     table = [
         (cell.id, record.status.value if record else "to do", *_columns(record, forecast), cell.title)
-        for cell, record, forecast in zip(cells, found, estimates, strict=True)
+        for cell, record, forecast in zip(cells, records, estimates, strict=True)
     ]
     waiting = [
-        (cell, forecast) for cell, record, forecast in zip(cells, found, estimates, strict=True) if to_do(record)
+        (cell, forecast) for cell, record, forecast in zip(cells, records, estimates, strict=True) if to_do(record)
     ]
     parts = [lines(table, ""), _total([forecast for _, forecast in waiting], machine) if waiting else ""]
     if gpus := on_gpus([cell for cell, _ in waiting]):
@@ -80,39 +80,39 @@ def _columns(record: Record | None, forecast: Estimate) -> tuple[str, str]:
 
 def _total(estimates: Sequence[Estimate], machine: Machine) -> str:
     steps = [step for forecast in estimates for step in forecast.steps]
-    together = total(steps)
-    if together is None:
+    whole = total(steps)
+    if whole is None:
         return "Time unknown: a subject or batch does not give its size, and no similar cell has finished here."
     separate = sum((forecast.seconds for forecast in estimates if forecast.seconds), Span(0.0, 0.0))
     peak = max((forecast.memory for forecast in estimates if forecast.memory is not None), default=None)
-    parts = [f"To do: {write_span(together)}"]
+    parts = [f"To do: {write_span(whole)}"]
     if len(estimates) > 1:
         parts.append(f"shared results are counted once (separately: {write_seconds(separate.middle)})")
     if peak is not None:
         fits = "" if peak < machine.memory else f", which does not fit: {machine.name} has {write_size(machine.memory)}"
         parts.append(f"peak memory {write_size(peak)}{fits}")
-    seen = (
+    note = (
         "\nSteps that finished cells have run here are forecast from their times." if any(s.seen for s in steps) else ""
     )
     return (
         f"{'; '.join(parts)}. Most of it: {_most(steps)}.\n"
         "The lower end assumes that all candidates are stopped early and that all methods propose the same groups; the "
-        f"upper end assumes neither.{seen}"
+        f"upper end assumes neither.{note}"
     )
 
 
 def on_gpus(cells: Sequence[Cell]) -> list[tuple[str, Span, int]]:
-    """What cells would take on each kind of GPU, with as many as hold the largest model: name, time, memory of each.
+    """The cost of cells on each kind of GPU, with as many GPUs as hold the largest model: name, time, memory of each.
 
     Empty where the shapes of a subject, or the number of examples of a batch, are unknown.
     """
     rows = []
     for gpu in GPUS:
         forecasts = [(machine, estimate(cell, machine)) for cell in cells if (machine := _holding(cell, gpu))]
-        together = total([step for _, forecast in forecasts for step in forecast.steps])
-        if len(forecasts) == len(cells) and forecasts and together is not None:
+        whole = total([step for _, forecast in forecasts for step in forecast.steps])
+        if len(forecasts) == len(cells) and forecasts and whole is not None:
             largest = max((machine for machine, _ in forecasts), key=lambda machine: machine.count)
-            rows.append((largest.name, together, largest.memory))
+            rows.append((largest.name, whole, largest.memory))
     return rows
 
 

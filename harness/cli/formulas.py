@@ -28,7 +28,7 @@ def in_terminal(docstring: str) -> str:
 
 
 def formula(latex: str) -> str:
-    """A formula in Unicode; what follows ``\\qquad`` begins a line.
+    """A formula in Unicode; text after ``\\qquad`` begins a new line.
 
     Scripts that Unicode lacks stay as ``_y`` or ``^(e')``; a fraction is ``a/b``, with brackets where it needs them.
     """

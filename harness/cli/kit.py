@@ -41,8 +41,8 @@ def new_plugin(arguments: Namespace) -> int:
         (f"pytest test_{name}.py", "run its test"),
     ]
     session.print(
-        f"{name}.py is a working plugin: replace its method by yours.\n"
-        f"test_{name}.py tests it: replace its expected number by one from your theory.\nnext:\n{lines(following)}",
+        f"{name}.py is a working plugin: replace its method with yours.\n"
+        f"test_{name}.py tests it: replace its expected number with one from your theory.\nnext:\n{lines(following)}",
         {"paths": [f"{name}.py", f"test_{name}.py"], "next": [command for command, _ in following]},
     )
     return 0
@@ -53,7 +53,7 @@ def _check_name(stage: str, name: str, template: str, registry: Registry) -> Non
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         plain = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_0123456789") or f"my_{stage}"
         raise HarnessError(
-            f"new-plugin: '{name}' is no name for a plugin. Use small letters, digits and _, and begin with a letter.",
+            f"new-plugin: '{name}' is not a name for a plugin. Use small letters, digits and _; begin with a letter.",
             f"Example: harness new-plugin {stage} {plain}",
         )
     why = ""

@@ -1,4 +1,4 @@
-"""Commands that show what is there: list, show, check, doctor. None loads a model; list and show do not load torch."""
+"""Commands that inspect: list, show, check, doctor. None loads a model; list and show do not load torch."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ def _workspace(session: Session) -> list[Finding]:
     workspace = session.workspace
     above = next(path for path in (workspace.root, *workspace.root.parents) if path.exists())
     writable = above.is_dir() and os.access(above, os.W_OK)
-    found = [(writable, "workspace", f"{workspace.root} {'can' if writable else 'cannot'} be written to")]
+    finding = [(writable, "workspace", f"{workspace.root} {'can' if writable else 'cannot'} be written to")]
     damaged, n = [], 0
     for path in sorted((workspace.root / "records").glob("*/record.json")):
         from harness.records.record import read_record
@@ -212,7 +212,7 @@ def _workspace(session: Session) -> list[Finding]:
             damaged.append((False, "record", str(error).replace("\n", " ")))
     database = workspace.root / "mlflow.db"
     tracking = f"{database}" if database.exists() else "no database yet; the first run creates it"
-    return [*found, (True, "records", f"{n} read without errors"), *damaged, (True, "tracking", tracking)]
+    return [*finding, (True, "records", f"{n} read without errors"), *damaged, (True, "tracking", tracking)]
 
 
 def _parameters(method: Method) -> str:

@@ -65,7 +65,7 @@ class Session:
         return [Cell.of(resolve(overrides, self.registry), self.registry) for overrides in grid]
 
     def progress(self) -> Progress:
-        """A new clock and display."""
+        """A new progress display, which also measures times."""
         return Progress()
 
     def accept_only_workspace(self) -> None:

@@ -9,7 +9,7 @@ from harness.util.errors import HarnessError
 
 
 def sync(arguments: Namespace) -> int:
-    """Copy the records of a workspace that have no run in the tracking store yet. None is copied twice.
+    """Copy the records of a workspace that have no run in the tracking store yet. No record is copied twice.
 
     Errors: no records, no tracking, a store that does not answer.
     """
@@ -32,7 +32,7 @@ def sync(arguments: Namespace) -> int:
         copied = mirror_of(uri, workspace.root).copy_missing(records, workspace, parent=None)
     except Exception as error:
         raise HarnessError(
-            f"sync: {unreachable(uri, error)}", "Start it, then repeat this command: it continues from here."
+            f"sync: {unreachable(uri, error)}", "Start the store, then repeat this command: it continues from here."
         ) from error
     session.print(
         f"{len(records)} records: {copied} copied, {len(records) - copied} already there",

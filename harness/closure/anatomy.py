@@ -85,7 +85,7 @@ def leave_one_out(
 def single_unit(
     group: Float[np.ndarray, " examples"], parts: Float[np.ndarray, "units examples"]
 ) -> tuple[float, ...] | None:
-    r"""Effect of each unit alone, as a share of the group's: :math:`d(u) / d(G)`; None as for leave_one_out."""
+    r"""Effect of each unit alone, as a share of the group's: :math:`d(u) / d(G)`; None: see leave_one_out."""
     whole = _mean(group)
     return tuple(float(mean / whole) for mean in parts.mean(axis=1)) if whole != 0 else None
 
@@ -117,8 +117,8 @@ def sufficiency(
 def active(members: Real[np.ndarray, "examples members"], rule: ActiveRule = "any") -> Bool[np.ndarray, " examples"]:
     """On which examples the group is active. A member is active where its spin or activity is above its own mean.
 
-    ``any`` or ``all`` members must be active, or the ``most_selective`` one, which is active least often (any of them
-    where several tie, as spins that are split at the median do). Members that never change are ignored.
+    ``any`` or ``all`` members must be active, or the ``most_selective`` one, which is active least often (if several
+    tie, any of them: spins that are split at the median tie). Members that never change are ignored.
     """
     if rule not in get_args(ActiveRule):
         raise HarnessError(f"active={rule} is not a rule.", f"Give one of {', '.join(get_args(ActiveRule))}.")
@@ -144,8 +144,8 @@ def on_input(
 ) -> OnInput:
     """The closure test on the examples where the group is active; see :class:`OnInput`.
 
-    A mechanism that is rarely used does little damage on average over all examples: less than two random units, which
-    belong to two mechanisms. It can pass on the examples where it is active.
+    A mechanism that is rarely used does little damage on average over all examples, even less than random units that
+    belong to two mechanisms. On the examples where it is active, it can pass.
     """
     if len(active) != len(deltas):
         raise HarnessError(

@@ -45,13 +45,13 @@ class ClosureReport:
     """The result of the closure test of one candidate.
 
     ``units``: labels of the group. ``n_examples``: number of test examples. ``n_controls``: distinct control groups
-    that count. ``stopped_early``: there are more controls, but so many did as much damage that testing stopped.
+    that were counted. ``stopped_early``: there are more controls, but so many did as much damage that testing stopped.
     ``shortfall``: layers (or classes) with too few units for matched controls, with the number of units that were taken
     from others. ``effects``: by metric. ``site_ablation``: by metric, the change when every unit of the candidate's
-    layers is ablated. ``anatomy``: by metric, the inside of the group. ``inflation``: by how much the controls were
-    spread before p was taken (see :class:`ControlSets`; None: infinite, so that p is undefined). ``dispensable``: units
-    without which the primary metric changes as much. ``selection_p``: p of the damage against the best groups of the
-    same pipeline on permuted data, where the candidate was chosen on its test examples.
+    layers is ablated. ``anatomy``: by metric, the inside of the group. ``inflation``: the factor by which the spread of
+    the controls was increased before p was computed (see :class:`ControlSets`; None: infinite, so that p is undefined).
+    ``dispensable``: units without which the primary metric changes as much. ``selection_p``: p of the damage against
+    the best groups of the same pipeline on permuted data, where the candidate was chosen on its test examples.
     """
 
     units: tuple[str, ...]
@@ -97,7 +97,7 @@ def close(
 
 
 def _contrast(cases: Sequence[Case], trial: Trial, tick: Tick) -> Values:
-    """What each candidate changes on the contrast batch. Empty without one."""
+    """The changes by each candidate on the contrast batch. Empty if there is no contrast batch."""
     if trial.contrast is None:
         return {}
     groups = list(dict.fromkeys([(), *(case.candidate for case in cases)]))
@@ -127,7 +127,7 @@ def _measure(
     contrast: Float[np.ndarray, "metrics others"] | None,
     null_damage: Sequence[float],
 ) -> CandidateResult:
-    """The report on a candidate, except for what depends on other candidates: corrected p and verdict."""
+    """The report on a candidate, except for corrected p and verdict, which depend on other candidates."""
     groups = conditions([case])
     row = {group: i for i, group in enumerate(groups)}
     active = _active(case.candidate, trial)

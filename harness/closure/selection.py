@@ -14,7 +14,8 @@ from harness.data.sampling import Group
 def null_damage(runs: Sequence[Sequence[Group]], trial: Trial, tick: Tick) -> list[float]:
     """For each permuted run, the change of the primary metric by its most damaging group.
 
-    ``runs``: the groups that each run proposed. A run without groups does no damage: its change is infinitely good.
+    ``runs``: the groups that each run proposed. A run without groups does no damage: its change is infinite, in the
+    harmless direction.
     """
     conditions = list(dict.fromkeys([(), *(group for groups in runs for group in groups)]))
     names = [metric.name for metric in trial.metrics]

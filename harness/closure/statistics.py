@@ -49,7 +49,7 @@ def z_score(delta: float, controls: Sequence[float], ddof: int = 1) -> float | N
     None where it is not defined: the controls are equal, or too few.
     """
     if len(controls) <= ddof or min(controls) == max(controls):
-        return None  # compare the controls, not their deviation: rounding gives equal numbers one of 1e-17
+        return None  # compare the controls, not their deviation: rounding gives equal numbers a deviation of 1e-17
     spread = float(np.std(controls, ddof=ddof))
     return (delta - float(np.mean(controls))) / spread if spread > 0 else None
 
@@ -195,7 +195,7 @@ def max_t(damage: Float[np.ndarray, " tests"], controls: Float[np.ndarray, "test
 def selection_p(best: float, null_best: Sequence[float], damage: int) -> float | None:
     """p of a candidate that was chosen on its test data: :func:`p_value` against the best groups on permuted data.
 
-    ``null_best``: changes by the groups that the same pipeline chooses there. None if there are none.
+    ``null_best``: changes by the groups that the same pipeline chooses on permuted data. None if there are none.
     """
     return p_value(best, null_best, damage)
 

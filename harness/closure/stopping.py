@@ -9,15 +9,14 @@ at the first ``m`` at which ``k`` is ``futility``. With ``n`` controls drawn, at
   enough.
 - The level is always kept. Let :math:`m^*` be the smallest number of controls with :math:`1 + \text{futility} \le
   \alpha (1 + m^*)`, or ``n`` if there are fewer. *Every* candidate with :math:`p \le \alpha` has :math:`1 + k \le
-  \alpha (1 + m^*)` among the first :math:`m^*`: if its test stopped, then at :math:`m^*` or later, and ``k`` was at
-  most ``futility`` until then; if it did not stop, ``k`` stayed below. The candidate's rank among :math:`1 + m^*`
-  random groups is this small with probability :math:`\alpha` at most.
+  \alpha (1 + m^*)` among the first :math:`m^*`: if its test stopped, it stopped at :math:`m^*` or later, and ``k`` was
+  at most ``futility`` until then; if it did not stop, ``k`` stayed below ``futility``. The candidate's rank among
+  :math:`1 + m^*` random groups is this small with a probability of at most :math:`\alpha`.
 
-Both are exact for one candidate whose controls are not inflated. Where they are
-(:func:`harness.data.sampling.inflation`), their mean is that of the controls counted so far, which changes a little.
-Where several candidates are corrected together, all continue until none needs another control. Over the same controls
-the corrected p is never below p, so the first statement holds for it as well.
-Source: Besag & Clifford 1991.
+Both statements are exact for one candidate whose controls are not inflated. Inflated controls
+(:func:`harness.data.sampling.inflation`) are spread about the mean of the controls counted so far, which changes a
+little. If several candidates are corrected together, all continue until none needs another control. Over the same
+controls the corrected p is never below p, so the first statement holds for it as well. Source: Besag & Clifford 1991.
 
 Controls are evaluated in rounds, because many at once cost less than one after the other. Controls of the last round
 that come after the stopping point are not counted, so the sizes of rounds change no result.
@@ -42,7 +41,8 @@ def first_round(n: int, futility: int | None) -> int:
 def next_round(m: int, k: int, futility: int) -> int:
     """How many more controls to evaluate after ``m``, ``k`` of which do as much damage.
 
-    Half of what reaching ``futility`` takes at the present rate, and at least as many as could reach it.
+    Half of the controls that are needed to reach ``futility`` at the present rate, but at least the smallest number
+    that can reach it.
     """
     needed = futility - k
     return max(needed, math.ceil(needed * (m + 1) / (k + 1) / 2))
@@ -54,5 +54,5 @@ def expected_controls(n: int, futility: int | None) -> int:
 
 
 def as_damaging(delta: float, controls: Sequence[float], inflation: float, damage: int) -> float:
-    """How many inflated controls do at least as much damage. Infinite where the inflation is: p is then undefined."""
+    """How many inflated controls do at least as much damage. Infinite if the inflation is: p is then undefined."""
     return float(exceedances(delta, inflated(controls, inflation), damage)) if math.isfinite(inflation) else math.inf

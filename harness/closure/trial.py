@@ -49,7 +49,7 @@ class Evaluate(Protocol):
 class Trial:
     """The settings of a closure test: everything but the candidates.
 
-    ``reference``: other examples, for interventions that take a mean over those. ``contrast``: a batch of another task,
+    ``reference``: other examples, for interventions that take a mean over them. ``contrast``: a batch of another task,
     on which a specific group does no damage. ``activity``: of the units on ``batch``; ``rule`` says when a group counts
     as active. ``futility``: testing of a candidate stops early when this many controls do at least as much damage
     (:mod:`harness.closure.stopping`). ``labels``, ``strength`` (mean output norm [units]): given where the controls ask
@@ -82,7 +82,7 @@ class Trial:
 
         Each place has its own order of control groups; the first candidate of every cell uses the same one. Candidates
         of one cell must not share their controls. The best of ten random groups does more damage than all of 99 others
-        in 10 of 109 cells, and max-T needs the worst of ten draws many times over to account for that. With the same 99
+        in 10 of 109 cells, and max-T needs many independent sets of ten draws to account for that. With the same 99
         controls for all, shifted by one place per candidate, a candidate has p <= 5 % in 8 % of cells without a circuit
         (13 % with twenty candidates). With separate controls it is 5 %.
 
@@ -112,8 +112,8 @@ class Case:
     """A candidate and all groups that are ablated to test it.
 
     ``site_units``: all units of the candidate's layers. ``singles``: each of its units by itself. ``leave_one_out``:
-    the candidate without each of its units. ``complement``: all units but the candidate's. ``stopped_early``: the
-    controls are not all there are; the candidate is then not decomposed.
+    the candidate without each of its units. ``complement``: all units but the candidate's. ``stopped_early``: further
+    controls exist but are not evaluated; the candidate is then not decomposed.
     """
 
     candidate: Group
@@ -181,8 +181,8 @@ def evaluate_cases(cases: Sequence[Case], trial: Trial, tick: Tick) -> tuple[Seq
     def evaluate(groups: Iterable[Group]) -> None:
         missing = [group for group in groups if group not in values]
         if missing:
-            found = trial.values(trial.batch, missing, tick)
-            values.update((group, found[:, i]) for i, group in enumerate(missing))
+            new_values = trial.values(trial.batch, missing, tick)
+            values.update((group, new_values[:, i]) for i, group in enumerate(missing))
 
     if cases and trial.futility is not None:
         cases = _stop_for_futility(cases, trial, trial.futility, values, evaluate)
@@ -213,7 +213,7 @@ def _stop_for_futility(
 class Interim:
     """An interim result: a candidate's damage and that of the controls evaluated so far, on the deciding metric.
 
-    ``drawn``: number of controls there are. ``decidable``: they are enough for p to reach alpha. ``delta``: None where
+    ``drawn``: number of available controls. ``decidable``: they are enough for p to reach alpha. ``delta``: None where
     every metric is saturated; further controls then add no information.
     """
 

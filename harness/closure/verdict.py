@@ -26,7 +26,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the rules decide on: the effects, and the level ``alpha``.
+    """The input of the rules: the effects, and the level ``alpha``.
 
     A metric is *harmed* if its whole 95 % interval lies on the damage side of zero, *helped* if it lies on the other
     side. It *exceeds controls* if it is harmed and its p, corrected over the cell's metrics and candidates, is at most
@@ -65,7 +65,7 @@ class Evidence:
 
     @property
     def reachable(self) -> bool:
-        """There are enough controls for p to reach ``alpha``. Testing stops early only where there are."""
+        """There are enough controls for p to reach ``alpha``. Testing stops early only if there are enough."""
         return all(
             effect.p is not None and (self.stopped_early or enough(len(effect.controls), self.alpha))
             for effect in self.usable.values()

@@ -1,1 +1,1 @@
-"""What travels between stages, and the contracts of the stages."""
+"""The values that stages exchange, and the contracts of the stages."""

@@ -40,7 +40,7 @@ class Vocabulary(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Counterfactual:
-    """A counterfactual of every example: of the same length, with the same query position and another target.
+    """A counterfactual of every example: it has the same length, the same query position and another target.
 
     ``tokens`` [examples, positions], ``target`` [examples].
     """
@@ -138,7 +138,7 @@ class Batch:
 
     @property
     def _token_ids(self) -> dict[str, Int[np.ndarray, " tokens"]]:
-        """All token ids that have an effect, by what they are."""
+        """All token ids that have an effect, by their role."""
         ids = {"token": self._up_to_query(self.tokens), "target": self.target}
         if self.counterfactual:
             ids["token of a counterfactual"] = self._up_to_query(self.counterfactual.tokens)
@@ -165,7 +165,7 @@ class Batch:
         )
 
     def others(self, length: int) -> Bool[np.ndarray, "examples positions"]:
-        """Which positions below ``length`` are at or before the query, and an anchor of no class."""
+        """Which positions below ``length`` are at or before the query, and are not an anchor of any class."""
         free: Bool[np.ndarray, "examples positions"] = np.arange(length) <= self.query[:, None]
         for places in self.anchors.values():
             free[np.arange(len(self))[:, None], places] = False

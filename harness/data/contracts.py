@@ -69,7 +69,7 @@ class Subject(Vocabulary, Protocol):
     ) -> Float[np.ndarray, "metrics conditions examples"]:
         """Every metric on every example, with each condition's units ablated. ``()`` is the baseline.
 
-        ``reference``: other examples, for interventions that replace a unit's output by a mean over those.
+        ``reference``: other examples, for interventions that replace a unit's output by its mean over them.
         """
 
 
@@ -207,7 +207,7 @@ class Intervention(Method, Protocol):
 
     ``positions``: ablate at all positions, or at the query only. ``over``: take means over the tested batch, or over
     the reference (the proposal half). ``per``: one mean, or one for each position. The replacement at a position may
-    depend on that position only: where the others have no effect, the intervention is given the query alone.
+    depend on that position only: if other positions have no effect, the intervention receives only the query position.
     """
 
     positions: Literal["all", "query"] = "all"
@@ -215,8 +215,8 @@ class Intervention(Method, Protocol):
     per: Literal["all", "position"] = "all"
     __call__: Callable[..., torch.Tensor]
 
-    def donors(self, batch: Batch) -> Batch:  # noqa: ARG002  # for those that have donors
-        """The examples whose run is the donor: as many, with the same queries. Errors: there are none."""
+    def donors(self, batch: Batch) -> Batch:  # noqa: ARG002  # used by interventions that have donors
+        """The examples whose run is the donor: as many examples, with the same queries. Errors: not defined."""
         raise HarnessError(
             f"intervention {self.name} requests a donor but does not define donors(batch).",
             "Define donors(batch): it returns a Batch with as many examples and the same queries.",
@@ -227,9 +227,10 @@ class Intervention(Method, Protocol):
 class ControlSets:
     """Distinct random groups that a candidate is compared with, in random order. None contains one of its units.
 
-    ``shortfall``: layers (by number) or classes with too few other units, and how many were missing; these were taken
-    from other layers or classes. ``inflation``: the factor by which the damage of random groups spreads more than that
-    of these controls, which come from a pool without the candidate's units (:func:`harness.data.sampling.inflation`).
+    ``shortfall``: layers (by number) or classes with too few other units, and how many were missing; the missing units
+    were taken from other layers or classes. ``inflation``: the spread of damage over random groups, divided by the
+    spread over these controls, which come from a pool without the candidate's units
+    (:func:`harness.data.sampling.inflation`).
     """
 
     groups: tuple[tuple[int, ...], ...]

@@ -27,8 +27,8 @@ def python_documentation() -> tuple[str, ...]:
     """The language reference and the standard library's docstrings, about 2 million characters of English.
 
     First every topic of ``pydoc_data.topics`` (what ``help("if")`` prints) by name, then every docstring of more than
-    80 characters by path and line. The order is fixed and every document occurs once. The text is that of the running
-    Python: whatever is computed from it should store its digest. Licence: Python Software Foundation.
+    80 characters by path and line. The order is fixed and every document occurs once. The text depends on the version
+    of Python: results computed from it should store its digest. Licence: Python Software Foundation.
     """
     return tuple(dict.fromkeys((*_topics(), *_docstrings(Path(sysconfig.get_path("stdlib"))))))
 
@@ -50,7 +50,7 @@ def _docstrings(library: Path) -> Iterator[str]:
 def _docstrings_of_file(path: Path) -> Iterator[str]:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of invalid escapes in old modules
+            warnings.simplefilter("ignore")  # invalid escapes in old modules
             tree = ast.parse(path.read_bytes())
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return  # a file that Python itself could not import
@@ -79,7 +79,7 @@ def documents(text: str, split: str) -> Iterator[str]:
         for file in files:
             yield from file.read_text(encoding="utf-8", errors="replace").split("\f")
     elif path.is_dir() or text.startswith((".", "/", "~")) or path.suffix in TEXT:
-        why = f"has no file of type {', '.join(TEXT + DATA)}" if path.is_dir() else "is not there"
+        why = f"has no file of type {', '.join(TEXT + DATA)}" if path.is_dir() else "does not exist"
         raise HarnessError(f"batch.text={text}: {why}.", f"Give a text file, a folder of them, or {PYTHON}.")
     else:
         yield from _dataset(text, split)

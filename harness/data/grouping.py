@@ -61,8 +61,8 @@ class Affinity:
     def links(self) -> scipy.sparse.csr_array:
         """The affinity as links [units, units], ordered by layer and index: row r is ``units.canonical[r]``.
 
-        Exactly symmetric, in float64, without stored zeros. What is computed from it does not depend on the order of
-        the units.
+        Exactly symmetric, in float64, without stored zeros. Results computed from it do not depend on the order of the
+        units.
         """
         order = self.units.canonical
         half = scipy.sparse.csr_array(self.matrix, dtype=np.float64)[np.ix_(order, order)] / 2
@@ -163,7 +163,7 @@ class Stability:
 class Partition:
     """One label per unit [units]; -1: in no group.
 
-    ``k``: the number of groups requested (``labels`` may have fewer), or found where the partitioner decides.
+    ``k``: the number of groups requested (``labels`` may have fewer), or, if the partitioner decides, the number found.
     ``setting``: another parameter that distinguishes this partition from the others (``resolution = 0.5``).
     """
 
@@ -227,9 +227,9 @@ class Agreement:
 class Candidate:
     """A group to be tested, and why it was selected.
 
-    ``score``: the selector's. ``purity``: share of its labelled units that have its most common class. ``isolation``:
-    mean |affinity| inside / mean |affinity| to other units. ``stability``: mean best Jaccard overlap with the groups of
-    reruns on resamples. None where not defined (no labels; no affinity; no reruns).
+    ``score``: given by the selector. ``purity``: share of its labelled units that have its most common class.
+    ``isolation``: mean |affinity| inside / mean |affinity| to other units. ``stability``: mean best Jaccard overlap
+    with the groups of reruns on resamples. None where not defined (no labels; no affinity; no reruns).
     """
 
     members: tuple[int, ...]

@@ -1,4 +1,5 @@
-"""What one pass of a batch through a subject yields, and what signals and binarizers compute from it."""
+"""The results of one pass of a batch through a subject, and the values that signals and binarizers compute from
+them."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from harness.data.units import UnitSpace
 from harness.util.errors import HarnessError
 
 Source = Literal["attention", "head_output", "contribution", "first_order", "router"]
-"""What a reader may read of a subject; :class:`Rows` describes each."""
+"""The values of a subject that a reader may read; :class:`Rows` describes each."""
 
 
 @dataclass(frozen=True)

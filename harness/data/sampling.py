@@ -25,7 +25,7 @@ Group = tuple[int, ...]
 LISTED = 4096
 """Up to this many possible groups, all are listed and ranked. Beyond it, groups are drawn at random."""
 DEALS = 100
-"""Average number of draws for one group without the candidate's units, above which draws exclude these units."""
+"""If a random group without the candidate's units takes more draws than this on average, these units are excluded."""
 
 
 def from_pools(
@@ -79,16 +79,16 @@ def _first(n: int, groups: Iterable[Group], seed: int, units: UnitSpace) -> tupl
 
 
 def inflation(pools: Iterable[tuple[int, int]]) -> float:
-    r"""How many times more the damage of a random group spreads about its controls' mean than theirs does.
+    r"""The spread of a random group's damage about its controls' mean, divided by the spread of the controls' damage.
 
     .. math:: \sqrt{\frac{\sum_l g_l (1 + g_l / m_l)}{\sum_l g_l (1 - g_l / m_l)}} \cdot \frac{t_{.95}(\nu)}{z_{.95}},
               \qquad \nu = \sum_l (m_l - 1)
 
-    for groups of :math:`g_l` units from each pool, of which :math:`m_l` units are not the candidate's (``pools``: pairs
-    m, g). A control shares no unit with the candidate, so it comes from a smaller pool, which lacks the candidate's
-    strong units: in a layer of 12 heads, 18 % of random groups of 4 would reach 5 % without inflation. The second
-    factor corrects for estimating the spread from few units. Together they keep a level of 5 % where units do damage
-    independently of each other, normally distributed. Infinite where only one group is left.
+    for groups of :math:`g_l` units from each pool. :math:`m_l` units of the pool are not the candidate's (``pools``:
+    pairs m, g). A control shares no unit with the candidate, so it comes from a smaller pool, which lacks the
+    candidate's strong units: in a layer of 12 heads, 18 % of random groups of 4 would reach 5 % without inflation. The
+    second factor corrects for estimating the spread from few units. Together they keep a level of 5 % if units do
+    damage independently of each other, and the damage is normally distributed. Infinite where only one group is left.
     Source: sampling without replacement (Cochran 1977, section 2.6), Student 1908; measured by ``harness calibrate``.
     """
     from scipy.stats import norm, t

@@ -15,9 +15,9 @@ from harness.util.threads import spread
 WHOLE_UP_TO = 2000
 """Up to this many units, a component is converted to a dense matrix and decomposed by LAPACK."""
 MOST = 2048
-"""Most eigenvalues computed of a larger component: for 50,000 units, so many vectors take 0.4 GiB."""
+"""Maximum number of eigenvalues computed for a larger component: for 50,000 units, this many vectors take 0.4 GiB."""
 ROUNDS = 40
-"""Most rounds of filtering. Where groups are clear, five are enough."""
+"""Maximum number of filtering rounds. If groups are clear, five are enough."""
 
 
 def components(links: scipy.sparse.csr_array) -> Iterator[tuple[Int[np.ndarray, " m"], scipy.sparse.csr_array]]:
@@ -37,9 +37,9 @@ def lowest(
 
     At most ``most`` of them. For a component of more than ``WHOLE_UP_TO`` units: only those below ``below`` and the
     next one, which has no vector. They are found by filtered subspace iteration: a Chebyshev polynomial of A amplifies
-    the eigenvectors below ``below`` in a random subspace, which is extended until it contains others as well. A solver
-    for a fixed number of eigenvalues (ARPACK, LOBPCG) spends its time on separating those that belong to no group:
-    ARPACK takes 70 times as long for 133 groups of 3775 units.
+    the eigenvectors below ``below`` in a random subspace, which is extended until it contains other eigenvectors as
+    well. A solver for a fixed number of eigenvalues (ARPACK, LOBPCG) spends its time on separating the eigenvalues that
+    belong to no group: ARPACK takes 70 times as long for 133 groups of 3775 units.
 
     Errors: more than ``MOST`` such eigenvalues, or no convergence.
     Source: Zhou, Saad, Tiago & Chelikowsky 2006 (Chebyshev-filtered subspace iteration).
@@ -105,7 +105,7 @@ def _next(
     def deflated(x: np.ndarray) -> np.ndarray:
         product: np.ndarray = similar @ x - vectors @ (
             (values + 1) * (vectors.T @ x)
-        )  # moves these to -1, the other end
+        )  # moves the given eigenvalues to -1, the other end
         return product
 
     m = similar.shape[0]

@@ -102,7 +102,7 @@ INPUTS: Mapping[str, tuple[tuple[str, ...], str]] = {
     "partitions": (("partitioner",), "all partitions, with their stability"),
     "partition": (("partitioner", "chooser"), "the chosen partition"),
     "output": ((), "output of the heads, before the output projection [rows, positions, heads, head_dim]"),
-    "donor": ((), "the same in the run of the intervention's `donors(batch)`"),
+    "donor": ((), "the same output, in the run of the intervention's `donors(batch)`"),
     "mean": ((), "mean output of the heads [1 or positions, heads, head_dim]"),
     "candidate": ((), "positions of the candidate's units"),
     "strength": ((), "mean norm of each unit's contribution to the residual stream [units]"),

@@ -88,7 +88,7 @@ class UnitSpace:
 
         Errors: a label that is malformed, named twice, or not a unit of this subject.
         """
-        found = []
+        positions = []
         for label in labels:
             unit = Unit.parse(label)
             if unit not in self._position:
@@ -96,10 +96,10 @@ class UnitSpace:
                     f"unit '{unit.label}' is not a unit of this subject.",
                     f"It has {len(self)} units: {self.labels[0]} .. {self.labels[-1]}",
                 )
-            found.append(self._position[unit])
-        if len(set(found)) != len(found):
+            positions.append(self._position[unit])
+        if len(set(positions)) != len(positions):
             raise HarnessError(f"a unit is named twice in '{','.join(labels)}'.", "Name each unit once.")
-        return tuple(sorted(found))
+        return tuple(sorted(positions))
 
     def names(self, positions: Iterable[SupportsIndex]) -> list[str]:
         """Labels of the units at these positions."""

@@ -69,7 +69,7 @@ class Heads:
         return self.mask.expand(rows, *self.mask.shape[1:])[torch.arange(rows, device=self.mask.device), :, position]
 
     def outputs_at(self, position: Int[Tensor, " rows"]) -> Float[Tensor, "rows 1 heads value_dim"]:
-        """The outputs at one position per row, without those at others."""
+        """The outputs at one position per row. Outputs at other positions are not computed."""
         value = self.per_head(self.value)
         return (self.weights_at(position).to(value.dtype).unsqueeze(2) @ value).transpose(1, 2)
 
@@ -120,7 +120,7 @@ def switched(model: PreTrainedModel) -> Iterator[None]:
 
     Errors: a model that ignores the switch (GPT-Neo does, with only a log line).
     """
-    found = [(config, config._attn_implementation) for config in _configs(model)]
+    implementations = [(config, config._attn_implementation) for config in _configs(model)]
     try:
         model.set_attn_implementation(NAME)
         if model.config._attn_implementation != NAME:
@@ -128,25 +128,25 @@ def switched(model: PreTrainedModel) -> Iterator[None]:
         with evaluating(model):
             yield
     finally:
-        for config, implementation in found:  # parents first: setting one also sets those inside it
+        for config, implementation in implementations:  # parents first: setting one also sets those inside it
             config._attn_implementation = implementation
 
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """No dropout while the block runs; afterwards every module is in its former mode."""
-    found = [(module, module.training) for module in model.modules()]
+    modes = [(module, module.training) for module in model.modules()]
     try:
         model.eval()
         yield
     finally:
-        for module, training in found:
+        for module, training in modes:
             module.training = training
 
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
-    """Parameters get no gradients while the block runs; afterwards those that had them get them again."""
+    """Parameters get no gradients while the block runs; afterwards the parameters that had gradients get them again."""
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     try:
         for parameter in trainable:
@@ -203,7 +203,9 @@ def attend(
         )
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     mask = attention_mask[..., : key.shape[-2]]
-    causal = mask.shape == attention_mask.shape and getattr(attention_mask, CAUSAL, False)  # a model may make its own
+    causal = mask.shape == attention_mask.shape and getattr(
+        attention_mask, CAUSAL, False
+    )  # a model may create its own mask
     heads = Heads(query, key, value, mask, scaling, softcap, causal)
     probe = _active.get()
     if probe is None:
@@ -243,4 +245,4 @@ def mask_of(
 
 
 AttentionInterface.register(NAME, attend)
-AttentionMaskInterface.register(NAME, mask_of)  # without a mask function of its own the causal mask is dropped
+AttentionMaskInterface.register(NAME, mask_of)  # otherwise transformers drops the causal mask

@@ -15,7 +15,7 @@ from harness.data.batch import Batch
 from harness.engine.budget import Budget, Load
 
 PADDING = 1 / 8
-"""Padding positions per position of the examples, at most, where examples of different lengths share a pass."""
+"""Maximum number of padding positions per position of the examples, if examples of different lengths share a pass."""
 
 
 def micro_batches(batch: Batch, load: Load, budget: Budget) -> Iterator[Int[np.ndarray, " chosen"]]:

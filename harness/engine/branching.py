@@ -11,8 +11,8 @@ residual block add the copies:
                                         |
                                         +-- layer 2 --
 
-**inside**: in the layer where they part, a copy differs from its original only after attention. Norms, queries, keys,
-values and attention are computed for the originals; the copies are added to their outputs:
+**inside**: in the layer where conditions begin to differ, a copy differs from its original only after attention. Norms,
+queries, keys, values and attention are computed for the originals; the copies are added to their outputs:
 
     originals    norm  q k v  attention --+-- ablate --+
     copies       .     .      .           +-- ablate --+--  output projection, MLP, for all rows
@@ -49,7 +49,7 @@ from harness.engine.schedule import Schedule, load_of
 from harness.engine.sharing import Shared
 
 
-class _HeadsKnown(Exception):  # noqa: N818  # not an error: it leaves a block of which nothing more is needed
+class _HeadsKnown(Exception):  # noqa: N818  # not an error: it ends a block early
     """The wanted head outputs are known; the rest of this block need not run."""
 
 
@@ -57,10 +57,10 @@ class _HeadsKnown(Exception):  # noqa: N818  # not an error: it leaves a block o
 class _Pass:
     """One forward pass of ``n`` examples. Fields without a value are set by one hook and read by a later one.
 
-    ``copied``: from entering a block until its attention has run: the blocks of rows whose copies are the last rows;
-    ``first_call``: whether the last block runs for the first time, to get its heads at the query; ``heads``: these,
-    for the second time; ``length``: how many positions the query's hidden state is repeated to after the last block,
-    because later modules expect that shape (0: it is not).
+    ``copied``: the blocks of rows whose copies are the last rows, from the start of a layer until its attention has
+    run; ``first_call``: whether the last layer runs for the first time, to get its heads at the query; ``heads``: these
+    head outputs, for the second time; ``length``: number of positions to which the query's hidden state is repeated
+    after the last layer, because later modules expect that shape (0: it is not repeated).
     """
 
     n: int
@@ -92,7 +92,7 @@ class _Pass:
 
 
 class Branching:
-    """A model that evaluates many conditions in one pass. ``shared``: the work that they share."""
+    """A model that evaluates many conditions in one pass. ``shared``: the parts of the work that conditions share."""
 
     def __init__(
         self, model: PreTrainedModel, sites: Mapping[nn.Module, Site], units: UnitSpace, shared: Shared
@@ -113,8 +113,8 @@ class Branching:
     ) -> Float[Tensor, "rows vocabulary"]:
         """Logits at the query: of the baseline, then under each condition.
 
-        Conditions that ablate the same units first should be in one call: only those can share work. With a ``past``
-        only the token at the query is run.
+        Conditions whose first ablated units are the same should be in one call: only such conditions can share work.
+        With a ``past`` only the token at the query is run.
         """
         n = len(tokens)
         schedule = Schedule.of([(), *conditions], self.units.layers, self.shared.trunk)
@@ -138,7 +138,7 @@ class Branching:
         return load_of(Schedule.of([(), *conditions], self.units.layers, self.shared.trunk).blocks)
 
     def past(self, tokens: Int[Tensor, "examples positions"], query: Int[Tensor, " examples"]) -> dict[int, Past]:
-        """What a baseline pass of the examples leaves, by layer, for passes of the query alone."""
+        """Keys and values from a baseline pass of the examples, by layer, for passes of the query alone."""
         found: dict[int, Past] = {}
 
         def keep(module: nn.Module, heads: Heads) -> Tensor:
@@ -190,17 +190,17 @@ class Branching:
         )
 
     def _drop_copies(self, _: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        """Before a module that works ahead of attention: originals only."""
+        """Before a module that runs before attention: originals only."""
         running = self._running
         return (running.originals(args[0]), *args[1:]) if running.copied else None
 
     def _add_copies(self, _: nn.Module, __: tuple[Any, ...], output: Tensor) -> Tensor | None:
-        """After it: copies have the outputs of their originals."""
+        """After a module that runs before attention: copies get the outputs of their originals."""
         running = self._running
         return running.with_copies(output, running.copied) if running.copied else None
 
     def _attend(self, module: nn.Module, heads: Heads) -> Float[Tensor, "rows positions heads value_dim"]:
-        """In the place of attention: head outputs, with those of ablated heads replaced."""
+        """Instead of attention: head outputs, with those of ablated heads replaced."""
         running = self._running
         layer = self._layer_of[module]
         if running.heads is not None:  # the second call of the last block
@@ -223,7 +223,7 @@ class Branching:
         return output
 
     def _repeat_query(self, _: nn.Module, __: Any, output: Any) -> Any:
-        """After the last block, and each module behind it: the query's hidden state at every position."""
+        """After the last block, and after each later module: the query's hidden state at every position."""
         running = self._running
         if not running.length or running.first_call:
             return None
@@ -232,7 +232,7 @@ class Branching:
         return output.expand(-1, running.length, -1)
 
     def _first_position(self, _: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
-        """Before a module behind the last block: all positions are the same, so one is enough."""
+        """Before a module that follows the last block: all positions are the same, so one is enough."""
         return (args[0][:, :1], *args[1:]) if self._running.length else None
 
     def _query_of(self, hidden: Tensor) -> Tensor:
@@ -289,7 +289,7 @@ def _for_rows(value: Any, n: int, rows: int) -> Any:
 
 
 def _for_one_position(value: Any, length: int) -> Any:
-    """An argument with one entry per position, cut to one entry: which one is irrelevant, the heads are known."""
+    """An argument with one entry per position, cut to one. Any entry will do, because the head outputs are known."""
     if isinstance(value, tuple):
         return tuple(_for_one_position(part, length) for part in value)
     if isinstance(value, Tensor):

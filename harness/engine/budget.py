@@ -1,4 +1,4 @@
-"""How large a pass may be: what fits into memory, and beyond which size a pass is no faster. Needs no loaded model."""
+"""The maximum size of a pass: limited by memory, and by the size beyond which a pass is no faster. Loads no model."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Budget:
     """The largest pass: ``memory`` in bytes, and ``positions`` (rows x positions) beyond which a pass is no faster.
 
     ``per_position``: bytes that one position of one row takes while a block works on it; ``per_row``: bytes of a row's
-    logits and of what metrics compute from them.
+    logits and of the values that metrics compute from them.
     """
 
     memory: int
@@ -39,8 +39,8 @@ class Budget:
     def of(cls, memory: int, positions: int, itemsize: int, hidden: int, widest: int, vocabulary: int) -> Budget:
         """For a model with ``itemsize`` bytes per number, whose widest module takes ``widest`` numbers per position.
 
-        Inside a block: its input, its normed and rotated copies, the input of the widest module and what that is
-        computed from. Logits are held several times: the model's, in float32, the baseline's, and those of metrics.
+        Inside a block: its input, its normed and rotated copies, the input of the widest module and the values that it
+        is computed from. Logits are held several times: the model's, in float32, the baseline's, and those of metrics.
         """
         return cls(memory, itemsize * 8 * (widest + hidden), 6 * 4 * vocabulary, positions)
 

@@ -44,8 +44,8 @@ class Site:
 def sites_of(model: PreTrainedModel) -> dict[nn.Module, Site]:
     """Every attention module of the model that calls our attention function.
 
-    Errors: a model that does not call it, calls it twice in a layer, sees later tokens, or computes (in float32)
-    something else with it than with its own attention.
+    Errors: a model that does not call it, calls it twice in a layer, sees later tokens, or gives other logits (in
+    float32) with it than with its own attention.
     """
     count = model.config.get_text_config().vocab_size
     tokens = torch.arange(_TRIAL_TOKENS, device=device_of(model)).remainder(count)[None]
@@ -57,7 +57,7 @@ def sites_of(model: PreTrainedModel) -> dict[nn.Module, Site]:
         if not observed.outputs:
             raise uninterceptable(model, "no layer calls the registered attention function")
         if observed.looks_ahead:
-            raise uninterceptable(model, "a token sees those after it, so it is not a causal model")
+            raise uninterceptable(model, "a token sees later tokens, so it is not a causal model")
         _check_same(model, tokens, logits)
     # transformers numbers the attention modules of most models; where it does not, they run in the order of layers.
     layers = [int(getattr(module, "layer_idx", place)) for place, module in enumerate(observed.outputs)]
@@ -80,7 +80,7 @@ def sites_of(model: PreTrainedModel) -> dict[nn.Module, Site]:
 
 
 class _Observed:
-    """What one pass shows of a model. A *leaf* is a module that has weights and no modules inside.
+    """Observations from one pass of a model. A *leaf* is a module that has weights and no modules inside.
 
     ``outputs``: the head outputs of each attention module; ``leaves``: in the order in which they ran; ``started``: how
     many leaves had run when an attention module computed its heads; ``projections``: the module that took the head
@@ -99,7 +99,7 @@ class _Observed:
         self._hooks = ExitStack()
 
     def run(self, model: PreTrainedModel, tokens: Int[Tensor, "1 positions"]) -> Tensor:
-        """Observe one pass; its logits."""
+        """Observe one pass. Returns its logits."""
         first_position = torch.zeros(1, dtype=torch.long, device=tokens.device)
         probe = Probe(first_position, rows=self._read_rows, ablate=self._keep_outputs)
         with self._hooks, active(probe):
@@ -111,7 +111,7 @@ class _Observed:
         return logits
 
     def linear_projections(self) -> dict[nn.Module, nn.Module]:
-        """Of each attention module, the output projection, where the heads' outputs reach it unchanged."""
+        """The output projection of each attention module, if the heads' outputs reach it unchanged."""
         return {a: taker for a, taker in self.projections.items() if _is_linear(taker, self.outputs[a])}
 
     def before(self, attention: nn.Module, block: nn.Module) -> tuple[nn.Module, ...]:
@@ -134,7 +134,7 @@ class _Observed:
         self.looks_ahead = self.looks_ahead or bool(rows[..., 1:].any())
 
     def _keep_outputs(self, attention: nn.Module, output: Tensor) -> Tensor:
-        """Keep the head outputs, and observe which module inside takes them next; of nested ones, the outermost."""
+        """Keep the head outputs, and observe which inner module takes them next (of nested modules, the outermost)."""
 
         def takes(inner: nn.Module, args: tuple[object, ...]) -> None:
             if args and isinstance(args[0], Tensor) and torch.equal(args[0].to(output).flatten(), output.flatten()):
@@ -143,7 +143,7 @@ class _Observed:
         self.outputs[attention] = output
         self.started[attention] = len(self.leaves)
         for inner in attention.modules():
-            if inner is not attention and inner.state_dict():  # dropout has no weights, and returns what it takes
+            if inner is not attention and inner.state_dict():  # dropout has no weights, and may return its input
                 self._hooks.callback(inner.register_forward_pre_hook(takes).remove)
         return output
 
@@ -187,8 +187,8 @@ def _check_same(model: PreTrainedModel, tokens: Int[Tensor, "1 positions"], ours
     if ours.dtype != torch.float32:
         return  # half precision changes logits by more than an ignored term might
     with evaluating(model):
-        own = model(tokens, use_cache=False).logits
-    if float((ours - own).abs().max()) > 1e-3 * float(own.abs().max()):
+        own_logits = model(tokens, use_cache=False).logits
+    if float((ours - own_logits).abs().max()) > 1e-3 * float(own_logits.abs().max()):
         raise uninterceptable(model, "its own attention does more than softmax(q k) v, and the probe does not")
 
 

@@ -12,7 +12,7 @@ from harness.util.errors import HarnessError
 
 # Names of a repository on the hub: `gpt2`, `EleutherAI/pythia-160m`. Anything else is a path.
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
-# No weights of other frameworks, no second copy of the same weights (`consolidated*`), nothing from folders inside.
+# No weights of other frameworks, no second copy of the same weights (`consolidated*`), nothing from subfolders.
 _WANTED = ["*.json", "*.txt", "*.model", "*.jinja", "*.safetensors"]
 _UNWANTED = ["*/*", "consolidated*"]
 _PICKLES = ["*.bin"]
@@ -21,7 +21,7 @@ _SUFFIXES = (".gguf", ".safetensors", ".bin", ".pt", ".pth", ".json")
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """A model on disk: its ``folder``, and the name of the ``gguf`` file in it if it is one.
+    """A model on disk: its ``folder``, and, for a GGUF model, the name of the ``gguf`` file in it.
 
     ``commit`` is that of the hub, and "" for a model that was given as a path.
     """
@@ -146,7 +146,7 @@ def _refused_by_hub(name: str, revision: str, error: Exception) -> HarnessError:
         )
     if isinstance(error, RepositoryNotFoundError):
         return HarnessError(
-            f"subject.path={name}: the hub knows no such model (or it is private), and there is no such folder here.",
+            f"subject.path={name}: the hub has no such model (or it is private), and there is no such folder here.",
             "Check the spelling of owner/name; for a private model type: hf auth login",
         )
     folder = name.rsplit("/", 1)[-1]

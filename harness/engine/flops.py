@@ -17,7 +17,7 @@ from harness.engine.shapes import Shapes
 
 @dataclass(frozen=True)
 class Work:
-    """What the engine computes: ``products`` of matrices and ``attention``, in FLOPs, in so many ``passes``.
+    """The work of the engine: ``products`` of matrices and ``attention``, in FLOPs, and the number of ``passes``.
 
     ``positions``: positions x residual blocks that these passes work on.
     """
@@ -67,19 +67,19 @@ def closure(
 ) -> Work:
     """Conditions, and the baseline model, on examples of ``length`` tokens (up to the query, on average).
 
-    Units are heads in the order of layers. Conditions share what :mod:`harness.engine.branching` describes.
+    Units are heads in the order of layers. Conditions share the work that :mod:`harness.engine.branching` describes.
     ``query_only``: units are ablated at the query alone, and a condition is a pass of one token.
     """
     ablating = sorted(set(conditions) - {()}, key=sorted)
     layer_of = np.repeat(np.arange(shapes.layers), shapes.heads)
     if query_only:
         load = Load.throughout(1 + len(ablating))
-        together = min(examples, budget.examples(length, Load.throughout(shapes.layers)))
+        per_pass = min(examples, budget.examples(length, Load.throughout(shapes.layers)))
     else:
         load = load_of(Schedule.of([(), *ablating], layer_of).blocks)
-        together = min(examples, budget.examples(length, load))
-    each = budget.conditions(len(ablating), together, 1 if query_only else length, load)
-    batches = math.ceil(examples / together)
+        per_pass = min(examples, budget.examples(length, load))
+    each = budget.conditions(len(ablating), per_pass, 1 if query_only else length, load)
+    batches = math.ceil(examples / per_pass)
     work = Work()
     for start in range(0, max(1, len(ablating)), each):
         blocks = Schedule.of([(), *ablating[start : start + each]], layer_of).blocks

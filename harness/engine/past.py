@@ -3,8 +3,8 @@
 Earlier positions cannot see the query, so an ablation at the query changes none of them. Their keys and values are
 those of one baseline pass, which all conditions share:
 
-    baseline pass     t0  t1  t2 .. query      once per example: keeps keys and values of every layer
-    each condition                  query      one token, which attends to those, and to itself
+    baseline pass     t0  t1  t2 .. query      once per example: keeps keys and values of every layer each condition
+    query      one token, which attends to these, and to itself
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from harness.engine.attention import Heads
 
 @dataclass(frozen=True)
 class Past:
-    """Keys and values of one attention module on baseline examples. ``mask`` hides what each query does not see, and
-    the query itself.
+    """Keys and values of one attention module on baseline examples. ``mask`` hides the positions that each query does
+    not see, and the query itself.
     """
 
     key: Float[Tensor, "examples kv_heads keys head_dim"]
@@ -30,7 +30,7 @@ class Past:
 
     @classmethod
     def of(cls, heads: Heads, query: Int[Tensor, " examples"]) -> Past:
-        """The past that this call of attention, in a baseline pass, leaves for the query."""
+        """The past of the query, from this call of attention in a baseline pass."""
         mask = heads.mask_at(query).clone()
         mask.scatter_(2, query[:, None, None].expand(*mask.shape[:2], 1), torch.finfo(mask.dtype).min)
         return cls(heads.key, heads.value, mask)

@@ -1,4 +1,4 @@
-"""Recording: examples run through a model in parts, and readers reduce what they read before the next part runs."""
+"""Recording: examples run through a model in parts, and readers reduce each part before the next one runs."""
 
 from __future__ import annotations
 

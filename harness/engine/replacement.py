@@ -41,7 +41,7 @@ class Replacement:
     ) -> Float[Tensor, "rows positions heads head_dim"]:
         """The outputs, with those of ablated heads replaced by the intervention's.
 
-        ``query_only``: the outputs are those at the query, and at no other position.
+        ``query_only``: the outputs are given at the query position only.
         """
         available: dict[str, Any] = {"output": output}
         if layer in self.donor:

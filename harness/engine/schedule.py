@@ -12,8 +12,8 @@ A *block* is one row per example; block 0 is the baseline model. Take three cond
 
     blocks:   1             2             2                  4                   4
 
-A block is copied only where two conditions begin to differ. Where all conditions of a block go on alike (block 1 in
-layer 3), no copy is needed.
+A block is copied only where two conditions begin to differ. If all conditions of a block continue in the same way
+(block 1 in layer 3), no copy is needed.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from harness.engine.budget import Load
 class Schedule:
     """The blocks of rows in each layer of one pass.
 
-    ``blocks``: how many enter the first layer, then how many leave each layer; ``copies``, by layer: for every block
-    that is added there, the block it is a copy of; ``ablated``, by layer: the units that each block ablates there, None
-    where no block ablates any; ``places``: the block of each condition at the end.
+    ``blocks``: the number that enter the first layer, then the number that leave each layer; ``copies``, by layer: for
+    every block that is added there, the block it is a copy of; ``ablated``, by layer: the units that each block ablates
+    there, None where no block ablates any; ``places``: the block of each condition at the end.
     """
 
     blocks: list[int]
@@ -65,7 +65,7 @@ class Schedule:
 
         groups: list[Group] = [tuple(sorted(group, key=lambda unit: (layers[unit], unit))) for group in conditions]
         touched = {layers[unit] for group in groups for unit in group}
-        # What each block ablates: so far, or, without a trunk, in all layers.
+        # The units that each block ablates: up to this layer or, without a trunk, in all layers.
         blocks: list[Group] = [()] if trunk else list(dict.fromkeys([(), *groups]))
         counts = [len(blocks)]
         copies: dict[int, list[int]] = {}

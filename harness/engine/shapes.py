@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.util.errors import HarnessError
 
-# Model types whose MLP has two matrices; that of all others has three, one of them a gate.
+# Model types whose MLP has two matrices. The MLPs of all other types have three, one of them a gate.
 UNGATED = frozenset(
     ["bloom", "falcon", "gpt2", "gpt_bigcode", "gpt_neo", "gpt_neox", "gptj", "mpt", "opt", "phi", "starcoder2"]
 )
@@ -21,8 +21,8 @@ _SUFFIXES = (".gguf", ".safetensors", ".bin")
 class Shapes:
     """The sizes of a decoder that decide its cost.
 
-    ``mlp`` is the inner width of the MLP, or of one expert; ``experts`` are those per layer (0: a dense MLP), of which
-    ``active`` work on a token.
+    ``mlp`` is the inner width of the MLP, or of one expert; ``experts``: number of experts per layer (0: a dense MLP);
+    ``active``: how many of them work on a token.
     """
 
     layers: int
@@ -60,7 +60,7 @@ class Shapes:
 
     @property
     def units(self) -> int:
-        """How many attention heads there are."""
+        """The number of attention heads."""
         return self.layers * self.heads
 
     @property

@@ -29,7 +29,8 @@ NOTHING = Shared(trunk=False, inside=False, tail=False, past=False)
 def most_shared(works: Callable[[Shared], bool], limit: Shared) -> Shared:
     """The most that conditions can share within a limit; ``works`` tells whether logits stay the same.
 
-    Few models allow less than everything: some shape their output by their input, some have no ``position_ids``.
+    Almost all models allow everything. The exceptions: the output's shape follows the input's, or there are no
+    ``position_ids``.
     """
     tries = (limit, replace(limit, tail=False), replace(limit, tail=False, inside=False))
     shared = next(filter(works, (replace(shared, past=False) for shared in tries)), NOTHING)

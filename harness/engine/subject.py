@@ -48,8 +48,9 @@ class _Unchanged(Intervention):
 class HeadSubject(Subject):
     """The attention heads of a Hugging Face causal language model.
 
-    ``memory``: what a pass may take, such as ``4GiB``, or ``auto``; ``tokens_per_pass``: a further bound on rows x
-    positions; ``share``: the most that conditions may share of the baseline's work. None of these changes a result.
+    ``memory``: how much memory a pass may use, such as ``4GiB``, or ``auto``; ``tokens_per_pass``: a further bound on
+    rows x positions; ``share``: the most that conditions may share of the baseline's work. None of these changes a
+    result.
 
     Errors: a model whose attention cannot be intercepted, an amount of memory that cannot be read.
     """
@@ -78,12 +79,12 @@ class HeadSubject(Subject):
 
     @property
     def vocab_size(self) -> int:
-        """How many token ids there are."""
+        """The number of token ids."""
         return int(self.model.config.get_text_config().vocab_size)
 
     @property
     def context(self) -> int:
-        """How many positions the model can attend over."""
+        """The number of positions that the model can attend over."""
         # Not every configuration of transformers has it: without learned positions there is no such bound.
         return int(getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 2**31)
 
@@ -140,23 +141,23 @@ class HeadSubject(Subject):
         groups = [conditions[c] for c in ablating]
         query_only = bool(groups) and intervention.positions == "query" and self._branching.shared.past
         load = self._branching.load(groups, query_only)
-        kept = Load.throughout(len(self._sites))  # with one token per condition, the past of all layers is kept
+        past_load = Load.throughout(len(self._sites))  # with one token per condition, the past of all layers is kept
         with switched(self.model), self._within_memory(), torch.inference_mode():
             replacement_for = self._replacements(batch, groups, intervention, reference)
-            for examples in micro_batches(batch, kept if query_only else load, self.budget):
+            for examples in micro_batches(batch, past_load if query_only else load, self.budget):
                 part = batch.take(examples)
                 tokens, query, target = tensors(part, device_of(self.model))
                 replacement = replacement_for(examples)
                 past = self._branching.past(tokens, query) if query_only else None
                 length = 1 if query_only else tokens.shape[1]
                 each = self.budget.conditions(len(groups), len(examples), length, load)
-                for some in condition_chunks(ablating, each):
-                    sets = [conditions[c] for c in some]
+                for chunk in condition_chunks(ablating, each):
+                    sets = [conditions[c] for c in chunk]
                     logits = self._branching.logits(tokens, query, sets, replacement, past).float()
-                    found = _metric_values(metrics, logits, target, part)
-                    values[:, _column(baseline), examples] = found[:, :1]
-                    values[:, _column(some), examples] = found[:, 1:]
-                    tick(len(examples) * len(some))
+                    chunk_values = _metric_values(metrics, logits, target, part)
+                    values[:, _column(baseline), examples] = chunk_values[:, :1]
+                    values[:, _column(chunk), examples] = chunk_values[:, 1:]
+                    tick(len(examples) * len(chunk))
                 tick(len(examples) * len(baseline))
         if not np.isfinite(values).all():
             raise HarnessError(
@@ -168,7 +169,7 @@ class HeadSubject(Subject):
     def _replacements(
         self, batch: Batch, groups: Sequence[Group], intervention: Intervention, reference: Batch | None
     ) -> Callable[[Int[np.ndarray, " chosen"]], Replacement]:
-        """The intervention for any examples of the batch, with its means and donors where it asks for them."""
+        """The intervention for any examples of the batch, with the means and donors that it requests."""
         inputs = inputs_of(type(intervention)) if groups else ()
         layers = {int(self.units.layers[unit]) for group in groups for unit in group}
         donors = donors_of(intervention, batch, self) if "donor" in inputs else None
@@ -187,16 +188,16 @@ class HeadSubject(Subject):
     def _outputs(self, part: Batch, layers: Collection[int]) -> dict[int, Float[Tensor, "examples positions heads _"]]:
         """The head outputs of these layers at every position, in a baseline pass."""
         tokens, query, _ = tensors(part, device_of(self.model))
-        found: dict[int, Tensor] = {}
+        outputs: dict[int, Tensor] = {}
 
         def keep(module: nn.Module, output: Tensor) -> Tensor:
             if self._sites[module].layer in layers:
-                found[self._sites[module].layer] = output
+                outputs[self._sites[module].layer] = output
             return output
 
         with active(Probe(query, ablate=keep)):
             self.model.base_model(tokens, use_cache=False)
-        return found
+        return outputs
 
     def _same_logits(self) -> Callable[[Shared], bool]:
         """A test of what conditions can share: an intervention that changes nothing must not change the logits."""
@@ -268,6 +269,6 @@ def _metric_values(
         logits[:n].repeat(conditions, 1),
         torch.from_numpy(other.target).long().repeat(conditions).to(logits.device) if other else None,
     )
-    # One transfer for all metrics: a GPU has to finish its work before each.
+    # One transfer for all metrics: a GPU has to finish its work before each transfer.
     values = torch.stack([metric(prediction).float() for metric in metrics]).cpu().double().numpy()
     return values.reshape(len(metrics), conditions, n)

@@ -38,7 +38,7 @@ AT_REST = 540_000_000  # bytes of a process that has loaded torch and transforme
 LOADING = (3.0, 1.5e-9)  # seconds to import torch, and to read a parameter
 STATISTICS = 0.1  # seconds of a closure test beside the model: intervals, anatomy
 FITTED = (0.02, 6e-9)  # seconds of an affinity, and per observation and pair of units
-FEW = 10  # conditions: up to this number, the seconds of one are not estimated from them
+FEW = 10  # conditions: with this number or fewer, seconds per condition are not estimated
 DIVIDED = (0.08, 5e-7)  # seconds of a partitioner, chooser and selector, and per pair of units
 
 
@@ -75,8 +75,8 @@ class Step:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a cell will take. ``memory``: bytes at its peak, including the model's ``weights``; both are None where the
-    subject's shapes are unknown.
+    """The estimated cost of a cell. ``memory``: bytes at its peak, including the model's ``weights``; both are None
+    where the subject's shapes are unknown.
     """
 
     steps: tuple[Step, ...]
@@ -113,7 +113,7 @@ def shapes_of_cell(cell: Cell) -> Shapes | None:
 
 
 def estimate(cell: Cell, machine: Machine, finished: Sequence[Record] = ()) -> Estimate:
-    """What a cell will take on a machine, if it computes every step itself.
+    """The cost of a cell on a machine, if it computes every step itself.
 
     Steps of ``finished`` cells with the same methods are preferred to estimates from FLOPs.
     """
@@ -162,7 +162,7 @@ def length_of(cell: Cell, shapes: Shapes) -> int:
 def work_of(cell: Cell, shapes: Shapes, budget: Budget) -> list[tuple[int, Work]]:
     """Conditions and work until an average candidate is stopped for futility, and with all controls.
 
-    The two are one where no candidate is stopped early.
+    The list has one entry if no candidate can be stopped early.
     """
     length = length_of(cell, shapes)
     _, examples = examples_of(cell)
@@ -245,7 +245,7 @@ def _key(name: str, parts: Sequence[str], config: Mapping[str, Any]) -> str:
 
 
 def _measured(name: str, key: str, cell: Cell, finished: Sequence[Record], conditions: Span | None) -> Span | None:
-    """Seconds of this step in finished cells: the most, because a cell that finds it in the cache takes none.
+    """Seconds of this step in finished cells: the maximum, because a cell that finds the step in the cache takes none.
 
     For a closure test, the seconds per condition (of cells with the same subject, examples and intervention) times the
     number of ``conditions``.

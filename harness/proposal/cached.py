@@ -1,4 +1,4 @@
-"""The steps of a proposal that take time, affinities and partitions, are computed once for equal code and inputs."""
+"""Caches the slow steps of a proposal, affinities and partitions: for equal code and inputs they are computed once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.util.fingerprint import content, identity
 
 
 def cached_call(stage: str, method: Any, arguments: Mapping[str, Any], units: UnitSpace, cache: Cache) -> Any:
-    """The result of a method, computed or, where any cell has called it with equal arguments before, from the cache."""
+    """The result of a method, from the cache if any cell has called it with equal arguments before."""
     if cache.folder is None or stage not in ("affinity", "partitioner"):  # other stages are as fast as a look-up
         return method(**arguments)
     try:
@@ -33,7 +33,12 @@ def _entry(result: Any) -> Entry | None:
     """An affinity or partitions as a cache entry; None for any other result."""
     if type(result) is Affinity:
         return Entry(result.arrays(), result.diagnostics)
-    if isinstance(result, list) and all(type(found) is Partition and found.stability is None for found in result):
-        about = [{"k": found.k, "setting": found.setting, "diagnostics": found.diagnostics} for found in result]
-        return Entry({str(i): found.labels for i, found in enumerate(result)}, about)
+    if isinstance(result, list) and all(
+        type(partition) is Partition and partition.stability is None for partition in result
+    ):
+        about = [
+            {"k": partition.k, "setting": partition.setting, "diagnostics": partition.diagnostics}
+            for partition in result
+        ]
+        return Entry({str(i): partition.labels for i, partition in enumerate(result)}, about)
     return None

@@ -1,4 +1,4 @@
-"""What the same pipeline proposes from permuted data, where there is nothing to find."""
+"""Proposals of the same pipeline on permuted data, in which there are no circuits to find."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from harness.util.seeds import seed_for
 
 
 def null_groups(proposal: Proposal, n: int) -> list[list[Group]]:
-    """The candidates of the same pipeline on ``n`` sets of permuted observations; none where it finds none."""
-    found: list[list[Group]] = []
+    """The candidates of the same pipeline on ``n`` sets of permuted observations; an empty list where it finds none."""
+    groups: list[list[Group]] = []
     for i in range(n):
         permuted = proposal.permuted(seed_for(proposal.seed, f"null proposal {i}"))
         try:
-            found.append([candidate.members for candidate in permuted.candidates])
+            groups.append([candidate.members for candidate in permuted.candidates])
         except HarnessError:
-            found.append([])
-    return found
+            groups.append([])
+    return groups

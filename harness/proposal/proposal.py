@@ -1,4 +1,4 @@
-"""From a recording to candidates: each step is made from those before it, when it is first asked for."""
+"""From a recording to candidates: each step is computed from earlier steps, when it is first used."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Step(Generic[T]):
     @overload
     def __get__(self, proposal: Proposal, owner: type) -> T: ...
     def __get__(self, proposal: Proposal | None, owner: type) -> Step[T] | T:
-        """The step, computed where it is not there yet."""
+        """The step, computed when it is first used."""
         if proposal is None:
             return self
         if self.name not in proposal.steps:
@@ -44,11 +44,11 @@ class Step(Generic[T]):
 
 
 class Proposal:
-    """What the proposing stages of a cell make. A method asks for a step by its name.
+    """The results of a cell's proposing stages, by step. A method requests steps by name.
 
-    ``inputs``: what the first steps are made from, by name (``batch``, ``recording``, ``truth``); None or absent where
-    no stage asks for it, as under ``affinity=precomputed``. ``reruns``: how often partitions are made again to measure
-    their stability. Affinities and partitions that are in the ``cache`` are read from there.
+    ``inputs``: the inputs of the first steps, by name (``batch``, ``recording``, ``truth``). An input is None or absent
+    if no stage requests it, for example with ``affinity=precomputed``. ``reruns``: how often partitions are computed
+    again to measure their stability. Affinities and partitions that are in the ``cache`` are read from there.
     """
 
     def __init__(
@@ -66,13 +66,13 @@ class Proposal:
 
     @classmethod
     def by_hand(cls, units: UnitSpace, members: tuple[int, ...]) -> Proposal:
-        """A group that a user names: its one candidate is there, and no stage has a part in it."""
+        """A proposal of one candidate, which the user names. No stage is called."""
         proposal = cls({}, units)
         proposal.steps["candidates"] = (Candidate(members),)
         return proposal
 
     def run(self) -> None:
-        """Make every step that a record holds."""
+        """Compute every step that a record contains."""
         self.steps |= {"labels": self.labels, "candidates": self.candidates}
 
     # -- recording -> activity -> spins -> affinity -> partitions -> candidates ----------------------------------------
@@ -96,7 +96,7 @@ class Proposal:
 
     @Step
     def labels(self) -> Labels:
-        """What is known about units without clustering them."""
+        """The classes of units that are known without clustering."""
         return self._expect(Labels, "labels", self._call("labels"))
 
     @Step
@@ -120,13 +120,13 @@ class Proposal:
 
     @Step
     def observations(self) -> Spins | Activity:
-        """What the binarizer made of the activity."""
+        """The output of the binarizer."""
         observations: Spins | Activity = self._call("binarizer")
         return observations
 
     @property
     def spins(self) -> Spins:
-        """The observations, where they are spins. Errors: the binarizer gives none."""
+        """The observations, if they are spins. Errors: the binarizer returns activity."""
         if not isinstance(self.observations, Spins):
             raise HarnessError(
                 f"binarizer {self.stages['binarizer'].name} gives activity, and a method of this cell needs spins.",
@@ -136,35 +136,41 @@ class Proposal:
 
     @Step
     def affinity(self) -> Affinity:
-        """How alike two units behave."""
+        """How similarly two units behave."""
         return self._expect(Affinity, "affinity", self._call("affinity"))
 
     @Step
-    def found(self) -> tuple[Partition, ...]:
+    def raw_partitions(self) -> tuple[Partition, ...]:
         """The partitions, before their stability is measured."""
         return tuple(self._expect(Partition, "partitioner", partition) for partition in self._call("partitioner"))
 
     @Step
-    def reruns_found(self) -> Reruns:
-        """The partitions of every rerun. Reruns start from the steps that ``found`` was made from."""
+    def rerun_partitions(self) -> Reruns:
+        """The partitions of every rerun. Reruns start from the steps that ``raw_partitions`` was computed from."""
         observations = len(self.measured.values) if self.has("measured") else None
-        return rerun(lambda *change: self.again(*change).found, self.reruns, len(self.units), observations, self.seed)
+        return rerun(
+            lambda *change: self.again(*change).raw_partitions, self.reruns, len(self.units), observations, self.seed
+        )
 
     @Step
     def partitions(self) -> tuple[Partition, ...]:
         """The partitions, each with its stability."""
-        return with_stability(self.found, self.reruns_found) if self.found and self.reruns else self.found
+        return (
+            with_stability(self.raw_partitions, self.rerun_partitions)
+            if self.raw_partitions and self.reruns
+            else self.raw_partitions
+        )
 
     @property
     def trivial(self) -> bool:
         """Whether no partition separates any units: then nothing is proposed."""
-        return all(partition.trivial for partition in self.found)
+        return all(partition.trivial for partition in self.raw_partitions)
 
     @Step
     def quality(self) -> tuple[float | None, ...]:
-        """How good the chooser finds each partition; None where it gives no score, or the partition is trivial."""
+        """The chooser's score of each partition. None: it gives no score, or the partition is trivial."""
         if self.trivial:
-            return tuple(None for _ in self.found)
+            return tuple(None for _ in self.raw_partitions)
         scores = self._call("chooser")
         return tuple(
             None if score is None or partition.trivial else float(score)
@@ -173,7 +179,7 @@ class Proposal:
 
     @Step
     def chosen(self) -> int:
-        """The place of the best partition. Among equals the one with fewest groups is taken, then the first."""
+        """The index of the best partition. If several are equally good: the one with fewest groups, then the first."""
         scored = [i for i, score in enumerate(self.quality) if score is not None]
         able = scored or [i for i, partition in enumerate(self.partitions) if not partition.trivial] or [0]
         return min(able, key=lambda i: (-(self.quality[i] or 0.0), len(self.partitions[i].groups()), i))
@@ -185,15 +191,15 @@ class Proposal:
 
     @Step
     def candidates(self) -> tuple[Candidate, ...]:
-        """The groups to be tested, each with what is known about it."""
+        """The groups to be tested, each with its purity, isolation and stability."""
         if self.trivial:
             return ()
         return tuple(self._described(candidate) for candidate in self._call("selector"))
 
-    # -- looking at a proposal, and making it again --------------------------------------------------------------------
+    # -- inspecting and repeating a proposal ---------------------------------------------------------------------------
 
     def has(self, step: str) -> bool:
-        """Whether a step has been made: some other step, or a record, needed it."""
+        """Whether a step has been computed, because another step or a record needed it."""
         return step in self.steps
 
     def agreement(self) -> list[Agreement | None]:
@@ -201,9 +207,8 @@ class Proposal:
         return [Agreement.of(partition, self.labels) for partition in self.partitions]
 
     def again(self, order: np.ndarray, rows: np.ndarray | None, seed: int) -> Proposal:
-        """The same proposal with its units in another order, another seed and, where given, these observations.
-
-        Without ``rows`` the affinity is the same one, its units in the new order.
+        """The same proposal with another order of units, another seed and, if given, these observations. Without
+        ``rows`` the affinity is reused, with its units in the new order.
         """
         units = UnitSpace(tuple(self.units.units[i] for i in order))
         other = Proposal(_reseeded(self.stages, seed), units, self.inputs, self.reruns, self.seed, self.cache)
@@ -219,7 +224,7 @@ class Proposal:
         return other
 
     def permuted(self, seed: int) -> Proposal:
-        """The same proposal on permuted data: the observations of every unit in an order of their own."""
+        """The same proposal on permuted data: the observations of each unit are permuted separately."""
         rng = rng_for(seed, "permuted observations")
         other = Proposal(self.stages, self.units, self.inputs, 0, self.seed, self.cache)
         other.steps["labels"] = self.labels
@@ -230,7 +235,7 @@ class Proposal:
         return other
 
     def _call(self, stage: str) -> Any:
-        """A stage's method, called with the steps that it asks for."""
+        """Call a stage's method with the steps that it requests."""
         method = self.stages[stage]
         arguments = {name: getattr(self, name) for name in inputs_of(type(method))}
         return cached_call(stage, method, arguments, self.units, self.cache)
@@ -241,7 +246,7 @@ class Proposal:
         ratio = candidate.isolation
         if ratio is None and self.has("affinity"):
             ratio = isolation(members, self.affinity.matrix)
-        stability = overlap(members, self.reruns_found, self.chosen) if self.reruns else None
+        stability = overlap(members, self.rerun_partitions, self.chosen) if self.reruns else None
         return dataclasses.replace(candidate, purity=share, isolation=ratio, stability=stability)
 
     def _expect(self, kind: type[T], source: str, value: Any) -> T:
@@ -254,16 +259,16 @@ class Proposal:
 
 
 def _reseeded(stages: Mapping[str, Any], seed: int) -> dict[str, Any]:
-    """The methods with another seed. Where several are chosen for a stage, these stay as they are."""
+    """The methods with another seed. A stage with several methods keeps them unchanged."""
     return {name: method if isinstance(method, tuple) else reseeded(method, seed) for name, method in stages.items()}
 
 
 def _resampled(activity: Activity, units: UnitSpace, order: np.ndarray, rows: np.ndarray | None) -> Activity:
     rows = np.arange(len(activity.values)) if rows is None else rows
-    own, position = activity.own_scores, activity.position
+    own_scores, position = activity.own_scores, activity.position
     return Activity(
         activity.values[np.ix_(rows, order)],
         units,
-        None if own is None else own[order],
+        None if own_scores is None else own_scores[order],
         None if position is None else position[rows],
     )

@@ -14,12 +14,12 @@ from harness.util.seeds import rng_for, seed_for
 Rerun = tuple[np.ndarray, Sequence[Partition]]
 """The order of units in a rerun, and the partitions that it found."""
 Again = Callable[[np.ndarray, np.ndarray | None, int], Sequence[Partition]]
-"""Partitions found with the units in an order, on these observations (None: all as they are), with a seed."""
+"""Computes partitions, given an order of units, rows of the observations (None: all, in order) and a seed."""
 
 
 @dataclass(frozen=True)
 class Reruns:
-    """The reruns of both kinds. ``resamples`` is empty where nothing was measured."""
+    """The reruns of both kinds. ``resamples`` is empty if there are no observations."""
 
     seeds: Sequence[Rerun]
     resamples: Sequence[Rerun]
@@ -28,8 +28,8 @@ class Reruns:
 def rerun(again: Again, n: int, units: int, observations: int | None, seed: int) -> Reruns:
     """``n`` reruns of each kind.
 
-    A rerun shuffles the order of the units and gives every method another seed. One of the second kind also draws the
-    observations anew, with replacement. A rerun that finds nothing at all is left out.
+    A rerun shuffles the order of the units and gives every method another seed. A rerun on resamples also draws the
+    observations again, with replacement. A rerun that raises an error is left out.
     """
     resamples = [] if observations is None else list(_reruns(again, "resamples", n, units, observations, seed))
     return Reruns(list(_reruns(again, "seeds", n, units, None, seed)), resamples)
@@ -66,7 +66,7 @@ def _agreement(partition: Partition, reruns: Sequence[Rerun], i: int) -> float |
 def overlap(members: tuple[int, ...], reruns: Reruns, i: int) -> float | None:
     """Mean over reruns of the best Jaccard overlap of a group with one of the groups of the i-th partition.
 
-    Over the resamples, where there are any, else over the reruns with other seeds.
+    The reruns are those on resamples if there are any, else those with other seeds.
     """
     counted = reruns.resamples or reruns.seeds
     if not counted:
@@ -76,7 +76,7 @@ def overlap(members: tuple[int, ...], reruns: Reruns, i: int) -> float | None:
 
 
 def _touched(members: tuple[int, ...], order: np.ndarray, labels: np.ndarray) -> list[list[int]]:
-    """The groups of a rerun that share a unit with these: few, however many groups there are."""
+    """The groups of a rerun that share a unit with these members. All other groups have an overlap of 0."""
     again = np.empty_like(labels)
     again[order] = labels
     shared = np.unique(again[list(members)])

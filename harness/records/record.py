@@ -35,8 +35,8 @@ FINISHED = frozenset({Status.OK, Status.SKIPPED})
 
 @dataclass(frozen=True)
 class CellInfo:
-    """What the cell was: identities for boards and caches, names for people; ``supervised`` names the stages that saw
-    the labels.
+    """The description of a cell: identities for boards and caches, names for people; ``supervised`` names the stages
+    that used the labels.
     """
 
     id: str
@@ -77,7 +77,7 @@ class PartitionRecord:
 
 @dataclass(frozen=True)
 class CandidateRecord:
-    """One candidate group, with the numbers that it was chosen by."""
+    """One candidate group, with the numbers that were used to choose it."""
 
     units: tuple[str, ...]
     size: int
@@ -100,7 +100,7 @@ class Record:
     cell had computed them; ``forwards``, one per condition and example; ``flops`` of all forwards and recordings,
     computed or cached (absent where the model's shapes are unknown); ``memory`` and ``gpu_memory``, the peak in bytes.
 
-    ``original``: of a record that was read from an older schema, its JSON as it was written.
+    ``original``: for a record of an older schema, its JSON as it was written.
     """
 
     status: Status
@@ -128,7 +128,7 @@ class Record:
 
     @property
     def chosen_by_labels(self) -> bool:
-        """Whether the labels influenced the partition. Its agreement with the labels is then no fair score."""
+        """Whether the labels influenced the partition. Its agreement with the labels is then not a fair score."""
         supervised = self.cell.supervised
         return "partitioner" in supervised or ("chooser" in supervised and len(self.partitions) > 1)
 

@@ -70,4 +70,4 @@ def renamed(values: Mapping[str, Any], names: Mapping[str, str]) -> Json:
 
 
 UPGRADES: Mapping[Any, Callable[[Json], Json]] = {f"{PREFIX}2": _from_2}
-"""By schema: the function that turns its records into those of the next."""
+"""By schema: the function that converts its records to the next schema."""

@@ -48,7 +48,7 @@ class Workspace:
         return read_record(path) if path.is_file() else None
 
     def finished(self, cell: str) -> Record | None:
-        """A cell's record if it can be used instead of running the cell again; a failed one never is."""
+        """A cell's record if it can be used instead of running the cell again. A failed one cannot."""
         record = self.find(cell)
         return record if record and record.status in FINISHED else None
 

@@ -1,1 +1,1 @@
-"""Which methods there are: hooks, plugins, their parameters as configuration."""
+"""The available methods: hooks, plugins, and their parameters as configuration."""

@@ -58,7 +58,9 @@ def _registered(loaded: plugins.Plugins) -> Registry:
         store.store(group=stage, name=name, node=node, package=package, provider=method.owner)
     HydraPlugins.instance().register(PluginSearchPath)
     for preset in files(CONFIG_MODULE).joinpath("hydra", "launcher").iterdir():
-        store.repo["hydra"]["launcher"].pop(preset.name, None)  # the launcher's own: two of one name are a warning
+        store.repo["hydra"]["launcher"].pop(
+            preset.name, None
+        )  # the launcher's own preset: two of one name cause a warning
     return methods
 
 
@@ -108,9 +110,9 @@ def expand(overrides: Sequence[str], methods: Registry) -> list[list[str]]:
     with hydra_ready(), _explained(methods):
         loader = GlobalHydra.instance().config_loader()
         parser = OverridesParser.create(config_loader=loader)
-        given = parser.parse_overrides(list(overrides))
+        parsed_overrides = parser.parse_overrides(list(overrides))
         params = _hydra_node(overrides).sweeper.params or {}
-        named = {parsed.key_or_group for parsed in given}
+        named = {parsed.key_or_group for parsed in parsed_overrides}
         swept = [f"{key}={value}" for key, value in params.items() if key not in named]
         check_keys(params, overrides)
         batches = BasicSweeper.split_arguments(parser.parse_overrides([*swept, *overrides]), max_batch_size=None)
@@ -176,7 +178,7 @@ def _explain(error: Exception) -> HarnessError:
         return HarnessError(
             f"configuration: {_first_lines(error)}", "`harness run --help` shows how overrides are written."
         )
-    check_overrides([key[1]])  # of a file's defaults list
+    check_overrides([key[1]])  # the key may come from a file's defaults list
     stage = key[1].split(".")[0]
     hint = (
         f"`harness list {stage}` shows its parameters." if stage in STAGES else "`harness run --help` lists the keys."

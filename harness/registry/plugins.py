@@ -1,4 +1,4 @@
-"""The plugin manager: it loads built-in, installed and file plugins alike, and a broken one stops no other."""
+"""The plugin manager. It loads built-in, installed and file plugins in the same way; a broken one stops no other."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Plugins:
             origin = self.origin(implementation.plugin)
             try:
                 yield origin, implementation.function()
-            except Exception as error:  # code of others can raise anything
+            except Exception as error:  # third-party code can raise anything
                 self.broken.append(_broken(f"{implementation.plugin_name} ({hook})", origin, error))
 
     @contextmanager
@@ -85,8 +85,8 @@ def _load(extra: tuple[str, ...], only: str | None, block: str | None) -> Plugin
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     plugins = Plugins(manager)
-    found = importlib.metadata.entry_points(group=hookspecs.PROJECT)
-    entries = sorted(map(_Entry, found), key=lambda entry: (entry.distribution, entry.name))
+    points = importlib.metadata.entry_points(group=hookspecs.PROJECT)
+    entries = sorted(map(_Entry, points), key=lambda entry: (entry.distribution, entry.name))
     wanted, blocked = set(names(only)), set(names(block))
     _check_names(entries, {"HARNESS_PLUGINS": wanted, "HARNESS_BLOCK_PLUGINS": blocked})
     for entry in entries:
@@ -122,17 +122,17 @@ class _Entry:
 
     @cached_property
     def modules(self) -> dict[str, str]:
-        """The modules of the package by name (``affinities.ising``), found without importing it; none of a module's."""
+        """The modules of the package by name (``affinities.ising``), found without importing it. Empty for a module."""
         try:
             spec = importlib.util.find_spec(self.point.value)
-        except (Exception, SystemExit):  # of the packages above it; reported when the plugin is registered
+        except (Exception, SystemExit):  # in a parent package; reported when the plugin is registered
             return {}
         places = (spec.submodule_search_locations if spec else None) or ()
-        found = [name for _, name, _ in pkgutil.iter_modules(places) if not name.startswith("_")]
-        return {f"{self.name}.{name}": f"{self.point.value}.{name}" for name in found}
+        submodules = [name for _, name, _ in pkgutil.iter_modules(places) if not name.startswith("_")]
+        return {f"{self.name}.{name}": f"{self.point.value}.{name}" for name in submodules}
 
     def plugins(self, manager: pluggy.PluginManager) -> list[tuple[str, Callable[[], Any]]]:
-        """Names, and what loads them. Where a package has hooks of its own, it is the plugin, not its modules."""
+        """Names of plugins, and functions that load them. A package with its own hooks is a single plugin."""
         package = None
         if self.modules:
             with suppress(Exception, SystemExit):  # reported when the plugin is registered

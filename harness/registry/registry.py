@@ -40,7 +40,7 @@ class Method:
 
     @property
     def types(self) -> dict[str, str]:
-        """Types of the parameters, with their bounds, for readers."""
+        """Types of the parameters as text, with their bounds."""
         return {f.name: type_text(f.type) for f in dataclasses.fields(self.cls)}
 
     @property
@@ -71,7 +71,7 @@ class Method:
     def build(self, parameters: Mapping[str, Any]) -> Any:
         """An instance, its parameters checked and converted by their annotations.
 
-        Errors: an unknown parameter; a value that its annotation, or the class itself, refuses.
+        Errors: an unknown parameter; a value that its annotation, or the class itself, rejects.
         """
         for name in parameters:
             if name not in self.parameters:
@@ -157,7 +157,7 @@ def _check(stage: str, cls: Any, owner: str) -> None:
     if "name" in (f.name for f in dataclasses.fields(cls)):
         raise refuse("its name is a parameter: declare it as ClassVar[str]")
     doc = cls.__dict__.get("__doc__") or ""
-    if not doc.strip() or doc.startswith(f"{cls.__name__}("):  # the second is what dataclass puts where there is none
+    if not doc.strip() or doc.startswith(f"{cls.__name__}("):  # dataclass writes the second form itself
         raise refuse("it has no docstring: describe what it computes (formula, shapes, units, source)")
     declared, contract = _members(cls), STAGES[stage].contract
     members = _members(contract) | declared

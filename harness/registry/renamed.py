@@ -132,14 +132,15 @@ def check_keys(config: Iterable[str], overrides: Iterable[str]) -> None:
 
 
 def _renamed_key(key: str) -> str:
-    """``elsewhere.n`` -> ``contrast.n``, ``~batch@elsewhere`` -> ``~batch@contrast``; a current key as it is."""
+    """``elsewhere.n`` -> ``contrast.n``, ``~batch@elsewhere`` -> ``~batch@contrast``. A current key is returned
+    unchanged."""
     prefix, at, name = key.rpartition("@")
     first, dot, rest = name.partition(".")
     return f"{prefix}{at}{SETTINGS.get(first, first)}{dot}{rest}"
 
 
 def moved(error: BaseException) -> str | None:
-    """What to write instead of an import of an old name. None: the import failed for another reason."""
+    """The import to write instead of one of an old name. None: the import failed for another reason."""
     if not isinstance(error, ImportError):
         return None
     module, names = _attempted(error)
@@ -172,7 +173,7 @@ def _attempted(error: ImportError) -> tuple[str, list[str]]:
 
 
 def _target(module: str, name: str) -> tuple[str, str]:
-    """The module and the name to import instead; the module is ``harness`` for names of the public door."""
+    """The module and the name to import instead; the module is ``harness`` for names of the public interface."""
     moved_to = MODULES.get(f"{module}.{name}") or NAMES.get(name) or f"{MODULES.get(module, module)}.{name}"
     home, _, new = moved_to.rpartition(".")
     return ("harness" if new in reexports("harness") else home), new

@@ -1,4 +1,4 @@
-"""The parts of checks: requirements, comparison of contents, and the checks that all stages share."""
+"""The building blocks of checks: requirements, comparison of contents, and the checks that all stages share."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Violation(Exception):  # noqa: N818  # not an error of the program
     """The plugin breaks its contract. The message says how, and how to fix it."""
 
 
-class NotChecked(Exception):  # noqa: N818  # the same
+class NotChecked(Exception):  # noqa: N818  # not an error of the program
     """The check does not apply. The message says why."""
 
 
@@ -33,7 +33,7 @@ def require(holds: object, otherwise: str) -> None:
 
 
 def require_sentence(error: HarnessError) -> None:
-    """Require that a refusal is a sentence."""
+    """Require that an error message is a sentence."""
     require(error.what.endswith("."), f"its error message is {error.what!r}: write a sentence with a full stop")
 
 
@@ -106,16 +106,16 @@ def usual_checks(
 
 @contextmanager
 def _global_seed(seed: int) -> Iterator[None]:
-    found = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
     try:
         yield
     finally:
-        random.setstate(found[0])
-        np.random.set_state(found[1])
-        torch.set_rng_state(found[2])
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
 
 
 def _global_state() -> Any:

@@ -74,11 +74,11 @@ def has_a_donor_for_every_example(plugin: Any) -> None:
         return
     batch = examples.batch()
     before = contents(batch)
-    found = plugin.donors(batch)
+    donors = plugin.donors(batch)
     require(contents(batch) == before, "donors(batch) changed the batch: return another one")
-    _judge_donors(batch, found)
+    _judge_donors(batch, donors)
     require(
-        found.digest == plugin.donors(batch).digest, "two calls of donors(batch) differ: use rng_for(self.seed, ...)"
+        donors.digest == plugin.donors(batch).digest, "two calls of donors(batch) differ: use rng_for(self.seed, ...)"
     )
     without_counterfactual = dataclasses.replace(batch, counterfactual=None)
     try:
@@ -87,10 +87,10 @@ def has_a_donor_for_every_example(plugin: Any) -> None:
         _judge_refusal(error)
 
 
-def _judge_donors(batch: Batch, found: Any) -> None:
-    require(isinstance(found, Batch), f"donors(batch) returns {type(found).__name__}, not Batch")
-    require(len(found) == len(batch), f"there are {len(batch)} examples but {len(found)} donors")
-    require(np.array_equal(found.query, batch.query), "donors do not have the query positions of their examples")
+def _judge_donors(batch: Batch, donors: Any) -> None:
+    require(isinstance(donors, Batch), f"donors(batch) returns {type(donors).__name__}, not Batch")
+    require(len(donors) == len(batch), f"there are {len(batch)} examples but {len(donors)} donors")
+    require(np.array_equal(donors.query, batch.query), "donors do not have the query positions of their examples")
 
 
 def _judge_refusal(error: HarnessError) -> None:
@@ -256,11 +256,11 @@ def ignores_or_refuses_missing_inputs(plugin: Any) -> None:
     """Without a baseline or counterfactuals it gives the same values, or an error message."""
     seen = _prediction(plugin)["prediction"]
     for missing in ("baseline", "counterfactual"):
-        found = _without(plugin, seen, missing)
-        if isinstance(found, HarnessError):
-            _judge_refusal(found)
+        result = _without(plugin, seen, missing)
+        if isinstance(result, HarnessError):
+            _judge_refusal(result)
         else:
-            same = contents(found) == contents(plugin(seen))
+            same = contents(result) == contents(plugin(seen))
             require(same, f"without `{missing}` it measures something else: raise a HarnessError with a fix")
 
 
@@ -278,8 +278,8 @@ def keeps_nan(plugin: Any) -> None:
     seen = _prediction(plugin)["prediction"]
     logits = seen.logits.clone()
     logits[3] = math.nan
-    found = plugin(dataclasses.replace(seen, logits=logits))
-    require(bool(found[3].isnan()), f"a row of NaN has the value {found[3].item():g}, not NaN")
+    values = plugin(dataclasses.replace(seen, logits=logits))
+    require(bool(values[3].isnan()), f"a row of NaN has the value {values[3].item():g}, not NaN")
 
 
 METRIC: tuple[Check, ...] = (

@@ -57,8 +57,8 @@ def check_method(method: Method) -> list[Finding]:
     with one_thread():
         answered = _find(first, plugin)
         others = [_find(check, plugin) for check in more] if answered.outcome == "passed" else []
-    found = [described, built, _find(is_frozen, plugin), _find(can_be_pickled, plugin), answered, *others]
-    return _with_limits(found, plugin.known_limits)
+    findings = [described, built, _find(is_frozen, plugin), _find(can_be_pickled, plugin), answered, *others]
+    return _with_limits(findings, plugin.known_limits)
 
 
 def _with_limits(findings: list[Finding], limits: Mapping[str, str]) -> list[Finding]:

@@ -120,7 +120,7 @@ def shuffled(plugin: Any, order: np.ndarray, **instead: Any) -> dict[str, Any]:
 
 
 def labels(known: bool = True) -> Labels:
-    """One class per block; of the last two units one is unclassified, one has no label. Or no labels at all."""
+    """One class per block; the last two units are unclassified and without a label. Or (not ``known``) no labels."""
     classes: list[str | None] = [CLASSES[block] if known else None for block in BLOCKS]
     classes[-2:] = [UNCLASSIFIED if known else None, None]
     return Labels(tuple(classes), UNITS)

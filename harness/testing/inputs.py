@@ -1,4 +1,4 @@
-"""Checks of what a cell starts from: subjects, batches, labels."""
+"""Checks of the stages that a cell starts from: subjects, batches, labels."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def loads_and_names_its_units(plugin: Any) -> None:
     subject = _loaded(plugin)
     require(isinstance(subject, Subject), f"it returns {type(subject).__name__}, not Subject: inherit from Subject")
     require(isinstance(subject.label, str) and subject.label, "its `label` is not a non-empty string")
-    require(isinstance(subject.units, UnitSpace), "its `units` are no UnitSpace: use UnitSpace.heads(...)")
+    require(isinstance(subject.units, UnitSpace), "its `units` are not a UnitSpace: use UnitSpace.heads(...)")
     require(subject.vocab_size > 0 and subject.context > 0, "its `vocab_size` and `context` must be positive")
     require(subject.encode is None or callable(subject.encode), "its `encode` must be a function, or None")
 
@@ -81,19 +81,19 @@ def records_a_row_of_attention_per_unit(plugin: Any) -> None:
     """Attention weights of a unit sum to at most one over keys up to the query, and are zero after it."""
     subject = _loaded(plugin)
     batch = _batch_for(subject)
-    found = subject.record(batch, {"look": _Look()}, lambda _: None).readings["look"]
+    readings = subject.record(batch, {"look": _Look()}, lambda _: None).readings["look"]
     require(
-        found.shape == (len(batch), len(subject.units), 64),
-        f"readings have shape {found.shape}, not [examples, units, ...]: join the layers along the units",
+        readings.shape == (len(batch), len(subject.units), 64),
+        f"readings have shape {readings.shape}, not [examples, units, ...]: join the layers along the units",
     )
     hidden = np.arange(64) > batch.query[:, None]
     require(
-        not np.moveaxis(found, 1, 2)[hidden].any(),
+        not np.moveaxis(readings, 1, 2)[hidden].any(),
         "a head attends to keys after the query: cut the sequence at the query",
     )
     # At most one: some attention may go to a sink outside the sequence.
     require(
-        found.min() >= 0 and found.sum(axis=2).max() <= 1 + 1e-4,
+        readings.min() >= 0 and readings.sum(axis=2).max() <= 1 + 1e-4,
         "attention weights are not probabilities: read them after the softmax",
     )
 

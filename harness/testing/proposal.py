@@ -203,8 +203,8 @@ def _judge_partitions(plugin: Any, partitions: Any, n: int = len(UNITS)) -> None
         require(
             labels.min() >= -1, f"a label is {labels.min()}: number groups from 0, and use -1 for units without a group"
         )
-        found = len(partition.groups())
-        require(found <= partition.k, f"it finds {found} groups, more than k={partition.k}")
+        count = len(partition.groups())
+        require(count <= partition.k, f"it finds {count} groups, more than k={partition.k}")
     if plugin.k is not None:
         requested = [plugin.k] if isinstance(plugin.k, int) else list(plugin.k)
         returned = [partition.k for partition in partitions]

@@ -23,10 +23,10 @@ from harness.util.digest import digest, digest_files
 from harness.util.errors import HarnessError
 
 EXPERIMENT = "closure-harness"
-# Names the parent run of a sweep for the processes that run its cells. MLFLOW_RUN_ID would not do: with it, a child run
-# silently becomes the parent (mlflow #15713).
+# Names the parent run of a sweep for the processes that run its cells. MLFLOW_RUN_ID cannot be used: with it, a child
+# run silently becomes the parent (mlflow #15713).
 PARENT_VARIABLE = "HARNESS_PARENT_RUN"
-NO_PARENT = "none"  # its value if tracking failed for the sweep: its cells do not try again
+NO_PARENT = "none"  # the variable's value if tracking failed for the sweep: cells do not try again
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 PARAMS_PER_CALL, METRICS_PER_CALL = 100, 1000  # MLflow's limits
 
@@ -43,7 +43,7 @@ def address(tracking: str, workspace: Workspace) -> str | None:
     kind = scheme.partition("+")[0]
     if not rest or kind not in (*DATABASES, "http", "https", "databricks"):
         raise HarnessError(
-            f"tracking={without_password(tracking)}: this is no address of a tracking server or database.",
+            f"tracking={without_password(tracking)}: this is not the address of a tracking server or database.",
             "Write tracking=local, tracking=none, tracking=http://HOST:5000, or a database: "
             "sqlite:////ABSOLUTE/PATH.db, postgresql://USER@HOST/NAME",
         )
@@ -91,11 +91,11 @@ class Mirror:
         """The id of the experiment, created at first use. Artifacts of a local store are in the workspace."""
         client = self.client
         with self._locked():
-            found = client.get_experiment_by_name(EXPERIMENT)
-            if found:
-                for tag, value in run_view.experiment_tags().items() - found.tags.items():
-                    client.set_experiment_tag(found.experiment_id, tag, value)
-                return str(found.experiment_id)
+            existing = client.get_experiment_by_name(EXPERIMENT)
+            if existing:
+                for tag, value in run_view.experiment_tags().items() - existing.tags.items():
+                    client.set_experiment_tag(existing.experiment_id, tag, value)
+                return str(existing.experiment_id)
             # A server decides where artifacts go; with a database they would go to the current folder.
             artifacts = (self.root / "mlartifacts").as_uri() if self.uri.startswith(DATABASES) else None
             return str(client.create_experiment(EXPERIMENT, artifacts, run_view.experiment_tags()))
@@ -210,7 +210,8 @@ def watch(tracking: str, workspace: Workspace, plugins: Plugins) -> Iterator[Non
 def sweep_run(
     tracking: str, workspace: Workspace, cells: Sequence[str], name: str
 ) -> Iterator[Callable[[Sequence[Record], Path], None]]:
-    """A run that contains the cells of a sweep. The block gets a function that ends it with all records and the board.
+    """A run that contains the cells of a sweep. The block gets a function that ends it, given all records and the
+    board.
 
     This one process creates the run, the experiment and a new database.
     """

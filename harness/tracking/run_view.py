@@ -58,7 +58,7 @@ def page(server: str, experiment: str) -> str:
 
 
 def times(record: Record) -> tuple[int, int]:
-    """Start and end of the cell, in milliseconds since 1970, from the record: so a second copy is identical."""
+    """Start and end of the cell, in milliseconds since 1970, from the record, so that a second copy is identical."""
     began = int(datetime.fromisoformat(record.provenance["started"]).timestamp() * 1000)
     return began, began + int(1000 * sum(record.seconds.values()))
 

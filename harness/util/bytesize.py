@@ -12,7 +12,7 @@ def parse_size(text: str) -> int:
     """``10GB`` (powers of 1000) or ``10GiB`` (of 1024) in bytes. Errors: ValueError for anything else."""
     match = _WRITTEN.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"'{text}' is no amount of memory: write for example 10GB or 512MiB")
+        raise ValueError(f"'{text}' is not an amount of memory: write for example 10GB or 512MiB")
     return int(float(match[1]) * (1024 if match[3] else 1000) ** _STEPS[match[2].lower()])
 
 

@@ -112,13 +112,13 @@ class Cache:
 
     def stored(self) -> list[Stored]:
         """All entries of the cache, least recently used first."""
-        found = []
+        entries = []
         for file in self.folder.rglob("*") if self.folder else ():
             with suppress(FileNotFoundError):  # pruned by another process
                 if file.is_file():
                     kind, stat = file.relative_to(self.folder or "").parts[0], file.stat()
-                    found.append(Stored(kind, file, stat.st_size, stat.st_mtime))
-        return sorted(found, key=lambda stored: (stored.used, stored.file))
+                    entries.append(Stored(kind, file, stat.st_size, stat.st_mtime))
+        return sorted(entries, key=lambda stored: (stored.used, stored.file))
 
     def prune(self, limit: int) -> list[Stored]:
         """Remove the least recently used entries until at most ``limit`` bytes are left. Returns what was removed."""

@@ -1,4 +1,4 @@
-"""What a result depends on: the code that computes it, its parameters, and the content of its inputs."""
+"""The dependencies of a result: the code that computes it, its parameters, and the content of its inputs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Digested(Protocol):
 
 
 def content(*values: Any) -> str:
-    """Digest of values that stages pass on: arrays, sparse arrays, dataclasses, and values that JSON can hold.
+    """Digest of values that stages exchange: arrays, sparse arrays, dataclasses, and values that JSON can hold.
 
     Errors: TypeError for any other value, whose content cannot be read.
     """
@@ -36,7 +36,7 @@ def content(*values: Any) -> str:
 
 
 def identity(method: Any) -> list[Any]:
-    """What the results of a method depend on: code, parameters that are not neutral, the content of its files."""
+    """The dependencies of a method's results: code, parameters that are not neutral, the content of its files."""
     fields = dataclasses.fields(method) if dataclasses.is_dataclass(method) else ()
     parameters = {f.name: getattr(method, f.name) for f in fields if not {"neutral", "by_content"} & {*f.metadata}}
     return [type(method).__qualname__, code_of(type(method)), content(parameters), str(method.fingerprint())]
@@ -44,7 +44,7 @@ def identity(method: Any) -> list[Any]:
 
 def code_of(thing: type | str) -> str:
     """Digest of the file of a class or module, and of all files of the harness or of its own package that it imports,
-    directly or not. Imports are found in the text, so that those inside functions count as well.
+    directly or indirectly. Imports are found in the text, so that imports inside functions count as well.
     """
     module, file = (thing, _file_of(thing)) if isinstance(thing, str) else (thing.__module__, inspect.getfile(thing))
     found: dict[str, str] = {}
@@ -68,7 +68,8 @@ def _read(module: str, file: Path) -> tuple[str, list[tuple[str, Path]]]:
 def _imports(module: str, file: Path) -> Iterator[str]:
     """The names that a file imports: modules, and names that may be modules of a package.
 
-    A name that a package only re-exports stands for the module that defines it; the package's other names do not count.
+    If a package only re-exports a name, the module that defines the name is given, and the package's other names do not
+    count.
     """
     for node in ast.walk(ast.parse(file.read_bytes())):
         if isinstance(node, ast.Import):
@@ -103,7 +104,7 @@ def reexports(package: str) -> Mapping[str, str]:
 
 @cache
 def _file_of(module: str) -> Path | None:
-    """The file of a module, found without importing it. None: the name is not that of a module."""
+    """The file of a module, found without importing it. None: there is no module of this name."""
     top, *rest = module.split(".")
     package = importlib.util.find_spec(top)
     for root in (package.submodule_search_locations or ()) if package else ():
@@ -115,7 +116,7 @@ def _file_of(module: str) -> Path | None:
 
 
 def _parts(value: Any) -> Iterator[Any]:
-    """The parts that a digest is taken over, with sizes and keys between them."""
+    """The parts of a value that enter its digest, with sizes and keys between them."""
     if isinstance(value, Digested):
         yield value.digest
     elif isinstance(value, np.ndarray) and not value.dtype.hasobject:
@@ -138,4 +139,4 @@ def _parts(value: Any) -> Iterator[Any]:
     elif value is None or isinstance(value, str | int | float | Path):
         yield str(value) if isinstance(value, Path) else value
     else:
-        raise TypeError(f"{type(value).__name__} has no content that a digest can be taken of")
+        raise TypeError(f"{type(value).__name__} cannot be digested: its content cannot be read")

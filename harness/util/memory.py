@@ -15,7 +15,7 @@ from typing import Any
 def forget_peak() -> None:
     """Reset the peak on Linux and CUDA; on other systems the peak is that of the whole process.
 
-    Memory that was kept after it was freed is returned first, so that it does not count.
+    Freed memory that the process still holds is returned to the system first, so that it does not count.
     """
     if libc := _glibc():
         libc.malloc_trim(0)
@@ -28,10 +28,10 @@ def forget_peak() -> None:
 
 def peak() -> dict[str, int]:
     """Bytes in main memory (``memory``), and on all GPUs together (``gpu_memory``) where any was used."""
-    found = {"memory": _resident()}
+    peaks = {"memory": _resident()}
     if cuda := _cuda():
-        found["gpu_memory"] = sum(cuda.max_memory_allocated(device) for device in range(cuda.device_count()))
-    return found
+        peaks["gpu_memory"] = sum(cuda.max_memory_allocated(device) for device in range(cuda.device_count()))
+    return peaks
 
 
 @cache
@@ -39,7 +39,7 @@ def keep_freed() -> None:
     """Keep up to 2 GiB of freed memory in the process, as torch's own allocator does on GPUs. Only with glibc.
 
     By default glibc returns large blocks at once. Every activation of a forward pass then gets new pages, which the
-    system has to clear first: a third of the time of a small model's passes.
+    system has to clear first. This takes a third of the time of a small model's passes.
     """
     if libc := _glibc():
         trim_threshold, mmap_threshold = -1, -3  # mallopt(3)

@@ -24,7 +24,7 @@ def cores() -> int:
 def one_thread() -> Iterator[None]:
     """Limit BLAS and OpenMP, including torch's, to one thread: contention makes small fits fifty times slower.
 
-    For the CPU stages of a cell, where ``spread`` uses the other cores. Forward passes of a model run outside.
+    For the CPU stages of a cell, where ``spread`` uses the other cores. Forward passes of a model run outside of it.
     """
     # A library that is loaded later starts with all its threads, so those of scipy and scikit-learn are loaded first.
     import sklearn.utils  # noqa: F401

@@ -1,4 +1,4 @@
-"""Parameters checked by the annotations of a dataclass, and one sentence for each that does not fit."""
+"""Checks parameters by the annotations of a dataclass, and writes one sentence for each value that does not fit."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ SENTENCES: Mapping[str, str] = {
     "literal_error": "must be {expected}",
     "value_error": "{error}",
 }
-"""What a value must be, by pydantic's type of error. Errors of another type keep pydantic's own sentence."""
+"""The requirement on a value, by pydantic's type of error. Errors of another type keep pydantic's own sentence."""
 
 
 SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "minlen": "of length >=", "maxlen": "of length <="}
@@ -49,11 +49,11 @@ SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "minlen": "of length >=",
 def validated(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
     """An instance of a dataclass. Values are checked, and converted, by the annotations of its fields.
 
-    A float is a finite number. Names that are no field are ignored. ``prefix`` precedes each name in a message
+    A float is a finite number. Names that are not fields are ignored. ``prefix`` precedes each name in a message
     (``controls.``).
 
     Errors: :class:`HarnessError`, one line for each value that does not fit; :class:`PluginError` where a default
-    contradicts its own annotation, or an annotation cannot be read; whatever ``__post_init__`` raises.
+    contradicts its own annotation, or an annotation cannot be read; all errors of ``__post_init__``.
     """
     from pydantic import PydanticUserError, ValidationError
 
@@ -83,9 +83,9 @@ def _refusal(cls: type[Any], values: Mapping[str, Any], prefix: str, error: Vali
         place = (name, *(part for part in inside if isinstance(part, int)))  # without the names of a union's types
         problems.setdefault(place, []).append(problem)
     lines = []
-    for place, found in problems.items():
-        given = f"{'.'.join(map(str, place))}={found[0]['input']!r}"
-        rule = " or ".join(dict.fromkeys(map(_rule, found)))
+    for place, details in problems.items():
+        given = f"{'.'.join(map(str, place))}={details[0]['input']!r}"
+        rule = " or ".join(dict.fromkeys(map(_rule, details)))
         if place[0] not in values:
             return PluginError(
                 f"{cls.__qualname__}: the default {given} contradicts its annotation: {rule}.",
@@ -107,7 +107,7 @@ def type_text(annotation: Any) -> str:
     text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
     try:
         return ast.unparse(_Bounds().visit(ast.parse(text, mode="eval")))
-    except SyntaxError:  # an object in it whose repr is no code
+    except SyntaxError:  # it contains an object whose repr is not code
         return text
 
 

@@ -13,7 +13,7 @@ from harness import HarnessError, spread
 BLOCK = 2048
 """Units per block. Comparing two blocks over 5000 observations takes 0.2 GiB on each core."""
 DIGITS = 12
-"""Correlations are rounded to this: beyond it, equal ones differ by the order in which a matrix product is summed."""
+"""Digits of correlations: further digits depend on the order in which a matrix product is summed."""
 
 
 def nearest(

@@ -122,7 +122,7 @@ class _Block:
         signed_errors = np.multiply(self.errors, self.signs, out=self.buffers[0])
         gradients: Float[np.ndarray, "rows inputs"] = self.penalty * self.weights
         gradients -= signed_errors @ self.design / len(self.design)
-        gradients[np.arange(len(self.targets)), self.targets] = 0.0  # a column is no predictor of itself
+        gradients[np.arange(len(self.targets)), self.targets] = 0.0  # a column does not predict itself
         return gradients
 
     def _directions(self) -> Float[np.ndarray, "rows inputs"]:
@@ -150,7 +150,7 @@ class _Block:
     def _move(self, directions: np.ndarray, slopes: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         """Line searches along the directions, then the steps. Returns the slopes at the new points.
 
-        The search starts with ``lengths``, which are overwritten by those it ends with. Margins are linear in the
+        The search starts with ``lengths``, which are overwritten by the final lengths. Margins are linear in the
         weights, so that a trial needs no product with the design.
         """
         margin_slopes, *buffers = self.buffers
@@ -212,7 +212,7 @@ class _Search:
         if self.last or (value <= sufficient and abs(slope) <= -FLATNESS * self.slope):
             return True
         # A new lowest value that is not a sufficient decrease: search the minimum relative to the line of sufficient
-        # decrease instead, which is where an acceptable length lies.
+        # decrease instead, because an acceptable length is there.
         tilt = DECREASE * self.slope if sufficient < value <= self.best[1] else 0.0
         length = self._next(trial, tilt)
         if self.bracketed:

@@ -64,10 +64,10 @@ class PartialCorrelation(AffinityMethod):
         """The precision matrix and its duality gap."""
         from sklearn.covariance import graphical_lasso
 
-        state = np.random.get_state()  # the solver draws from the global generator, for nothing
+        state = np.random.get_state()  # the solver draws from the global generator without need
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # the duality gap reports what they warn of
+                warnings.simplefilter("ignore")  # the duality gap reports the same problem
                 # With inner problems solved no better than the outer one (scikit-learn's default) the solver stalls: on
                 # 256 units the gap is 1e-2 after 100 rounds; with this tolerance it is below 1e-4 after ten. max_iter
                 # bounds the inner rounds, too: with scikit-learn's 100, many fits of 500 units and more fail.

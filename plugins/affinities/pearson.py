@@ -34,8 +34,8 @@ class Pearson(AffinityMethod):
         matrix = np.zeros((len(units), len(units)))
         varying = [unit for unit in units.canonical if unit not in constant]
         if len(varying) > 1:
-            found = np.corrcoef(observations.values[:, varying].astype(np.float64), rowvar=False)
-            matrix[np.ix_(varying, varying)] = (found + found.T) / 2
+            correlations = np.corrcoef(observations.values[:, varying].astype(np.float64), rowvar=False)
+            matrix[np.ix_(varying, varying)] = (correlations + correlations.T) / 2
         np.fill_diagonal(matrix, 0.0)
         return Affinity(signed_part(matrix, self.transform), units, {"constant": units.names(constant)})
 

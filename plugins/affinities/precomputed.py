@@ -17,10 +17,10 @@ from harness.util.errors import unknown
 
 @dataclass(frozen=True)
 class Precomputed(AffinityMethod):
-    """A matrix of any origin, read from a .npy or .npz file.
+    """A matrix that was computed elsewhere, read from a .npy or .npz file.
 
     Rows and columns are units, in the order of the subject. Numbers are converted to float64. Entries that differ from
-    their mirror image by at most 1e-6 of the largest entry are averaged with it. A diagonal that is not zero (that of a
+    their mirror image by at most 1e-6 of the largest entry are averaged with it. A diagonal that is not zero (as in a
     correlation matrix) is set to zero, and ``diagnostics.diagonal`` reports it. ``transform`` converts the entries to
     an affinity: ``abs``, ``positive`` or ``signed``.
 

@@ -25,13 +25,13 @@ class NaturalText(BatchMethod):
     ``windows=first`` uses only the beginning of each document, as the paper does; ``windows=all`` cuts a document into
     consecutive windows.
 
-    ``target=next_token`` is the token that follows the query. ``target=repeat`` is the paper's: S, the successor of the
-    *first* T. The trap: S is usually not the next token, so a better model can have a higher loss.
+    ``target=next_token`` is the token that follows the query. ``target=repeat`` is the paper's target: S, the successor
+    of the *first* T. The trap: S is usually not the next token, so a better model can have a higher loss.
 
-    The counterfactual of an example (for patching and logit_difference) takes its context from another example: that
-    window up to our query, with our own token at the query. So nothing in the context supports the answer. Its target
-    is the other example's target; two examples may share it. Every example lends its context once, along a random ring.
-    A batch of one example has no counterfactual.
+    The counterfactual of an example (for patching and logit_difference) takes its context from another example: the
+    other window up to the query position, then the example's own token at the query. So nothing in the context supports
+    the answer. Its target is the other example's target; two examples may share it. Every example lends its context
+    once, along a random ring. A batch of one example has no counterfactual.
 
     ``text`` is ``python-docs`` (the documentation of the running Python), a text file, a folder of ``.txt`` and ``.md``
     files, or a Hugging Face dataset with a column ``text``, by its name or as a folder of data files (streamed; needs
@@ -124,7 +124,7 @@ class NaturalText(BatchMethod):
         return Batch(self.name, tokens, query, target, anchors, self.target, notes, counterfactual)
 
     def _counterfactual(self, tokens: np.ndarray, query: np.ndarray, target: np.ndarray) -> Counterfactual:
-        """The examples in each other's context. Windows are full, so the positions after a query hold text as well."""
+        """Each example in the context of another. Windows are full, so positions after a query contain text as well."""
         ring = rng_for(self.seed or 0, "twins").permutation(self.n)
         other = np.empty_like(ring)
         other[ring] = np.roll(ring, -1)

@@ -18,7 +18,7 @@ EARLIEST = 12  # first query position: the tokens that a planted subject reads c
 class PlantedBatch(BatchMethod):
     """Random tokens with a query at a random position; the answer is the first token.
 
-    A planted subject reads from the tokens after the first which of its circuits are active. Each is active in half of
+    The tokens after the first one tell a planted subject which of its circuits are active. Each is active in half of
     the examples, independently. Query positions are uniform over 12 .. context - 1. Anchors: first-token, self,
     previous-token and local. No token is repeated on purpose, so there are no anchors for induction and
     duplicate-token. The counterfactual has the same tokens except the first, which is its answer.

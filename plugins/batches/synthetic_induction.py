@@ -91,7 +91,7 @@ class SyntheticInduction(BatchMethod):
         drawn = rng_for(self.seed, "twins").integers(low, high - 2, self.n)
         for excluded in np.sort(
             [tokens[:, -1], target], axis=0
-        ):  # the smaller first: a step over it may reach the other
+        ):  # the smaller one first: the number after it may be the other one
             drawn = drawn + (drawn >= excluded)
         tokens = tokens.copy()
         tokens[np.arange(self.n), first + 1] = drawn

@@ -1,4 +1,4 @@
-"""No binarizer: activity as it is."""
+"""No binarizer: activity is used directly."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harness import Activity, Binarizer, hookimpl
 
 @dataclass(frozen=True)
 class NoBinarizer(Binarizer):
-    """Passes activity on unchanged, for affinities that accept real numbers.
+    """Returns activity unchanged, for affinities that accept real numbers.
 
     These are the affinities with the argument ``observations``: ``pearson``, ``pearson_knn``, ``partial_correlation``,
     ``cosine``. Affinities with the argument ``spins`` (``ising``, ``mutual_information``) need another binarizer.

@@ -21,9 +21,9 @@ class Quantile(Binarizer):
     :math:`a_{(0), i} \le a_{(1), i} \le \dots` are the unit's sorted activities; ``q = 0.5`` is the median split. With
     ``q = 1`` no observation could be up, so ``q`` is below 1.
 
-    Input: activity [observations, units]. Output: spins [observations, units] in {-1, +1}.
-    Observations equal to the quantile are down. ``diagnostics.tied`` counts the ties that make a unit's split more
-    uneven than asked for; ``diagnostics.constant`` lists units that are never up.
+    Input: activity [observations, units]. Output: spins [observations, units] in {-1, +1}. Observations equal to the
+    quantile are down. ``diagnostics.tied`` counts the ties that make a unit's split more uneven than ``q``;
+    ``diagnostics.constant`` lists units that are never up.
 
     Errors: fewer than two observations.
     Source: none; the median split of the closure paper, section 3.4, at another quantile.

@@ -1,1 +1,1 @@
-"""Choosers: which of several partitions candidates are taken from."""
+"""Choosers: they choose the partition from which candidates are taken."""

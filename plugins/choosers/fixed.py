@@ -17,7 +17,8 @@ class Fixed(Chooser):
 
     .. math:: q_p = 1 \text{ where } k_p = k
 
-    A partition qualifies if it was requested with ``k`` groups; if there is none, if ``k`` groups were found in it.
+    A partition qualifies if it was requested with ``k`` groups. If there is no such partition, one with ``k`` groups
+    found qualifies.
 
     Input: partitions. Output: 1 for partitions that qualify, None for all others.
 

@@ -20,7 +20,7 @@ class ClassMatched(Controls):
 
     A candidate that beats them is more than a set of, say, induction heads: its particular units matter, or their
     combination. Units without a label are a class of their own. A class with too few units left is pooled with the
-    classes of which the candidate has no unit. If that pool has fewer than ``n`` choices or too few units, all classes
+    classes that do not occur in the candidate. If that pool has fewer than ``n`` choices or too few units, all classes
     are pooled. ``shortfall`` gives the number of missing units per class. Layers are not matched.
 
     Input: candidate (positions), units, labels. Output: up to ``n`` distinct groups of the candidate's size; fewer if

@@ -18,9 +18,10 @@ from harness import Controls, ControlSets, HarnessError, UnitSpace, Windows, fro
 class LayerAndActivityMatched(Controls):
     r"""Random groups of units in the candidate's layers that write about as strongly as its units.
 
-    Units that write more do more damage, whatever they compute. Clustering finds strong units, and layer-matched
-    controls are weaker ones. With :math:`r` the rank of strength among the units of a layer (ties share their mean
-    rank), and :math:`d_k(u)` the distance in rank from :math:`u` to the :math:`k`-th nearest unit outside the candidate
+    Units that write more do more damage, regardless of what they compute. Clustering finds strong units, and
+    layer-matched controls are weaker. With :math:`r` the rank of strength among the units of a layer (ties share their
+    mean rank), and :math:`d_k(u)` the distance in rank from :math:`u` to the :math:`k`-th nearest unit outside the
+    candidate
     :math:`C`, a control is a set of distinct units, one for each unit of the candidate, drawn uniformly from all sets
 
     .. math:: \{v_u\}_{u \in C}, \qquad v_u \notin C,\ \ \text{layer}(v_u) = \text{layer}(u),\ \

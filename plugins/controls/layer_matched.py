@@ -14,8 +14,8 @@ from harness import Controls, ControlSets, UnitSpace, from_pools, hookimpl, laye
 class LayerMatched(Controls):
     """Random groups with as many units in each layer as the candidate, and none of its units.
 
-    Ablating early layers does more damage than ablating late ones: compared with unmatched controls, an early group can
-    score tens of sigma, and two compared with matched ones. A layer with too few units left is matched together with
+    Ablating early layers does more damage than ablating late ones: an early group can have a z of more than ten against
+    unmatched controls, and a z of two against matched ones. A layer with too few units left is matched together with
     its nearest neighbours: a band of layers around it, which grows until it has ``n`` distinct choices (or is the whole
     model). ``shortfall`` gives the number of missing units per layer. Candidates with the same number of units in each
     layer get the same sequence of groups, without those that share a unit with the candidate.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Mean(Intervention):
-    r"""An ablated head writes its mean output: its constant part stays, what varies between examples is removed.
+    r"""An ablated head writes its mean output: its constant part stays, the variation between examples is removed.
 
     .. math:: o_h(t) \leftarrow \frac{1}{|P|} \sum_{(e, s) \in P} o_h^{(e)}(s)
 
@@ -23,7 +23,8 @@ class Mean(Intervention):
     real output.
 
     ``over=reference`` averages the examples proposed on, so that a tested example is not part of its own replacement
-    (without separate examples for proposing, the tested ones); ``over=batch`` averages the tested examples.
+    (if there are no separate examples for proposing, the tested examples are averaged); ``over=batch`` averages the
+    tested examples.
 
     Input: mean [1 or positions, heads, head_dim], of baseline runs. Output: the same.
 

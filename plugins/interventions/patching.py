@@ -18,9 +18,10 @@ class Patching(Intervention):
     .. math:: o_h^{(e)}(t) \leftarrow o_h^{(e')}(t)
 
     :math:`e'` is the counterfactual of ``e`` in the batch: of the same length and query position, with another answer.
-    Each batch describes how it makes them. Question: does this head carry what distinguishes the answer from that of
-    the counterfactual? What both runs share stays: a head that the task needs, but that carries no information about
-    the answer, does no damage. This direction breaks the baseline run (noising). Read it with ``logit_difference``.
+    Each batch describes how it makes them. Question: does this head carry the information that distinguishes the answer
+    from the counterfactual's? Information that both runs share stays: a head that the task needs, but that carries no
+    information about the answer, does no damage. This direction breaks the baseline run (noising). Read it with
+    ``logit_difference``.
 
     Input: donor [rows, positions, heads, head_dim], the outputs in the run of the counterfactuals. Output: the same.
 

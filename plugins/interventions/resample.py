@@ -20,7 +20,8 @@ class Resample(Intervention):
     .. math:: o_h^{(e)}(t) \leftarrow o_h^{(\pi(e))}(t), \qquad \pi(e) \ne e
 
     Question: does the prediction depend on which example this head has read? The replacement is a real output of the
-    head, so that later layers receive a typical input, unlike with zero or a mean. What all examples share stays.
+    head, so that later layers receive a typical input, unlike with zero or a mean. Information that all examples share
+    stays.
 
     :math:`\pi` follows a random cycle through all examples (``seed``): each is the donor of one other example, and none
     of itself. Donors are text up to their own query, never padding. If a donor is shorter than the example, the text of

@@ -18,8 +18,8 @@ class Zero(Intervention):
     .. math:: o_h(t) \leftarrow 0
 
     at all positions ``t``, or with ``positions=query`` only at the query. Question: what does the prediction lose
-    without this head's output? Zero is not a typical output, so that part of the damage comes from an input that later
-    layers never see otherwise. ``mean``, ``resample`` and ``patching`` avoid this.
+    without this head's output? Zero is not a typical output. Part of the damage therefore comes from an input that
+    later layers never receive otherwise. ``mean``, ``resample`` and ``patching`` avoid this.
 
     Input: output [rows, positions, heads, head_dim]. Output: zeros that broadcast to it.
     Source: closure paper, section 3.8 (its scripts zero the projection's input at all positions).

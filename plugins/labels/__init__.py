@@ -1,1 +1,1 @@
-"""Labels: what is known about units without clustering them."""
+"""Labels: the classes of units that are known without clustering."""

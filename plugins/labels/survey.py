@@ -25,8 +25,8 @@ class Survey(LabelMethod):
               {\max(\operatorname{mean}_{e, b} A^{(h)}_e[q_e, b],\ 10^{-8})}
 
     :math:`t_c(e)` are the anchors of class c in the batch (a mean over them if a class has several). It is a ratio of
-    means, not a mean of ratios. Of equal classes the first is taken: induction, previous-token, duplicate-token,
-    first-token, self, local.
+    means, not a mean of ratios. If several classes are equal, the first is taken: induction, previous-token,
+    duplicate-token, first-token, self, local.
 
     Baseline positions b:
 
@@ -62,15 +62,15 @@ class Survey(LabelMethod):
     def read(self, rows: Rows) -> Float[np.ndarray, "examples heads classes_and_baseline"]:
         """Attention on the targets of each class; the last column is the baseline."""
         batch, attention = rows.batch, rows.values
-        known = [name for name in CLASSES if name in batch.anchors]
-        if not known:
+        classes = [name for name in CLASSES if name in batch.anchors]
+        if not classes:
             raise HarnessError(
                 f"labels survey: batch {batch.name} has no anchors, so no head can be classified.",
                 f"Give it anchors ({', '.join(CLASSES)}), or use labels=none.",
             )
         example = np.arange(len(batch))[:, None]
         on_target = np.zeros((*attention.shape[:2], len(CLASSES)), dtype=np.float64)
-        for name in known:
+        for name in classes:
             places = attention[example, :, batch.anchors[name]]  # [examples, places, heads]
             on_target[:, :, CLASSES.index(name)] = places.mean(axis=1)
         if self.baseline == "others":

@@ -31,7 +31,9 @@ class Accuracy(Metric):
 
     def __call__(self, prediction: Prediction) -> torch.Tensor:
         right = (prediction.logits.argmax(1) == prediction.target).float()
-        return right.masked_fill(prediction.logits.isnan().any(dim=1), math.nan)  # argmax takes NaN for the largest
+        return right.masked_fill(
+            prediction.logits.isnan().any(dim=1), math.nan
+        )  # argmax treats NaN as the largest value
 
 
 @hookimpl

@@ -21,10 +21,10 @@ class Eigengap(Partitioner):
     .. math:: (D - A) u = \lambda D u, \qquad \hat K = \arg\max_K (\lambda_{K+1} - \lambda_K)
 
     A component of fewer than ``min_component`` units is one group. In a larger component of m units, K satisfies
-    :math:`\lambda_K` < ``below``, K <= m / 2 and K <= ``cap``; of equal gaps the smaller K is used. k-means clusters
-    the rows of the first K eigenvectors, each scaled to length one (best of ten starts; for a component of more than
-    2000 units one start, from K nearly orthogonal rows that pivoted QR selects). Without ``below`` and m / 2, the
-    widest gap of a poor affinity is at the top of the spectrum, where nearly every unit is a group of its own.
+    :math:`\lambda_K` < ``below``, K <= m / 2 and K <= ``cap``; if gaps are equal, the smaller K is used. k-means
+    clusters the rows of the first K eigenvectors, each scaled to length one (best of ten starts; for a component of
+    more than 2000 units one start, from K nearly orthogonal rows that pivoted QR selects). Without ``below`` and m / 2,
+    the widest gap of a poor affinity is at the top of the spectrum, where nearly every unit is a group of its own.
 
     Weak links between all units hide groups (k equal blocks: from 1 / (k + 1) of the affinity inside them), so use an
     affinity with few links per unit, such as ``pearson_knn``. ``cap`` is off by default: the paper's value for language

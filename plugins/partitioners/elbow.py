@@ -20,7 +20,7 @@ class Elbow(Partitioner):
     Scores are sorted, highest first. The elbow is the point furthest below the chord between the ends of the curve; the
     vertical and the perpendicular distance are largest at the same point. The elbow is the first point of the flat
     part, so the group is the :math:`\hat m` units before it: 4 units at 1 and 20 at 0 give a group of 4. Scores in the
-    group are strictly higher than all others, so there are no ties. Of equal distances the smaller group is taken.
+    group are strictly higher than all others, so there are no ties. If distances are equal, the smaller group is taken.
 
     Input: one score per unit [n_units], of any sign. Output: one partition: group 0; all other units are in no group.
     ``diagnostics.score`` is the score at the elbow; every score in the group is higher.

@@ -25,9 +25,8 @@ class Leiden(Partitioner):
 
     - ``rb_configuration``: :math:`P_{ij} = k_i k_j / \sum_{ij} A_{ij}` of each graph, with degrees k;
     - ``modularity``: the same with :math:`\gamma = 1`, for one partition; ``resolution`` is not used;
-    - ``cpm``: :math:`P^+ = 1, P^- = 0`, so :math:`\gamma` has the unit of the affinity, and the mean affinity of a
-    group
-      is above it.
+    - ``cpm``: :math:`P^+ = 1, P^- = 0`, so :math:`\gamma` has the unit of the affinity, and the mean
+      affinity of a group is above it.
 
     Without negative affinities, Q is Newman's modularity.
 

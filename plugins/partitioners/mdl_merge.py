@@ -34,8 +34,8 @@ class MdlMerge(Partitioner):
               + \alpha [s_{i \cup j} (r_i + r_j) - s_i r_i - s_j r_j]
 
     which is exactly the difference of MDL. With a ``threshold``, it draws a pair among those whose cost exceeds the
-    least by at most this share of the range of costs. The step with the least MDL is kept; of equal steps, the one with
-    the most groups.
+    least by at most this share of the range of costs. The step with the least MDL is kept; if several are equal, the
+    one with the most groups.
 
     Input: spins [n_observations, n_units]. Output: one partition; ``k`` is the number of groups found. The order of
     layers and indices breaks ties between pairs. Units that never change are in no group and are named in

@@ -20,7 +20,7 @@ class Oracle(Partitioner):
 
     Input: labels. Output: one partition with the groups in the order of ``diagnostics.classes`` (by name); ``k`` is the
     number of classes. Units without a label are in no group. ``unclassified`` sets what happens to units that were
-    examined and fit no class: no group (they are no circuit), or one group, as in the closure paper.
+    examined and fit no class: no group (they are not a circuit), or one group, as in the closure paper.
 
     Errors: no unit has a class.
     Source: none; an upper bound.

@@ -70,8 +70,8 @@ def _embedding(matrix: Float[np.ndarray, "units units"], most: int) -> Float[np.
     normed, root = laplacian(matrix, normed=True, return_diag=True)
     vectors = eigh(normed, subset_by_index=(0, most - 1))[1] / root[:, None]
     largest = np.abs(vectors).argmax(axis=0)
-    found: Float[np.ndarray, "units most"] = vectors * np.sign(vectors[largest, np.arange(most)])
-    return found
+    embedding: Float[np.ndarray, "units most"] = vectors * np.sign(vectors[largest, np.arange(most)])
+    return embedding
 
 
 @hookimpl

@@ -34,7 +34,7 @@ class TopK(Partitioner):
         n = len(scores.units)
         if max(self.sizes) >= n:
             raise HarnessError(
-                f"partitioner.sizes={list(self.sizes)}: the {max(self.sizes)} highest of {n} units are no selection.",
+                f"partitioner.sizes={list(self.sizes)}: {max(self.sizes)} of {n} units are not a selection.",
                 f"Use sizes below {n}: 'partitioner.sizes=[{','.join(str(m) for m in self.sizes if m < n) or n - 1}]'",
             )
         order = scores.units.canonical

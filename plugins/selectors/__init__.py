@@ -1,1 +1,1 @@
-"""Selectors: which of the groups are put to the closure test."""
+"""Selectors: they select the groups that get a closure test."""

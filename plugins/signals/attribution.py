@@ -18,7 +18,7 @@ class Attribution(Signal):
     .. math:: a_{e,h} = \sum_{t \le q_e} z^{(h)}_{e}[t] \cdot \frac{\partial\, \ell_e}{\partial z^{(h)}_{e}[t]}
               \approx \ell_e - \ell_e\bigl(z^{(h)} \to 0\bigr)
 
-    z is what the head passes to the output projection, :math:`\ell_e` the logit of the target at the query. A positive
+    z is the head's input to the output projection, :math:`\ell_e` the logit of the target at the query. A positive
     value means that the head supports the answer: zeroing it at all positions lowers the logit. The signal uses the
     target and the gradient, which unsupervised signals do not. It is a reference for them, not a competitor.
 

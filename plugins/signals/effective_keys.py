@@ -13,7 +13,7 @@ from harness import Rows, Signal, Source, hookimpl
 
 @dataclass(frozen=True)
 class EffectiveKeys(Signal):
-    r"""Over how many keys a head's attention at the query is spread: its inverse participation ratio.
+    r"""The number of keys that a head's attention at the query is spread over: its inverse participation ratio.
 
     .. math:: a_{e,h} = \Bigl(\sum_{t \le q_e} A^{(h)}_{e}[q_e, t]^2\Bigr)^{-1}
 

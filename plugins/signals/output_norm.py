@@ -17,9 +17,9 @@ class OutputNorm(Signal):
 
     .. math:: a_{e,h} = \lVert z^{(h)}_{e}[q_e]\, W_O^{(h)} \rVert_2
 
-    z is what the head passes to the output projection. A head that attends to the first token often writes almost
-    nothing: its attention is high and its norm is small. The bias of the projection is excluded, because it belongs to
-    no head. A norm or factor that the model applies to the sum of the heads is excluded too.
+    z is the head's input to the output projection. A head that attends to the first token often writes almost nothing:
+    its attention is high and its norm is small. The bias of the projection is excluded, because it belongs to no head.
+    A norm or factor that the model applies to the sum of the heads is excluded too.
 
     Input: contributions [examples, heads, d_model]. Output: activity [examples, units] in units of the residual
     stream, 0 or more. Layers differ in scale.

@@ -16,14 +16,14 @@ TINY = 1e-12  # inside the logarithm, as published
 
 @dataclass(frozen=True)
 class ParticipationRatio(Signal):
-    r"""In how many directions a head's output varies over examples: its entropy rank.
+    r"""The number of directions in which a head's output varies over examples: its entropy rank.
 
     .. math:: \mathrm{PR}(X) = \exp\Bigl(-\sum_i p_i \log(p_i + 10^{-12})\Bigr), \qquad
               p_i = \sigma_i^2 \Big/ \sum_j \sigma_j^2
 
-    :math:`\sigma` are the singular values of X [examples, head_dim]: what the head passes to the output projection at
-    the query, one row per example, not centred. (The name is also used for :math:`(\sum\sigma^2)^2 / \sum\sigma^4`,
-    which is a different number.) A head with a constant output has 1; a head that writes nothing has 0.
+    :math:`\sigma` are the singular values of X [examples, head_dim]: the head's input to the output projection at the
+    query, one row per example, not centred. (The name is also used for :math:`(\sum\sigma^2)^2 / \sum\sigma^4`, which
+    is a different number.) A head with a constant output has 1; a head that writes nothing has 0.
 
     The score of a unit is its PR over the whole batch. Its activity is the PR of each ``block`` of consecutive
     examples. A last incomplete block is dropped. The position of an observation is the mean query position of its
@@ -53,17 +53,17 @@ class ParticipationRatio(Signal):
                 "compared over blocks, so at least two are needed.",
                 "Use more examples (batch.n=...)" + (f", or signal.block={largest}." if largest >= 2 else "."),
             )
-        kept = blocks * self.block
+        used = blocks * self.block
         whole, parts = [], []
         for unit in range(len(recording.units)):  # one at a time: a singular value decomposition needs a copy
             values = outputs[:, unit].astype(np.float64)
             whole.append(participation_ratio(values))
-            parts.append(participation_ratio(values[:kept].reshape(blocks, self.block, -1)))
+            parts.append(participation_ratio(values[:used].reshape(blocks, self.block, -1)))
         return Activity(
             np.stack(parts, axis=1),
             recording.units,
             own_scores=np.array(whole),
-            position=query[:kept].reshape(blocks, self.block).mean(axis=1),
+            position=query[:used].reshape(blocks, self.block).mean(axis=1),
         )
 
 

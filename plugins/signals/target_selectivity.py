@@ -22,8 +22,8 @@ class TargetSelectivity(Signal):
               \text{score}_h = \frac{\operatorname{mean}_e a_{e,h}}
               {\max(\operatorname{mean}_{e,\, b \in \text{others}(e)} A^{(h)}_{e}[q_e, b],\ 10^{-8})}
 
-    :math:`t_c` are the batch's anchors of the class; others are all positions up to the query that are an anchor of no
-    class in this example. The score of a unit is the survey's selectivity: a ratio of means, not a mean of ratios.
+    :math:`t_c` are the batch's anchors of the class; others are all positions up to the query that are not an anchor of
+    any class in this example. The score of a unit is the survey's selectivity: a ratio of means, not a mean of ratios.
 
     Input: attention rows at the query [examples, heads, keys]. Output: activity [examples, units] in [0, 1]; scores
     [units], dimensionless, 0 or more.

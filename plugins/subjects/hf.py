@@ -17,7 +17,7 @@ class HuggingFace(SubjectMethod):
     """Attention heads of a causal language model: from the hub, a folder, or a GGUF file.
 
     Units: attention heads, ``L<layer>H<head>``, in the order of layers. With grouped-query attention, a unit is a query
-    head. A model of the hub is downloaded once. Only safetensors are read unless ``allow_pickle``, and code of the
+    head. A model from the hub is downloaded once. Only safetensors are read unless ``allow_pickle``, and code of the
     model repository is never run. The default is float32 (4 bytes per parameter), because half precision under- and
     overflows on real checkpoints; selectivity ratios and losses are then wrong.
 

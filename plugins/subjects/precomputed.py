@@ -20,8 +20,9 @@ class Precomputed(SubjectMethod):
     """Units without a model: affinities from files can be grouped, but groups cannot be tested.
 
     Units: attention heads, index = layer * heads + head, or the units that a file lists. Without ``units``, their
-    number is the size of the matrix. Layers x heads is then the only shape of that size that contains every head in the
-    labels (published label files name all heads). By default, ``matrix`` and ``labels`` are the files of the cell.
+    number is the size of the matrix. Layers x heads must then be the only shape of that size that contains every head
+    in the labels (published label files name all heads). By default, ``matrix`` and ``labels`` are the files of the
+    cell.
 
     Errors: nothing gives the units; several shapes fit, or none; a step that needs a model.
     Source: none.
@@ -50,7 +51,7 @@ class Precomputed(SubjectMethod):
         return WithoutModel(units, {"matrix": self.matrix, "n_units": len(units)}, label)
 
     def fingerprint(self) -> str:
-        """Digest of the units, whatever their source."""
+        """Digest of the units, from any source."""
         try:
             return digest(self().units.labels)
         except HarnessError:
@@ -117,7 +118,7 @@ def _size(path: str) -> int:
         content = np.load(Path(path).expanduser(), mmap_mode="r", allow_pickle=False)
         arrays = [content] if isinstance(content, np.ndarray) else list(content.values())
     except Exception as error:  # a damaged archive can raise anything
-        why = getattr(error, "strerror", None) or "it is no .npy or .npz file of numbers"
+        why = getattr(error, "strerror", None) or "it is not an .npy or .npz file of numbers"
         raise HarnessError(f"affinity.path={path}: {why}.", "Give a matrix: affinity.path=J.npy (or .npz)") from error
     sizes = {array.shape[0] for array in arrays if array.ndim == 2 and array.shape[0] == array.shape[1]}
     if len(sizes) != 1:

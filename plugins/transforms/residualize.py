@@ -1,4 +1,4 @@
-"""Activity without what the query position and the rest of the layer account for."""
+"""Activity without the parts that the query position and the rest of the layer explain."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness import Activity, Batch, HarnessError, Transform, hookimpl
 
 @dataclass(frozen=True)
 class Residualize(Transform):
-    r"""What remains of a unit's activity after regressing out query position and the rest of its layer.
+    r"""The residual of a unit's activity after regressing out query position and the rest of its layer.
 
     .. math:: r_{e,i} = a_{e,i} - \hat\alpha_i - \hat\beta_i q_e - \hat\gamma_i m_{e,i}, \qquad
               m_{e,i} = \frac{1}{|L_i| - 1} \sum_{j \in L_i, j \ne i} a_{e,j}

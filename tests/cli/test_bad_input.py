@@ -53,7 +53,7 @@ def harness_batches():
         (["run", "batch.length=4096", "batch.n=8"], ["query position 4095 is past the subject's context"]),
         (["run", "batch.vocab=[100,10000]", "batch.n=8"], ["outside the subject's vocabulary"]),
         (["run", "batch=natural_text", "batch.n=10000000"], ["10000000 were requested", "batch.n="]),
-        (["run", "batch=natural_text", "batch.text=./missing.txt"], ["missing.txt", "is not there"]),
+        (["run", "batch=natural_text", "batch.text=./missing.txt"], ["missing.txt", "does not exist"]),
         (["run", "batch.n=1"], ["one example cannot be split", "split=none"]),
         (["run", "give_up=5"], ["give_up is now called futility.", "Write futility=5."]),
         (["sweep", "give_up=5,10"], ["give_up is now called futility.", "Write futility=5,10."]),

@@ -140,7 +140,7 @@ def test_new_runs_join_a_board_of_an_older_schema(harness: Run) -> None:
         (("leaderboard", "--check", "out=none"), "holds no records.jsonl"),
         (("leaderboard", "--add"), "takes one folder of records"),
         (("leaderboard", "theirs"), "takes one folder of records"),
-        (("leaderboard", "--add", "theirs"), "theirs is no folder"),
+        (("leaderboard", "--add", "theirs"), "theirs is not a folder"),
         (("leaderboard", "affinity=ising"), "'affinity=' has no effect here"),
         (("report",), "holds no records"),
         (("report", "3f9c"), "'3f9c' is no cell"),

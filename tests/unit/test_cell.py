@@ -172,7 +172,7 @@ def test_the_command_of_a_cell_makes_it_again(overrides: list[str]) -> None:
         ("seed=0.5", r"seed=0\.5"),
         ("force=maybe", "force='maybe'"),
         ("cache=maybe", "cache='maybe'"),
-        ("cache_limit=10GBit", "cache_limit: .10GBit. is no amount of memory"),
+        ("cache_limit=10GBit", "cache_limit: .10GBit. is not an amount of memory"),
     ],
 )
 def test_a_cell_that_cannot_be_is_refused(override: str, message: str) -> None:

@@ -419,7 +419,7 @@ def test_a_mask_that_lets_the_future_in_is_refused(architectures, monkeypatch):
         return torch.zeros(1, 1, inputs_embeds.shape[1], inputs_embeds.shape[1])
 
     monkeypatch.setattr(hf.llama.modeling_llama, "create_causal_mask", open_mask)
-    with pytest.raises(HarnessError, match="a token sees those after it"):
+    with pytest.raises(HarnessError, match="a token sees later tokens"):
         HeadSubject(architectures["llama_gqa"].build(), "test")
 
 

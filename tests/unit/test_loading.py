@@ -222,7 +222,7 @@ def hub_says(monkeypatch):
     ("error", "said"),
     [
         ("LocalEntryNotFoundError", "hf download owner/name --local-dir name"),
-        ("RepositoryNotFoundError", "the hub knows no such model"),
+        ("RepositoryNotFoundError", "the hub has no such model"),
         ("GatedRepoError", "Accept them at https://huggingface.co/owner/name"),
         ("RevisionNotFoundError", "subject.revision=main: owner/name has no such branch, tag or commit"),
     ],

@@ -148,9 +148,9 @@ def test_windows_and_ids_follow_the_subject_unless_they_are_given(file: Path) ->
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("./missing.txt", "is not there"),
-        ("missing.md", "is not there"),
-        ("~/no/such/folder", "is not there"),
+        ("./missing.txt", "does not exist"),
+        ("missing.md", "does not exist"),
+        ("~/no/such/folder", "does not exist"),
         ("empty", "has no file of"),
     ],
 )

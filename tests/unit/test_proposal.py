@@ -306,7 +306,7 @@ def test_a_rerun_sees_units_in_another_order_and_gives_labels_for_the_same_units
     again = made.again(order, None, seed=1)
     assert again.units.units == tuple(UNITS.units[i] for i in order)
     np.testing.assert_allclose(again.affinity.matrix, made.affinity.matrix[np.ix_(order, order)])
-    assert adjusted_rand_score(found.labels[order], again.found[0].labels) == 1.0
+    assert adjusted_rand_score(found.labels[order], again.raw_partitions[0].labels) == 1.0
     rows = np.arange(64)
     half = made.again(order, rows, seed=1)
     np.testing.assert_array_equal(half.measured.values, made.measured.values[:64][:, order])

@@ -38,7 +38,7 @@ def test_hf_passes_on_its_parameters(saved):
 
 
 def test_an_amount_of_memory_that_is_none_is_refused(saved):
-    with pytest.raises(HarnessError, match=r"subject\.memory: 'much' is no amount of memory"):
+    with pytest.raises(HarnessError, match=r"subject\.memory: 'much' is not an amount of memory"):
         built("hf", path=str(saved), memory="much")()
 
 

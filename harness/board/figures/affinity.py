@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 from harness.data.grouping import Affinity, Partition
 
 CELLS = 600
-"""The most rows and columns of the picture: it has no pixels for more."""
+"""Maximum number of rows and columns of the picture, which has no pixels for more."""
 
 
 def draw_affinity(affinity: Affinity, partition: Partition, candidate: tuple[int, ...], path: Path) -> None:

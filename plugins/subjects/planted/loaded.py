@@ -98,7 +98,7 @@ class PlantedSubject(Subject):
     def _replaced(
         self, batch: Batch, intervention: Intervention, reference: Batch | None
     ) -> Float[np.ndarray, "examples units tokens"]:
-        """What every unit would write instead of its output, if it were ablated."""
+        """The values that every unit would write instead of its output, if it were ablated."""
         import torch
 
         from harness.engine.replacement import averaged_over, donors_of

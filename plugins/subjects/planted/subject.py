@@ -21,7 +21,7 @@ class Planted(SubjectMethod):
     .. math:: z_y = b + e \sum_g \text{on}_g(x)\, c_g(x) - \sum_u (1 - k_u)\,(d_{\text{layer}(u)} + \nu_u(x))
 
     y is the answer, b the ``bias`` and e the ``effect``. :math:`k_u` is the share of its output that unit u keeps.
-    :math:`\nu_u` is a small effect of its own: one part is the same in all examples, one part is drawn per example,
+    :math:`\nu_u` is a small side effect of unit u: one part is the same in all examples, one part is drawn per example,
     also for other tokens. d is the damage of a layer: ``general`` in the first sixth of the layers, a fifth of it in
     the last sixth, else 0. The logits of other tokens are drawn per example. Each kind has one group of ``group_size``
     units:
@@ -53,10 +53,10 @@ class Planted(SubjectMethod):
     )
     group_size: Annotated[int, Ge(2)] = field(default=4, metadata={"help": "units in a planted group"})
     effect: Annotated[float, Ge(0)] = field(
-        default=2.0, metadata={"help": "what a complete circuit adds to the answer, in logits"}
+        default=2.0, metadata={"help": "logits that a complete circuit adds to the answer"}
     )
     general: Annotated[float, Ge(0)] = field(
-        default=0.5, metadata={"help": "what a unit of the first layers adds to any answer, in logits"}
+        default=0.5, metadata={"help": "logits that a unit of the first layers adds to any answer"}
     )
     bias: float = field(default=1.0, metadata={"help": "logit of the answer if no circuit is active"})
     noise: Annotated[float, Ge(0)] = field(
@@ -74,7 +74,7 @@ class Planted(SubjectMethod):
         return PlantedSubject(world, {"architecture": "planted", **asdict(self), "circuits": circuits})
 
     def fingerprint(self) -> str:
-        """Digest of the code of the world, so that results of other rules are never served."""
+        """Digest of the code of the world, so that results of other rules are never reused."""
         return digest_files(*sorted(Path(__file__).parent.glob("*.py")))
 
 

@@ -1,4 +1,4 @@
-"""What every unit of a planted world writes on an example, and the logits that follow."""
+"""Computes the outputs of every unit of a planted world on an example, and the resulting logits."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class World:
     def _contribution(
         self, kind: str, outputs: Float[np.ndarray, "examples members tokens"]
     ) -> Float[np.ndarray, "examples tokens"]:
-        """What a group adds to the logits, as a share of ``effect``."""
+        """The share of ``effect`` that a group adds to the logits."""
         share: Float[np.ndarray, "examples tokens"]
         if kind == "serial":
             share = outputs.prod(axis=1)

@@ -20,10 +20,10 @@ The default subject of Closure Harness: a decoder (Llama class, d_model 128, 4 l
 context, vocabulary {vocabulary}, {weights} weights). It is small enough to ship and trained until circuits form.
 
 - Data: Python's own documentation (topics and docstrings of the standard library, {python}; digest in
-  `training_log.json`), with one document in twenty held out; and synthetic repeats of random tokens. The text, and
-  whatever the model memorised of it, is under the licence of the Python Software Foundation.
+  `training_log.json`), with one document in twenty held out; and synthetic repeats of random tokens. The text, and any
+  part of it that the model memorised, is under the licence of the Python Software Foundation.
 - Recipe: `python -m harness_plugins.subjects.tiny.train --out DIR`, seed {seed}, {minutes:.0f} minutes on {device}.
-  Training starts with two layers and repeats of 16 different tokens, then of more and more. It ends with four layers,
+  Training starts with two layers and repeats of 16 different tokens; their number then grows. It ends with four layers,
   half text and half repeats. AdamW; float32, checkpoints in float16.
 - Attention starts as a copier (W_O = W_V^T / 2), with random query and key biases; the upper two layers start as the
   identity. Linear probes, discarded after training, predicted the previous token from the first layer (before text was

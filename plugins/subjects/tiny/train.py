@@ -2,11 +2,12 @@ r"""Trains the default subject `tiny`: from Python's documentation only, on a la
 
 ``python -m harness_plugins.subjects.tiny.train --out DIR`` trains the tokenizer and the model, measures, and writes.
 
-An induction head needs two heads: one copies the previous token, one looks that copy up. Neither helps without the
+An induction head needs two heads: one copies the previous token, and one finds that copy. Neither helps without the
 other, and copying itself is slow to learn with a large vocabulary. So training starts small and grows:
 
-- It starts with two layers: one to move tokens, one to look them up, so the second must look at the token after the
-  match. With more layers, the head attended to a position where two steps had joined match and successor (3 later).
+- It starts with two layers: the first moves tokens and the second finds them, so the second must attend to the token
+  after the match. With more layers, the head attended to a position where two steps had joined match and successor
+  (3 later).
 - It starts with 16 different tokens. Their number grows by half when the loss at the predictable positions is low
   enough; then contexts grow,
 
@@ -114,7 +115,8 @@ def repeats(rows: int, stage: Stage, rng: torch.Generator) -> tuple[Tensor, Tens
     """Tokens [rows, length], and which of them follow from the tokens before. Rows alternate between three kinds:
 
     - periodic: distinct random tokens, repeated; periods that are multiples of 8 are left out, for the test;
-    - jumping: after one period, pieces of 2 to 8 tokens from random positions in it, so no lag is right for long;
+    - jumping: after one period, pieces of 2 to 8 tokens from random positions in it, so no distance predicts
+      more than one piece;
     - near: of every 8 tokens, the first two occur again 2 to 6 positions later and the others are new.
 
     If the alphabet is smaller than the row, all rows are jumping.
