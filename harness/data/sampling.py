@@ -143,7 +143,7 @@ def from_windows(
     """Up to ``n`` distinct groups, each the union of one group of every part; uniform over all possible ones.
 
     Windows depend on the candidate and determine the order of groups. Candidates therefore share controls only where
-    all groups are listed (:data:`LISTED`).
+    all groups are listed (``LISTED``).
     """
     factor = inflation((len(part.pool), len(part.lows)) for part in parts)
     possible = math.prod(part.possible for part in parts)
