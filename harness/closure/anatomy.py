@@ -107,8 +107,8 @@ def sufficiency(
 ) -> float | None:
     r"""Sufficiency, :math:`1 - d(\bar G) / d(\text{all units})`: how well the group works without all other units.
 
-    1: as well as the whole model. 0: as badly as with every unit ablated. Below 0: worse than that. None where ablating
-    every unit does no damage.
+    1: as well as the whole model. 0: as badly as with every unit ablated. Below 0: worse than with every unit ablated.
+    None where ablating every unit does no damage.
     """
     whole = _mean(all_units)
     return 1 - _mean(complement) / whole if damage * whole > 0 else None

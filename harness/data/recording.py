@@ -144,7 +144,7 @@ class Spins:
     def above(cls, activity: Activity, threshold: Float[np.ndarray, " units"]) -> Spins:
         """+1 where a unit's activity is strictly above its own threshold, else -1.
 
-        Observations equal to the threshold are -1. Where there are many (a saturated head), the split is uneven:
+        Observations equal to the threshold are -1. If there are many (a saturated head), the split is uneven:
         ``diagnostics.tied`` counts them by unit, without the first. ``diagnostics.constant`` names the units whose spin
         never changes.
         """

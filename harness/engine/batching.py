@@ -57,7 +57,7 @@ def at_query(
 def unembedding_only(model: PreTrainedModel, select: Callable[[Tensor], Tensor]) -> Iterator[None]:
     """Compute logits only of the hidden states that ``select`` returns.
 
-    Whatever a model does to its logits afterwards (scaling, a soft cap) still happens.
+    Later changes of the logits by the model (scaling, a soft cap) still happen.
     """
 
     def selected(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

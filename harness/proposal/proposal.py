@@ -163,7 +163,7 @@ class Proposal:
 
     @property
     def trivial(self) -> bool:
-        """Whether no partition separates any units: then nothing is proposed."""
+        """Whether no partition separates any units. If so, nothing is proposed."""
         return all(partition.trivial for partition in self.raw_partitions)
 
     @Step

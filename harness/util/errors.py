@@ -9,7 +9,7 @@ from collections.abc import Iterable
 class HarnessError(Exception):
     """An error that the user can correct. It is shown without a traceback, and the process exits with 2.
 
-    ``what`` names the key, file or plugin and what is wrong with it. ``fix`` is what to type or change.
+    ``what`` names the key, file or plugin, and the problem. ``fix``: the text to type, or the change to make.
     """
 
     def __init__(self, what: str, fix: str = "") -> None:
