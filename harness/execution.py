@@ -19,7 +19,7 @@ from harness.util.errors import HarnessError
 def execute(cell: Cell, workspace: Workspace, plugins: Plugins, memo: Memo, progress: Progress) -> Record:
     """Run a cell, or return its finished record. Ctrl-C ends the cell as interrupted and is raised again."""
     if not cell.settings.force and (finished := workspace.finished(cell.id)):
-        progress.say(f"  finished before: {workspace.folder(cell.id)}")
+        progress.say(f"  done already: {workspace.folder(cell.id)}")
         return finished
     interrupt: KeyboardInterrupt | None = None
     trace = ""

@@ -105,20 +105,20 @@ def _load(extra: tuple[str, ...], only: str | None, block: str | None) -> Plugin
 class _Entry:
     """An entry point of an installed distribution. It names a plugin, or a package whose modules are plugins."""
 
-    point: importlib.metadata.EntryPoint
+    point: Any  # an EntryPoint, of importlib.metadata or of its backport where some library has loaded that
 
     @property
     def name(self) -> str:
-        return self.point.name
+        return str(self.point.name)
 
     @property
     def distribution(self) -> str:
-        return self.point.dist.name if self.point.dist else ""
+        return str(self.point.dist.name) if self.point.dist else ""
 
     @property
     def origin(self) -> str:
         """The distribution and its version."""
-        return f"{self.distribution} {self.point.dist.version}" if self.point.dist else self.point.value
+        return f"{self.distribution} {self.point.dist.version}" if self.point.dist else str(self.point.value)
 
     @cached_property
     def modules(self) -> dict[str, str]:

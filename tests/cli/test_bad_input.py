@@ -43,7 +43,7 @@ def harness_batches():
         (["run", "affinity.l2=abc"], ["affinity.l2='abc'", "The default is 0.001"]),
         (["run", "partitioner.k=[4,x]"], ["partitioner.k", "'x'"]),
         (["run", "affinity.l2=-1"], ["affinity.l2=-1", "must be greater than 0"]),
-        (["run", "alpha=2"], ["alpha=2", "between 0 and 1"]),
+        (["run", "alpha=2"], ["alpha=2: must be less than 1", "The default is 0.05"]),
         (["run", "metric=[los]"], ["metric 'los' is not known", "loss"]),
         (["run", "affinity=ising,mutual_information"], ["affinity"]),
         (["run", "nonsense"], ["'nonsense' is not of the form KEY=VALUE"]),

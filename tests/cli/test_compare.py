@@ -112,7 +112,7 @@ def test_methods_that_cannot_be_compared_are_named(harness: Run, small: Any) -> 
     harness("sweep", *small, "affinity=ising,pearson")
     harness("run", *small, "affinity=cosine", "batch.seed=7")
     for words, says in {
-        ("ising", "nonsense"): "has no such cell or method. It has: ",
+        ("ising", "nonsense"): "has no such cell or method; it has: ",
         ("spectral", "ising"): "has several: ",
         ("ising", "cosine"): "no task on which both proposed a group (of 0 ",
     }.items():

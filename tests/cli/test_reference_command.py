@@ -198,11 +198,11 @@ def test_what_does_not_fit_together_is_refused(
 def test_without_a_model_nothing_is_tested(harness: Run, made: tuple[Path, Path]) -> None:
     answer = harness("run", *command(*made, "reruns=0", "tracking=none"))
     assert answer.code == 2
-    assert "has no model: nothing can be recorded" in answer.err
+    assert "has no model, so it can be neither recorded nor ablated" in answer.err
     assert "harness propose" in answer.err
     closing = harness("close", "L0H0,L1H0", *command(*made, "tracking=none"))
     assert closing.code == 2
-    assert "has no model: nothing can be recorded" in closing.err
+    assert "has no model, so it can be neither recorded nor ablated" in closing.err
 
 
 def test_a_cell_of_files_is_another_one_when_their_content_is(harness: Run, made: tuple[Path, Path]) -> None:
