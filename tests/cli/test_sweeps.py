@@ -139,7 +139,7 @@ def test_a_model_that_a_cell_changed_is_not_given_to_the_next(harness: Run, smal
     words = (*small, "cache=false", "--plugin", str(plugin))
     alone = harness("run", "affinity=pearson", "workspace=alone", *words, "--json").data
     answer = harness("sweep", "affinity=spoils,pearson", *words, "--json")
-    assert "changed the model (hooks, weights, mode or attention implementation): put right" in answer.err
+    assert "changed the model (hooks, weights, mode or attention implementation). This has been put back" in answer.err
     (after,) = [cell for cell in answer.data["cells"] if cell["config"]["affinity"]["name"] == "pearson"]
     assert after["closure"] == alone["closure"]
 
@@ -162,7 +162,7 @@ def test_a_full_disk_is_a_clear_error_and_leaves_no_damage(
         answer = harness("sweep", *words)
     assert answer.code == 2
     assert "could not be recorded: No space left on device" in answer.err
-    assert "make room" in answer.err
+    assert "Free some space" in answer.err
     assert not list(tmp_path.glob("runs/records/*/.*")), "a half-written file was left"
     (path,) = tmp_path.glob("runs/records/*/record.json")
     finished = path.stat().st_mtime_ns
