@@ -323,6 +323,36 @@ def test_the_code_of_the_core_counts_where_it_is_used(stage: str, name: str, edi
     assert code_of(cls) == before
 
 
+@pytest.mark.parametrize(
+    ("edited", "counts"),
+    [
+        ("pipeline.py", True),
+        ("cells/trial.py", True),
+        ("proposal/stability.py", True),
+        ("closure/statistics.py", True),
+        ("engine/branching.py", True),
+        ("data/sampling.py", True),
+        ("util/seeds.py", True),
+        ("tracking/mlflow.py", False),
+        ("board/card.py", False),
+        ("cli/main.py", False),
+        ("testing/checks.py", False),
+        ("registry/hookspecs.py", False),
+    ],
+)
+def test_of_the_core_what_the_pipeline_imports_counts(edited: str, counts: bool) -> None:
+    """Packages may move: no file that computes a result drops out of a cell's identity, and no other one is in it."""
+    before, file = code_of("harness.pipeline"), Path(harness.__file__).parent / edited
+    assert file.is_file()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "harness.util.fingerprint.digest_files", lambda path: "edited" if path == file else digest_files(path)
+        )
+        _read.cache_clear()
+        assert (code_of("harness.pipeline") != before) == counts
+    _read.cache_clear()
+
+
 # -- steps of a proposal -----------------------------------------------------------------------------------------------
 
 UNITS = UnitSpace.heads([3])

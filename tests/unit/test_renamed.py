@@ -102,8 +102,7 @@ def test_an_old_key_in_a_configuration_file_is_refused(
         ),
         (
             "from harness.batch import (\n    Batch,\n    LOCAL as places,\n)",
-            "harness.batch has moved. "
-            "Write: from harness import Batch; from harness.data.batch import LOCAL",
+            "harness.batch has moved. Write: from harness import Batch; from harness.data.batch import LOCAL",
         ),
         ("from harness import Twin", "Twin is now called Counterfactual. Write: from harness import Counterfactual"),
         (
