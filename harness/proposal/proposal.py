@@ -114,8 +114,9 @@ class Proposal:
         """The signal's activity after all transforms."""
         activity = self.measured
         for transform in self.stages["transform"]:
-            arguments = {name: getattr(self, name) for name in inputs_of(type(transform)) if name != "activity"}
-            activity = self._expect(Activity, transform.name, transform(activity=activity, **arguments))
+            names = inputs_of(type(transform))
+            arguments = {name: activity if name == "activity" else getattr(self, name) for name in names}
+            activity = self._expect(Activity, transform.name, transform(**arguments))
         return activity
 
     @Step
