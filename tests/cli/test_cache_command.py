@@ -79,8 +79,8 @@ def test_on_a_full_disk_the_run_goes_on_and_says_so_once(
         (("cache", "shw"), "show or prune"),
         (("cache", "show", "affinity=ising"), "'affinity=ising' has no effect here"),
         (("cache", "show", "cache_limit=1GB"), "has no effect here"),
-        (("cache", "prune", "cache_limit=many"), "no amount of memory"),
-        (("plan", "cache_limit=many"), "no amount of memory"),
+        (("cache", "prune", "cache_limit=many"), "not an amount of memory"),
+        (("plan", "cache_limit=many"), "not an amount of memory"),
     ],
 )
 def test_what_makes_no_sense_is_refused(harness: Run, words: tuple[str, ...], message: str) -> None:

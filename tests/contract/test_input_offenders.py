@@ -190,7 +190,7 @@ class Foundling(SubjectOf):
 SUBJECTS = {
     Foundling: ("loads and names its units", "returns str, not Subject"),
     Leaking: ("does not see past the query", "tokens after the query change the values"),
-    Nameless: ("loads and names its units", "no UnitSpace"),
+    Nameless: ("loads and names its units", "not a UnitSpace"),
     Flat: ("evaluates every condition on every example", "shape"),
 }
 

@@ -531,7 +531,7 @@ def test_sizes_without_meaning_are_refused(wrong: list[int], says: str) -> None:
 
 
 def test_a_group_of_all_units_is_refused_with_sizes_that_would_do() -> None:
-    with pytest.raises(HarnessError, match="the 12 highest of 9 units") as caught:
+    with pytest.raises(HarnessError, match="12 of 9 units are not a selection") as caught:
         partition("top_k", scores(np.arange(9)))
     assert "'partitioner.sizes=[4,8]'" in caught.value.fix
 

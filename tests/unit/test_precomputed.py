@@ -115,7 +115,7 @@ def test_the_size_is_that_of_the_square_matrix_of_an_archive(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [(b"", "no .npy or .npz"), (b"1,2\n3,4\n", "no .npy or .npz"), (b"PK\x03\x04 and then nothing", "no .npy or .npz")],
+    [(b"", "not an .npy or .npz"), (b"1,2\n3,4\n", "not an .npy or .npz"), (b"PK\x03\x04 and then nothing", "not an .npy or .npz")],
 )
 def test_files_that_are_no_matrix_are_refused(content: bytes, says: str, tmp_path: Path) -> None:
     (tmp_path / "J.npy").write_bytes(content)
@@ -125,7 +125,7 @@ def test_files_that_are_no_matrix_are_refused(content: bytes, says: str, tmp_pat
 
 def test_pickled_objects_are_not_loaded(tmp_path: Path) -> None:
     np.save(tmp_path / "J.npy", np.array([[{}]]), allow_pickle=True)
-    with pytest.raises(HarnessError, match=r"no \.npy or \.npz file of numbers"):
+    with pytest.raises(HarnessError, match=r"not an \.npy or \.npz file of numbers"):
         subject(matrix=str(tmp_path / "J.npy"))
 
 

@@ -96,7 +96,7 @@ def test_a_failure_is_a_failed_run_with_its_reason_and_traceback(make_record: Ma
     "tracking", ["mlruns", "file:///tmp/mlruns", "ftp://host/x", "http://", "none://x", "oracle://x"]
 )
 def test_an_address_that_mlflow_cannot_write_to_is_refused(tracking: str, tmp_path: Path) -> None:
-    with pytest.raises(HarnessError, match="no address of a tracking server") as caught:
+    with pytest.raises(HarnessError, match="not the address of a tracking server") as caught:
         address(tracking, Workspace(tmp_path))
     assert "tracking=local" in caught.value.fix
 
