@@ -44,7 +44,7 @@ def test_the_board_shown_is_the_one_that_is_kept() -> None:
     assert len(table) == pytest.approx(len(kept) / 3, abs=1), "a third of the rows"
     passed = [row for row in methods if row["passed"]]
     assert (len(passed), len(methods)) == (11, 27), "Eleven of 27 find one of the planted circuits"
-    assert sum(row["truth"] == 1 for row in passed) == 2, "two of them to the unit"
+    assert sum(row["f1"] == 1 for row in passed) == 2, "two of them to the unit"
 
 
 def _told(row: Any, tasks: list[str]) -> str:
@@ -60,5 +60,5 @@ def _told(row: Any, tasks: list[str]) -> str:
         f"{found[0]}, on all three" if len(set(found)) == 1 and "-" not in found else ", ".join(found)
         for found in said.values()
     ]
-    f1 = "" if row["truth"] is None else f"{row['truth']:.2f}"
+    f1 = "" if row["f1"] is None else f"{row['truth']:.2f}"
     return f"| {' | '.join([rank, NAMED.get(words, words), *verdicts, f1])} |"
