@@ -121,7 +121,7 @@ def make_record() -> Callable[..., Record]:
             n_controls=99,
             shortfall={},
             effects=measured,
-            site_ablation={name: 2 * of.delta for name, of in measured.items()},
+            site_ablation={name: 2 * measure.delta for name, measure in measured.items()},
             verdict=verdict,
             reason="because",
             anatomy=dict.fromkeys(measured, ANATOMY),

@@ -26,16 +26,16 @@ def modules() -> dict[str, Path]:
 
 def imports() -> Iterator[tuple[str, str]]:
     """Pairs of modules (importer, imported)."""
-    known = modules()
-    for module, file in known.items():
+    files = modules()
+    for module, file in files.items():
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
             if isinstance(node, ast.ImportFrom):
                 package = module.split(".") if file.stem == "__init__" else module.split(".")[:-1]
                 above = package[: len(package) - node.level + 1] if node.level else []
                 origin = ".".join([*above, *([node.module] if node.module else [])])
-                names = [f"{origin}.{name}" if f"{origin}.{name}" in known else origin for name in names]
-            yield from ((module, name) for name in dict.fromkeys(names) if name in known and name != module)
+                names = [f"{origin}.{name}" if f"{origin}.{name}" in files else origin for name in names]
+            yield from ((module, name) for name in dict.fromkeys(names) if name in files and name != module)
 
 
 def room(module: str) -> str:

@@ -64,11 +64,11 @@ def test_the_same_command_gives_the_same_digits(harness: Run, small: Any) -> Non
 def test_a_finished_cell_is_served_and_force_redoes_it(harness: Run, small: Any, tmp_path: Path) -> None:
     harness("run", *small)
     (path,) = tmp_path.glob("runs/records/*/record.json")
-    made = path.stat().st_mtime_ns
+    written_at = path.stat().st_mtime_ns
     assert "done already" in harness("run", *small).err
-    assert path.stat().st_mtime_ns == made
+    assert path.stat().st_mtime_ns == written_at
     harness("run", *small, "--force")
-    assert path.stat().st_mtime_ns > made
+    assert path.stat().st_mtime_ns > written_at
 
 
 def test_propose_stops_before_ablation_and_keeps_nothing(harness: Run, small: Any, tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_two_methods_are_compared_on_the_same_examples(harness: Run, small: Any,
     assert found["mean"] == pytest.approx(
         float((deltas[1][0, 0] - deltas[0][0, 0]).mean()), abs=1e-4
     )  # a falling logit
-    beyond = [-(of[0, 0] - of[0, 1:].mean(axis=0)) for of in deltas]
+    beyond = [-(delta[0, 0] - delta[0, 1:].mean(axis=0)) for delta in deltas]
     apart = answer.data["beyond_controls"]["target_logit"]["mean"]
     assert apart == pytest.approx(float((beyond[0] - beyond[1]).mean()), abs=1e-4)
     backward = harness("compare", cells[1][:6], cells[0][:6], "--json").data["differences"]["target_logit"]

@@ -44,8 +44,8 @@ def swept(harness: Run, workspace: Path) -> Run:
 
 
 def test_a_board_with_its_records_is_made_checked_and_found_out_when_edited(swept: Run) -> None:
-    made = swept("leaderboard", "out=mine")
-    assert made.code == 0
+    answer = swept("leaderboard", "out=mine")
+    assert answer.code == 0
     names = {path.name for path in Path("mine").iterdir()}
     assert names == {"board.md", "board.csv", "cells.csv", "board.json", "board.html", "records.jsonl"}
     assert swept("leaderboard", "--check", "out=mine").code == 0
@@ -83,8 +83,8 @@ def test_every_row_can_be_run_again_by_its_command(swept: Run) -> None:
 
 def test_a_strangers_records_are_added_when_all_is_right_and_not_before(swept: Run) -> None:
     swept("leaderboard", "out=mine")
-    theirs = ("workspace=theirs", "affinity=cosine", "binarizer=none", "partitioner=eigengap")
-    assert swept("run", *PLANTED, *theirs, "subject.seed=0").code == 0
+    overrides = ("workspace=theirs", "affinity=cosine", "binarizer=none", "partitioner=eigengap")
+    assert swept("run", *PLANTED, *overrides, "subject.seed=0").code == 0
     refused = swept("leaderboard", "--add", "theirs", "out=mine")
     assert refused.code == 2
     assert "no record of task 'planted-1" in refused.err
@@ -92,7 +92,7 @@ def test_a_strangers_records_are_added_when_all_is_right_and_not_before(swept: R
     assert "nothing was added: 1 problem(s)" in refused.out
     before = Path("mine/records.jsonl").read_text()
 
-    assert swept("run", *PLANTED, *theirs, "subject.seed=1").code == 0
+    assert swept("run", *PLANTED, *overrides, "subject.seed=1").code == 0
     record = next(Path("theirs/records").glob("*/record.json"))
     text = record.read_text()
     data = json.loads(text)

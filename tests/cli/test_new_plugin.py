@@ -46,7 +46,8 @@ def test_what_is_written_keeps_its_contract_and_passes_its_own_test(
     assert checked.code == 0, checked.out
     outcomes = [finding["outcome"] for finding in checked.data]
     assert outcomes.count("passed") >= 8
-    tests = [f for of, f in inspect.getmembers(import_here(f"test_{name}"), inspect.isfunction) if of[:5] == "test_"]
+    functions = inspect.getmembers(import_here(f"test_{name}"), inspect.isfunction)
+    tests = [function for word, function in functions if word[:5] == "test_"]
     assert len(tests) == 2
     for test in tests:
         test()

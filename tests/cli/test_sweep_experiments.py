@@ -14,15 +14,15 @@ from harness.registry.config import expand, registry, resolve
     [("quickstart", 4), ("methods", 27), ("baselines", 3), ("reference", 1), ("grid", 81), ("robustness", 24)],
 )
 def test_a_grid_has_as_many_cells_as_it_says(experiment: str, cells: int) -> None:
-    known = registry()
-    grid = [Cell.of(resolve(words, known), known) for words in expand([f"experiment={experiment}"], known)]
+    methods = registry()
+    grid = [Cell.of(resolve(words, methods), methods) for words in expand([f"experiment={experiment}"], methods)]
     assert len({cell.id for cell in grid}) == len(grid) == cells
 
 
 def test_every_row_that_a_board_always_has_is_a_cell_of_an_experiment() -> None:
-    known = registry()
-    grids = [expand([f"experiment={experiment}"], known) for experiment in ("baselines", "reference")]
-    configs = [resolve(words, known) for grid in grids for words in grid]
+    methods = registry()
+    grids = [expand([f"experiment={experiment}"], methods) for experiment in ("baselines", "reference")]
+    configs = [resolve(words, methods) for grid in grids for words in grid]
     assert [sum(reference.matches(config) for config in configs) for reference in REFERENCES] == [1] * len(REFERENCES)
     assert len(configs) == len(REFERENCES)
 

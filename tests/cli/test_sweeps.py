@@ -27,9 +27,9 @@ def test_a_failure_is_said_when_it_happens_and_again_at_the_end(harness: Run, sm
     explodes = affinity_plugin("explodes", EXPLODES)
     answer = harness("sweep", "affinity=explodes,pearson", *small, *explodes)
     assert answer.code == 1
-    said = [i for i in range(len(answer.err)) if answer.err.startswith("ZeroDivisionError: in the middle", i)]
+    positions = [i for i in range(len(answer.err)) if answer.err.startswith("ZeroDivisionError: in the middle", i)]
     pearson = answer.err.index("pearson", answer.err.index("explodes"))
-    assert said[0] < pearson < said[-1], "it waited until the end, or was not said again"
+    assert positions[0] < pearson < positions[-1], "it waited until the end, or was not said again"
     assert "2 cells: 1 failed, 1 ok" in answer.err
 
 
@@ -178,9 +178,9 @@ def test_two_sweeps_that_begin_at_once_in_a_new_workspace_do_not_harm_each_other
         subprocess.Popen([*command, f"affinity={pair}"], cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
         for pair in ("pearson,mutual_information", "mutual_information,cosine")
     ]
-    said = [process.communicate(timeout=300)[1].decode() for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
-    assert not any("warning" in text for text in said), said
+    outputs = [process.communicate(timeout=300)[1].decode() for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    assert not any("warning" in text for text in outputs), outputs
     records = [read_record(path) for path in tmp_path.glob("runs/records/*/record.json")]
     assert [record.status for record in records] == [Status.OK] * 3
 

@@ -94,10 +94,10 @@ def test_a_server_that_comes_goes_and_comes_back(
     assert refused.code == 0, "the run does not depend on its mirror"
     assert refused.err.count(f"tracking at {uri} does not work") == 1, "said once, not once per cell"
     assert "harness sync" in refused.err
-    told = harness("sync", f"tracking={uri}")
-    assert told.code == 2
-    assert f"tracking at {uri} does not work" in told.err
-    assert "Traceback" not in told.err
+    outcome = harness("sync", f"tracking={uri}")
+    assert outcome.code == 2
+    assert f"tracking at {uri} does not work" in outcome.err
+    assert "Traceback" not in outcome.err
 
     records = {path.parent.name: digest_files(path) for path in tmp_path.glob("runs/records/*/record.json")}
     assert len(records) == 2

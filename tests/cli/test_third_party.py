@@ -25,9 +25,12 @@ class Elsewhere:
     def __init__(self, place: Path) -> None:
         venv.create(place / "venv", with_pip=False)
         self.place, self.python = place, place / "venv" / "bin" / "python"
-        own = Path(self.call(self.python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
+        site_packages = Path(
+            self.call(self.python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip()
+        )
         here = sysconfig.get_path("purelib")
-        (own / "here.pth").write_text(f"import site; site.addsitedir({here!r})\n")  # reads the .pth files there, too
+        # addsitedir reads the .pth files there, too
+        (site_packages / "here.pth").write_text(f"import site; site.addsitedir({here!r})\n")
 
     def pip(self, *words: str | Path) -> str:
         """pip of this environment at work on the other one."""
@@ -84,8 +87,8 @@ def test_it_keeps_the_contract_of_its_stage(installed: Elsewhere) -> None:
 def test_it_stands_on_one_board_with_built_in_methods_and_so_does_its_preset(installed: Elsewhere) -> None:
     swept = installed.harness("sweep", "affinity=jaccard,jaccard_strict,mutual_information", *SMALL)
     chosen = [cell["config"]["affinity"] for cell in swept["cells"]]
-    assert [of["name"] for of in chosen] == ["jaccard", "jaccard", "mutual_information"]
-    assert [of["least"] for of in chosen[:2]] == [0.0, 0.5]
+    assert [choice["name"] for choice in chosen] == ["jaccard", "jaccard", "mutual_information"]
+    assert [choice["least"] for choice in chosen[:2]] == [0.0, 0.5]
     assert {cell["status"] for cell in swept["cells"]} == {"ok"}
     with (installed.place / "runs" / "boards" / "board.csv").open() as file:
         methods = [row["method"] for row in csv.DictReader(file) if row["cells"]]

@@ -64,12 +64,14 @@ def test_a_sweep_says_where_its_runs_are_seen(harness: Run, tmp_path: Path) -> N
 
     store = f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}"
     MlflowClient(store).create_experiment("somebody else's")
-    made = MlflowClient(store).create_experiment("closure-harness")  # by an older version, without a view
+    experiment = MlflowClient(store).create_experiment("closure-harness")  # by an older version, without a view
     answer = harness("sweep", "subject=planted", "batch=planted")
     assert answer.code == 0, answer.err
-    view = f"http://127.0.0.1:5000/#/experiments/{made}/runs?workflowType=machine_learning&viewStateShareKey=closure"
+    view = (
+        f"http://127.0.0.1:5000/#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey=closure"
+    )
     assert f"runs: mlflow ui --backend-store-uri {store}, then open {view}" in answer.out
-    assert offered(MlflowClient(store).get_experiment(made))
+    assert offered(MlflowClient(store).get_experiment(experiment))
 
 
 def test_a_server_is_where_it_is() -> None:

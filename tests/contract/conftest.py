@@ -15,7 +15,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A module's ``INNOCENT`` (class per stage) and ``OFFENDERS`` (class -> check and reason, per stage) as cases."""
     if "reason" in metafunc.fixturenames:
         cases = [
-            (stage, cls, *expected) for stage, of in metafunc.module.OFFENDERS.items() for cls, expected in of.items()
+            (stage, cls, *expected)
+            for stage, classes in metafunc.module.OFFENDERS.items()
+            for cls, expected in classes.items()
         ]
         names = [f"{stage}-{cls.__name__}" for stage, cls, *_ in cases]
         metafunc.parametrize(("stage", "cls", "check", "reason"), cases, ids=names)

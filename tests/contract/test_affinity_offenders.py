@@ -292,7 +292,7 @@ EVERY_STAGE = {
 }
 
 OFFENDERS = {"affinity": AFFINITIES | EVERY_STAGE}
-for frozen in (cls for of in OFFENDERS.values() for cls in of if cls is not Soft):
+for frozen in (cls for classes in OFFENDERS.values() for cls in classes if cls is not Soft):
     dataclass(frozen=True)(frozen)
 
 

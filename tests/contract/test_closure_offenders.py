@@ -228,10 +228,10 @@ class Careless(Controls):
 
     def __call__(self, candidate: tuple[int, ...], units: UnitSpace, labels: Labels, strength: Any) -> ControlSets:
         pool = units.in_layers({int(units.layers[unit]) for unit in candidate})
-        known = {unit for unit in pool if labels.classes[unit] and strength[unit] > 0}
-        rest = sorted(known.difference(candidate))
+        eligible = {unit for unit in pool if labels.classes[unit] and strength[unit] > 0}
+        rest = sorted(eligible.difference(candidate))
         if len(rest) < len(candidate):
-            rest = sorted(known)
+            rest = sorted(eligible)
         groups = {tuple(rest[start : start + len(candidate)]) for start in range(len(rest) - len(candidate))}
         return ControlSets(tuple(sorted(groups))[: self.n])
 
@@ -334,10 +334,10 @@ class Resourceful(Metric):
     """Measures something else where the counterfactual is missing."""
 
     def __call__(self, prediction: Prediction) -> torch.Tensor:
-        own = super().__call__(prediction)
+        difference = super().__call__(prediction)
         if prediction.counterfactual is None:
-            return own
-        return own - prediction.logits.gather(1, prediction.counterfactual[:, None])[:, 0]
+            return difference
+        return difference - prediction.logits.gather(1, prediction.counterfactual[:, None])[:, 0]
 
 
 class Optimist(Metric):
@@ -362,7 +362,7 @@ METRICS = {
 
 INNOCENT = {"intervention": Intervention, "controls": Controls, "metric": Metric}
 OFFENDERS = {"intervention": INTERVENTIONS, "controls": CONTROLS, "metric": METRICS}
-for frozen in (Patching, Distance, *INNOCENT.values(), *(cls for of in OFFENDERS.values() for cls in of)):
+for frozen in (Patching, Distance, *INNOCENT.values(), *(cls for classes in OFFENDERS.values() for cls in classes)):
     dataclass(frozen=True)(frozen)
 
 

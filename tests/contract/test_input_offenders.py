@@ -28,39 +28,39 @@ class BatchOf:
     n: int = field(default=8, metadata={"help": "examples"})
 
     def __call__(self, vocabulary: Any) -> Batch:
-        made = examples.batch(self.n, vocabulary.vocab_size)
-        return self.spoil(made, vocabulary)
+        batch = examples.batch(self.n, vocabulary.vocab_size)
+        return self.spoil(batch, vocabulary)
 
-    def spoil(self, made: Batch, vocabulary: Any) -> Batch:
-        return made
+    def spoil(self, batch: Batch, vocabulary: Any) -> Batch:
+        return batch
 
 
 class Foreign(BatchOf):
     """Uses tokens the subject does not have."""
 
-    def spoil(self, made: Batch, vocabulary: Any) -> Batch:
-        return replace(made, tokens=made.tokens + vocabulary.vocab_size)
+    def spoil(self, batch: Batch, vocabulary: Any) -> Batch:
+        return replace(batch, tokens=batch.tokens + vocabulary.vocab_size)
 
 
 class Stingy(BatchOf):
     """Gives fewer examples than asked for."""
 
-    def spoil(self, made: Batch, vocabulary: Any) -> Batch:
-        return made.take(np.arange(3))
+    def spoil(self, batch: Batch, vocabulary: Any) -> Batch:
+        return batch.take(np.arange(3))
 
 
 class Fresh(BatchOf):
     """Other examples at every call."""
 
-    def spoil(self, made: Batch, vocabulary: Any) -> Batch:
-        return replace(made, target=np.random.default_rng().integers(0, vocabulary.vocab_size, self.n))
+    def spoil(self, batch: Batch, vocabulary: Any) -> Batch:
+        return replace(batch, target=np.random.default_rng().integers(0, vocabulary.vocab_size, self.n))
 
 
 class Wide(BatchOf):
     """Takes a large vocabulary for granted."""
 
-    def spoil(self, made: Batch, vocabulary: Any) -> Batch:
-        return replace(made, target=np.full(self.n, 100))
+    def spoil(self, batch: Batch, vocabulary: Any) -> Batch:
+        return replace(batch, target=np.full(self.n, 100))
 
 
 BATCHES = {
@@ -196,7 +196,7 @@ SUBJECTS = {
 
 INNOCENT = {"batch": BatchOf, "labels": LabelsOf, "subject": SubjectOf}
 OFFENDERS = {"batch": BATCHES, "labels": LABELS, "subject": SUBJECTS}
-for frozen in (*INNOCENT.values(), *(cls for of in OFFENDERS.values() for cls in of)):
+for frozen in (*INNOCENT.values(), *(cls for classes in OFFENDERS.values() for cls in classes)):
     dataclass(frozen=True)(frozen)
 
 

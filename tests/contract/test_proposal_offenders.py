@@ -390,7 +390,7 @@ OFFENDERS = {
     "chooser": CHOOSERS,
     "selector": SELECTORS,
 }
-for frozen in (*INNOCENT.values(), *(cls for of in OFFENDERS.values() for cls in of)):
+for frozen in (*INNOCENT.values(), *(cls for classes in OFFENDERS.values() for cls in classes)):
     dataclass(frozen=True)(frozen)
 
 

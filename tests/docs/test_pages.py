@@ -22,8 +22,8 @@ EXAMPLES = ROOT / "docs" / "examples"
 @cache
 def _build(overrides: tuple[str, ...], plugins: tuple[str, ...]) -> None:
     """Build a cell. Pages name the same grids, so each of their cells is built once; ``plugins`` are loaded already."""
-    known = registry()
-    Cell.of(resolve(overrides, known), known)
+    methods = registry()
+    Cell.of(resolve(overrides, methods), methods)
 
 
 def _plugin(page: Any, file: str, folder: Path) -> Path:
@@ -44,19 +44,19 @@ def test_every_command_is_one_and_its_cells_can_be_built(
     typed = _parser(name, COMMANDS[name]).parse_intermixed_args(rest)  # exits where a flag is not known
     plugins = [str(_plugin(page, plugin, tmp_path)) for plugin in typed.plugin]
     monkeypatch.setenv("HARNESS_EXTRA_PLUGINS", ",".join(plugins))
-    known = registry()
-    assert not [problem for problem in known.problems if problem.origin in plugins]
+    registered = registry()
+    assert not [problem for problem in registered.problems if problem.origin in plugins]
 
     words = [word for word in typed.words if "=" not in word]
     assert bool(words) <= bool(COMMANDS[name].words)
     if name in ("list", "new-plugin"):
         assert set(words[:1]) <= set(STAGES)
     if name == "show":
-        assert known.get(*words)
+        assert registered.get(*words)
     if name == "check":
-        assert set(words) <= {of for _, of in known.methods}
+        assert set(words) <= {method for _, method in registered.methods}
     words = [word for word in typed.words if "=" in word and word.partition("=")[0] not in OWN.get(name, ())]
-    cells = expand(words, known)
+    cells = expand(words, registered)
     assert cells
     for overrides in cells:
         _build(tuple(overrides), tuple(plugins))

@@ -60,8 +60,8 @@ def test_it_works_typed_from_top_to_bottom(
     assert set(plugins_page.files) == {path.name for path in EXAMPLES.glob("*.py")}
     for name, *words in plugins_page.commands:
         small = SMALL if name in ("propose", "run", "plan", "sweep") else ()
-        code, said = harness(name, *words, *small)
-        assert code == 0, said
+        code, output = harness(name, *words, *small)
+        assert code == 0, output
         if name == "new-plugin":  # and then the reader puts the page's code there
             assert {path.name for path in tmp_path.iterdir()} == set(plugins_page.files)
             for file, source in plugins_page.files.items():
@@ -91,9 +91,9 @@ def test_the_watcher_it_shows_watches(
 ) -> None:
     (watcher,) = [block for block in plugins_page.python if block not in plugins_page.files.values()]
     (tmp_path / "watcher.py").write_text(watcher)
-    code, said = harness("close", "L0H1", "--plugin", "watcher.py", *SMALL)
-    assert code == 0, said
-    assert "warning" not in said
+    code, output = harness("close", "L0H1", "--plugin", "watcher.py", *SMALL)
+    assert code == 0, output
+    assert "warning" not in output
     (noted,) = tmp_path.glob("runs/records/*/title.txt")
     assert "by hand: L0H1" in noted.read_text()
 

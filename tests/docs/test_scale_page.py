@@ -24,7 +24,7 @@ def test_the_table_is_what_the_code_computes() -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "phrase",
     [
         f"a candidate of {SIZE} heads",
         f"The core does {machine.REFERENCE / 1e9:.0f} GFLOP/s",
@@ -37,8 +37,8 @@ def test_the_table_is_what_the_code_computes() -> None:
         f"at most {ON_CPU} rows x positions on a processor and {ON_GPU} on a GPU",
     ],
 )
-def test_constants_are_those_of_the_code(said: str) -> None:
-    assert said in WORDS
+def test_constants_are_those_of_the_code(phrase: str) -> None:
+    assert phrase in WORDS
 
 
 def test_the_default_cell_is_the_one_described() -> None:

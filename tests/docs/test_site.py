@@ -84,5 +84,5 @@ def test_every_command_and_setting_is_on_its_page(site: Path) -> None:
 def test_the_picture_is_the_one_that_the_script_draws() -> None:
     drawn = runpy.run_path(str(ROOT / "docs" / "figures" / "cell.py"))
     for theme in drawn["COLOURS"]:
-        kept = (ROOT / "docs" / "static" / f"cell-{theme}.svg").read_text(encoding="utf-8")
-        assert kept == drawn["picture"](theme)
+        committed = (ROOT / "docs" / "static" / f"cell-{theme}.svg").read_text(encoding="utf-8")
+        assert committed == drawn["picture"](theme)

@@ -60,7 +60,7 @@ def test_the_table_of_passes(computed: dict[str, Any]) -> None:
         *(
             [
                 f"z > 2, 5 controls, ddof {ddof}",
-                *(page[f"z > 2, 5 controls, ddof {ddof}{of}"] for of in ("", ", best of 8")),
+                *(page[f"z > 2, 5 controls, ddof {ddof}{suffix}"] for suffix in ("", ", best of 8")),
             ]
             for ddof in (0, 1)
         ),

@@ -137,8 +137,8 @@ def saved(tmp_path, architectures) -> Path:
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
     tokenizer.save(str(folder / "tokenizer.json"))
-    told = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 4, "bos_token": "<s>"}
-    (folder / "tokenizer_config.json").write_text(json.dumps(told))
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 4, "bos_token": "<s>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
     return folder
 
 
@@ -195,9 +195,9 @@ def _logits(architecture: Architecture, batch: Batch, example: int, heads: Seque
     model, handles = architecture.eager, []
     for layer in {layer for layer, _ in heads}:
 
-        def hook(_: Any, args: Any, mine: Any = tuple(h for of, h in heads if of == layer)) -> Any:
+        def hook(_: Any, args: Any, ablated: Any = tuple(h for at, h in heads if at == layer)) -> Any:
             written = args[0].clone().reshape(*args[0].shape[:-1], 4, -1)
-            written[..., list(mine), :] = 0
+            written[..., list(ablated), :] = 0
             return (written.reshape(args[0].shape), *args[1:])
 
         projection = model.get_submodule(architecture.projection.format(layer))

@@ -39,9 +39,9 @@ def independent(units: Iterable[int]) -> np.ndarray:
     return STRENGTH * sum(unit + 1 for unit in units)
 
 
-def backup(of: int) -> Damage:
+def backup(size: int) -> Damage:
     """Nothing happens until all ``of`` units are gone."""
-    return lambda units: STRENGTH * (len(set(units)) == of)
+    return lambda units: STRENGTH * (len(set(units)) == size)
 
 
 def bystander(units: Iterable[int]) -> np.ndarray:

@@ -141,27 +141,27 @@ def test_a_board_of_nonsense_disagrees_and_does_not_crash(board: Path, records: 
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def wrong(theirs: list[Record], ours: list[Record]) -> list[str]:
-    return problems({f"{record.cell.id}.json": record for record in theirs}, ours, registry())
+def wrong(added: list[Record], present: list[Record]) -> list[str]:
+    return problems({f"{record.cell.id}.json": record for record in added}, present, registry())
 
 
 def test_records_of_a_new_method_on_all_tasks_are_right(records: list[Record]) -> None:
-    theirs = [changed(record, row="c", method="c", id=f"c{i}") for i, record in enumerate(records[:2])]
-    assert wrong(theirs, records) == []
+    added = [changed(record, row="c", method="c", id=f"c{i}") for i, record in enumerate(records[:2])]
+    assert wrong(added, records) == []
     assert wrong(records, records) == []  # the same ones again
 
 
 def test_a_task_that_was_not_run_is_named_with_what_to_type(records: list[Record]) -> None:
-    ours = [
+    present = [
         replace(r, provenance={**r.provenance, "command": f"harness run subject={r.cell.subject}"}) for r in records
     ]
-    (found,) = wrong([changed(ours[0], row="c", method="c", id="c0")], ours)
+    (found,) = wrong([changed(present[0], row="c", method="c", id="c0")], present)
     assert found == "c: no record of task 's1 · synthetic_induction (successor) · zero'; run: harness run subject=s1"
 
 
 def test_another_protocol_is_described_by_the_settings_that_differ(records: list[Record]) -> None:
-    theirs = changed(replace(records[0], config={**records[0].config, "split": "none"}), protocol="p2")
-    (found,) = wrong([theirs], records)
+    added = changed(replace(records[0], config={**records[0].config, "split": "none"}), protocol="p2")
+    (found,) = wrong([added], records)
     assert "its protocol (p2) is not the board's: split is none, the board has half" in found
 
 
@@ -201,17 +201,17 @@ def test_no_record_of_the_board_is_replaced(records: list[Record]) -> None:
 def test_numbers_that_do_not_follow_from_each_other_are_found(records: list[Record], make_effect: Make) -> None:
     """99 controls that all do less: p = 1 / 100. The verdict follows from p and the intervals."""
 
-    def of(**changes: Any) -> list[str]:
+    def problems_with(**changes: Any) -> list[str]:
         closure = replace(records[0].closure[0], **changes)
-        theirs = [changed(replace(r, closure=(closure,)), row="c", id=f"c{i}") for i, r in enumerate(records[:2])]
-        return wrong(theirs, records)
+        added = [changed(replace(r, closure=(closure,)), row="c", id=f"c{i}") for i, r in enumerate(records[:2])]
+        return wrong(added, records)
 
-    assert of() == []
-    assert any("its verdict is null, but its numbers make pass" in line for line in of(verdict=Verdict.NULL))
+    assert problems_with() == []
+    assert any("its verdict is null, but its numbers make pass" in line for line in problems_with(verdict=Verdict.NULL))
     forged = {"target_logit": make_effect(p=0.001, p_adjusted=0.001), "accuracy": make_effect()}
-    assert any("p is 0.001, but its 99 controls make 0.01" in line for line in of(effects=forged))
+    assert any("p is 0.001, but its 99 controls make 0.01" in line for line in problems_with(effects=forged))
     lowered = {"target_logit": make_effect(p_adjusted=0.001), "accuracy": make_effect()}
-    assert any("corrected p 0.001 is below p 0.01" in line for line in of(effects=lowered))
+    assert any("corrected p 0.001 is below p 0.01" in line for line in problems_with(effects=lowered))
 
 
 def test_files_that_are_no_records_are_named_by_file_and_line(records: list[Record], tmp_path: Path) -> None:

@@ -106,6 +106,6 @@ def test_pareto_optimal_is_what_nothing_beats_in_both() -> None:
 
 @given(POINTS)
 def test_the_best_and_the_cheapest_are_pareto_optimal(points: list[tuple[float, float]]) -> None:
-    optimal = [point for point, kept in zip(points, pareto_optimal(points), strict=True) if kept]
+    optimal = [point for point, is_optimal in zip(points, pareto_optimal(points), strict=True) if is_optimal]
     assert max(points, key=lambda p: (p[0], -p[1])) in optimal
     assert min(points, key=lambda p: (p[1], -p[0])) in optimal

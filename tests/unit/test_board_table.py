@@ -168,7 +168,7 @@ def test_truth_is_the_best_overlap_of_a_candidate_with_a_planted_circuit(make_re
 def test_references_are_always_rows_and_never_ranked(make_record: Make) -> None:
     command = "harness run subject=tiny signal=max_attention affinity=ising affinity.l2=0.1 partitioner=spectral"
     records = [make_record(), make_record(method="random", partitioner={"name": "random"})]
-    (board,) = build([replace(of, provenance={**of.provenance, "command": command}) for of in records])
+    (board,) = build([replace(record, provenance={**record.provenance, "command": command}) for record in records])
     kinds = {row.method: (row.kind.value, row.rank, bool(row.missing)) for row in board.rows}
     assert kinds == {
         "ising spectral paper_score": ("method", 1, False),

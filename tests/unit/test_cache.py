@@ -401,11 +401,11 @@ def test_an_affinity_is_made_once_from_the_same(cache: Cache, sparse: bool) -> N
 class OnceFound(Partitioner):
     """A partitioner that can be asked only once."""
 
-    asked = False
+    called = False
 
     def __call__(self, affinity: Affinity) -> list[Partition]:
-        assert not self.asked
-        type(self).asked = True
+        assert not self.called
+        type(self).called = True
         return [
             Partition(
                 2, np.array([0, 1, -1]), "resolution = 0.5", {"sizes": [1, 1], "dense": affinity.dense().tolist()}
@@ -464,14 +464,14 @@ ZERO = method("intervention", "zero")
 groups = st.lists(st.frozensets(st.integers(0, 7), max_size=3).map(lambda g: tuple(sorted(g))), max_size=6)
 
 
-@given(asked=st.lists(groups, min_size=1, max_size=4), fresh=st.booleans())
+@given(calls=st.lists(groups, min_size=1, max_size=4), fresh=st.booleans())
 def test_remembered_outcomes_are_those_of_the_subject_and_each_is_computed_once(
-    tmp_path_factory: pytest.TempPathFactory, asked: list[list[tuple[int, ...]]], fresh: bool
+    tmp_path_factory: pytest.TempPathFactory, calls: list[list[tuple[int, ...]]], fresh: bool
 ) -> None:
     double, folder = Double(), tmp_path_factory.mktemp("cache")
     memo, progress = Memo(disk=Cache(folder)), Progress(quiet=True)
     ticks: list[int] = []
-    for conditions in asked:
+    for conditions in calls:
         if fresh:  # as another process would
             memo = Memo(disk=Cache(folder))
         subject = (double, ["double"], memo, progress)
@@ -479,7 +479,7 @@ def test_remembered_outcomes_are_those_of_the_subject_and_each_is_computed_once(
         np.testing.assert_array_equal(
             found, Double().evaluate(BATCH, conditions, ZERO, LOSS, lambda _: None), strict=True
         )
-    every = [group for conditions in asked for group in conditions]
+    every = [group for conditions in calls for group in conditions]
     assert sorted(double.computed) == sorted(set(every))
     assert sum(ticks) == len(BATCH) * len(every)
     spent = {"conditions": len(every), "computed": len(set(every)), "forwards": len(BATCH) * len(every)}

@@ -48,18 +48,18 @@ def test_without_noise_every_kind_gets_the_verdict_it_deserves(world: int) -> No
 
 @pytest.mark.parametrize("intervention", ["mean", "resample", "patching"])
 def test_circuits_pass_and_bystanders_do_not_whatever_is_put_in_place_of_a_unit(intervention: str) -> None:
-    told = in_world(cell(*SMALL, f"intervention={intervention}"), 1, noise=0.0)
-    found = rulings_on("kinds", "default", told, 1, Memo(), ("serial", "parallel", "redundant_pair", "bystander"))
+    planted = in_world(cell(*SMALL, f"intervention={intervention}"), 1, noise=0.0)
+    found = rulings_on("kinds", "default", planted, 1, Memo(), ("serial", "parallel", "redundant_pair", "bystander"))
     assert [(r.kind, r.verdict) for r in found if not r.expected] == []
 
 
 def null_p_values(worlds: int, size: int, width: int) -> np.ndarray:
     """Of decoys, which are drawn as their controls are; spread evenly between the steps that p can take."""
     fixed = ("batch.n=8", "controls.n=39", "metric=[target_logit]", "subject.layers=6", "subject.answers=4")
-    told = cell(*fixed, f"subject.group_size={size}", f"subject.width={width}")
+    planted = cell(*fixed, f"subject.group_size={size}", f"subject.width={width}")
     found = []
     for world in range(worlds):
-        here = in_world(told, world)
+        here = in_world(planted, world)
         for kind in ("early", "late"):
             effect = put_to_test(here, here.stages["subject"]().groups[kind][0], Memo()).effects["target_logit"]
             assert effect.p is not None
@@ -148,14 +148,16 @@ def test_the_papers_criteria(
 
 def test_a_rate_comes_with_its_wilson_interval() -> None:
     usual: dict[str, Any] = {"part": "kinds", "protocol": "default", "world": 0, "noise": 0.0, "effect": 2.0}
-    made = [Ruling(**usual, controls=99, kind="early", verdict=v, expected=None) for v in ("pass", "weak_pass", "null")]
-    passed, n, low, high = rate(made)
+    rulings = [
+        Ruling(**usual, controls=99, kind="early", verdict=v, expected=None) for v in ("pass", "weak_pass", "null")
+    ]
+    passed, n, low, high = rate(rulings)
     assert (passed, n) == (2, 3)
     # Wilson 1927 by hand: (p + z^2/2n -+ z sqrt(pq/n + z^2/4n^2)) / (1 + z^2/n), p = 2/3, n = 3, z = 1.96
     np.testing.assert_allclose((low, high), (0.2077, 0.9385), atol=1e-4)
 
 
 def test_circuits_are_the_kinds_that_deserve_to_pass() -> None:
-    made = Calibration((), registry().get("subject", "planted").build({})().expected)
-    assert made.circuits == ("serial", "parallel", "redundant_pair", "routed")
-    assert made.decoys == ("redundant_half", "cancelling", "bystander", "position", "early", "late")
+    calibration = Calibration((), registry().get("subject", "planted").build({})().expected)
+    assert calibration.circuits == ("serial", "parallel", "redundant_pair", "routed")
+    assert calibration.decoys == ("redundant_half", "cancelling", "bystander", "position", "early", "late")

@@ -146,10 +146,10 @@ def test_what_differs_from_the_defaults_is_said_and_nothing_else() -> None:
     ],
 )
 def test_the_command_of_a_cell_makes_it_again(overrides: list[str]) -> None:
-    made = cell(*overrides)
-    program, verb, *words = shlex.split(made.command)
+    original = cell(*overrides)
+    program, verb, *words = shlex.split(original.command)
     assert (program, verb) == ("harness", "run")
-    assert cell(*words).id == made.id
+    assert cell(*words).id == original.id
 
 
 @pytest.mark.parametrize(

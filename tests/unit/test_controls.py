@@ -28,12 +28,12 @@ EVERY = ["uniform", "layer_matched", "layer_and_activity_matched", "class_matche
 CLASSES: tuple[str | None, ...] = ("induction", "self", None)
 
 
-def made_strength(units: UnitSpace) -> np.ndarray:
+def strength_of(units: UnitSpace) -> np.ndarray:
     """Positive, different for every unit, and its own wherever the unit stands."""
     return np.array([np.random.default_rng([unit.layer, unit.index]).gamma(2.0) for unit in units.units])
 
 
-def made_labels(units: UnitSpace) -> Labels:
+def labels_of(units: UnitSpace) -> Labels:
     """Two classes and the unknown, that follow neither layers nor strength; the first unit has one."""
     return Labels(tuple(CLASSES[(unit.index + 2 * unit.layer) % 3] for unit in units.units), units)
 
@@ -50,8 +50,8 @@ def draw(
         registry().get("controls", name).build(parameters),
         candidate=candidate,
         units=units,
-        strength=made_strength(units) if strength is None else strength,
-        labels=labels or made_labels(units),
+        strength=strength_of(units) if strength is None else strength,
+        labels=labels or labels_of(units),
     )
     return controls
 
@@ -70,9 +70,9 @@ def candidates(draw: st.DrawFn) -> tuple[UnitSpace, tuple[int, ...]]:
 
 @given(candidates(), st.integers(0, 5), st.sampled_from(EVERY))
 def test_controls_are_distinct_groups_of_the_same_size_without_a_unit_of_the_candidate(
-    made: tuple[UnitSpace, tuple[int, ...]], seed: int, name: str
+    drawn_case: tuple[UnitSpace, tuple[int, ...]], seed: int, name: str
 ) -> None:
-    units, candidate = made
+    units, candidate = drawn_case
     groups = draw(name, candidate, units, n=7, seed=seed).groups
     assert len(groups) <= 7
     assert len({frozenset(group) for group in groups}) == len(groups)
@@ -83,17 +83,19 @@ def test_controls_are_distinct_groups_of_the_same_size_without_a_unit_of_the_can
 
 
 @given(candidates())
-def test_controls_exist_wherever_the_rest_of_the_model_is_large_enough(made: tuple[UnitSpace, tuple[int, ...]]) -> None:
-    units, candidate = made
+def test_controls_exist_wherever_the_rest_of_the_model_is_large_enough(
+    drawn_case: tuple[UnitSpace, tuple[int, ...]],
+) -> None:
+    units, candidate = drawn_case
     for name in EVERY:
         assert bool(draw(name, candidate, units, n=3).groups) == (2 * len(candidate) <= len(units))
 
 
 @given(candidates(), st.sampled_from(["layer_matched", "layer_and_activity_matched"]))
 def test_layer_matched_controls_have_as_many_units_in_each_layer_unless_one_is_short(
-    made: tuple[UnitSpace, tuple[int, ...]], name: str
+    drawn_case: tuple[UnitSpace, tuple[int, ...]], name: str
 ) -> None:
-    units, candidate = made
+    units, candidate = drawn_case
     drawn = draw(name, candidate, units, n=7)
     wanted = per_layer(candidate, units)
     for layer, missing in drawn.shortfall.items():
@@ -105,9 +107,9 @@ def test_layer_matched_controls_have_as_many_units_in_each_layer_unless_one_is_s
 
 @given(candidates(), st.sampled_from(EVERY), st.randoms(use_true_random=False))
 def test_controls_do_not_depend_on_the_order_of_units(
-    made: tuple[UnitSpace, tuple[int, ...]], name: str, random: Random
+    drawn_case: tuple[UnitSpace, tuple[int, ...]], name: str, random: Random
 ) -> None:
-    units, candidate = made
+    units, candidate = drawn_case
     shuffled = UnitSpace(tuple(random.sample(units.units, len(units))))
     straight = [sorted(units.names(group)) for group in draw(name, candidate, units, n=9).groups]
     moved = draw(name, shuffled.find(units.names(candidate)), shuffled, n=9).groups
@@ -234,7 +236,9 @@ def test_controls_are_as_strong_as_the_candidate_layer_by_layer() -> None:
         off = []
         for group in draw(name, candidate, units, strength).groups:
             for layer in (0, 2, 3, 5):
-                pair = ([rank[unit] for unit in of if units.layers[unit] == layer] for of in (candidate, group))
+                pair = (
+                    [rank[unit] for unit in members if units.layers[unit] == layer] for members in (candidate, group)
+                )
                 off.append(np.abs(np.subtract(*map(sorted, pair))).mean())
         return float(np.mean(off))
 
@@ -382,8 +386,8 @@ def test_every_group_is_equally_likely(
     units = UnitSpace.heads(heads)
     pools = [units.in_layers([0]), units.in_layers([1])]
     counts = Counter(g for seed in range(1200) for g in from_pools(candidate, pools, units, 5, seed).groups)
-    own = per_layer(candidate, units)
-    assert len(counts) == math.prod(math.comb(size - own[layer], own[layer]) for layer, size in enumerate(heads))
+    sizes = per_layer(candidate, units)
+    assert len(counts) == math.prod(math.comb(size - sizes[layer], sizes[layer]) for layer, size in enumerate(heads))
     assert alike(counts)
 
 
@@ -419,23 +423,23 @@ def alike_in_layers(draw: st.DrawFn) -> tuple[UnitSpace, tuple[int, ...], tuple[
 
 @given(alike_in_layers(), st.integers(0, 5), st.sampled_from(["uniform", "layer_matched"]))
 def test_candidates_of_a_profile_go_through_one_order(
-    made: tuple[UnitSpace, tuple[int, ...], tuple[int, ...]], seed: int, name: str
+    drawn_case: tuple[UnitSpace, tuple[int, ...], tuple[int, ...]], seed: int, name: str
 ) -> None:
     """What both may have comes in the same order; nobody has a group the other passed by though it was free."""
-    units, first, second = made
-    mine, theirs = (draw(name, candidate, units, n=12, seed=seed).groups for candidate in (first, second))
-    both = [group for group in mine if group in theirs]
-    assert both == [group for group in theirs if group in mine]
-    for group in set(mine) - set(theirs):
-        passed_by = len(theirs) < 12 or mine.index(group) < max(map(mine.index, both), default=-1)
+    units, first, second = drawn_case
+    of_first, of_second = (draw(name, candidate, units, n=12, seed=seed).groups for candidate in (first, second))
+    both = [group for group in of_first if group in of_second]
+    assert both == [group for group in of_second if group in of_first]
+    for group in set(of_first) - set(of_second):
+        passed_by = len(of_second) < 12 or of_first.index(group) < max(map(of_first.index, both), default=-1)
         assert not (passed_by and set(group).isdisjoint(second))
 
 
 @given(alike_in_layers(), st.sampled_from(["uniform", "layer_matched"]))
 def test_more_controls_are_the_same_and_then_others(
-    made: tuple[UnitSpace, tuple[int, ...], tuple[int, ...]], name: str
+    drawn_case: tuple[UnitSpace, tuple[int, ...], tuple[int, ...]], name: str
 ) -> None:
-    units, candidate, _ = made
+    units, candidate, _ = drawn_case
     few, many = (draw(name, candidate, units, n=n).groups for n in (6, 30))
     assert few == many[: len(few)]
 
@@ -446,11 +450,11 @@ def test_two_candidates_of_a_large_model_share_as_many_controls_as_can_be(name: 
     units = UnitSpace.heads([30, 30])
     labels = Labels(tuple("ab"[unit.layer] for unit in units.units), units)
     first, second = (0, 1, 30, 31), (1, 2, 31, 32)
-    mine, theirs = (set(draw(name, candidate, units, labels=labels).groups) for candidate in (first, second))
+    of_first, of_second = (set(draw(name, candidate, units, labels=labels).groups) for candidate in (first, second))
     free = [60, 4] if name == "uniform" else [30, 2]
     possible, both = (math.comb(free[0] - taken * free[1] // 2, free[1]) for taken in (2, 3))
     share = (both / possible) ** (1 if name == "uniform" else 2)
-    assert len(mine & theirs) >= binom(99, share).ppf(0.001) - 5  # the last few may be beyond the other's 99
+    assert len(of_first & of_second) >= binom(99, share).ppf(0.001) - 5  # the last few may be beyond the other's 99
 
 
 def test_activity_matched_candidates_share_what_both_may_have_where_groups_are_few() -> None:

@@ -103,13 +103,13 @@ def test_a_digest_does_not_depend_on_the_layout_in_memory() -> None:
 
 
 def test_a_digest_of_files_sees_names_and_contents(tmp_path: Path) -> None:
-    def of(name: str, text: str) -> str:
+    def digest_of(name: str, text: str) -> str:
         path = tmp_path / name
         path.write_text(text)
         return digest_files(path)
 
-    assert of("a", "x") == of("a", "x")
-    assert len({of("a", "x"), of("b", "x"), of("a", "y")}) == 3
+    assert digest_of("a", "x") == digest_of("a", "x")
+    assert len({digest_of("a", "x"), digest_of("b", "x"), digest_of("a", "y")}) == 3
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -199,17 +199,17 @@ def test_token_ids_are_the_papers_shrunk_to_small_vocabularies(vocabulary: int, 
 
 
 def test_a_memo_makes_each_value_once_and_forgets_the_one_used_longest_ago() -> None:
-    made: list[Any] = []
+    calls: list[Any] = []
 
     def get(memo: Memo, key: str, kind: str = "batch") -> Any:
-        return memo.get(kind, key, lambda: made.append((kind, key)) or key.upper())
+        return memo.get(kind, key, lambda: calls.append((kind, key)) or key.upper())
 
     memo = Memo(keep=2)
     assert [get(memo, key) for key in ("a", "b", "a", "c", "a", "b")] == ["A", "B", "A", "C", "A", "B"]
-    assert made == [("batch", key) for key in ("a", "b", "c", "b")]
+    assert calls == [("batch", key) for key in ("a", "b", "c", "b")]
     get(memo, "a", kind="recording")  # kinds do not push each other out
     assert get(memo, "a") == "A"
-    assert made[-1] == ("recording", "a")
+    assert calls[-1] == ("recording", "a")
 
 
 def test_a_memo_keeps_nothing_of_what_could_not_be_made() -> None:

@@ -229,10 +229,10 @@ def test_cosine_sees_the_offset_that_pearson_does_not() -> None:
 def partial(precision: np.ndarray) -> np.ndarray:
     """Partial correlations from a precision matrix, entry by entry."""
     n = len(precision)
-    of = np.zeros((n, n))
+    correlations = np.zeros((n, n))
     for i, j in itertools.permutations(range(n), 2):
-        of[i, j] = -precision[i, j] / math.sqrt(precision[i, i] * precision[j, j])
-    return of
+        correlations[i, j] = -precision[i, j] / math.sqrt(precision[i, i] * precision[j, j])
+    return correlations
 
 
 @pytest.mark.parametrize("alpha", [0.02, 0.05, 0.2])
@@ -328,12 +328,12 @@ def nearest(values: np.ndarray, k: int, mutual: bool, threshold: float) -> np.nd
         """Fewer than k others are nearer to i than j is."""
         return sum(rho[i, other] > rho[i, j] + 1e-9 for other in range(n) if other != i) < k
 
-    kept = np.zeros((n, n))
+    joined = np.zeros((n, n))
     for i, j in itertools.permutations(range(n), 2):
         both = (chooses(i, j), chooses(j, i))
         if rho[i, j] > threshold + 1e-9 and (all(both) if mutual else any(both)):
-            kept[i, j] = rho[i, j]
-    return kept
+            joined[i, j] = rho[i, j]
+    return joined
 
 
 @given(few_spins, st.integers(1, 4), st.booleans(), st.sampled_from([0.0, 0.3]))
@@ -409,8 +409,8 @@ def test_a_permutation_threshold_leaves_almost_nothing_of_noise_and_all_of_a_sig
     assert (chance.dense() > 0).sum() / pairs < 0.01
     assert len(chance.diagnostics["isolated"]) >= 16
     noise[:, :4] += 2 * rng.normal(size=(200, 1))
-    kept = fit("pearson_knn", activity(noise), permutations=50, quantile=0.999).dense()
-    assert (kept[:4, :4] > 0).sum() == 12
+    affinity = fit("pearson_knn", activity(noise), permutations=50, quantile=0.999).dense()
+    assert (affinity[:4, :4] > 0).sum() == 12
 
 
 def test_a_permutation_threshold_never_lowers_the_one_that_was_asked_for() -> None:

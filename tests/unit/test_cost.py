@@ -68,8 +68,8 @@ def even_batch(examples: int, length: int) -> Batch:
 
 
 def cell(*overrides: str) -> Cell:
-    known = registry()
-    return Cell.of(resolve(list(overrides), known), known)
+    methods = registry()
+    return Cell.of(resolve(list(overrides), methods), methods)
 
 
 @pytest.mark.parametrize("tokens_per_pass", [150, 4096], ids=["many passes", "one pass"])
@@ -143,9 +143,15 @@ def test_every_preset_stands_in_the_table():
 
 
 def test_a_folder_is_read_and_a_damaged_one_refused(tmp_path):
-    told = {"hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 3, "vocab_size": 11, "model_type": "llama"}
+    config = {
+        "hidden_size": 8,
+        "num_attention_heads": 2,
+        "num_hidden_layers": 3,
+        "vocab_size": 11,
+        "model_type": "llama",
+    }
     file = tmp_path / "config.json"
-    file.write_text(json.dumps({"text_config": told}))
+    file.write_text(json.dumps({"text_config": config}))
     assert shapes_of(str(tmp_path)) == Shapes(3, 8, 2, 2, 4, 32, 11, 2**31)
     file.write_text(json.dumps({"model_type": "clock"}))
     assert shapes_of(str(tmp_path)) is None
@@ -190,13 +196,13 @@ def test_several_gpus_hold_what_one_does_not_and_are_no_faster():
 
 
 def test_a_middling_candidate_takes_two_controls_for_each_that_does_as_much():
-    of = cell("subject=tiny", "batch.n=16")
-    shapes = shapes_of_cell(of)
-    soon_and_all = work_of(of, shapes, budget_of(of, shapes, CPU))
+    tiny = cell("subject=tiny", "batch.n=16")
+    shapes = shapes_of_cell(tiny)
+    soon_and_all = work_of(tiny, shapes, budget_of(tiny, shapes, CPU))
     # Baseline, candidate, its layers (not all four); in the end everything, the others, 8 parts, 8 wholes without one.
     assert [conditions for conditions, _ in soon_and_all] == [3 + 20, 3 + 99 + 2 + 16]
     all_at_once = cell("subject=tiny", "batch.n=16", "futility=null")
-    ((conditions, work),) = work_of(all_at_once, shapes, budget_of(of, shapes, CPU))
+    ((conditions, work),) = work_of(all_at_once, shapes, budget_of(tiny, shapes, CPU))
     assert conditions == 5 + 16 + 99
     assert work.flops <= soon_and_all[-1][1].flops  # the baseline model beside every round
 
@@ -204,14 +210,14 @@ def test_a_middling_candidate_takes_two_controls_for_each_that_does_as_much():
 def test_a_group_by_hand_is_taken_as_it_is():
     early, late = (cell("subject=tiny", f"group=[{units}]") for units in ("L0H0,L0H1", "L3H0,L3H1"))
     shapes = shapes_of_cell(early)
-    first, last = (work_of(of, shapes, budget_of(of, shapes, CPU))[-1][1].flops for of in (early, late))
+    first, last = (work_of(by_hand, shapes, budget_of(by_hand, shapes, CPU))[-1][1].flops for by_hand in (early, late))
     assert last < 0.5 * first  # conditions that begin in the last layer work there at the query alone
     assert {step.name for step in estimate(early, CPU).steps} == {"subject", "batch", "closure"}
 
 
 def test_a_subject_without_shapes_is_unknown():
-    told = estimate(cell("subject=planted", "batch=planted"), CPU)
-    assert told.seconds is told.memory is told.weights is None
+    estimated = estimate(cell("subject=planted", "batch=planted"), CPU)
+    assert estimated.seconds is estimated.memory is estimated.weights is None
 
 
 def test_memory_grows_by_the_weights():

@@ -17,7 +17,7 @@ from harness.registry.config import registry
 from harness.testing import examples
 
 CONDITIONS = [(), (0, 1), (5,), (0, 9), (14,)]
-TOLD = [(name, where) for name in ("zero", "mean", "resample", "patching") for where in ("all", "query")]
+INTERVENTIONS = [(name, where) for name in ("zero", "mean", "resample", "patching") for where in ("all", "query")]
 METRICS = [registry().get("metric", name).build({}) for name in ("target_logit", "accuracy", "loss", "kl_to_baseline")]
 
 
@@ -26,7 +26,7 @@ def ablated(subject: HeadSubject, batch: Batch, name: str, where: str) -> np.nda
     return subject.evaluate(batch, CONDITIONS, intervention, METRICS)
 
 
-@pytest.mark.parametrize(("name", "where"), TOLD)
+@pytest.mark.parametrize(("name", "where"), INTERVENTIONS)
 @pytest.mark.parametrize("architecture", ["gpt2", "llama_gqa", "gpt_neox", "mistral_sliding", "gemma2_softcap"])
 def test_a_pass_asks_its_device_for_nothing_but_metrics(
     architectures: Any, architecture: str, name: str, where: str, monkeypatch: pytest.MonkeyPatch
@@ -66,8 +66,8 @@ def test_a_gpu_says_what_the_processor_says(architectures: Any, architecture: st
     batch = examples.batch(6, vocab_size=48)
     here = HeadSubject(architectures[architecture].build(), architecture)
     there = HeadSubject(architectures[architecture].build().to("cuda"), architecture)
-    for told in TOLD:
-        np.testing.assert_allclose(ablated(there, batch, *told), ablated(here, batch, *told), atol=1e-4)
+    for intervention in INTERVENTIONS:
+        np.testing.assert_allclose(ablated(there, batch, *intervention), ablated(here, batch, *intervention), atol=1e-4)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")

@@ -432,11 +432,11 @@ def test_attention_sinks_are_refused():
 
 def test_attention_that_adds_what_the_probe_does_not_know_is_refused(architectures, monkeypatch):
     model = architectures["llama_gqa"].build("eager")
-    own = hf.llama.modeling_llama.eager_attention_forward
+    original = hf.llama.modeling_llama.eager_attention_forward
 
     def biased(module, query, key, value, attention_mask, **kwargs):
         distance = torch.arange(key.shape[-2]) - torch.arange(query.shape[-2])[:, None]
-        return own(module, query, key, value, attention_mask + distance, **kwargs)
+        return original(module, query, key, value, attention_mask + distance, **kwargs)
 
     monkeypatch.setattr(hf.llama.modeling_llama, "eager_attention_forward", biased)
     with pytest.raises(HarnessError, match="does more than softmax"):

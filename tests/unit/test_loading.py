@@ -41,8 +41,8 @@ def test_a_saved_model_is_the_model(saved, architectures, ragged_batch, silence,
     subject = load_model(str(saved))
     ours = subject.evaluate(ragged_batch, [()], silence, every_logit)[:, 0, 0]
     with torch.no_grad():
-        own = architectures["llama_gqa"].eager(torch.from_numpy(ragged_batch.tokens[:1])).logits[0, 15]
-    np.testing.assert_allclose(ours, own, atol=1e-5)
+        expected = architectures["llama_gqa"].eager(torch.from_numpy(ragged_batch.tokens[:1])).logits[0, 15]
+    np.testing.assert_allclose(ours, expected, atol=1e-5)
 
 
 def test_a_subject_knows_what_it_is(saved):
@@ -139,10 +139,10 @@ def test_pickles_are_loaded_only_when_asked_for(pickled):
 
 
 def test_weights_that_do_not_fill_the_model(saved):
-    told = json.loads((saved / "config.json").read_text())
-    (saved / "config.json").write_text(json.dumps({**told, "num_hidden_layers": 5}))
+    config = json.loads((saved / "config.json").read_text())
+    (saved / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 5}))
     assert "9 weights of LlamaForCausalLM are missing" in refusal(path=str(saved))
-    (saved / "config.json").write_text(json.dumps({**told, "intermediate_size": 40}))
+    (saved / "config.json").write_text(json.dumps({**config, "intermediate_size": 40}))
     assert "misshapen" in refusal(path=str(saved)) or "cannot load it" in refusal(path=str(saved))
 
 
@@ -164,9 +164,9 @@ def test_a_kind_of_model_that_transformers_does_not_know(saved):
 
 
 def test_code_that_comes_with_a_model_is_not_run(saved):
-    told = json.loads((saved / "config.json").read_text())
-    theirs = {"AutoConfig": "mine.Config", "AutoModelForCausalLM": "mine.Model"}
-    (saved / "config.json").write_text(json.dumps({**told, "model_type": "mine", "auto_map": theirs}))
+    config = json.loads((saved / "config.json").read_text())
+    auto_map = {"AutoConfig": "mine.Config", "AutoModelForCausalLM": "mine.Model"}
+    (saved / "config.json").write_text(json.dumps({**config, "model_type": "mine", "auto_map": auto_map}))
     (saved / "mine.py").write_text("raise SystemExit('it ran')")
     assert "cannot load it" in refusal(path=str(saved))
 
@@ -185,9 +185,9 @@ def test_a_package_that_is_missing(tmp_path, saved, monkeypatch, path, device_ma
     there = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == package else there(name))
     given = str(tmp_path / "model.gguf") if path == "model.gguf" else str(saved)
-    said = refusal(path=given, device_map=device_map)
-    assert f"needs {package}" in said
-    assert 'pip install "closure-harness[gguf]"' in said
+    message = refusal(path=given, device_map=device_map)
+    assert f"needs {package}" in message
+    assert 'pip install "closure-harness[gguf]"' in message
 
 
 def test_a_gguf_file_that_is_none(tmp_path):
@@ -219,7 +219,7 @@ def hub_says(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "message"),
     [
         ("LocalEntryNotFoundError", "hf download owner/name --local-dir name"),
         ("RepositoryNotFoundError", "the hub has no such model"),
@@ -227,9 +227,9 @@ def hub_says(monkeypatch):
         ("RevisionNotFoundError", "subject.revision=main: owner/name has no such branch, tag or commit"),
     ],
 )
-def test_what_the_hub_refuses(hub_says, error, said):
+def test_what_the_hub_refuses(hub_says, error, message):
     hub_says(error)
-    assert said in refusal(path="owner/name")
+    assert message in refusal(path="owner/name")
 
 
 def test_offline_is_named_as_the_reason(hub_says, monkeypatch):
@@ -254,15 +254,15 @@ def test_a_model_from_the_hub_carries_its_commit(saved, monkeypatch):
 def test_pickles_are_not_even_downloaded_unless_asked_for(pickled, monkeypatch):
     import huggingface_hub
 
-    asked: list[str] = []
+    requested: list[str] = []
 
     def download(name, revision, allow_patterns, ignore_patterns):
-        asked.extend(allow_patterns)
+        requested.extend(allow_patterns)
         return str(pickled)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     with pytest.raises(HarnessError, match="pickles"):
         files.find("owner/name")
-    assert "*.bin" not in asked
+    assert "*.bin" not in requested
     assert files.find("owner/name", allow_pickle=True).weights == [pickled / "pytorch_model.bin"]
-    assert "*.bin" in asked
+    assert "*.bin" in requested

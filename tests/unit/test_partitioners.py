@@ -42,8 +42,8 @@ def methods() -> Registry:
     return registry()
 
 
-def partition(name: str, of: Any, **parameters: Any) -> list[Partition]:
-    found: list[Partition] = methods().get("partitioner", name).build(parameters)(of)
+def partition(name: str, given: Any, **parameters: Any) -> list[Partition]:
+    found: list[Partition] = methods().get("partitioner", name).build(parameters)(given)
     return found
 
 
@@ -140,11 +140,11 @@ def test_the_widest_gap_at_the_top_of_the_spectrum_is_not_taken_for_groups() -> 
     links = {(0, i): 1.0 for i in range(1, 9)} | {(1, 9): 0.01}
     links |= {(i, j): 1.0 for block in (range(9, 14), range(14, 19)) for i, j in itertools.combinations(block, 2)}
     links |= {(i, j): 0.2 for i in range(9, 14) for j in range(14, 19)}
-    of = linked(19, links)
-    degrees = np.diag(of.matrix.sum(axis=0))
-    gaps = np.diff(eigh(degrees - of.matrix, degrees, eigvals_only=True))
+    graph = linked(19, links)
+    degrees = np.diag(graph.matrix.sum(axis=0))
+    gaps = np.diff(eigh(degrees - graph.matrix, degrees, eigvals_only=True))
     assert gaps.argmax() + 1 == 18  # nearly every unit by itself
-    (found,) = partition("eigengap", of)
+    (found,) = partition("eigengap", graph)
     assert sorted(found.groups()) == [tuple(range(9)), tuple(range(9, 14)), tuple(range(14, 19))]
 
 
@@ -281,11 +281,11 @@ def test_groups_of_one_unit_are_counted() -> None:
 
 
 def test_resolutions_that_join_nothing_are_refused_with_one_that_would_do() -> None:
-    of = affinity(0.3 * complete(5))
+    graph = affinity(0.3 * complete(5))
     with pytest.raises(HarnessError, match=r"no two units are joined; the largest affinity is 0\.3") as caught:
-        partition("leiden", of, quality="cpm")
+        partition("leiden", graph, quality="cpm")
     assert caught.value.fix.endswith("'partitioner.resolution=[0.15]'")
-    assert partition("leiden", of, quality="cpm", resolution=(0.15,))[0].k == 1
+    assert partition("leiden", graph, quality="cpm", resolution=(0.15,))[0].k == 1
 
 
 def test_nothing_but_negative_affinities_is_refused() -> None:
@@ -416,11 +416,11 @@ def test_fewer_than_two_units_that_change_are_refused() -> None:
 
 
 def test_without_a_threshold_nothing_is_drawn_and_with_one_the_seed_decides() -> None:
-    of = spins(sparse_activity(20, 60, 2))
-    assert len({tuple(partition("mdl_merge", of, seed=seed)[0].labels) for seed in range(4)}) == 1
-    drawn = {tuple(partition("mdl_merge", of, seed=seed, threshold=0.5)[0].labels) for seed in range(4)}
+    sample = spins(sparse_activity(20, 60, 2))
+    assert len({tuple(partition("mdl_merge", sample, seed=seed)[0].labels) for seed in range(4)}) == 1
+    drawn = {tuple(partition("mdl_merge", sample, seed=seed, threshold=0.5)[0].labels) for seed in range(4)}
     assert len(drawn) > 1
-    again = [partition("mdl_merge", of, seed=3, threshold=0.5)[0].labels for _ in range(2)]
+    again = [partition("mdl_merge", sample, seed=3, threshold=0.5)[0].labels for _ in range(2)]
     np.testing.assert_array_equal(*again)
 
 
@@ -602,10 +602,12 @@ def test_numbers_of_groups_without_meaning_are_refused(name: str, wrong: list[in
         partition(name, affinity(complete(4)), k=wrong)
 
 
-@pytest.mark.parametrize(("name", "of"), [("agglomerative", affinity(complete(6))), ("random", UnitSpace.heads([6]))])
-def test_more_groups_than_units_are_refused_with_numbers_that_would_do(name: str, of: Any) -> None:
+@pytest.mark.parametrize(
+    ("name", "given"), [("agglomerative", affinity(complete(6))), ("random", UnitSpace.heads([6]))]
+)
+def test_more_groups_than_units_are_refused_with_numbers_that_would_do(name: str, given: Any) -> None:
     with pytest.raises(HarnessError, match="12 groups cannot be made of 6 units") as caught:
-        partition(name, of, k=[2, 4, 12])
+        partition(name, given, k=[2, 4, 12])
     assert "partitioner.k=[2,4]" in caught.value.fix
 
 

@@ -103,9 +103,9 @@ def affinity(within: list[float], between: float = 1.0) -> Affinity:
     return Affinity(matrix, UNITS)
 
 
-def choose(of: Affinity, classes: tuple[str | None, ...] = CLASSES, **parameters: Any) -> list[Candidate]:
+def choose(affinity: Affinity, classes: tuple[str | None, ...] = CLASSES, **parameters: Any) -> list[Candidate]:
     selector = registry().get("selector", "paper_score").build({"min_size": 2, "max_size": 4, **parameters})
-    candidates: list[Candidate] = selector(Partition(3, GROUPS), of, Labels(classes, UNITS))
+    candidates: list[Candidate] = selector(Partition(3, GROUPS), affinity, Labels(classes, UNITS))
     return candidates
 
 

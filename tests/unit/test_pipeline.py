@@ -86,9 +86,9 @@ def test_a_cell_proposes_on_one_half_and_tests_on_the_other(run: Callable[..., R
     assert [partition.k for partition in record.partitions] == [3, 4]
     assert record.closure[0].units == record.candidates[0].units
     assert len(record.units) == len(record.classes) == len(record.partitions[0].labels)
-    kept = load_file(tmp_path / "runs" / "records" / record.cell.id / "affinity.safetensors")["affinity"]
-    assert kept.shape == (len(record.units),) * 2
-    np.testing.assert_array_equal(kept, kept.T)
+    affinity = load_file(tmp_path / "runs" / "records" / record.cell.id / "affinity.safetensors")["affinity"]
+    assert affinity.shape == (len(record.units),) * 2
+    np.testing.assert_array_equal(affinity, affinity.T)
 
 
 def test_without_a_split_both_use_all_examples(run: Callable[..., Record]) -> None:

@@ -98,10 +98,10 @@ class Given:
     """Partitions made by the test."""
 
     name: ClassVar[str] = "given"
-    made: tuple[Any, ...] = ()
+    partitions: tuple[Any, ...] = ()
 
     def __call__(self, units: UnitSpace) -> list[Partition]:
-        return list(self.made)
+        return list(self.partitions)
 
 
 @dataclass(frozen=True)
@@ -109,10 +109,10 @@ class Scores:
     """Scores made by the test."""
 
     name: ClassVar[str] = "scores"
-    made: tuple[float | None, ...] = (0.0,)
+    scores: tuple[float | None, ...] = (0.0,)
 
     def __call__(self, partitions: Sequence[Partition]) -> tuple[float | None, ...]:
-        return self.made
+        return self.scores
 
 
 @dataclass(frozen=True)
@@ -161,23 +161,23 @@ def proposal(reruns: int = 0, inputs: Any = None, **stages: Any) -> Proposal:
 
 
 def test_the_way_from_recording_to_candidates() -> None:
-    made = proposal()
-    assert [set(c.members) for c in made.candidates] == [set(np.flatnonzero(b == BLOCKS).tolist()) for b in range(3)]
-    assert all(c.isolation is not None and c.isolation > 2 for c in made.candidates)
-    assert made.candidates[0].purity == 1.0
+    result = proposal()
+    assert [set(c.members) for c in result.candidates] == [set(np.flatnonzero(b == BLOCKS).tolist()) for b in range(3)]
+    assert all(c.isolation is not None and c.isolation > 2 for c in result.candidates)
+    assert result.candidates[0].purity == 1.0
 
 
 def test_what_nobody_asks_for_is_not_made() -> None:
-    made = proposal(partitioner=Dice(), inputs={})
-    assert len(made.candidates) == 3
-    assert not any(made.has(name) for name in ("batch", "recording", "measured", "spins", "affinity"))
-    assert made.candidates[0].isolation is None
+    result = proposal(partitioner=Dice(), inputs={})
+    assert len(result.candidates) == 3
+    assert not any(result.has(name) for name in ("batch", "recording", "measured", "spins", "affinity"))
+    assert result.candidates[0].isolation is None
 
 
 def test_transforms_come_one_after_the_other_and_scores_are_of_the_signal_as_measured() -> None:
-    made = proposal(transform=(Doubled(), Doubled()))
-    np.testing.assert_allclose(made.activity.values, 4 * ACTIVITY.values)
-    np.testing.assert_allclose(made.scores.values, ACTIVITY.values.mean(axis=0))
+    result = proposal(transform=(Doubled(), Doubled()))
+    np.testing.assert_allclose(result.activity.values, 4 * ACTIVITY.values)
+    np.testing.assert_allclose(result.scores.values, ACTIVITY.values.mean(axis=0))
 
 
 def test_a_method_that_needs_spins_is_told_where_there_are_none() -> None:
@@ -245,25 +245,27 @@ def partitions(*groups: int) -> tuple[Partition, ...]:
 def test_the_best_partition_is_chosen_and_of_equals_the_one_of_fewest_groups(
     scores: tuple[float | None, ...], chosen: int
 ) -> None:
-    made = proposal(partitioner=Given(partitions(6, 4, 2)), chooser=Scores(scores))
-    assert made.chosen == chosen
+    result = proposal(partitioner=Given(partitions(6, 4, 2)), chooser=Scores(scores))
+    assert result.chosen == chosen
 
 
 def test_a_partition_that_says_nothing_is_never_chosen() -> None:
     together = Partition(1, np.zeros(len(UNITS), dtype=np.int64))
     nobody = Partition(0, np.full(len(UNITS), -1))
     alone = Partition(len(UNITS), np.arange(len(UNITS)))
-    made = proposal(partitioner=Given((together, nobody, alone, *partitions(3))), chooser=Scores((1.0, 1.0, 1.0, 0.0)))
-    assert made.chosen == 3
-    assert made.quality == (None, None, None, 0.0)
+    result = proposal(
+        partitioner=Given((together, nobody, alone, *partitions(3))), chooser=Scores((1.0, 1.0, 1.0, 0.0))
+    )
+    assert result.chosen == 3
+    assert result.quality == (None, None, None, 0.0)
 
 
 def test_partitions_that_all_say_nothing_propose_nothing_and_no_chooser_is_asked() -> None:
     together = Partition(1, np.zeros(len(UNITS), dtype=np.int64), "resolution = 0.1")
-    made = proposal(partitioner=Given((together,)), chooser=Scores(()))
-    assert made.trivial
-    assert made.candidates == ()
-    assert made.quality == (None,)
+    result = proposal(partitioner=Given((together,)), chooser=Scores(()))
+    assert result.trivial
+    assert result.candidates == ()
+    assert result.quality == (None,)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -300,17 +302,17 @@ def test_no_reruns_no_stability() -> None:
 
 
 def test_a_rerun_sees_units_in_another_order_and_gives_labels_for_the_same_units() -> None:
-    made = proposal()
-    found = made.partitions[0]
+    result = proposal()
+    found = result.partitions[0]
     order = np.random.default_rng(0).permutation(len(UNITS))
-    again = made.again(order, None, seed=1)
+    again = result.again(order, None, seed=1)
     assert again.units.units == tuple(UNITS.units[i] for i in order)
-    np.testing.assert_allclose(again.affinity.matrix, made.affinity.matrix[np.ix_(order, order)])
+    np.testing.assert_allclose(again.affinity.matrix, result.affinity.matrix[np.ix_(order, order)])
     assert adjusted_rand_score(found.labels[order], again.raw_partitions[0].labels) == 1.0
     rows = np.arange(64)
-    half = made.again(order, rows, seed=1)
-    np.testing.assert_array_equal(half.measured.values, made.measured.values[:64][:, order])
-    assert half.affinity.matrix.shape == made.affinity.matrix.shape
+    half = result.again(order, rows, seed=1)
+    np.testing.assert_array_equal(half.measured.values, result.measured.values[:64][:, order])
+    assert half.affinity.matrix.shape == result.affinity.matrix.shape
     assert not np.allclose(half.affinity.matrix, again.affinity.matrix)
     assert half.labels.classes == tuple(examples.labels().classes[i] for i in order) if half.has("labels") else True
 

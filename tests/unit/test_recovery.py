@@ -35,8 +35,8 @@ def methods() -> Registry:
     return registry()
 
 
-def partition(name: str, of: Any, **parameters: Any) -> list[Partition]:
-    found: list[Partition] = methods().get("partitioner", name).build(parameters)(of)
+def partition(name: str, given: Any, **parameters: Any) -> list[Partition]:
+    found: list[Partition] = methods().get("partitioner", name).build(parameters)(given)
     return found
 
 

@@ -26,11 +26,11 @@ def small_fits_on_one_thread() -> Iterator[None]:
         yield
 
 
-def one_by_one(spins: np.ndarray, l2: float, **told: object) -> tuple[np.ndarray, np.ndarray]:
+def one_by_one(spins: np.ndarray, l2: float, **parameters: object) -> tuple[np.ndarray, np.ndarray]:
     """scikit-learn's coefficients [units, units + 1], the intercept last, and its numbers of iterations."""
     found, iterations = [], []
     for unit in range(spins.shape[1]):
-        fit = LogisticRegression(C=1 / l2, **told).fit(np.delete(spins, unit, axis=1), spins[:, unit])
+        fit = LogisticRegression(C=1 / l2, **parameters).fit(np.delete(spins, unit, axis=1), spins[:, unit])
         found.append([*np.insert(fit.coef_[0], unit, 0.0), *fit.intercept_])
         iterations.append(int(fit.n_iter_[0]))
     return np.array(found), np.array(iterations)
@@ -219,12 +219,12 @@ def test_a_line_search_tries_what_scipys_tries() -> None:
         value, slope = at(0)
         if slope > -1e-4:
             continue
-        theirs: list[float] = []
+        scipy_steps: list[float] = []
 
-        def noted(tried: float, at: Line = at, theirs: list[float] = theirs) -> float:
-            theirs.append(float(tried))
+        def noted(tried: float, at: Line = at, scipy_steps: list[float] = scipy_steps) -> float:
+            scipy_steps.append(float(tried))
             return at(tried)[0]
 
         search = peer.DCSRCH(noted, lambda tried, at=at: at(tried)[1], 1e-3, 0.9, 0.1, 0.0, 1e10)
         search(length, phi0=value, derphi0=slope, maxiter=50)
-        np.testing.assert_allclose(searched(at, length), theirs, rtol=1e-6, err_msg=str(seed))
+        np.testing.assert_allclose(searched(at, length), scipy_steps, rtol=1e-6, err_msg=str(seed))

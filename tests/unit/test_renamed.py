@@ -80,7 +80,7 @@ def test_an_old_key_in_a_configuration_file_is_refused(
     plugin.write_text(FOLDER.format(folder=tmp_path / "conf"))
     monkeypatch.setenv(plugins.EXTRA_VARIABLE, str(plugin))
 
-    def every_cell(overrides: tuple[str, ...], known: object) -> None:
+    def every_cell(overrides: tuple[str, ...], methods: object) -> None:
         for cell in expand(overrides, registry()):
             resolve(cell, registry())
 

@@ -28,10 +28,12 @@ GROUPS = {
 }
 
 
-def select(name: str, of: Affinity | None = None, labels: np.ndarray = LABELS, **parameters: Any) -> list[Candidate]:
+def select(
+    name: str, affinity: Affinity | None = None, labels: np.ndarray = LABELS, **parameters: Any
+) -> list[Candidate]:
     selector = OFFERED.get("selector", name).build(parameters)
     partition = Partition(5, labels)
-    found: list[Candidate] = selector(partition) if of is None else selector(partition, of)
+    found: list[Candidate] = selector(partition) if affinity is None else selector(partition, affinity)
     return found
 
 
@@ -111,8 +113,8 @@ def test_small_groups_do_not_compete_unless_asked_for() -> None:
 
 
 def test_strength_counts_whatever_its_sign() -> None:
-    of = affinity({0: -6.0, 3: 4.0}, between=-1.0)
-    found = select("most_isolated", of, min_size=3, max_size=3, count=2)
+    graph = affinity({0: -6.0, 3: 4.0}, between=-1.0)
+    found = select("most_isolated", graph, min_size=3, max_size=3, count=2)
     assert members(found) == [GROUPS[0], GROUPS[3]]
     assert [candidate.score for candidate in found] == pytest.approx([6.0, 4.0])
 
@@ -138,8 +140,8 @@ def test_a_group_of_units_that_nothing_joins_is_not_isolated_but_no_group() -> N
 
 
 def test_a_group_of_all_units_has_no_outside() -> None:
-    of = Affinity(np.ones((5, 5)) - np.eye(5), UnitSpace.heads([5]))
-    assert select("most_isolated", of, labels=np.zeros(5, dtype=np.int64)) == []
+    affinity = Affinity(np.ones((5, 5)) - np.eye(5), UnitSpace.heads([5]))
+    assert select("most_isolated", affinity, labels=np.zeros(5, dtype=np.int64)) == []
 
 
 def test_equally_isolated_groups_come_by_label() -> None:
@@ -151,8 +153,8 @@ def test_the_order_is_that_of_isolation_for_any_affinity(labels: np.ndarray, see
     noise = np.random.default_rng(seed).normal(size=(len(labels), len(labels)))
     matrix = noise + noise.T
     np.fill_diagonal(matrix, 0.0)
-    of = Affinity(matrix, UnitSpace.heads([len(labels)]))
-    found = select("most_isolated", of, labels=labels, min_size=2, count=99)
+    affinity = Affinity(matrix, UnitSpace.heads([len(labels)]))
+    found = select("most_isolated", affinity, labels=labels, min_size=2, count=99)
     scores = [candidate.score for candidate in found]
     assert scores == [isolation(candidate.members, matrix) for candidate in found]
     assert scores == sorted(scores, key=lambda score: -(score or 0.0))

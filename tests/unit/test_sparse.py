@@ -102,29 +102,29 @@ def test_sparse_and_dense_affinities_are_the_same_in_every_order(
     matrix = some_links(n, seed, signed, share=0.5)
     order = np.array(data.draw(st.permutations(range(n))))
     units = UnitSpace(tuple(UnitSpace.heads([n]).units[i] for i in order))
-    for made in both(matrix):
-        again = made.reordered(order, units)
+    for affinity in both(matrix):
+        again = affinity.reordered(order, units)
         np.testing.assert_array_equal(again.dense(), matrix[np.ix_(order, order)])
         np.testing.assert_array_equal(again.links.toarray(), matrix)  # the order of layers and indices
         assert again.links.nnz == np.count_nonzero(matrix)
-        kept = Affinity.of(again.arrays(), units, {"k": 3})
-        assert type(kept.matrix) is type(made.matrix)
-        np.testing.assert_array_equal(kept.dense(), again.dense())
-        assert kept.diagnostics == {"k": 3}
+        restored = Affinity.of(again.arrays(), units, {"k": 3})
+        assert type(restored.matrix) is type(affinity.matrix)
+        np.testing.assert_array_equal(restored.dense(), again.dense())
+        assert restored.diagnostics == {"k": 3}
 
 
 def test_a_sparse_affinity_survives_a_file(tmp_path: Path) -> None:
-    for made in both(some_links(9, 0)):
-        save_file(made.arrays(), tmp_path / "affinity.safetensors")
-        again = Affinity.of(load_file(tmp_path / "affinity.safetensors"), made.units, {})
-        np.testing.assert_array_equal(again.dense(), made.dense())
+    for affinity in both(some_links(9, 0)):
+        save_file(affinity.arrays(), tmp_path / "affinity.safetensors")
+        again = Affinity.of(load_file(tmp_path / "affinity.safetensors"), affinity.units, {})
+        np.testing.assert_array_equal(again.dense(), affinity.dense())
 
 
 def test_links_that_are_stored_as_zero_or_twice_are_what_they_add_up_to() -> None:
     stored = scipy.sparse.csr_array(([0.5, 0.25, 0.0, 0.75, 0.0], [1, 1, 2, 0, 0], [0, 3, 4, 5]), shape=(3, 3))
-    made = Affinity(stored, UnitSpace.heads([3]))
-    np.testing.assert_array_equal(made.dense(), [[0, 0.75, 0], [0.75, 0, 0], [0, 0, 0]])
-    assert made.links.nnz == 2
+    affinity = Affinity(stored, UnitSpace.heads([3]))
+    np.testing.assert_array_equal(affinity.dense(), [[0, 0.75, 0], [0.75, 0, 0], [0, 0, 0]])
+    assert affinity.links.nnz == 2
 
 
 def test_all_pairs_of_too_many_units_are_refused_with_their_size_and_what_to_use() -> None:
@@ -184,8 +184,8 @@ def test_isolation_is_its_definition_for_both(n: int, seed: int, data: st.DataOb
     matrix = some_links(n, seed, signed=True, share=0.4)
     members = data.draw(st.lists(st.integers(0, n - 1), min_size=1, unique=True))
     expected = pairwise_isolation(members, matrix)
-    for made in both(matrix):
-        assert isolation(members, made.matrix) == (None if expected is None else pytest.approx(expected, rel=1e-12))
+    for affinity in both(matrix):
+        assert isolation(members, affinity.matrix) == (None if expected is None else pytest.approx(expected, rel=1e-12))
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_methods_do_not_see_how_an_affinity_is_stored(
             return list(method([partition, Partition(2, np.arange(40) % 2)], affinity))
         return list(method(partition, affinity, labels) if name == "paper_score" else method(partition, affinity))
 
-    dense, sparse = (answer(made) for made in both(matrix))
+    dense, sparse = (answer(affinity) for affinity in both(matrix))
     assert dense == sparse
     assert dense
 
@@ -309,7 +309,7 @@ def test_a_sample_of_shuffled_pairs_gives_the_threshold_of_all(monkeypatch: pyte
 def test_groups_are_the_members_of_each_label(labels: list[int]) -> None:
     found = Partition(5, np.array(labels)).groups()
     wanted = sorted(set(labels) - {-1})
-    assert found == [tuple(i for i, label in enumerate(labels) if label == of) for of in wanted]
+    assert found == [tuple(i for i, label in enumerate(labels) if label == wanted_label) for wanted_label in wanted]
     alone = not found or len(found[0]) == len(labels) or len(found) == len(labels)
     assert Partition(5, np.array(labels)).trivial == alone
 
@@ -321,7 +321,7 @@ def test_overlap_with_reruns_is_the_best_over_all_groups(seed: int, members: lis
     expected = []
     for order, (found,) in reruns:
         groups_there = [{int(order[i]) for i in np.flatnonzero(found.labels == label)} for label in range(4)]
-        shares = [len(of & set(members)) / len(of | set(members)) for of in groups_there if of]
+        shares = [len(group & set(members)) / len(group | set(members)) for group in groups_there if group]
         expected.append(max(shares, default=0.0))
     assert overlap(tuple(members), Reruns(reruns, []), 0) == pytest.approx(np.mean(expected))
     assert best_overlap(members, []) == 0

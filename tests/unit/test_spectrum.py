@@ -34,33 +34,33 @@ def build(stage: str, name: str, **parameters: Any) -> Any:
 def blocks_with_faint_links(sizes: list[int], seed: int = 0) -> tuple[scipy.sparse.csr_array, np.ndarray]:
     """Complete blocks of uneven weights, in one component by a ring of faint links and some at random."""
     rng = np.random.default_rng(seed)
-    of = np.repeat(np.arange(len(sizes)), sizes)
-    n = len(of)
-    inside = np.where(of[:, None] == of, rng.uniform(0.5, 1, (n, n)), 0.0)
+    block = np.repeat(np.arange(len(sizes)), sizes)
+    n = len(block)
+    inside = np.where(block[:, None] == block, rng.uniform(0.5, 1, (n, n)), 0.0)
     faint = 0.02 * (rng.random((n, n)) < 2 / n)
     first = np.cumsum([0, *sizes[:-1]])
     faint[first, np.roll(first, 1)] = 0.02
     upper = np.triu(np.maximum(inside, np.maximum(faint, faint.T)), 1)
-    return scipy.sparse.csr_array(upper + upper.T), of
+    return scipy.sparse.csr_array(upper + upper.T), block
 
 
 UNEVEN = [3, 4, 5, 8, 8, 12, 20, 40] * 4
 
 
 def test_filtering_finds_the_eigenvalues_that_lapack_finds(monkeypatch: pytest.MonkeyPatch) -> None:
-    links, of = blocks_with_faint_links(UNEVEN)
+    links, block = blocks_with_faint_links(UNEVEN)
     whole, vectors = spectrum.lowest(links, 60)
     monkeypatch.setattr(spectrum, "WHOLE_UP_TO", 10)
     values, found = spectrum.lowest(links, 60)
     n = int((whole < 0.7).sum())
-    assert (len(values), found.shape) == (n + 1, (len(of), n))
+    assert (len(values), found.shape) == (n + 1, (len(block), n))
     np.testing.assert_allclose(values[:n], whole[:n], atol=1e-5)
     assert values[n] == pytest.approx(whole[n], abs=0.005)
     same = np.linalg.svd(found.T @ vectors[:, :n])[1]  # cosines of the angles between the two subspaces
     np.testing.assert_allclose(same, 1, atol=1e-5)
     fewer, of_them = spectrum.lowest(links, 5)
     np.testing.assert_array_equal(fewer, values[:5])
-    assert of_them.shape == (len(of), 5)
+    assert of_them.shape == (len(block), 5)
 
 
 def test_filtering_finds_eigenvalues_as_often_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,8 +83,8 @@ def test_filtering_finds_eigenvalues_as_often_as_they_are(monkeypatch: pytest.Mo
 def test_eigengap_finds_the_same_groups_on_either_way(
     parameters: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    links, of = blocks_with_faint_links(UNEVEN)
-    affinity = Affinity(links, UnitSpace.heads([len(of)]))
+    links, block = blocks_with_faint_links(UNEVEN)
+    affinity = Affinity(links, UnitSpace.heads([len(block)]))
     partitioner = build("partitioner", "eigengap", **parameters)
     (whole,) = partitioner(affinity)
     monkeypatch.setattr(spectrum, "WHOLE_UP_TO", 10)
@@ -96,7 +96,7 @@ def test_eigengap_finds_the_same_groups_on_either_way(
     assert filtered.k == whole.k
     if not parameters:
         assert adjusted_rand_score(filtered.labels, whole.labels) == 1
-        assert adjusted_rand_score(filtered.labels, of) == 1
+        assert adjusted_rand_score(filtered.labels, block) == 1
     (again,) = partitioner(affinity)
     np.testing.assert_array_equal(again.labels, filtered.labels)
 
@@ -104,12 +104,12 @@ def test_eigengap_finds_the_same_groups_on_either_way(
 def test_k_means_from_pivots_finds_many_groups_where_random_starts_miss_some() -> None:
     """A component beyond what is decomposed whole, as it comes from activity: 150 groups of 2 to 40 units."""
     sizes = np.random.default_rng(3).integers(2, 40, 150).tolist()
-    links, of = blocks_with_faint_links(sizes)
-    assert len(of) > spectrum.WHOLE_UP_TO
-    (found,) = build("partitioner", "eigengap")(Affinity(links, UnitSpace.heads([len(of)])))
+    links, block = blocks_with_faint_links(sizes)
+    assert len(block) > spectrum.WHOLE_UP_TO
+    (found,) = build("partitioner", "eigengap")(Affinity(links, UnitSpace.heads([len(block)])))
     assert found.diagnostics["components"] == 1
     assert found.k == 150
-    assert adjusted_rand_score(of, found.labels) == 1
+    assert adjusted_rand_score(block, found.labels) == 1
 
 
 def test_a_component_without_clear_groups_is_refused_with_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,13 +124,13 @@ def test_a_component_without_clear_groups_is_refused_with_a_way_out(monkeypatch:
 
 
 def test_the_choosers_gap_is_the_same_where_large_components_let_it_know(monkeypatch: pytest.MonkeyPatch) -> None:
-    links, of = blocks_with_faint_links(UNEVEN)
-    affinity = Affinity(links, UnitSpace.heads([len(of)]))
+    links, block = blocks_with_faint_links(UNEVEN)
+    affinity = Affinity(links, UnitSpace.heads([len(block)]))
     k = len(UNEVEN)
     partitions = [
-        Partition(k, of),
-        Partition(2, (of > 5).astype(np.int64)),
-        Partition(k + 9, np.arange(len(of)) % (k + 9)),
+        Partition(k, block),
+        Partition(2, (block > 5).astype(np.int64)),
+        Partition(k + 9, np.arange(len(block)) % (k + 9)),
     ]
     chooser = build("chooser", "eigengap")
     whole = chooser(partitions, affinity)

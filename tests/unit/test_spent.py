@@ -42,18 +42,18 @@ def cell(folder: Path, *words: str) -> Cell:
     ids=" ".join,
 )
 def test_flops_are_those_that_torch_counts(tmp_path: Path, words: tuple[str, ...]) -> None:
-    told = cell(tmp_path, *TINY, *words, "cache=false")
+    tiny = cell(tmp_path, *TINY, *words, "cache=false")
     memo = Memo()
-    load_subject(told, memo, Progress(quiet=True))  # it tries what conditions can share, which no cell asked for
+    load_subject(tiny, memo, Progress(quiet=True))  # it tries what conditions can share, which no cell asked for
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        record = run_cell(told, memo, Progress(quiet=True)).record
+        record = run_cell(tiny, memo, Progress(quiet=True)).record
     assert record.closure
     assert record.cost["flops"] == pytest.approx(counter.get_total_flops(), rel=0.05)
 
 
 def test_what_was_computed_before_is_spent_all_the_same(tmp_path: Path) -> None:
-    told = cell(tmp_path, *TINY)
-    first, again = (run_cell(told, Memo(disk=cache_of(told)), Progress(quiet=True)).record.cost for _ in range(2))
+    tiny = cell(tmp_path, *TINY)
+    first, again = (run_cell(tiny, Memo(disk=cache_of(tiny)), Progress(quiet=True)).record.cost for _ in range(2))
     assert first["computed"] == first["conditions"] > again["computed"] == 0
     assert {what: first[what] for what in ("conditions", "forwards", "flops")} == {
         what: again[what] for what in ("conditions", "forwards", "flops")

@@ -67,10 +67,10 @@ def counted(
         groups = [(len(damage) + i,) for i in range(1 + len(others))]
         cases.append(Case(groups[0], groups[0], ControlSets(tuple(groups[1:])), (), (), groups[0], groups[0]))
         damage += [delta, *others]
-    known = Known(damage)
-    trial = Trial(UNITS, known, BATCH, ZERO, CONTROLS, [Logit()], futility=futility)
+    subject = Known(damage)
+    trial = Trial(UNITS, subject, BATCH, ZERO, CONTROLS, [Logit()], futility=futility)
     stopped_cases, _ = evaluate_cases(cases, trial, lambda _: None)
-    return [len(case.controls.groups) for case in stopped_cases], known.calls
+    return [len(case.controls.groups) for case in stopped_cases], subject.calls
 
 
 def stopped(delta: float, controls: list[float], futility: int | None) -> tuple[float, int]:

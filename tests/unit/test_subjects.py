@@ -20,16 +20,16 @@ def built(name: str, **parameters):
 
 
 @pytest.mark.parametrize(
-    ("parameters", "said"),
+    ("parameters", "message"),
     [
         ({"dtype": "float8"}, "subject.dtype='float8': must be 'float32', 'bfloat16' or 'float16'"),
         ({"allow_pickle": "maybe"}, "subject.allow_pickle='maybe'"),
     ],
 )
-def test_bad_parameters(parameters, said):
+def test_bad_parameters(parameters, message):
     with pytest.raises(HarnessError) as caught:
         built("hf", path="gpt2", **parameters)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_hf_passes_on_its_parameters(saved):

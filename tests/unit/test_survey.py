@@ -127,14 +127,14 @@ def test_positions_drawn_per_example_avoid_its_targets_and_follow_the_published_
     expected = []
     for e, q in enumerate(batch.query.tolist()):
         targets = {int(p) for places in batch.anchors.values() for p in places[e]}
-        kept: list[int] = []
+        drawn: list[int] = []
         tries = 0
-        while len(kept) < 50 and tries < 200:
+        while len(drawn) < 50 and tries < 200:
             tries += 1
             position = rng.randint(1, q)
-            if position not in targets and position not in kept:
-                kept.append(position)
-        expected.append(kept + [kept[-1]] * (50 - len(kept)))
+            if position not in targets and position not in drawn:
+                drawn.append(position)
+        expected.append(drawn + [drawn[-1]] * (50 - len(drawn)))
     attention = random_rows(batch)
     labels = classify(plugin, batch, attention)
     for name, ratios in expected_selectivity(batch, attention, expected).items():

@@ -47,8 +47,8 @@ def two_torch_threads() -> Iterator[None]:
 
 def test_libraries_that_are_loaded_while_pinned_are_pinned_too() -> None:
     """scipy and scikit-learn bring a BLAS and an OpenMP of their own, with as many threads as they are told."""
-    told = {**os.environ, "OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
-    answer = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, env=told, check=True)
+    environment = {**os.environ, "OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
+    answer = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, env=environment, check=True)
     inside, after = json.loads(answer.stdout)
     assert len(inside) >= 3
     assert set(inside.values()) == {1}
@@ -89,10 +89,10 @@ def test_a_cell_records_and_ablates_with_all_threads_and_fits_with_one(
     assert seen == {"recording": {2}, "affinity": {1}, "ablation": {2}}
 
 
-@pytest.mark.parametrize(("told", "expected"), [("1", 1), ("1,4", 1), ("0", None), ("", None), ("many", None)])
-def test_the_number_of_cores_can_be_limited(told: str, expected: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("limit", "expected"), [("1", 1), ("1,4", 1), ("0", None), ("", None), ("many", None)])
+def test_the_number_of_cores_can_be_limited(limit: str, expected: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """As OpenMP reads it: what is no positive number counts for nothing."""
-    monkeypatch.setenv("OMP_NUM_THREADS", told)
+    monkeypatch.setenv("OMP_NUM_THREADS", limit)
     assert cores() == (expected or cpu_count())
 
 

@@ -37,16 +37,16 @@ def confounded(batch: Batch, seed: int = 1, units: UnitSpace = UNITS) -> Activit
     """Every unit has a signal of its own, and shares the query position and a signal of its layer."""
     rng = np.random.default_rng(seed)
     n = len(batch)
-    layers, own = rng.normal(size=(n, units.layers.max() + 1)), rng.normal(size=(n, len(units)))
+    layers, signals = rng.normal(size=(n, units.layers.max() + 1)), rng.normal(size=(n, len(units)))
     place = batch.query[:, None] / 250 * rng.normal(size=len(units))
-    return Activity(own + layers[:, units.layers] + place + rng.normal(size=len(units)), units)
+    return Activity(signals + layers[:, units.layers] + place + rng.normal(size=len(units)), units)
 
 
 def transform(name: str, activity: Activity, **given: Any) -> Activity:
     """Given what it asks for; ``on`` is its parameter."""
     parameters = {"on": given.pop("on")} if "on" in given else {}
-    made: Activity = registry().get("transform", name).build(parameters)(activity, **given)
-    return made
+    transformed: Activity = registry().get("transform", name).build(parameters)(activity, **given)
+    return transformed
 
 
 def others(activity: Activity, unit: int) -> np.ndarray | None:

@@ -317,8 +317,8 @@ def test_a_weak_candidate_stops_at_the_tenth_control_that_does_as_much() -> None
     assert [len(effect.controls) for effect in report.effects.values()] == [end, end]
     first, *more = subject.calls
     assert first == [(), (0, 1), tuple(range(208)), *PAIRS[:10]]
-    asked = [group for call in subject.calls for group in call]
-    assert len(asked) == len(set(asked))
+    evaluated = [group for call in subject.calls for group in call]
+    assert len(evaluated) == len(set(evaluated))
     assert {group for call in more for group in call} <= {*PAIRS}  # the candidate is not decomposed
     inside = report.anatomy["target_logit"]
     assert (inside.leave_one_out, inside.sufficiency, inside.interaction, inside.dispensable) == (None, None, None, ())
@@ -329,8 +329,8 @@ def test_a_strong_candidate_is_compared_with_all_controls_and_each_condition_is_
     report = report_on(subject, [LOGIT, LOSS], Given(PAIRS), alpha=0.05)
     assert (report.n_controls, report.stopped_early, report.verdict) == (99, False, Verdict.PASS)
     assert [sum(group in PAIRS for group in call) for call in subject.calls] == [10, 55, 34, 0]
-    asked = [group for call in subject.calls for group in call]
-    assert len(asked) == len(set(asked))
+    evaluated = [group for call in subject.calls for group in call]
+    assert len(evaluated) == len(set(evaluated))
     assert report.anatomy["target_logit"].leave_one_out == pytest.approx((0.5, 0.5))
     at_once = graded(2.0)
     assert report_on(at_once, [LOGIT, LOSS], Given(PAIRS), alpha=0.05, futility=None) == report
@@ -419,7 +419,7 @@ def test_the_best_of_ten_candidates_of_one_profile_passes_no_more_often_than_the
     damage = np.einsum("jgu,uw->wjg", groups, np.random.default_rng(0).standard_normal((200, worlds)), optimize=True)
     controls, wide = damage[:, :, 1:], inflation([(195, 5)])
     controls = controls.mean(axis=2, keepdims=True) * (1 - wide) + controls * wide
-    passed = sum(min(max_t(own[:, 0], against)) <= 0.05 for own, against in zip(damage, controls, strict=True))
+    passed = sum(min(max_t(damages[:, 0], against)) <= 0.05 for damages, against in zip(damage, controls, strict=True))
     assert binom(worlds, 0.05).ppf(0.001) <= passed <= binom(worlds, 0.05).ppf(0.999)
 
 

@@ -25,11 +25,11 @@ DOUBTFUL = ((-0.5, 1.5), 0.03)  # beyond the controls, but the interval holds ze
 
 def effects(make: Make, **shown: tuple[tuple[float, float], float]) -> dict[str, Effect]:
     """Each metric with what it shows, turned to the metric's own direction."""
-    made = {}
+    found = {}
     for name, ((low, high), p) in shown.items():
         interval = tuple(sorted((DAMAGE[name] * low, DAMAGE[name] * high)))
-        made[name] = make(interval=interval, p_adjusted=p, damage=DAMAGE[name])
-    return made
+        found[name] = make(interval=interval, p_adjusted=p, damage=DAMAGE[name])
+    return found
 
 
 @pytest.mark.parametrize(
@@ -77,8 +77,8 @@ def test_power_precedes_direction_and_the_last_rule_covers_the_rest() -> None:
 @pytest.mark.parametrize(("n", "verdict"), [(18, Verdict.UNDERPOWERED), (19, Verdict.PASS)])
 def test_19_controls_are_needed_to_reach_five_percent(make_effect: Make, n: int, verdict: Verdict) -> None:
     """The smallest p is 1 / (n + 1): 1 / 20 is the level, 1 / 19 is above it."""
-    made = {name: make_effect(controls=(0.0,) * n, p_adjusted=1 / (n + 1)) for name in METRICS}
-    assert decide(made, alpha=0.05)[0] is verdict
+    measured = {name: make_effect(controls=(0.0,) * n, p_adjusted=1 / (n + 1)) for name in METRICS}
+    assert decide(measured, alpha=0.05)[0] is verdict
 
 
 @pytest.mark.parametrize(("p", "verdict"), [(None, Verdict.PASS), (0.05, Verdict.PASS), (0.06, Verdict.NOT_SPECIFIC)])
