@@ -10,7 +10,7 @@ from typing import Any
 Run = Callable[..., Any]
 
 
-def test_a_calibration_leaves_its_page_its_figures_and_its_picture(harness: Run, tmp_path: Path) -> None:
+def test_a_calibration_writes_its_page_its_figures_and_its_picture(harness: Run, tmp_path: Path) -> None:
     words = ("batch.n=64", "controls.n=19", "subject.layers=6", "subject.width=16", "workspace=here")
     answer = harness("calibrate", "worlds=1", *words, "--json")
     assert answer.code == 0, answer.err
@@ -29,7 +29,7 @@ def test_a_calibration_leaves_its_page_its_figures_and_its_picture(harness: Run,
     assert (folder / "calibration.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_what_cannot_be_measured_is_refused_in_words(harness: Run, tmp_path: Path) -> None:
+def test_an_impossible_calibration_is_refused_with_an_explanation(harness: Run, tmp_path: Path) -> None:
     assert "worlds=few: it must be a whole number." in harness("calibrate", "worlds=few").err
     assert "subject with planted groups" in harness("calibrate", "worlds=1", "subject=tiny").err
     (tmp_path / "file").write_text("")

@@ -24,7 +24,7 @@ GRID = ("affinity=pearson,mutual_information,cosine,ising", "intervention=zero,m
 
 
 @pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
-def test_what_is_left_after_kills_is_what_an_undisturbed_run_leaves(
+def test_a_sweep_that_was_killed_and_resumed_leaves_the_records_of_an_uninterrupted_one(
     harness: Run, small: Any, results: Run, tmp_path: Path, kills: int
 ) -> None:
     rng = rng_for(0, "instants of kill -9")

@@ -102,7 +102,7 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
 
 
 @pytest.mark.parametrize("unclassified", ["class", "drop"])
-def test_other_couplings_are_grouped_and_judged_as_scikit_learn_does(
+def test_partitions_and_agreement_of_other_couplings_are_those_of_scikit_learn(
     harness: Run, files: tuple[Path, Path], unclassified: str
 ) -> None:
     answer = harness("propose", *command(*files, f"labels.unclassified={unclassified}", "reruns=0"), "--json")
@@ -124,7 +124,7 @@ def test_other_couplings_are_grouped_and_judged_as_scikit_learn_does(
         assert partition["agreement"]["purity"] == pytest.approx(purity(truth, groups), abs=1e-12)
 
 
-def test_paths_are_those_of_the_folder_the_command_is_given_in(harness: Run, files: tuple[Path, Path]) -> None:
+def test_relative_paths_start_at_the_current_folder(harness: Run, files: tuple[Path, Path]) -> None:
     """The folder of this test's files is the current one."""
     words = command("couplings.npy", "classes.json", "reruns=0")
     assert harness("propose", *words, "--json").data["partitions"][0]["k"] == 4
@@ -164,7 +164,9 @@ def spoiled(files: tuple[Path, Path], how: str) -> Path:
 @pytest.mark.parametrize(
     ("how", "says"), [("nan", "NaN"), ("asymmetric", "not symmetric"), ("flat", "shapes: (128, 100)")]
 )
-def test_a_matrix_that_is_no_affinity_is_refused(harness: Run, files: tuple[Path, Path], how: str, says: str) -> None:
+def test_a_matrix_that_is_not_an_affinity_is_refused(
+    harness: Run, files: tuple[Path, Path], how: str, says: str
+) -> None:
     answer = harness("propose", *command(spoiled(files, how), files[1]))
     assert answer.code == 2
     assert says in answer.err
@@ -190,7 +192,7 @@ def test_a_matrix_that_is_no_affinity_is_refused(harness: Run, files: tuple[Path
     ],
     ids=lambda value: value[0] if isinstance(value, list) else None,
 )
-def test_what_does_not_fit_together_is_refused(
+def test_inputs_that_do_not_fit_together_are_refused(
     harness: Run, files: tuple[Path, Path], changes: list[str], says: list[str]
 ) -> None:
     dropped = {change[1:] for change in changes if change.startswith("~")}
@@ -212,7 +214,7 @@ def test_without_a_model_nothing_is_tested(harness: Run, files: tuple[Path, Path
     assert "has no model, so it can be neither recorded nor ablated" in closing.err
 
 
-def test_a_cell_of_files_is_another_one_when_their_content_is(harness: Run, files: tuple[Path, Path]) -> None:
+def test_changed_file_contents_make_a_different_cell(harness: Run, files: tuple[Path, Path]) -> None:
     words = command(*files)
     (before,) = harness("plan", *words, "--json").data
     np.save(files[0], 2 * np.load(files[0]))

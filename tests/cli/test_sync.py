@@ -83,7 +83,7 @@ def small_sweep(small: Any) -> tuple[str, ...]:
     return ("affinity=pearson,mutual_information", "partitioner=leiden", *small)
 
 
-def test_a_server_that_comes_goes_and_comes_back(
+def test_runs_made_while_the_server_was_down_are_copied_by_sync(
     harness: Run, small_sweep: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -130,7 +130,7 @@ def test_a_server_that_comes_goes_and_comes_back(
         assert sum("sweep" in run.data.tags for run in runs) == 1, "a sweep that is taken up again has one parent"
 
 
-def test_a_server_that_hangs_costs_one_timeout_and_no_record(
+def test_a_hanging_server_costs_one_timeout_and_no_record(
     harness: Run, small_sweep: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -144,7 +144,7 @@ def test_a_server_that_hangs_costs_one_timeout_and_no_record(
     assert len(list(tmp_path.glob("runs/records/*/record.json"))) == 2
 
 
-def test_a_copy_that_was_broken_off_is_completed_not_doubled(harness: Run, small: Any, tmp_path: Path) -> None:
+def test_an_interrupted_copy_is_completed_and_not_duplicated(harness: Run, small: Any, tmp_path: Path) -> None:
     words = [word for word in small if not word.startswith("tracking=")]
     assert harness("run", "affinity=pearson", "futility=null", *words).code == 0
     uri = f"sqlite:///{tmp_path}/runs/mlflow.db"
@@ -174,7 +174,7 @@ def test_a_copy_that_was_broken_off_is_completed_not_doubled(harness: Run, small
     ],
     ids=lambda value: " ".join(value) if not value or "=" in value[0] else "",
 )
-def test_what_cannot_be_copied_is_said(harness: Run, words: list[str], says: list[str]) -> None:
+def test_an_invalid_sync_is_refused(harness: Run, words: list[str], says: list[str]) -> None:
     answer = harness("sync", *words)
     assert answer.code == 2
     for part in says:

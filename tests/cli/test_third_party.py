@@ -65,26 +65,26 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Elsewhere:
     return elsewhere
 
 
-def test_it_is_listed_with_its_distribution_and_version(installed: Elsewhere) -> None:
+def test_the_method_is_listed_with_its_distribution_and_version(installed: Elsewhere) -> None:
     owners = installed.affinities()
     assert owners["jaccard"] == "closure-harness-jaccard 1.2.3"
     assert owners["mutual_information"].startswith("closure-harness ")
     assert installed.harness("list", "affinity")["presets"] == {"affinity": ["jaccard_strict"]}
 
 
-def test_it_is_shown_with_its_source(installed: Elsewhere) -> None:
+def test_the_method_is_shown_with_its_source(installed: Elsewhere) -> None:
     shown = installed.harness("show", "affinity", "jaccard")
     assert "Jaccard 1912" in shown["doc"]
     assert shown["parameters"] == {"least": 0.0}
 
 
-def test_it_keeps_the_contract_of_its_stage(installed: Elsewhere) -> None:
+def test_the_method_satisfies_the_contract_of_its_stage(installed: Elsewhere) -> None:
     findings = installed.harness("check", "jaccard")
     assert {finding["outcome"] for finding in findings} <= {"passed", "skipped"}
     assert sum(finding["outcome"] == "passed" for finding in findings) >= 10
 
 
-def test_it_stands_on_one_board_with_built_in_methods_and_so_does_its_preset(installed: Elsewhere) -> None:
+def test_the_method_and_its_preset_are_on_one_board_with_built_in_methods(installed: Elsewhere) -> None:
     swept = installed.harness("sweep", "affinity=jaccard,jaccard_strict,mutual_information", *SMALL)
     chosen = [cell["config"]["affinity"] for cell in swept["cells"]]
     assert [choice["name"] for choice in chosen] == ["jaccard", "jaccard", "mutual_information"]
@@ -97,19 +97,21 @@ def test_it_stands_on_one_board_with_built_in_methods_and_so_does_its_preset(ins
         assert sum(affinity in method for method in methods) == 1, (affinity, methods)
 
 
-def test_its_experiment_is_found(installed: Elsewhere) -> None:
+def test_the_experiment_of_the_distribution_is_found(installed: Elsewhere) -> None:
     planned = installed.harness("plan", "experiment=jaccard", *SMALL)
     assert len(planned) == 3
 
 
-def test_uninstalled_it_is_gone(installed: Elsewhere) -> None:  # last: the environment is of no use afterwards
+def test_an_uninstalled_distribution_offers_nothing(
+    installed: Elsewhere,
+) -> None:  # last: the environment is of no use afterwards
     installed.pip("uninstall", "-q", "-y", "closure-harness-jaccard")
     assert "jaccard" not in installed.affinities()
     answer = installed.call(installed.python, "-m", "harness", "run", "affinity=jaccard", expected=2)
     assert "affinity 'jaccard' is not known" in answer
 
 
-def test_its_numbers_are_scikit_learns(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_affinities_are_those_of_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
     import numpy as np
     from sklearn.metrics import jaccard_score
 

@@ -40,7 +40,7 @@ class Fine:
         return Affinity(matrix, spins.units)
 
 
-def test_a_plugin_that_keeps_its_contract_passes_every_check(findings: Callable[[str, type], list[Finding]]) -> None:
+def test_a_correct_affinity_passes_every_check(findings: Callable[[str, type], list[Finding]]) -> None:
     found = findings("affinity", Fine)
     assert {finding.outcome for finding in found} == {"passed"}
     assert len(found) == 12
@@ -77,12 +77,14 @@ class Modest(Fine):
     known_limits: ClassVar[dict[str, str]] = {BOTH: "spins only", "flies": "no wings"}
 
 
-def test_what_asks_for_observations_has_to_take_activity(found_out: Callable[[str, type, str, str], None]) -> None:
+def test_an_affinity_that_takes_observations_must_accept_activity(
+    found_out: Callable[[str, type, str, str], None],
+) -> None:
     found_out("affinity", Picky, BOTH, "AssertionError")
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_a_limit_that_is_declared_is_no_failure_until_it_is_none(
+def test_a_declared_limit_is_no_failure_if_the_method_really_has_it(
     findings: Callable[[str, type], list[Finding]],
 ) -> None:
     (limit,) = [finding for finding in findings("affinity", Honest) if finding.outcome != "passed"]
@@ -296,18 +298,18 @@ for frozen in (cls for classes in OFFENDERS.values() for cls in classes if cls i
     dataclass(frozen=True)(frozen)
 
 
-def test_an_offender_is_found_out(
+def test_an_offender_fails_the_expected_check(
     stage: str, cls: type, check: str, reason: str, found_out: Callable[[str, type, str, str], None]
 ) -> None:
     found_out(stage, cls, check, reason)
 
 
-def test_one_that_does_not_answer_at_all_is_asked_nothing_more(findings: Callable[[str, type], list[Finding]]) -> None:
+def test_checks_stop_after_a_method_that_raises(findings: Callable[[str, type], list[Finding]]) -> None:
     assert findings("affinity", Raising)[-1] == Finding(ANSWERS, "failed", "ZeroDivisionError: no")
 
 
 @pytest.mark.usefixtures("unchecked")  # runtime checks of types roll Python's dice
-def test_checking_leaves_the_global_dice_where_they_were(findings: Callable[[str, type], list[Finding]]) -> None:
+def test_checking_restores_the_global_random_state(findings: Callable[[str, type], list[Finding]]) -> None:
     np.random.seed(3)
     random.seed(3)
     torch.manual_seed(3)

@@ -367,19 +367,19 @@ for frozen in (Patching, Distance, *INNOCENT.values(), *(cls for classes in OFFE
 
 
 @pytest.mark.parametrize(("place", "base"), [("intervention", Patching), ("metric", Distance)])
-def test_what_takes_a_donor_or_an_untouched_model_well_is_innocent(
+def test_methods_that_use_a_donor_or_the_baseline_model_correctly_pass(
     place: str, base: type, findings: Callable[[str, type], list[Finding]]
 ) -> None:
     assert [finding for finding in findings(place, base) if finding.outcome != "passed"] == []
 
 
-def test_what_the_offenders_differ_from_is_innocent(
+def test_the_correct_versions_of_the_offenders_pass(
     stage: str, cls: type, findings: Callable[[str, type], list[Finding]]
 ) -> None:
     assert [finding for finding in findings(stage, cls) if finding.outcome == "failed"] == []
 
 
-def test_an_offender_is_found_out(
+def test_an_offender_fails_the_expected_check(
     stage: str, cls: type, check: str, reason: str, found_out: Callable[[str, type, str, str], None]
 ) -> None:
     found_out(stage, cls, check, reason)

@@ -21,7 +21,7 @@ def case(method: Method) -> Any:
 
 
 @pytest.mark.parametrize("method", [case(method) for method in METHODS])
-def test_every_plugin_keeps_its_contract(method: Method) -> None:
+def test_every_plugin_satisfies_its_contract(method: Method) -> None:
     findings = check_method(method)
     broken = [f"{finding.check}: {finding.reason}" for finding in findings if finding.outcome == "failed"]
     assert not broken, "\n".join(broken)
@@ -34,5 +34,5 @@ def test_every_stage_has_a_contract() -> None:
     assert set(CONTRACTS) == set(STAGES)
 
 
-def test_every_stage_offers_something_to_check() -> None:
+def test_every_stage_has_a_method_to_check() -> None:
     assert {method.stage for method in METHODS} == set(STAGES)

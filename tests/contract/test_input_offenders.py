@@ -200,13 +200,13 @@ for frozen in (*INNOCENT.values(), *(cls for classes in OFFENDERS.values() for c
     dataclass(frozen=True)(frozen)
 
 
-def test_what_the_offenders_differ_from_is_innocent(
+def test_the_correct_versions_of_the_offenders_pass(
     stage: str, cls: type, findings: Callable[[str, type], list[Finding]]
 ) -> None:
     assert [finding for finding in findings(stage, cls) if finding.outcome == "failed"] == []
 
 
-def test_an_offender_is_found_out(
+def test_an_offender_fails_the_expected_check(
     stage: str, cls: type, check: str, reason: str, found_out: Callable[[str, type, str, str], None]
 ) -> None:
     found_out(stage, cls, check, reason)
@@ -237,7 +237,9 @@ for frozen in (Homeless, Particular):
     dataclass(frozen=True)(frozen)
 
 
-def test_what_needs_parameters_is_skipped_with_its_own_reason(findings: Callable[[str, type], list[Finding]]) -> None:
+def test_a_method_with_required_parameters_is_skipped_with_a_reason(
+    findings: Callable[[str, type], list[Finding]],
+) -> None:
     last = findings("subject", Homeless)[-1]
     assert (last.outcome, "subject.path is empty" in last.reason) == ("skipped", True)
     last = findings("affinity", Particular)[-1]

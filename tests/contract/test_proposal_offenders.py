@@ -394,13 +394,13 @@ for frozen in (*INNOCENT.values(), *(cls for classes in OFFENDERS.values() for c
     dataclass(frozen=True)(frozen)
 
 
-def test_what_the_offenders_differ_from_is_innocent(
+def test_the_correct_versions_of_the_offenders_pass(
     stage: str, cls: type, findings: Callable[[str, type], list[Finding]]
 ) -> None:
     assert [finding for finding in findings(stage, cls) if finding.outcome == "failed"] == []
 
 
-def test_an_offender_is_found_out(
+def test_an_offender_fails_the_expected_check(
     stage: str, cls: type, check: str, reason: str, found_out: Callable[[str, type, str, str], None]
 ) -> None:
     found_out(stage, cls, check, reason)

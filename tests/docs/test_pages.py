@@ -35,7 +35,7 @@ def _plugin(page: Any, file: str, folder: Path) -> Path:
     return EXAMPLES / file
 
 
-def test_every_command_is_one_and_its_cells_can_be_built(
+def test_every_command_on_a_page_is_valid_and_its_cells_can_be_built(
     page: Any, command: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -62,7 +62,7 @@ def test_every_command_is_one_and_its_cells_can_be_built(
         _build(tuple(overrides), tuple(plugins))
 
 
-def test_links_lead_somewhere(page: Any) -> None:
+def test_links_have_existing_targets(page: Any) -> None:
     headings = re.findall(r"^#+ (.*)$", page.text, re.MULTILINE)
     anchors = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
     for target in re.findall(r"\]\((?!http)([^)]+)\)", page.text):
@@ -71,7 +71,7 @@ def test_links_lead_somewhere(page: Any) -> None:
         assert not anchor or path or anchor in anchors, target
 
 
-def test_files_that_are_named_exist(page: Any) -> None:
+def test_files_named_on_a_page_exist(page: Any) -> None:
     ours = "harness|plugins|conf|tests|docs|leaderboards|benchmarks"
     for name in re.findall(rf"`((?:{ours})/[\w./-]+)`", page.text):
         assert (ROOT / name).exists(), name

@@ -19,11 +19,11 @@ NAMED = {
 }
 
 
-def test_there_are_commands_to_check(readme: Any) -> None:
+def test_the_pages_contain_commands(readme: Any) -> None:
     assert len(readme.commands) > 8
 
 
-def test_a_plugin_is_shown_whole(readme: Any) -> None:
+def test_the_readme_shows_a_complete_plugin(readme: Any) -> None:
     assert list(readme.files) == ["my_affinity.py"]
 
 
@@ -32,7 +32,7 @@ def test_make_help_lists_the_targets() -> None:
     assert {"quickstart", "test"} <= {line.split()[1] for line in out.splitlines()}
 
 
-def test_the_board_shown_is_the_one_that_is_kept() -> None:
+def test_the_board_in_the_readme_is_the_committed_one() -> None:
     (board,) = json.loads((ROOT / "leaderboards/grid/board.json").read_text())["boards"]
     page = (ROOT / "README.md").read_text()
     _, _, after = page.partition("| rank | signal, affinity, partitioner |")

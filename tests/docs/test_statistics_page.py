@@ -120,7 +120,7 @@ def test_p_of_the_best_of_eight_is_what_simulation_gives(computed: dict[str, Any
     assert computed["p <= .05, 99 controls, best of 8"].value == pytest.approx(expected, abs=0.014)
 
 
-def test_what_it_names_exists() -> None:
+def test_names_on_the_page_exist() -> None:
     from harness.closure.anatomy import DISPENSABLE
     from harness.closure.statistics import RESAMPLES
     from harness.closure.verdict import Verdict

@@ -40,7 +40,7 @@ def independent(units: Iterable[int]) -> np.ndarray:
 
 
 def backup(size: int) -> Damage:
-    """Nothing happens until all ``of`` units are gone."""
+    """Nothing happens until all ``size`` units are gone."""
     return lambda units: STRENGTH * (len(set(units)) == size)
 
 
@@ -72,7 +72,7 @@ def test_a_chain_has_interaction_minus_one_whatever_its_length(g: int, sign: int
 
 
 @pytest.mark.parametrize("g", [2, 3, 7])
-def test_independent_parts_have_none(g: int) -> None:
+def test_independent_parts_have_no_interaction(g: int) -> None:
     whole, parts, _ = decomposed(independent, g)
     found = interaction(whole, parts, seed=0)
     assert found is not None
@@ -82,7 +82,7 @@ def test_independent_parts_have_none(g: int) -> None:
 
 @pytest.mark.parametrize("g", [2, 3, 7])
 def test_units_that_back_each_other_up_have_positive_interaction(g: int) -> None:
-    whole, parts, _ = decomposed(backup(of=g), g)
+    whole, parts, _ = decomposed(backup(size=g), g)
     found = interaction(whole, parts, seed=0)
     assert found is not None
     assert found.value == pytest.approx(1 / (g - 1))
@@ -100,7 +100,7 @@ def test_interaction_needs_two_parts_and_an_effect(whole: np.ndarray, parts: np.
     assert interaction(whole, parts, seed=0) is None
 
 
-def test_an_interaction_whose_group_may_do_nothing_has_no_bounds() -> None:
+def test_an_interaction_has_no_bounds_if_the_effect_of_the_group_may_be_zero() -> None:
     whole = np.random.default_rng(1).normal(0.05, 1.0, 100)
     found = interaction(whole, np.stack([whole, whole]), seed=0)
     assert found is not None
@@ -143,14 +143,14 @@ def test_interaction_depends_on_no_order_and_no_scale(g: int, scale: float, r: A
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def test_shares_of_independent_parts_are_their_parts() -> None:
+def test_leave_one_out_shares_of_independent_parts_are_their_own_effects() -> None:
     whole, parts, without = decomposed(independent, 3)
     assert leave_one_out(whole, without) == pytest.approx((1 / 6, 2 / 6, 3 / 6))
     assert single_unit(whole, parts) == pytest.approx((1 / 6, 2 / 6, 3 / 6))
 
 
-def test_each_of_a_pair_that_back_each_other_up_has_all_of_it() -> None:
-    whole, parts, without = decomposed(backup(of=2), 2)
+def test_each_unit_of_a_redundant_pair_accounts_for_the_whole_effect() -> None:
+    whole, parts, without = decomposed(backup(size=2), 2)
     assert leave_one_out(whole, without) == (1, 1)
     assert single_unit(whole, parts) == (0, 0)
     assert dispensable((1.0, 1.0), (0.0, 0.0)) == ()
@@ -198,7 +198,7 @@ def test_sufficiency_is_undefined_where_ablating_everything_does_no_damage(damag
 SPINS = np.array([[1, 1, -1], [1, -1, -1], [1, 1, 1], [-1, -1, -1]])
 
 
-def test_active_by_rule() -> None:
+def test_activity_follows_the_rule() -> None:
     assert active(SPINS, "any").tolist() == [True, True, True, False]
     assert active(SPINS, "all").tolist() == [False, False, True, False]
     assert active(SPINS, "most_selective").tolist() == [False, False, True, False]
@@ -210,7 +210,7 @@ def test_activity_is_cut_at_each_members_own_mean() -> None:
     assert active(activity, "any").tolist() == [False, True, False, True]
 
 
-def test_members_that_are_active_equally_rarely_count_alike() -> None:
+def test_members_with_equal_rates_of_activity_are_equally_selective() -> None:
     spins = np.array([[1, -1], [-1, 1], [-1, -1]])
     assert active(spins, "most_selective").tolist() == [True, True, False]
     assert active(spins[:, ::-1], "most_selective").tolist() == [True, True, False]
@@ -241,7 +241,7 @@ def test_an_unknown_rule_and_activity_that_is_not_a_number_are_refused() -> None
         active(np.array([[0.0], [math.nan]]))
 
 
-def test_on_input_is_the_test_on_those_examples_alone() -> None:
+def test_the_on_input_test_uses_only_the_examples_where_the_group_is_active() -> None:
     rng = np.random.default_rng(3)
     deltas, controls = rng.normal(-2, 1, 40), rng.normal(0, 1, (19, 40))
     on = np.arange(40) < 15
@@ -286,7 +286,7 @@ def test_a_group_that_is_never_active_has_no_numbers() -> None:
     assert {found.delta, found.z, found.p, found.off_input, found.leakage} == {None}
 
 
-def test_a_group_that_is_always_active_leaks_nowhere() -> None:
+def test_a_group_that_is_always_active_has_no_leakage() -> None:
     found = on_input(np.ones(4), np.zeros((3, 4)), np.ones(4, dtype=bool), damage=1)
     assert (found.n, found.delta, found.p) == (4, 1, 1 / 4)
     assert found.off_input is None

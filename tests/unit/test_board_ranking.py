@@ -49,7 +49,7 @@ def test_identical_rows_do_not_differ() -> None:
     assert (found.mean_ranks, found.p) == ((2.0, 2.0, 2.0), 1.0)
 
 
-def test_without_a_candidate_a_row_is_last() -> None:
+def test_a_row_without_a_candidate_is_last() -> None:
     scores = np.array([[-np.inf] * 4, [0.0, 1, 2, 3], [1.0, 2, 3, 4]])
     assert compare_ranks(["a", "b", "c"], scores).mean_ranks == (3.0, 2.0, 1.0)
 
@@ -93,7 +93,7 @@ def test_the_interval_of_a_mean_has_the_spread_of_tasks_and_of_examples() -> Non
     assert (low, high) == pytest.approx((1 - half, 1 + half), abs=0.015)
 
 
-def test_pareto_optimal_is_what_nothing_beats_in_both() -> None:
+def test_pareto_optimal_points_are_not_beaten_in_both_criteria() -> None:
     assert pareto_optimal([(0.9, 10.0), (0.5, 1.0), (0.5, 2.0), (0.2, 0.5), (0.9, 11.0)]) == [
         True,
         True,

@@ -82,7 +82,7 @@ def test_the_planted_number_of_groups_is_chosen(name: str, sizes: list[int]) -> 
 
 @pytest.mark.parametrize("name", ["eigengap", "modularity", "silhouette"])
 @given(st.data())
-def test_quality_depends_neither_on_the_order_of_units_nor_on_names_of_groups(name: str, data: st.DataObject) -> None:
+def test_quality_does_not_depend_on_the_order_of_units_or_the_labels_of_groups(name: str, data: st.DataObject) -> None:
     graph = data.draw(matrices(low=0.0 if name == "eigengap" else -1.0))
     n = len(graph.units)
     labels = np.array(data.draw(labelled(n)))
@@ -99,30 +99,30 @@ def test_quality_depends_neither_on_the_order_of_units_nor_on_names_of_groups(na
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def test_the_partition_asked_for_with_that_number_is_taken() -> None:
+def test_fixed_chooses_the_partition_with_the_requested_number_of_groups() -> None:
     two, three = partition(0, 0, 1, 1), partition(0, 0, 1, 2)
     assert choose("fixed", [two, three], k=3) == [None, 1.0]
     assert choose("fixed", [three, two], k=2) == [None, 1.0]
 
 
-def test_what_was_asked_for_goes_before_what_was_found() -> None:
+def test_fixed_prefers_the_requested_number_over_the_number_found() -> None:
     requested, found = partition(0, 0, 1, 2, k=2), partition(0, 0, 1, 1, k=5)
     assert choose("fixed", [found, requested], k=2) == [None, 1.0]
     assert choose("fixed", [found], k=2) == [1.0]
 
 
-def test_several_settings_that_give_that_number_are_equally_good() -> None:
+def test_fixed_scores_all_partitions_with_that_number_equally() -> None:
     assert choose("fixed", [partition(0, 0, 1), partition(0, 1, 2), partition(0, 1, 1)], k=2) == [1.0, None, 1.0]
 
 
-def test_a_number_that_was_not_partitioned_is_an_error_with_the_numbers_that_were() -> None:
+def test_a_number_of_groups_without_a_partition_is_refused_with_the_available_numbers() -> None:
     with pytest.raises(HarnessError) as caught:
         choose("fixed", [into(6, 12), into(4, 12)], k=7)
     assert caught.value.what == "chooser.k=7: there is no partition with this number of groups (partitions: [4, 6])."
     assert caught.value.fix == "Add it: 'partitioner.k=[7]', or use a number that exists: chooser.k=4"
 
 
-def test_a_partition_that_says_nothing_is_not_what_was_asked_for() -> None:
+def test_fixed_never_chooses_a_trivial_partition() -> None:
     with pytest.raises(HarnessError, match=r"chooser.k=2: there is no partition .*\(partitions: \[3\]\)"):
         choose("fixed", [partition(0, 0, 0, 0, k=2), into(3, 4)], k=2)
 
@@ -137,7 +137,7 @@ def test_a_partition_has_at_least_one_group() -> None:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def test_the_gap_of_separate_cliques_stands_at_their_number() -> None:
+def test_the_eigengap_of_separate_cliques_is_at_their_number() -> None:
     """Each clique of m units has eigenvalues 0 and m / (m - 1), the second m - 1 times."""
     graph, _ = blocks([4, 4, 4])
     assert choose("eigengap", [into(k, 12) for k in (2, 3, 4)], graph) == pytest.approx([0.0, 4 / 3, 0.0], abs=1e-12)
@@ -163,7 +163,7 @@ def test_gaps_are_those_of_the_generalised_eigenproblem(graph: Affinity) -> None
         assert gap == pytest.approx(values[k] - values[k - 1], abs=1e-9)
 
 
-def test_units_without_neighbours_count_neither_as_units_nor_as_groups() -> None:
+def test_units_without_neighbours_are_ignored() -> None:
     graph, _ = blocks([4, 4, 1, 1])
     alone = partition(0, 0, 0, 0, 1, 1, 1, 1, 2, 3)
     together = partition(0, 0, 0, 0, 1, 1, 1, 1, 1, 1)
@@ -208,7 +208,7 @@ def igraph_modularity(matrix: np.ndarray, labels: np.ndarray) -> float:
 
 
 @given(st.data())
-def test_modularity_is_igraphs(data: st.DataObject) -> None:
+def test_modularity_is_that_of_igraph(data: st.DataObject) -> None:
     graph = data.draw(matrices(low=0.0).filter(lambda a: a.matrix.any()))
     labels = np.array(data.draw(labelled(len(graph.units))))
     (found,) = choose("modularity", [Partition(4, labels)], graph)
@@ -216,7 +216,7 @@ def test_modularity_is_igraphs(data: st.DataObject) -> None:
 
 
 @given(st.data())
-def test_signed_modularity_weighs_positive_against_negative(data: st.DataObject) -> None:
+def test_signed_modularity_is_the_weighted_difference_of_its_positive_and_negative_parts(data: st.DataObject) -> None:
     graph = data.draw(matrices().filter(lambda a: (a.matrix > 0).any() and (a.matrix < 0).any()))
     labels = np.array(data.draw(labelled(len(graph.units))))
     positive, negative = np.maximum(graph.matrix, 0), np.maximum(-graph.matrix, 0)
@@ -226,7 +226,7 @@ def test_signed_modularity_weighs_positive_against_negative(data: st.DataObject)
     assert found == pytest.approx(expected / (up + down), abs=1e-9)
 
 
-def test_units_that_oppose_one_another_belong_apart() -> None:
+def test_modularity_separates_units_with_negative_affinity() -> None:
     graph, _ = blocks([2, 2], within=1.0, between=-1.0)
     apart, mixed = choose("modularity", [partition(0, 0, 1, 1), partition(0, 1, 0, 1)], graph)
     assert apart is not None
@@ -234,7 +234,7 @@ def test_units_that_oppose_one_another_belong_apart() -> None:
     assert apart > 0 > mixed
 
 
-def test_one_group_of_everything_has_no_modularity_and_nothing_has_none() -> None:
+def test_one_group_of_all_units_has_modularity_zero_and_no_affinity_has_none() -> None:
     graph, _ = blocks([3, 3], 0.9, 0.2)
     assert choose("modularity", [partition(0, 0, 0, 0, 0, 0)], graph) == pytest.approx([0.0], abs=1e-12)
     assert choose("modularity", [into(2, 4), into(3, 4)], affinity(np.zeros((4, 4)))) == [None, None]
@@ -259,13 +259,13 @@ def silhouette(matrix: np.ndarray, labels: np.ndarray) -> float:
     return float(np.mean(found))
 
 
-def test_units_as_alike_as_can_be_with_their_own_have_silhouette_one() -> None:
+def test_groups_of_maximal_internal_affinity_have_silhouette_one() -> None:
     graph, block = blocks([3, 4, 2], 0.8, 0.3)
     assert choose("silhouette", [partition(*block.tolist())], graph) == pytest.approx([1.0])
 
 
 @given(st.data())
-def test_the_silhouette_is_what_its_definition_says(data: st.DataObject) -> None:
+def test_the_silhouette_follows_its_definition(data: st.DataObject) -> None:
     graph = data.draw(matrices())
     labels = np.array(data.draw(labelled(len(graph.units))))
     groups, inside = len(set(labels[labels >= 0])), int((labels >= 0).sum())
@@ -297,7 +297,7 @@ def test_a_silhouette_needs_two_groups_and_two_units_in_one_of_them() -> None:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def test_stability_under_resampling_goes_before_stability_under_seeds() -> None:
+def test_the_chooser_prefers_stability_under_resampling_over_stability_under_seeds() -> None:
     measured = [Stability(0.9, 0.3), Stability(0.8, None), Stability(None, 0.7), Stability(None, None), None]
     partitions = [partition(0, 0, 1, 1, stability=stability) for stability in measured]
     assert choose("stability", partitions) == [0.3, 0.8, 0.7, None, None]

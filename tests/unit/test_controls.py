@@ -157,21 +157,21 @@ def test_matching_leaves_early_layers_out_where_the_candidate_has_none_there() -
 
 
 @pytest.mark.parametrize("name", ["layer_matched", "layer_and_activity_matched", "uniform"])
-def test_where_few_groups_are_possible_all_of_them_are_drawn(name: str) -> None:
+def test_all_possible_groups_are_drawn_if_they_are_few(name: str) -> None:
     units = UnitSpace.heads([6])
     groups = draw(name, (0, 1), units, n=99).groups
     assert sorted(groups) == list(itertools.combinations((2, 3, 4, 5), 2))
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_a_draw_is_decided_by_its_seed(name: str) -> None:
+def test_the_seed_determines_the_draw(name: str) -> None:
     units = UnitSpace.heads([16, 16])
     first, again, other = (draw(name, (0, 1, 17), units, n=9, seed=seed).groups for seed in (3, 3, 4))
     assert first == again != other
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_no_control_is_drawn_where_none_fits(name: str) -> None:
+def test_no_control_is_drawn_if_no_group_fits(name: str) -> None:
     assert draw(name, (0, 1, 2), UnitSpace.heads([3, 2])).groups == ()
 
 
@@ -203,7 +203,7 @@ def test_a_pool_of_the_candidates_layers_is_not_matched_layer_by_layer() -> None
     assert found == {((0, 2),), ((1, 2),), ((0, 1), (1, 1))}
 
 
-def test_a_pool_that_is_neither_is_refused() -> None:
+def test_an_unknown_pool_is_refused() -> None:
     with pytest.raises(HarnessError, match="pool"):
         draw("uniform", (0,), UnitSpace.heads([3]), pool="nowhere")
 
@@ -256,14 +256,14 @@ def test_strength_is_matched_as_closely_as_enough_distinct_groups_allow() -> Non
         assert max(unit % 12 for group in groups for unit in group) == farthest
 
 
-def test_units_of_equal_strength_stand_in_for_one_another_alike() -> None:
+def test_units_of_equal_strength_are_equally_likely_replacements() -> None:
     units = UnitSpace.heads([6, 3])
     groups = draw("layer_and_activity_matched", (0, 1), units, np.ones(9)).groups
     assert sorted(groups) == sorted(draw("layer_matched", (0, 1), units).groups)
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 7), st.integers(1, 4))
-def test_groups_from_windows_are_all_that_can_be_dealt_out_to_them(seed: int, size: int, count: int) -> None:
+def test_groups_from_windows_are_all_groups_that_can_be_assigned_to_them(seed: int, size: int, count: int) -> None:
     """Against trying every order of every group."""
     rng = np.random.default_rng(seed)
     lows, highs = np.sort(rng.integers(0, size, (2, count)), axis=1)
@@ -288,7 +288,7 @@ def test_every_group_from_windows_is_equally_likely(listed: int, monkeypatch: py
     assert alike(counts)
 
 
-def test_more_groups_than_a_machine_can_count_are_no_obstacle() -> None:
+def test_controls_are_drawn_even_if_the_number_of_groups_overflows() -> None:
     units = UnitSpace.heads([200, 200])
     candidate = tuple(range(0, 400, 4))
     drawn = draw("layer_and_activity_matched", candidate, units, neighbours=120)
@@ -297,7 +297,7 @@ def test_more_groups_than_a_machine_can_count_are_no_obstacle() -> None:
 
 
 @pytest.mark.parametrize("broken", [math.nan, math.inf])
-def test_a_strength_that_is_no_number_is_refused(broken: float) -> None:
+def test_a_strength_that_is_not_finite_is_refused(broken: float) -> None:
     with pytest.raises(HarnessError, match="strength of L0H2 is NaN or infinite"):
         draw("layer_and_activity_matched", (0,), UnitSpace.heads([4]), np.array([1.0, 2.0, broken, 3.0]))
 
@@ -360,7 +360,7 @@ def test_all_classes_are_matched_together_where_the_unused_ones_are_too_few() ->
     assert len({tuple(sorted(map(str, per_class(group, labels).elements()))) for group in drawn.groups}) > 6
 
 
-def test_there_is_no_class_to_match_where_nothing_is_known() -> None:
+def test_class_matching_without_labels_is_refused() -> None:
     units, labels = labelled("......")
     with pytest.raises(HarnessError, match="no unit has a label"):
         draw("class_matched", (0,), units, labels=labels)
@@ -397,7 +397,7 @@ def alike(counts: Counter[tuple[int, ...]]) -> bool:
     return bool(sum((n - expected) ** 2 for n in counts.values()) / expected < chi2.ppf(0.999, len(counts) - 1))
 
 
-def test_groups_are_found_where_nearly_all_share_a_unit_with_the_candidate() -> None:
+def test_controls_are_found_even_if_nearly_all_groups_overlap_the_candidate() -> None:
     """Three of eight in each of ten layers: of 3 x 10^17 groups 3 in 10^8 are free of the candidate."""
     units = UnitSpace.heads([8] * 10)
     candidate = tuple(8 * layer + head for layer in range(10) for head in (1, 4, 6))
@@ -422,7 +422,7 @@ def alike_in_layers(draw: st.DrawFn) -> tuple[UnitSpace, tuple[int, ...], tuple[
 
 
 @given(alike_in_layers(), st.integers(0, 5), st.sampled_from(["uniform", "layer_matched"]))
-def test_candidates_of_a_profile_go_through_one_order(
+def test_candidates_of_one_profile_draw_from_one_order_of_groups(
     drawn_case: tuple[UnitSpace, tuple[int, ...], tuple[int, ...]], seed: int, name: str
 ) -> None:
     """What both may have comes in the same order; nobody has a group the other passed by though it was free."""
@@ -436,7 +436,7 @@ def test_candidates_of_a_profile_go_through_one_order(
 
 
 @given(alike_in_layers(), st.sampled_from(["uniform", "layer_matched"]))
-def test_more_controls_are_the_same_and_then_others(
+def test_a_larger_draw_begins_with_the_smaller_one(
     drawn_case: tuple[UnitSpace, tuple[int, ...], tuple[int, ...]], name: str
 ) -> None:
     units, candidate, _ = drawn_case
@@ -445,7 +445,7 @@ def test_more_controls_are_the_same_and_then_others(
 
 
 @pytest.mark.parametrize("name", ["uniform", "class_matched", "layer_matched"])
-def test_two_candidates_of_a_large_model_share_as_many_controls_as_can_be(name: str) -> None:
+def test_two_candidates_of_a_large_model_share_as_many_controls_as_possible(name: str) -> None:
     """All that are free of both, of those free of one: 99 draws without replacement from 16 600 groups or more."""
     units = UnitSpace.heads([30, 30])
     labels = Labels(tuple("ab"[unit.layer] for unit in units.units), units)
@@ -457,7 +457,7 @@ def test_two_candidates_of_a_large_model_share_as_many_controls_as_can_be(name: 
     assert len(of_first & of_second) >= binom(99, share).ppf(0.001) - 5  # the last few may be beyond the other's 99
 
 
-def test_activity_matched_candidates_share_what_both_may_have_where_groups_are_few() -> None:
+def test_activity_matched_candidates_share_the_admissible_controls_if_groups_are_few() -> None:
     units, strength = UnitSpace.heads([12]), np.arange(12.0)
     first, second = (
         draw("layer_and_activity_matched", candidate, units, strength, n=200, neighbours=9).groups
@@ -473,7 +473,7 @@ def test_activity_matched_candidates_share_what_both_may_have_where_groups_are_f
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def test_few_units_left_widen_what_controls_say() -> None:
+def test_few_remaining_units_inflate_the_spread_of_controls() -> None:
     """Two of a layer that leaves 8: (1 + 1/4) / (1 - 1/4) in variance, and Student's t with 7 degrees of freedom."""
     expected = np.sqrt((1 + 2 / 8) / (1 - 2 / 8)) * student.ppf(0.95, 7) / normal.ppf(0.95)
     assert inflation([(8, 2)]) == pytest.approx(expected)
@@ -483,7 +483,7 @@ def test_few_units_left_widen_what_controls_say() -> None:
 
 
 @pytest.mark.parametrize("pools", [[(12, 4)], [(10, 2), (10, 2)], [(8, 1), (8, 2)]])
-def test_random_groups_of_small_layers_keep_the_level(pools: list[tuple[int, int]]) -> None:
+def test_the_test_holds_its_level_for_random_groups_of_small_layers(pools: list[tuple[int, int]]) -> None:
     """Additive normal damage: as they are, 10 to 18 % of random groups would reach 5 %."""
     rng = np.random.default_rng(0)
     wide = inflation([(size - g, g) for size, g in pools])

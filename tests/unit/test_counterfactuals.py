@@ -43,7 +43,7 @@ def counterfactual_of(batch: Batch) -> Counterfactual:
 
 
 @given(seed=st.integers(0, 2**32 - 1), width=st.integers(3, 60), n=st.integers(1, 20))
-def test_a_synthetic_counterfactual_has_another_b_and_nothing_else(seed: int, width: int, n: int) -> None:
+def test_a_synthetic_counterfactual_differs_only_in_b(seed: int, width: int, n: int) -> None:
     batch = write("synthetic_induction", n=n, length=48, seed=seed, vocab=[7, 7 + width])
     counterfactual, row = counterfactual_of(batch), np.arange(n)
     b = batch.anchors["induction"][:, 0]
@@ -55,7 +55,7 @@ def test_a_synthetic_counterfactual_has_another_b_and_nothing_else(seed: int, wi
     assert counterfactual.target.max() < 7 + width
 
 
-def test_every_token_but_a_and_b_is_as_likely_to_be_the_other_b() -> None:
+def test_every_token_except_a_and_b_is_equally_likely_as_the_other_b() -> None:
     """Five ids, three of them free: each rank among the free ones is drawn a third of the time (3 s.d. are 0.027)."""
     batch = write("synthetic_induction", n=3000, length=42, vocab=[10, 15])
     taken = np.stack([batch.tokens[:, -1], batch.target], axis=1)
@@ -112,7 +112,7 @@ def test_a_natural_counterfactual_is_the_context_of_another_example_and_our_quer
         assert counterfactual.target[example] == batch.target[source]
 
 
-def test_natural_counterfactuals_are_drawn_by_the_seed_even_where_windows_are_not(file: Path) -> None:
+def test_natural_counterfactuals_depend_on_the_seed_even_if_the_windows_do_not(file: Path) -> None:
     sources = [counterfactual_of(natural(file, n=20, seed=seed)).tokens[:, 0].tolist() for seed in (None, None, 5)]
     assert sources[0] == sources[1] != sources[2]
 
@@ -140,7 +140,7 @@ class Prefers(Metric):
         return difference
 
 
-def test_the_tiny_model_answers_the_counterfactual_and_patching_everything_makes_it_do_so() -> None:
+def test_patching_every_head_gives_the_counterfactual_answer_in_the_tiny_model() -> None:
     """It copies B after A in the example, B' in the counterfactual; only heads carry either to the query."""
     tiny = offered().get("subject", "tiny").build({})()
     batch = write("synthetic_induction", tiny, n=48)

@@ -28,7 +28,7 @@ def ablated(subject: HeadSubject, batch: Batch, name: str, where: str) -> np.nda
 
 @pytest.mark.parametrize(("name", "where"), INTERVENTIONS)
 @pytest.mark.parametrize("architecture", ["gpt2", "llama_gqa", "gpt_neox", "mistral_sliding", "gemma2_softcap"])
-def test_a_pass_asks_its_device_for_nothing_but_metrics(
+def test_a_pass_copies_only_metrics_from_its_device(
     architectures: Any, architecture: str, name: str, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a device that holds no numbers whoever asks for one is refused, as is who mixes devices.
@@ -62,7 +62,7 @@ def test_a_pass_asks_its_device_for_nothing_but_metrics(
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 @pytest.mark.parametrize("architecture", ["gpt2", "llama_gqa", "gpt_neox", "olmoe", "gemma2_softcap", "qwen3_5_hybrid"])
-def test_a_gpu_says_what_the_processor_says(architectures: Any, architecture: str) -> None:
+def test_a_gpu_gives_the_results_of_the_cpu(architectures: Any, architecture: str) -> None:
     batch = examples.batch(6, vocab_size=48)
     here = HeadSubject(architectures[architecture].build(), architecture)
     there = HeadSubject(architectures[architecture].build().to("cuda"), architecture)
@@ -72,7 +72,7 @@ def test_a_gpu_says_what_the_processor_says(architectures: Any, architecture: st
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_on_a_gpu_is_near(architectures: Any, dtype: torch.dtype) -> None:
+def test_half_precision_on_a_gpu_is_close_to_single_precision(architectures: Any, dtype: torch.dtype) -> None:
     """Metrics are taken in float32; half precision keeps two or three digits of each logit."""
     batch = examples.batch(6, vocab_size=48)
     full = HeadSubject(architectures["llama_gqa"].build().to("cuda"), "full")

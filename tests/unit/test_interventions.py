@@ -137,7 +137,7 @@ def instead(
 @pytest.mark.parametrize("positions", ["all", "query"])
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 @pytest.mark.parametrize("hooked", HOOKED)
-def test_an_intervention_is_that_of_a_hook(
+def test_an_intervention_equals_a_hook(
     hooked: str, kind: tuple[str, dict[str, Any]], positions: str, architectures: Any, batch: Batch, reference: Batch,
     every_logit: Any,
 ) -> None:  # fmt: skip
@@ -168,7 +168,7 @@ def test_an_intervention_is_that_of_a_hook(
 # -- what theory says --------------------------------------------------------------------------------------------------
 
 
-def test_ablating_nothing_changes_nothing_and_asks_for_nothing(architectures: Any, every_logit: Any) -> None:
+def test_ablating_no_unit_changes_nothing_and_needs_no_donor(architectures: Any, every_logit: Any) -> None:
     """Not even for donors: a batch of one example, without a counterfactual, has none."""
     subject = HeadSubject(architectures["gpt2"].build(), "test")
     alone = replace(batch_of(1, [9]), counterfactual=None)
@@ -190,7 +190,7 @@ def test_a_donor_that_is_the_example_itself_changes_nothing(
 
 @pytest.mark.parametrize("positions", ["all", "query"])
 @pytest.mark.parametrize("share", [Shared(), NOTHING], ids=["shared", "apart"])
-def test_all_heads_patched_from_a_twin_with_the_same_query_token_give_the_twins_answer(
+def test_patching_all_heads_from_the_counterfactual_gives_its_answer(
     architectures: Any, share: Shared, positions: str, batch: Batch, every_logit: Any
 ) -> None:
     """Nothing but heads carries anything from one position to another."""
@@ -271,7 +271,7 @@ def test_neither_the_size_of_passes_nor_what_is_shared_changes_a_result(
         np.testing.assert_allclose(other, found[0], atol=1e-5 * np.abs(found[0]).max(), rtol=0)
 
 
-def test_what_conditions_share_is_told(architectures: Any) -> None:
+def test_the_subject_reports_what_conditions_share(architectures: Any) -> None:
     """All there is, but where blocks shape their output by their input, or carry a state from position to position."""
     shares = {
         name: HeadSubject(architecture.build(), name).about["shares"] for name, architecture in architectures.items()
@@ -313,7 +313,7 @@ def owned(queries: Sequence[int]) -> Batch:
 
 
 @given(n=st.integers(2, 40), seed=st.integers(0, 2**32 - 1))
-def test_every_example_is_donor_once_and_never_its_own(n: int, seed: int) -> None:
+def test_every_example_is_a_donor_exactly_once_and_never_for_itself(n: int, seed: int) -> None:
     donors = build("resample", seed=seed).donors(owned([7] * n))
     assert (donors.tokens == donors.tokens[:, :1]).all()  # the other's text, whole
     assert sorted(donors.tokens[:, 0]) == list(range(n))
@@ -322,7 +322,7 @@ def test_every_example_is_donor_once_and_never_its_own(n: int, seed: int) -> Non
 
 
 @given(queries=st.lists(st.integers(0, 12), min_size=2, max_size=12), seed=st.integers(0, 99))
-def test_donors_of_another_length_are_text_of_others_and_never_padding(queries: list[int], seed: int) -> None:
+def test_donors_of_another_length_contain_text_and_never_padding(queries: list[int], seed: int) -> None:
     batch = owned(queries)
     donors = build("resample", seed=seed).donors(batch)
     assert (donors.query == batch.query).all()
@@ -334,12 +334,12 @@ def test_donors_of_another_length_are_text_of_others_and_never_padding(queries: 
         assert (text[:used] == text[0]).all()
 
 
-def test_donors_are_drawn_by_the_seed() -> None:
+def test_the_seed_determines_the_donors() -> None:
     draws = [build("resample", seed=seed).donors(owned([3] * 20)).tokens[:, 0].tolist() for seed in (0, 0, 1)]
     assert draws[0] == draws[1] != draws[2]
 
 
-def test_patching_takes_from_the_twins(batch: Batch) -> None:
+def test_patching_uses_the_counterfactuals_as_donors(batch: Batch) -> None:
     donors = build("patching").donors(batch)
     assert batch.counterfactual is not None
     assert (donors.tokens == batch.counterfactual.tokens).all()
@@ -407,7 +407,7 @@ class Orphan(Intervention):
         return donor
 
 
-def test_what_cannot_be_put_in_place_is_refused(architectures: Any, batch: Batch, every_logit: Any) -> None:
+def test_an_impossible_replacement_is_refused(architectures: Any, batch: Batch, every_logit: Any) -> None:
     subject = HeadSubject(architectures["gpt2"].build(), "test")
     short = batch_of(3, [5, 8])
 
@@ -433,6 +433,6 @@ def test_what_cannot_be_put_in_place_is_refused(architectures: Any, batch: Batch
     ("name", "wrong"),
     [*((name, "positions") for name in ("zero", "resample", "patching")), ("mean", "per"), ("mean", "over")],
 )
-def test_words_without_meaning_are_refused(name: str, wrong: str) -> None:
+def test_invalid_parameters_of_interventions_are_refused(name: str, wrong: str) -> None:
     with pytest.raises(HarnessError, match=rf"intervention\.{wrong}='last'"):
         build(name, **{wrong: "last"})

@@ -75,7 +75,7 @@ def designs(draw: st.DrawFn) -> np.ndarray:
 @pytest.mark.parametrize(
     ("observations", "units", "strength"), [(128, 32, 0.7), (256, 32, 2.0), (1000, 64, 1.0), (96, 128, 1.0)]
 )
-def test_every_step_is_scikit_learns(observations: int, units: int, strength: float) -> None:
+def test_every_step_is_that_of_scikit_learn(observations: int, units: int, strength: float) -> None:
     """Same coefficients far below the tolerance that both stop at, after the same numbers of iterations."""
     spins = coupled(1, observations, units, strength)
     found = regress_each(spins, 1e-3, 500)
@@ -85,7 +85,7 @@ def test_every_step_is_scikit_learns(observations: int, units: int, strength: fl
 
 
 @given(designs(), st.sampled_from([1e-3, 0.1, 10.0]))
-def test_the_optimum_is_the_one_that_newtons_method_finds(spins: np.ndarray, l2: float) -> None:
+def test_the_optimum_is_that_of_newtons_method(spins: np.ndarray, l2: float) -> None:
     """Another algorithm of scikit-learn, which uses second derivatives and shares nothing with L-BFGS."""
     found = regress_each(spins, l2, 20_000, tolerance=1e-10)
     best, _ = one_by_one(spins, l2, solver="newton-cholesky", tol=1e-12, max_iter=1000)
@@ -94,7 +94,7 @@ def test_the_optimum_is_the_one_that_newtons_method_finds(spins: np.ndarray, l2:
 
 
 @given(designs(), st.sampled_from([1e-3, 0.1, 10.0]), st.sampled_from([1e-2, 1e-4, 1e-6]))
-def test_where_it_ends_the_gradient_is_below_the_tolerance(spins: np.ndarray, l2: float, tolerance: float) -> None:
+def test_the_final_gradient_is_below_the_tolerance(spins: np.ndarray, l2: float, tolerance: float) -> None:
     found = regress_each(spins, l2, 20_000, tolerance)
     assert found.converged.all()
     assert np.abs(gradients(spins, joined(found), l2)).max() <= tolerance * (1 + 1e-6)
@@ -113,7 +113,7 @@ def test_two_units_couple_by_their_odds_ratio() -> None:
 
 
 @pytest.mark.parametrize("l2", [1e-3, 1.0])
-def test_what_an_alias_counts_for_is_where_the_penalty_balances_the_loss(l2: float) -> None:
+def test_the_coupling_of_two_identical_units_balances_penalty_and_loss(l2: float) -> None:
     """Both always alike, each up half of the time: the slope of n log(1 + e^-w) + l2 w^2 / 2 is zero."""
     n = 200
     spins = np.repeat([[1, 1], [-1, -1]], n // 2, axis=0)
@@ -123,7 +123,7 @@ def test_what_an_alias_counts_for_is_where_the_penalty_balances_the_loss(l2: flo
     assert found.margins[0] == pytest.approx(expected, rel=1e-6)
 
 
-def test_independent_units_are_done_before_the_first_step() -> None:
+def test_independent_units_converge_before_the_first_step() -> None:
     spins = np.array(list(itertools.product([-1, 1], repeat=4)))
     found = regress_each(spins, 1e-3, 500)
     assert not joined(found).any()
@@ -131,7 +131,7 @@ def test_independent_units_are_done_before_the_first_step() -> None:
     assert found.converged.all()
 
 
-def test_a_fit_that_ran_out_of_iterations_says_so_and_one_that_did_not_does_not() -> None:
+def test_only_a_fit_that_ran_out_of_iterations_is_reported() -> None:
     spins = coupled(2, 100, 20, strength=2.0)
     full = regress_each(spins, 1e-3, 500)
     assert full.converged.all()
@@ -146,14 +146,14 @@ def test_a_fit_that_ran_out_of_iterations_says_so_and_one_that_did_not_does_not(
     np.testing.assert_array_equal(steepest <= 1e-4, early)
 
 
-def test_margins_are_medians_of_the_log_odds_of_the_sign_that_was_seen() -> None:
+def test_margins_are_medians_of_the_log_odds_of_the_observed_sign() -> None:
     spins = coupled(3, 150, 6)
     found = regress_each(spins, 1e-3, 500)
     odds = spins @ found.coefficients.T + found.intercepts
     np.testing.assert_allclose(found.margins, np.median(odds * spins, axis=0), atol=1e-10)
 
 
-def test_neither_blocks_nor_cores_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_result_does_not_depend_on_blocks_or_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     spins = coupled(4, 200, 11)
     whole = joined(regress_each(spins, 1e-3, 500))
     monkeypatch.setattr(regressions, "BLOCK", 3)
@@ -199,7 +199,7 @@ def searched(at: Line, length: float) -> list[float]:
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(-4, 4))
-def test_a_line_search_ends_where_value_and_slope_have_fallen_enough(seed: int, exponent: float) -> None:
+def test_a_line_search_ends_when_value_and_slope_have_decreased_enough(seed: int, exponent: float) -> None:
     at = falling_line(np.random.default_rng(seed))
     value, slope = at(0)
     assume(slope < -1e-4)
@@ -210,7 +210,7 @@ def test_a_line_search_ends_where_value_and_slope_have_fallen_enough(seed: int, 
     assert abs(flatter) <= 0.9 * abs(slope)
 
 
-def test_a_line_search_tries_what_scipys_tries() -> None:
+def test_a_line_search_tries_the_steps_of_scipy() -> None:
     """Lines enough that each of its rules decides on some of them; the rarest ("tilt") does on the last three."""
     peer = pytest.importorskip("scipy.optimize._dcsrch", reason="this release of scipy keeps its line search elsewhere")
     for seed in (*range(1000), 4059, 8551, 10608):

@@ -71,7 +71,7 @@ def test_entropy_of_an_even_row_is_minus_the_logarithm_of_its_keys() -> None:
     np.testing.assert_allclose(values, [[0, -np.log(2), -np.log(7), -np.log(48)]], atol=1e-6)
 
 
-def test_effective_keys_of_an_even_row_are_its_keys() -> None:
+def test_the_effective_keys_of_an_even_row_are_its_number_of_keys() -> None:
     values = activity_of(signal("effective_keys"), even_over(1, 2, 7, 48)).values
     np.testing.assert_allclose(values, [[1, 2, 7, 48]], rtol=1e-6)
 
@@ -130,7 +130,7 @@ def test_participation_ratio_is_not_centred() -> None:
         np.testing.assert_allclose([*activity.scores.values, *activity.values[:, 0]], 1, rtol=1e-6)
 
 
-def test_activity_is_the_participation_ratio_of_each_block_and_what_is_left_over_is_dropped() -> None:
+def test_activity_is_the_participation_ratio_of_each_block_and_a_remainder_is_dropped() -> None:
     batch = examples.batch(23)
     blocks = [with_spectrum([1 / k] * k, 5, seed=k) for k in (1, 2, 5, 3)]
     left_over = np.full((3, 1, 6), 100.0)
@@ -145,7 +145,7 @@ def test_activity_is_the_participation_ratio_of_each_block_and_what_is_left_over
     hnp.arrays(np.float32, (16, 2, 4), elements=st.integers(-4096, 4096).map(lambda i: i / 1024)),
     st.sampled_from([0.125, 64.0]),
 )
-def test_participation_ratio_ignores_scale_and_keeps_its_bounds(outputs: np.ndarray, scale: float) -> None:
+def test_participation_ratio_ignores_scale_and_stays_within_its_bounds(outputs: np.ndarray, scale: float) -> None:
     activity, scaled = (
         activity_of(signal("participation_ratio", block=4), values) for values in (outputs, outputs * scale)
     )
@@ -154,7 +154,7 @@ def test_participation_ratio_ignores_scale_and_keeps_its_bounds(outputs: np.ndar
         assert (((values >= 1 - 1e-9) & (values <= 4 + 1e-9)) | (values == 0)).all()
 
 
-def test_a_unit_that_writes_nothing_spans_no_direction() -> None:
+def test_a_unit_with_zero_output_has_participation_ratio_zero() -> None:
     outputs = np.random.default_rng(0).normal(size=(32, 3, 4))
     outputs[:, 1] = 0
     outputs[8:16, 2] = 0
@@ -198,7 +198,7 @@ def test_target_selectivity_is_the_mean_on_the_target_and_its_score_a_ratio_of_m
             np.testing.assert_allclose(activity.scores.values[unit], np.mean(on_target) / np.mean(on_others), rtol=1e-5)
 
 
-def test_a_head_that_looks_nowhere_else_has_the_clamped_score() -> None:
+def test_a_head_that_attends_only_to_the_target_has_the_clamped_score() -> None:
     batch = examples.batch(3)
     rows = np.zeros((3, 1, 48), dtype=np.float32)
     rows[np.arange(3), 0, batch.query] = 1
@@ -215,7 +215,7 @@ def test_a_batch_without_the_class_is_refused_with_what_it_has() -> None:
         assert f"Its anchors: {has}." in caught.value.fix
 
 
-def test_a_class_that_is_none_is_refused() -> None:
+def test_an_unknown_class_is_refused() -> None:
     with pytest.raises(HarnessError, match=r"signal.of='inductoin'"):
         signal("target_selectivity", of="inductoin")
 
@@ -223,13 +223,13 @@ def test_a_class_that_is_none_is_refused() -> None:
 # -- numbers that are handed on ----------------------------------------------------------------------------------------
 
 
-def test_output_norm_is_the_length_of_what_is_written() -> None:
+def test_output_norm_is_the_norm_of_the_output() -> None:
     values = activity_of(signal("output_norm"), np.array([[[3.0, 0, 4], [0, 0, 0]], [[1, 2, 2], [0, -5, 12]]])).values
     np.testing.assert_allclose(values, [[5, 0], [3, 13]])
 
 
 @pytest.mark.parametrize("name", ["attribution", "router_probability"])
-def test_one_number_per_example_and_unit_is_activity_as_it_is(name: str) -> None:
+def test_one_number_per_example_and_unit_is_used_as_activity_unchanged(name: str) -> None:
     plugin = signal(name)
     activity = plugin(examples.read(plugin, "signal"))
     for layer in range(3):
@@ -244,7 +244,7 @@ def test_probabilities_of_a_layers_experts_add_to_one() -> None:
 
 
 @pytest.mark.parametrize("source", get_args(Source))
-def test_rows_are_made_for_every_source(source: Source) -> None:
+def test_example_rows_exist_for_every_source(source: Source) -> None:
     parts = list(examples.rows(source, examples.batch(5), at_once=2))
     assert [(rows.layer, len(rows.values)) for rows in parts] == [(layer, n) for n in (2, 2, 1) for layer in range(3)]
     assert all(rows.values.shape[1] == 8 and rows.values.dtype == np.float32 for rows in parts)
@@ -252,7 +252,7 @@ def test_rows_are_made_for_every_source(source: Source) -> None:
 
 @pytest.mark.parametrize("name", NEW)
 @pytest.mark.parametrize("at_once", [1, 5])
-def test_how_a_batch_is_cut_into_parts_changes_nothing(name: str, at_once: int) -> None:
+def test_the_parts_of_a_batch_do_not_change_the_result(name: str, at_once: int) -> None:
     plugin = signal(name)
     whole = examples.batch(20)
     values = next(examples.rows(plugin.source, whole, at_once=20)).values
@@ -281,14 +281,14 @@ def measured(tiny: Any, batch: Batch, plugin: Any) -> Activity:
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_scores_of_target_selectivity_are_the_surveys_selectivities(tiny: Any, batch: Batch, name: str) -> None:
+def test_scores_of_target_selectivity_are_the_selectivities_of_the_survey(tiny: Any, batch: Batch, name: str) -> None:
     survey = registry().get("labels", "survey").build({})
     surveyed = survey(tiny.record(batch, {"labels": survey}))
     activity = measured(tiny, batch, signal("target_selectivity", of=name))
     np.testing.assert_array_equal(activity.scores.values, surveyed.selectivity[name])
 
 
-def test_output_norm_is_that_of_the_head_seen_through_a_hook(tiny: Any, batch: Batch) -> None:
+def test_output_norm_is_the_norm_of_the_head_recorded_by_a_hook(tiny: Any, batch: Batch) -> None:
     activity = measured(tiny, batch, signal("output_norm"))
     attention = tiny.model.model.layers[1].self_attn
     handed: list[torch.Tensor] = []
@@ -323,7 +323,7 @@ def drops(tiny: Any, batch: Batch, plus: float, minus: float) -> np.ndarray:
     return np.asarray((up - down).T)
 
 
-def test_attribution_is_what_a_little_ablation_does_to_the_target_logit(tiny: Any, batch: Batch) -> None:
+def test_attribution_is_the_effect_of_a_small_ablation_on_the_target_logit(tiny: Any, batch: Batch) -> None:
     activity = measured(tiny, batch, signal("attribution")).values
     differences = drops(tiny, batch, 1.005, 0.995) / 0.01
     np.testing.assert_allclose(activity, differences, atol=1e-3 * np.abs(activity).max(), rtol=0.01)

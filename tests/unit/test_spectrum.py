@@ -63,7 +63,7 @@ def test_filtering_finds_the_eigenvalues_that_lapack_finds(monkeypatch: pytest.M
     assert of_them.shape == (len(block), 5)
 
 
-def test_filtering_finds_eigenvalues_as_often_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_filtering_finds_eigenvalues_with_their_multiplicity(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a ring of cliques that are all alike, eigenvalues come in pairs: Lanczos from one vector misses the second."""
     n, size = 30, 6
     clique = np.ones((size, size)) - np.eye(size)
@@ -80,7 +80,7 @@ def test_filtering_finds_eigenvalues_as_often_as_they_are(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("parameters", [{}, {"cap": 6}, {"below": 0.01}, {"below": 2.0, "cap": 40}, {"seed": 4}])
-def test_eigengap_finds_the_same_groups_on_either_way(
+def test_eigengap_finds_the_same_groups_with_both_solvers(
     parameters: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     links, block = blocks_with_faint_links(UNEVEN)
@@ -112,7 +112,7 @@ def test_k_means_from_pivots_finds_many_groups_where_random_starts_miss_some() -
     assert adjusted_rand_score(block, found.labels) == 1
 
 
-def test_a_component_without_clear_groups_is_refused_with_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_component_without_clear_groups_is_refused_with_a_fix(monkeypatch: pytest.MonkeyPatch) -> None:
     """A long chain has eigenvalues everywhere."""
     n = 300
     chain = scipy.sparse.diags_array([np.ones(n - 1), np.ones(n - 1)], offsets=[-1, 1], format="csr")
@@ -123,7 +123,7 @@ def test_a_component_without_clear_groups_is_refused_with_a_way_out(monkeypatch:
     assert "partitioner=leiden" in caught.value.fix
 
 
-def test_the_choosers_gap_is_the_same_where_large_components_let_it_know(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_eigengap_of_the_chooser_is_the_same_for_large_components(monkeypatch: pytest.MonkeyPatch) -> None:
     links, block = blocks_with_faint_links(UNEVEN)
     affinity = Affinity(links, UnitSpace.heads([len(block)]))
     k = len(UNEVEN)

@@ -94,7 +94,7 @@ def test_selectivity_is_the_mean_on_targets_over_the_mean_on_all_other_positions
         assert labels.selectivity[name] == pytest.approx(ratios, rel=1e-5)
 
 
-def test_selectivity_over_drawn_positions_is_the_papers() -> None:
+def test_selectivity_over_drawn_positions_is_that_of_the_paper() -> None:
     batch = one_query()
     attention = random_rows(batch)
     labels = classify(survey(baseline="drawn"), batch, attention)
@@ -144,7 +144,7 @@ def test_positions_drawn_per_example_avoid_its_targets_and_follow_the_published_
 @pytest.mark.parametrize("batch", [examples.batch(7), one_query(7)], ids=["ragged", "one query"])
 @pytest.mark.parametrize("baseline", ["others", "drawn"])
 @pytest.mark.parametrize("at_once", [1, 3])
-def test_streaming_in_parts_changes_nothing(batch: Batch, baseline: str, at_once: int) -> None:
+def test_streaming_in_parts_does_not_change_the_result(batch: Batch, baseline: str, at_once: int) -> None:
     attention = random_rows(batch)
     whole = classify(survey(baseline=baseline), batch, attention)
     parts = classify(survey(baseline=baseline), batch, attention, at_once)
@@ -178,11 +178,11 @@ def planted(batch: Batch, shares: dict[str, float]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_a_head_is_of_the_class_it_looks_at(name: str) -> None:
+def test_a_head_has_the_class_it_attends_to(name: str) -> None:
     assert classify(survey(), examples.batch(), planted(examples.batch(), {name: 32})).classes == (name,)
 
 
-def test_a_class_needs_the_threshold_and_reaches_it_with_equality() -> None:
+def test_a_class_needs_a_selectivity_of_at_least_the_threshold() -> None:
     batch = examples.batch()
     attention = planted(batch, {"self": 32})  # exactly 32 times the baseline, in powers of two
     assert classify(survey(threshold=32), batch, attention).classes == ("self",)
@@ -198,7 +198,7 @@ def test_a_class_needs_the_threshold_and_reaches_it_with_equality() -> None:
         (("local", "self"), "self"),
     ],
 )
-def test_ties_go_to_the_class_named_first(equal: tuple[str, ...], winner: str) -> None:
+def test_ties_go_to_the_first_class(equal: tuple[str, ...], winner: str) -> None:
     attention = planted(examples.batch(), dict.fromkeys(equal, 64.0))
     assert classify(survey(), examples.batch(), attention).classes == (winner,)
 
@@ -237,7 +237,7 @@ def test_a_query_too_early_for_a_drawn_baseline_is_named(query: int, parameters:
         classify(survey(baseline="drawn", **parameters), batch, random_rows(batch))
 
 
-def test_drawing_more_positions_than_there_are_takes_each_once() -> None:
+def test_a_draw_of_more_positions_than_exist_takes_each_once() -> None:
     batch = one_query(n=1, query=30)
     plugin = survey(baseline="drawn", positions=500, avoid_last=0)
     on_each_key = np.eye(31, dtype=np.float32)[None, :, :]
@@ -246,6 +246,6 @@ def test_drawing_more_positions_than_there_are_takes_each_once() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"threshold": 0}, {"positions": 0}, {"avoid_last": -1}, {"baseline": "mean"}])
-def test_parameters_without_meaning_are_refused(wrong: dict[str, Any]) -> None:
+def test_invalid_parameters_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(HarnessError, match=f"labels.{next(iter(wrong))}="):
         survey(**wrong)

@@ -51,7 +51,7 @@ def effects(make: Make, **shown: tuple[tuple[float, float], float]) -> dict[str,
         (NOTHING, HELPED, NOTHING, Verdict.WRONG_DIRECTION),
     ],
 )
-def test_the_verdict_follows_from_what_each_metric_shows(
+def test_the_verdict_follows_from_the_result_of_each_metric(
     make_effect: Make, logit: object, accuracy: object, loss: object, verdict: Verdict
 ) -> None:
     shown = effects(make_effect, target_logit=logit, accuracy=accuracy, loss=loss)  # type: ignore[arg-type]
@@ -82,21 +82,21 @@ def test_19_controls_are_needed_to_reach_five_percent(make_effect: Make, n: int,
 
 
 @pytest.mark.parametrize(("p", "verdict"), [(None, Verdict.PASS), (0.05, Verdict.PASS), (0.06, Verdict.NOT_SPECIFIC)])
-def test_what_was_chosen_where_it_is_tested_must_beat_what_is_chosen_from_noise(
+def test_a_group_chosen_on_the_test_examples_must_exceed_groups_chosen_from_noise(
     make_effect: Make, p: float | None, verdict: Verdict
 ) -> None:
     assert decide({name: make_effect() for name in METRICS}, 0.05, p)[0] is verdict
 
 
-def test_metrics_decide_in_one_order_whatever_they_are_listed_in() -> None:
+def test_the_decision_order_does_not_depend_on_the_order_of_metrics() -> None:
     assert decision_order(["loss", "kl", "target_logit", "accuracy"]) == ["target_logit", "kl", "accuracy", "loss"]
 
 
-def test_no_control_is_too_few(make_effect: Make) -> None:
+def test_zero_controls_are_underpowered(make_effect: Make) -> None:
     assert decide({"target_logit": make_effect(controls=(), p=None, p_adjusted=None)}, 0.05)[0] is Verdict.UNDERPOWERED
 
 
-def test_one_example_is_too_few(make_effect: Make) -> None:
+def test_one_example_is_underpowered(make_effect: Make) -> None:
     shown = effects(make_effect, target_logit=BEATS, accuracy=BEATS)
     shown["accuracy"] = make_effect(interval=None)
     assert decide(shown, 0.05)[0] is Verdict.UNDERPOWERED
@@ -114,11 +114,11 @@ def test_a_saturated_metric_does_not_decide(make_effect: Make) -> None:
     assert decide(shown, 0.05)[0] is Verdict.PASS
 
 
-def test_where_every_metric_is_saturated_nothing_can_be_said(make_effect: Make) -> None:
+def test_only_saturated_metrics_are_underpowered(make_effect: Make) -> None:
     assert decide({"accuracy": make_effect(saturated=True)}, 0.05)[0] is Verdict.UNDERPOWERED
 
 
-def test_examples_that_all_change_alike_are_certain_not_undefined(make_effect: Make) -> None:
+def test_equal_changes_on_all_examples_are_significant(make_effect: Make) -> None:
     shown = effects(make_effect, target_logit=((1.0, 1.0), 0.03), accuracy=((0.0, 0.0), 1.0), loss=((1.0, 1.0), 0.03))
     assert decide(shown, 0.05)[0] is Verdict.WEAK_PASS
 
@@ -180,7 +180,7 @@ sound = st.builds(
 
 
 @given(st.dictionaries(st.sampled_from(METRICS), sound, min_size=1))
-def test_a_pass_means_that_every_metric_was_damaged_beyond_its_controls(found: dict[str, Effect]) -> None:
+def test_a_pass_requires_damage_beyond_the_controls_in_every_metric(found: dict[str, Effect]) -> None:
     verdict, _ = decide(found, 0.05)
     worst_end = {name: min(e.damage * e.interval[0], e.damage * e.interval[1]) for name, e in found.items()}  # type: ignore[index]
     convincing = all(worst_end[name] > 0 and found[name].p_adjusted <= 0.05 for name in found)  # type: ignore[operator]
@@ -188,7 +188,7 @@ def test_a_pass_means_that_every_metric_was_damaged_beyond_its_controls(found: d
 
 
 @given(st.dictionaries(st.sampled_from(METRICS), sound, min_size=1))
-def test_turning_every_direction_round_never_passes_twice(found: dict[str, Effect]) -> None:
+def test_a_result_and_its_sign_reversal_never_both_pass(found: dict[str, Effect]) -> None:
     turned = {
         name: Effect(0.0, 0.0, 0.0, e.controls, 0.0, e.p, e.p_adjusted, e.interval, -e.damage)
         for name, e in found.items()
@@ -202,7 +202,7 @@ def test_the_target_logit_alone_passes_weakly_and_loss_alone_decides_nothing(mak
     assert decide(effects(make_effect, loss=BEATS), 0.05)[0] is Verdict.UNDERPOWERED
 
 
-def test_an_underpowered_test_says_what_it_lacks(make_effect: Make) -> None:
+def test_an_underpowered_test_gives_the_reason(make_effect: Make) -> None:
     lacking = {
         "one example": make_effect(interval=None),
         "control groups": make_effect(controls=(0.0,) * 5),
