@@ -29,14 +29,14 @@ settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Remarks on the type checks that run with the tests: OmegaConf's old annotations, beartype's dice."""
+    """Notes on the type checks of the tests: old annotations of OmegaConf, random sampling by beartype."""
     config.addinivalue_line("filterwarnings", "ignore:.*deprecated by PEP 585:DeprecationWarning")
     config.addinivalue_line("filterwarnings", "ignore:Do not use the `random` module inside strategies")
 
 
 @pytest.fixture
 def unchecked() -> Iterator[None]:
-    """As users run it: without the checks of shapes and types that accompany all other tests."""
+    """Run as users do: without the checks of shapes and types that accompany all other tests."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)

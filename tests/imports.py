@@ -44,7 +44,7 @@ def room(module: str) -> str:
 
 
 def floors() -> dict[str, int]:
-    """The floor of every package of the harness. Errors: CycleError where packages import each other in a circle."""
+    """The layer of every package of the harness. Errors: CycleError if packages import each other in a cycle."""
     below: dict[str, set[str]] = {room(module): set() for module in modules() if module.startswith("harness.")}
     for importer, imported in imports():
         if room(importer) != room(imported) and room(importer) in below and room(imported) in below:

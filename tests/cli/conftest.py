@@ -16,7 +16,7 @@ from harness.cli.main import main
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command left on the terminal."""
+    """The output of a command."""
 
     code: int
     out: str
@@ -59,7 +59,7 @@ def small() -> tuple[str, ...]:
 
 @pytest.fixture
 def affinity_plugin(tmp_path: Path) -> Callable[..., tuple[str, ...]]:
-    """Write a plugin file that offers one affinity; the words that use it."""
+    """Write a plugin file that offers one affinity; returns the overrides that use it."""
 
     def write(name: str, *body: str) -> tuple[str, ...]:
         lines = [

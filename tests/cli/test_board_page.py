@@ -27,7 +27,7 @@ HOSTILE = "<img src=x onerror=window.hacked=1>"
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Chromium without a window, of Debian's or another system's packages."""
+    """Headless Chromium from the packages of the system."""
     program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     driver = shutil.which("chromedriver")
     if not program or not driver:
@@ -60,7 +60,7 @@ def page(make_record: Make, make_effect: Make, tmp_path_factory: pytest.TempPath
 
 @pytest.fixture
 def opened(browser: Any, page: Path) -> Any:
-    """The page, afresh, 1280 pixels wide; it must leave no error in the console and ask for nothing but itself."""
+    """The reloaded page, 1280 pixels wide; it must log no error and request nothing but itself."""
     _shape(browser, 1280, "light")
     browser.get_log("performance")
     browser.get_log("browser")
@@ -86,7 +86,7 @@ def _methods(opened: Any) -> list[str]:
 
 
 def _shows(opened: Any, methods: list[str]) -> bool:
-    """Whether the rows are these, as soon as the page has drawn them."""
+    """Whether the page shows these rows once it has drawn them."""
     try:
         return bool(WebDriverWait(opened, 5).until(lambda driver: _methods(driver) == methods))
     except TimeoutException as error:

@@ -48,7 +48,7 @@ def test_a_sweep_that_was_killed_and_resumed_leaves_the_records_of_an_uninterrup
 
 
 def _sweep_until(words: list[str], output: Path, instant: float) -> int:
-    """Start a sweep and kill it so many seconds after its first cell began; its exit code (0: it was done before)."""
+    """Kill a sweep this many seconds after its first cell began; returns the exit code (0: it had finished)."""
     command = [sys.executable, "-m", "harness", "sweep", *words]
     with output.open("wb") as log:
         sweep = subprocess.Popen(command, cwd=output.parent, stdout=log, stderr=log, start_new_session=True)

@@ -31,7 +31,7 @@ def _launcher(name: str, package: str) -> Any:
 
 @pytest.fixture
 def no_ray_left() -> Iterator[None]:
-    """Ray, where the test started it, ends with it."""
+    """Stops Ray after a test that started it."""
     yield
     if "ray" in sys.modules:
         sys.modules["ray"].shutdown()

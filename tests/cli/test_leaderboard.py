@@ -114,7 +114,7 @@ def test_submitted_records_are_added_only_when_they_have_no_problem(swept: Run) 
 
 
 def test_new_runs_are_added_to_a_board_of_an_older_schema(harness: Run) -> None:
-    """Its records stay as they were written; the board itself is then of today's schema."""
+    """The records stay as they were written; the board gets the current schema."""
     shutil.copytree(OLD, "mine")
     before = Path("mine/records.jsonl").read_text().splitlines()
     checked = harness("leaderboard", "--check", "out=mine")

@@ -19,7 +19,7 @@ KS = (4, 6, 8, 10, 12)
 
 
 def command(matrix: Path | str, labels: Path | str, *more: str) -> tuple[str, ...]:
-    """The words of the reference command."""
+    """The overrides of the reference command."""
     subject = ("subject=precomputed", "affinity=precomputed", f"affinity.path={matrix}", "affinity.transform=abs")
     return (
         *subject,
@@ -125,7 +125,7 @@ def test_partitions_and_agreement_of_other_couplings_are_those_of_scikit_learn(
 
 
 def test_relative_paths_start_at_the_current_folder(harness: Run, files: tuple[Path, Path]) -> None:
-    """The folder of this test's files is the current one."""
+    """The files of this test are in the current folder."""
     words = command("couplings.npy", "classes.json", "reruns=0")
     assert harness("propose", *words, "--json").data["partitions"][0]["k"] == 4
     assert "couplings" in harness("propose", *words).out

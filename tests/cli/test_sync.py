@@ -31,7 +31,7 @@ def _free_port() -> int:
 
 @contextmanager
 def _serving(folder: Path, port: int) -> Iterator[str]:
-    """``mlflow server`` on loopback, on SQLite; ended with all its workers."""
+    """``mlflow server`` on loopback with SQLite; stopped with all its workers."""
     uri = f"http://127.0.0.1:{port}"
     command = [
         *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
@@ -71,7 +71,7 @@ def _runs(uri: str) -> tuple[Any, list[Any]]:
 
 
 def _of_cells(runs: list[Any]) -> dict[str, str]:
-    """Record digests by cell; an error where a cell has two runs."""
+    """Record digests by cell. Errors: a cell with two runs."""
     found = [(run.data.tags["cell"], run.data.tags["record"]) for run in runs if "cell" in run.data.tags]
     assert len(dict(found)) == len(found), "a cell was copied twice"
     return dict(found)

@@ -20,7 +20,7 @@ SMALL = ("batch.n=24", "batch.length=48", "controls.n=19", "partitioner.k=[4,8]"
 
 
 class Elsewhere:
-    """A fresh environment that sees everything installed here, and keeps to itself what is installed into it."""
+    """A fresh environment that sees all packages installed here; its own packages are visible only in it."""
 
     def __init__(self, place: Path) -> None:
         venv.create(place / "venv", with_pip=False)
@@ -33,11 +33,11 @@ class Elsewhere:
         (site_packages / "here.pth").write_text(f"import site; site.addsitedir({here!r})\n")
 
     def pip(self, *words: str | Path) -> str:
-        """pip of this environment at work on the other one."""
+        """Run the pip of this environment on the other one."""
         return self.call(sys.executable, "-m", "pip", "--python", self.python, *words)
 
     def harness(self, *words: str) -> Any:
-        """What a command answers there, from JSON."""
+        """The JSON output of a command in that environment."""
         return json.loads(self.call(self.python, "-m", "harness", *words, "--json"))
 
     def affinities(self) -> dict[str, str]:

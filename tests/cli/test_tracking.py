@@ -49,7 +49,7 @@ def test_a_sweep_is_one_parent_run_with_a_child_run_per_cell(harness: Run, tmp_p
 
 
 def offered(experiment: Any) -> set[str]:
-    """The columns of the view that the address printed by a sweep opens with."""
+    """The columns of the view behind the address that a sweep prints."""
     columns: list[str] = json.loads(experiment.tags["mlflow.sharedViewState.closure"])["selectedColumns"]
     return set(columns)
 

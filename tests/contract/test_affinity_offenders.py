@@ -28,7 +28,7 @@ GLOBAL = "does not use global random state"
 
 @dataclass(frozen=True)
 class Fine:
-    """Products of spins, averaged."""
+    """The mean absolute product of spins."""
 
     name: ClassVar[str] = "fine"
     scale: float = field(default=1.0, metadata={"help": "of everything"})
@@ -53,7 +53,7 @@ def test_a_correct_affinity_passes_every_check(findings: Callable[[str, type], l
 
 @dataclass(frozen=True)
 class Picky(Fine):
-    """Asks for observations, and wants spins."""
+    """Takes observations but accepts only spins."""
 
     def __call__(self, observations: Any) -> Affinity:
         assert np.isin(observations.values, (-1, 1)).all()
@@ -65,22 +65,22 @@ BOTH = "accepts activity as observations"
 
 @dataclass(frozen=True)
 class Honest(Picky):
-    """Says what it cannot do."""
+    """Declares its limit."""
 
     known_limits: ClassVar[dict[str, str]] = {BOTH: "spins only"}
 
 
 @dataclass(frozen=True)
 class Modest(Fine):
-    """Can do more than it says."""
+    """Declares limits it does not have."""
 
     known_limits: ClassVar[dict[str, str]] = {BOTH: "spins only", "flies": "no wings"}
 
 
 def test_an_affinity_that_takes_observations_must_accept_activity(
-    found_out: Callable[[str, type, str, str], None],
+    assert_fails: Callable[[str, type, str, str], None],
 ) -> None:
-    found_out("affinity", Picky, BOTH, "AssertionError")
+    assert_fails("affinity", Picky, BOTH, "AssertionError")
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -95,7 +95,7 @@ def test_a_declared_limit_is_no_failure_if_the_method_really_has_it(
 
 
 class Offender(Fine):
-    """An affinity that goes wrong after it has been right."""
+    """The base of offenders: spoils a correct affinity."""
 
     def __call__(self, spins: Spins) -> Any:
         return self.spoil(super().__call__(spins), spins)
@@ -105,14 +105,14 @@ class Offender(Fine):
 
 
 class Asymmetric(Offender):
-    """Looks one way more than the other."""
+    """Returns an asymmetric matrix."""
 
     def spoil(self, right: Affinity, spins: Spins) -> Affinity:
         return Affinity(np.triu(right.matrix), spins.units)
 
 
 class SecretlyAsymmetric(Offender):
-    """Turns so once nobody looks."""
+    """Makes the matrix asymmetric after its validation."""
 
     def spoil(self, right: Affinity, spins: Spins) -> Affinity:
         right.matrix[0, 1] += 1.0
@@ -120,14 +120,14 @@ class SecretlyAsymmetric(Offender):
 
 
 class NotANumber(Offender):
-    """Divides by zero."""
+    """Returns NaN."""
 
     def spoil(self, right: Affinity, spins: Spins) -> Affinity:
         return Affinity(np.full_like(right.matrix, np.nan), spins.units)
 
 
 class SelfLoving(Offender):
-    """Fills its diagonal once nobody looks."""
+    """Fills the diagonal after the validation of the matrix."""
 
     def spoil(self, right: Affinity, spins: Spins) -> Affinity:
         np.fill_diagonal(right.matrix, 1.0)
@@ -135,21 +135,21 @@ class SelfLoving(Offender):
 
 
 class Bare(Offender):
-    """Returns the matrix alone."""
+    """Returns a matrix instead of an Affinity."""
 
     def spoil(self, right: Affinity, spins: Spins) -> np.ndarray:
         return right.matrix
 
 
 class Raising(Offender):
-    """Breaks."""
+    """Raises an error."""
 
     def spoil(self, right: Affinity, spins: Spins) -> Affinity:
         raise ZeroDivisionError("no")
 
 
 class Ordered(Offender):
-    """Cares which unit comes first."""
+    """Depends on the order of units."""
 
     def spoil(self, right: Affinity, spins: Spins) -> Affinity:
         matrix = right.matrix.copy()
@@ -159,7 +159,7 @@ class Ordered(Offender):
 
 
 class Mutating(Offender):
-    """Works in place."""
+    """Changes its input."""
 
     def spoil(self, right: Affinity, spins: Spins) -> Affinity:
         spins.values[:, 0] *= -1
@@ -167,7 +167,7 @@ class Mutating(Offender):
 
 
 class Noting(Offender):
-    """Leaves a note on what it was given."""
+    """Adds a diagnostic to its input."""
 
     def spoil(self, right: Affinity, spins: Spins) -> Affinity:
         spins.diagnostics["seen"] = True  # type: ignore[index]
@@ -175,21 +175,21 @@ class Noting(Offender):
 
 
 class Unseeded(Offender):
-    """Rolls dice of its own."""
+    """Uses an unseeded generator."""
 
     def spoil(self, right: Affinity, spins: Spins) -> Affinity:
         return Affinity(right.matrix * (1 + np.random.default_rng().random()), spins.units)
 
 
 class GloballyRandom(Offender):
-    """Rolls everybody's dice."""
+    """Uses the global random state."""
 
     def spoil(self, right: Affinity, spins: Spins) -> Affinity:
         return Affinity(right.matrix * (1 + np.random.random()), spins.units)
 
 
 class Reseeding(Offender):
-    """Turns everybody's dice back."""
+    """Reseeds the global random state."""
 
     def spoil(self, right: Affinity, spins: Spins) -> Affinity:
         np.random.seed(0)
@@ -197,7 +197,7 @@ class Reseeding(Offender):
 
 
 class TorchSeeding(Offender):
-    """The same, in torch."""
+    """Reseeds the global random state of torch."""
 
     def spoil(self, right: Affinity, spins: Spins) -> Affinity:
         torch.manual_seed(0)
@@ -205,7 +205,7 @@ class TorchSeeding(Offender):
 
 
 class Correlation(Offender):
-    """Has no answer for a unit that never changes."""
+    """Returns NaN for constant units."""
 
     def spoil(self, right: Affinity, spins: Spins) -> Affinity:
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -215,7 +215,7 @@ class Correlation(Offender):
 
 
 class Crowd(Offender):
-    """Needs three units."""
+    """Fails on two units."""
 
     def spoil(self, right: Affinity, spins: Spins) -> Affinity:
         right.matrix[2, 2] = 0.0
@@ -247,7 +247,7 @@ AFFINITIES = {
 
 @dataclass
 class Soft:
-    """Can be changed after it is built."""
+    """Is not frozen."""
 
     name: ClassVar[str] = "soft"
     scale: float = field(default=1.0, metadata={"help": "of everything"})
@@ -259,26 +259,26 @@ class Mumbling(Fine):
 
 
 class Confused(Fine):
-    """Has a default that is not of its type."""
+    """Has a default of the wrong type."""
 
     times: int = field(default="3", metadata={"help": "how often"})  # type: ignore[assignment]
 
 
 class Contradicted(Fine):
-    """Has a default that its annotation refuses."""
+    """Has a default that violates its annotation."""
 
     times: Annotated[int, Ge(1)] = field(default=0, metadata={"help": "how often"})
 
 
 class Stuck(Fine):
-    """Cannot travel to another process."""
+    """Cannot be pickled."""
 
     def __reduce__(self) -> Any:
         raise TypeError("cannot be pickled")
 
 
 class Forgetful(Fine):
-    """Arrives in another process as somebody else."""
+    """Changes when it is pickled."""
 
     def __reduce__(self) -> Any:
         return type(self), (7.0,)
@@ -299,9 +299,9 @@ for frozen in (cls for classes in OFFENDERS.values() for cls in classes if cls i
 
 
 def test_an_offender_fails_the_expected_check(
-    stage: str, cls: type, check: str, reason: str, found_out: Callable[[str, type, str, str], None]
+    stage: str, cls: type, check: str, reason: str, assert_fails: Callable[[str, type, str, str], None]
 ) -> None:
-    found_out(stage, cls, check, reason)
+    assert_fails(stage, cls, check, reason)
 
 
 def test_checks_stop_after_a_method_that_raises(findings: Callable[[str, type], list[Finding]]) -> None:

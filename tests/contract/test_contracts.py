@@ -15,7 +15,7 @@ METHODS = list(registry().methods.values())
 
 
 def case(method: Method) -> Any:
-    """Loading a model that does not come with the harness is slow."""
+    """Loading a model that is not shipped with the harness is slow."""
     slow = [pytest.mark.slow] if method.stage == "subject" and method.name not in ("tiny", "hf") else []
     return pytest.param(method, marks=slow, id=f"{method.stage}-{method.name}")
 

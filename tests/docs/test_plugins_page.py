@@ -36,7 +36,7 @@ def ticked(cell: str) -> list[str]:
 def harness(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str]]:
-    """Run a command in an empty folder: its exit code, and what it says."""
+    """Run a command in an empty folder; returns its exit code and its output."""
     monkeypatch.chdir(tmp_path)
 
     def run(*words: str) -> tuple[int, str]:

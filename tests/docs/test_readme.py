@@ -48,7 +48,7 @@ def test_the_board_in_the_readme_is_the_committed_one() -> None:
 
 
 def _written(row: Any, tasks: list[str]) -> str:
-    """A row of the kept board as the README tells it."""
+    """A row of the committed board as the README shows it."""
     rank = str(row["rank"]) if row["kind"] == "method" else f"({row['kind']})"
     words = ", ".join(word for word in row["method"].split() if word not in COMMON)
     verdicts_of: dict[str, list[str]] = {}

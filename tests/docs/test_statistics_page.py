@@ -81,7 +81,7 @@ def test_the_table_of_shared_controls() -> None:
 
 
 def test_a_random_group_takes_as_many_controls_as_simulation_gives(computed: dict[str, Any]) -> None:
-    """Independent of the formula: draws, counted one by one."""
+    """Independent of the formula: counts over random draws."""
     import numpy as np
 
     for n in (99, 999):
@@ -99,7 +99,7 @@ def test_the_table_of_interactions() -> None:
 
 
 def test_z_of_five_controls_is_what_simulation_gives(computed: dict[str, Any]) -> None:
-    """Independent of the t distribution and of the quadrature: draws."""
+    """Independent of the t distribution and of the quadrature: random draws."""
     import numpy as np
 
     draws = np.random.default_rng(0).standard_normal((200_000, 13))

@@ -38,19 +38,19 @@ GROUPED = {**SIZES, "num_key_value_heads": 2, "head_dim": 8}
 
 @dataclass(frozen=True)
 class Architecture:
-    """A configuration of a few thousand parameters, and where its output projections are."""
+    """A configuration of a few thousand parameters, and the path of its output projections."""
 
     config: Callable[[], Any]
     projection: str
 
     def build(self, attention: str | None = None) -> PreTrainedModel:
-        """The model with random weights, the same ones at every call; its attention is what transformers chooses."""
+        """The model with fixed random weights; transformers chooses the attention implementation."""
         torch.manual_seed(0)
         return AutoModelForCausalLM.from_config(self.config(), attn_implementation=attention).eval()
 
     @property
     def eager(self) -> PreTrainedModel:
-        """The model with its own plainest attention; never handed to the engine."""
+        """The model with eager attention; never passed to the engine."""
         return _eager(self)
 
 
@@ -119,7 +119,7 @@ def architectures() -> dict[str, Architecture]:
 
 @pytest.fixture
 def ragged_batch() -> Batch:
-    """Six examples asked at different positions, with something after the query in most."""
+    """Six examples with different query positions; most have tokens after the query."""
     rng = np.random.default_rng(1)
     query = np.array([15, 9, 12, 4, 15, 7])
     tokens = rng.integers(3, VOCABULARY, (6, 16))

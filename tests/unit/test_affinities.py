@@ -25,7 +25,7 @@ from harness.util.threads import one_thread
 
 @pytest.fixture(autouse=True)
 def small_fits_on_one_thread() -> Iterator[None]:
-    """As the pipeline does: threads that fight over two cores make small fits fifty times slower."""
+    """One thread, as in the pipeline: more threads than cores make small fits fifty times slower."""
     with one_thread():
         yield
 
@@ -48,7 +48,7 @@ def model(couplings: np.ndarray, fields: np.ndarray, n: int) -> np.ndarray:
 
 
 def random_spins(seed: int, observations: int = 80, units: int = 5) -> np.ndarray:
-    """Units that share a signal, so that there is something to couple."""
+    """Units that share a signal and therefore have couplings."""
     rng = np.random.default_rng(seed)
     return np.where(rng.normal(size=(observations, 1)) + 1.5 * rng.normal(size=(observations, units)) > 0, 1, -1)
 
@@ -62,7 +62,7 @@ H4 = np.array([0.2, -0.1, 0.0, 0.3])
 
 
 def test_couplings_of_a_known_model_are_recovered_with_their_signs() -> None:
-    """Pseudolikelihood is exact where the data are the model's own distribution."""
+    """Pseudolikelihood is exact if the data have the model's own distribution."""
     found = fit("ising", spins(model(J4, H4, 20_000)), transform="signed", l2=1e-6)
     np.testing.assert_allclose(found.matrix, J4, atol=0.01)
 

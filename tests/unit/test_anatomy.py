@@ -30,7 +30,7 @@ STRENGTH = np.random.default_rng(0).uniform(0.5, 2.0, 50)
 
 
 def chain(units: Iterable[int]) -> np.ndarray:
-    """Any missing link breaks it."""
+    """A chain: removing any unit does the full damage."""
     return STRENGTH * any(True for _ in units)
 
 
@@ -40,12 +40,12 @@ def independent(units: Iterable[int]) -> np.ndarray:
 
 
 def backup(size: int) -> Damage:
-    """Nothing happens until all ``size`` units are gone."""
+    """Redundant units: damage only if all ``size`` units are removed."""
     return lambda units: STRENGTH * (len(set(units)) == size)
 
 
 def bystander(units: Iterable[int]) -> np.ndarray:
-    """A chain of units 0 and 1; every other unit is only there."""
+    """A chain of units 0 and 1; every other unit is a bystander."""
     return STRENGTH * bool({0, 1} & set(units))
 
 
@@ -111,7 +111,7 @@ def test_an_interaction_has_no_bounds_if_the_effect_of_the_group_may_be_zero() -
 
 
 def test_the_interval_of_an_interaction_holds_the_truth_95_times_in_100() -> None:
-    """Truth by construction: whole 1, parts .5 and .9, noise of their own."""
+    """Known truth: whole 1, parts .5 and .9, independent noise."""
     from scipy.stats import binom
 
     rng = np.random.default_rng(2)

@@ -40,7 +40,7 @@ def binarize(name: str, values: np.ndarray, **parameters: Any) -> Spins:
 
 @given(tied)
 def test_spins_are_up_strictly_above_the_mean(values: np.ndarray) -> None:
-    """In fractions, where nothing is rounded."""
+    """Computed in exact fractions."""
     exact = [[Fraction(int(v)) for v in column] for column in values.T]
     expected = np.array([[v > sum(column) / len(column) for v in column] for column in exact]).T
     np.testing.assert_array_equal(binarize("mean", values).values == 1, expected)

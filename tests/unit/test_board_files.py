@@ -33,7 +33,7 @@ def records(make_record: Make, make_effect: Make) -> list[Record]:
 
 @pytest.fixture
 def board(records: list[Record], tmp_path: Path) -> Path:
-    """Their board."""
+    """The board of these records."""
     write_files(tmp_path / "board", records, "harness leaderboard")
     return tmp_path / "board"
 
@@ -197,7 +197,7 @@ def test_no_record_of_the_board_is_replaced(records: list[Record]) -> None:
 
 
 def test_inconsistent_numbers_are_reported(records: list[Record], make_effect: Make) -> None:
-    """99 controls that all do less: p = 1 / 100. The verdict follows from p and the intervals."""
+    """99 controls with less damage: p = 1 / 100. The verdict follows from p and the intervals."""
 
     def problems_with(**changes: Any) -> list[str]:
         closure = replace(records[0].closure[0], **changes)

@@ -26,7 +26,7 @@ PASS, NULL = Verdict.PASS, Verdict.NULL
 
 
 def one(records: list[Record]) -> Board:
-    """Their only board, without the references that nobody has run."""
+    """The only board of the records, without references that were not run."""
     (board,) = build(records)
     return replace(board, rows=tuple(row for row in board.rows if row.cells))
 
@@ -129,7 +129,7 @@ def test_records_of_different_protocols_are_never_on_one_board(make_record: Make
 
 
 def test_the_same_task_on_other_examples_is_another_board(make_record: Make) -> None:
-    """A batch of one name may hold other examples (an older version of its method): its digest tells."""
+    """Batches of one name can hold different examples (an older version of the method); the digest differs."""
     records = [
         replace(record, provenance={**record.provenance, "batch": {"n": 50, "digest": digest}})
         for digest, record in (("old", make_record(method="a")), ("new", make_record(method="b")))
@@ -183,7 +183,7 @@ def test_references_are_always_rows_and_never_ranked(make_record: Make) -> None:
 
 
 def test_the_effect_of_a_row_is_the_mean_over_its_tasks(make_record: Make, make_effect: Make) -> None:
-    """With intervals of no width only tasks vary: drawn with replacement, two give -4, -3 or -2 (1/4, 1/2, 1/4)."""
+    """With intervals of zero width only tasks vary: two drawn with replacement give -4, -3 or -2 (1/4, 1/2, 1/4)."""
     effects = [make_effect(delta=-2.0, interval=(-2.0, -2.0)), make_effect(delta=-4.0, interval=(-4.0, -3.999999))]
     records = [make_record(subject=f"s{i}", effect=effect) for i, effect in enumerate(effects)]
     row = one(records).rows[0]

@@ -31,7 +31,7 @@ def built(stage: str, name: str, **parameters: Any) -> Any:
 
 
 def replayed(schedule: Schedule) -> list[list[set[int]]]:
-    """What every block of rows goes without, after each layer in turn."""
+    """The ablated units of every block of rows after each layer."""
     blocks: list[set[int]] = [set() for _ in range(schedule.entering)]
     found = []
     for layer, ablated in sorted(schedule.ablated.items()):
@@ -54,7 +54,7 @@ def test_every_condition_ablates_exactly_its_own_units(conditions: Conditions, t
 
 @given(st.lists(groups, max_size=8))
 def test_conditions_share_one_block_until_they_differ(conditions: Conditions) -> None:
-    """In each layer there are as many blocks as there are different beginnings, the baseline model one of them."""
+    """Each layer has as many blocks as there are different prefixes, including the baseline model."""
     after = replayed(Schedule.of([(), *conditions], LAYERS, trunk=True))
     for layer, blocks in enumerate(after):
         beginnings = {frozenset(u for u in group if LAYERS[u] <= layer) for group in [(), *conditions]}
@@ -116,7 +116,7 @@ def test_at_the_query_alone_a_condition_costs_one_token(llama: HeadSubject, ragg
 
 
 def test_similar_conditions_share_more_computation(llama: HeadSubject, ragged_batch: Batch) -> None:
-    """Groups that begin alike cost less than groups that do not, and either less than a pass of their own each."""
+    """Groups with a common prefix cost less than groups without one, and both less than separate passes."""
     alike: Conditions = [(0, 1, last) for last in (12, 13, 14, 15)]
     apart: Conditions = [(first, 8, last) for first, last in zip((0, 1, 2, 3), (12, 13, 14, 15), strict=True)]
     alone = HeadSubject(llama.model, "alone", share=NOTHING)

@@ -240,7 +240,7 @@ def test_the_fingerprint_of_a_file_depends_on_content_and_not_on_location(tmp_pa
 
 @dataclasses.dataclass(frozen=True)
 class Holder:
-    """Something that stages might hand each other."""
+    """A value that stages could pass to each other."""
 
     values: Any = None
 
@@ -341,7 +341,7 @@ def test_core_code_counts_for_the_methods_that_use_it(stage: str, name: str, edi
     ],
 )
 def test_core_code_imported_by_the_pipeline_counts(edited: str, counts: bool) -> None:
-    """Packages may move: no file that computes a result drops out of a cell's identity, and no other one is in it."""
+    """The identity of a cell covers exactly the files that compute its result, wherever packages move."""
     before, file = code_of("harness.pipeline"), Path(harness.__file__).parent / edited
     assert file.is_file()
     with pytest.MonkeyPatch.context() as patch:
@@ -363,7 +363,7 @@ MATRIX = np.array([[0, 1, 2.5], [1, 0, 0], [2.5, 0, 0]])
 
 @dataclasses.dataclass(frozen=True)
 class Once(AffinityMethod):
-    """An affinity that says when it is asked."""
+    """An affinity that records its calls."""
 
     calls: ClassVar[list[float]] = []
     strength: float = 1.0
@@ -399,7 +399,7 @@ def test_an_affinity_is_computed_once_per_input(cache: Cache, sparse: bool) -> N
 
 
 class OnceFound(Partitioner):
-    """A partitioner that can be asked only once."""
+    """A partitioner that can be called only once."""
 
     called = False
 
@@ -429,7 +429,7 @@ def test_cached_partitions_equal_the_computed_ones(cache: Cache) -> None:
 
 
 class Double(Subject):
-    """A subject whose outcomes are a formula; counts the conditions it computes."""
+    """A subject whose outcomes follow a formula; it counts the conditions it computes."""
 
     label, units, about, encode, vocab_size, context = "double", UnitSpace.heads([4, 4]), {}, None, 100, 50
 

@@ -54,7 +54,7 @@ def test_circuits_pass_and_bystanders_fail_under_every_intervention(intervention
 
 
 def null_p_values(worlds: int, size: int, width: int) -> np.ndarray:
-    """Of decoys, which are drawn as their controls are; spread evenly between the steps that p can take."""
+    """p-values of decoys, which are drawn as their controls are; uniformly spread between the possible steps of p."""
     fixed = ("batch.n=8", "controls.n=39", "metric=[target_logit]", "subject.layers=6", "subject.answers=4")
     planted = cell(*fixed, f"subject.group_size={size}", f"subject.width={width}")
     found = []

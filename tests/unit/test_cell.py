@@ -21,7 +21,7 @@ def cell(*overrides: str) -> Cell:
 
 @pytest.fixture
 def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Path]:
-    """Copy a built-in plugin under another name, and have it loaded."""
+    """Copy a built-in plugin under another name and load it."""
 
     def copy(source: str, name: str) -> Path:
         original = Path(__file__).parents[2] / "plugins" / source
@@ -181,7 +181,7 @@ def test_an_invalid_cell_is_refused(override: str, message: str) -> None:
 
 
 def test_a_misspelled_key_in_a_configuration_file_is_refused() -> None:
-    """Files, unlike the command line, may add keys: Hydra does not notice."""
+    """Hydra does not detect additional keys in files, as it does on the command line."""
     found: dict[str, Any] = resolve([], registry())
     found["affinity"]["l3"] = 0.1
     with pytest.raises(HarnessError, match="parameter 'l3' is not known"):

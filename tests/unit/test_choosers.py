@@ -41,13 +41,13 @@ def choose(name: str, partitions: Sequence[Partition], graph: Affinity | None = 
 
 
 def blocks(sizes: Sequence[int], within: float = 1.0, between: float = 0.0) -> tuple[Affinity, np.ndarray]:
-    """Units of a block are alike, in the order of blocks; and which block each is of."""
+    """The affinity of units ordered by block, high within blocks; and the block of each unit."""
     block = np.repeat(np.arange(len(sizes)), sizes)
     return affinity(np.where(block[:, None] == block, within, between)), block
 
 
 def into(k: int, n: int) -> Partition:
-    """Some partition of n units into k groups."""
+    """A partition of n units into k groups."""
     return partition(*(np.arange(n) % k).tolist())
 
 

@@ -21,7 +21,7 @@ Judged = Callable[..., Record]
 
 @pytest.fixture
 def judged(tmp_path: Path, make_record: Callable[..., Record]) -> Judged:
-    """A record with the change on each of its 20 examples beside it."""
+    """A record with the changes of its 20 examples."""
 
     def make(method: str, protocol: str, subject: str = "tiny", change: float = -2.0, **changes: Any) -> Record:
         cell = f"{method}-{protocol}-{subject}"

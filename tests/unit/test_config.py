@@ -151,7 +151,7 @@ def test_a_grid_that_does_not_parse_is_refused(override: str) -> None:
 
 @pytest.fixture(autouse=True)
 def nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Composing a configuration leaves no file: every test here runs in a folder of its own."""
+    """Every test here runs in its own folder, which shows that composing a configuration writes no file."""
     monkeypatch.chdir(tmp_path)
     return lambda: None
 

@@ -29,12 +29,12 @@ CLASSES: tuple[str | None, ...] = ("induction", "self", None)
 
 
 def strength_of(units: UnitSpace) -> np.ndarray:
-    """Positive, different for every unit, and its own wherever the unit stands."""
+    """Positive, different for every unit, and independent of the order of units."""
     return np.array([np.random.default_rng([unit.layer, unit.index]).gamma(2.0) for unit in units.units])
 
 
 def labels_of(units: UnitSpace) -> Labels:
-    """Two classes and the unknown, that follow neither layers nor strength; the first unit has one."""
+    """Two classes and unknown units, unrelated to layers and strength; the first unit has a class."""
     return Labels(tuple(CLASSES[(unit.index + 2 * unit.layer) % 3] for unit in units.units), units)
 
 
@@ -131,7 +131,7 @@ def test_a_layer_with_too_few_units_left_is_matched_together_with_its_neighbours
 
 
 def test_a_band_grows_until_it_holds_enough_distinct_groups() -> None:
-    """Of layers 0 and 1 only two groups of 2 could be made beside the candidate; the band takes layer 2 as well."""
+    """Layers 0 and 1 allow only two groups of 2 besides the candidate, so the band includes layer 2."""
     units = UnitSpace.heads([2, 2, 2, 2])
     drawn = draw("layer_matched", units.find(["L0H0", "L0H1"]), units, n=6)
     assert drawn.shortfall == {0: 2}
@@ -214,7 +214,7 @@ def test_an_unknown_pool_is_refused() -> None:
 
 
 def test_a_unit_is_replaced_by_those_nearest_in_rank_of_strength() -> None:
-    """The fourth of eight, by strength: its 2 nearest are third and fifth; to the third nearest two are as near."""
+    """The fourth of eight by strength: its 2 nearest are the third and the fifth; two tie as the third nearest."""
     units, strength = UnitSpace.heads([8]), np.array([1.0, 2, 4, 8, 16, 32, 64, 128])
     for n, expected in ((2, {2, 4}), (3, {1, 2, 4, 5}), (4, {1, 2, 4, 5}), (5, {0, 1, 2, 4, 5, 6})):
         stand_ins = {
@@ -246,7 +246,7 @@ def test_controls_are_as_strong_as_the_candidate_layer_by_layer() -> None:
 
 
 def test_strength_is_matched_as_closely_as_enough_distinct_groups_allow() -> None:
-    """One unit in each of four layers: with 3 stand-ins for each 81 groups, with 4 there are 256."""
+    """One unit in each of four layers: 3 replacements for each give 81 groups, 4 give 256."""
     units = UnitSpace.heads([12] * 4)
     strength = np.arange(48.0)
     candidate = units.find(["L0H0", "L1H0", "L2H0", "L3H0"])
@@ -264,7 +264,7 @@ def test_units_of_equal_strength_are_equally_likely_replacements() -> None:
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 7), st.integers(1, 4))
 def test_groups_from_windows_are_all_groups_that_can_be_assigned_to_them(seed: int, size: int, count: int) -> None:
-    """Against trying every order of every group."""
+    """Compared with an enumeration of all ordered groups."""
     rng = np.random.default_rng(seed)
     lows, highs = np.sort(rng.integers(0, size, (2, count)), axis=1)
     windows = Windows(tuple(range(10, 10 + size)), tuple(lows.tolist()), tuple((np.maximum(lows, highs) + 1).tolist()))
@@ -344,7 +344,7 @@ def test_all_groups_of_the_same_classes_are_drawn_where_they_are_few() -> None:
 
 
 def test_a_class_with_too_few_units_left_is_matched_together_with_classes_the_candidate_has_none_of() -> None:
-    """Of ``a`` one is left where two are wanted: it and the ``c`` and unknown units stand in; ``b`` stays matched."""
+    """One ``a`` is left and two are needed: it is matched with ``c`` and unknown units; ``b`` stays matched."""
     units, labels = labelled("aaabbbbbcccc..")
     drawn = draw("class_matched", units.find(["L0H0", "L0H1", "L0H3"]), units, labels=labels, n=21)
     assert drawn.shortfall == {"a": 1}
@@ -398,7 +398,7 @@ def alike(counts: Counter[tuple[int, ...]]) -> bool:
 
 
 def test_controls_are_found_even_if_nearly_all_groups_overlap_the_candidate() -> None:
-    """Three of eight in each of ten layers: of 3 x 10^17 groups 3 in 10^8 are free of the candidate."""
+    """Three of eight in each of ten layers: 3 in 10^8 of the 3 x 10^17 groups are disjoint from the candidate."""
     units = UnitSpace.heads([8] * 10)
     candidate = tuple(8 * layer + head for layer in range(10) for head in (1, 4, 6))
     assert len(set(draw("layer_matched", candidate, units).groups)) == 99
@@ -425,7 +425,7 @@ def alike_in_layers(draw: st.DrawFn) -> tuple[UnitSpace, tuple[int, ...], tuple[
 def test_candidates_of_one_profile_draw_from_one_order_of_groups(
     drawn_case: tuple[UnitSpace, tuple[int, ...], tuple[int, ...]], seed: int, name: str
 ) -> None:
-    """What both may have comes in the same order; nobody has a group the other passed by though it was free."""
+    """Groups admissible for both come in the same order; neither skips a group that is disjoint from it."""
     units, first, second = drawn_case
     of_first, of_second = (draw(name, candidate, units, n=12, seed=seed).groups for candidate in (first, second))
     both = [group for group in of_first if group in of_second]
@@ -446,7 +446,7 @@ def test_a_larger_draw_begins_with_the_smaller_one(
 
 @pytest.mark.parametrize("name", ["uniform", "class_matched", "layer_matched"])
 def test_two_candidates_of_a_large_model_share_as_many_controls_as_possible(name: str) -> None:
-    """All that are free of both, of those free of one: 99 draws without replacement from 16 600 groups or more."""
+    """The share of groups disjoint from both among those disjoint from one: 99 draws of at least 16 600 groups."""
     units = UnitSpace.heads([30, 30])
     labels = Labels(tuple("ab"[unit.layer] for unit in units.units), units)
     first, second = (0, 1, 30, 31), (1, 2, 31, 32)
@@ -474,7 +474,7 @@ def test_activity_matched_candidates_share_the_admissible_controls_if_groups_are
 
 
 def test_few_remaining_units_inflate_the_spread_of_controls() -> None:
-    """Two of a layer that leaves 8: (1 + 1/4) / (1 - 1/4) in variance, and Student's t with 7 degrees of freedom."""
+    """Two units of a layer with 8 others: variance (1 + 1/4) / (1 - 1/4), and Student's t with 7 degrees of freedom."""
     expected = np.sqrt((1 + 2 / 8) / (1 - 2 / 8)) * student.ppf(0.95, 7) / normal.ppf(0.95)
     assert inflation([(8, 2)]) == pytest.approx(expected)
     assert inflation([(8, 2), (5, 0)]) == pytest.approx(expected)  # a layer the candidate has nothing in
@@ -484,7 +484,7 @@ def test_few_remaining_units_inflate_the_spread_of_controls() -> None:
 
 @pytest.mark.parametrize("pools", [[(12, 4)], [(10, 2), (10, 2)], [(8, 1), (8, 2)]])
 def test_the_test_holds_its_level_for_random_groups_of_small_layers(pools: list[tuple[int, int]]) -> None:
-    """Additive normal damage: as they are, 10 to 18 % of random groups would reach 5 %."""
+    """Additive normal damage: without inflation, 10 to 18 % of random groups would reach 5 %."""
     rng = np.random.default_rng(0)
     wide = inflation([(size - g, g) for size, g in pools])
     found = []

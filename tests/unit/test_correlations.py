@@ -37,7 +37,7 @@ def one_thread_each() -> Iterator[None]:
 
 
 def heads(n: int) -> UnitSpace:
-    """Two layers, or one where the number is odd."""
+    """Two layers, or one if the number is odd."""
     return UnitSpace.heads([n // 2] * 2 if n % 2 == 0 else [n])
 
 
@@ -60,7 +60,7 @@ def shuffled(given: Spins | Activity, order: list[int]) -> Spins | Activity:
 
 
 def mixed(seed: int = 0, observations: int = 60, units: int = 6) -> np.ndarray:
-    """Units that share a signal, half of them upside down, on a scale and around a mean of their own."""
+    """Units that share a signal, half of them with opposite sign, each with its own scale and mean."""
     rng = np.random.default_rng(seed)
     values = rng.normal(size=(observations, 1)) * (-1) ** np.arange(units) + rng.normal(size=(observations, units))
     return values * rng.uniform(0.1, 10, units) + rng.normal(size=units)
@@ -95,7 +95,7 @@ def test_affinities_do_not_depend_on_the_order_of_units_even_with_tied_spins(
 
 @pytest.mark.parametrize("name", METHODS)
 def test_affinities_of_many_units_do_not_depend_on_their_order_to_the_last_bit(name: str) -> None:
-    """Matrix products add up in another order in another place; a partitioner would break ties by that."""
+    """Matrix products sum in an order that depends on position; partitioners would break ties by it."""
     given = activity(mixed(observations=45, units=38))
     order = np.random.default_rng(0).permutation(38).tolist()
     straight, other = fit(name, given), fit(name, shuffled(given, order))
@@ -184,7 +184,7 @@ def test_pearson_of_activity_is_that_of_numpy(seed: int) -> None:
 
 @given(few_spins)
 def test_pearson_of_spins_is_the_phi_coefficient(values: np.ndarray) -> None:
-    """Which scikit-learn calls Matthews' correlation."""
+    """scikit-learn calls it Matthews' correlation."""
     given = spins(values)
     matrix = fit("pearson", given, transform="signed").dense()
     for i, j in itertools.combinations(set(range(values.shape[1])) - set(given.constant), 2):
@@ -254,7 +254,7 @@ def test_unpenalized_partial_correlations_follow_from_the_inverse() -> None:
 
 
 def test_two_units_and_a_penalty_have_a_closed_form() -> None:
-    """The optimum's off-diagonal covariance is the correlation shrunk by alpha, its diagonal stays."""
+    """The off-diagonal covariance at the optimum is the correlation shrunk by alpha; the diagonal is unchanged."""
     values = mixed(units=2)
     rho = np.corrcoef(values.T)[0, 1]
     assert rho < -0.2
@@ -325,7 +325,7 @@ def nearest(values: np.ndarray, k: int, mutual: bool, threshold: float) -> np.nd
             rho[i, j] = max(float(np.corrcoef(values[:, i], values[:, j])[0, 1]), 0.0)
 
     def chooses(i: int, j: int) -> bool:
-        """Fewer than k others are nearer to i than j is."""
+        """Whether fewer than k others are nearer to i than j."""
         return sum(rho[i, other] > rho[i, j] + 1e-9 for other in range(n) if other != i) < k
 
     joined = np.zeros((n, n))
@@ -344,7 +344,7 @@ def test_neighbours_follow_the_definition(values: np.ndarray, k: int, mutual: bo
 
 @pytest.mark.parametrize("seed", range(4))
 def test_correlations_that_are_equal_but_for_rounding_tie(seed: int) -> None:
-    """Spins of eleven examples with six ups each: many correlations are equal, and few of them in their last digit."""
+    """Spins of eleven examples with six up each: many correlations are equal except for rounding."""
     rng = np.random.default_rng(seed)
     values = np.stack([rng.permutation([1] * 6 + [-1] * 5) for _ in range(20)], axis=1)
     found = fit("pearson_knn", spins(values), k=3).dense()
@@ -367,7 +367,7 @@ def test_tied_units_are_all_neighbours() -> None:
 
 @pytest.mark.parametrize(("units", "k"), [(2, 1), (4, 2), (8, 3), (24, 6), (40, 10), (100, 10), (144, 12), (256, 16)])
 def test_k_grows_with_the_number_of_units_and_never_links_all_of_them(units: int, k: int) -> None:
-    """Ten or the root of their number, but for few units no more than a quarter of them (or their root)."""
+    """Ten or the square root of the number; for few units at most a quarter of them (or the square root)."""
     given = activity(np.random.default_rng(0).normal(size=(10, units)))
     assert fit("pearson_knn", given).diagnostics["k"] == k
     assert fit("pearson_knn", given, k=3).diagnostics["k"] == min(3, units - 1)

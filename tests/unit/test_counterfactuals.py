@@ -86,7 +86,7 @@ class Numbers:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Document d has tokens from [20 d, 20 d + 10): each tells where it comes from."""
+    """Document d has tokens from [20 d, 20 d + 10), so that each token identifies its document."""
     rng, path = np.random.default_rng(0), tmp_path / "numbers.txt"
     path.write_text("\f".join(" ".join(map(str, 20 * document + rng.integers(0, 10, 21))) for document in range(1, 40)))
     return path
@@ -129,7 +129,7 @@ def test_a_single_natural_example_has_no_counterfactual(file: Path) -> None:
 
 @dataclass(frozen=True)
 class Prefers(Metric):
-    """By how much the target's logit is above that of the counterfactual's target."""
+    """The logit of the target minus that of the counterfactual's target."""
 
     name: ClassVar[str] = "prefers"
     damage: ClassVar[Literal[1, -1]] = -1
@@ -141,7 +141,7 @@ class Prefers(Metric):
 
 
 def test_patching_every_head_gives_the_counterfactual_answer_in_the_tiny_model() -> None:
-    """It copies B after A in the example, B' in the counterfactual; only heads carry either to the query."""
+    """The model copies B in the example and B' in the counterfactual; only heads move them to the query."""
     tiny = offered().get("subject", "tiny").build({})()
     batch = write("synthetic_induction", tiny, n=48)
     everything = tuple(range(len(tiny.units)))

@@ -31,7 +31,7 @@ def ablated(subject: HeadSubject, batch: Batch, name: str, where: str) -> np.nda
 def test_a_pass_copies_only_metrics_from_its_device(
     architectures: Any, architecture: str, name: str, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a device that holds no numbers whoever asks for one is refused, as is who mixes devices.
+    """The meta device holds no numbers: reading one raises, as does mixing devices.
 
     A GPU would have to finish its work first, for every condition or head. Metrics are asked for once per pass, means
     and the past before all passes.
@@ -73,7 +73,7 @@ def test_a_gpu_gives_the_results_of_the_cpu(architectures: Any, architecture: st
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_on_a_gpu_is_close_to_single_precision(architectures: Any, dtype: torch.dtype) -> None:
-    """Metrics are taken in float32; half precision keeps two or three digits of each logit."""
+    """Metrics are computed in float32; half precision keeps two or three digits of each logit."""
     batch = examples.batch(6, vocab_size=48)
     full = HeadSubject(architectures["llama_gqa"].build().to("cuda"), "full")
     half = HeadSubject(architectures["llama_gqa"].build().to("cuda", dtype), "half")

@@ -24,7 +24,7 @@ from harness.util.errors import HarnessError
 
 @dataclass(frozen=True)
 class WholeRows(Reader):
-    """Keeps attention rows as they are, padded to the batch's length."""
+    """Reads attention rows unchanged, padded to the length of the batch."""
 
     source: ClassVar[Source] = "attention"
 
@@ -35,7 +35,7 @@ class WholeRows(Reader):
 
 @dataclass(frozen=True)
 class Whole(Reader):
-    """Keeps whatever there is of a source, as it is."""
+    """Reads a source unchanged."""
 
     source: Source
 
@@ -44,7 +44,7 @@ class Whole(Reader):
 
 
 def conditions_for(subject: HeadSubject) -> list[tuple[int, ...]]:
-    """None; single heads early and late; across layers; a whole layer; everything. Not in the order of layers."""
+    """No head; single heads early and late; across layers; a whole layer; all heads. Not in the order of layers."""
     n = len(subject.units)
     last_layer = subject.units.in_layers([int(subject.units.layers[-1])])
     return [(2, n - 3), (), (n - 1,), last_layer, (0,), (1, 5, n // 2, n - 2), tuple(range(n)), ()]
@@ -127,7 +127,7 @@ def test_contributions_are_the_output_projection_of_each_single_head(architectur
 
 
 def through(modules, model, tokens) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """What each module takes and gives at the last position while the model reads the tokens."""
+    """Input and output of each module at the last position while the model reads the tokens."""
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
     handles = [
         module.register_forward_hook(lambda _, args, output: seen.append((args[0][0, -1:], output[0, -1:])))
@@ -153,7 +153,7 @@ def test_the_matrix_of_a_projection_is_its_weight_even_with_a_large_bias(kind, d
 
 
 class Adapted(torch.nn.Module):
-    """A linear module with something low-rank beside it, as adapters leave them."""
+    """A linear module with a low-rank adapter."""
 
     def __init__(self, base: torch.nn.Module) -> None:
         super().__init__()
@@ -174,7 +174,7 @@ def test_an_adapter_around_the_projection_is_part_of_it(architectures, ragged_ba
 
 
 def test_first_order_drops_are_slopes_along_a_mask_on_every_head(architecture, ragged_batch):
-    """Independently: one example at a time, the projection's input times a mask of ones, which is what has a slope."""
+    """Independent computation: one example at a time, the gradient at a mask of ones on the projection's input."""
     subject = HeadSubject(architecture.build(), "test", tokens_per_pass=150)
     found = subject.record(ragged_batch, {"drop": Whole("first_order")}).readings["drop"][:, :, 0]
     assert found.std(axis=0).min() > 1e-3, "drops this small show nothing"
@@ -186,7 +186,7 @@ def test_first_order_drops_are_slopes_along_a_mask_on_every_head(architecture, r
 
 
 def test_first_order_drops_are_finite_differences(architectures, ragged_batch):
-    """In float64, which this model computes in from end to end (others have norms that insist on float32)."""
+    """In float64, which this model supports from end to end (others have norms in float32)."""
     architecture, hair = architectures["gpt2"], 1e-5
     found = HeadSubject(architecture.build(), "test").record(ragged_batch, {"drop": Whole("first_order")}).readings
     model = architecture.build("eager").double()
@@ -199,7 +199,7 @@ def test_first_order_drops_are_finite_differences(architectures, ragged_batch):
 
 
 def masked_target_logits(architecture, model, batch, masks) -> torch.Tensor:
-    """The target's logit at the query of each example, when the heads of these layers are multiplied by their masks."""
+    """The target logit at the query of each example if the heads of these layers are multiplied by their masks."""
     handles = []
     for layer, mask in masks.items():
 
@@ -373,7 +373,7 @@ def test_ablating_a_set_does_not_depend_on_its_order(data, architectures, ragged
 def test_ablating_one_group_by_a_hook_and_another_by_the_engine_ablates_both(
     architecture, ragged_batch, silence, every_logit
 ):
-    """The first heads are silenced by a hook of their own, the others by the engine: no matter who does it."""
+    """A separate hook ablates the first heads and the engine ablates the others; the result is the same."""
     subject = HeadSubject(architecture.build(), "test")
     n = len(subject.units)
     first, second = (1, n - 2), (0, n - 1)
@@ -486,7 +486,7 @@ def test_nan_is_refused(architectures, ragged_batch, silence, every_logit):
 
 @pytest.mark.parametrize(("name", "causal"), [("gpt2", True), ("llama_gqa", True), ("mistral_sliding", False)])
 def test_a_mask_has_one_row_for_all_examples_and_states_whether_it_is_causal(architectures, name, causal):
-    """What a causal mask hides need not be computed; a window hides more."""
+    """Positions hidden by a causal mask are not computed; a window hides more."""
     model, seen = architectures[name].build(), []
 
     def keep(_, heads):

@@ -27,7 +27,7 @@ SUBJECTS = {*PLUGINS, "harness.engine", "harness.closure"}
 
 
 def allowed(importer: str, imported: str) -> bool:
-    """Whether a package may import another. The door takes from every package up to the notebook."""
+    """Whether a package may import another. ``harness`` itself may import every package up to the notebook."""
     if importer == "harness":
         return LINE[imported] <= LINE["harness.notebook"]
     if imported == "harness":

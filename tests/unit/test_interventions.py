@@ -71,7 +71,7 @@ Written = Mapping[int, torch.Tensor]
 
 
 def with_hooks(architecture: Any, hook: Callable[[int, torch.Tensor], torch.Tensor], tokens: np.ndarray) -> np.ndarray:
-    """The last position's logits, when ``hook`` sees and changes what heads hand to each layer's projection."""
+    """The logits of the last position if ``hook`` replaces the input of each layer's output projection."""
     model = architecture.eager
 
     def on(layer: int) -> Any:
@@ -91,7 +91,7 @@ def with_hooks(architecture: Any, hook: Callable[[int, torch.Tensor], torch.Tens
 
 
 def written(architecture: Any, tokens: np.ndarray) -> Written:
-    """What the heads of each layer write at each position [positions, heads, head_dim]."""
+    """The outputs of the heads of each layer at each position [positions, heads, head_dim]."""
     found = {}
 
     def keep(layer: int, heads: torch.Tensor) -> torch.Tensor:
@@ -109,7 +109,7 @@ def texts(batch: Batch) -> list[np.ndarray]:
 def instead(
     architecture: Any, name: str, parameters: Mapping[str, Any], batch: Batch, reference: Batch
 ) -> list[Written]:
-    """What ablated heads write in each example [positions or 1, heads, head_dim] per layer, from the definitions."""
+    """Replaced outputs of ablated heads per example and layer [positions or 1, heads, head_dim], by definition."""
     if name == "zero":
         return [{layer: torch.zeros(1, 4, 1) for layer in range(4)}] * len(batch)
     if name == "patching":
@@ -169,7 +169,7 @@ def test_an_intervention_equals_a_hook(
 
 
 def test_ablating_no_unit_changes_nothing_and_needs_no_donor(architectures: Any, every_logit: Any) -> None:
-    """Not even for donors: a batch of one example, without a counterfactual, has none."""
+    """Donors are not needed either: a batch of one example without a counterfactual has none."""
     subject = HeadSubject(architectures["gpt2"].build(), "test")
     alone = replace(batch_of(1, [9]), counterfactual=None)
     baseline = subject.evaluate(alone, [()], build("zero"), every_logit)
@@ -193,7 +193,7 @@ def test_a_donor_that_is_the_example_itself_changes_nothing(
 def test_patching_all_heads_from_the_counterfactual_gives_its_answer(
     architectures: Any, share: Shared, positions: str, batch: Batch, every_logit: Any
 ) -> None:
-    """Nothing but heads carries anything from one position to another."""
+    """Only heads move information between positions."""
     for name in ("gpt2", "llama_gqa", "mistral_sliding", "gpt_bigcode"):
         subject = HeadSubject(architectures[name].build(), "test", share=share)
         everything = tuple(range(len(subject.units)))
@@ -272,7 +272,7 @@ def test_neither_the_size_of_passes_nor_what_is_shared_changes_a_result(
 
 
 def test_the_subject_reports_what_conditions_share(architectures: Any) -> None:
-    """All there is, but where blocks shape their output by their input, or carry a state from position to position."""
+    """Everything, unless blocks gate their output by their input or carry a state across positions."""
     shares = {
         name: HeadSubject(architecture.build(), name).about["shares"] for name, architecture in architectures.items()
     }
@@ -305,7 +305,7 @@ def test_nothing_after_a_query_reaches_a_replacement(
 
 
 def owned(queries: Sequence[int]) -> Batch:
-    """Every token of an example is its number; -1 after its query."""
+    """Every token of an example is the example's number; -1 after its query."""
     at = np.array(queries)
     numbers = np.repeat(np.arange(len(at))[:, None], at.max() + 1, axis=1)
     tokens = np.where(np.arange(at.max() + 1) <= at[:, None], numbers, -1)
@@ -351,7 +351,7 @@ def test_patching_uses_the_counterfactuals_as_donors(batch: Batch) -> None:
 
 @dataclass(frozen=True)
 class Seen(Metric):
-    """The baseline logit of a token, or the counterfactual's target."""
+    """The baseline logit of a token, or the target of the counterfactual."""
 
     token: int | None
     name: ClassVar[str] = "seen"

@@ -21,7 +21,7 @@ from harness.util.errors import HarnessError
 
 @pytest.fixture
 def pickled(saved) -> Path:
-    """The same model, its weights a pickle."""
+    """The same model with its weights in a pickle."""
     from safetensors.torch import load_file
 
     torch.save(load_file(saved / "model.safetensors"), saved / "pytorch_model.bin")
@@ -30,7 +30,7 @@ def pickled(saved) -> Path:
 
 
 def refusal(**parameters) -> str:
-    """What and fix, as `harness` would print them."""
+    """The message and the fix, as `harness` prints them."""
     with pytest.raises(HarnessError) as caught:
         load_model(**parameters)
     assert caught.value.fix, "every refusal says what to do"
@@ -93,7 +93,7 @@ def test_a_folder_without_a_tokenizer_encodes_nothing_unless_given_one(saved, tm
 
 
 def test_loading_prints_nothing(saved):
-    """In a process of its own: what a library writes while it is imported counts as well."""
+    """Run in a separate process: output of libraries during their import counts too."""
     code = f"from harness.engine.loading import load_model; load_model({str(saved)!r})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")
@@ -201,7 +201,7 @@ def test_an_invalid_gguf_file_is_refused(tmp_path):
 
 @pytest.fixture
 def hub_says(monkeypatch):
-    """Let every download end with this error, and nothing be there from before."""
+    """Make every download raise this error, with an empty cache."""
     import huggingface_hub
     from huggingface_hub import errors
 

@@ -31,7 +31,7 @@ def measure(name: str, prediction: Prediction | None = None) -> list[float]:
 
 
 def against(pair: np.ndarray) -> Prediction:
-    """A prediction with everything there is."""
+    """A prediction with all its optional parts."""
     logits, baseline = torch.from_numpy(pair)
     return Prediction(logits, torch.tensor([0, 1, 2, 3]), baseline, torch.tensor([5, 4, 3, 2]))
 

@@ -63,7 +63,7 @@ def search(documents: list[list[int]], target: str, windows: str, min_id: int = 
 
 @pytest.fixture
 def documents() -> list[list[int]]:
-    """Few ids, so that tokens come back; lengths around multiples of the window."""
+    """Few ids, so that tokens repeat; lengths around multiples of the window."""
     rng = np.random.default_rng(0)
     return [rng.integers(0, 12, length).tolist() for length in (19, 20, 21, 40, 41, 59, 100, 173)]
 

@@ -154,7 +154,7 @@ def test_a_missing_path_and_a_missing_file_are_refused(tmp_path: Path) -> None:
 
 
 class Harmful:
-    """What runs when it is loaded."""
+    """Code that would run when the file is loaded."""
 
     def __reduce__(self) -> Any:
         return print, ("loaded",)

@@ -31,14 +31,14 @@ from harness.util.threads import one_thread
 
 @pytest.fixture(autouse=True)
 def small_fits_on_one_thread() -> Iterator[None]:
-    """As the pipeline does: threads that fight over two cores make small fits fifty times slower."""
+    """One thread, as in the pipeline: more threads than cores make small fits fifty times slower."""
     with one_thread():
         yield
 
 
 @cache
 def methods() -> Registry:
-    """Asked for once: these tests build hundreds of methods."""
+    """Loaded once: these tests build hundreds of methods."""
     return registry()
 
 
@@ -78,7 +78,7 @@ def complete(n: int) -> np.ndarray:
 
 
 def all_partitions(n: int) -> Iterator[np.ndarray]:
-    """Every way to group n units, once each: restricted growth strings."""
+    """All partitions of n units, as restricted growth strings."""
     for labels in itertools.product(range(n), repeat=n):
         if all(label <= max(labels[:i], default=-1) + 1 for i, label in enumerate(labels)):
             yield np.array(labels)
@@ -91,7 +91,7 @@ def all_partitions(n: int) -> Iterator[np.ndarray]:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_number_of_groups_is_that_of_the_generalised_problem(seed: int) -> None:
-    """L u = lambda D u solved as it stands, on two uneven blocks with so much noise that it is not always two."""
+    """L u = lambda D u solved directly, on two uneven blocks with enough noise that the number found varies."""
     same = np.arange(14) < 6
     matrix = random_weights(14, seed) + np.where(same[:, None] == same[None, :], 0.35, 0.0) * complete(14)
     degrees = np.diag(matrix.sum(axis=0))
@@ -136,7 +136,7 @@ def test_units_of_equal_affinity_are_one_group(n: int) -> None:
 
 
 def test_a_wide_gap_at_the_top_of_the_spectrum_is_not_used() -> None:
-    """A star, whose largest eigenvalue stands alone near 2, and two cliques that are loosely tied."""
+    """A star, whose largest eigenvalue is isolated near 2, and two weakly linked cliques."""
     links = {(0, i): 1.0 for i in range(1, 9)} | {(1, 9): 0.01}
     links |= {(i, j): 1.0 for block in (range(9, 14), range(14, 19)) for i, j in itertools.combinations(block, 2)}
     links |= {(i, j): 0.2 for i in range(9, 14) for j in range(14, 19)}
@@ -173,7 +173,7 @@ def test_groups_that_are_nearly_all_pairs_are_flagged() -> None:
 
 
 def test_a_link_stored_on_one_side_only_counts() -> None:
-    """Affinities may be asymmetric by rounding, and zero on one side."""
+    """Affinities may be asymmetric by rounding and zero on one side."""
     matrix = np.zeros((6, 6))
     matrix[0, 1:] = 1e-10
     for i, j in itertools.combinations(range(1, 6), 2):
@@ -226,7 +226,7 @@ def test_the_quality_is_the_modularity_of_igraph(seed: int) -> None:
 )
 @pytest.mark.parametrize("seed", range(3))
 def test_leiden_finds_the_best_of_all_partitions_of_six_units(quality: str, gamma: float, seed: int) -> None:
-    """Signed weights: two clear camps and noise; all 203 partitions."""
+    """Signed weights: two clear groups and noise; all 203 partitions."""
     camps = np.array([1, 1, -1, -1, 1, -1])
     matrix = (np.outer(camps, camps) + 0.8 * random_weights(6, seed, signed=True)) * complete(6)
     best = max(potts_quality(matrix, labels, gamma, quality) for labels in all_partitions(6))
@@ -244,7 +244,7 @@ def test_groups_with_only_negative_links_between_them_are_found() -> None:
 
 
 def test_a_weak_negative_link_does_not_outweigh_strong_positive_ones() -> None:
-    """Both parts count by their total weight: were each normalised by its own, this link would split a block."""
+    """Both parts are weighted by their total weight; with separate normalisation this link would split a block."""
     blocks = np.arange(12) // 6
     matrix = np.where(np.equal.outer(blocks, blocks), 1.0, 0.05) * complete(12)
     matrix[0, 1] = matrix[1, 0] = -0.001
@@ -312,7 +312,7 @@ def test_invalid_parameters_of_leiden_are_refused(wrong: dict[str, Any], says: s
 
 
 class Counted(random.Random):
-    """A generator that counts its rolls."""
+    """A random generator that counts its draws."""
 
     rolls = 0
 
@@ -326,7 +326,7 @@ class Counted(random.Random):
 
 
 def test_leiden_uses_only_its_own_random_generator() -> None:
-    """Python's igraph draws from the standard library's generator, or any that it is given."""
+    """python-igraph draws from the generator of the standard library or from a given one."""
     dice = Counted()
     igraph.set_random_number_generator(dice)
     try:
@@ -369,7 +369,7 @@ def test_the_reported_description_length_follows_the_definition(seed: int, alpha
 @pytest.mark.parametrize("alpha", [0.3, 1.0, 2.0])
 @pytest.mark.parametrize("seed", range(3))
 def test_merging_follows_the_greedy_definition(seed: int, alpha: float) -> None:
-    """All merges are tried at every step, and their descriptions measured; the shortest of all steps is the answer."""
+    """Every step tries all merges and measures their descriptions; the result is the shortest of all steps."""
     active = sparse_activity(8, 300, seed) | sparse_activity(1, 300, seed + 50) * (np.arange(8) < 3)
     labels = np.arange(8)
     steps = [labels]
@@ -384,7 +384,7 @@ def test_merging_follows_the_greedy_definition(seed: int, alpha: float) -> None:
 
 
 def test_units_that_are_always_active_together_are_merged_into_the_shortest_description() -> None:
-    """Three mechanisms of two units each, never two at once: of all 203 ways to group them none is shorter."""
+    """Three mechanisms of two units each, never two at once: none of the 203 partitions has a shorter description."""
     mechanism = np.random.default_rng(0).permutation(np.repeat(np.arange(5), 12))  # 3 and 4: nothing is active
     blocks = np.array([0, 1, 2, 2, 1, 0])
     active = mechanism[:, None] == blocks[None, :]
@@ -473,7 +473,7 @@ def test_the_elbow_of_one_over_rank_is_at_the_square_root(n: int) -> None:
 
 @pytest.mark.parametrize("high", [1, 4, 12, 22])
 def test_the_group_is_the_units_above_a_step(high: int) -> None:
-    """However many stand above it, and whether the step is above zero or below."""
+    """For any number of units above the step, and for steps above or below zero."""
     values = np.where(np.arange(24) < high, 3.0, -2.0)
     assert partition("elbow", scores(values[::-1]))[0].groups() == [tuple(range(24 - high, 24))]
 

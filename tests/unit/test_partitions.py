@@ -15,7 +15,7 @@ from harness.util.errors import HarnessError
 
 
 def planted(sizes: list[int], within: float = 1.0, between: float = 0.05, seed: int = 0) -> tuple[Affinity, np.ndarray]:
-    """Blocks of units in shuffled order, with noise; and which block each is of."""
+    """Blocks of units in shuffled order, with noise; and the block of each unit."""
     rng = np.random.default_rng(seed)
     blocks = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
     noise = 0.04 * rng.random((len(blocks), len(blocks)))
@@ -96,7 +96,7 @@ CLASSES = ("self", "self", "self", "local", "local", "local", None, None, "self"
 
 
 def affinity(within: list[float], between: float = 1.0) -> Affinity:
-    """As much affinity inside group g as ``within[g]`` says, and ``between`` them."""
+    """Affinity ``within[g]`` inside group g, and ``between`` across groups."""
     same = GROUPS[:, None] == GROUPS[None, :]
     matrix = np.where(same, np.array(within)[GROUPS][:, None], between)
     np.fill_diagonal(matrix, 0.0)

@@ -37,7 +37,7 @@ from harness.registry.hookspecs import hookimpl
 
 @dataclass(frozen=True)
 class Broken:
-    """Breaks in the way it is told."""
+    """Fails in the requested way."""
     name: ClassVar[str] = "zz_broken"
     how: str = "raise"
 
@@ -57,7 +57,7 @@ def harness_affinities():
 
 @pytest.fixture(scope="module")
 def memo() -> Memo:
-    """Shared: the model is loaded once."""
+    """A shared memo: the model is loaded once."""
     return Memo()
 
 

@@ -23,7 +23,7 @@ KINDS = ("serial", "parallel", "redundant_pair", "routed", "redundant_half", "ca
 
 @cache
 def planted(**parameters: Any) -> Any:
-    """A world without noise, unless it is asked for."""
+    """A world, by default without noise."""
     return registry().get("subject", "planted").build({"noise": 0.0, **parameters})()
 
 
@@ -43,13 +43,13 @@ def measured(
 
 
 def damage(subject: Any, batch: Batch, *groups: tuple[int, ...]) -> np.ndarray:
-    """How far the target's logit falls [groups, examples]."""
+    """The decrease of the target logit [groups, examples]."""
     values = measured(subject, batch, [(), *groups])
     return values[0] - values[1:]
 
 
 def called(batch: Batch) -> dict[str, np.ndarray]:
-    """Which circuits the tokens call for, as the docstring says."""
+    """The circuits that the tokens activate, by the rule in the docstring."""
     odd = batch.tokens % 2 == 1
     switched = dict(zip(("serial", "parallel", "redundant_pair", "cancelling"), odd.T[2:], strict=False))
     return {**switched, "routed": batch.tokens[:, 1] % 4 == 0, "bystander": odd[:, 2]}

@@ -32,7 +32,7 @@ GOOD = (
     + '''
 @dataclass(frozen=True)
 class Same:
-    """Every pair alike."""
+    """Equal affinity for every pair."""
     name: ClassVar[str] = "{name}"
     strength: float = {strength}
 
@@ -66,7 +66,7 @@ def good(name: str = "zz_same", strength: float = 1.0) -> str:
 
 @pytest.fixture
 def load(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Registry]:
-    """What is on offer when these files or modules are loaded as well."""
+    """The registry with these files or modules loaded additionally."""
 
     def load(*extra: str) -> Registry:
         monkeypatch.setenv(plugins.EXTRA_VARIABLE, ",".join(extra))
@@ -76,7 +76,7 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Registry]:
 
 
 def problem(found: Registry, extra: str) -> Broken:
-    """The one thing wrong with an extra plugin."""
+    """The only problem of an extra plugin."""
     (broken,) = [broken for broken in found.problems if broken.origin == extra]
     return broken
 
@@ -149,7 +149,7 @@ def test_a_broken_plugin_is_reported_and_the_others_are_kept(
 def test_a_plugin_that_fails_while_loading_offers_nothing(
     plugin: Callable[..., str], load: Callable[..., Registry]
 ) -> None:
-    """Pluggy keeps the hooks it took before the one that does not fit."""
+    """Pluggy keeps the hooks registered before the invalid one."""
     text = good("zz_half") + "\n@hookimpl\ndef harness_batches(wrong):\n    return []\n"
     found = load(plugin(text, "half.py"))
     assert ("affinity", "zz_half") not in found.methods
@@ -159,7 +159,7 @@ def test_a_plugin_that_fails_while_loading_offers_nothing(
 def test_a_hook_that_gives_no_list_of_folders_is_reported(
     plugin: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A bare string would be taken for a list of letters."""
+    """A string would be read as a list of letters."""
     path = plugin(good("zz_paths") + '\n@hookimpl\ndef harness_config_paths():\n    return "pkg://mine"\n')
     monkeypatch.setenv(plugins.EXTRA_VARIABLE, path)
     assert "not a list of search paths" in problem(registry(), path).reason
@@ -306,7 +306,7 @@ def test_selecting_a_missing_plugin_is_an_error(
 
 
 def test_workers_load_what_the_command_line_named(plugin: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """They inherit the environment, not the words."""
+    """Workers inherit the environment, not the command line."""
     monkeypatch.setenv(plugins.EXTRA_VARIABLE, plugin(good("zz_worker")))
     assert registry().get("affinity", "zz_worker").name == "zz_worker"
 

@@ -34,7 +34,7 @@ ACTIVITY = _blocks()
 
 @dataclass(frozen=True)
 class Measured:
-    """Three blocks of units that move together."""
+    """Three blocks of correlated units."""
 
     name: ClassVar[str] = "measured"
 
@@ -71,7 +71,7 @@ class Correlation:
 
 @dataclass(frozen=True)
 class Nearest:
-    """What hangs together at more than a half."""
+    """Components of the graph of affinities above one half."""
 
     name: ClassVar[str] = "nearest"
 
@@ -84,7 +84,7 @@ class Nearest:
 
 @dataclass(frozen=True)
 class Dice:
-    """Groups by chance: another seed, other groups."""
+    """Random groups that depend on the seed."""
 
     name: ClassVar[str] = "dice"
     seed: int = 0

@@ -31,7 +31,7 @@ def write(record: Record, folder: Path) -> Path:
 
 
 def damaged(record: Record, folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
-    """The record on disk, after somebody has been at it."""
+    """The record on disk after an edit."""
     data = json.loads(record.to_json())
     change(data)
     path = folder / "record.json"
@@ -312,7 +312,7 @@ def test_every_optional_part_of_an_old_record_is_read_under_its_new_name(tmp_pat
 
 
 def test_an_old_record_keeps_the_digest_of_its_original_content() -> None:
-    """Schema 2 took it over the content, as JSON indented by one: as a string among JSON values, ended by a zero."""
+    """Schema 2 digested the content as indented JSON, encoded as a string among JSON values and ended by a zero."""
     data = json.loads((OLD / "record_2.json").read_text())
     as_written = json.dumps(data, indent=1, ensure_ascii=False)
     expected = hashlib.sha256(json.dumps(as_written).encode() + b"\0").hexdigest()

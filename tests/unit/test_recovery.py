@@ -24,14 +24,14 @@ from harness.util.threads import one_thread
 
 @pytest.fixture(autouse=True)
 def small_fits_on_one_thread() -> Iterator[None]:
-    """As the pipeline does: threads that fight over two cores make small fits fifty times slower."""
+    """One thread, as in the pipeline: more threads than cores make small fits fifty times slower."""
     with one_thread():
         yield
 
 
 @cache
 def methods() -> Registry:
-    """Asked for once: these tests build hundreds of methods."""
+    """Loaded once: these tests build hundreds of methods."""
     return registry()
 
 
@@ -43,7 +43,7 @@ def partition(name: str, given: Any, **parameters: Any) -> list[Partition]:
 def planted(
     sizes: list[int], between: float, noise: float, seed: int, floor: float = 0.0
 ) -> tuple[Affinity, np.ndarray]:
-    """Affinity 1 within a block, ``between`` across, normal noise, what is under the floor cut off; shuffled units."""
+    """Affinity 1 within a block and ``between`` across, with normal noise, cut off below the floor; shuffled units."""
     rng = np.random.default_rng(seed)
     blocks = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
     upper = np.triu(noise * rng.normal(size=(len(blocks), len(blocks))), 1)
@@ -126,7 +126,7 @@ def test_forty_pairs_in_one_component_are_found_only_without_a_maximum() -> None
 @pytest.mark.parametrize("quality", ["modularity", "rb_configuration", "cpm"])
 @pytest.mark.parametrize("seed", range(3))
 def test_planted_groups_are_recovered_from_signed_affinities(quality: str, seed: int) -> None:
-    """Three camps, each at odds with the others, with noise as large as the links."""
+    """Three groups with negative affinity to each other, with noise as large as the links."""
     rng = np.random.default_rng(seed)
     camps = rng.permutation(np.repeat(np.arange(3), 12))
     upper = np.triu(np.where(np.equal.outer(camps, camps), 0.5, -0.25) + 0.4 * rng.normal(size=(36, 36)), 1)

@@ -21,7 +21,7 @@ from harness.util.threads import one_thread
 
 @pytest.fixture(autouse=True)
 def small_fits_on_one_thread() -> Iterator[None]:
-    """As the pipeline does: threads that fight over two cores make small fits fifty times slower."""
+    """One thread, as in the pipeline: more threads than cores make small fits fifty times slower."""
     with one_thread():
         yield
 
@@ -41,7 +41,7 @@ def joined(found: Regressions) -> np.ndarray:
 
 
 def gradients(spins: np.ndarray, weights: np.ndarray, l2: float) -> np.ndarray:
-    """Of mean loss and penalty, from the formula, one regression at a time; 0 for the unit itself."""
+    """The gradient of mean loss and penalty, from the formula, one regression at a time; 0 for the unit itself."""
     n, units = spins.shape
     inputs = np.column_stack([spins, np.ones(n)]).astype(float)
     found = np.zeros_like(weights)
@@ -114,7 +114,7 @@ def test_two_units_couple_by_their_odds_ratio() -> None:
 
 @pytest.mark.parametrize("l2", [1e-3, 1.0])
 def test_the_coupling_of_two_identical_units_balances_penalty_and_loss(l2: float) -> None:
-    """Both always alike, each up half of the time: the slope of n log(1 + e^-w) + l2 w^2 / 2 is zero."""
+    """Both units are always equal, each up half of the time: the slope of n log(1 + e^-w) + l2 w^2 / 2 is zero."""
     n = 200
     spins = np.repeat([[1, 1], [-1, -1]], n // 2, axis=0)
     expected = brentq(lambda w: n * expit(-w) - l2 * w, 0, 100, xtol=1e-12)
@@ -190,7 +190,7 @@ def falling_line(rng: np.random.Generator) -> Line:
 
 
 def searched(at: Line, length: float) -> list[float]:
-    """The lengths that are tried; the last one is accepted."""
+    """The step lengths tried; the last one is accepted."""
     search = regressions._Search(*at(0), length)
     lengths = [length]
     while not search.accepts(*at(search.length)):
@@ -211,7 +211,7 @@ def test_a_line_search_ends_when_value_and_slope_have_decreased_enough(seed: int
 
 
 def test_a_line_search_tries_the_steps_of_scipy() -> None:
-    """Lines enough that each of its rules decides on some of them; the rarest ("tilt") does on the last three."""
+    """Enough lines for each rule to decide on some of them; the rarest ("tilt") decides on the last three."""
     peer = pytest.importorskip("scipy.optimize._dcsrch", reason="this release of scipy keeps its line search elsewhere")
     for seed in (*range(1000), 4059, 8551, 10608):
         rng = np.random.default_rng(seed)

@@ -42,7 +42,7 @@ def members(found: list[Candidate]) -> list[tuple[int, ...]]:
 
 
 def affinity(within: dict[int, float], between: float = 1.0) -> Affinity:
-    """As much affinity inside group g as ``within[g]`` says, and ``between`` all other pairs."""
+    """Affinity ``within[g]`` inside group g, and ``between`` for all other pairs."""
     strength = np.array([within.get(int(label), between) for label in LABELS])
     matrix = np.where(LABELS[:, None] == LABELS, strength[:, None], between)
     np.fill_diagonal(matrix, 0.0)
@@ -131,7 +131,7 @@ def test_a_group_without_outside_affinity_is_the_most_isolated_and_has_no_finite
 
 
 def test_a_group_without_inside_affinity_is_not_selected() -> None:
-    """Units that never change have no affinity at all; a partitioner may put them together."""
+    """Constant units have no affinity at all; a partitioner may put them into one group."""
     matrix = affinity({2: 3.0}).matrix.copy()
     idle = list(GROUPS[0])
     matrix[idle], matrix[:, idle] = 0.0, 0.0

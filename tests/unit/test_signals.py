@@ -48,7 +48,7 @@ def activity_of(plugin: Any, values: np.ndarray, batch: Batch | None = None, at_
 
 
 def even_over(*counts: int, length: int = 48) -> np.ndarray:
-    """One head per count, whose attention is even over that many keys."""
+    """One head per count, with uniform attention over that many keys."""
     rows = np.zeros((1, len(counts), length), dtype=np.float32)
     for head, n in enumerate(counts):
         rows[0, head, :n] = 1 / n
@@ -56,7 +56,7 @@ def even_over(*counts: int, length: int = 48) -> np.ndarray:
 
 
 def attention_rows() -> st.SearchStrategy[np.ndarray]:
-    """Two examples, three heads, nine keys, some of them never looked at."""
+    """Two examples, three heads, nine keys, some of them without attention."""
     scores = hnp.arrays(np.float64, (2, 3, 9), elements=st.sampled_from([0.0, 0.1, 1.0, 7.0]))
     return scores.map(lambda s: s + 1e-3 * (s.sum(axis=-1, keepdims=True) == 0)).map(
         lambda s: (s / s.sum(axis=-1, keepdims=True)).astype(np.float32)
@@ -122,7 +122,7 @@ def test_participation_ratio_is_the_exponential_of_the_entropy_of_the_spectrum(
 
 
 def test_participation_ratio_is_not_centred() -> None:
-    """Outputs that are all the same have one direction, and so have those that differ only in length."""
+    """Equal outputs have one direction, and so do outputs that differ only in length."""
     same = np.tile([1.0, -2.0, 3.0], (20, 1))[:, None]
     longer = same * np.arange(1, 21)[:, None, None]
     for outputs in (same, longer):
@@ -306,7 +306,7 @@ def test_output_norm_is_the_norm_of_the_head_recorded_by_a_hook(tiny: Any, batch
 
 @dataclass(frozen=True)
 class Scaled(Intervention):
-    """An ablated head writes this much of what it would."""
+    """An ablated head writes this share of its output."""
 
     by: float
     name: ClassVar[str] = "scaled"
@@ -316,7 +316,7 @@ class Scaled(Intervention):
 
 
 def drops(tiny: Any, batch: Batch, plus: float, minus: float) -> np.ndarray:
-    """By how much more of each head the target's logit is higher than by less of it [examples, units]."""
+    """The central difference of the target logit in the scale of each head [examples, units]."""
     metric = registry().get("metric", "target_logit").build({})
     alone = [(unit,) for unit in range(len(tiny.units))]
     up, down = (tiny.evaluate(batch, alone, Scaled(by), [metric])[0] for by in (plus, minus))
@@ -330,7 +330,7 @@ def test_attribution_is_the_effect_of_a_small_ablation_on_the_target_logit(tiny:
 
 
 def test_attribution_orders_heads_as_ablation_does(tiny: Any, batch: Batch) -> None:
-    """First order is not the whole effect, but heads that matter must come first: far from chance (p < .005)."""
+    """First order is not the whole effect, but important heads must rank first: far from chance (p < .005)."""
     activity = measured(tiny, batch, signal("attribution")).scores.values
     ablated = drops(tiny, batch, 1.0, 0.0).mean(axis=0)
     assert spearmanr(activity, ablated).statistic > 0.5

@@ -32,7 +32,7 @@ def build(stage: str, name: str, **parameters: Any) -> Any:
 
 
 def blocks_with_faint_links(sizes: list[int], seed: int = 0) -> tuple[scipy.sparse.csr_array, np.ndarray]:
-    """Complete blocks of uneven weights, in one component by a ring of faint links and some at random."""
+    """Complete blocks of uneven weights, connected by a ring of weak links and some random ones."""
     rng = np.random.default_rng(seed)
     block = np.repeat(np.arange(len(sizes)), sizes)
     n = len(block)
@@ -64,7 +64,7 @@ def test_filtering_finds_the_eigenvalues_that_lapack_finds(monkeypatch: pytest.M
 
 
 def test_filtering_finds_eigenvalues_with_their_multiplicity(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a ring of cliques that are all alike, eigenvalues come in pairs: Lanczos from one vector misses the second."""
+    """The eigenvalues of a ring of equal cliques come in pairs: Lanczos from one vector misses the second."""
     n, size = 30, 6
     clique = np.ones((size, size)) - np.eye(size)
     ring = np.roll(np.eye(n), 1, axis=0)
@@ -102,7 +102,7 @@ def test_eigengap_finds_the_same_groups_with_both_solvers(
 
 
 def test_k_means_from_pivots_finds_many_groups_where_random_starts_miss_some() -> None:
-    """A component beyond what is decomposed whole, as it comes from activity: 150 groups of 2 to 40 units."""
+    """A component too large for a full decomposition, as activity gives it: 150 groups of 2 to 40 units."""
     sizes = np.random.default_rng(3).integers(2, 40, 150).tolist()
     links, block = blocks_with_faint_links(sizes)
     assert len(block) > spectrum.WHOLE_UP_TO
@@ -113,7 +113,7 @@ def test_k_means_from_pivots_finds_many_groups_where_random_starts_miss_some() -
 
 
 def test_a_component_without_clear_groups_is_refused_with_a_fix(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A long chain has eigenvalues everywhere."""
+    """A long chain has no gap between eigenvalues."""
     n = 300
     chain = scipy.sparse.diags_array([np.ones(n - 1), np.ones(n - 1)], offsets=[-1, 1], format="csr")
     monkeypatch.setattr(spectrum, "WHOLE_UP_TO", 10)

@@ -111,7 +111,7 @@ def test_intervals_cover_the_mean_of_normal_data_95_times_in_100() -> None:
 
 
 def test_the_interval_is_that_of_scipy() -> None:
-    """Percentile intervals of the same data from other resamples differ by what 1999 of them leave open."""
+    """Percentile intervals from different resamples differ by the sampling error of 1999 resamples."""
     from scipy.stats import bootstrap
 
     deltas = np.random.default_rng(5).exponential(size=80)
@@ -153,7 +153,7 @@ def test_an_interval_depends_only_on_its_seed() -> None:
 
 @given(st.integers(1, 60), st.data())
 def test_the_interval_of_a_share_is_that_of_wilson(n: int, data: st.DataObject) -> None:
-    """Independent definition: the shares whose normal test the data do not reject."""
+    """Independent definition: the shares that the normal test does not reject."""
     passed = data.draw(st.integers(0, n))
     low, high = wilson_interval(passed, n)
     z = 1.959963984540054
@@ -206,7 +206,7 @@ def test_the_p_of_the_best_of_eight_is_uniform_if_controls_are_the_best_of_eight
 
 
 def by_definition(damage: np.ndarray, controls: np.ndarray) -> list[float]:
-    """max-T in loops."""
+    """max-T computed in loops."""
     t = []
     for mine, others in zip(damage, controls, strict=True):
         everyone = [mine, *others]
@@ -232,7 +232,7 @@ def test_max_t_of_a_single_test_is_its_p() -> None:
 
 @pytest.mark.parametrize("tests", [1, 3, 8])
 def test_the_smallest_max_t_p_is_uniform_if_there_is_no_circuit(tests: int) -> None:
-    """Correlated tests, as metrics are: the family-wise error is what it says."""
+    """Correlated tests, as metrics are: the family-wise error equals the level."""
     rng = np.random.default_rng(10)
     shared = rng.standard_normal((3000, 1, 20))
     worlds = shared + rng.standard_normal((3000, tests, 20))

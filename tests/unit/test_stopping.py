@@ -30,13 +30,13 @@ CONTROLS = registry().get("controls", "uniform").build({})
 
 
 def at_the_end(delta: float, controls: Sequence[float], futility: int) -> int:
-    """After how many controls the test of one candidate stops, counted one by one."""
+    """The number of controls after which the test of one candidate stops, counted one by one."""
     as_much = itertools.accumulate(control >= delta for control in controls)
     return next((m for m, k in enumerate(as_much, start=1) if m >= MIN_CONTROLS and k >= futility), len(controls))
 
 
 class Logit(Metric):
-    """A metric that falls."""
+    """A metric for which damage is a decrease."""
 
     name: ClassVar[str] = "target_logit"
     damage: ClassVar[Literal[1, -1]] = -1
@@ -74,7 +74,7 @@ def counted(
 
 
 def stopped(delta: float, controls: list[float], futility: int | None) -> tuple[float, int]:
-    """p of one candidate, and over how many controls."""
+    """p of one candidate, and its number of controls."""
     (m,), _ = counted([delta], [controls], futility)
     p = p_value(delta, controls[:m], damage=1)
     assert p is not None
@@ -130,7 +130,7 @@ def test_the_same_candidates_pass_as_with_all_controls(controls: list[int], delt
 
 @pytest.mark.parametrize(("n", "futility"), [(99, 10), (999, 10), (999, 1)])
 def test_the_test_holds_its_level_if_the_candidate_is_drawn_as_its_controls(n: int, futility: int) -> None:
-    """Also where other candidates pass than with all controls: 10 < .05 x 1000 - 1."""
+    """Also if the passing candidates differ from those with all controls: 10 < .05 x 1000 - 1."""
     draws = np.random.default_rng(n).standard_normal((4000, 1 + n))
     as_much = (draws[:, 1:] >= draws[:, :1]).cumsum(axis=1)
     over = (as_much >= futility) & (np.arange(1, 1 + n) >= MIN_CONTROLS)
@@ -161,7 +161,7 @@ def test_infinite_inflation_stops_at_once() -> None:
 
 
 def test_controls_are_inflated_as_for_p() -> None:
-    """Controls -1 and 1 do less than 1.5; three times as far apart, one does more."""
+    """Controls -1 and 1 do less damage than 1.5; inflated three times, one does more."""
     assert as_damaging(1.5, [-1.0, 1.0], 1.0, 1) == 0
     assert as_damaging(1.5, [-1.0, 1.0], 3.0, 1) == 1
     assert as_damaging(-1.5, [-1.0, 1.0], 3.0, -1) == 1

@@ -111,7 +111,7 @@ def test_selectivity_over_drawn_positions_is_that_of_the_paper() -> None:
     ],
 )
 def test_drawn_positions_are_the_published_lists(parameters: dict[str, Any], published: list[int]) -> None:
-    """Attention that is all on one key raises the baseline there and nowhere else: this reads the list back."""
+    """Attention on a single key raises the baseline only there, which recovers the list of positions."""
     batch = one_query(n=1)
     plugin = survey(baseline="drawn", **parameters)
     on_each_key = np.eye(256, dtype=np.float32)[None, :, :]  # head k attends to key k alone
@@ -166,7 +166,7 @@ def test_a_heads_attention_on_any_target_never_raises_the_baseline_of_others() -
 
 
 def planted(batch: Batch, shares: dict[str, float]) -> np.ndarray:
-    """One head that puts these shares on the places of these classes, and the rest evenly on what is no target."""
+    """One head with these shares of attention on the positions of these classes, the rest evenly elsewhere."""
     attention = np.zeros((len(batch), 1, batch.tokens.shape[1]), dtype=np.float32)
     for e, q in enumerate(batch.query.tolist()):
         taken = {int(p) for places in batch.anchors.values() for p in places[e]}
@@ -229,7 +229,7 @@ def test_an_empty_baseline_is_clamped_as_published() -> None:
 @pytest.mark.parametrize("query", [0, 1, 5])
 @pytest.mark.parametrize("parameters", [{}, {"unique": False}, {"avoid_last": 40}])
 def test_a_query_too_early_for_a_drawn_baseline_is_named(query: int, parameters: dict[str, Any]) -> None:
-    """Positions 1 .. query - 1, the last six left out: nothing remains."""
+    """Positions 1 .. query - 1 without the last six: nothing remains."""
     zeros = np.zeros((2, 8), dtype=np.int64)
     anchors = {"first-token": np.zeros((2, 1), dtype=np.int64)}
     batch = Batch("early", zeros, np.full(2, query), np.zeros(2, dtype=np.int64), anchors, "successor")

@@ -38,7 +38,7 @@ print(json.dumps([inside, pools()]))
 
 @pytest.fixture
 def two_torch_threads() -> Iterator[None]:
-    """More than the other tests use, so that one can be told from all."""
+    """More threads than in the other tests, to distinguish one from all."""
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     yield
@@ -46,7 +46,7 @@ def two_torch_threads() -> Iterator[None]:
 
 
 def test_libraries_loaded_while_threads_are_pinned_are_pinned_too() -> None:
-    """scipy and scikit-learn bring a BLAS and an OpenMP of their own, with as many threads as they are told."""
+    """scipy and scikit-learn bring their own BLAS and OpenMP, which use the configured number of threads."""
     environment = {**os.environ, "OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
     answer = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, env=environment, check=True)
     inside, after = json.loads(answer.stdout)
@@ -91,7 +91,7 @@ def test_a_cell_records_and_ablates_with_all_threads_and_fits_with_one(
 
 @pytest.mark.parametrize(("limit", "expected"), [("1", 1), ("1,4", 1), ("0", None), ("", None), ("many", None)])
 def test_the_number_of_cores_can_be_limited(limit: str, expected: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As OpenMP reads it: what is no positive number counts for nothing."""
+    """As in OpenMP: a value that is not a positive number is ignored."""
     monkeypatch.setenv("OMP_NUM_THREADS", limit)
     assert cores() == (expected or cpu_count())
 

@@ -23,7 +23,7 @@ def build(stage: str, name: str, **parameters: Any) -> Any:
 
 
 def accuracy(checkpoint: str) -> float:
-    """Top-1 at the query of examples that the training never saw (another seed than the log's)."""
+    """Top-1 accuracy at the query of examples not used in training (a different seed from the log's)."""
     subject: HeadSubject = build("subject", "tiny", checkpoint=checkpoint)()
     batch = build("batch", "synthetic_induction", n=64, seed=7)(subject)
     hits = subject.evaluate(batch, [()], build("intervention", "zero"), [build("metric", "accuracy")])

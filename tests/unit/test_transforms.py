@@ -22,7 +22,7 @@ N = 50
 
 
 def asked_at(query: np.ndarray) -> Batch:
-    """Examples that differ in nothing but where they are asked."""
+    """Examples that differ only in their query positions."""
     n, nothing = len(query), np.zeros((len(query), 1), dtype=np.int64)
     return Batch(
         "made", np.zeros((n, 1000), dtype=np.int64), query, nothing[:, 0], {"first-token": nothing}, "successor"
@@ -34,7 +34,7 @@ def ragged(seed: int = 0, n: int = N) -> Batch:
 
 
 def confounded(batch: Batch, seed: int = 1, units: UnitSpace = UNITS) -> Activity:
-    """Every unit has a signal of its own, and shares the query position and a signal of its layer."""
+    """Every unit has its own signal and shares the query position and a signal of its layer."""
     rng = np.random.default_rng(seed)
     n = len(batch)
     layers, signals = rng.normal(size=(n, units.layers.max() + 1)), rng.normal(size=(n, len(units)))
@@ -43,7 +43,7 @@ def confounded(batch: Batch, seed: int = 1, units: UnitSpace = UNITS) -> Activit
 
 
 def transform(name: str, activity: Activity, **given: Any) -> Activity:
-    """Given what it asks for; ``on`` is its parameter."""
+    """Call the transform with the given inputs; ``on`` is its parameter."""
     parameters = {"on": given.pop("on")} if "on" in given else {}
     transformed: Activity = registry().get("transform", name).build(parameters)(activity, **given)
     return transformed
@@ -95,7 +95,7 @@ def test_residuals_do_not_correlate_with_position_or_the_rest_of_the_layer(seed:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_unit_that_is_a_linear_function_of_position_becomes_constant(dtype: type) -> None:
-    """Not a unit of rounding noise, which a binarizer would split into spins."""
+    """Otherwise it would be rounding noise, which a binarizer would split into spins."""
     batch = ragged()
     values = confounded(batch).values.astype(dtype)
     values[:, 7] = (0.9 - 0.0013 * batch.query).astype(dtype)
@@ -114,7 +114,7 @@ def test_a_unit_that_is_a_linear_function_of_position_and_its_layer_becomes_cons
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_layer_that_follows_position_adds_nothing_to_it(dtype: type) -> None:
-    """Two regressors that are the same up to their last digits: what tells them apart is no regressor."""
+    """Two regressors that are equal up to rounding: their difference is not a regressor."""
     batch = ragged()
     values = confounded(batch).values
     values[:, 4] = 1 - 0.001 * batch.query
@@ -141,7 +141,7 @@ def test_a_signal_that_is_independent_of_both_survives() -> None:
 
 
 def test_a_unit_does_not_lose_its_own_signal_to_the_mean_of_its_layer() -> None:
-    """It would, were it in that mean: a unit ten times as large as the rest of its layer nearly is the mean."""
+    """It would if the mean included it: a unit ten times as large as the rest of its layer dominates the mean."""
     values = np.random.default_rng(0).normal(size=(2000, 4)) * [10, 1, 1, 1]
     found = transform("residualize", Activity(values, UnitSpace.heads([4])), batch=ragged(n=2000), on=["layer"])
     assert np.corrcoef(found.values[:, 0], values[:, 0])[0, 1] > 0.99

@@ -28,7 +28,7 @@ from harness.testing import examples
 
 @dataclass
 class Additive:
-    """A model in which every unit does a known damage to every metric. Each example has its own offset."""
+    """A model in which every unit has a known effect on every metric. Each example has its own offset."""
 
     damage: Mapping[str, np.ndarray]  # metric -> change per unit
     baseline: Mapping[str, float]
@@ -182,7 +182,7 @@ def test_metrics_are_tested_in_order_and_each_counts_only_if_the_earlier_ones_do
 
 
 def test_p_is_corrected_for_the_candidates_tested_together() -> None:
-    """Two candidates, the same controls: the second does no more than the strongest of eight controls do."""
+    """Two candidates with the same controls: the second does no more damage than the strongest of eight controls."""
     alone = report_on(model(**STRONG), [LOGIT], candidates=[(0, 1)]).effects["target_logit"]
     first, second = reports(model(**STRONG), [LOGIT], candidates=[(0, 1), (2, 7)])
     assert first.effects["target_logit"].p_adjusted == alone.p_adjusted == pytest.approx(1 / 9)
@@ -221,7 +221,7 @@ def test_damage_where_the_group_is_active_and_off_input() -> None:
 
 
 def test_controls_are_inflated_equally_for_every_p() -> None:
-    """Where a group is active on all examples, p there is p everywhere."""
+    """If a group is active on all examples, the on-input p is the overall p."""
     values = np.zeros((5, 8))
     values[:4, 0], values[4, 1] = 1.0, 1.0
     wide = Given(CONTROLS, inflation=40.0)
@@ -235,7 +235,7 @@ def test_controls_are_inflated_equally_for_every_p() -> None:
 
 
 def test_a_group_chosen_on_the_test_examples_is_compared_with_the_best_groups_of_permuted_data() -> None:
-    """On permuted data the pipeline finds groups that do as much damage: the candidate is not specific."""
+    """The pipeline finds groups with as much damage on permuted data: the candidate is not specific."""
     lucky = report_on(model(**STRONG), [LOGIT, LOSS], null=[-5.0, -4.5] * 10)
     assert lucky.selection_p == 1.0
     assert lucky.verdict is Verdict.NOT_SPECIFIC
@@ -259,7 +259,7 @@ def test_a_large_improvement_never_passes() -> None:
 
 
 def test_a_saturated_metric_is_neither_tested_nor_corrected_for() -> None:
-    """Its baseline mean is exactly as bad as can be."""
+    """The baseline mean is exactly the worst possible value."""
     floor = Measure("accuracy", -1, worst=20.0)
     subject = model(**STRONG, accuracy=[0.0] * 8)
     subject.baseline = {**subject.baseline, "accuracy": 0.0}
@@ -295,7 +295,7 @@ PAIRS = tuple((i, i + 1) for i in range(10, 208, 2))  # 99 controls of a model o
 
 
 def graded(candidate: float, other: float = 0.0) -> Additive:
-    """Units 0 and 1 do some damage each, units 2 and 3 other; the controls' grows from 0 to 1 in a mixed order."""
+    """Units 0 and 1 do one damage each, units 2 and 3 another; that of controls grows from 0 to 1 in mixed order."""
     changes = np.zeros(208)
     changes[10:] = np.repeat(np.random.default_rng(0).permutation(99) / 98 / 2, 2)
     changes[:4] = candidate / 2, candidate / 2, other / 2, other / 2
@@ -426,7 +426,7 @@ def test_the_best_of_ten_candidates_of_one_profile_passes_no_more_often_than_the
 def test_the_pass_rate_is_at_most_the_level_if_there_is_no_circuit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Planted null worlds: 60 pairs that are all alike. One of the first three, of 60, reaches the level: 3 / 60."""
+    """Planted null worlds of 60 equal pairs: a candidate is among the three most damaging in 3 / 60 of them."""
     monkeypatch.setattr("harness.closure.statistics.RESAMPLES", 99)  # every example changes alike
     pairs = tuple((i, i + 1) for i in range(2, 120, 2))  # 59 controls
     passes = 0

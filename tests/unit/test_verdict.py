@@ -24,7 +24,7 @@ DOUBTFUL = ((-0.5, 1.5), 0.03)  # beyond the controls, but the interval holds ze
 
 
 def effects(make: Make, **shown: tuple[tuple[float, float], float]) -> dict[str, Effect]:
-    """Each metric with what it shows, turned to the metric's own direction."""
+    """Effects of the metrics, each turned to the metric's own direction."""
     found = {}
     for name, ((low, high), p) in shown.items():
         interval = tuple(sorted((DAMAGE[name] * low, DAMAGE[name] * high)))
@@ -76,7 +76,7 @@ def test_power_precedes_direction_and_the_last_rule_covers_the_rest() -> None:
 
 @pytest.mark.parametrize(("n", "verdict"), [(18, Verdict.UNDERPOWERED), (19, Verdict.PASS)])
 def test_19_controls_are_needed_to_reach_five_percent(make_effect: Make, n: int, verdict: Verdict) -> None:
-    """The smallest p is 1 / (n + 1): 1 / 20 is the level, 1 / 19 is above it."""
+    """The smallest p is 1 / (n + 1): 1 / 20 equals the level, 1 / 19 is above it."""
     measured = {name: make_effect(controls=(0.0,) * n, p_adjusted=1 / (n + 1)) for name in METRICS}
     assert decide(measured, alpha=0.05)[0] is verdict
 
@@ -107,7 +107,7 @@ def test_nothing_measured_is_underpowered() -> None:
 
 
 def test_a_saturated_metric_does_not_decide(make_effect: Make) -> None:
-    """A model that is never right cannot become less right: the other two decide."""
+    """A model with accuracy zero cannot lose accuracy: the other two metrics decide."""
     shown = effects(make_effect, target_logit=BEATS, accuracy=HELPED, loss=BEATS)
     assert decide(shown, 0.05)[0] is Verdict.WRONG_DIRECTION
     shown["accuracy"] = make_effect(interval=(0.0, 0.0), p_adjusted=None, saturated=True)
