@@ -1,4 +1,4 @@
-"""What all tests share: hypothesis settings, the published reference, a vocabulary, made effects and records."""
+"""Shared by all tests: hypothesis settings, the published reference, a vocabulary, example effects and records."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Notes on the type checks of the tests: old annotations of OmegaConf, random sampling by beartype."""
+    """Ignore two warnings of the type checks of tests: old annotations of OmegaConf, random sampling by beartype."""
     config.addinivalue_line("filterwarnings", "ignore:.*deprecated by PEP 585:DeprecationWarning")
     config.addinivalue_line("filterwarnings", "ignore:Do not use the `random` module inside strategies")
 

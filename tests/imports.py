@@ -1,6 +1,6 @@
-"""Who imports whom: every import of `harness` and `plugins`, lazy ones and those for type checkers included.
+"""Every import of `harness` and `plugins`, including lazy ones and those for type checkers.
 
-`python tests/imports.py` prints the packages by floor: a package stands one floor above the highest it imports.
+`python tests/imports.py` prints the packages by layer: a package is one layer above the highest it imports.
 """
 
 from __future__ import annotations

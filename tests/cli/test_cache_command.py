@@ -1,4 +1,4 @@
-"""cache: what it shows, what it drops; and that a cell runs with it, without it, and on a full disk."""
+"""`harness cache`: its listing and pruning; cells run with a cache, without one, and on a full disk."""
 
 from __future__ import annotations
 

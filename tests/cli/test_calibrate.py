@@ -1,4 +1,4 @@
-"""`harness calibrate`: what it prints, what it keeps, what it refuses."""
+"""`harness calibrate`: its output, its files and its refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""run, sweep, propose, close, plan: what they print, what they leave, and how they end."""
+"""run, sweep, propose, close, plan: their output, their files and their exit codes."""
 
 from __future__ import annotations
 

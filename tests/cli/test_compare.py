@@ -1,4 +1,4 @@
-"""`harness compare`: two cells, or two methods; and cells under other protocols."""
+"""`harness compare`: two cells or two methods; and cells under other protocols."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""kill -9 at random instants of a sweep, then the same command again: nothing lost, half-written or redone."""
+"""kill -9 at random instants of a sweep, then the same command again: nothing is lost, half-written or repeated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`harness leaderboard`: making a board, checking it, adding to it."""
+"""`harness leaderboard`: building a board, checking it, adding records to it."""
 
 from __future__ import annotations
 

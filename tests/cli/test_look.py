@@ -1,4 +1,4 @@
-"""list, show, check, doctor, help: complete, quick, and honest about what is broken."""
+"""list, show, check, doctor, help: they are complete and quick, and they report broken plugins."""
 
 from __future__ import annotations
 

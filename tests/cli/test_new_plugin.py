@@ -1,4 +1,4 @@
-"""new-plugin: what it writes works at once, for every stage, and it never takes anything away."""
+"""new-plugin: the files it writes work immediately, for every stage, and it overwrites nothing."""
 
 from __future__ import annotations
 

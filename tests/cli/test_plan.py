@@ -1,4 +1,4 @@
-"""`harness plan`: what cells will take, from shapes, or from cells that have finished."""
+"""`harness plan`: the expected cost of cells, from shapes or from finished cells."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Groups of couplings that were computed elsewhere: the published ones, made ones, and what cannot be grouped."""
+"""Groups from precomputed couplings: published ones, synthetic ones, and invalid ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Experiment presets: each makes the cells it says, by the protocol it names."""
+"""Experiment presets: each gives its documented cells under its documented protocol."""
 
 from __future__ import annotations
 

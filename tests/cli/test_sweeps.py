@@ -1,4 +1,4 @@
-"""Sweeps that survive: errors said twice, full disks, two at once, and cells that leave nothing behind."""
+"""Robust sweeps: errors are reported twice, full disks, two sweeps in parallel, and cells without side effects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A tracking server of MLflow's own: what it shows, and what happens while it is slow, refuses or is gone."""
+"""Tracking on a real MLflow server: the copied runs, and behavior while the server is slow, refuses or is down."""
 
 from __future__ import annotations
 

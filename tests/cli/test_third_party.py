@@ -1,4 +1,4 @@
-"""A stranger's distribution: installed by pip, found, checked, ranked beside the built-in methods, and gone again."""
+"""A third-party distribution: installed by pip, found, checked, ranked with built-in methods, and uninstalled."""
 
 from __future__ import annotations
 

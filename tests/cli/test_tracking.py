@@ -1,4 +1,4 @@
-"""The MLflow mirror: one parent per sweep, a child per cell, and a run that goes on without it."""
+"""The MLflow mirror: one parent per sweep, a child per cell, and runs that continue without a server."""
 
 from __future__ import annotations
 

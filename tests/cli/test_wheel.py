@@ -1,4 +1,4 @@
-"""What is shipped works where nothing of the checkout is: from the built wheel, in an empty environment and folder."""
+"""The built wheel works without the checkout, in an empty environment and folder."""
 
 from __future__ import annotations
 

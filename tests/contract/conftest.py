@@ -1,4 +1,4 @@
-"""What the contract suite finds in a class, and whether it finds what it should."""
+"""Findings of the contract suite about a class, and their comparison with the expected ones."""
 
 from __future__ import annotations
 

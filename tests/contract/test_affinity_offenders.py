@@ -1,4 +1,4 @@
-"""The contract suite finds affinities that break it, and plugins that break what holds for every stage."""
+"""The contract suite finds affinities that violate it, and plugins that violate the checks of every stage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contract suite finds interventions, controls and metrics that break it."""
+"""The contract suite finds interventions, controls and metrics that violate it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contract suite finds batches, labels and subjects that break it, and skips those that need parameters."""
+"""The contract suite finds batches, labels and subjects that violate it, and skips those that need parameters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contract suite finds signals, transforms, binarizers, partitioners, choosers and selectors that break it."""
+"""The contract suite finds signals, transforms, binarizers, partitioners, choosers and selectors that violate it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages that people read, as tests see them: their commands, their code, their tables."""
+"""The documentation pages as tests use them: their commands, their code, their tables."""
 
 from __future__ import annotations
 

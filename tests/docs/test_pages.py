@@ -1,4 +1,4 @@
-"""What a page tells people to type is what works, and its links lead somewhere."""
+"""The commands on pages work, and their links have targets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page about plugins: what it shows works as it stands there, and what there is to know is on it."""
+"""The page about plugins: its examples work as shown, and it is complete."""
 
 from __future__ import annotations
 

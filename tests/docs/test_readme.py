@@ -1,4 +1,4 @@
-"""The README has what a newcomer needs."""
+"""The README has what a new user needs."""
 
 from __future__ import annotations
 

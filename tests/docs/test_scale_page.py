@@ -1,4 +1,4 @@
-"""The page on scale says what the code computes."""
+"""The page on scale has the numbers that the code computes."""
 
 from __future__ import annotations
 

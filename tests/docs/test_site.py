@@ -1,4 +1,4 @@
-"""The documentation site: it builds without a warning, its links lead somewhere, and it needs no network."""
+"""The documentation site: it builds without a warning, its links have targets, and it needs no network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page on statistics says what the code computes."""
+"""The page on statistics has the numbers that the code computes."""
 
 from __future__ import annotations
 

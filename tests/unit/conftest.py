@@ -1,4 +1,4 @@
-"""Tiny models of many architectures, and an ablation that shares nothing with the engine."""
+"""Tiny models of many architectures, and an ablation that is independent of the engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signals and binarizers: what a head's row becomes, and which half of the observations is up."""
+"""Signals and binarizers: the activity of a head's row, and the half of the observations that is up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Inside a group: planted chains, independent parts, backups and bystanders give the numbers that theory says."""
+"""Anatomy of a group: planted chains, independent parts, redundant units and bystanders against theory."""
 
 from __future__ import annotations
 
@@ -258,10 +258,10 @@ def test_the_on_input_test_uses_only_the_examples_where_the_group_is_active() ->
 
 
 def test_a_mechanism_that_is_rarely_used_fails_globally_and_passes_on_its_input() -> None:
-    """Forty mechanisms of two units in a row, each used on one example of its own.
+    """Forty serial mechanisms of two units, each used on its own example.
 
-    A true pair breaks one mechanism, two random units break two: half the damage of every control; where it is used
-    the true pair is alone in doing any.
+    A true pair breaks one mechanism and two random units break two, so that every control does twice the damage; on
+    the examples of the mechanism only the true pair does damage.
     """
     used = np.eye(40)
 

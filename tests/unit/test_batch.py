@@ -1,4 +1,4 @@
-"""Batches: checked when created, split by a seed, identified by what a subject can see of them."""
+"""Batches: checked when created, split by a seed, identified by what a subject reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Boards as files: lineage, what a check finds, what submitted records must fulfil, hostile names."""
+"""Boards as files: lineage, checks, requirements on submitted records, hostile names."""
 
 from __future__ import annotations
 

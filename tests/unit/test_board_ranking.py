@@ -1,4 +1,4 @@
-"""How certain a ranking is: published ranks and critical difference, and numbers from theory."""
+"""The uncertainty of a ranking: published ranks and critical difference, and numbers from theory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Boards: which rows are ranked, which share a rank, which are only listed, and how that is written."""
+"""Boards: which rows are ranked, tied or only listed, and how boards are written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Boards of older schemas: they still check, figure by figure; and today's identities are those of old records."""
+"""Boards of older schemas are still checked figure by figure, and old records keep their identities."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What conditions share: the bookkeeping replayed, the savings counted, the outcome held against doing without."""
+"""Sharing between conditions: bookkeeping, savings, and equality of the results with and without it."""
 
 from __future__ import annotations
 

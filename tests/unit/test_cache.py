@@ -1,4 +1,4 @@
-"""The cache: what makes two results the same, what becomes of damaged entries, and that no record depends on it."""
+"""The cache: the identity of results, damaged entries, and independence of records from the cache."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The harness held to planted truth: verdicts without noise, p-values under the null, the paper's criteria."""
+"""The harness against planted truth: verdicts without noise, p-values under the null, the paper's criteria."""
 
 from __future__ import annotations
 

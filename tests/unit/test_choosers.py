@@ -1,4 +1,4 @@
-"""Which partition is taken: each chooser against theory, an independent implementation, or its definition."""
+"""Each chooser against theory, an independent implementation, or its definition."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From words on the command line to a configuration: every mistake is answered with what would have been right."""
+"""From the command line to a configuration: every mistake is refused with the correction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Controls: matched to the candidate, distinct, none of its own units, and every possible group equally likely."""
+"""Controls are matched to the candidate, distinct, disjoint from it, and every possible group is equally likely."""
 
 from __future__ import annotations
 
@@ -425,7 +425,7 @@ def alike_in_layers(draw: st.DrawFn) -> tuple[UnitSpace, tuple[int, ...], tuple[
 def test_candidates_of_one_profile_draw_from_one_order_of_groups(
     drawn_case: tuple[UnitSpace, tuple[int, ...], tuple[int, ...]], seed: int, name: str
 ) -> None:
-    """Groups admissible for both come in the same order; neither skips a group that is disjoint from it."""
+    """Groups drawn for both come in the same order; the second candidate skips no group that is disjoint from it."""
     units, first, second = drawn_case
     of_first, of_second = (draw(name, candidate, units, n=12, seed=seed).groups for candidate in (first, second))
     both = [group for group in of_first if group in of_second]

@@ -1,4 +1,4 @@
-"""Units, seeds, digests, errors, affinities, agreement, the memo: the small things everything rests on."""
+"""Basic parts: units, seeds, digests, errors, affinities, agreement, the memo."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The text every machine with Python has."""
+"""The text from Python's own documentation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What cells are said to take, against counted FLOPs, published sizes, and what must hold of any estimate."""
+"""The estimated cost of cells against counted FLOPs, published sizes, and general properties of an estimate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where things are computed: what is on a device stays there, and a GPU says what a processor says."""
+"""Devices: data on a device stays there, and a GPU gives the results of the CPU."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def test_a_pass_copies_only_metrics_from_its_device(
 ) -> None:
     """The meta device holds no numbers: reading one raises, as does mixing devices.
 
-    A GPU would have to finish its work first, for every condition or head. Metrics are asked for once per pass, means
-    and the past before all passes.
+    On a GPU such a read waits for all pending work, per condition or head. Metrics are read once per pass, means and
+    the past before all passes.
     """
     subject = HeadSubject(architectures[architecture].build(), architecture)
     batch = examples.batch(6, vocab_size=48)

@@ -1,4 +1,4 @@
-"""The public door: which names it has, that they load lazily, and what a notebook does with them."""
+"""The public API: its names, their lazy loading, and their use in a notebook."""
 
 from __future__ import annotations
 

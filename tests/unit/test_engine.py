@@ -1,4 +1,4 @@
-"""The engine against what models compute by themselves, and against one hook, condition and example at a time."""
+"""The engine against the models themselves, and against one hook, condition and example at a time."""
 
 from __future__ import annotations
 

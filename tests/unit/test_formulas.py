@@ -1,4 +1,4 @@
-"""Formulas in a terminal: every one of the built-in methods reads as mathematics, without LaTeX."""
+"""Formulas in a terminal: those of all built-in methods are shown without LaTeX."""
 
 from __future__ import annotations
 

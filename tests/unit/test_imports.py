@@ -1,4 +1,4 @@
-"""The walls of the house: who may import whom."""
+"""Which package may import which."""
 
 from __future__ import annotations
 

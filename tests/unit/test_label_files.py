@@ -1,4 +1,4 @@
-"""Labels out of files: three forms, what of them is known, and files that say something else."""
+"""Labels from files: three forms, known classes, and invalid files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loading: what is read, what the subject knows of itself, and every way in which it can go wrong offline."""
+"""Loading: the model, the description of the subject, and every failure that can occur offline."""
 
 from __future__ import annotations
 

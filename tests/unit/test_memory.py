@@ -1,4 +1,4 @@
-"""What this process keeps of the memory it frees."""
+"""Reuse of freed memory."""
 
 from __future__ import annotations
 

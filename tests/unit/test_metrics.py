@@ -1,4 +1,4 @@
-"""What ablation damages, and what an ablated unit writes: against the definitions."""
+"""Metrics, and the output of an ablated unit, against their definitions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text in which a token comes back: which windows, which query, which target, against a brute-force search."""
+"""Natural text with repeated tokens: windows, queries and targets against a brute-force search."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Affinities that look at no observation: random, by layer, and read from a file."""
+"""Affinities without observations: random, by layer, and read from a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every partitioner but spectral: against definitions, other implementations and brute force; ties, refusals."""
+"""Every partitioner except spectral, against definitions, other implementations and brute force; ties, refusals."""
 
 from __future__ import annotations
 

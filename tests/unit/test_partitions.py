@@ -1,4 +1,4 @@
-"""Spectral partitions and the paper's choice among groups: planted blocks, hand-made scores, ties."""
+"""Spectral partitions and the paper's selection of groups: planted blocks, scores by hand, ties."""
 
 from __future__ import annotations
 

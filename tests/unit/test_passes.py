@@ -1,4 +1,4 @@
-"""How examples and conditions are laid out in passes."""
+"""The distribution of examples and conditions over passes."""
 
 from __future__ import annotations
 

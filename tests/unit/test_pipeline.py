@@ -1,4 +1,4 @@
-"""A cell, top to bottom, on the embedded model: what it proposes and tests on, and how it ends when it breaks."""
+"""A whole cell on the embedded model: the examples it proposes and tests on, and its end after a failure."""
 
 from __future__ import annotations
 

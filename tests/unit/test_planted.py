@@ -1,4 +1,4 @@
-"""The planted world does what it says: every kind of group against its closed form, by hand."""
+"""The planted world: every kind of group against its closed form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plugins: files and modules come in by one door, a bad one stops nobody, and every refusal says what to do."""
+"""Plugins from files and modules: a bad one does not affect the others, and every refusal gives a fix."""
 
 from __future__ import annotations
 

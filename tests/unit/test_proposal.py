@@ -1,4 +1,4 @@
-"""What is made when it is asked for, what is chosen, and how stable it is."""
+"""Proposals: steps on request, the choice of a partition, and its stability."""
 
 from __future__ import annotations
 

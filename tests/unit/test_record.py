@@ -1,4 +1,4 @@
-"""Records and the workspace: what is read is what was written, and no failure costs what was there before."""
+"""Records and the workspace: records are read back unchanged, and a failure never loses an existing record."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What clustering is for: planted groups are found again, and nothing but the input and the seed decides."""
+"""Clustering recovers planted groups, and depends only on its input and seed."""
 
 from __future__ import annotations
 

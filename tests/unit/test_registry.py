@@ -1,4 +1,4 @@
-"""The registry: methods by name, built with the parameters they have, and every refusal says what to do."""
+"""The registry: methods by name, built with their parameters, and every refusal gives a fix."""
 
 from __future__ import annotations
 

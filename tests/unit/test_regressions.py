@@ -1,4 +1,4 @@
-"""All regressions at once: against one at a time, against the optimum, and against what can be worked out by hand."""
+"""Simultaneous regressions against one at a time, against the optimum, and against closed forms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A record as an MLflow run: within MLflow's limits, its curves in order, nothing cut silently."""
+"""A record as an MLflow run: within MLflow's limits, with ordered curves, and never truncated silently."""
 
 from __future__ import annotations
 

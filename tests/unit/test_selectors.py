@@ -1,4 +1,4 @@
-"""Which groups are put to the test: sizes, order, ties, and groups that no affinity leaves."""
+"""Selected groups: sizes, order, ties, and groups without outside affinity."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signals: closed forms, the survey's own numbers, and what ablation says of attribution."""
+"""Signals against closed forms and the numbers of the survey; attribution against ablation."""
 
 from __future__ import annotations
 
@@ -316,7 +316,7 @@ class Scaled(Intervention):
 
 
 def drops(tiny: Any, batch: Batch, plus: float, minus: float) -> np.ndarray:
-    """The central difference of the target logit in the scale of each head [examples, units]."""
+    """The difference of the target logit between two scales of each head [examples, units]."""
     metric = registry().get("metric", "target_logit").build({})
     alone = [(unit,) for unit in range(len(tiny.units))]
     up, down = (tiny.evaluate(batch, alone, Scaled(by), [metric])[0] for by in (plus, minus))

@@ -1,4 +1,4 @@
-"""Sparse affinities: what they refuse, that they mean what dense ones mean, and the ways that many units take."""
+"""Sparse affinities: refusals, equality with dense ones, and the algorithms for many units."""
 
 from __future__ import annotations
 
@@ -291,7 +291,7 @@ def test_activity_that_overflows_when_squared_is_refused(scale: float) -> None:
 
 
 def test_a_sample_of_shuffled_pairs_gives_the_threshold_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 90 units in 20 permutations 20,000 pairs are drawn: by theory, 1.645 / sqrt(n - 1) to within three standard
+    """20,000 pairs are drawn from 90 units in 20 permutations: by theory, 1.645 / sqrt(n - 1) to within three standard
     errors of a quantile, sqrt(q (1 - q) / pairs) / density."""
     given = Activity(np.random.default_rng(0).normal(size=(401, 90)), UnitSpace.heads([90]))
     everything = PearsonKnn(permutations=20)(given).diagnostics["threshold"]

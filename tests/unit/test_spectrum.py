@@ -1,4 +1,4 @@
-"""The spectrum of large components: filtered subspace iteration against LAPACK, and what is made of it."""
+"""The spectrum of large components: filtered subspace iteration against LAPACK, and the resulting groups."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What cells are said to have spent: FLOPs against those that torch counts, forwards, memory."""
+"""The measured cost of cells: FLOPs against those that torch counts, forwards, memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Early stopping: the same candidates pass, the level is kept, and fewer controls are evaluated."""
+"""Early stopping: the same candidates pass, the test holds its level, and fewer controls are evaluated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The published recipe, draw by draw, against a straight re-implementation of it."""
+"""The published examples, draw by draw, against a direct re-implementation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Threads: libraries held to one each where a cell fits things, all cores where a model runs or fits are spread."""
+"""Threads: one per library while a cell fits, all cores while a model runs or fits run in parallel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The embedded model has what it is shipped for: circuits that are there at the end, and form on the way."""
+"""The embedded model: circuits that exist after training and form during it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Transforms: what is regressed out of activity and what survives, and activity on one scale."""
+"""Transforms: residuals of activity, and standardized activity."""
 
 from __future__ import annotations
 

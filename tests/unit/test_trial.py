@@ -405,8 +405,8 @@ def drawing(name: str) -> Any:
 
 
 def test_the_best_of_ten_candidates_of_one_profile_passes_no_more_often_than_the_level() -> None:
-    """Five of 200 units each, whose damage is independent. If all ten were held against the same 99 groups, ten of 109
-    worlds had a candidate worse than them all, whichever order they are compared in.
+    """Five of 200 units each, with independent damage. With the same 99 controls for all ten, a candidate would exceed
+    all of them in ten of 109 worlds, in whatever order they are compared.
     """
     units, worlds = UnitSpace.heads([200]), 2000
     candidates = [tuple(range(5 * j, 5 * j + 5)) for j in range(10)]
