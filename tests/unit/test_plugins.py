@@ -95,7 +95,7 @@ def test_a_file_is_a_plugin(plugin: Callable[..., str], load: Callable[..., Regi
     path = plugin(good())
     method = load(path).get("affinity", "zz_same")
     assert method.owner == path
-    assert method.summary == "Every pair alike."
+    assert method.summary == "Equal affinity for every pair."
     assert method.parameters == {"strength": 1.0}
     spins = Spins(np.array([[1, -1, 1]], dtype=np.int8), UnitSpace.heads([3]))
     assert method.build({"strength": 2})(spins).matrix.sum() == 12
