@@ -204,7 +204,7 @@ def test_inputs_that_do_not_fit_together_are_refused(
     assert "Traceback" not in answer.err
 
 
-def test_without_a_model_nothing_is_tested(harness: Run, files: tuple[Path, Path]) -> None:
+def test_nothing_is_tested_without_a_model(harness: Run, files: tuple[Path, Path]) -> None:
     answer = harness("run", *command(*files, "reruns=0", "tracking=none"))
     assert answer.code == 2
     assert "has no model, so it can be neither recorded nor ablated" in answer.err

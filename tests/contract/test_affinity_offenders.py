@@ -84,7 +84,7 @@ def test_an_affinity_that_takes_observations_must_accept_activity(
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_a_declared_limit_is_no_failure_if_the_method_really_has_it(
+def test_a_declared_limit_is_not_a_failure_if_the_method_has_it(
     findings: Callable[[str, type], list[Finding]],
 ) -> None:
     (limit,) = [finding for finding in findings("affinity", Honest) if finding.outcome != "passed"]

@@ -199,7 +199,7 @@ def test_mutual_information_is_between_zero_and_one_bit(values: np.ndarray, pseu
     assert not matrix[constant].any()
 
 
-def test_units_always_alike_or_always_opposite_share_one_bit() -> None:
+def test_units_that_are_always_equal_or_always_opposite_share_one_bit() -> None:
     half = np.array([1, -1] * 10)
     matrix = fit("mutual_information", spins(np.stack([half, half, -half], axis=1))).matrix
     assert matrix[0, 1] == matrix[0, 2] == pytest.approx(math.log(2))

@@ -299,7 +299,7 @@ def test_leakage_needs_damage_where_the_group_is_active() -> None:
     assert found.leakage is None
 
 
-def test_on_input_without_controls_has_no_p() -> None:
+def test_the_on_input_test_has_no_p_without_controls() -> None:
     found = on_input(np.ones(4), np.ones((0, 4)), np.array([True, True, False, False]), damage=1)
     assert (found.delta, found.controls, found.z, found.p, found.off_input) == (1, (), None, None, 1)
 

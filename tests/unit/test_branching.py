@@ -63,7 +63,7 @@ def test_conditions_share_one_block_until_they_differ(conditions: Conditions) ->
 
 
 @given(st.lists(groups, max_size=8), st.booleans())
-def test_blocks_are_counted_as_they_are_made(conditions: Conditions, trunk: bool) -> None:
+def test_the_counted_blocks_are_the_computed_ones(conditions: Conditions, trunk: bool) -> None:
     schedule = Schedule.of([(), *conditions], LAYERS, trunk)
     assert schedule.blocks == [schedule.entering, *map(len, replayed(schedule))]
 

@@ -276,7 +276,7 @@ def test_the_silhouette_follows_its_definition(data: st.DataObject) -> None:
         assert found is None
 
 
-def test_units_in_no_group_are_left_out_of_the_silhouette() -> None:
+def test_the_silhouette_ignores_units_in_no_group() -> None:
     rng = np.random.default_rng(3)
     matrix = rng.random((7, 7))
     graph = affinity((matrix + matrix.T) / 2)

@@ -139,7 +139,7 @@ def test_a_band_grows_until_it_holds_enough_distinct_groups() -> None:
     assert {layer for group in drawn.groups for layer in per_layer(group, units)} == {1, 2}
 
 
-def test_bands_around_two_short_layers_stay_apart_where_they_can() -> None:
+def test_bands_around_two_short_layers_stay_separate_if_possible() -> None:
     units = UnitSpace.heads([3] * 7)
     candidate = units.find(["L1H0", "L1H1", "L5H0", "L5H1", "L5H2"])
     drawn = draw("layer_matched", candidate, units, n=9)
@@ -149,7 +149,7 @@ def test_bands_around_two_short_layers_stay_apart_where_they_can() -> None:
         assert count[4] + count[5] + count[6] == 3
 
 
-def test_matching_leaves_early_layers_out_where_the_candidate_has_none_there() -> None:
+def test_matching_omits_early_layers_without_units_of_the_candidate() -> None:
     units = UnitSpace.heads([8, 8])
     late = tuple(range(8, 11))
     assert all(min(group) >= 8 for group in draw("layer_matched", late, units, n=9).groups)
@@ -343,7 +343,7 @@ def test_all_groups_of_the_same_classes_are_drawn_where_they_are_few() -> None:
     assert sorted(groups) == [(1, 4, 7), (1, 5, 7), (2, 4, 7), (2, 5, 7)]
 
 
-def test_a_class_with_too_few_units_left_is_matched_together_with_classes_the_candidate_has_none_of() -> None:
+def test_a_class_with_too_few_remaining_units_is_matched_together_with_classes_not_in_the_candidate() -> None:
     """One ``a`` is left and two are needed: it is matched with ``c`` and unknown units; ``b`` stays matched."""
     units, labels = labelled("aaabbbbbcccc..")
     drawn = draw("class_matched", units.find(["L0H0", "L0H1", "L0H3"]), units, labels=labels, n=21)

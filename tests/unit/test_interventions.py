@@ -230,7 +230,7 @@ def test_in_the_last_layer_only_the_query_can_matter(
     assert np.abs(everywhere[:, 1] - at_query[:, 1]).max() > 1e-3
 
 
-def test_without_a_reference_means_are_over_the_batch(
+def test_means_are_over_the_batch_without_a_reference(
     architectures: Any, batch: Batch, reference: Batch, every_logit: Any
 ) -> None:
     subject = HeadSubject(architectures["gpt2"].build(), "test")

@@ -61,7 +61,7 @@ def test_selectivities_are_read_if_all_units_have_them(form: Any, tmp_path: Path
     np.testing.assert_array_equal(selectivity["copycat"], [0.0, 1.0, 0.0, 1.0])
 
 
-def test_selectivities_of_some_units_only_are_left_out(tmp_path: Path) -> None:
+def test_incomplete_selectivities_are_ignored(tmp_path: Path) -> None:
     assert labels(tmp_path, PLAIN).selectivity == {}
     some = dict(list(PUBLISHED["all_head_selectivity"].items())[:3])  # type: ignore[attr-defined]
     assert labels(tmp_path, {**PUBLISHED, "all_head_selectivity": some}).selectivity == {}

@@ -42,7 +42,7 @@ def test_random_affinities_are_uniform_between_zero_and_one() -> None:
     np.testing.assert_array_equal(matrix, matrix.T)
 
 
-def test_random_affinities_come_from_the_seed_and_nothing_else() -> None:
+def test_random_affinities_depend_only_on_the_seed() -> None:
     np.random.seed(1)
     first = make("random", seed=3).matrix
     np.random.seed(2)

@@ -105,7 +105,7 @@ def test_ablating_units_that_nothing_reads_does_no_damage(kind: str, metric: str
     np.testing.assert_array_equal(values[0], values[1])
 
 
-def test_without_the_cancelling_group_the_answer_is_better() -> None:
+def test_ablating_the_cancelling_group_improves_the_answer() -> None:
     subject, batch = planted(), examples(planted())
     found = damage(subject, batch, subject.groups["cancelling"][0])[0]
     np.testing.assert_allclose(found, -EFFECT * called(batch)["cancelling"], atol=1e-6)

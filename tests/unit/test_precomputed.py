@@ -92,7 +92,7 @@ def test_several_fitting_shapes_are_listed_with_the_override_to_give(tmp_path: P
     assert caught.value.fix == "Choose one: subject.units=3x4"
 
 
-def test_without_labels_any_shape_fits(tmp_path: Path) -> None:
+def test_any_shape_fits_without_labels(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match="1x6, 2x3, 3x2, 6x1"):
         subject(matrix=matrix(tmp_path, 6))
     assert subject(matrix=matrix(tmp_path, 6), units="2x3").units == UnitSpace.heads([3, 3])

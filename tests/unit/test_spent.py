@@ -67,7 +67,7 @@ def test_a_subject_without_shapes_has_no_flops(tmp_path: Path) -> None:
     assert cost.record.cost["forwards"] == 16 * cost.record.cost["conditions"]
 
 
-def test_what_nobody_knows_is_not_counted() -> None:
+def test_unknown_costs_are_not_counted() -> None:
     progress = Progress(quiet=True)
     for flops in (None, 3, None, 4):
         progress.spend(forwards=2, flops=flops, memory=None)

@@ -136,7 +136,7 @@ def test_loss_alone_never_passes(make_effect: Make, p: float) -> None:
     ("loss", "accuracy", "verdict"),
     [(BEATS, HARMED, Verdict.NOT_SPECIFIC), (HARMED, BEATS, Verdict.WEAK_PASS), (BEATS, BEATS, Verdict.PASS)],
 )
-def test_without_a_target_logit_the_first_metric_except_loss_decides(
+def test_the_first_metric_except_loss_decides_without_a_target_logit(
     make_effect: Make, loss: object, accuracy: object, verdict: Verdict
 ) -> None:
     shown = effects(make_effect, loss=loss, accuracy=accuracy)  # type: ignore[arg-type]
