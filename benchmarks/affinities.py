@@ -112,10 +112,10 @@ def row(name: str, peer_of: Callable[[Spins], Peer], units: int) -> str:
     method, peer = registry().get("affinity", name).build({}), peer_of(spins)
     difference = peer.difference(peer.run())  # also warms both up: processes started, libraries loaded
     turns = [(seconds(lambda: method(spins)), seconds(peer.run) / peer.share) for _ in range(TURNS)]
-    ours, theirs = (min(side) for side in zip(*turns, strict=True))
+    ours, peers = (min(side) for side in zip(*turns, strict=True))
     extrapolated = "" if peer.share == 1 else f", extrapolated from {100 * peer.share:.2g} %"
     return (
-        f"| {name} | {units} | {ours:.3g} | {theirs:.3g} | {theirs / ours:.3g} | {difference:.0e} "
+        f"| {name} | {units} | {ours:.3g} | {peers:.3g} | {peers / ours:.3g} | {difference:.0e} "
         f"| {peer.name}{extrapolated} |"
     )
 

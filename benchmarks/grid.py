@@ -86,8 +86,8 @@ def run(smoke: bool = False) -> str:
             cold, warm = harness("sweep", *command), harness("sweep", *command, "--force")
             needed, computed = cost(cold)
             tested = sum(bool(cell["closure"]) for cell in cold.answer["cells"])
-            kept = sum(file.stat().st_size for file in Path(folder, "cache").rglob("*") if file.is_file())
-            rows.append((n, tested, needed, computed, cold.seconds, warm.seconds, cold.memory, kept))
+            cache_size = sum(file.stat().st_size for file in Path(folder, "cache").rglob("*") if file.is_file())
+            rows.append((n, tested, needed, computed, cold.seconds, warm.seconds, cold.memory, cache_size))
             if n == 81:
                 lines = _against(one_by_one(cold, Path(folder), words), by_hooks(smoke), computed, cold, warm)
     exponent = math.log(rows[-1][4] / rows[0][4]) / math.log(rows[-1][0] / rows[0][0])
@@ -97,8 +97,8 @@ def run(smoke: bool = False) -> str:
     ]
     table += [
         f"| {n} | {tested} | {needed} | {computed} ({computed / needed:.0%}) | {cold:.1f} | {cold / n:.2f} "
-        f"| {warm:.1f} | {warm / n:.2f} | {write_size(memory)} | {write_size(kept)} |"
-        for n, tested, needed, computed, cold, warm, memory, kept in rows
+        f"| {warm:.1f} | {warm / n:.2f} | {write_size(memory)} | {write_size(cache_size)} |"
+        for n, tested, needed, computed, cold, warm, memory, cache_size in rows
     ]
     return "\n".join(
         [*lines, "", *table, "", f"Cold seconds grow with the number of cells to the power {exponent:.2f}."]
@@ -115,12 +115,12 @@ def _against(alone: list[tuple[int, list[Run]]], hooked: float, computed: int, c
         return int(run.answer["cost"].get("conditions", 0))
 
     needed = round(of_all(conditions))
-    ours = of_all(lambda run: run.seconds)
-    theirs = of_all(lambda run: run.seconds - run.answer["seconds"].get("closure", 0) + hooked * conditions(run))
+    one_by_one = of_all(lambda run: run.seconds)
+    by_scripts = of_all(lambda run: run.seconds - run.answer["seconds"].get("closure", 0) + hooked * conditions(run))
     sampled = " and ".join(f"{len(runs)} of {n}" for n, runs in alone)
     rows = [
-        ("one by one, a hooked forward pass per condition", str(needed), theirs),
-        ("one by one, by the harness", str(needed), ours),
+        ("one by one, a hooked forward pass per condition", str(needed), by_scripts),
+        ("one by one, by the harness", str(needed), one_by_one),
         ("sweep, cold", f"{computed} ({computed / needed:.0%})", cold.seconds),
         ("sweep, warm", "0", warm.seconds),
     ]
@@ -131,7 +131,10 @@ def _against(alone: list[tuple[int, list[Run]]], hooked: float, computed: int, c
         "",
         "| 81 cells | conditions | seconds | faster than scripts | than the harness one by one |",
         "|---|--:|--:|--:|--:|",
-        *(f"| {way} | {n} | {spent:.0f} | {theirs / spent:.1f} | {ours / spent:.1f} |" for way, n, spent in rows),
+        *(
+            f"| {way} | {n} | {spent:.0f} | {by_scripts / spent:.1f} | {one_by_one / spent:.1f} |"
+            for way, n, spent in rows
+        ),
     ]
 
 

@@ -1,4 +1,4 @@
-"""What all tests share: hypothesis settings, the published reference, a vocabulary, made effects and records."""
+"""Shared by all tests: hypothesis settings, the published reference, a vocabulary, example effects and records."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Remarks on the type checks that run with the tests: OmegaConf's old annotations, beartype's dice."""
+    """Ignore two warnings of the type checks of tests: old annotations of OmegaConf, random sampling by beartype."""
     config.addinivalue_line("filterwarnings", "ignore:.*deprecated by PEP 585:DeprecationWarning")
     config.addinivalue_line("filterwarnings", "ignore:Do not use the `random` module inside strategies")
 
 
 @pytest.fixture
 def unchecked() -> Iterator[None]:
-    """As users run it: without the checks of shapes and types that accompany all other tests."""
+    """Run as users do: without the checks of shapes and types that accompany all other tests."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
@@ -121,7 +121,7 @@ def make_record() -> Callable[..., Record]:
             n_controls=99,
             shortfall={},
             effects=measured,
-            site_ablation={name: 2 * of.delta for name, of in measured.items()},
+            site_ablation={name: 2 * measure.delta for name, measure in measured.items()},
             verdict=verdict,
             reason="because",
             anatomy=dict.fromkeys(measured, ANATOMY),

@@ -1,6 +1,6 @@
-"""Who imports whom: every import of `harness` and `plugins`, lazy ones and those for type checkers included.
+"""Every import of `harness` and `plugins`, including lazy ones and those for type checkers.
 
-`python tests/imports.py` prints the packages by floor: a package stands one floor above the highest it imports.
+`python tests/imports.py` prints the packages by layer: a package is one layer above the highest it imports.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ def modules() -> dict[str, Path]:
 
 def imports() -> Iterator[tuple[str, str]]:
     """Pairs of modules (importer, imported)."""
-    known = modules()
-    for module, file in known.items():
+    files = modules()
+    for module, file in files.items():
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
             if isinstance(node, ast.ImportFrom):
                 package = module.split(".") if file.stem == "__init__" else module.split(".")[:-1]
                 above = package[: len(package) - node.level + 1] if node.level else []
                 origin = ".".join([*above, *([node.module] if node.module else [])])
-                names = [f"{origin}.{name}" if f"{origin}.{name}" in known else origin for name in names]
-            yield from ((module, name) for name in dict.fromkeys(names) if name in known and name != module)
+                names = [f"{origin}.{name}" if f"{origin}.{name}" in files else origin for name in names]
+            yield from ((module, name) for name in dict.fromkeys(names) if name in files and name != module)
 
 
 def room(module: str) -> str:
@@ -44,7 +44,7 @@ def room(module: str) -> str:
 
 
 def floors() -> dict[str, int]:
-    """The floor of every package of the harness. Errors: CycleError where packages import each other in a circle."""
+    """The layer of every package of the harness. Errors: CycleError if packages import each other in a cycle."""
     below: dict[str, set[str]] = {room(module): set() for module in modules() if module.startswith("harness.")}
     for importer, imported in imports():
         if room(importer) != room(imported) and room(importer) in below and room(imported) in below:

@@ -1,4 +1,4 @@
-"""The command line as a user meets it, called in this process so that a test takes milliseconds."""
+"""The command line as users call it, run in this process so that a test takes milliseconds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.cli.main import main
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command left on the terminal."""
+    """The output of a command."""
 
     code: int
     out: str
@@ -59,7 +59,7 @@ def small() -> tuple[str, ...]:
 
 @pytest.fixture
 def affinity_plugin(tmp_path: Path) -> Callable[..., tuple[str, ...]]:
-    """Write a plugin file that offers one affinity; the words that use it."""
+    """Write a plugin file that offers one affinity; returns the overrides that use it."""
 
     def write(name: str, *body: str) -> tuple[str, ...]:
         lines = [
@@ -87,8 +87,8 @@ def affinity_plugin(tmp_path: Path) -> Callable[..., tuple[str, ...]]:
 
 @pytest.fixture
 def results() -> Callable[[Path], dict[str, Any]]:
-    """The records of a workspace by cell, without what may differ between two runs of the same cell: when, how long,
-    by what command and in how many threads it ran, and where its record lies.
+    """The records of a workspace by cell, without the fields that differ between two runs of the same cell: times,
+    command, number of threads, and path of the record.
     """
 
     def read(workspace: Path) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def harness_batches():
     ],
     ids=lambda value: " ".join(value) if value and value[0].islower() else "",
 )
-def test_it_is_refused_with_what_where_why_and_the_fix(
+def test_bad_input_is_refused_with_what_where_why_and_the_fix(
     harness: Run, words: list[str], says: list[str], tmp_path: Path
 ) -> None:
     answer = harness(*words, *(["tracking=none"] if words[0] in ("run", "close", "sweep") else []))
@@ -97,7 +97,7 @@ def test_it_is_refused_with_what_where_why_and_the_fix(
         ("batch.target=-1", "target -1 is negative"),
     ],
 )
-def test_a_batch_of_ones_own_is_checked(harness: Run, tmp_path: Path, override: str, says: str) -> None:
+def test_a_batch_from_a_plugin_is_checked(harness: Run, tmp_path: Path, override: str, says: str) -> None:
     plugin = tmp_path / "handmade.py"
     plugin.write_text(BATCH)
     answer = harness("run", "batch=handmade", override, "tracking=none", "--plugin", str(plugin))

@@ -27,7 +27,7 @@ HOSTILE = "<img src=x onerror=window.hacked=1>"
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Chromium without a window, of Debian's or another system's packages."""
+    """Headless Chromium from the packages of the system."""
     program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     driver = shutil.which("chromedriver")
     if not program or not driver:
@@ -60,7 +60,7 @@ def page(make_record: Make, make_effect: Make, tmp_path_factory: pytest.TempPath
 
 @pytest.fixture
 def opened(browser: Any, page: Path) -> Any:
-    """The page, afresh, 1280 pixels wide; it must leave no error in the console and ask for nothing but itself."""
+    """The reloaded page, 1280 pixels wide; it must log no error and request nothing but itself."""
     _shape(browser, 1280, "light")
     browser.get_log("performance")
     browser.get_log("browser")
@@ -68,8 +68,8 @@ def opened(browser: Any, page: Path) -> Any:
     yield browser
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
-    assert [url for url in asked if not url.startswith(("file://", "data:"))] == []
+    requested = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+    assert [url for url in requested if not url.startswith(("file://", "data:"))] == []
     assert browser.execute_script("return window.hacked") is None
 
 
@@ -86,7 +86,7 @@ def _methods(opened: Any) -> list[str]:
 
 
 def _shows(opened: Any, methods: list[str]) -> bool:
-    """Whether the rows are these, as soon as the page has drawn them."""
+    """Whether the page shows these rows once it has drawn them."""
     try:
         return bool(WebDriverWait(opened, 5).until(lambda driver: _methods(driver) == methods))
     except TimeoutException as error:
@@ -98,7 +98,7 @@ def _header(opened: Any, name: str) -> Any:
     return next(head for head in heads if head.text.strip() == name)
 
 
-def test_it_sorts_by_a_click_and_by_the_keyboard(opened: Any) -> None:
+def test_the_page_sorts_by_click_and_by_keyboard(opened: Any) -> None:
     assert _methods(opened)[0] == "first"
     _header(opened, "effect").click()
     assert _shows(opened, [HOSTILE, "third", "second", "first"])
@@ -107,7 +107,7 @@ def test_it_sorts_by_a_click_and_by_the_keyboard(opened: Any) -> None:
     assert _shows(opened, ["first", "second", "third", HOSTILE])
 
 
-def test_it_filters_by_words_and_by_verdicts(opened: Any) -> None:
+def test_the_page_filters_by_words_and_by_verdicts(opened: Any) -> None:
     search = opened.find_element(By.CSS_SELECTOR, "input[type='search']")
     search.send_keys("second")
     assert _shows(opened, ["second"])
@@ -123,14 +123,14 @@ def test_it_filters_by_words_and_by_verdicts(opened: Any) -> None:
     assert _shows(opened, ["first"])
 
 
-def test_a_row_opens_to_its_tasks_and_the_commands_that_make_them(opened: Any) -> None:
+def test_an_opened_row_shows_its_tasks_and_their_commands(opened: Any) -> None:
     opened.find_element(By.CSS_SELECTOR, "section.board tbody td.dtr-control").click()
     details = opened.find_element(By.CSS_SELECTOR, "tr.child").text
     assert "s0 · synthetic_induction (successor) · zero: pass. because; target logit -1.00" in details
     assert "harness run subject=s1 affinity=1" in details
 
 
-def test_a_hostile_name_is_text_in_rows_that_are_open_too(opened: Any) -> None:
+def test_a_hostile_name_is_shown_as_text_in_opened_rows(opened: Any) -> None:
     for control in opened.find_elements(By.CSS_SELECTOR, "section.board tbody td.dtr-control"):
         control.click()
     assert HOSTILE in _methods(opened)
@@ -139,7 +139,7 @@ def test_a_hostile_name_is_text_in_rows_that_are_open_too(opened: Any) -> None:
 
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize(("scheme", "dark"), [("light", False), ("dark", True)])
-def test_it_fits_its_window_and_follows_the_system_until_told_otherwise(
+def test_the_page_fits_its_window_and_follows_the_system_theme_until_the_reader_chooses_one(
     opened: Any, width: int, scheme: str, dark: bool
 ) -> None:
     _shape(opened, width, scheme)
@@ -155,5 +155,5 @@ def test_it_fits_its_window_and_follows_the_system_until_told_otherwise(
     assert (brightness() < 200) != dark
 
 
-def test_it_is_one_small_file(page: Path) -> None:
+def test_the_page_is_one_small_file(page: Path) -> None:
     assert page.stat().st_size < 1_500_000

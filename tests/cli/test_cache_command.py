@@ -1,4 +1,4 @@
-"""cache: what it shows, what it drops; and that a cell runs with it, without it, and on a full disk."""
+"""`harness cache`: its listing and pruning; cells run with a cache, without one, and on a full disk."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def entries(folder: Path) -> list[Path]:
     return sorted(folder.glob("runs/cache/**/*.safetensors"))
 
 
-def test_a_cell_leaves_entries_that_are_shown_and_pruned(harness: Run, small: Any, tmp_path: Path) -> None:
+def test_cache_entries_of_a_cell_are_shown_and_pruned(harness: Run, small: Any, tmp_path: Path) -> None:
     assert "0 entries" in harness("cache", "show").out
     harness("run", *small)
     shown = harness("cache", "show", "--json").data
@@ -42,7 +42,7 @@ def test_a_cell_leaves_entries_that_are_shown_and_pruned(harness: Run, small: An
     assert entries(tmp_path) == []
 
 
-def test_a_cell_from_the_cache_is_the_cell_without_it(harness: Run, small: Any, tmp_path: Path) -> None:
+def test_a_cell_gives_the_same_record_with_and_without_the_cache(harness: Run, small: Any, tmp_path: Path) -> None:
     without = harness("run", *small, "cache=false", "--json").data
     assert not (tmp_path / "runs/cache").exists()
     cold = harness("run", *small, "--force", "--json").data
@@ -57,7 +57,7 @@ def test_a_cell_from_the_cache_is_the_cell_without_it(harness: Run, small: Any, 
     assert picture.read_bytes() == drawn
 
 
-def test_on_a_full_disk_the_run_goes_on_and_says_so_once(
+def test_a_run_on_a_full_disk_continues_and_warns_once(
     harness: Run, small: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(self: Path, data: bytes) -> int:
@@ -83,7 +83,7 @@ def test_on_a_full_disk_the_run_goes_on_and_says_so_once(
         (("plan", "cache_limit=many"), "not an amount of memory"),
     ],
 )
-def test_what_makes_no_sense_is_refused(harness: Run, words: tuple[str, ...], message: str) -> None:
+def test_invalid_cache_arguments_are_refused(harness: Run, words: tuple[str, ...], message: str) -> None:
     answer = harness(*words)
     assert answer.code == 2
     assert message in answer.err

@@ -1,4 +1,4 @@
-"""`harness calibrate`: what it prints, what it keeps, what it refuses."""
+"""`harness calibrate`: its output, its files and its refusals."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from typing import Any
 Run = Callable[..., Any]
 
 
-def test_a_calibration_leaves_its_page_its_figures_and_its_picture(harness: Run, tmp_path: Path) -> None:
+def test_a_calibration_writes_its_page_its_figures_and_its_picture(harness: Run, tmp_path: Path) -> None:
     words = ("batch.n=64", "controls.n=19", "subject.layers=6", "subject.width=16", "workspace=here")
     answer = harness("calibrate", "worlds=1", *words, "--json")
     assert answer.code == 0, answer.err
     assert answer.data["command"] == f"harness calibrate worlds=1 {' '.join(words)}"
-    kept = tmp_path / "here" / "calibration"
-    assert answer.data["out"] == str(kept)
-    page = (kept / "calibration.md").read_text()
+    folder = tmp_path / "here" / "calibration"
+    assert answer.data["out"] == str(folder)
+    page = (folder / "calibration.md").read_text()
     assert answer.data["command"] in page
     assert "| serial         | pass " in page
     assert "false passes: all decoys" in page
-    with (kept / "calibration.csv").open() as file:
+    with (folder / "calibration.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(answer.data["rulings"])
     silent = [row for row in rows if row["part"] == "kinds" and row["noise"] == "0.0" and row["protocol"] == "default"]
     assert [row["expected"] for row in silent] == ["True"] * 11
-    assert (kept / "calibration.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "calibration.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_what_cannot_be_measured_is_refused_in_words(harness: Run, tmp_path: Path) -> None:
+def test_an_impossible_calibration_is_refused_with_an_explanation(harness: Run, tmp_path: Path) -> None:
     assert "worlds=few: it must be a whole number." in harness("calibrate", "worlds=few").err
     assert "subject with planted groups" in harness("calibrate", "worlds=1", "subject=tiny").err
     (tmp_path / "file").write_text("")

@@ -1,4 +1,4 @@
-"""run, sweep, propose, close, plan: what they print, what they leave, and how they end."""
+"""run, sweep, propose, close, plan: their output, their files and their exit codes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.registry.config import registry
 Run = Callable[..., Any]
 
 
-def test_run_answers_with_a_verdict_and_leaves_a_record_and_a_picture(harness: Run, small: Any, tmp_path: Path) -> None:
+def test_run_prints_a_verdict_and_writes_a_record_and_a_picture(harness: Run, small: Any, tmp_path: Path) -> None:
     answer = harness("run", *small)
     assert answer.code == 0, answer.err
     (path,) = tmp_path.glob("runs/records/*/record.json")
@@ -61,17 +61,17 @@ def test_the_same_command_gives_the_same_digits(harness: Run, small: Any) -> Non
         assert first[part] == again[part], part
 
 
-def test_a_finished_cell_is_served_and_force_redoes_it(harness: Run, small: Any, tmp_path: Path) -> None:
+def test_a_finished_cell_is_reused_and_force_computes_it_again(harness: Run, small: Any, tmp_path: Path) -> None:
     harness("run", *small)
     (path,) = tmp_path.glob("runs/records/*/record.json")
-    made = path.stat().st_mtime_ns
+    written_at = path.stat().st_mtime_ns
     assert "done already" in harness("run", *small).err
-    assert path.stat().st_mtime_ns == made
+    assert path.stat().st_mtime_ns == written_at
     harness("run", *small, "--force")
-    assert path.stat().st_mtime_ns > made
+    assert path.stat().st_mtime_ns > written_at
 
 
-def test_propose_stops_before_ablation_and_keeps_nothing(harness: Run, small: Any, tmp_path: Path) -> None:
+def test_propose_stops_before_ablation_and_writes_nothing(harness: Run, small: Any, tmp_path: Path) -> None:
     answer = harness("propose", *small, "--json")
     assert answer.code == 0
     assert answer.data["closure"] == []
@@ -88,7 +88,7 @@ def test_close_tests_the_named_group_on_all_examples(harness: Run, small: Any) -
     assert answer.data["partitions"] == []
 
 
-def test_a_sweep_makes_a_record_per_cell_and_a_board(harness: Run, small: Any, tmp_path: Path) -> None:
+def test_a_sweep_writes_a_record_per_cell_and_a_board(harness: Run, small: Any, tmp_path: Path) -> None:
     grid = ("affinity=ising,mutual_information", "batch=synthetic_induction,natural_text", *small)
     answer = harness("sweep", *grid)
     assert answer.code == 0, answer.err
@@ -103,7 +103,7 @@ def test_a_sweep_makes_a_record_per_cell_and_a_board(harness: Run, small: Any, t
     assert before == {path: path.stat().st_mtime_ns for path in before}, "a second sweep redid finished cells"
 
 
-def test_plan_lists_cells_and_leaves_no_file(harness: Run, small: Any, tmp_path: Path) -> None:
+def test_plan_lists_cells_and_writes_no_file(harness: Run, small: Any, tmp_path: Path) -> None:
     answer = harness("plan", "affinity=glob(*)", *small, "--json")
     assert len(answer.data) == len(registry().names("affinity"))
     assert {row["status"] for row in answer.data} == {"to do"}
@@ -121,7 +121,7 @@ def test_a_selector_that_finds_nothing_is_a_result(harness: Run, small: Any) -> 
     assert answer.data["closure"] == []
 
 
-def test_a_failing_method_fails_its_cell_and_spares_the_others(
+def test_a_failing_method_fails_only_its_own_cell(
     harness: Run, small: Any, affinity_plugin: Run, tmp_path: Path
 ) -> None:
     explodes = affinity_plugin("explodes", "raise ZeroDivisionError('in the middle')")
@@ -136,7 +136,7 @@ def test_a_failing_method_fails_its_cell_and_spares_the_others(
     assert redone.code == 1, "a failed cell is never served"
 
 
-def test_survey_answers_with_a_class_and_selectivities_for_every_unit(harness: Run, tmp_path: Path) -> None:
+def test_survey_prints_a_class_and_selectivities_for_every_unit(harness: Run, tmp_path: Path) -> None:
     answer = harness("survey", "subject=tiny", "batch.n=64", "--json")
     units = answer.data["units"]
     assert [unit["unit"] for unit in units][:2] == ["L0H0", "L0H1"]
@@ -149,7 +149,7 @@ def test_survey_answers_with_a_class_and_selectivities_for_every_unit(harness: R
     assert list(tmp_path.glob("runs/surveys/*.json"))
 
 
-def test_ctrl_c_leaves_an_interrupted_record_that_is_not_served(
+def test_ctrl_c_writes_an_interrupted_record_that_is_not_reused(
     harness: Run, small: Any, affinity_plugin: Run, tmp_path: Path
 ) -> None:
     patience = affinity_plugin(

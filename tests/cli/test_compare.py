@@ -1,4 +1,4 @@
-"""`harness compare`: two cells, or two methods; and cells under other protocols."""
+"""`harness compare`: two cells or two methods; and cells under other protocols."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ def test_the_papers_protocol_is_a_preset(harness: Run, small: Any) -> None:
     assert record["cell"]["protocol"] != harness("run", *small, "--json").data["cell"]["protocol"]
 
 
-def test_a_group_tested_where_it_was_chosen_is_held_against_permuted_data(harness: Run, small: Any) -> None:
+def test_a_group_tested_on_the_examples_it_was_chosen_on_is_compared_with_permuted_data(
+    harness: Run, small: Any
+) -> None:
     record = harness("run", *small, "split=none", "null_proposals=9", "affinity=mutual_information", "--json").data
     p = record["closure"][0]["selection_p"]
     assert p is not None
@@ -65,7 +67,7 @@ def test_two_methods_are_compared_on_the_same_examples(harness: Run, small: Any,
     assert found["mean"] == pytest.approx(
         float((deltas[1][0, 0] - deltas[0][0, 0]).mean()), abs=1e-4
     )  # a falling logit
-    beyond = [-(of[0, 0] - of[0, 1:].mean(axis=0)) for of in deltas]
+    beyond = [-(delta[0, 0] - delta[0, 1:].mean(axis=0)) for delta in deltas]
     apart = answer.data["beyond_controls"]["target_logit"]["mean"]
     assert apart == pytest.approx(float((beyond[0] - beyond[1]).mean()), abs=1e-4)
     backward = harness("compare", cells[1][:6], cells[0][:6], "--json").data["differences"]["target_logit"]
@@ -98,7 +100,7 @@ def test_two_methods_are_compared_on_all_tasks_of_both(harness: Run, small: Any,
     assert "mean over 2 tasks" in harness("compare", "pearson", "ising").out
 
 
-def test_tasks_of_different_batches_count_the_same(harness: Run, small: Any, tmp_path: Path) -> None:
+def test_tasks_of_different_batches_have_equal_weight(harness: Run, small: Any, tmp_path: Path) -> None:
     few = [word for word in small if not word.startswith("batch.n=")]
     for n in (16, 24):
         harness("sweep", *few, f"batch.n={n}", "affinity=ising,pearson")
@@ -129,7 +131,7 @@ def deltas(folder: Path, cell: str) -> Any:
     return load_file(folder / "runs" / "records" / cell / "deltas.safetensors")["candidate.0"]
 
 
-def test_what_cannot_be_compared_is_said(harness: Run, small: Any, tmp_path: Path) -> None:
+def test_an_impossible_comparison_is_refused_with_a_reason(harness: Run, small: Any, tmp_path: Path) -> None:
     one = harness("run", *small, "--json").data["cell"]["id"]
     other = harness("run", *small, "batch.seed=7", "--json").data["cell"]["id"]
     skipped = harness("run", *small, "selector.min_size=31", "selector.max_size=31", "--json").data["cell"]["id"]

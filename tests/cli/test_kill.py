@@ -1,4 +1,4 @@
-"""kill -9 at random instants of a sweep, then the same command again: nothing lost, half-written or redone."""
+"""kill -9 at random instants of a sweep, then the same command again: nothing is lost, half-written or repeated."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GRID = ("affinity=pearson,mutual_information,cosine,ising", "intervention=zero,m
 
 
 @pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
-def test_what_is_left_after_kills_is_what_an_undisturbed_run_leaves(
+def test_a_sweep_that_was_killed_and_resumed_leaves_the_records_of_an_uninterrupted_one(
     harness: Run, small: Any, results: Run, tmp_path: Path, kills: int
 ) -> None:
     rng = rng_for(0, "instants of kill -9")
@@ -47,19 +47,19 @@ def test_what_is_left_after_kills_is_what_an_undisturbed_run_leaves(
         assert results(tmp_path / name) == expected
 
 
-def _sweep_until(words: list[str], said: Path, instant: float) -> int:
-    """Start a sweep and kill it so many seconds after its first cell began; its exit code (0: it was done before)."""
+def _sweep_until(words: list[str], output: Path, instant: float) -> int:
+    """Kill a sweep this many seconds after its first cell began; returns the exit code (0: it had finished)."""
     command = [sys.executable, "-m", "harness", "sweep", *words]
-    with said.open("wb") as log:
-        sweep = subprocess.Popen(command, cwd=said.parent, stdout=log, stderr=log, start_new_session=True)
-    while sweep.poll() is None and b"cell " not in said.read_bytes():
+    with output.open("wb") as log:
+        sweep = subprocess.Popen(command, cwd=output.parent, stdout=log, stderr=log, start_new_session=True)
+    while sweep.poll() is None and b"cell " not in output.read_bytes():
         time.sleep(0.02)  # imports are no instant of interest
     with suppress(subprocess.TimeoutExpired):
         sweep.wait(instant)
     if sweep.poll() is None:
         os.killpg(sweep.pid, signal.SIGKILL)
     code = sweep.wait(60)
-    assert code in (0, -signal.SIGKILL), said.read_text()
+    assert code in (0, -signal.SIGKILL), output.read_text()
     return code
 
 

@@ -31,7 +31,7 @@ def _launcher(name: str, package: str) -> Any:
 
 @pytest.fixture
 def no_ray_left() -> Iterator[None]:
-    """Ray, where the test started it, ends with it."""
+    """Stops Ray after a test that started it."""
     yield
     if "ray" in sys.modules:
         sys.modules["ray"].shutdown()
@@ -46,7 +46,7 @@ def no_ray_left() -> Iterator[None]:
         _launcher("ray", "hydra_ray_launcher"),
     ],
 )
-def test_a_launcher_leaves_the_records_that_one_process_leaves(
+def test_a_launcher_writes_the_same_records_as_one_process(
     harness: Run, small: Any, results: Run, tmp_path: Path, launcher: str
 ) -> None:
     assert harness("sweep", *small, *GRID, "workspace=here").code == 0
@@ -66,7 +66,7 @@ def test_a_launcher_leaves_the_records_that_one_process_leaves(
 
 
 @pytest.mark.skipif(not _here("hydra_joblib_launcher"), reason="joblib's launcher is not installed")
-def test_workers_know_plugin_files_and_stop_where_they_are_told(
+def test_workers_load_plugin_files_and_stop_after_an_error(
     harness: Run, small: Any, affinity_plugin: Run, tmp_path: Path
 ) -> None:
     explodes = affinity_plugin("explodes", "raise ZeroDivisionError('in the middle')")
@@ -87,7 +87,7 @@ def test_workers_know_plugin_files_and_stop_where_they_are_told(
         ("ray_cluster", "hydra_ray_launcher"),
     ],
 )
-def test_a_launcher_that_is_not_installed_is_refused_with_what_to_install(
+def test_a_missing_launcher_is_refused_with_the_package_to_install(
     harness: Run, small: Any, monkeypatch: pytest.MonkeyPatch, name: str, package: str
 ) -> None:
     for module in [module for module in sys.modules if module.startswith(f"hydra_plugins.{package}")]:

@@ -1,4 +1,4 @@
-"""`harness leaderboard`: making a board, checking it, adding to it."""
+"""`harness leaderboard`: building a board, checking it, adding records to it."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def swept(harness: Run, workspace: Path) -> Run:
     return harness
 
 
-def test_a_board_with_its_records_is_made_checked_and_found_out_when_edited(swept: Run) -> None:
-    made = swept("leaderboard", "out=mine")
-    assert made.code == 0
+def test_a_board_is_written_with_its_records_and_the_check_finds_edits(swept: Run) -> None:
+    answer = swept("leaderboard", "out=mine")
+    assert answer.code == 0
     names = {path.name for path in Path("mine").iterdir()}
     assert names == {"board.md", "board.csv", "cells.csv", "board.json", "board.html", "records.jsonl"}
     assert swept("leaderboard", "--check", "out=mine").code == 0
@@ -72,7 +72,7 @@ def test_the_board_of_a_workspace_is_checked_against_its_records(swept: Run) -> 
     assert "is missing" in checked.out
 
 
-def test_every_row_can_be_run_again_by_its_command(swept: Run) -> None:
+def test_the_command_of_a_row_runs_it_again(swept: Run) -> None:
     swept("leaderboard")
     (board,) = json.loads(Path("runs/boards/board.json").read_text())["boards"]
     row = next(row for row in board["rows"] if row["cells"])
@@ -81,10 +81,10 @@ def test_every_row_can_be_run_again_by_its_command(swept: Run) -> None:
         assert again.data["cell"]["id"] == result["cell"]
 
 
-def test_a_strangers_records_are_added_when_all_is_right_and_not_before(swept: Run) -> None:
+def test_submitted_records_are_added_only_when_they_have_no_problem(swept: Run) -> None:
     swept("leaderboard", "out=mine")
-    theirs = ("workspace=theirs", "affinity=cosine", "binarizer=none", "partitioner=eigengap")
-    assert swept("run", *PLANTED, *theirs, "subject.seed=0").code == 0
+    overrides = ("workspace=theirs", "affinity=cosine", "binarizer=none", "partitioner=eigengap")
+    assert swept("run", *PLANTED, *overrides, "subject.seed=0").code == 0
     refused = swept("leaderboard", "--add", "theirs", "out=mine")
     assert refused.code == 2
     assert "no record of task 'planted-1" in refused.err
@@ -92,7 +92,7 @@ def test_a_strangers_records_are_added_when_all_is_right_and_not_before(swept: R
     assert "nothing was added: 1 problem(s)" in refused.out
     before = Path("mine/records.jsonl").read_text()
 
-    assert swept("run", *PLANTED, *theirs, "subject.seed=1").code == 0
+    assert swept("run", *PLANTED, *overrides, "subject.seed=1").code == 0
     record = next(Path("theirs/records").glob("*/record.json"))
     text = record.read_text()
     data = json.loads(text)
@@ -113,8 +113,8 @@ def test_a_strangers_records_are_added_when_all_is_right_and_not_before(swept: R
     assert swept("leaderboard", "--add", "theirs", "out=mine").out.startswith("0 record(s) added")
 
 
-def test_new_runs_join_a_board_of_an_older_schema(harness: Run) -> None:
-    """Its records stay as they were written; the board itself is then of today's schema."""
+def test_new_runs_are_added_to_a_board_of_an_older_schema(harness: Run) -> None:
+    """The records stay as they were written; the board gets the current schema."""
     shutil.copytree(OLD, "mine")
     before = Path("mine/records.jsonl").read_text().splitlines()
     checked = harness("leaderboard", "--check", "out=mine")
@@ -146,7 +146,9 @@ def test_new_runs_join_a_board_of_an_older_schema(harness: Run) -> None:
         (("report", "3f9c"), "'3f9c' is no cell"),
     ],
 )
-def test_what_cannot_be_done_is_refused_with_a_remedy(harness: Run, words: tuple[str, ...], problem: str) -> None:
+def test_an_impossible_leaderboard_command_is_refused_with_the_fix(
+    harness: Run, words: tuple[str, ...], problem: str
+) -> None:
     answer = harness(*words)
     assert answer.code == 2
     assert problem in answer.err

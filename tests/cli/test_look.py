@@ -1,4 +1,4 @@
-"""list, show, check, doctor, help: complete, quick, and honest about what is broken."""
+"""list, show, check, doctor, help: they are complete and quick, and they report broken plugins."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_list_names_every_method_with_its_parameters_and_owner(harness: Run) -> 
     assert "presets: gpt2" in answer.out
 
 
-def test_list_of_a_stage_holds_only_that_stage(harness: Run) -> None:
+def test_list_of_a_stage_shows_only_that_stage(harness: Run) -> None:
     data = harness("list", "controls", "--json").data
     assert {method["stage"] for method in data["methods"]} == {"controls"}
     assert {method["name"] for method in data["methods"]} >= {"layer_matched", "uniform"}
@@ -42,7 +42,7 @@ def test_show_prints_formula_and_source(harness: Run) -> None:
     assert "affinity.l2=0.001" in answer.out
 
 
-def test_a_broken_plugin_is_reported_and_stops_no_other(
+def test_a_broken_plugin_is_reported_and_the_others_load(
     harness: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad = tmp_path / "bad.py"
@@ -59,7 +59,7 @@ def test_a_broken_plugin_is_reported_and_stops_no_other(
 
 
 @pytest.mark.parametrize("installed", [False, True])
-def test_an_import_of_what_has_moved_is_answered_with_the_new_place(
+def test_an_import_of_a_moved_name_is_refused_with_its_new_place(
     harness: Run, installed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "zz_moved.py").write_text("from harness.groups import Affinity\n")
@@ -76,7 +76,9 @@ def test_an_import_of_what_has_moved_is_answered_with_the_new_place(
     assert says in doctor.out
 
 
-def test_two_plugins_of_one_name_are_both_named(harness: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_names_both_plugins_that_offer_the_same_name(
+    harness: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = (
         "from dataclasses import dataclass\nfrom typing import ClassVar\nfrom harness import hookimpl\n"
         '@dataclass(frozen=True)\nclass Mine:\n    """Mine."""\n    name: ClassVar[str] = \'ising\'\n'
@@ -92,26 +94,26 @@ def test_two_plugins_of_one_name_are_both_named(harness: Run, tmp_path: Path, mo
     assert "mine.py" in answer.err
 
 
-def test_blocking_a_plugin_takes_its_methods_away(harness: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_blocked_plugin_offers_no_methods(harness: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HARNESS_BLOCK_PLUGINS", "affinities.ising")
     names = {method["name"] for method in harness("list", "affinity", "--json").data["methods"]}
     assert "ising" not in names
     assert "mutual_information" in names
 
 
-def test_loading_only_some_plugins(harness: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_selected_plugins_are_loaded(harness: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HARNESS_PLUGINS", "affinities.ising,binarizers.median")
     names = {method["name"] for method in harness("list", "--json").data["methods"]}
     assert names == {"ising", "median"}
 
 
-def test_check_holds_a_plugin_to_its_contract(harness: Run) -> None:
+def test_check_tests_a_plugin_against_its_contract(harness: Run) -> None:
     answer = harness("check", "mutual_information")
     assert answer.code == 0
     assert "0 failed" in answer.out
 
 
-def test_doctor_finds_nothing_wrong_here(harness: Run) -> None:
+def test_doctor_finds_no_problem_in_this_environment(harness: Run) -> None:
     answer = harness("doctor")
     assert answer.code == 0, answer.out
     assert "hydra-core" in answer.out
@@ -148,7 +150,7 @@ def test_help_lists_every_command_and_stage_names_are_words(harness: Run) -> Non
         (["plan"], ["torch", "mlflow", "transformers", "sklearn", "matplotlib"]),
     ],
 )
-def test_quick_commands_load_nothing_heavy(words: list[str], forbidden: list[str], tmp_path: Path) -> None:
+def test_quick_commands_import_no_heavy_library(words: list[str], forbidden: list[str], tmp_path: Path) -> None:
     code = (
         "import sys\nfrom harness.cli.main import main\n"
         f"code = main({words!r})\n"
@@ -173,7 +175,7 @@ def test_python_m_harness_is_harness(words: list[str], tmp_path: Path) -> None:
     assert "__main__" not in answers[1].stdout
 
 
-def test_the_public_door_loads_nothing_heavy(tmp_path: Path) -> None:
+def test_the_public_api_imports_no_heavy_library(tmp_path: Path) -> None:
     code = "import sys, harness; print([name for name in ('numpy', 'torch', 'hydra', 'pluggy') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.stdout == "[]\n"

@@ -1,4 +1,4 @@
-"""new-plugin: what it writes works at once, for every stage, and it never takes anything away."""
+"""new-plugin: the files it writes work immediately, for every stage, and it overwrites nothing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def import_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType]]:
-    """Import what was written into the folder of the test, and forget it afterwards."""
+    """Import a module written into the folder of the test, and unload it afterwards."""
     monkeypatch.syspath_prepend(str(tmp_path))
     before = set(sys.modules)
     yield importlib.import_module
@@ -33,7 +33,7 @@ def import_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cal
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_what_is_written_keeps_its_contract_and_passes_its_own_test(
+def test_a_new_plugin_satisfies_its_contract_and_passes_its_own_test(
     harness: Run, stage: str, tmp_path: Path, import_here: Callable[[str], ModuleType]
 ) -> None:
     name = f"my_{stage}"
@@ -46,14 +46,15 @@ def test_what_is_written_keeps_its_contract_and_passes_its_own_test(
     assert checked.code == 0, checked.out
     outcomes = [finding["outcome"] for finding in checked.data]
     assert outcomes.count("passed") >= 8
-    tests = [f for of, f in inspect.getmembers(import_here(f"test_{name}"), inspect.isfunction) if of[:5] == "test_"]
+    functions = inspect.getmembers(import_here(f"test_{name}"), inspect.isfunction)
+    tests = [function for word, function in functions if word[:5] == "test_"]
     assert len(tests) == 2
     for test in tests:
         test()
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_what_is_written_explains_itself(harness: Run, stage: str, tmp_path: Path) -> None:
+def test_a_new_plugin_is_documented(harness: Run, stage: str, tmp_path: Path) -> None:
     assert harness("new-plugin", stage, "my_own").code == 0
     shown = harness("show", "--plugin", "my_own.py", stage, "my_own", "--json").data
     for part in ("Errors:", "Source:", *(() if stage in ("subject", "batch") else ("Input:", "Output:"))):
@@ -64,7 +65,7 @@ def test_what_is_written_explains_itself(harness: Run, stage: str, tmp_path: Pat
     assert "$" not in source + (tmp_path / "test_my_own.py").read_text()
 
 
-def test_what_is_written_is_in_good_style(harness: Run, tmp_path: Path) -> None:
+def test_a_new_plugin_passes_the_linter(harness: Run, tmp_path: Path) -> None:
     for stage in STAGES:
         assert harness("new-plugin", stage, f"my_{stage}").code == 0
     ruff = [sys.executable, "-m", "ruff"]
@@ -92,7 +93,7 @@ def test_the_written_test_notices_a_broken_plugin(
         import_here("test_spoiled").test_it_keeps_the_contract_of_its_stage()
 
 
-def test_the_command_it_names_runs_a_cell(harness: Run, small: Any) -> None:
+def test_the_command_that_new_plugin_prints_runs_a_cell(harness: Run, small: Any) -> None:
     for stage in ("affinity", "metric"):
         following = harness("new-plugin", stage, f"my_{stage}", "--json").data["next"]
         (run,) = [command for command in following if command.startswith("harness run")]
@@ -102,7 +103,7 @@ def test_the_command_it_names_runs_a_cell(harness: Run, small: Any) -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_every_template_asks_by_the_names_of_its_stage(
+def test_every_template_uses_the_input_names_of_its_stage(
     harness: Run, stage: str, import_here: Callable[[str], ModuleType]
 ) -> None:
     harness("new-plugin", stage, "asking")
@@ -129,7 +130,7 @@ def test_every_template_asks_by_the_names_of_its_stage(
     ],
     ids=lambda value: " ".join(value) if value and " " not in value[0] else "",
 )
-def test_bad_words_are_refused_and_nothing_is_written(
+def test_invalid_arguments_are_refused_and_nothing_is_written(
     harness: Run, words: list[str], says: list[str], tmp_path: Path
 ) -> None:
     answer = harness("new-plugin", *words)
@@ -140,13 +141,13 @@ def test_bad_words_are_refused_and_nothing_is_written(
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_name_that_exists_is_refused(harness: Run, stage: str) -> None:
+def test_an_existing_method_name_is_refused(harness: Run, stage: str) -> None:
     for name in registry().names(stage)[:1]:
         assert "exists already" in harness("new-plugin", stage, name).err
 
 
 @pytest.mark.parametrize("there", ["mine.py", "test_mine.py"])
-def test_nothing_is_overwritten(harness: Run, tmp_path: Path, there: str) -> None:
+def test_an_existing_file_is_not_overwritten(harness: Run, tmp_path: Path, there: str) -> None:
     (tmp_path / there).write_text("precious")
     answer = harness("new-plugin", "affinity", "mine")
     assert answer.code == 2

@@ -1,4 +1,4 @@
-"""`harness plan`: what cells will take, from shapes, or from cells that have finished."""
+"""`harness plan`: the expected cost of cells, from shapes or from finished cells."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 Run = Callable[..., Any]
 
 
-def test_a_table_for_people(harness: Run, small: Any) -> None:
+def test_plan_prints_a_readable_table(harness: Run, small: Any) -> None:
     out = harness("plan", "intervention=zero,mean", *small).out
     assert out.count("to do") == 3  # two cells, and their number
     assert " MB " in out
@@ -21,7 +21,7 @@ def test_a_table_for_people(harness: Run, small: Any) -> None:
     assert all(gpu in out for gpu in ("RTX 4090", "A100", "H100"))
 
 
-def test_every_cell_has_its_steps_and_they_add_up(harness: Run, small: Any) -> None:
+def test_the_steps_of_every_cell_add_up_to_its_total(harness: Run, small: Any) -> None:
     (row,) = harness("plan", *small, "--json").data
     for end in ("least", "most"):
         assert row["seconds"][end] == pytest.approx(sum(step[end] for step in row["steps"].values()))
@@ -29,13 +29,13 @@ def test_every_cell_has_its_steps_and_they_add_up(harness: Run, small: Any) -> N
     assert list(row["steps"]) == ["subject", "batch", "recording", "proposal", "closure"]
 
 
-def test_a_model_that_is_not_here_is_planned_and_said_not_to_fit(harness: Run) -> None:
+def test_a_model_that_is_not_downloaded_is_planned_and_reported_as_too_large(harness: Run) -> None:
     out = harness("plan", "subject=hf", "subject.path=meta-llama/Llama-3.1-70B").out
     assert "which does not fit" in out
     assert "5 x H100" in out  # 282 GB in float32, 64 of the 80 GB of each
 
 
-def test_what_nobody_knows_is_unknown(harness: Run) -> None:
+def test_a_cost_without_an_estimate_is_unknown(harness: Run) -> None:
     answer = harness("plan", "subject=planted", "batch=planted")
     assert answer.out.count("unknown") == 3  # time, memory, and the whole
     (row,) = harness("plan", "subject=planted", "batch=planted", "--json").data
@@ -43,7 +43,7 @@ def test_what_nobody_knows_is_unknown(harness: Run) -> None:
     assert row["on_gpus"] == []
 
 
-def test_finished_cells_are_better_evidence(harness: Run, small: Any, tmp_path: Path) -> None:
+def test_the_plan_prefers_the_measured_times_of_finished_cells(harness: Run, small: Any, tmp_path: Path) -> None:
     harness("run", *small)
     (file,) = tmp_path.glob("runs/records/*/record.json")
     record = json.loads(file.read_text())

@@ -1,4 +1,4 @@
-"""Groups of couplings that were computed elsewhere: the published ones, made ones, and what cannot be grouped."""
+"""Groups from precomputed couplings: published ones, synthetic ones, and invalid ones."""
 
 from __future__ import annotations
 
@@ -19,14 +19,21 @@ KS = (4, 6, 8, 10, 12)
 
 
 def command(matrix: Path | str, labels: Path | str, *more: str) -> tuple[str, ...]:
-    """The words of the reference command."""
-    of = ("subject=precomputed", "affinity=precomputed", f"affinity.path={matrix}", "affinity.transform=abs")
-    return (*of, "labels=file", f"labels.path={labels}", "partitioner=spectral", "partitioner.k=[4,6,8,10,12]", *more)
+    """The overrides of the reference command."""
+    subject = ("subject=precomputed", "affinity=precomputed", f"affinity.path={matrix}", "affinity.transform=abs")
+    return (
+        *subject,
+        "labels=file",
+        f"labels.path={labels}",
+        "partitioner=spectral",
+        "partitioner.k=[4,6,8,10,12]",
+        *more,
+    )
 
 
 def purity(truth: list[str], groups: list[int]) -> float:
     """Share of units whose class is the most common one of their group."""
-    members = {g: [c for c, of in zip(truth, groups, strict=True) if of == g] for g in set(groups)}
+    members = {g: [c for c, group in zip(truth, groups, strict=True) if group == g] for g in set(groups)}
     return sum(max(map(found.count, set(found))) for found in members.values()) / len(truth)
 
 
@@ -71,7 +78,7 @@ CLASSES = ("gatekeeper", "copycat", "echo", "unclassified")
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> tuple[Path, Path]:
+def files(tmp_path: Path) -> tuple[Path, Path]:
     """Signed couplings with six planted blocks, and labels of a third of the heads, in the published form."""
     rng = np.random.default_rng(11)
     n = LAYERS * HEADS
@@ -95,38 +102,38 @@ def made(tmp_path: Path) -> tuple[Path, Path]:
 
 
 @pytest.mark.parametrize("unclassified", ["class", "drop"])
-def test_other_couplings_are_grouped_and_judged_as_scikit_learn_does(
-    harness: Run, made: tuple[Path, Path], unclassified: str
+def test_partitions_and_agreement_of_other_couplings_are_those_of_scikit_learn(
+    harness: Run, files: tuple[Path, Path], unclassified: str
 ) -> None:
-    answer = harness("propose", *command(*made, f"labels.unclassified={unclassified}", "reruns=0"), "--json")
+    answer = harness("propose", *command(*files, f"labels.unclassified={unclassified}", "reruns=0"), "--json")
     assert answer.code == 0, answer.err
     record = answer.data
     assert len(record["units"]) == LAYERS * HEADS
     assert record["units"][HEADS] == "L1H0"  # 16 x 8, not 8 x 16: the labels name heads of layer 15
-    heads = json.loads(made[1].read_text())["classifications"]
-    known = [h for h in heads if unclassified == "class" or h["classification"] != "unclassified"]
-    truth = [h["classification"] for h in known]
-    strength = np.abs(np.load(made[0]).astype(np.float64)) + 1e-12
+    heads = json.loads(files[1].read_text())["classifications"]
+    judged = [h for h in heads if unclassified == "class" or h["classification"] != "unclassified"]
+    truth = [h["classification"] for h in judged]
+    strength = np.abs(np.load(files[0]).astype(np.float64)) + 1e-12
     for k, partition in zip(KS, record["partitions"], strict=True):
         clustering = SpectralClustering(k, affinity="precomputed", assign_labels="kmeans", n_init=10, random_state=0)
         labels = clustering.fit_predict(strength).tolist()
         assert partition["labels"] == labels
-        groups = [labels[h["layer"] * HEADS + h["head"]] for h in known]
+        groups = [labels[h["layer"] * HEADS + h["head"]] for h in judged]
         assert partition["agreement"]["ari"] == pytest.approx(adjusted_rand_score(truth, groups), abs=1e-12)
         assert partition["agreement"]["nmi"] == pytest.approx(normalized_mutual_info_score(truth, groups), abs=1e-12)
         assert partition["agreement"]["purity"] == pytest.approx(purity(truth, groups), abs=1e-12)
 
 
-def test_paths_are_those_of_the_folder_the_command_is_given_in(harness: Run, made: tuple[Path, Path]) -> None:
-    """The folder of this test's files is the current one."""
+def test_relative_paths_start_at_the_current_folder(harness: Run, files: tuple[Path, Path]) -> None:
+    """The files of this test are in the current folder."""
     words = command("couplings.npy", "classes.json", "reruns=0")
     assert harness("propose", *words, "--json").data["partitions"][0]["k"] == 4
     assert "couplings" in harness("propose", *words).out
 
 
-def test_groups_are_found_and_chosen_without_any_labels(harness: Run, made: tuple[Path, Path]) -> None:
+def test_groups_are_found_and_chosen_without_any_labels(harness: Run, files: tuple[Path, Path]) -> None:
     unlabelled = ("subject.units=16x8", "labels=none", "chooser=modularity", "selector=size_range")
-    words = ("subject=precomputed", "affinity=precomputed", f"affinity.path={made[0]}", "affinity.transform=abs")
+    words = ("subject=precomputed", "affinity=precomputed", f"affinity.path={files[0]}", "affinity.transform=abs")
     answer = harness("propose", *words, *unlabelled, "selector.max_size=128", "reruns=2", "--json")
     assert answer.code == 0, answer.err
     record = answer.data
@@ -143,13 +150,13 @@ def test_groups_are_found_and_chosen_without_any_labels(harness: Run, made: tupl
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def spoiled(made: tuple[Path, Path], how: str) -> Path:
-    matrix = np.load(made[0])
+def spoiled(files: tuple[Path, Path], how: str) -> Path:
+    matrix = np.load(files[0])
     if how == "nan":
         matrix[3, 5] = matrix[5, 3] = np.nan
     elif how == "asymmetric":
         matrix[3, 5] += 1.0
-    path = made[0].with_name(f"{how}.npy")
+    path = files[0].with_name(f"{how}.npy")
     np.save(path, matrix[:, :100] if how == "flat" else matrix)
     return path
 
@@ -157,8 +164,10 @@ def spoiled(made: tuple[Path, Path], how: str) -> Path:
 @pytest.mark.parametrize(
     ("how", "says"), [("nan", "NaN"), ("asymmetric", "not symmetric"), ("flat", "shapes: (128, 100)")]
 )
-def test_a_matrix_that_is_no_affinity_is_refused(harness: Run, made: tuple[Path, Path], how: str, says: str) -> None:
-    answer = harness("propose", *command(spoiled(made, how), made[1]))
+def test_a_matrix_that_is_not_an_affinity_is_refused(
+    harness: Run, files: tuple[Path, Path], how: str, says: str
+) -> None:
+    answer = harness("propose", *command(spoiled(files, how), files[1]))
     assert answer.code == 2
     assert says in answer.err
     assert how in answer.err  # the file
@@ -183,33 +192,33 @@ def test_a_matrix_that_is_no_affinity_is_refused(harness: Run, made: tuple[Path,
     ],
     ids=lambda value: value[0] if isinstance(value, list) else None,
 )
-def test_what_does_not_fit_together_is_refused(
-    harness: Run, made: tuple[Path, Path], changes: list[str], says: list[str]
+def test_inputs_that_do_not_fit_together_are_refused(
+    harness: Run, files: tuple[Path, Path], changes: list[str], says: list[str]
 ) -> None:
     dropped = {change[1:] for change in changes if change.startswith("~")}
     replaced = {change.partition("=")[0] for change in changes} | dropped
-    words = [word for word in command(*made, "reruns=0") if word.partition("=")[0] not in replaced]
+    words = [word for word in command(*files, "reruns=0") if word.partition("=")[0] not in replaced]
     answer = harness("propose", *words, *(change for change in changes if not change.startswith("~")))
     assert answer.code == 2, answer.out
     assert all(text in answer.err for text in says), answer.err
     assert "Traceback" not in answer.err
 
 
-def test_without_a_model_nothing_is_tested(harness: Run, made: tuple[Path, Path]) -> None:
-    answer = harness("run", *command(*made, "reruns=0", "tracking=none"))
+def test_nothing_is_tested_without_a_model(harness: Run, files: tuple[Path, Path]) -> None:
+    answer = harness("run", *command(*files, "reruns=0", "tracking=none"))
     assert answer.code == 2
     assert "has no model, so it can be neither recorded nor ablated" in answer.err
     assert "harness propose" in answer.err
-    closing = harness("close", "L0H0,L1H0", *command(*made, "tracking=none"))
+    closing = harness("close", "L0H0,L1H0", *command(*files, "tracking=none"))
     assert closing.code == 2
     assert "has no model, so it can be neither recorded nor ablated" in closing.err
 
 
-def test_a_cell_of_files_is_another_one_when_their_content_is(harness: Run, made: tuple[Path, Path]) -> None:
-    words = command(*made)
+def test_changed_file_contents_make_a_different_cell(harness: Run, files: tuple[Path, Path]) -> None:
+    words = command(*files)
     (before,) = harness("plan", *words, "--json").data
-    np.save(made[0], 2 * np.load(made[0]))
+    np.save(files[0], 2 * np.load(files[0]))
     (matrix,) = harness("plan", *words, "--json").data
-    made[1].write_text(made[1].read_text().replace("gatekeeper", "doorkeeper"))
+    files[1].write_text(files[1].read_text().replace("gatekeeper", "doorkeeper"))
     (labels,) = harness("plan", *words, "--json").data
     assert len({before["cell"], matrix["cell"], labels["cell"]}) == 3

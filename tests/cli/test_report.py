@@ -49,7 +49,7 @@ def test_a_report_has_a_card_figures_and_provenance(harness: Callable[..., Any])
     assert "affinity.safetensors is missing beside the record" in page
 
 
-def test_several_cells_are_a_table_and_a_figure_each(make_record: Make, tmp_path: Path) -> None:
+def test_a_report_of_several_cells_has_a_table_and_a_figure_for_each(make_record: Make, tmp_path: Path) -> None:
     records = [
         make_record(cell="aa", method="<script>x</script>"),
         make_record(cell="ab", status=Status.FAILED),
@@ -63,13 +63,13 @@ def test_several_cells_are_a_table_and_a_figure_each(make_record: Make, tmp_path
 
 
 @pytest.mark.parametrize("changes", [{"status": Status.FAILED}, {"status": Status.SKIPPED}, {"partition": None}])
-def test_a_cell_that_says_little_has_a_report_all_the_same(make_record: Make, tmp_path: Path, changes: Any) -> None:
+def test_a_cell_with_few_results_has_a_report(make_record: Make, tmp_path: Path, changes: Any) -> None:
     record = make_record(**changes)
     bare = replace(record, candidates=(), classes=(None,) * 5)
     assert "Provenance" in report([bare], Workspace.at(tmp_path))
 
 
-def test_a_group_of_several_candidates_has_figures_of_each(make_record: Make, tmp_path: Path) -> None:
+def test_a_report_of_several_candidates_has_figures_for_each(make_record: Make, tmp_path: Path) -> None:
     record = make_record()
     page = report([replace(record, closure=record.closure * 2)], Workspace.at(tmp_path))
     assert "Effect and controls, candidate 1" in page
@@ -77,7 +77,7 @@ def test_a_group_of_several_candidates_has_figures_of_each(make_record: Make, tm
 
 
 @pytest.mark.parametrize("blocks", [2, 3, 5])
-def test_the_widest_gap_of_equal_blocks_is_their_number(blocks: int) -> None:
+def test_the_widest_gap_of_equal_blocks_is_at_their_number(blocks: int) -> None:
     """Each block is a component: as many eigenvalues are 0, and the next is m / (m - 1)."""
     matrix = np.kron(np.eye(blocks), np.ones((4, 4)))
     np.fill_diagonal(matrix, 0.0)
@@ -86,7 +86,7 @@ def test_the_widest_gap_of_equal_blocks_is_their_number(blocks: int) -> None:
     assert f"this partition: {blocks + 1}" in drawn
 
 
-def test_figures_are_the_same_on_every_run_and_take_the_colour_of_the_page(make_record: Make) -> None:
+def test_figures_are_reproducible_and_take_the_colour_of_the_page(make_record: Make) -> None:
     record = make_record()
     drawn = unit_map(record, {"group": record.partitions[1].labels, "label": record.classes})
     assert drawn == unit_map(record, {"group": record.partitions[1].labels, "label": record.classes})

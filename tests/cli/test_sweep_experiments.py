@@ -1,4 +1,4 @@
-"""Experiment presets: each makes the cells it says, by the protocol it names."""
+"""Experiment presets: each gives its documented cells under its documented protocol."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from harness.registry.config import expand, registry, resolve
     ("experiment", "cells"),
     [("quickstart", 4), ("methods", 27), ("baselines", 3), ("reference", 1), ("grid", 81), ("robustness", 24)],
 )
-def test_a_grid_has_as_many_cells_as_it_says(experiment: str, cells: int) -> None:
-    known = registry()
-    grid = [Cell.of(resolve(words, known), known) for words in expand([f"experiment={experiment}"], known)]
+def test_a_grid_has_the_number_of_cells_it_documents(experiment: str, cells: int) -> None:
+    methods = registry()
+    grid = [Cell.of(resolve(words, methods), methods) for words in expand([f"experiment={experiment}"], methods)]
     assert len({cell.id for cell in grid}) == len(grid) == cells
 
 
-def test_every_row_that_a_board_always_has_is_a_cell_of_an_experiment() -> None:
-    known = registry()
-    grids = [expand([f"experiment={experiment}"], known) for experiment in ("baselines", "reference")]
-    configs = [resolve(words, known) for grid in grids for words in grid]
+def test_every_reference_row_of_a_board_is_a_cell_of_an_experiment() -> None:
+    methods = registry()
+    grids = [expand([f"experiment={experiment}"], methods) for experiment in ("baselines", "reference")]
+    configs = [resolve(words, methods) for grid in grids for words in grid]
     assert [sum(reference.matches(config) for config in configs) for reference in REFERENCES] == [1] * len(REFERENCES)
     assert len(configs) == len(REFERENCES)
 

@@ -1,4 +1,4 @@
-"""Sweeps that survive: errors said twice, full disks, two at once, and cells that leave nothing behind."""
+"""Robust sweeps: errors are reported twice, full disks, two sweeps in parallel, and cells without side effects."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ Run = Callable[..., Any]
 EXPLODES = "raise ZeroDivisionError('in the middle')"
 
 
-def test_a_failure_is_said_when_it_happens_and_again_at_the_end(harness: Run, small: Any, affinity_plugin: Run) -> None:
+def test_a_failure_is_reported_immediately_and_again_at_the_end(harness: Run, small: Any, affinity_plugin: Run) -> None:
     explodes = affinity_plugin("explodes", EXPLODES)
     answer = harness("sweep", "affinity=explodes,pearson", *small, *explodes)
     assert answer.code == 1
-    said = [i for i in range(len(answer.err)) if answer.err.startswith("ZeroDivisionError: in the middle", i)]
+    positions = [i for i in range(len(answer.err)) if answer.err.startswith("ZeroDivisionError: in the middle", i)]
     pearson = answer.err.index("pearson", answer.err.index("explodes"))
-    assert said[0] < pearson < said[-1], "it waited until the end, or was not said again"
+    assert positions[0] < pearson < positions[-1], "it waited until the end, or was not said again"
     assert "2 cells: 1 failed, 1 ok" in answer.err
 
 
-def test_on_error_stop_ends_the_sweep_and_says_what_was_not_run(
+def test_on_error_stop_ends_the_sweep_and_reports_the_cells_not_run(
     harness: Run, small: Any, affinity_plugin: Run, tmp_path: Path
 ) -> None:
     words = ("affinity=explodes,pearson,mutual_information", *small, *affinity_plugin("explodes", EXPLODES))
@@ -46,7 +46,7 @@ def test_on_error_stop_ends_the_sweep_and_says_what_was_not_run(
     assert "3 cells: 1 failed, 2 ok" in went_on.err, "on_error entered the identity of cells, or the mark stayed"
 
 
-def test_what_a_cell_did_to_the_process_is_put_back_and_said(
+def test_changes_of_process_state_by_a_cell_are_undone_and_reported(
     harness: Run, small: Any, affinity_plugin: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LEFT_ALONE", "1")
@@ -86,7 +86,7 @@ def test_what_a_cell_did_to_the_process_is_put_back_and_said(
 
 
 @pytest.mark.usefixtures("unchecked")  # the type checks throw dice
-def test_global_random_states_are_the_same_for_every_cell_and_untouched_after_it(
+def test_every_cell_starts_from_the_same_global_random_state_and_restores_it(
     harness: Run, small: Any, affinity_plugin: Run, tmp_path: Path
 ) -> None:
     gambles = affinity_plugin(
@@ -108,7 +108,7 @@ def test_global_random_states_are_the_same_for_every_cell_and_untouched_after_it
     assert set(others) == {first}, "a cell got what another had left"
 
 
-def test_a_model_that_a_cell_changed_is_not_given_to_the_next(harness: Run, small: Any, tmp_path: Path) -> None:
+def test_a_model_changed_by_a_cell_is_not_reused_by_the_next(harness: Run, small: Any, tmp_path: Path) -> None:
     plugin = tmp_path / "spoils.py"
     plugin.write_text(
         "\n".join(
@@ -144,7 +144,7 @@ def test_a_model_that_a_cell_changed_is_not_given_to_the_next(harness: Run, smal
     assert after["closure"] == alone["closure"]
 
 
-def test_a_full_disk_is_a_clear_error_and_leaves_no_damage(
+def test_a_full_disk_gives_a_clear_error_and_damages_no_record(
     harness: Run, small: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ("affinity=pearson,mutual_information", "partitioner=leiden", *small)
@@ -172,15 +172,15 @@ def test_a_full_disk_is_a_clear_error_and_leaves_no_damage(
     assert len(list(tmp_path.glob("runs/records/*/record.json"))) == 2
 
 
-def test_two_sweeps_that_begin_at_once_in_a_new_workspace_do_not_harm_each_other(small: Any, tmp_path: Path) -> None:
+def test_two_sweeps_can_start_simultaneously_in_a_new_workspace(small: Any, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "harness", "sweep", *small, "partitioner=leiden", "tracking=local"]
     both = [
         subprocess.Popen([*command, f"affinity={pair}"], cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
         for pair in ("pearson,mutual_information", "mutual_information,cosine")
     ]
-    said = [process.communicate(timeout=300)[1].decode() for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
-    assert not any("warning" in text for text in said), said
+    outputs = [process.communicate(timeout=300)[1].decode() for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    assert not any("warning" in text for text in outputs), outputs
     records = [read_record(path) for path in tmp_path.glob("runs/records/*/record.json")]
     assert [record.status for record in records] == [Status.OK] * 3
 
@@ -203,7 +203,7 @@ def test_two_sweeps_that_begin_at_once_in_a_new_workspace_do_not_harm_each_other
     ],
     ids=lambda value: value[0] if "=" in value[0] else "",
 )
-def test_a_sweep_that_cannot_be_is_refused_before_it_begins(
+def test_an_invalid_sweep_is_refused_before_it_starts(
     harness: Run, small: Any, words: list[str], says: list[str], tmp_path: Path
 ) -> None:
     answer = harness("sweep", *small, *words)
@@ -215,7 +215,7 @@ def test_a_sweep_that_cannot_be_is_refused_before_it_begins(
     assert not list(tmp_path.glob("runs/records/*"))
 
 
-def test_glob_takes_every_option_but_those_left_out(harness: Run, small: Any) -> None:
+def test_glob_selects_every_option_except_the_excluded_ones(harness: Run, small: Any) -> None:
     planned = harness("plan", "affinity=glob(*,exclude=[precomputed,p*_correlation])", *small, "--json").data
     names = set(registry().names("affinity")) - {"precomputed", "partial_correlation"}
     assert len(planned) == len(names)

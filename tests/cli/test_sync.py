@@ -1,4 +1,4 @@
-"""A tracking server of MLflow's own: what it shows, and what happens while it is slow, refuses or is gone."""
+"""Tracking on a real MLflow server: the copied runs, and behavior while the server is slow, refuses or is down."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _free_port() -> int:
 
 @contextmanager
 def _serving(folder: Path, port: int) -> Iterator[str]:
-    """``mlflow server`` on loopback, on SQLite; ended with all its workers."""
+    """``mlflow server`` on loopback with SQLite; stopped with all its workers."""
     uri = f"http://127.0.0.1:{port}"
     command = [
         *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
@@ -71,7 +71,7 @@ def _runs(uri: str) -> tuple[Any, list[Any]]:
 
 
 def _of_cells(runs: list[Any]) -> dict[str, str]:
-    """Record digests by cell; an error where a cell has two runs."""
+    """Record digests by cell. Errors: a cell with two runs."""
     found = [(run.data.tags["cell"], run.data.tags["record"]) for run in runs if "cell" in run.data.tags]
     assert len(dict(found)) == len(found), "a cell was copied twice"
     return dict(found)
@@ -83,7 +83,7 @@ def small_sweep(small: Any) -> tuple[str, ...]:
     return ("affinity=pearson,mutual_information", "partitioner=leiden", *small)
 
 
-def test_a_server_that_comes_goes_and_comes_back(
+def test_runs_made_while_the_server_was_down_are_copied_by_sync(
     harness: Run, small_sweep: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -94,10 +94,10 @@ def test_a_server_that_comes_goes_and_comes_back(
     assert refused.code == 0, "the run does not depend on its mirror"
     assert refused.err.count(f"tracking at {uri} does not work") == 1, "said once, not once per cell"
     assert "harness sync" in refused.err
-    told = harness("sync", f"tracking={uri}")
-    assert told.code == 2
-    assert f"tracking at {uri} does not work" in told.err
-    assert "Traceback" not in told.err
+    outcome = harness("sync", f"tracking={uri}")
+    assert outcome.code == 2
+    assert f"tracking at {uri} does not work" in outcome.err
+    assert "Traceback" not in outcome.err
 
     records = {path.parent.name: digest_files(path) for path in tmp_path.glob("runs/records/*/record.json")}
     assert len(records) == 2
@@ -130,7 +130,7 @@ def test_a_server_that_comes_goes_and_comes_back(
         assert sum("sweep" in run.data.tags for run in runs) == 1, "a sweep that is taken up again has one parent"
 
 
-def test_a_server_that_hangs_costs_one_timeout_and_no_record(
+def test_a_hanging_server_costs_one_timeout_and_no_record(
     harness: Run, small_sweep: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -144,7 +144,7 @@ def test_a_server_that_hangs_costs_one_timeout_and_no_record(
     assert len(list(tmp_path.glob("runs/records/*/record.json"))) == 2
 
 
-def test_a_copy_that_was_broken_off_is_completed_not_doubled(harness: Run, small: Any, tmp_path: Path) -> None:
+def test_an_interrupted_copy_is_completed_and_not_duplicated(harness: Run, small: Any, tmp_path: Path) -> None:
     words = [word for word in small if not word.startswith("tracking=")]
     assert harness("run", "affinity=pearson", "futility=null", *words).code == 0
     uri = f"sqlite:///{tmp_path}/runs/mlflow.db"
@@ -174,7 +174,7 @@ def test_a_copy_that_was_broken_off_is_completed_not_doubled(harness: Run, small
     ],
     ids=lambda value: " ".join(value) if not value or "=" in value[0] else "",
 )
-def test_what_cannot_be_copied_is_said(harness: Run, words: list[str], says: list[str]) -> None:
+def test_an_invalid_sync_is_refused(harness: Run, words: list[str], says: list[str]) -> None:
     answer = harness("sync", *words)
     assert answer.code == 2
     for part in says:

@@ -1,4 +1,4 @@
-"""A stranger's distribution: installed by pip, found, checked, ranked beside the built-in methods, and gone again."""
+"""A third-party distribution: installed by pip, found, checked, ranked with built-in methods, and uninstalled."""
 
 from __future__ import annotations
 
@@ -20,21 +20,24 @@ SMALL = ("batch.n=24", "batch.length=48", "controls.n=19", "partitioner.k=[4,8]"
 
 
 class Elsewhere:
-    """A fresh environment that sees everything installed here, and keeps to itself what is installed into it."""
+    """A fresh environment that sees all packages installed here; its own packages are visible only in it."""
 
     def __init__(self, place: Path) -> None:
         venv.create(place / "venv", with_pip=False)
         self.place, self.python = place, place / "venv" / "bin" / "python"
-        own = Path(self.call(self.python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
+        site_packages = Path(
+            self.call(self.python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip()
+        )
         here = sysconfig.get_path("purelib")
-        (own / "here.pth").write_text(f"import site; site.addsitedir({here!r})\n")  # reads the .pth files there, too
+        # addsitedir reads the .pth files there, too
+        (site_packages / "here.pth").write_text(f"import site; site.addsitedir({here!r})\n")
 
     def pip(self, *words: str | Path) -> str:
-        """pip of this environment at work on the other one."""
+        """Run the pip of this environment on the other one."""
         return self.call(sys.executable, "-m", "pip", "--python", self.python, *words)
 
     def harness(self, *words: str) -> Any:
-        """What a command answers there, from JSON."""
+        """The JSON output of a command in that environment."""
         return json.loads(self.call(self.python, "-m", "harness", *words, "--json"))
 
     def affinities(self) -> dict[str, str]:
@@ -62,30 +65,30 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Elsewhere:
     return elsewhere
 
 
-def test_it_is_listed_with_its_distribution_and_version(installed: Elsewhere) -> None:
+def test_the_method_is_listed_with_its_distribution_and_version(installed: Elsewhere) -> None:
     owners = installed.affinities()
     assert owners["jaccard"] == "closure-harness-jaccard 1.2.3"
     assert owners["mutual_information"].startswith("closure-harness ")
     assert installed.harness("list", "affinity")["presets"] == {"affinity": ["jaccard_strict"]}
 
 
-def test_it_is_shown_with_its_source(installed: Elsewhere) -> None:
+def test_the_method_is_shown_with_its_source(installed: Elsewhere) -> None:
     shown = installed.harness("show", "affinity", "jaccard")
     assert "Jaccard 1912" in shown["doc"]
     assert shown["parameters"] == {"least": 0.0}
 
 
-def test_it_keeps_the_contract_of_its_stage(installed: Elsewhere) -> None:
+def test_the_method_satisfies_the_contract_of_its_stage(installed: Elsewhere) -> None:
     findings = installed.harness("check", "jaccard")
     assert {finding["outcome"] for finding in findings} <= {"passed", "skipped"}
     assert sum(finding["outcome"] == "passed" for finding in findings) >= 10
 
 
-def test_it_stands_on_one_board_with_built_in_methods_and_so_does_its_preset(installed: Elsewhere) -> None:
+def test_the_method_and_its_preset_are_on_one_board_with_built_in_methods(installed: Elsewhere) -> None:
     swept = installed.harness("sweep", "affinity=jaccard,jaccard_strict,mutual_information", *SMALL)
     chosen = [cell["config"]["affinity"] for cell in swept["cells"]]
-    assert [of["name"] for of in chosen] == ["jaccard", "jaccard", "mutual_information"]
-    assert [of["least"] for of in chosen[:2]] == [0.0, 0.5]
+    assert [choice["name"] for choice in chosen] == ["jaccard", "jaccard", "mutual_information"]
+    assert [choice["least"] for choice in chosen[:2]] == [0.0, 0.5]
     assert {cell["status"] for cell in swept["cells"]} == {"ok"}
     with (installed.place / "runs" / "boards" / "board.csv").open() as file:
         methods = [row["method"] for row in csv.DictReader(file) if row["cells"]]
@@ -94,19 +97,21 @@ def test_it_stands_on_one_board_with_built_in_methods_and_so_does_its_preset(ins
         assert sum(affinity in method for method in methods) == 1, (affinity, methods)
 
 
-def test_its_experiment_is_found(installed: Elsewhere) -> None:
+def test_the_experiment_of_the_distribution_is_found(installed: Elsewhere) -> None:
     planned = installed.harness("plan", "experiment=jaccard", *SMALL)
     assert len(planned) == 3
 
 
-def test_uninstalled_it_is_gone(installed: Elsewhere) -> None:  # last: the environment is of no use afterwards
+def test_an_uninstalled_distribution_offers_nothing(
+    installed: Elsewhere,
+) -> None:  # last: the environment is of no use afterwards
     installed.pip("uninstall", "-q", "-y", "closure-harness-jaccard")
     assert "jaccard" not in installed.affinities()
     answer = installed.call(installed.python, "-m", "harness", "run", "affinity=jaccard", expected=2)
     assert "affinity 'jaccard' is not known" in answer
 
 
-def test_its_numbers_are_scikit_learns(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_affinities_are_those_of_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
     import numpy as np
     from sklearn.metrics import jaccard_score
 

@@ -1,4 +1,4 @@
-"""The MLflow mirror: one parent per sweep, a child per cell, and a run that goes on without it."""
+"""The MLflow mirror: one parent per sweep, a child per cell, and runs that continue without a server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Run = Callable[..., Any]
 SMALL = ("subject=tiny", "batch.n=16", "batch.length=48", "selector.min_size=2", "controls.n=19")
 
 
-def test_a_sweep_is_one_parent_and_a_child_per_cell(harness: Run, tmp_path: Path) -> None:
+def test_a_sweep_is_one_parent_run_with_a_child_run_per_cell(harness: Run, tmp_path: Path) -> None:
     from mlflow import MlflowClient
 
     answer = harness("sweep", *SMALL, "affinity=ising,mutual_information", "--json")
@@ -49,7 +49,7 @@ def test_a_sweep_is_one_parent_and_a_child_per_cell(harness: Run, tmp_path: Path
 
 
 def offered(experiment: Any) -> set[str]:
-    """The columns of the view that the address printed by a sweep opens with."""
+    """The columns of the view behind the address that a sweep prints."""
     columns: list[str] = json.loads(experiment.tags["mlflow.sharedViewState.closure"])["selectedColumns"]
     return set(columns)
 
@@ -59,20 +59,22 @@ def seen_of(run: Any) -> list[str]:
     return [*named, *(["attributes.`Dataset`"] if run.inputs.dataset_inputs else [])]
 
 
-def test_a_sweep_says_where_its_runs_are_seen(harness: Run, tmp_path: Path) -> None:
+def test_a_sweep_prints_the_address_of_its_runs(harness: Run, tmp_path: Path) -> None:
     from mlflow import MlflowClient
 
     store = f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}"
     MlflowClient(store).create_experiment("somebody else's")
-    made = MlflowClient(store).create_experiment("closure-harness")  # by an older version, without a view
+    experiment = MlflowClient(store).create_experiment("closure-harness")  # by an older version, without a view
     answer = harness("sweep", "subject=planted", "batch=planted")
     assert answer.code == 0, answer.err
-    view = f"http://127.0.0.1:5000/#/experiments/{made}/runs?workflowType=machine_learning&viewStateShareKey=closure"
+    view = (
+        f"http://127.0.0.1:5000/#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey=closure"
+    )
     assert f"runs: mlflow ui --backend-store-uri {store}, then open {view}" in answer.out
-    assert offered(MlflowClient(store).get_experiment(made))
+    assert offered(MlflowClient(store).get_experiment(experiment))
 
 
-def test_a_server_is_where_it_is() -> None:
+def test_the_link_to_a_server_hides_credentials_and_is_empty_without_a_page() -> None:
     mirror = Mirror("http://me:secret@somewhere:5000/", Path())
     mirror.experiment = "7"
     assert mirror.how_to_open.startswith("http://somewhere:5000/#/experiments/7/runs?")
@@ -81,7 +83,7 @@ def test_a_server_is_where_it_is() -> None:
     assert Mirror("databricks://profile", Path()).how_to_open == ""
 
 
-def test_the_run_goes_on_when_tracking_cannot_be_had(harness: Run, tmp_path: Path) -> None:
+def test_the_run_continues_when_tracking_is_unavailable(harness: Run, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     answer = harness("sweep", *SMALL, "affinity=mutual_information", f"tracking=sqlite:///{tmp_path}/file/mlflow.db")
     assert answer.code == 0, answer.err
@@ -89,7 +91,7 @@ def test_the_run_goes_on_when_tracking_cannot_be_had(harness: Run, tmp_path: Pat
     assert len(list(tmp_path.glob("runs/records/*/record.json"))) == 1
 
 
-def test_a_password_of_a_server_is_nowhere_afterwards(
+def test_the_password_of_a_server_is_written_nowhere(
     harness: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ["sweep", "subject=planted", "batch=planted", "tracking=http://me:pass-word@127.0.0.1:9"]
@@ -104,7 +106,7 @@ def test_a_password_of_a_server_is_nowhere_afterwards(
     assert [path for path in files if b"pass-word" in path.read_bytes()] == []
 
 
-def test_an_interrupted_sweep_is_one_run_killed_and_then_finished(
+def test_an_interrupted_and_resumed_sweep_is_one_run_first_killed_then_finished(
     harness: Run, affinity_plugin: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mlflow import MlflowClient

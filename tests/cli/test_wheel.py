@@ -1,4 +1,4 @@
-"""What is shipped works where nothing of the checkout is: from the built wheel, in an empty environment and folder."""
+"""The built wheel works without the checkout, in an empty environment and folder."""
 
 from __future__ import annotations
 
@@ -44,9 +44,11 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     venv.create(place / "venv", with_pip=True)
     python = place / "venv" / "bin" / "python"
     call(python, "-m", "pip", "install", "-q", "--no-deps", wheel, cwd=place)
-    own = Path(call(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=place).strip())
+    site_packages = Path(
+        call(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=place).strip()
+    )
     # A plain path in a .pth file adds the dependencies, and leaves the editable install's own .pth unread.
-    (own / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    (site_packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     where = call(python, "-c", "import harness, harness_plugins, harness_conf; print(harness.__file__)", cwd=place)
     assert Path(where.strip()).is_relative_to(place / "venv")
     return place / "venv" / "bin"

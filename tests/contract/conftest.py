@@ -1,4 +1,4 @@
-"""What the contract suite finds in a class, and whether it finds what it should."""
+"""Findings of the contract suite about a class, and their comparison with the expected ones."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from harness.testing.contracts import Finding, check_method
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A module's ``INNOCENT`` (class per stage) and ``OFFENDERS`` (class -> check and reason, per stage) as cases."""
+    """A module's ``CORRECT`` (class per stage) and ``OFFENDERS`` (class -> check and reason, per stage) as cases."""
     if "reason" in metafunc.fixturenames:
         cases = [
-            (stage, cls, *expected) for stage, of in metafunc.module.OFFENDERS.items() for cls, expected in of.items()
+            (stage, cls, *expected)
+            for stage, classes in metafunc.module.OFFENDERS.items()
+            for cls, expected in classes.items()
         ]
         names = [f"{stage}-{cls.__name__}" for stage, cls, *_ in cases]
         metafunc.parametrize(("stage", "cls", "check", "reason"), cases, ids=names)
     elif "stage" in metafunc.fixturenames:
-        metafunc.parametrize(("stage", "cls"), metafunc.module.INNOCENT.items())
+        metafunc.parametrize(("stage", "cls"), metafunc.module.CORRECT.items())
 
 
 def _findings(stage: str, cls: type) -> list[Finding]:
@@ -29,18 +31,18 @@ def _findings(stage: str, cls: type) -> list[Finding]:
 
 @pytest.fixture(scope="session")
 def findings() -> Callable[[str, type], list[Finding]]:
-    """What the suite says about a class offered for a stage."""
+    """The findings of the suite about a class offered for a stage."""
     return _findings
 
 
 @pytest.fixture
-def found_out(unchecked: None) -> Callable[[str, type, str, str], None]:
-    """The suite, as users run it, says that this check fails for this reason."""
+def assert_fails(unchecked: None) -> Callable[[str, type, str, str], None]:
+    """Assert that the suite, run as users run it, reports that this check fails for this reason."""
 
-    def found_out(stage: str, cls: type, check: str, reason: str) -> None:
+    def assert_fails(stage: str, cls: type, check: str, reason: str) -> None:
         found = _findings(stage, cls)
         failed = {finding.check: finding.reason for finding in found if finding.outcome == "failed"}
         assert check in failed
         assert re.search(reason, failed[check]), failed[check]
 
-    return found_out
+    return assert_fails

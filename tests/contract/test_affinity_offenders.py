@@ -1,4 +1,4 @@
-"""The contract suite finds affinities that break it, and plugins that break what holds for every stage."""
+"""The contract suite finds affinities that violate it, and plugins that violate the checks of every stage."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ GLOBAL = "does not use global random state"
 
 @dataclass(frozen=True)
 class Fine:
-    """Products of spins, averaged."""
+    """The mean absolute product of spins."""
 
     name: ClassVar[str] = "fine"
     scale: float = field(default=1.0, metadata={"help": "of everything"})
@@ -40,7 +40,7 @@ class Fine:
         return Affinity(matrix, spins.units)
 
 
-def test_a_plugin_that_keeps_its_contract_passes_every_check(findings: Callable[[str, type], list[Finding]]) -> None:
+def test_a_correct_affinity_passes_every_check(findings: Callable[[str, type], list[Finding]]) -> None:
     found = findings("affinity", Fine)
     assert {finding.outcome for finding in found} == {"passed"}
     assert len(found) == 12
@@ -53,7 +53,7 @@ def test_a_plugin_that_keeps_its_contract_passes_every_check(findings: Callable[
 
 @dataclass(frozen=True)
 class Picky(Fine):
-    """Asks for observations, and wants spins."""
+    """Takes observations but accepts only spins."""
 
     def __call__(self, observations: Any) -> Affinity:
         assert np.isin(observations.values, (-1, 1)).all()
@@ -65,24 +65,26 @@ BOTH = "accepts activity as observations"
 
 @dataclass(frozen=True)
 class Honest(Picky):
-    """Says what it cannot do."""
+    """Declares its limit."""
 
     known_limits: ClassVar[dict[str, str]] = {BOTH: "spins only"}
 
 
 @dataclass(frozen=True)
 class Modest(Fine):
-    """Can do more than it says."""
+    """Declares limits it does not have."""
 
     known_limits: ClassVar[dict[str, str]] = {BOTH: "spins only", "flies": "no wings"}
 
 
-def test_what_asks_for_observations_has_to_take_activity(found_out: Callable[[str, type, str, str], None]) -> None:
-    found_out("affinity", Picky, BOTH, "AssertionError")
+def test_an_affinity_that_takes_observations_must_accept_activity(
+    assert_fails: Callable[[str, type, str, str], None],
+) -> None:
+    assert_fails("affinity", Picky, BOTH, "AssertionError")
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_a_limit_that_is_declared_is_no_failure_until_it_is_none(
+def test_a_declared_limit_is_not_a_failure_if_the_method_has_it(
     findings: Callable[[str, type], list[Finding]],
 ) -> None:
     (limit,) = [finding for finding in findings("affinity", Honest) if finding.outcome != "passed"]
@@ -93,7 +95,7 @@ def test_a_limit_that_is_declared_is_no_failure_until_it_is_none(
 
 
 class Offender(Fine):
-    """An affinity that goes wrong after it has been right."""
+    """The base of offenders: spoils a correct affinity."""
 
     def __call__(self, spins: Spins) -> Any:
         return self.spoil(super().__call__(spins), spins)
@@ -103,14 +105,14 @@ class Offender(Fine):
 
 
 class Asymmetric(Offender):
-    """Looks one way more than the other."""
+    """Returns an asymmetric matrix."""
 
     def spoil(self, right: Affinity, spins: Spins) -> Affinity:
         return Affinity(np.triu(right.matrix), spins.units)
 
 
 class SecretlyAsymmetric(Offender):
-    """Turns so once nobody looks."""
+    """Makes the matrix asymmetric after its validation."""
 
     def spoil(self, right: Affinity, spins: Spins) -> Affinity:
         right.matrix[0, 1] += 1.0
@@ -118,14 +120,14 @@ class SecretlyAsymmetric(Offender):
 
 
 class NotANumber(Offender):
-    """Divides by zero."""
+    """Returns NaN."""
 
     def spoil(self, right: Affinity, spins: Spins) -> Affinity:
         return Affinity(np.full_like(right.matrix, np.nan), spins.units)
 
 
 class SelfLoving(Offender):
-    """Fills its diagonal once nobody looks."""
+    """Fills the diagonal after the validation of the matrix."""
 
     def spoil(self, right: Affinity, spins: Spins) -> Affinity:
         np.fill_diagonal(right.matrix, 1.0)
@@ -133,21 +135,21 @@ class SelfLoving(Offender):
 
 
 class Bare(Offender):
-    """Returns the matrix alone."""
+    """Returns a matrix instead of an Affinity."""
 
     def spoil(self, right: Affinity, spins: Spins) -> np.ndarray:
         return right.matrix
 
 
 class Raising(Offender):
-    """Breaks."""
+    """Raises an error."""
 
     def spoil(self, right: Affinity, spins: Spins) -> Affinity:
         raise ZeroDivisionError("no")
 
 
 class Ordered(Offender):
-    """Cares which unit comes first."""
+    """Depends on the order of units."""
 
     def spoil(self, right: Affinity, spins: Spins) -> Affinity:
         matrix = right.matrix.copy()
@@ -157,7 +159,7 @@ class Ordered(Offender):
 
 
 class Mutating(Offender):
-    """Works in place."""
+    """Changes its input."""
 
     def spoil(self, right: Affinity, spins: Spins) -> Affinity:
         spins.values[:, 0] *= -1
@@ -165,7 +167,7 @@ class Mutating(Offender):
 
 
 class Noting(Offender):
-    """Leaves a note on what it was given."""
+    """Adds a diagnostic to its input."""
 
     def spoil(self, right: Affinity, spins: Spins) -> Affinity:
         spins.diagnostics["seen"] = True  # type: ignore[index]
@@ -173,21 +175,21 @@ class Noting(Offender):
 
 
 class Unseeded(Offender):
-    """Rolls dice of its own."""
+    """Uses an unseeded generator."""
 
     def spoil(self, right: Affinity, spins: Spins) -> Affinity:
         return Affinity(right.matrix * (1 + np.random.default_rng().random()), spins.units)
 
 
 class GloballyRandom(Offender):
-    """Rolls everybody's dice."""
+    """Uses the global random state."""
 
     def spoil(self, right: Affinity, spins: Spins) -> Affinity:
         return Affinity(right.matrix * (1 + np.random.random()), spins.units)
 
 
 class Reseeding(Offender):
-    """Turns everybody's dice back."""
+    """Reseeds the global random state."""
 
     def spoil(self, right: Affinity, spins: Spins) -> Affinity:
         np.random.seed(0)
@@ -195,7 +197,7 @@ class Reseeding(Offender):
 
 
 class TorchSeeding(Offender):
-    """The same, in torch."""
+    """Reseeds the global random state of torch."""
 
     def spoil(self, right: Affinity, spins: Spins) -> Affinity:
         torch.manual_seed(0)
@@ -203,7 +205,7 @@ class TorchSeeding(Offender):
 
 
 class Correlation(Offender):
-    """Has no answer for a unit that never changes."""
+    """Returns NaN for constant units."""
 
     def spoil(self, right: Affinity, spins: Spins) -> Affinity:
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -213,7 +215,7 @@ class Correlation(Offender):
 
 
 class Crowd(Offender):
-    """Needs three units."""
+    """Fails on two units."""
 
     def spoil(self, right: Affinity, spins: Spins) -> Affinity:
         right.matrix[2, 2] = 0.0
@@ -245,7 +247,7 @@ AFFINITIES = {
 
 @dataclass
 class Soft:
-    """Can be changed after it is built."""
+    """Is not frozen."""
 
     name: ClassVar[str] = "soft"
     scale: float = field(default=1.0, metadata={"help": "of everything"})
@@ -257,26 +259,26 @@ class Mumbling(Fine):
 
 
 class Confused(Fine):
-    """Has a default that is not of its type."""
+    """Has a default of the wrong type."""
 
     times: int = field(default="3", metadata={"help": "how often"})  # type: ignore[assignment]
 
 
 class Contradicted(Fine):
-    """Has a default that its annotation refuses."""
+    """Has a default that violates its annotation."""
 
     times: Annotated[int, Ge(1)] = field(default=0, metadata={"help": "how often"})
 
 
 class Stuck(Fine):
-    """Cannot travel to another process."""
+    """Cannot be pickled."""
 
     def __reduce__(self) -> Any:
         raise TypeError("cannot be pickled")
 
 
 class Forgetful(Fine):
-    """Arrives in another process as somebody else."""
+    """Changes when it is pickled."""
 
     def __reduce__(self) -> Any:
         return type(self), (7.0,)
@@ -292,22 +294,22 @@ EVERY_STAGE = {
 }
 
 OFFENDERS = {"affinity": AFFINITIES | EVERY_STAGE}
-for frozen in (cls for of in OFFENDERS.values() for cls in of if cls is not Soft):
+for frozen in (cls for classes in OFFENDERS.values() for cls in classes if cls is not Soft):
     dataclass(frozen=True)(frozen)
 
 
-def test_an_offender_is_found_out(
-    stage: str, cls: type, check: str, reason: str, found_out: Callable[[str, type, str, str], None]
+def test_an_offender_fails_the_expected_check(
+    stage: str, cls: type, check: str, reason: str, assert_fails: Callable[[str, type, str, str], None]
 ) -> None:
-    found_out(stage, cls, check, reason)
+    assert_fails(stage, cls, check, reason)
 
 
-def test_one_that_does_not_answer_at_all_is_asked_nothing_more(findings: Callable[[str, type], list[Finding]]) -> None:
+def test_checks_stop_after_a_method_that_raises(findings: Callable[[str, type], list[Finding]]) -> None:
     assert findings("affinity", Raising)[-1] == Finding(ANSWERS, "failed", "ZeroDivisionError: no")
 
 
 @pytest.mark.usefixtures("unchecked")  # runtime checks of types roll Python's dice
-def test_checking_leaves_the_global_dice_where_they_were(findings: Callable[[str, type], list[Finding]]) -> None:
+def test_checking_restores_the_global_random_state(findings: Callable[[str, type], list[Finding]]) -> None:
     np.random.seed(3)
     random.seed(3)
     torch.manual_seed(3)

@@ -1,4 +1,4 @@
-"""The contract suite finds interventions, controls and metrics that break it."""
+"""The contract suite finds interventions, controls and metrics that violate it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ GLOBAL = "does not use global random state"
 
 
 class Intervention:
-    """Silence."""
+    """Ablates to zero."""
 
     name: ClassVar[str] = "intervention"
 
@@ -35,48 +35,48 @@ class Intervention:
 
 
 class InPlace(Intervention):
-    """Silences the original as well."""
+    """Changes its input in place."""
 
     def __call__(self, output: torch.Tensor) -> torch.Tensor:
         return output.zero_()
 
 
 class Widening(Intervention):
-    """Answers in single precision, whatever it is asked in."""
+    """Returns single precision for every input."""
 
     def __call__(self, output: torch.Tensor) -> torch.Tensor:
         return output.mean(dim=0).float()
 
 
 class Misshapen(Intervention):
-    """One number per row, on the wrong side."""
+    """Returns one number per row on the wrong axis."""
 
     def __call__(self, output: torch.Tensor) -> torch.Tensor:
         return output.new_zeros(len(output))
 
 
 class Noisy(Intervention):
-    """Writes noise from everybody's dice."""
+    """Draws noise from the global random state."""
 
     def __call__(self, output: torch.Tensor) -> torch.Tensor:
         return torch.randn_like(output)
 
 
 class Averaged(Intervention):
-    """Writes what the head says on average over the positions of this very row."""
+    """Replaces outputs by their mean over the positions of the same row."""
 
     def __call__(self, output: torch.Tensor) -> torch.Tensor:
         return output.mean(dim=1, keepdim=True)
 
 
 class Somewhere(Intervention):
-    """Ablates at positions nobody knows."""
+    """Declares unknown positions."""
 
     positions: str = field(default="some", metadata={"help": "where heads are ablated"})
 
 
 class Patching:
-    """What the counterfactual's run has there; the base of interventions that take a donor badly."""
+    """Patches from the counterfactual; the base of interventions that misuse donors."""
 
     name: ClassVar[str] = "patching"
 
@@ -88,7 +88,7 @@ class Patching:
 
 
 class Donorless:
-    """Asks for a donor, and names none."""
+    """Requests donors but defines none."""
 
     name: ClassVar[str] = "donorless"
 
@@ -97,35 +97,35 @@ class Donorless:
 
 
 class Few(Patching):
-    """Has a donor for every other example."""
+    """Has donors for only half of the examples."""
 
     def donors(self, batch: Batch) -> Any:
         return batch.take(np.arange(0, len(batch), 2))
 
 
 class Elsewhere(Patching):
-    """Has donors that are asked somewhere else."""
+    """Has donors with other query positions."""
 
     def donors(self, batch: Batch) -> Any:
         return batch.take(np.arange(len(batch))[::-1])
 
 
 class Bare(Patching):
-    """Has tokens for donors, and no batch."""
+    """Returns tokens instead of a batch of donors."""
 
     def donors(self, batch: Batch) -> Any:
         return batch.tokens[::-1]
 
 
 class Whimsical(Patching):
-    """Draws its donors anew each time."""
+    """Draws different donors at each call."""
 
     def donors(self, batch: Batch) -> Any:
         return replace(batch, tokens=np.random.default_rng().permutation(batch.tokens))
 
 
 class Robber(Patching):
-    """Makes its donors from the examples themselves."""
+    """Changes the examples to make its donors."""
 
     def donors(self, batch: Batch) -> Any:
         batch.tokens[:] = batch.tokens[::-1].copy()
@@ -133,7 +133,7 @@ class Robber(Patching):
 
 
 class Curt(Patching):
-    """Refuses a batch without counterfactuals, without a word of what to do."""
+    """Refuses a batch without counterfactuals but gives no fix."""
 
     def donors(self, batch: Batch) -> Any:
         if batch.counterfactual is None:
@@ -160,7 +160,7 @@ INTERVENTIONS = {
 
 
 class Controls:
-    """Random groups."""
+    """Draws random groups."""
 
     name: ClassVar[str] = "controls"
     n: int = field(default=9, metadata={"help": "how many"})
@@ -175,14 +175,14 @@ class Controls:
 
 
 class Overlapping(Controls):
-    """Takes a unit of the candidate into a control."""
+    """Draws a control that contains a unit of the candidate."""
 
     def spoil(self, groups: tuple[tuple[int, ...], ...], candidate: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
         return (*groups[1:], (candidate[0], *groups[0][1:]))
 
 
 class Repeating(Controls):
-    """Draws one control twice, in another order."""
+    """Draws one control twice, in a different order."""
 
     def spoil(self, groups: tuple[tuple[int, ...], ...], candidate: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
         return (*groups[1:], tuple(reversed(groups[1])))
@@ -196,14 +196,14 @@ class Smaller(Controls):
 
 
 class Fixed(Controls):
-    """Takes a seed and ignores it."""
+    """Ignores its seed."""
 
     def __call__(self, candidate: tuple[int, ...], units: UnitSpace) -> ControlSets:
         return Controls.__call__(replace(self, seed=0), candidate, units)  # type: ignore[type-var]
 
 
 class Demanding(Controls):
-    """Has no answer where nothing is left."""
+    """Fails if no other unit is left."""
 
     def __call__(self, candidate: tuple[int, ...], units: UnitSpace) -> ControlSets:
         if len(candidate) == len(units):
@@ -212,7 +212,7 @@ class Demanding(Controls):
 
 
 class Anchored(Controls):
-    """Draws by where units happen to stand."""
+    """Depends on the order of units."""
 
     def __call__(self, candidate: tuple[int, ...], units: UnitSpace) -> ControlSets:
         rest = [unit for unit in range(len(units)) if unit not in candidate]
@@ -224,20 +224,20 @@ class Anchored(Controls):
 
 
 class Careless(Controls):
-    """Fills up with the candidate's own units where a layer is short; takes a class's units by their labels."""
+    """Uses units of the candidate if a layer has too few others; selects units of a class by their labels."""
 
     def __call__(self, candidate: tuple[int, ...], units: UnitSpace, labels: Labels, strength: Any) -> ControlSets:
         pool = units.in_layers({int(units.layers[unit]) for unit in candidate})
-        known = {unit for unit in pool if labels.classes[unit] and strength[unit] > 0}
-        rest = sorted(known.difference(candidate))
+        eligible = {unit for unit in pool if labels.classes[unit] and strength[unit] > 0}
+        rest = sorted(eligible.difference(candidate))
         if len(rest) < len(candidate):
-            rest = sorted(known)
+            rest = sorted(eligible)
         groups = {tuple(rest[start : start + len(candidate)]) for start in range(len(rest) - len(candidate))}
         return ControlSets(tuple(sorted(groups))[: self.n])
 
 
 class Alarmist(Controls):
-    """Reports a shortfall of nothing."""
+    """Reports a shortfall of zero."""
 
     def __call__(self, candidate: tuple[int, ...], units: UnitSpace) -> ControlSets:
         return ControlSets(super().__call__(candidate, units).groups, {0: 0})
@@ -266,26 +266,26 @@ class Metric:
 
 
 class Backwards(Metric):
-    """Calls an improvement damage."""
+    """Declares improvement as damage."""
 
     damage: ClassVar[int] = 1
 
 
 class Undirected(Metric):
-    """Does not say which way damage points."""
+    """Does not declare the direction of damage."""
 
     damage: ClassVar[int] = 0
 
 
 class Summary(Metric):
-    """One number for all rows."""
+    """Returns one number for all rows."""
 
     def __call__(self, prediction: Any) -> torch.Tensor:
         return super().__call__(prediction).mean()
 
 
 class Competitive(Metric):
-    """Measures a row against the others."""
+    """Compares a row with the others."""
 
     def __call__(self, prediction: Any) -> torch.Tensor:
         values = super().__call__(prediction)
@@ -293,7 +293,7 @@ class Competitive(Metric):
 
 
 class Distance:
-    """How far the target's logit has moved; the base of metrics that look at the baseline model badly."""
+    """The change of the target logit; the base of metrics that misuse the baseline model."""
 
     name: ClassVar[str] = "distance"
     damage: ClassVar[int] = 1
@@ -308,21 +308,21 @@ class Distance:
 
 
 class Crooked(Distance):
-    """Puts the baseline model's tokens in another order."""
+    """Reorders the tokens of the baseline model."""
 
     def between(self, logits: torch.Tensor, baseline: torch.Tensor) -> torch.Tensor:
         return (logits - baseline.flip(1)).square().mean(dim=1)
 
 
 class Unsuspecting(Distance):
-    """Takes a baseline model for granted."""
+    """Fails without a baseline model."""
 
     def __call__(self, prediction: Any) -> torch.Tensor:
         return self.between(prediction.logits, prediction.baseline)
 
 
 class Silent(Distance):
-    """Refuses, and leaves it at that."""
+    """Refuses without an explanation."""
 
     def __call__(self, prediction: Prediction) -> torch.Tensor:
         if prediction.baseline is None:
@@ -331,17 +331,17 @@ class Silent(Distance):
 
 
 class Resourceful(Metric):
-    """Measures something else where the counterfactual is missing."""
+    """Measures something else without a counterfactual."""
 
     def __call__(self, prediction: Prediction) -> torch.Tensor:
-        own = super().__call__(prediction)
+        difference = super().__call__(prediction)
         if prediction.counterfactual is None:
-            return own
-        return own - prediction.logits.gather(1, prediction.counterfactual[:, None])[:, 0]
+            return difference
+        return difference - prediction.logits.gather(1, prediction.counterfactual[:, None])[:, 0]
 
 
 class Optimist(Metric):
-    """Makes a number of NaN."""
+    """Turns NaN into a number."""
 
     def __call__(self, prediction: Prediction) -> torch.Tensor:
         return super().__call__(prediction).nan_to_num()
@@ -360,26 +360,26 @@ METRICS = {
     Competitive: ("measures each row independently", "depends on the other rows"),
 }
 
-INNOCENT = {"intervention": Intervention, "controls": Controls, "metric": Metric}
+CORRECT = {"intervention": Intervention, "controls": Controls, "metric": Metric}
 OFFENDERS = {"intervention": INTERVENTIONS, "controls": CONTROLS, "metric": METRICS}
-for frozen in (Patching, Distance, *INNOCENT.values(), *(cls for of in OFFENDERS.values() for cls in of)):
+for frozen in (Patching, Distance, *CORRECT.values(), *(cls for classes in OFFENDERS.values() for cls in classes)):
     dataclass(frozen=True)(frozen)
 
 
 @pytest.mark.parametrize(("place", "base"), [("intervention", Patching), ("metric", Distance)])
-def test_what_takes_a_donor_or_an_untouched_model_well_is_innocent(
+def test_methods_that_use_a_donor_or_the_baseline_model_correctly_pass(
     place: str, base: type, findings: Callable[[str, type], list[Finding]]
 ) -> None:
     assert [finding for finding in findings(place, base) if finding.outcome != "passed"] == []
 
 
-def test_what_the_offenders_differ_from_is_innocent(
+def test_the_correct_versions_of_the_offenders_pass(
     stage: str, cls: type, findings: Callable[[str, type], list[Finding]]
 ) -> None:
     assert [finding for finding in findings(stage, cls) if finding.outcome == "failed"] == []
 
 
-def test_an_offender_is_found_out(
-    stage: str, cls: type, check: str, reason: str, found_out: Callable[[str, type, str, str], None]
+def test_an_offender_fails_the_expected_check(
+    stage: str, cls: type, check: str, reason: str, assert_fails: Callable[[str, type, str, str], None]
 ) -> None:
-    found_out(stage, cls, check, reason)
+    assert_fails(stage, cls, check, reason)

@@ -15,13 +15,13 @@ METHODS = list(registry().methods.values())
 
 
 def case(method: Method) -> Any:
-    """Loading a model that does not come with the harness is slow."""
+    """Loading a model that is not shipped with the harness is slow."""
     slow = [pytest.mark.slow] if method.stage == "subject" and method.name not in ("tiny", "hf") else []
     return pytest.param(method, marks=slow, id=f"{method.stage}-{method.name}")
 
 
 @pytest.mark.parametrize("method", [case(method) for method in METHODS])
-def test_every_plugin_keeps_its_contract(method: Method) -> None:
+def test_every_plugin_satisfies_its_contract(method: Method) -> None:
     findings = check_method(method)
     broken = [f"{finding.check}: {finding.reason}" for finding in findings if finding.outcome == "failed"]
     assert not broken, "\n".join(broken)
@@ -34,5 +34,5 @@ def test_every_stage_has_a_contract() -> None:
     assert set(CONTRACTS) == set(STAGES)
 
 
-def test_every_stage_offers_something_to_check() -> None:
+def test_every_stage_has_a_method_to_check() -> None:
     assert {method.stage for method in METHODS} == set(STAGES)

@@ -1,4 +1,4 @@
-"""The contract suite finds batches, labels and subjects that break it, and skips those that need parameters."""
+"""The contract suite finds batches, labels and subjects that violate it, and skips those that need parameters."""
 
 from __future__ import annotations
 
@@ -28,39 +28,39 @@ class BatchOf:
     n: int = field(default=8, metadata={"help": "examples"})
 
     def __call__(self, vocabulary: Any) -> Batch:
-        made = examples.batch(self.n, vocabulary.vocab_size)
-        return self.spoil(made, vocabulary)
+        batch = examples.batch(self.n, vocabulary.vocab_size)
+        return self.spoil(batch, vocabulary)
 
-    def spoil(self, made: Batch, vocabulary: Any) -> Batch:
-        return made
+    def spoil(self, batch: Batch, vocabulary: Any) -> Batch:
+        return batch
 
 
 class Foreign(BatchOf):
-    """Uses tokens the subject does not have."""
+    """Uses tokens outside the vocabulary."""
 
-    def spoil(self, made: Batch, vocabulary: Any) -> Batch:
-        return replace(made, tokens=made.tokens + vocabulary.vocab_size)
+    def spoil(self, batch: Batch, vocabulary: Any) -> Batch:
+        return replace(batch, tokens=batch.tokens + vocabulary.vocab_size)
 
 
 class Stingy(BatchOf):
-    """Gives fewer examples than asked for."""
+    """Returns fewer examples than requested."""
 
-    def spoil(self, made: Batch, vocabulary: Any) -> Batch:
-        return made.take(np.arange(3))
+    def spoil(self, batch: Batch, vocabulary: Any) -> Batch:
+        return batch.take(np.arange(3))
 
 
 class Fresh(BatchOf):
-    """Other examples at every call."""
+    """Returns different examples at each call."""
 
-    def spoil(self, made: Batch, vocabulary: Any) -> Batch:
-        return replace(made, target=np.random.default_rng().integers(0, vocabulary.vocab_size, self.n))
+    def spoil(self, batch: Batch, vocabulary: Any) -> Batch:
+        return replace(batch, target=np.random.default_rng().integers(0, vocabulary.vocab_size, self.n))
 
 
 class Wide(BatchOf):
-    """Takes a large vocabulary for granted."""
+    """Assumes a large vocabulary."""
 
-    def spoil(self, made: Batch, vocabulary: Any) -> Batch:
-        return replace(made, target=np.full(self.n, 100))
+    def spoil(self, batch: Batch, vocabulary: Any) -> Batch:
+        return replace(batch, target=np.full(self.n, 100))
 
 
 BATCHES = {
@@ -72,7 +72,7 @@ BATCHES = {
 
 
 class LabelsOf:
-    """Where a head looks."""
+    """The class of a head by where it attends."""
 
     name: ClassVar[str] = "labels"
     source: ClassVar[Source] = "attention"
@@ -86,14 +86,14 @@ class LabelsOf:
 
 
 class Forgetting(LabelsOf):
-    """Has no class for the last unit."""
+    """Returns no class for the last unit."""
 
     def __call__(self, recording: Recording) -> Labels:
         return Labels(super().__call__(recording).classes[:-1], recording.units)
 
 
 class Numbering(LabelsOf):
-    """Classes are numbers."""
+    """Returns numbers as classes."""
 
     def __call__(self, recording: Recording) -> Any:
         labels = super().__call__(recording)
@@ -102,7 +102,7 @@ class Numbering(LabelsOf):
 
 
 class PartLabels(LabelsOf):
-    """Compares an example with those that happen to come along."""
+    """Compares an example with the others of its micro-batch."""
 
     def read(self, rows: Rows) -> np.ndarray:
         return rows.values[:, :, :1] * (len(rows.batch) > 4)
@@ -151,7 +151,7 @@ class Toy(Subject):
 
 
 class SubjectOf:
-    """A toy."""
+    """Builds a toy subject."""
 
     name: ClassVar[str] = "subject"
 
@@ -160,28 +160,28 @@ class SubjectOf:
 
 
 class Leaking(SubjectOf):
-    """Sees the future."""
+    """Depends on tokens after the query."""
 
     def __call__(self) -> Toy:
         return Toy(leak=2)
 
 
 class Nameless(SubjectOf):
-    """Has no units to speak of."""
+    """Has no UnitSpace."""
 
     def __call__(self) -> Toy:
         return Toy(units=["L0H0"])
 
 
 class Flat(SubjectOf):
-    """Loses an axis."""
+    """Returns values without one of their axes."""
 
     def __call__(self) -> Toy:
         return Toy(shape=(5, -1))
 
 
 class Foundling(SubjectOf):
-    """Returns an object that is no subject."""
+    """Returns an object that is not a subject."""
 
     def __call__(self) -> Any:
         return "toy"
@@ -194,33 +194,33 @@ SUBJECTS = {
     Flat: ("evaluates every condition on every example", "shape"),
 }
 
-INNOCENT = {"batch": BatchOf, "labels": LabelsOf, "subject": SubjectOf}
+CORRECT = {"batch": BatchOf, "labels": LabelsOf, "subject": SubjectOf}
 OFFENDERS = {"batch": BATCHES, "labels": LABELS, "subject": SUBJECTS}
-for frozen in (*INNOCENT.values(), *(cls for of in OFFENDERS.values() for cls in of)):
+for frozen in (*CORRECT.values(), *(cls for classes in OFFENDERS.values() for cls in classes)):
     dataclass(frozen=True)(frozen)
 
 
-def test_what_the_offenders_differ_from_is_innocent(
+def test_the_correct_versions_of_the_offenders_pass(
     stage: str, cls: type, findings: Callable[[str, type], list[Finding]]
 ) -> None:
     assert [finding for finding in findings(stage, cls) if finding.outcome == "failed"] == []
 
 
-def test_an_offender_is_found_out(
-    stage: str, cls: type, check: str, reason: str, found_out: Callable[[str, type, str, str], None]
+def test_an_offender_fails_the_expected_check(
+    stage: str, cls: type, check: str, reason: str, assert_fails: Callable[[str, type, str, str], None]
 ) -> None:
-    found_out(stage, cls, check, reason)
+    assert_fails(stage, cls, check, reason)
 
 
 class Homeless(SubjectOf):
-    """Needs a path."""
+    """Requires a path."""
 
     def __call__(self) -> Toy:
         raise HarnessError("subject.path is empty: which model?")
 
 
 class Particular:
-    """Cannot be built from nothing."""
+    """Cannot be built without parameters."""
 
     name: ClassVar[str] = "particular"
     path: str = field(default="", metadata={"help": "of a matrix"})
@@ -237,7 +237,9 @@ for frozen in (Homeless, Particular):
     dataclass(frozen=True)(frozen)
 
 
-def test_what_needs_parameters_is_skipped_with_its_own_reason(findings: Callable[[str, type], list[Finding]]) -> None:
+def test_a_method_with_required_parameters_is_skipped_with_a_reason(
+    findings: Callable[[str, type], list[Finding]],
+) -> None:
     last = findings("subject", Homeless)[-1]
     assert (last.outcome, "subject.path is empty" in last.reason) == ("skipped", True)
     last = findings("affinity", Particular)[-1]

@@ -1,4 +1,4 @@
-"""The contract suite finds signals, transforms, binarizers, partitioners, choosers and selectors that break it."""
+"""The contract suite finds signals, transforms, binarizers, partitioners, choosers and selectors that violate it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GLOBAL = "does not use global random state"
 
 
 class Signal:
-    """The largest entry."""
+    """The largest attention weight."""
 
     name: ClassVar[str] = "signal"
     source: ClassVar[Source] = "attention"
@@ -35,27 +35,27 @@ class Signal:
 
 
 class RelativeToPart(Signal):
-    """Compares an example with those that happen to come along."""
+    """Compares an example with the others of its micro-batch."""
 
     def read(self, rows: Rows) -> np.ndarray:
         return rows.values.max(axis=2) / rows.values.max(axis=2).mean(axis=0)
 
 
 class Whispering(Signal):
-    """Listens to something no subject says."""
+    """Reads a source that no subject has."""
 
     source: ClassVar[Any] = "gossip"
 
 
 class Averaging(Signal):
-    """Makes one number of all heads."""
+    """Averages over all heads."""
 
     def read(self, rows: Rows) -> np.ndarray:
         return rows.values.max(axis=2).mean(axis=1, keepdims=True)
 
 
 class Overflowing(Signal):
-    """Is infinite where attention is zero."""
+    """Is infinite for zero attention."""
 
     def read(self, rows: Rows) -> np.ndarray:
         with np.errstate(divide="ignore"):
@@ -71,7 +71,7 @@ SIGNALS = {
 
 
 class Transform:
-    """Twice as much."""
+    """Doubles the activity."""
 
     name: ClassVar[str] = "transform"
 
@@ -80,21 +80,21 @@ class Transform:
 
 
 class Bare(Transform):
-    """Forgets whose numbers they are."""
+    """Returns values without their units."""
 
     def __call__(self, activity: Activity) -> np.ndarray:
         return activity.values
 
 
 class Neighbourly(Transform):
-    """Takes the unit before it away."""
+    """Subtracts the previous unit."""
 
     def __call__(self, activity: Activity) -> Activity:
         return Activity(activity.values - np.roll(activity.values, 1, axis=1), activity.units)
 
 
 class Normalising(Transform):
-    """Divides by a spread that may be zero."""
+    """Divides by a standard deviation that can be zero."""
 
     def __call__(self, activity: Activity) -> Activity:
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -109,7 +109,7 @@ TRANSFORMS = {
 
 
 class Binarizer:
-    """Above the mean is up."""
+    """The spin is up above the mean."""
 
     name: ClassVar[str] = "binarizer"
 
@@ -119,28 +119,28 @@ class Binarizer:
 
 
 class UpsideDown(Binarizer):
-    """Above the mean is down."""
+    """The spin is down above the mean."""
 
     def __call__(self, activity: Activity) -> Spins:
         return Spins(-super().__call__(activity).values, activity.units)
 
 
 class ZeroOne(Binarizer):
-    """Codes down as zero."""
+    """Codes the down spin as zero."""
 
     def __call__(self, activity: Activity) -> Spins:
         return Spins((activity.values > 0).astype(np.int8), activity.units)
 
 
 class Dropping(Binarizer):
-    """Leaves the last observation out."""
+    """Omits the last observation."""
 
     def __call__(self, activity: Activity) -> Spins:
         return Spins(super().__call__(activity).values[:-1], activity.units)
 
 
 class Sorting(Binarizer):
-    """Sorts what it was given."""
+    """Sorts its input in place."""
 
     def __call__(self, activity: Activity) -> Spins:
         activity.values.sort(axis=0)
@@ -148,7 +148,7 @@ class Sorting(Binarizer):
 
 
 class Trembling(Binarizer):
-    """Has up and down observations of a unit that never changes."""
+    """Returns varying spins for a constant unit."""
 
     def __call__(self, activity: Activity) -> Spins:
         up = activity.values > activity.values.mean(axis=0)
@@ -157,7 +157,7 @@ class Trembling(Binarizer):
 
 
 class Scaling(Binarizer):
-    """Divides by a spread that may be zero."""
+    """Divides by a standard deviation that can be zero."""
 
     def __call__(self, activity: Activity) -> Activity:
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -179,7 +179,7 @@ BINARIZERS = {
 
 
 class Partitioner:
-    """Units by turns."""
+    """Assigns units to groups in turn."""
 
     name: ClassVar[str] = "partitioner"
     k: tuple[int, ...] = field(default=(2, 3), metadata={"help": "numbers of groups"})
@@ -189,56 +189,56 @@ class Partitioner:
 
 
 class TooMany(Partitioner):
-    """A group more than asked for."""
+    """Returns one group more than requested."""
 
     def __call__(self, affinity: Affinity) -> list[Partition]:
         return [Partition(k, np.arange(len(affinity.units)) % (k + 1)) for k in self.k]
 
 
 class Lazy(Partitioner):
-    """Only the first number of groups."""
+    """Uses only the first number of groups."""
 
     def __call__(self, affinity: Affinity) -> list[Partition]:
         return super().__call__(affinity)[:1]
 
 
 class Short(Partitioner):
-    """Forgets a unit."""
+    """Omits a unit."""
 
     def __call__(self, affinity: Affinity) -> list[Partition]:
         return [replace(partition, labels=partition.labels[1:]) for partition in super().__call__(affinity)]
 
 
 class Shuffling(Partitioner):
-    """Groups by the global dice."""
+    """Uses the global random state."""
 
     def __call__(self, affinity: Affinity) -> list[Partition]:
         return [Partition(k, np.random.permutation(len(affinity.units)) % k) for k in self.k]
 
 
 class Fragile(Partitioner):
-    """Has no words for three units."""
+    """Returns labels of a wrong shape for three units."""
 
     def __call__(self, affinity: Affinity) -> list[Partition]:
         return [Partition(k, np.arange(24)[: len(affinity.units) // 8 * 8] % k) for k in self.k]
 
 
 class Together(Partitioner):
-    """Keeps everybody together."""
+    """Puts all units into one group."""
 
     def __call__(self, affinity: Affinity) -> list[Partition]:
         return [Partition(k, np.zeros(len(affinity.units), dtype=np.int64)) for k in self.k]
 
 
 class Counting(Partitioner):
-    """Counts those in no group from -2."""
+    """Labels units in no group with -2."""
 
     def __call__(self, affinity: Affinity) -> list[Partition]:
         return [replace(partition, labels=partition.labels - 2) for partition in super().__call__(affinity)]
 
 
 class Storing(Partitioner):
-    """Counts what is stored of an affinity."""
+    """Depends on the number of stored entries of an affinity."""
 
     def __call__(self, affinity: Affinity) -> list[Partition]:
         missing = affinity.matrix.size < len(affinity.units) ** 2
@@ -246,7 +246,7 @@ class Storing(Partitioner):
 
 
 class Mute(Partitioner):
-    """Has no words for an affinity of nothing."""
+    """Refuses an affinity of zeros without a message."""
 
     def __call__(self, affinity: Affinity) -> list[Partition]:
         assert affinity.matrix.any()
@@ -267,7 +267,7 @@ PARTITIONERS = {
 
 
 class Chooser:
-    """Many groups are better than few."""
+    """Prefers many groups."""
 
     name: ClassVar[str] = "chooser"
 
@@ -276,28 +276,28 @@ class Chooser:
 
 
 class Hasty(Chooser):
-    """Looks at the first ones only."""
+    """Scores only the first partitions."""
 
     def __call__(self, partitions: Sequence[Partition]) -> list[float]:
         return [float(partition.k) for partition in partitions[:2]]
 
 
 class Boundless(Chooser):
-    """Divides by what may be zero."""
+    """Divides by a number that can be zero."""
 
     def __call__(self, partitions: Sequence[Partition]) -> list[float]:
         return [float("inf") for _ in partitions]
 
 
 class Speechless(Chooser):
-    """Has no opinion, ever."""
+    """Never returns a score."""
 
     def __call__(self, partitions: Sequence[Partition]) -> list[None]:
         return [None for _ in partitions]
 
 
 class Ordinal(Chooser):
-    """Likes what comes late."""
+    """Scores a partition by its place in the list."""
 
     def __call__(self, partitions: Sequence[Partition]) -> list[float]:
         return [float(place) for place, _ in enumerate(partitions)]
@@ -312,7 +312,7 @@ CHOOSERS = {
 
 
 class Selector:
-    """The first group."""
+    """Selects the first group."""
 
     name: ClassVar[str] = "selector"
 
@@ -321,35 +321,35 @@ class Selector:
 
 
 class Inventing(Selector):
-    """Selects a unit that is not there."""
+    """Selects a unit that does not exist."""
 
     def __call__(self, partition: Partition, labels: Labels) -> list[Candidate]:
         return [Candidate((0, 24))]
 
 
 class Hollow(Selector):
-    """Selects nobody, and calls it a candidate."""
+    """Returns an empty candidate."""
 
     def __call__(self, partition: Partition, labels: Labels) -> list[Candidate]:
         return [Candidate(())]
 
 
 class Single(Selector):
-    """Gives the candidate, and no list of it."""
+    """Returns a candidate instead of a list."""
 
     def __call__(self, partition: Partition, labels: Labels) -> Candidate:
         return Candidate(partition.groups()[0])
 
 
 class Labelled(Selector):
-    """Cannot do without labels."""
+    """Fails without labels."""
 
     def __call__(self, partition: Partition, labels: Labels) -> list[Candidate]:
         return [Candidate((int(labels.known[0]),))]
 
 
 class Oversized(Selector):
-    """Does not keep to its own sizes."""
+    """Violates its own size limits."""
 
     max_size: int = field(default=2, metadata={"help": "largest group"})
 
@@ -358,7 +358,7 @@ class Oversized(Selector):
 
 
 class Sweeping(Selector):
-    """Takes those in no group for a group."""
+    """Treats units in no group as a group."""
 
     def __call__(self, partition: Partition, labels: Labels) -> list[Candidate]:
         found = np.unique(partition.labels)
@@ -374,7 +374,7 @@ SELECTORS = {
     Sweeping: ("ignores units without a group", "in no group"),
 }
 
-INNOCENT = {
+CORRECT = {
     "signal": Signal,
     "transform": Transform,
     "binarizer": Binarizer,
@@ -390,17 +390,17 @@ OFFENDERS = {
     "chooser": CHOOSERS,
     "selector": SELECTORS,
 }
-for frozen in (*INNOCENT.values(), *(cls for of in OFFENDERS.values() for cls in of)):
+for frozen in (*CORRECT.values(), *(cls for classes in OFFENDERS.values() for cls in classes)):
     dataclass(frozen=True)(frozen)
 
 
-def test_what_the_offenders_differ_from_is_innocent(
+def test_the_correct_versions_of_the_offenders_pass(
     stage: str, cls: type, findings: Callable[[str, type], list[Finding]]
 ) -> None:
     assert [finding for finding in findings(stage, cls) if finding.outcome == "failed"] == []
 
 
-def test_an_offender_is_found_out(
-    stage: str, cls: type, check: str, reason: str, found_out: Callable[[str, type, str, str], None]
+def test_an_offender_fails_the_expected_check(
+    stage: str, cls: type, check: str, reason: str, assert_fails: Callable[[str, type, str, str], None]
 ) -> None:
-    found_out(stage, cls, check, reason)
+    assert_fails(stage, cls, check, reason)

@@ -1,4 +1,4 @@
-"""Pages that people read, as tests see them: their commands, their code, their tables."""
+"""The documentation pages as tests use them: their commands, their code, their tables."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Page:
 
     @property
     def commands(self) -> list[list[str]]:
-        """The words behind ``harness`` of every line that is there to be typed, in order."""
+        """The arguments of ``harness`` in every command line of the page, in order."""
         return [shlex.split(found) for found in COMMAND.findall(self.text)]
 
     @property
@@ -42,7 +42,7 @@ class Page:
         return {match[1]: block for match, block in named if match}
 
     def table(self, first: str) -> list[dict[str, str]]:
-        """The table whose first column has this title: a row is cells by title."""
+        """The table whose first column has this title; each row maps column title to cell."""
         (table,) = re.findall(rf"^\| {first} \|.*\n(?:\|.*\n?)+", self.text, re.MULTILINE)
         head, _, *rows = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in table.splitlines()]
         return [dict(zip(head, [*row, ""][: len(head)], strict=True)) for row in rows]
@@ -68,11 +68,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def readme() -> Page:
-    """What a newcomer reads first."""
+    """The pages for new users."""
     return PAGES[0]
 
 
 @pytest.fixture
 def plugins_page() -> Page:
-    """How a method is written."""
+    """The page on writing a method."""
     return PLUGINS

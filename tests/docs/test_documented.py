@@ -32,7 +32,7 @@ def test_every_stage_has_a_hook_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: f"{method.stage}-{method.name}")
-def test_every_method_says_what_it_takes_gives_and_where_it_comes_from(method: Method) -> None:
+def test_every_method_documents_its_input_output_and_source(method: Method) -> None:
     doc = inspect.getdoc(method.cls) or ""
     assert doc.split("\n")[0].endswith(".")
     if method.stage not in ("subject", "batch"):

@@ -1,4 +1,4 @@
-"""What a page tells people to type is what works, and its links lead somewhere."""
+"""The commands on pages work, and their links have targets."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ EXAMPLES = ROOT / "docs" / "examples"
 @cache
 def _build(overrides: tuple[str, ...], plugins: tuple[str, ...]) -> None:
     """Build a cell. Pages name the same grids, so each of their cells is built once; ``plugins`` are loaded already."""
-    known = registry()
-    Cell.of(resolve(overrides, known), known)
+    methods = registry()
+    Cell.of(resolve(overrides, methods), methods)
 
 
 def _plugin(page: Any, file: str, folder: Path) -> Path:
@@ -35,7 +35,7 @@ def _plugin(page: Any, file: str, folder: Path) -> Path:
     return EXAMPLES / file
 
 
-def test_every_command_is_one_and_its_cells_can_be_built(
+def test_every_command_on_a_page_is_valid_and_its_cells_can_be_built(
     page: Any, command: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -44,25 +44,25 @@ def test_every_command_is_one_and_its_cells_can_be_built(
     typed = _parser(name, COMMANDS[name]).parse_intermixed_args(rest)  # exits where a flag is not known
     plugins = [str(_plugin(page, plugin, tmp_path)) for plugin in typed.plugin]
     monkeypatch.setenv("HARNESS_EXTRA_PLUGINS", ",".join(plugins))
-    known = registry()
-    assert not [problem for problem in known.problems if problem.origin in plugins]
+    registered = registry()
+    assert not [problem for problem in registered.problems if problem.origin in plugins]
 
     words = [word for word in typed.words if "=" not in word]
     assert bool(words) <= bool(COMMANDS[name].words)
     if name in ("list", "new-plugin"):
         assert set(words[:1]) <= set(STAGES)
     if name == "show":
-        assert known.get(*words)
+        assert registered.get(*words)
     if name == "check":
-        assert set(words) <= {of for _, of in known.methods}
+        assert set(words) <= {method for _, method in registered.methods}
     words = [word for word in typed.words if "=" in word and word.partition("=")[0] not in OWN.get(name, ())]
-    cells = expand(words, known)
+    cells = expand(words, registered)
     assert cells
     for overrides in cells:
         _build(tuple(overrides), tuple(plugins))
 
 
-def test_links_lead_somewhere(page: Any) -> None:
+def test_links_have_existing_targets(page: Any) -> None:
     headings = re.findall(r"^#+ (.*)$", page.text, re.MULTILINE)
     anchors = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
     for target in re.findall(r"\]\((?!http)([^)]+)\)", page.text):
@@ -71,7 +71,7 @@ def test_links_lead_somewhere(page: Any) -> None:
         assert not anchor or path or anchor in anchors, target
 
 
-def test_files_that_are_named_exist(page: Any) -> None:
+def test_files_named_on_a_page_exist(page: Any) -> None:
     ours = "harness|plugins|conf|tests|docs|leaderboards|benchmarks"
     for name in re.findall(rf"`((?:{ours})/[\w./-]+)`", page.text):
         assert (ROOT / name).exists(), name

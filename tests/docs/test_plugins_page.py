@@ -1,4 +1,4 @@
-"""The page about plugins: what it shows works as it stands there, and what there is to know is on it."""
+"""The page about plugins: its examples work as shown, and it is complete."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def ticked(cell: str) -> list[str]:
 def harness(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str]]:
-    """Run a command in an empty folder: its exit code, and what it says."""
+    """Run a command in an empty folder; returns its exit code and its output."""
     monkeypatch.chdir(tmp_path)
 
     def run(*words: str) -> tuple[int, str]:
@@ -54,14 +54,14 @@ def harness(
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def test_it_works_typed_from_top_to_bottom(
+def test_the_page_works_when_typed_from_top_to_bottom(
     plugins_page: Any, harness: Callable[..., tuple[int, str]], tmp_path: Path
 ) -> None:
     assert set(plugins_page.files) == {path.name for path in EXAMPLES.glob("*.py")}
     for name, *words in plugins_page.commands:
         small = SMALL if name in ("propose", "run", "plan", "sweep") else ()
-        code, said = harness(name, *words, *small)
-        assert code == 0, said
+        code, output = harness(name, *words, *small)
+        assert code == 0, output
         if name == "new-plugin":  # and then the reader puts the page's code there
             assert {path.name for path in tmp_path.iterdir()} == set(plugins_page.files)
             for file, source in plugins_page.files.items():
@@ -86,14 +86,14 @@ def test_the_examples_own_test_passes(example_test: dict[str, Any]) -> None:
         test()
 
 
-def test_the_watcher_it_shows_watches(
+def test_the_watcher_on_the_page_works(
     plugins_page: Any, harness: Callable[..., tuple[int, str]], tmp_path: Path
 ) -> None:
     (watcher,) = [block for block in plugins_page.python if block not in plugins_page.files.values()]
     (tmp_path / "watcher.py").write_text(watcher)
-    code, said = harness("close", "L0H1", "--plugin", "watcher.py", *SMALL)
-    assert code == 0, said
-    assert "warning" not in said
+    code, output = harness("close", "L0H1", "--plugin", "watcher.py", *SMALL)
+    assert code == 0, output
+    assert "warning" not in output
     (noted,) = tmp_path.glob("runs/records/*/title.txt")
     assert "by hand: L0H1" in noted.read_text()
 
@@ -103,7 +103,7 @@ def test_the_watcher_it_shows_watches(
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def test_every_stage_its_hook_and_what_it_may_ask_for(plugins_page: Any) -> None:
+def test_the_page_lists_every_stage_its_hook_and_its_inputs(plugins_page: Any) -> None:
     rows = {ticked(row["stage"])[0]: row for row in plugins_page.table("stage")}
     assert list(rows) == list(STAGES)
     for name, stage in STAGES.items():
@@ -117,7 +117,7 @@ def test_every_stage_its_hook_and_what_it_may_ask_for(plugins_page: Any) -> None
             assert f"'{name}=[" in plugins_page.text
 
 
-def test_every_input_and_who_makes_it(plugins_page: Any) -> None:
+def test_the_page_lists_every_input_and_the_stage_that_makes_it(plugins_page: Any) -> None:
     rows = {ticked(row["input"])[0]: row for row in plugins_page.table("input")}
     assert list(rows) == list(INPUTS)
     for name, (makers, _) in INPUTS.items():
@@ -126,7 +126,7 @@ def test_every_input_and_who_makes_it(plugins_page: Any) -> None:
         assert rows[name]["what it is"]
 
 
-def test_every_hook_and_every_argument_of_a_hook(plugins_page: Any) -> None:
+def test_the_page_lists_every_hook_and_its_arguments(plugins_page: Any) -> None:
     rows = {ticked(row["hook"])[0]: row for row in plugins_page.table("hook")}
     assert set(rows) | {stage.hook for stage in STAGES.values()} == set(HOOKS)
     for name, hook in HOOKS.items():
@@ -136,29 +136,29 @@ def test_every_hook_and_every_argument_of_a_hook(plugins_page: Any) -> None:
         assert f"`event.{field.name}`" in plugins_page.text
 
 
-def test_every_status_of_a_record_and_its_exit_code(plugins_page: Any) -> None:
+def test_the_page_lists_every_status_and_its_exit_code(plugins_page: Any) -> None:
     rows = plugins_page.table("status")
     assert [ticked(row["status"])[0] for row in rows] == [status.value for status in Status]
     assert [int(row["exit code of `harness run`"]) for row in rows] == [EXIT[status] for status in Status]
 
 
-def test_every_verdict_in_the_order_of_the_rules(plugins_page: Any) -> None:
+def test_the_page_lists_every_verdict_in_the_order_of_the_rules(plugins_page: Any) -> None:
     found = [ticked(row["verdict"])[0] for row in plugins_page.table("verdict")]
     assert found == list(dict.fromkeys(rule.verdict.value for rule in RULES))
 
 
-def test_every_source_a_reader_may_have(plugins_page: Any) -> None:
+def test_the_page_lists_every_source_of_a_reader(plugins_page: Any) -> None:
     assert [ticked(row["source"])[0] for row in plugins_page.table("source")] == list(get_args(Source))
 
 
-def test_what_the_protocols_ask_of_a_class(plugins_page: Any) -> None:
+def test_the_page_lists_the_members_of_the_protocols(plugins_page: Any) -> None:
     documented = {ticked(row["attribute"])[0].partition("(")[0] for row in plugins_page.table("attribute")}
     for protocol in (stages.Signal, stages.Metric, stages.AffinityMethod):
         assert set(inspect.get_annotations(protocol)) - {"__call__"} <= documented
     assert {"read", "seed", "fingerprint", "known_limits", "worst"} <= documented
 
 
-def test_every_name_of_ours_on_it_exists(plugins_page: Any) -> None:
+def test_every_harness_name_on_the_page_exists(plugins_page: Any) -> None:
     names = set(re.findall(r"`(harness\.[\w.]+)`", plugins_page.text))
     assert len(names) > 10
     for name in names:

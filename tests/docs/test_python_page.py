@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
 
 
-def test_its_blocks_run_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_blocks_of_the_page_run_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"__name__": "__main__"}
     blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -25,7 +25,7 @@ def test_its_blocks_run_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.M
     assert names["report"].effects
 
 
-def test_it_shows_every_function_for_notebooks() -> None:
+def test_the_page_shows_every_function_for_notebooks() -> None:
     source = Path(harness.__file__).with_suffix(".pyi").read_text(encoding="utf-8")
     functions = re.findall(r"^from \.notebook import (\w+)", source, re.MULTILINE)
     assert functions

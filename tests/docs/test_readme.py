@@ -1,4 +1,4 @@
-"""The README has what a newcomer needs."""
+"""The README has what a new user needs."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ NAMED = {
 }
 
 
-def test_there_are_commands_to_check(readme: Any) -> None:
+def test_the_pages_contain_commands(readme: Any) -> None:
     assert len(readme.commands) > 8
 
 
-def test_a_plugin_is_shown_whole(readme: Any) -> None:
+def test_the_readme_shows_a_complete_plugin(readme: Any) -> None:
     assert list(readme.files) == ["my_affinity.py"]
 
 
@@ -32,33 +32,33 @@ def test_make_help_lists_the_targets() -> None:
     assert {"quickstart", "test"} <= {line.split()[1] for line in out.splitlines()}
 
 
-def test_the_board_shown_is_the_one_that_is_kept() -> None:
+def test_the_board_in_the_readme_is_the_committed_one() -> None:
     (board,) = json.loads((ROOT / "leaderboards/grid/board.json").read_text())["boards"]
     page = (ROOT / "README.md").read_text()
     _, _, after = page.partition("| rank | signal, affinity, partitioner |")
     table = [line for line in after.partition("\n\n")[0].splitlines() if line.startswith("| ")]
-    kept = [_told(row, [task["name"] for task in board["tasks"]]) for row in board["rows"]]
+    expected = [_written(row, [task["name"] for task in board["tasks"]]) for row in board["rows"]]
     assert len(table) > 8
-    assert set(table) <= set(kept)
+    assert set(table) <= set(expected)
     methods = [row for row in board["rows"] if row["kind"] == "method"]
-    assert len(table) == pytest.approx(len(kept) / 3, abs=1), "a third of the rows"
+    assert len(table) == pytest.approx(len(expected) / 3, abs=1), "a third of the rows"
     passed = [row for row in methods if row["passed"]]
     assert (len(passed), len(methods)) == (11, 27), "Eleven of 27 find one of the planted circuits"
     assert sum(row["f1"] == 1 for row in passed) == 2, "two of them to the unit"
 
 
-def _told(row: Any, tasks: list[str]) -> str:
-    """A row of the kept board as the README tells it."""
+def _written(row: Any, tasks: list[str]) -> str:
+    """A row of the committed board as the README shows it."""
     rank = str(row["rank"]) if row["kind"] == "method" else f"({row['kind']})"
     words = ", ".join(word for word in row["method"].split() if word not in COMMON)
-    said: dict[str, list[str]] = {}
+    verdicts_of: dict[str, list[str]] = {}
     for task in tasks:
         result = row["results"].get(task)
         verdict = ", ".join(result["verdicts"]).replace("_", " ") or "nothing proposed" if result else "-"
-        said.setdefault(task.split(" ")[0], []).append(verdict)
+        verdicts_of.setdefault(task.split(" ")[0], []).append(verdict)
     verdicts = [
         f"{found[0]}, on all three" if len(set(found)) == 1 and "-" not in found else ", ".join(found)
-        for found in said.values()
+        for found in verdicts_of.values()
     ]
     f1 = "" if row["f1"] is None else f"{row['truth']:.2f}"
     return f"| {' | '.join([rank, NAMED.get(words, words), *verdicts, f1])} |"

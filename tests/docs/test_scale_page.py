@@ -1,4 +1,4 @@
-"""The page on scale says what the code computes."""
+"""The page on scale has the numbers that the code computes."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ WORDS = " ".join(PAGE.split())
 FIGURES = runpy.run_path(str(ROOT / "docs" / "figures" / "scale.py"))
 
 
-def test_the_table_is_what_the_code_computes() -> None:
+def test_the_table_has_the_numbers_of_the_code() -> None:
     assert FIGURES["table"]() in PAGE
 
 
 @pytest.mark.parametrize(
-    "said",
+    "phrase",
     [
         f"a candidate of {SIZE} heads",
         f"The core does {machine.REFERENCE / 1e9:.0f} GFLOP/s",
@@ -37,24 +37,24 @@ def test_the_table_is_what_the_code_computes() -> None:
         f"at most {ON_CPU} rows x positions on a processor and {ON_GPU} on a GPU",
     ],
 )
-def test_constants_are_those_of_the_code(said: str) -> None:
-    assert said in WORDS
+def test_the_page_states_the_constants_of_the_code(phrase: str) -> None:
+    assert phrase in WORDS
 
 
-def test_the_default_cell_is_the_one_described() -> None:
+def test_the_page_describes_the_default_cell() -> None:
     cell = FIGURES["cell"]("openai-community/gpt2")
     assert cell.stages["batch"].n == 512
     assert cell.stages["controls"].n == 99
     assert cell.settings.split == "half"
 
 
-def test_half_precision_gains_what_is_said() -> None:
+def test_half_precision_gives_the_stated_speedup() -> None:
     gains = [gpu.gpu.half / gpu.gpu.single for gpu in machine.GPUS[1:]]
     assert sorted(round(gain) for gain in gains) == [15, 16]
     assert round(machine.GPUS[0].gpu.half / machine.GPUS[0].gpu.single) == 2
 
 
-def test_those_given_up_take_a_fifth() -> None:
+def test_early_stopping_takes_a_fifth_of_the_work() -> None:
     for path in FIGURES["MODELS"].values():
         cell = FIGURES["cell"](path)
         shapes = shapes_of_cell(cell)

@@ -1,4 +1,4 @@
-"""The documentation site: it builds without a warning, its links lead somewhere, and it needs no network."""
+"""The documentation site: it builds without a warning, its links have targets, and it needs no network."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_every_link_leads_somewhere(site: Path) -> None:
+def test_every_link_has_an_existing_target(site: Path) -> None:
     pages = {page: page.read_text(encoding="utf-8") for page in site.rglob("*.html")}
     anchors = {page: set(re.findall(r'\bid="([^"]+)"', text)) for page, text in pages.items()}
     assert len(pages) > 20
@@ -56,7 +56,7 @@ def test_nothing_is_loaded_from_a_network(site: Path) -> None:
         assert not re.search(r"url\(['\"]?(https?:)?//", style.read_text(encoding="utf-8")), style.name
 
 
-def test_every_name_of_the_door_is_on_its_page(site: Path) -> None:
+def test_every_public_name_is_on_its_page(site: Path) -> None:
     page = (site / "reference" / "api.html").read_text(encoding="utf-8")
     described = {name.rpartition(".")[2] for name in re.findall(r'<dt[^>]* id="(harness\.[\w.]+)"', page)}
     assert set(harness.__all__) <= described
@@ -81,8 +81,8 @@ def test_every_command_and_setting_is_on_its_page(site: Path) -> None:
         assert f'<span class="pre">{name}</span>' in settings
 
 
-def test_the_picture_is_the_one_that_the_script_draws() -> None:
+def test_the_committed_picture_is_the_one_the_script_draws() -> None:
     drawn = runpy.run_path(str(ROOT / "docs" / "figures" / "cell.py"))
     for theme in drawn["COLOURS"]:
-        kept = (ROOT / "docs" / "static" / f"cell-{theme}.svg").read_text(encoding="utf-8")
-        assert kept == drawn["picture"](theme)
+        committed = (ROOT / "docs" / "static" / f"cell-{theme}.svg").read_text(encoding="utf-8")
+        assert committed == drawn["picture"](theme)

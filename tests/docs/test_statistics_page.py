@@ -1,4 +1,4 @@
-"""The page on statistics says what the code computes."""
+"""The page on statistics has the numbers that the code computes."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_the_table_of_passes(computed: dict[str, Any]) -> None:
         *(
             [
                 f"z > 2, 5 controls, ddof {ddof}",
-                *(page[f"z > 2, 5 controls, ddof {ddof}{of}"] for of in ("", ", best of 8")),
+                *(page[f"z > 2, 5 controls, ddof {ddof}{suffix}"] for suffix in ("", ", best of 8")),
             ]
             for ddof in (0, 1)
         ),
@@ -81,7 +81,7 @@ def test_the_table_of_shared_controls() -> None:
 
 
 def test_a_random_group_takes_as_many_controls_as_simulation_gives(computed: dict[str, Any]) -> None:
-    """Independent of the formula: draws, counted one by one."""
+    """Independent of the formula: counts over random draws."""
     import numpy as np
 
     for n in (99, 999):
@@ -99,7 +99,7 @@ def test_the_table_of_interactions() -> None:
 
 
 def test_z_of_five_controls_is_what_simulation_gives(computed: dict[str, Any]) -> None:
-    """Independent of the t distribution and of the quadrature: draws."""
+    """Independent of the t distribution and of the quadrature: random draws."""
     import numpy as np
 
     draws = np.random.default_rng(0).standard_normal((200_000, 13))
@@ -120,7 +120,7 @@ def test_p_of_the_best_of_eight_is_what_simulation_gives(computed: dict[str, Any
     assert computed["p <= .05, 99 controls, best of 8"].value == pytest.approx(expected, abs=0.014)
 
 
-def test_what_it_names_exists() -> None:
+def test_names_on_the_page_exist() -> None:
     from harness.closure.anatomy import DISPENSABLE
     from harness.closure.statistics import RESAMPLES
     from harness.closure.verdict import Verdict

@@ -1,4 +1,4 @@
-"""Tiny models of many architectures, and an ablation that shares nothing with the engine."""
+"""Tiny models of many architectures, and an ablation that is independent of the engine."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ GROUPED = {**SIZES, "num_key_value_heads": 2, "head_dim": 8}
 
 @dataclass(frozen=True)
 class Architecture:
-    """A configuration of a few thousand parameters, and where its output projections are."""
+    """A configuration of a few thousand parameters, and the path of its output projections."""
 
     config: Callable[[], Any]
     projection: str
 
     def build(self, attention: str | None = None) -> PreTrainedModel:
-        """The model with random weights, the same ones at every call; its attention is what transformers chooses."""
+        """The model with fixed random weights; transformers chooses the attention implementation."""
         torch.manual_seed(0)
         return AutoModelForCausalLM.from_config(self.config(), attn_implementation=attention).eval()
 
     @property
     def eager(self) -> PreTrainedModel:
-        """The model with its own plainest attention; never handed to the engine."""
+        """The model with eager attention; never passed to the engine."""
         return _eager(self)
 
 
@@ -119,7 +119,7 @@ def architectures() -> dict[str, Architecture]:
 
 @pytest.fixture
 def ragged_batch() -> Batch:
-    """Six examples asked at different positions, with something after the query in most."""
+    """Six examples with different query positions; most have tokens after the query."""
     rng = np.random.default_rng(1)
     query = np.array([15, 9, 12, 4, 15, 7])
     tokens = rng.integers(3, VOCABULARY, (6, 16))
@@ -137,8 +137,8 @@ def saved(tmp_path, architectures) -> Path:
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
     tokenizer.save(str(folder / "tokenizer.json"))
-    told = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 4, "bos_token": "<s>"}
-    (folder / "tokenizer_config.json").write_text(json.dumps(told))
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 4, "bos_token": "<s>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
     return folder
 
 
@@ -195,9 +195,9 @@ def _logits(architecture: Architecture, batch: Batch, example: int, heads: Seque
     model, handles = architecture.eager, []
     for layer in {layer for layer, _ in heads}:
 
-        def hook(_: Any, args: Any, mine: Any = tuple(h for of, h in heads if of == layer)) -> Any:
+        def hook(_: Any, args: Any, ablated: Any = tuple(h for at, h in heads if at == layer)) -> Any:
             written = args[0].clone().reshape(*args[0].shape[:-1], 4, -1)
-            written[..., list(mine), :] = 0
+            written[..., list(ablated), :] = 0
             return (written.reshape(args[0].shape), *args[1:])
 
         projection = model.get_submodule(architecture.projection.format(layer))

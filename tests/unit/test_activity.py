@@ -1,4 +1,4 @@
-"""Signals and binarizers: what a head's row becomes, and which half of the observations is up."""
+"""Signals and binarizers: the activity of a head's row, and the half of the observations that is up."""
 
 from __future__ import annotations
 
@@ -90,12 +90,12 @@ def test_a_recording_that_is_not_finite_is_refused_before_it_becomes_a_class(sha
 
 
 @pytest.mark.parametrize("bad", [0, 2, -3])
-def test_spins_are_nothing_but_minus_and_plus_one(bad: int) -> None:
+def test_spins_are_minus_one_or_plus_one(bad: int) -> None:
     values: Any = np.array([[1, -1], [bad, 1]], dtype=np.int8)
     with pytest.raises(HarnessError, match=r"-1 or \+1"):
         Spins(values, UnitSpace.heads([2]))
 
 
-def test_constant_spins_are_found_whichever_way_they_are_stuck() -> None:
+def test_constant_spins_of_either_sign_are_found() -> None:
     values = np.array([[1, -1, 1, -1], [1, -1, -1, 1]], dtype=np.int8)
     assert Spins(values, UnitSpace.heads([4])).constant == (0, 1)

@@ -25,7 +25,7 @@ from harness.util.threads import one_thread
 
 @pytest.fixture(autouse=True)
 def small_fits_on_one_thread() -> Iterator[None]:
-    """As the pipeline does: threads that fight over two cores make small fits fifty times slower."""
+    """One thread, as in the pipeline: more threads than cores make small fits fifty times slower."""
     with one_thread():
         yield
 
@@ -48,7 +48,7 @@ def model(couplings: np.ndarray, fields: np.ndarray, n: int) -> np.ndarray:
 
 
 def random_spins(seed: int, observations: int = 80, units: int = 5) -> np.ndarray:
-    """Units that share a signal, so that there is something to couple."""
+    """Units that share a signal and therefore have couplings."""
     rng = np.random.default_rng(seed)
     return np.where(rng.normal(size=(observations, 1)) + 1.5 * rng.normal(size=(observations, units)) > 0, 1, -1)
 
@@ -62,7 +62,7 @@ H4 = np.array([0.2, -0.1, 0.0, 0.3])
 
 
 def test_couplings_of_a_known_model_are_recovered_with_their_signs() -> None:
-    """Pseudolikelihood is exact where the data are the model's own distribution."""
+    """Pseudolikelihood is exact if the data have the model's own distribution."""
     found = fit("ising", spins(model(J4, H4, 20_000)), transform="signed", l2=1e-6)
     np.testing.assert_allclose(found.matrix, J4, atol=0.01)
 
@@ -106,7 +106,7 @@ def test_couplings_are_those_of_a_loop_over_scikit_learn_below_its_tolerance(see
     }
 
 
-def test_transforms_say_what_of_the_couplings_is_affinity() -> None:
+def test_the_transform_decides_which_couplings_become_affinity() -> None:
     data = spins(model(J4, H4, 2000))
     signed = fit("ising", data, transform="signed").matrix
     assert signed.min() < -0.3 < 0.3 < signed.max()
@@ -132,7 +132,7 @@ def test_units_that_never_change_have_no_couplings_and_are_named() -> None:
     np.testing.assert_allclose(found.matrix[np.ix_([0, 2, 4], [0, 2, 4])], rest.matrix, atol=1e-9)
 
 
-def test_one_unit_among_constant_ones_has_nobody_to_couple_to() -> None:
+def test_a_single_varying_unit_has_no_couplings() -> None:
     values = np.ones((10, 3), dtype=int)
     values[::2, 1] = -1
     assert not fit("ising", spins(values)).matrix.any()
@@ -171,7 +171,7 @@ def test_couplings_do_not_depend_on_the_order_of_units(seed: int, order: list[in
         {"l2": math.inf},
     ],
 )
-def test_parameters_of_ising_without_meaning_are_refused(wrong: dict[str, Any]) -> None:
+def test_invalid_parameters_of_ising_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(HarnessError, match=f"affinity.{next(iter(wrong))}="):
         fit("ising", spins(random_spins(0)), **wrong)
 
@@ -191,7 +191,7 @@ def test_mutual_information_is_scikit_learns_pair_by_pair(values: np.ndarray) ->
 
 
 @given(any_spins, st.sampled_from([0.0, 0.5, 3.0]))
-def test_mutual_information_lies_between_nothing_and_one_bit(values: np.ndarray, pseudocount: float) -> None:
+def test_mutual_information_is_between_zero_and_one_bit(values: np.ndarray, pseudocount: float) -> None:
     matrix = fit("mutual_information", spins(values), pseudocount=pseudocount).matrix
     assert (matrix >= 0).all()
     assert (matrix <= math.log(2) + 1e-12).all()
@@ -199,13 +199,13 @@ def test_mutual_information_lies_between_nothing_and_one_bit(values: np.ndarray,
     assert not matrix[constant].any()
 
 
-def test_units_always_alike_or_always_opposite_share_one_bit() -> None:
+def test_units_that_are_always_equal_or_always_opposite_share_one_bit() -> None:
     half = np.array([1, -1] * 10)
     matrix = fit("mutual_information", spins(np.stack([half, half, -half], axis=1))).matrix
     assert matrix[0, 1] == matrix[0, 2] == pytest.approx(math.log(2))
 
 
-def test_independent_units_share_nothing() -> None:
+def test_independent_units_have_zero_mutual_information() -> None:
     values = np.array(list(itertools.product([-1, 1], repeat=3)) * 5)
     np.testing.assert_allclose(fit("mutual_information", spins(values)).matrix, 0, atol=1e-15)
 

@@ -1,4 +1,4 @@
-"""Inside a group: planted chains, independent parts, backups and bystanders give the numbers that theory says."""
+"""Anatomy of a group: planted chains, independent parts, redundant units and bystanders against theory."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ STRENGTH = np.random.default_rng(0).uniform(0.5, 2.0, 50)
 
 
 def chain(units: Iterable[int]) -> np.ndarray:
-    """Any missing link breaks it."""
+    """A chain: removing any unit does the full damage."""
     return STRENGTH * any(True for _ in units)
 
 
@@ -39,13 +39,13 @@ def independent(units: Iterable[int]) -> np.ndarray:
     return STRENGTH * sum(unit + 1 for unit in units)
 
 
-def backup(of: int) -> Damage:
-    """Nothing happens until all ``of`` units are gone."""
-    return lambda units: STRENGTH * (len(set(units)) == of)
+def backup(size: int) -> Damage:
+    """Redundant units: damage only if all ``size`` units are removed."""
+    return lambda units: STRENGTH * (len(set(units)) == size)
 
 
 def bystander(units: Iterable[int]) -> np.ndarray:
-    """A chain of units 0 and 1; every other unit is only there."""
+    """A chain of units 0 and 1; every other unit is a bystander."""
     return STRENGTH * bool({0, 1} & set(units))
 
 
@@ -72,7 +72,7 @@ def test_a_chain_has_interaction_minus_one_whatever_its_length(g: int, sign: int
 
 
 @pytest.mark.parametrize("g", [2, 3, 7])
-def test_independent_parts_have_none(g: int) -> None:
+def test_independent_parts_have_no_interaction(g: int) -> None:
     whole, parts, _ = decomposed(independent, g)
     found = interaction(whole, parts, seed=0)
     assert found is not None
@@ -82,7 +82,7 @@ def test_independent_parts_have_none(g: int) -> None:
 
 @pytest.mark.parametrize("g", [2, 3, 7])
 def test_units_that_back_each_other_up_have_positive_interaction(g: int) -> None:
-    whole, parts, _ = decomposed(backup(of=g), g)
+    whole, parts, _ = decomposed(backup(size=g), g)
     found = interaction(whole, parts, seed=0)
     assert found is not None
     assert found.value == pytest.approx(1 / (g - 1))
@@ -100,7 +100,7 @@ def test_interaction_needs_two_parts_and_an_effect(whole: np.ndarray, parts: np.
     assert interaction(whole, parts, seed=0) is None
 
 
-def test_an_interaction_whose_group_may_do_nothing_has_no_bounds() -> None:
+def test_an_interaction_has_no_bounds_if_the_effect_of_the_group_may_be_zero() -> None:
     whole = np.random.default_rng(1).normal(0.05, 1.0, 100)
     found = interaction(whole, np.stack([whole, whole]), seed=0)
     assert found is not None
@@ -111,7 +111,7 @@ def test_an_interaction_whose_group_may_do_nothing_has_no_bounds() -> None:
 
 
 def test_the_interval_of_an_interaction_holds_the_truth_95_times_in_100() -> None:
-    """Truth by construction: whole 1, parts .5 and .9, noise of their own."""
+    """Known truth: whole 1, parts .5 and .9, independent noise."""
     from scipy.stats import binom
 
     rng = np.random.default_rng(2)
@@ -143,14 +143,14 @@ def test_interaction_depends_on_no_order_and_no_scale(g: int, scale: float, r: A
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def test_shares_of_independent_parts_are_their_parts() -> None:
+def test_leave_one_out_shares_of_independent_parts_are_their_own_effects() -> None:
     whole, parts, without = decomposed(independent, 3)
     assert leave_one_out(whole, without) == pytest.approx((1 / 6, 2 / 6, 3 / 6))
     assert single_unit(whole, parts) == pytest.approx((1 / 6, 2 / 6, 3 / 6))
 
 
-def test_each_of_a_pair_that_back_each_other_up_has_all_of_it() -> None:
-    whole, parts, without = decomposed(backup(of=2), 2)
+def test_each_unit_of_a_redundant_pair_accounts_for_the_whole_effect() -> None:
+    whole, parts, without = decomposed(backup(size=2), 2)
     assert leave_one_out(whole, without) == (1, 1)
     assert single_unit(whole, parts) == (0, 0)
     assert dispensable((1.0, 1.0), (0.0, 0.0)) == ()
@@ -198,7 +198,7 @@ def test_sufficiency_is_undefined_where_ablating_everything_does_no_damage(damag
 SPINS = np.array([[1, 1, -1], [1, -1, -1], [1, 1, 1], [-1, -1, -1]])
 
 
-def test_active_by_rule() -> None:
+def test_activity_follows_the_rule() -> None:
     assert active(SPINS, "any").tolist() == [True, True, True, False]
     assert active(SPINS, "all").tolist() == [False, False, True, False]
     assert active(SPINS, "most_selective").tolist() == [False, False, True, False]
@@ -210,7 +210,7 @@ def test_activity_is_cut_at_each_members_own_mean() -> None:
     assert active(activity, "any").tolist() == [False, True, False, True]
 
 
-def test_members_that_are_active_equally_rarely_count_alike() -> None:
+def test_members_with_equal_rates_of_activity_are_equally_selective() -> None:
     spins = np.array([[1, -1], [-1, 1], [-1, -1]])
     assert active(spins, "most_selective").tolist() == [True, True, False]
     assert active(spins[:, ::-1], "most_selective").tolist() == [True, True, False]
@@ -241,7 +241,7 @@ def test_an_unknown_rule_and_activity_that_is_not_a_number_are_refused() -> None
         active(np.array([[0.0], [math.nan]]))
 
 
-def test_on_input_is_the_test_on_those_examples_alone() -> None:
+def test_the_on_input_test_uses_only_the_examples_where_the_group_is_active() -> None:
     rng = np.random.default_rng(3)
     deltas, controls = rng.normal(-2, 1, 40), rng.normal(0, 1, (19, 40))
     on = np.arange(40) < 15
@@ -258,10 +258,10 @@ def test_on_input_is_the_test_on_those_examples_alone() -> None:
 
 
 def test_a_mechanism_that_is_rarely_used_fails_globally_and_passes_on_its_input() -> None:
-    """Forty mechanisms of two units in a row, each used on one example of its own.
+    """Forty serial mechanisms of two units, each used on its own example.
 
-    A true pair breaks one mechanism, two random units break two: half the damage of every control; where it is used
-    the true pair is alone in doing any.
+    A true pair breaks one mechanism and two random units break two, so that every control does twice the damage; on
+    the examples of the mechanism only the true pair does damage.
     """
     used = np.eye(40)
 
@@ -286,7 +286,7 @@ def test_a_group_that_is_never_active_has_no_numbers() -> None:
     assert {found.delta, found.z, found.p, found.off_input, found.leakage} == {None}
 
 
-def test_a_group_that_is_always_active_leaks_nowhere() -> None:
+def test_a_group_that_is_always_active_has_no_leakage() -> None:
     found = on_input(np.ones(4), np.zeros((3, 4)), np.ones(4, dtype=bool), damage=1)
     assert (found.n, found.delta, found.p) == (4, 1, 1 / 4)
     assert found.off_input is None
@@ -299,7 +299,7 @@ def test_leakage_needs_damage_where_the_group_is_active() -> None:
     assert found.leakage is None
 
 
-def test_on_input_without_controls_has_no_p() -> None:
+def test_the_on_input_test_has_no_p_without_controls() -> None:
     found = on_input(np.ones(4), np.ones((0, 4)), np.array([True, True, False, False]), damage=1)
     assert (found.delta, found.controls, found.z, found.p, found.off_input) == (1, (), None, None, 1)
 

@@ -1,4 +1,4 @@
-"""Batches: checked when created, split by a seed, identified by what a subject can see of them."""
+"""Batches: checked when created, split by a seed, identified by what a subject reads."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def edit(values: np.ndarray, at: tuple[int, ...], value: int) -> np.ndarray:
     ],
 )
 @pytest.mark.usefixtures("unchecked")
-def test_a_batch_that_cannot_be_asked_is_refused(changes: dict[str, Any], message: str) -> None:
+def test_a_batch_with_invalid_queries_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(HarnessError, match=message):
         make(**changes)
 
@@ -93,7 +93,7 @@ def test_tokens_after_the_query_may_lie_outside_the_vocabulary() -> None:
 
 
 @given(st.integers(0, 3), st.integers(0, 5), st.integers(100, 200))
-def test_a_digest_sees_a_token_exactly_where_the_subject_does(example: int, position: int, token: int) -> None:
+def test_the_digest_depends_on_exactly_the_tokens_the_subject_reads(example: int, position: int, token: int) -> None:
     changed = make(tokens=edit(make().tokens, (example, position), token))
     assert (changed.digest == make().digest) == (position > make().query[example])
 
@@ -108,17 +108,17 @@ def test_a_digest_sees_a_token_exactly_where_the_subject_does(example: int, posi
         {"anchors": {"selves": make().anchors["self"], "local": make().anchors["local"]}},
     ],
 )
-def test_a_digest_sees_queries_targets_and_anchors(changes: dict[str, Any]) -> None:
+def test_the_digest_depends_on_queries_targets_and_anchors(changes: dict[str, Any]) -> None:
     assert make(**changes).digest != make().digest
 
 
-def test_a_digest_does_not_see_names_notes_padding_or_the_order_of_anchors() -> None:
+def test_the_digest_ignores_names_notes_padding_and_the_order_of_anchors() -> None:
     anchors = dict(reversed(make().anchors.items()))
     wide = np.pad(make().tokens, ((0, 0), (0, 3)), constant_values=9)
     assert make(name="other", notes={"a": 1}, anchors=anchors, tokens=wide).digest == make().digest
 
 
-def test_taking_examples_takes_all_of_their_parts() -> None:
+def test_taking_examples_selects_every_field() -> None:
     taken = make().take(np.array([2, 0]))
     assert taken.tokens.tolist() == make().tokens[[2, 0]].tolist()
     assert taken.query.tolist() == [4, 5]
@@ -127,7 +127,7 @@ def test_taking_examples_takes_all_of_their_parts() -> None:
 
 
 @given(st.integers(2, 40), st.integers(0, 1000))
-def test_halves_share_no_example_and_leave_none_out(n: int, seed: int) -> None:
+def test_halves_are_disjoint_and_complete(n: int, seed: int) -> None:
     whole = make(
         tokens=np.arange(n)[:, None].repeat(3, axis=1),
         query=np.full(n, 2),
@@ -141,7 +141,7 @@ def test_halves_share_no_example_and_leave_none_out(n: int, seed: int) -> None:
     assert (again[0].digest, again[1].digest) == (propose.digest, test.digest)
 
 
-def test_another_seed_makes_other_halves() -> None:
+def test_a_different_seed_gives_different_halves() -> None:
     many = make(tokens=np.ones((50, 2), dtype=int), query=np.ones(50, dtype=int), target=np.arange(50), anchors={})
     assert many.halves(0)[0].digest != many.halves(1)[0].digest
 

@@ -40,7 +40,7 @@ def binarize(name: str, values: np.ndarray, **parameters: Any) -> Spins:
 
 @given(tied)
 def test_spins_are_up_strictly_above_the_mean(values: np.ndarray) -> None:
-    """In fractions, where nothing is rounded."""
+    """Computed in exact fractions."""
     exact = [[Fraction(int(v)) for v in column] for column in values.T]
     expected = np.array([[v > sum(column) / len(column) for v in column] for column in exact]).T
     np.testing.assert_array_equal(binarize("mean", values).values == 1, expected)
@@ -49,7 +49,7 @@ def test_spins_are_up_strictly_above_the_mean(values: np.ndarray) -> None:
 @given(st.floats(-1e300, 1e300), st.integers(2, 40))
 @example(0.1, 3)  # three times 0.1, divided by three, is more than 0.1
 @example(0.7, 3)  # and 0.7 comes out as less
-def test_a_constant_unit_is_never_above_its_own_mean_however_that_is_rounded(value: float, n: int) -> None:
+def test_a_constant_unit_is_never_above_its_mean_despite_rounding(value: float, n: int) -> None:
     values = np.stack([np.full(n, value), np.arange(n, dtype=float)], axis=1)
     spins = binarize("mean", values)
     assert spins.constant == (0,)
@@ -59,7 +59,7 @@ def test_a_constant_unit_is_never_above_its_own_mean_however_that_is_rounded(val
 
 @pytest.mark.parametrize("values", [tenths, anything], ids=["tenths", "anything"])
 @given(data=st.data(), random=st.randoms(use_true_random=False))
-def test_the_order_of_observations_and_units_decides_no_tie_with_the_mean(
+def test_ties_with_the_mean_do_not_depend_on_the_order_of_observations_or_units(
     values: Any, data: st.DataObject, random: Any
 ) -> None:
     drawn = data.draw(values)
@@ -71,14 +71,14 @@ def test_the_order_of_observations_and_units_decides_no_tie_with_the_mean(
     np.testing.assert_array_equal(shuffled, straight[np.ix_(rows, columns)])
 
 
-def test_a_unit_that_is_rarely_active_is_up_in_those_observations_alone() -> None:
+def test_a_rarely_active_unit_is_up_only_in_its_active_observations() -> None:
     values = np.zeros((100, 1))
     values[[3, 40]] = 0.7
     assert np.flatnonzero(binarize("mean", values).values[:, 0] == 1).tolist() == [3, 40]
     assert binarize("median", values).values[3, 0] == 1  # the same here: the median is zero
 
 
-def test_single_precision_is_averaged_in_double() -> None:
+def test_means_of_single_precision_are_taken_in_double() -> None:
     values = np.full((10_000, 2), 0.1, dtype=np.float32)
     values[::2, 1] = np.nextafter(np.float32(0.1), np.float32(1))
     spins = binarize("mean", values)
@@ -110,12 +110,12 @@ def test_spins_are_up_strictly_above_torchs_lower_quantile(values: np.ndarray, q
 @pytest.mark.parametrize(
     ("n", "q", "up"), [(101, 0.75, 25), (100, 0.75, 25), (100, 0.0, 99), (5, 0.9, 1), (2, 0.99, 1)]
 )
-def test_without_ties_the_share_that_is_up_is_what_was_asked_for(n: int, q: float, up: int) -> None:
+def test_the_share_of_up_spins_without_ties_is_the_requested_one(n: int, q: float, up: int) -> None:
     values = np.random.default_rng(0).permutation(n).astype(float)[:, None]
     assert (binarize("quantile", values, q=q).values == 1).sum() == up
 
 
-def test_ties_and_units_that_are_never_up_are_named_as_the_median_does() -> None:
+def test_ties_and_units_that_are_never_up_are_reported_as_for_the_median() -> None:
     values = np.array([[1, 1, 5], [2, 3, 5], [3, 3, 5], [3, 4, 5], [3, 9, 5]], dtype=float)
     spins = binarize("quantile", values, q=0.5)
     assert spins.diagnostics == {"tied": {"L0H0": 2, "L0H1": 1, "L0H2": 4}, "constant": ["L0H0", "L0H2"]}
@@ -132,13 +132,13 @@ def test_a_quantile_outside_its_range_is_refused(q: Any) -> None:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def test_none_hands_on_the_very_activity() -> None:
+def test_none_returns_the_activity_unchanged() -> None:
     given = activity(np.random.default_rng(0).normal(size=(5, 3)))
     assert registry().get("binarizer", "none").build({})(given) is given
 
 
 @pytest.mark.parametrize("name", ["pearson", "pearson_knn", "partial_correlation", "cosine"])
-def test_what_none_hands_on_is_what_the_affinities_it_names_accept(name: str) -> None:
+def test_the_affinities_named_by_none_accept_activity(name: str) -> None:
     method = registry().get("affinity", name)
     given = activity(np.random.default_rng(0).normal(size=(20, 3)))
     assert method.build({})(registry().get("binarizer", "none").build({})(given)).links.nnz

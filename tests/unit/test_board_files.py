@@ -1,4 +1,4 @@
-"""Boards as files: lineage, what a check finds, what submitted records must fulfil, hostile names."""
+"""Boards as files: lineage, checks, requirements on submitted records, hostile names."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def records(make_record: Make, make_effect: Make) -> list[Record]:
 
 @pytest.fixture
 def board(records: list[Record], tmp_path: Path) -> Path:
-    """Their board."""
+    """The board of these records."""
     write_files(tmp_path / "board", records, "harness leaderboard")
     return tmp_path / "board"
 
@@ -81,7 +81,7 @@ def test_a_board_and_its_records_agree(board: Path, records: list[Record]) -> No
     assert disagreements(board, records[::-1]) == []
 
 
-def test_a_board_that_was_edited_is_found_out_by_row_and_figure(board: Path, records: list[Record]) -> None:
+def test_an_edited_board_is_reported_with_row_and_figure(board: Path, records: list[Record]) -> None:
     data = json.loads((board / "board.json").read_text())
     data["boards"][0]["rows"][0]["passed"] = 7
     (board / "board.json").write_text(json.dumps(data))
@@ -93,9 +93,7 @@ def test_a_board_that_was_edited_is_found_out_by_row_and_figure(board: Path, rec
     assert {"board.md differs from what these records make", "board.csv is missing"} <= set(found)
 
 
-def test_a_record_that_was_changed_or_lost_or_added_is_named(
-    board: Path, records: list[Record], make_record: Make
-) -> None:
+def test_a_changed_missing_or_additional_record_is_named(board: Path, records: list[Record], make_record: Make) -> None:
     other = replace(records[0], reason="edited")
     found = disagreements(board, [other, *records[2:], make_record(method="c", subject="s0", cell="cs0")])
     assert any(line.startswith("record as0 was changed: its digest is") for line in found)
@@ -104,7 +102,7 @@ def test_a_record_that_was_changed_or_lost_or_added_is_named(
     assert "table 1, row 'c': its records make it, the board lacks it" in found
 
 
-def test_a_figure_in_the_page_may_be_drawn_by_another_version(board: Path, records: list[Record]) -> None:
+def test_figures_drawn_by_another_version_are_accepted(board: Path, records: list[Record]) -> None:
     page = board / "board.html"
     page.write_text(page.read_text().replace("seconds per cell</text>", "drawn otherwise</text>"))
     assert disagreements(board, records) == []
@@ -122,7 +120,7 @@ def test_a_figure_in_the_page_may_be_drawn_by_another_version(board: Path, recor
         '{"schema": "x/9", "boards": [], "lineage": {"command": "", "records": {}}}',
     ],
 )
-def test_what_is_no_board_is_refused(tmp_path: Path, text: str, records: list[Record]) -> None:
+def test_a_file_that_is_not_a_board_is_refused(tmp_path: Path, text: str, records: list[Record]) -> None:
     (tmp_path / "board.json").write_text(text)
     with pytest.raises(HarnessError, match=r"damaged|schema"):
         disagreements(tmp_path, records)
@@ -130,7 +128,7 @@ def test_what_is_no_board_is_refused(tmp_path: Path, text: str, records: list[Re
         disagreements(tmp_path / "elsewhere", records)
 
 
-def test_a_board_of_nonsense_disagrees_and_does_not_crash(board: Path, records: list[Record]) -> None:
+def test_a_board_with_invalid_values_disagrees_without_a_crash(board: Path, records: list[Record]) -> None:
     data = json.loads((board / "board.json").read_text())
     (board / "board.json").write_text(json.dumps({**data, "boards": [{"rows": [3]}]}))
     assert "board.json does not read as a board" in disagreements(board, records)[0]
@@ -141,31 +139,31 @@ def test_a_board_of_nonsense_disagrees_and_does_not_crash(board: Path, records: 
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def wrong(theirs: list[Record], ours: list[Record]) -> list[str]:
-    return problems({f"{record.cell.id}.json": record for record in theirs}, ours, registry())
+def wrong(added: list[Record], present: list[Record]) -> list[str]:
+    return problems({f"{record.cell.id}.json": record for record in added}, present, registry())
 
 
-def test_records_of_a_new_method_on_all_tasks_are_right(records: list[Record]) -> None:
-    theirs = [changed(record, row="c", method="c", id=f"c{i}") for i, record in enumerate(records[:2])]
-    assert wrong(theirs, records) == []
+def test_records_of_a_new_method_on_all_tasks_have_no_problem(records: list[Record]) -> None:
+    added = [changed(record, row="c", method="c", id=f"c{i}") for i, record in enumerate(records[:2])]
+    assert wrong(added, records) == []
     assert wrong(records, records) == []  # the same ones again
 
 
-def test_a_task_that_was_not_run_is_named_with_what_to_type(records: list[Record]) -> None:
-    ours = [
+def test_a_missing_task_is_named_with_the_command_to_run(records: list[Record]) -> None:
+    present = [
         replace(r, provenance={**r.provenance, "command": f"harness run subject={r.cell.subject}"}) for r in records
     ]
-    (found,) = wrong([changed(ours[0], row="c", method="c", id="c0")], ours)
+    (found,) = wrong([changed(present[0], row="c", method="c", id="c0")], present)
     assert found == "c: no record of task 's1 · synthetic_induction (successor) · zero'; run: harness run subject=s1"
 
 
-def test_another_protocol_is_described_by_the_settings_that_differ(records: list[Record]) -> None:
-    theirs = changed(replace(records[0], config={**records[0].config, "split": "none"}), protocol="p2")
-    (found,) = wrong([theirs], records)
+def test_a_different_protocol_is_described_by_its_differing_settings(records: list[Record]) -> None:
+    added = changed(replace(records[0], config={**records[0].config, "split": "none"}), protocol="p2")
+    (found,) = wrong([added], records)
     assert "its protocol (p2) is not the board's: split is none, the board has half" in found
 
 
-def test_another_task_or_other_examples_are_named(records: list[Record]) -> None:
+def test_a_different_task_or_different_examples_are_named(records: list[Record]) -> None:
     another = changed(records[0], subject="s9", row="c", id="c0")
     other = replace(another, provenance={"batch": {"n": 50, "digest": "other"}})
     assert any("is not on the board, which has s0" in line for line in wrong([another], records))
@@ -179,7 +177,7 @@ def test_another_task_or_other_examples_are_named(records: list[Record]) -> None
         ({"config": {"group": ["L0H1"]}}, "named by hand"),
     ],
 )
-def test_what_was_not_judged_as_a_method_is_refused(
+def test_records_that_do_not_judge_a_method_are_refused(
     records: list[Record], change: dict[str, Any], problem: str
 ) -> None:
     assert any(problem in line for line in wrong([replace(records[0], **change)], records))
@@ -198,23 +196,23 @@ def test_no_record_of_the_board_is_replaced(records: list[Record]) -> None:
     )
 
 
-def test_numbers_that_do_not_follow_from_each_other_are_found(records: list[Record], make_effect: Make) -> None:
-    """99 controls that all do less: p = 1 / 100. The verdict follows from p and the intervals."""
+def test_inconsistent_numbers_are_reported(records: list[Record], make_effect: Make) -> None:
+    """99 controls with less damage: p = 1 / 100. The verdict follows from p and the intervals."""
 
-    def of(**changes: Any) -> list[str]:
+    def problems_with(**changes: Any) -> list[str]:
         closure = replace(records[0].closure[0], **changes)
-        theirs = [changed(replace(r, closure=(closure,)), row="c", id=f"c{i}") for i, r in enumerate(records[:2])]
-        return wrong(theirs, records)
+        added = [changed(replace(r, closure=(closure,)), row="c", id=f"c{i}") for i, r in enumerate(records[:2])]
+        return wrong(added, records)
 
-    assert of() == []
-    assert any("its verdict is null, but its numbers make pass" in line for line in of(verdict=Verdict.NULL))
+    assert problems_with() == []
+    assert any("its verdict is null, but its numbers make pass" in line for line in problems_with(verdict=Verdict.NULL))
     forged = {"target_logit": make_effect(p=0.001, p_adjusted=0.001), "accuracy": make_effect()}
-    assert any("p is 0.001, but its 99 controls make 0.01" in line for line in of(effects=forged))
+    assert any("p is 0.001, but its 99 controls make 0.01" in line for line in problems_with(effects=forged))
     lowered = {"target_logit": make_effect(p_adjusted=0.001), "accuracy": make_effect()}
-    assert any("corrected p 0.001 is below p 0.01" in line for line in of(effects=lowered))
+    assert any("corrected p 0.001 is below p 0.01" in line for line in problems_with(effects=lowered))
 
 
-def test_files_that_are_no_records_are_named_by_file_and_line(records: list[Record], tmp_path: Path) -> None:
+def test_files_that_are_not_records_are_named_by_file_and_line(records: list[Record], tmp_path: Path) -> None:
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "record.json").write_text(records[0].to_json())
     old = json.dumps({**json.loads(records[0].to_json()), "schema": "closure-harness/record/1"})
@@ -231,7 +229,7 @@ def test_files_that_are_no_records_are_named_by_file_and_line(records: list[Reco
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def test_hostile_names_stay_text(make_record: Make) -> None:
+def test_hostile_names_are_escaped(make_record: Make) -> None:
     record = make_record(method=HOSTILE, subject=HOSTILE, cell="c", split=HOSTILE)
     hostile = replace(
         record,
@@ -255,7 +253,7 @@ def test_hostile_names_stay_text(make_record: Make) -> None:
     assert "\x1b" not in written["board.md"]
 
 
-def test_a_page_asks_nothing_of_the_network_and_is_small(records: list[Record]) -> None:
+def test_a_page_needs_no_network_and_is_small(records: list[Record]) -> None:
     page = files(build(records), Lineage.of(records, "harness leaderboard"))["board.html"]
     assert len(page.encode()) < 1_500_000
     for asking in ('src="http', "src='http", 'href="http', "@import", "url(http", "url(//"):

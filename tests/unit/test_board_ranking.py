@@ -1,4 +1,4 @@
-"""How certain a ranking is: published ranks and critical difference, and numbers from theory."""
+"""The uncertainty of a ranking: published ranks and critical difference, and numbers from theory."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_identical_rows_do_not_differ() -> None:
     assert (found.mean_ranks, found.p) == ((2.0, 2.0, 2.0), 1.0)
 
 
-def test_without_a_candidate_a_row_is_last() -> None:
+def test_a_row_without_a_candidate_is_last() -> None:
     scores = np.array([[-np.inf] * 4, [0.0, 1, 2, 3], [1.0, 2, 3, 4]])
     assert compare_ranks(["a", "b", "c"], scores).mean_ranks == (3.0, 2.0, 1.0)
 
@@ -93,7 +93,7 @@ def test_the_interval_of_a_mean_has_the_spread_of_tasks_and_of_examples() -> Non
     assert (low, high) == pytest.approx((1 - half, 1 + half), abs=0.015)
 
 
-def test_pareto_optimal_is_what_nothing_beats_in_both() -> None:
+def test_pareto_optimal_points_are_not_beaten_in_both_criteria() -> None:
     assert pareto_optimal([(0.9, 10.0), (0.5, 1.0), (0.5, 2.0), (0.2, 0.5), (0.9, 11.0)]) == [
         True,
         True,
@@ -106,6 +106,6 @@ def test_pareto_optimal_is_what_nothing_beats_in_both() -> None:
 
 @given(POINTS)
 def test_the_best_and_the_cheapest_are_pareto_optimal(points: list[tuple[float, float]]) -> None:
-    optimal = [point for point, kept in zip(points, pareto_optimal(points), strict=True) if kept]
+    optimal = [point for point, is_optimal in zip(points, pareto_optimal(points), strict=True) if is_optimal]
     assert max(points, key=lambda p: (p[0], -p[1])) in optimal
     assert min(points, key=lambda p: (p[1], -p[0])) in optimal

@@ -1,4 +1,4 @@
-"""Boards: which rows are ranked, which share a rank, which are only listed, and how that is written."""
+"""Boards: which rows are ranked, tied or only listed, and how boards are written."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PASS, NULL = Verdict.PASS, Verdict.NULL
 
 
 def one(records: list[Record]) -> Board:
-    """Their only board, without the references that nobody has run."""
+    """The only board of the records, without references that were not run."""
     (board,) = build(records)
     return replace(board, rows=tuple(row for row in board.rows if row.cells))
 
@@ -40,7 +40,7 @@ def results(make: Make, **verdicts: list[Verdict]) -> list[Record]:
     ]
 
 
-def test_of_two_records_of_one_method_on_one_task_the_newest_counts(make_record: Make) -> None:
+def test_the_newest_record_of_a_method_on_a_task_counts(make_record: Make) -> None:
     old = make_record(cell="old", verdict=NULL, started="2026-01-01T00:00:00+00:00")
     new = make_record(cell="new", verdict=PASS, started="2026-01-02T00:00:00+00:00")
     for records in ([old, new], [new, old]):
@@ -59,12 +59,12 @@ def test_methods_are_ranked_by_the_share_of_closures_they_pass(make_record: Make
     assert board.rows[1].verdicts == {"pass": 1, "null": 1}
 
 
-def test_ties_share_a_rank_and_the_next_one_counts_them(make_record: Make) -> None:
+def test_tied_rows_share_a_rank_and_the_next_rank_skips_them(make_record: Make) -> None:
     board = one(results(make_record, a=[PASS, PASS], b=[NULL, PASS], c=[PASS, NULL], d=[NULL, NULL]))
     assert [(row.rank, row.method) for row in board.rows] == [(1, "a"), (2, "b"), (2, "c"), (4, "d")]
 
 
-def test_within_a_tie_the_smaller_q_comes_first_on_the_same_rank(make_record: Make, make_effect: Make) -> None:
+def test_tied_rows_are_ordered_by_q(make_record: Make, make_effect: Make) -> None:
     records = [make_record(method=method, effect=make_effect(p=p)) for method, p in {"a": 0.04, "b": 0.01}.items()]
     assert [(row.rank, row.method) for row in one(records).rows] == [(1, "b"), (1, "a")]
 
@@ -111,14 +111,12 @@ def test_records_without_a_p_have_no_q(make_record: Make, make_effect: Make) -> 
     assert one([make_record(effects={"loss": make_effect(damage=1, p=None)})]).rows[0].q is None
 
 
-def test_where_the_target_logit_is_not_measured_the_metric_asked_first_is_judged(
-    make_record: Make, make_effect: Make
-) -> None:
+def test_the_first_metric_is_judged_if_the_target_logit_is_not_measured(make_record: Make, make_effect: Make) -> None:
     board = one([make_record(effects={"loss": make_effect(damage=1), "kl": make_effect(p=0.5, damage=1)})])
     assert (board.metric, board.damage, board.rows[0].q) == ("kl", 1, 0.5)
 
 
-def test_groups_named_by_hand_are_no_methods(make_record: Make) -> None:
+def test_groups_given_by_hand_are_not_rows(make_record: Make) -> None:
     by_hand = make_record(method="by hand: L0H1", group=["L0H1"])
     assert [row.method for row in one([by_hand, make_record(method="a")]).rows] == ["a"]
     assert build([by_hand]) == []
@@ -131,7 +129,7 @@ def test_records_of_different_protocols_are_never_on_one_board(make_record: Make
 
 
 def test_the_same_task_on_other_examples_is_another_board(make_record: Make) -> None:
-    """A batch of one name may hold other examples (an older version of its method): its digest tells."""
+    """Batches of one name can hold different examples (an older version of the method); the digest differs."""
     records = [
         replace(record, provenance={**record.provenance, "batch": {"n": 50, "digest": digest}})
         for digest, record in (("old", make_record(method="a")), ("new", make_record(method="b")))
@@ -147,7 +145,7 @@ def test_methods_that_share_no_task_are_not_ranked_together(make_record: Make) -
     assert [[row.method for row in board.rows if row.rank] for board in joined] == [["c"]]  # the others lack a task
 
 
-def test_a_task_counts_the_same_however_many_candidates_it_had(make_record: Make) -> None:
+def test_every_task_has_equal_weight_whatever_its_number_of_candidates(make_record: Make) -> None:
     """One of one passed and one of three: 2/3 by task, though 2 of 4 tests passed."""
     three = make_record(subject="s1", verdict=NULL)
     mixed = replace(three, closure=(replace(three.closure[0], verdict=PASS), *three.closure * 2))
@@ -168,7 +166,7 @@ def test_truth_is_the_best_overlap_of_a_candidate_with_a_planted_circuit(make_re
 def test_references_are_always_rows_and_never_ranked(make_record: Make) -> None:
     command = "harness run subject=tiny signal=max_attention affinity=ising affinity.l2=0.1 partitioner=spectral"
     records = [make_record(), make_record(method="random", partitioner={"name": "random"})]
-    (board,) = build([replace(of, provenance={**of.provenance, "command": command}) for of in records])
+    (board,) = build([replace(record, provenance={**record.provenance, "command": command}) for record in records])
     kinds = {row.method: (row.kind.value, row.rank, bool(row.missing)) for row in board.rows}
     assert kinds == {
         "ising spectral paper_score": ("method", 1, False),
@@ -185,7 +183,7 @@ def test_references_are_always_rows_and_never_ranked(make_record: Make) -> None:
 
 
 def test_the_effect_of_a_row_is_the_mean_over_its_tasks(make_record: Make, make_effect: Make) -> None:
-    """With intervals of no width only tasks vary: drawn with replacement, two give -4, -3 or -2 (1/4, 1/2, 1/4)."""
+    """With intervals of zero width only tasks vary: two drawn with replacement give -4, -3 or -2 (1/4, 1/2, 1/4)."""
     effects = [make_effect(delta=-2.0, interval=(-2.0, -2.0)), make_effect(delta=-4.0, interval=(-4.0, -3.999999))]
     records = [make_record(subject=f"s{i}", effect=effect) for i, effect in enumerate(effects)]
     row = one(records).rows[0]
@@ -193,7 +191,9 @@ def test_the_effect_of_a_row_is_the_mean_over_its_tasks(make_record: Make, make_
     assert row.effect_interval == pytest.approx((-4.0, -2.0), abs=1e-5)
 
 
-def test_of_a_single_task_the_effect_varies_with_its_examples(make_record: Make, make_effect: Make) -> None:
+def test_the_interval_of_an_effect_on_a_single_task_comes_from_its_examples(
+    make_record: Make, make_effect: Make
+) -> None:
     """A standard error of 0.5: 95 % of a normal lie within 1.96 of them."""
     row = one([make_record(effect=make_effect(delta=-2.0, interval=(-2.98, -1.02)))]).rows[0]
     assert row.effect_interval == pytest.approx((-2.98, -1.02), abs=0.08)
@@ -208,7 +208,7 @@ def test_agreement_is_that_at_the_chosen_number_of_groups(make_record: Make) -> 
     assert one([make_record(supervised=("partitioner",))]).rows[0].chosen_by_labels
 
 
-def test_stability_is_that_on_resampled_examples_or_else_over_orders_and_seeds(make_record: Make) -> None:
+def test_stability_is_shown_under_resampling_and_otherwise_over_orders_and_seeds(make_record: Make) -> None:
     assert one([make_record()]).rows[0].stability == 0.4
     found = make_record().partitions[1]
     assert one([make_record(partition=replace(found, stability=Stability(0.9, None)))]).rows[0].stability == 0.9
@@ -223,7 +223,7 @@ def test_no_records_make_no_board() -> None:
     assert build([]) == []
 
 
-def test_methods_that_finished_nothing_are_listed(make_record: Make) -> None:
+def test_methods_without_a_finished_record_are_listed(make_record: Make) -> None:
     (row,) = one([make_record(status=Status.FAILED)]).rows
     assert (row.rank, row.results, row.seconds) == (None, {}, None)
 
@@ -281,7 +281,7 @@ def test_a_board_in_markdown_is_a_table_with_a_cell_for_every_column(mixed: list
     assert "## Protocol protocol" in text
 
 
-def test_a_reason_that_several_tasks_lack_is_said_once(make_record: Make) -> None:
+def test_a_reason_shared_by_several_missing_tasks_is_given_once(make_record: Make) -> None:
     records = results(make_record, whole=[NULL, NULL, NULL], lacking=[PASS])
     records += [make_record(method="lacking", subject=f"s{i}", status=Status.INVALID) for i in (1, 2)]
     names = ", ".join(f"s{i} · synthetic_induction (successor) · zero" for i in (1, 2))

@@ -1,4 +1,4 @@
-"""Boards of older schemas: they still check, figure by figure; and today's identities are those of old records."""
+"""Boards of older schemas are still checked figure by figure, and old records keep their identities."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def records(folder: Path) -> list[Record]:
 
 
 def edited(folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
-    """The board after somebody changed its file."""
+    """The board after an edit of its file."""
     data = json.loads((folder / "board.json").read_text())
     change(data)
     (folder / "board.json").write_text(json.dumps(data))
@@ -103,7 +103,7 @@ def test_an_old_board_that_is_damaged_is_refused(folder: Path, records: list[Rec
 
 
 def test_the_settings_of_an_old_record_make_the_same_protocol_row_and_method(records: list[Record]) -> None:
-    """New runs can join an old board: a setting that is renamed does not change what it is a digest of."""
+    """New runs can be added to an old board: a renamed setting does not change the digests."""
     for record in records:
         cell = Cell.of(record.config, registry())
         assert (cell.protocol, cell.row, cell.method) == (record.cell.protocol, record.cell.row, record.cell.method)

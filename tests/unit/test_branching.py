@@ -1,4 +1,4 @@
-"""What conditions share: the bookkeeping replayed, the savings counted, the outcome held against doing without."""
+"""Sharing between conditions: bookkeeping, savings, and equality of the results with and without it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def built(stage: str, name: str, **parameters: Any) -> Any:
 
 
 def replayed(schedule: Schedule) -> list[list[set[int]]]:
-    """What every block of rows goes without, after each layer in turn."""
+    """The ablated units of every block of rows after each layer."""
     blocks: list[set[int]] = [set() for _ in range(schedule.entering)]
     found = []
     for layer, ablated in sorted(schedule.ablated.items()):
@@ -44,7 +44,7 @@ def replayed(schedule: Schedule) -> list[list[set[int]]]:
 
 
 @given(st.lists(groups, max_size=8), st.booleans())
-def test_every_condition_ends_where_its_units_are_ablated_and_no_others(conditions: Conditions, trunk: bool) -> None:
+def test_every_condition_ablates_exactly_its_own_units(conditions: Conditions, trunk: bool) -> None:
     schedule = Schedule.of([(), *conditions], LAYERS, trunk)
     last = replayed(schedule)[-1]
     assert [last[place] for place in schedule.places] == [set(), *map(set, conditions)]
@@ -53,8 +53,8 @@ def test_every_condition_ends_where_its_units_are_ablated_and_no_others(conditio
 
 
 @given(st.lists(groups, max_size=8))
-def test_conditions_are_one_until_they_part(conditions: Conditions) -> None:
-    """In each layer there are as many blocks as there are different beginnings, the baseline model one of them."""
+def test_conditions_share_one_block_until_they_differ(conditions: Conditions) -> None:
+    """Each layer has as many blocks as there are different prefixes, including the baseline model."""
     after = replayed(Schedule.of([(), *conditions], LAYERS, trunk=True))
     for layer, blocks in enumerate(after):
         beginnings = {frozenset(u for u in group if LAYERS[u] <= layer) for group in [(), *conditions]}
@@ -63,7 +63,7 @@ def test_conditions_are_one_until_they_part(conditions: Conditions) -> None:
 
 
 @given(st.lists(groups, max_size=8), st.booleans())
-def test_blocks_are_counted_as_they_are_made(conditions: Conditions, trunk: bool) -> None:
+def test_the_counted_blocks_are_the_computed_ones(conditions: Conditions, trunk: bool) -> None:
     schedule = Schedule.of([(), *conditions], LAYERS, trunk)
     assert schedule.blocks == [schedule.entering, *map(len, replayed(schedule))]
 
@@ -115,8 +115,8 @@ def test_at_the_query_alone_a_condition_costs_one_token(llama: HeadSubject, ragg
     assert two - one == of_each
 
 
-def test_what_conditions_share_grows_with_what_they_have_in_common(llama: HeadSubject, ragged_batch: Batch) -> None:
-    """Groups that begin alike cost less than groups that do not, and either less than a pass of their own each."""
+def test_similar_conditions_share_more_computation(llama: HeadSubject, ragged_batch: Batch) -> None:
+    """Groups with a common prefix cost less than groups without one, and both less than separate passes."""
     alike: Conditions = [(0, 1, last) for last in (12, 13, 14, 15)]
     apart: Conditions = [(first, 8, last) for first, last in zip((0, 1, 2, 3), (12, 13, 14, 15), strict=True)]
     alone = HeadSubject(llama.model, "alone", share=NOTHING)

@@ -1,4 +1,4 @@
-"""The cache: what makes two results the same, what becomes of damaged entries, and that no record depends on it."""
+"""The cache: the identity of results, damaged entries, and independence of records from the cache."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def cache(tmp_path: Path) -> Cache:
 # -- entries -----------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_written_is_read_and_nothing_else_is(cache: Cache) -> None:
+def test_an_entry_is_read_only_under_its_own_key(cache: Cache) -> None:
     assert cache.read("affinity", KEY) is None
     cache.write("affinity", KEY, Entry(VALUES, ABOUT))
     entry = cache.read("affinity", KEY)
@@ -61,7 +61,7 @@ def test_what_is_written_is_read_and_nothing_else_is(cache: Cache) -> None:
     assert cache.read("affinity", "1" * 64) is None
 
 
-def test_without_a_folder_nothing_is_kept() -> None:
+def test_a_cache_without_a_folder_stores_nothing() -> None:
     cache = Cache()
     cache.write("affinity", KEY, Entry(VALUES))
     assert cache.read("affinity", KEY) is None
@@ -69,13 +69,13 @@ def test_without_a_folder_nothing_is_kept() -> None:
 
 
 @pytest.mark.parametrize("about", [{1j}, object(), np.ones(2)], ids=["a set", "an object", "an array"])
-def test_what_json_cannot_hold_is_not_kept(cache: Cache, about: Any) -> None:
+def test_values_that_json_cannot_hold_are_not_stored(cache: Cache, about: Any) -> None:
     cache.write("affinity", KEY, Entry({}, about))
     assert cache.stored() == []
 
 
 @given(where=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
-def test_an_entry_with_a_flipped_bit_is_never_served_as_something_else(
+def test_an_entry_with_a_flipped_bit_is_never_returned_with_a_wrong_value(
     tmp_path_factory: pytest.TempPathFactory, where: float, bit: int
 ) -> None:
     cache = Cache(tmp_path_factory.mktemp("cache"))
@@ -93,7 +93,7 @@ def test_an_entry_with_a_flipped_bit_is_never_served_as_something_else(
 
 
 @pytest.mark.parametrize("left", [0, 5, 100, -1])
-def test_a_cut_off_entry_is_said_once_dropped_and_made_again(
+def test_a_truncated_entry_is_reported_once_and_recomputed(
     cache: Cache, left: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cache.write("affinity", KEY, Entry(VALUES, ABOUT))
@@ -107,7 +107,7 @@ def test_a_cut_off_entry_is_said_once_dropped_and_made_again(
     assert cache.read("affinity", KEY) is not None
 
 
-def test_an_entry_under_another_key_is_not_served(cache: Cache) -> None:
+def test_an_entry_moved_to_another_key_is_not_returned(cache: Cache) -> None:
     cache.write("affinity", KEY, Entry(VALUES))
     (stored,) = cache.stored()
     os.replace(stored.file, stored.file.with_name("1" * 64 + ".safetensors"))
@@ -117,7 +117,7 @@ def test_an_entry_under_another_key_is_not_served(cache: Cache) -> None:
 # -- size and room -----------------------------------------------------------------------------------------------------
 
 
-def test_the_least_recently_used_go_first(cache: Cache) -> None:
+def test_the_least_recently_used_entries_are_removed_first(cache: Cache) -> None:
     for age, key in enumerate("abcd"):
         cache.write("affinity", key, Entry({"x": np.zeros(100)}))
         (cache.folder / "affinity" / f"{key}.safetensors").touch()
@@ -139,7 +139,7 @@ def test_the_cache_stays_within_its_limit(tmp_path: Path) -> None:
     assert cache.read("affinity", "39") is not None
 
 
-def test_a_full_disk_is_said_once_and_the_run_goes_on(
+def test_a_full_disk_is_reported_once_and_the_run_continues(
     cache: Cache, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cache.write("affinity", "before", Entry(VALUES))
@@ -184,19 +184,19 @@ def test_two_processes_may_write_the_same_entries_at_once(cache: Cache, capfd: p
 @pytest.mark.parametrize(
     ("text", "size"), [("10GB", 10**10), ("1.5 MB", 1_500_000), ("4GiB", 4 * 2**30), ("512mib", 2**29), ("0B", 0)]
 )
-def test_sizes_are_read_as_people_write_them(text: str, size: int) -> None:
+def test_sizes_are_parsed_from_human_notation(text: str, size: int) -> None:
     assert parse_size(text) == size
 
 
 @pytest.mark.parametrize("text", ["10", "GB", "-1GB", "10 GBit", ""])
-def test_what_is_no_size_is_refused(text: str) -> None:
+def test_an_invalid_size_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not an amount of memory"):
         parse_size(text)
     with pytest.raises(HarnessError, match="cache_limit"):
         cell(f"cache_limit='{text}'")
 
 
-def test_sizes_are_written_as_people_read_them() -> None:
+def test_sizes_are_printed_in_human_notation() -> None:
     assert [write_size(size) for size in (0, 999, 1500, 3_250_000, 10**10)] == [
         "0 B",
         "999 B",
@@ -222,13 +222,13 @@ def cell(*overrides: str) -> Cell:
         ("alpha=0.01", True),
     ],
 )
-def test_a_method_is_known_by_what_decides_its_result(override: str, same: bool) -> None:
+def test_the_fingerprint_of_a_method_covers_what_decides_its_result(override: str, same: bool) -> None:
     for stage in ("affinity", "subject"):
         usual, changed = identity(cell().stages[stage]), identity(cell(override).stages[stage])
         assert (content(usual) == content(changed)) == (same or not override.startswith(stage))
 
 
-def test_a_file_counts_by_what_is_in_it_and_not_by_where_it_lies(tmp_path: Path) -> None:
+def test_the_fingerprint_of_a_file_depends_on_content_and_not_on_location(tmp_path: Path) -> None:
     def labels(folder: str, words: str) -> str:
         (tmp_path / folder).mkdir(exist_ok=True)
         (tmp_path / folder / "labels.json").write_text(words)
@@ -240,7 +240,7 @@ def test_a_file_counts_by_what_is_in_it_and_not_by_where_it_lies(tmp_path: Path)
 
 @dataclasses.dataclass(frozen=True)
 class Holder:
-    """Something that stages might hand each other."""
+    """A value that stages could pass to each other."""
 
     values: Any = None
 
@@ -260,12 +260,12 @@ class Holder:
         (UnitSpace.heads([2]), UnitSpace.heads([1, 1])),
     ],
 )
-def test_what_is_not_the_same_has_another_digest(one: Any, other: Any) -> None:
+def test_different_values_have_different_digests(one: Any, other: Any) -> None:
     assert content(one) == content(one)
     assert content(one) != content(other)
 
 
-def test_what_cannot_be_told_apart_has_no_digest() -> None:
+def test_values_without_a_defined_digest_are_refused() -> None:
     for value in (object(), {"of": {1, 2}}, np.array([object()])):
         with pytest.raises(TypeError):
             content(Holder(value))
@@ -310,7 +310,7 @@ def test_the_code_of_a_method_is_its_file_and_what_that_imports(
         ("metric", "loss", "proposal/proposal.py", False),
     ],
 )
-def test_the_code_of_the_core_counts_where_it_is_used(stage: str, name: str, edited: str, counts: bool) -> None:
+def test_core_code_counts_for_the_methods_that_use_it(stage: str, name: str, edited: str, counts: bool) -> None:
     cls = registry().get(stage, name).cls
     before, file = code_of(cls), Path(harness.__file__).parent / edited
     with pytest.MonkeyPatch.context() as patch:
@@ -340,8 +340,8 @@ def test_the_code_of_the_core_counts_where_it_is_used(stage: str, name: str, edi
         ("registry/hookspecs.py", False),
     ],
 )
-def test_of_the_core_what_the_pipeline_imports_counts(edited: str, counts: bool) -> None:
-    """Packages may move: no file that computes a result drops out of a cell's identity, and no other one is in it."""
+def test_core_code_imported_by_the_pipeline_counts(edited: str, counts: bool) -> None:
+    """The identity of a cell covers exactly the files that compute its result, wherever packages move."""
     before, file = code_of("harness.pipeline"), Path(harness.__file__).parent / edited
     assert file.is_file()
     with pytest.MonkeyPatch.context() as patch:
@@ -363,7 +363,7 @@ MATRIX = np.array([[0, 1, 2.5], [1, 0, 0], [2.5, 0, 0]])
 
 @dataclasses.dataclass(frozen=True)
 class Once(AffinityMethod):
-    """An affinity that says when it is asked."""
+    """An affinity that records its calls."""
 
     calls: ClassVar[list[float]] = []
     strength: float = 1.0
@@ -377,7 +377,7 @@ class Once(AffinityMethod):
 
 
 @pytest.mark.parametrize("sparse", [False, True])
-def test_an_affinity_is_made_once_from_the_same(cache: Cache, sparse: bool) -> None:
+def test_an_affinity_is_computed_once_per_input(cache: Cache, sparse: bool) -> None:
     def ask(spin: float = 1.0, **parameters: Any) -> Affinity:
         found: Affinity = cached_call(
             "affinity", Once(sparse=sparse, **parameters), {"spins": np.full(4, spin)}, UNITS, cache
@@ -399,13 +399,13 @@ def test_an_affinity_is_made_once_from_the_same(cache: Cache, sparse: bool) -> N
 
 
 class OnceFound(Partitioner):
-    """A partitioner that can be asked only once."""
+    """A partitioner that can be called only once."""
 
-    asked = False
+    called = False
 
     def __call__(self, affinity: Affinity) -> list[Partition]:
-        assert not self.asked
-        type(self).asked = True
+        assert not self.called
+        type(self).called = True
         return [
             Partition(
                 2, np.array([0, 1, -1]), "resolution = 0.5", {"sizes": [1, 1], "dense": affinity.dense().tolist()}
@@ -414,7 +414,7 @@ class OnceFound(Partitioner):
         ]
 
 
-def test_partitions_come_back_as_they_were_made(cache: Cache) -> None:
+def test_cached_partitions_equal_the_computed_ones(cache: Cache) -> None:
     found, again = (
         cached_call("partitioner", OnceFound(), {"affinity": Affinity(MATRIX, UNITS)}, UNITS, cache) for _ in range(2)
     )
@@ -429,7 +429,7 @@ def test_partitions_come_back_as_they_were_made(cache: Cache) -> None:
 
 
 class Double(Subject):
-    """A subject whose outcomes are a formula; counts the conditions it computes."""
+    """A subject whose outcomes follow a formula; it counts the conditions it computes."""
 
     label, units, about, encode, vocab_size, context = "double", UnitSpace.heads([4, 4]), {}, None, 100, 50
 
@@ -464,14 +464,14 @@ ZERO = method("intervention", "zero")
 groups = st.lists(st.frozensets(st.integers(0, 7), max_size=3).map(lambda g: tuple(sorted(g))), max_size=6)
 
 
-@given(asked=st.lists(groups, min_size=1, max_size=4), fresh=st.booleans())
-def test_remembered_outcomes_are_those_of_the_subject_and_each_is_computed_once(
-    tmp_path_factory: pytest.TempPathFactory, asked: list[list[tuple[int, ...]]], fresh: bool
+@given(calls=st.lists(groups, min_size=1, max_size=4), fresh=st.booleans())
+def test_cached_outcomes_equal_those_of_the_subject_and_are_computed_once(
+    tmp_path_factory: pytest.TempPathFactory, calls: list[list[tuple[int, ...]]], fresh: bool
 ) -> None:
     double, folder = Double(), tmp_path_factory.mktemp("cache")
     memo, progress = Memo(disk=Cache(folder)), Progress(quiet=True)
     ticks: list[int] = []
-    for conditions in asked:
+    for conditions in calls:
         if fresh:  # as another process would
             memo = Memo(disk=Cache(folder))
         subject = (double, ["double"], memo, progress)
@@ -479,7 +479,7 @@ def test_remembered_outcomes_are_those_of_the_subject_and_each_is_computed_once(
         np.testing.assert_array_equal(
             found, Double().evaluate(BATCH, conditions, ZERO, LOSS, lambda _: None), strict=True
         )
-    every = [group for conditions in asked for group in conditions]
+    every = [group for conditions in calls for group in conditions]
     assert sorted(double.computed) == sorted(set(every))
     assert sum(ticks) == len(BATCH) * len(every)
     spent = {"conditions": len(every), "computed": len(set(every)), "forwards": len(BATCH) * len(every)}
@@ -499,7 +499,7 @@ def test_remembered_outcomes_are_those_of_the_subject_and_each_is_computed_once(
         ({"reference": batch_of([9, 9])}, False),  # zero ablation asks for no mean
     ],
 )
-def test_an_outcome_is_that_of_its_model_examples_intervention_and_metrics(
+def test_an_outcome_depends_on_model_examples_intervention_and_metrics(
     tmp_path: Path, change: dict[str, Any], again: bool
 ) -> None:
     double = Double()
@@ -515,7 +515,9 @@ def test_an_outcome_is_that_of_its_model_examples_intervention_and_metrics(
 
 
 @pytest.mark.parametrize(("over", "computed"), [("reference", 2), ("batch", 1)])
-def test_other_examples_count_where_means_are_taken_over_them(tmp_path: Path, over: str, computed: int) -> None:
+def test_an_outcome_depends_on_the_reference_examples_if_means_are_taken_over_them(
+    tmp_path: Path, over: str, computed: int
+) -> None:
     double, mean = Double(), method("intervention", "mean", over=over)
     subject = (double, ["double"], Memo(disk=Cache(tmp_path)), Progress(quiet=True))
     for reference in (batch_of([5, 6]), batch_of([6, 5])):
@@ -526,7 +528,7 @@ def test_other_examples_count_where_means_are_taken_over_them(tmp_path: Path, ov
 # -- recordings --------------------------------------------------------------------------------------------------------
 
 
-def test_a_reading_is_shared_by_cells_that_read_other_things_as_well(tmp_path: Path) -> None:
+def test_a_reading_is_shared_by_cells_with_different_sets_of_readers(tmp_path: Path) -> None:
     """Two signals, one survey: three readings, each of one pass."""
     seen: list[set[str]] = []
     memo = Memo(disk=Cache(tmp_path))
@@ -597,7 +599,9 @@ def test_a_record_does_not_depend_on_the_cache(cache: Cache, undisturbed: list[R
     assert sum(record.cost["computed"] for record in cold) < sum(record.cost["conditions"] for record in cold)
 
 
-def test_nor_on_another_process_that_runs_the_same_cells(cache: Cache, undisturbed: list[Record]) -> None:
+def test_a_record_does_not_depend_on_another_process_that_runs_the_same_cells(
+    cache: Cache, undisturbed: list[Record]
+) -> None:
     context = multiprocessing.get_context("spawn")
     answers = context.Queue()
     runs = [context.Process(target=_grid_in_a_process, args=(cache.folder, answers)) for _ in range(2)]
@@ -610,7 +614,9 @@ def test_nor_on_another_process_that_runs_the_same_cells(cache: Cache, undisturb
         assert [record for record, _ in records] == [results(record) for record in undisturbed]
 
 
-def test_what_is_damaged_is_made_again_and_the_record_is_the_same(cache: Cache, undisturbed: list[Record]) -> None:
+def test_a_damaged_cache_entry_is_recomputed_and_the_record_is_unchanged(
+    cache: Cache, undisturbed: list[Record]
+) -> None:
     grid(lambda: Memo(disk=cache))
     for stored in cache.stored():
         data = stored.file.read_bytes()

@@ -1,4 +1,4 @@
-"""The harness held to planted truth: verdicts without noise, p-values under the null, the paper's criteria."""
+"""The harness against planted truth: verdicts without noise, p-values under the null, the paper's criteria."""
 
 from __future__ import annotations
 
@@ -40,26 +40,26 @@ def cell(*words: str) -> Cell:
 
 
 @pytest.mark.parametrize("world", [0, 1, 2])
-def test_without_noise_every_kind_gets_the_verdict_it_deserves(world: int) -> None:
+def test_every_kind_gets_its_expected_verdict_without_noise(world: int) -> None:
     found = list(rulings_on("kinds", "default", in_world(cell(*SMALL), world, noise=0.0), world, Memo()))
     assert len(found) == 11  # ten kinds, one of them with two groups
     assert [(r.kind, r.verdict) for r in found if not r.expected] == []
 
 
 @pytest.mark.parametrize("intervention", ["mean", "resample", "patching"])
-def test_circuits_pass_and_bystanders_do_not_whatever_is_put_in_place_of_a_unit(intervention: str) -> None:
-    told = in_world(cell(*SMALL, f"intervention={intervention}"), 1, noise=0.0)
-    found = rulings_on("kinds", "default", told, 1, Memo(), ("serial", "parallel", "redundant_pair", "bystander"))
+def test_circuits_pass_and_bystanders_fail_under_every_intervention(intervention: str) -> None:
+    planted = in_world(cell(*SMALL, f"intervention={intervention}"), 1, noise=0.0)
+    found = rulings_on("kinds", "default", planted, 1, Memo(), ("serial", "parallel", "redundant_pair", "bystander"))
     assert [(r.kind, r.verdict) for r in found if not r.expected] == []
 
 
 def null_p_values(worlds: int, size: int, width: int) -> np.ndarray:
-    """Of decoys, which are drawn as their controls are; spread evenly between the steps that p can take."""
+    """p-values of decoys, which are drawn as their controls are; uniformly spread between the possible steps of p."""
     fixed = ("batch.n=8", "controls.n=39", "metric=[target_logit]", "subject.layers=6", "subject.answers=4")
-    told = cell(*fixed, f"subject.group_size={size}", f"subject.width={width}")
+    planted = cell(*fixed, f"subject.group_size={size}", f"subject.width={width}")
     found = []
     for world in range(worlds):
-        here = in_world(told, world)
+        here = in_world(planted, world)
         for kind in ("early", "late"):
             effect = put_to_test(here, here.stages["subject"]().groups[kind][0], Memo()).effects["target_logit"]
             assert effect.p is not None
@@ -67,18 +67,18 @@ def null_p_values(worlds: int, size: int, width: int) -> np.ndarray:
     return np.array(found)
 
 
-def test_p_values_are_uniform_where_a_group_is_one_of_many() -> None:
+def test_p_values_are_uniform_for_groups_drawn_as_their_controls() -> None:
     from scipy.stats import kstest
 
     assert kstest(null_p_values(60, size=2, width=64), "uniform").pvalue > 0.01
 
 
-def test_the_level_is_kept_where_a_group_is_a_third_of_its_layer() -> None:
+def test_the_test_holds_its_level_if_the_group_is_a_third_of_its_layer() -> None:
     found = null_p_values(80, size=4, width=12)
     assert (found <= 0.05).mean() <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 160)
 
 
-def test_a_calibration_holds_every_part_and_comes_out_the_same_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_calibration_is_complete_and_reproducible(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "harness.calibration.calibrate.METHODS", {"the truth itself": ("affinity=pearson", "partitioner=oracle")}
     )
@@ -92,7 +92,7 @@ def test_a_calibration_holds_every_part_and_comes_out_the_same_again(monkeypatch
     assert {ruling.kind for ruling in first.of(part="the truth itself")} == {"circuit", "none"}
 
 
-def test_unplanted_subjects_and_no_worlds_are_refused() -> None:
+def test_subjects_without_planted_circuits_and_zero_worlds_are_refused() -> None:
     with pytest.raises(HarnessError, match="calibrate needs a subject with planted groups, and tiny has none"):
         calibrate(1, ("subject=tiny",), registry(), lambda _: None)
     with pytest.raises(HarnessError, match="worlds=0: at least one world is needed"):
@@ -148,14 +148,16 @@ def test_the_papers_criteria(
 
 def test_a_rate_comes_with_its_wilson_interval() -> None:
     usual: dict[str, Any] = {"part": "kinds", "protocol": "default", "world": 0, "noise": 0.0, "effect": 2.0}
-    made = [Ruling(**usual, controls=99, kind="early", verdict=v, expected=None) for v in ("pass", "weak_pass", "null")]
-    passed, n, low, high = rate(made)
+    rulings = [
+        Ruling(**usual, controls=99, kind="early", verdict=v, expected=None) for v in ("pass", "weak_pass", "null")
+    ]
+    passed, n, low, high = rate(rulings)
     assert (passed, n) == (2, 3)
     # Wilson 1927 by hand: (p + z^2/2n -+ z sqrt(pq/n + z^2/4n^2)) / (1 + z^2/n), p = 2/3, n = 3, z = 1.96
     np.testing.assert_allclose((low, high), (0.2077, 0.9385), atol=1e-4)
 
 
-def test_circuits_are_the_kinds_that_deserve_to_pass() -> None:
-    made = Calibration((), registry().get("subject", "planted").build({})().expected)
-    assert made.circuits == ("serial", "parallel", "redundant_pair", "routed")
-    assert made.decoys == ("redundant_half", "cancelling", "bystander", "position", "early", "late")
+def test_circuits_are_the_kinds_expected_to_pass() -> None:
+    calibration = Calibration((), registry().get("subject", "planted").build({})().expected)
+    assert calibration.circuits == ("serial", "parallel", "redundant_pair", "routed")
+    assert calibration.decoys == ("redundant_half", "cancelling", "bystander", "position", "early", "late")

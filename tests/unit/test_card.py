@@ -50,9 +50,7 @@ def test_a_card_says_when_the_labels_chose_the_number_of_groups(make_record: Mak
     assert "k = 3 (chosen by the labels); ARI with the labels" in card(by_labels)
 
 
-def test_a_card_shows_what_is_not_defined_as_a_dash_and_what_is_saturated_in_words(
-    make_record: Make, make_effect: Make
-) -> None:
+def test_a_card_shows_undefined_values_as_a_dash_and_saturation_in_words(make_record: Make, make_effect: Make) -> None:
     bare = make_effect(controls=(), z=None, p=None, p_adjusted=None, interval=None, saturated=True)
     line = next(line for line in card(make_record(effect=bare)).splitlines() if line.strip().startswith("target logit"))
     assert line.split("(one example)")[1].split() == ["none", "-", "-", "-", "(saturated:", "cannot", "get", "worse)"]
@@ -71,7 +69,7 @@ def test_a_card_counts_the_layers_of_units_of_every_kind(make_record: Make) -> N
     assert "3 units, 2 layers" in card(Record(**{**vars(record), "closure": (closure,)}))
 
 
-def test_a_card_says_what_is_inside_the_group(make_record: Make) -> None:
+def test_a_card_shows_the_anatomy_of_the_group(make_record: Make) -> None:
     text = card(make_record())
     assert "leave-one-out, share of the effect on target logit that is lost: L0H1 50 %  L1H0 0 %  L1H2 25 %" in text
     assert "interaction -0.25" in text
@@ -90,7 +88,7 @@ def test_a_card_says_when_the_group_was_never_active(make_record: Make) -> None:
     assert "never active on these examples" in card(replace(record, closure=(never,)))
 
 
-def test_a_card_counts_controls_as_p_does(make_record: Make, make_effect: Make) -> None:
+def test_a_card_shows_the_number_of_controls_behind_p(make_record: Make, make_effect: Make) -> None:
     """Spread by 4 about their mean of -1, controls of -1.5 and -0.5 become -3 and 1: half do more damage than -2."""
     effect = make_effect(controls=(-1.5, -0.5) * 10)
     (closure,) = make_record(effect=effect).closure
@@ -110,18 +108,18 @@ def test_a_card_shows_whatever_a_plugin_notes(make_record: Make, note: Any) -> N
 
 
 @pytest.mark.parametrize("note", [0, "", [], {}, None, False])
-def test_a_card_is_silent_about_what_is_empty(make_record: Make, note: Any) -> None:
+def test_a_card_omits_empty_parts(make_record: Make, note: Any) -> None:
     record = Record(**{**vars(make_record()), "diagnostics": {"affinity": {"spectral_radius": note}}})
     assert "note:" not in card(record)
 
 
 @pytest.mark.parametrize("status", [status for status in Status if status is not Status.OK])
-def test_a_card_of_what_did_not_finish_says_why(make_record: Make, status: Status) -> None:
+def test_the_card_of_an_unfinished_cell_gives_the_reason(make_record: Make, status: Status) -> None:
     first = card(make_record(status=status)).splitlines()[0]
     assert first == f"{status.value.upper()}  no reason"
 
 
-def test_a_card_ends_with_where_the_record_lies_and_what_to_type_next(make_record: Make, tmp_path: Path) -> None:
+def test_a_card_ends_with_the_path_of_the_record_and_the_next_commands(make_record: Make, tmp_path: Path) -> None:
     last = card(make_record(), tmp_path).splitlines()[-2:]
     assert str(tmp_path / "record.json") in last[0]
     assert "harness show partitioner spectral" in last[1]

@@ -21,7 +21,7 @@ def cell(*overrides: str) -> Cell:
 
 @pytest.fixture
 def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Path]:
-    """Copy a built-in plugin under another name, and have it loaded."""
+    """Copy a built-in plugin under another name and load it."""
 
     def copy(source: str, name: str) -> Path:
         original = Path(__file__).parents[2] / "plugins" / source
@@ -33,7 +33,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str]
     return copy
 
 
-def test_the_same_words_make_the_same_cell() -> None:
+def test_the_same_overrides_give_the_same_cell() -> None:
     assert cell("seed=1").id == cell("seed=1").id
 
 
@@ -60,7 +60,7 @@ def test_the_same_words_make_the_same_cell() -> None:
         "group=[L0H0]",
     ],
 )
-def test_what_decides_the_result_decides_the_identity(override: str) -> None:
+def test_settings_that_change_the_result_change_the_identity(override: str) -> None:
     assert (cell(override).id == cell().id) == (override == "binarizer=median")  # median is the default
 
 
@@ -68,14 +68,14 @@ def test_what_decides_the_result_decides_the_identity(override: str) -> None:
     "override",
     ["workspace=elsewhere", "tracking=none", "force=true", "cache=false", "cache_limit=1GB", "subject.device=cpu"],
 )
-def test_where_results_go_and_how_they_are_computed_is_neutral(override: str) -> None:
+def test_output_and_compute_settings_do_not_change_the_identity(override: str) -> None:
     changed = cell(override)
     assert changed.id == cell().id
     assert changed.protocol == cell().protocol
     assert changed.title == cell().title
 
 
-def test_a_group_named_by_hand_does_not_depend_on_what_would_have_proposed_it() -> None:
+def test_a_group_given_by_hand_does_not_depend_on_the_proposing_methods() -> None:
     by_hand = cell("group=[L0H0,L1H1]")
     assert by_hand.id == cell("group=[L0H0,L1H1]", "affinity=mutual_information", "partitioner.k=[2]").id
     assert by_hand.id != cell("group=[L0H0]").id
@@ -91,7 +91,7 @@ def test_a_group_named_by_hand_does_not_depend_on_what_would_have_proposed_it() 
         ("controls/uniform.py", "zz_controls", ["controls=zz_controls"]),
     ],
 )
-def test_a_plugin_whose_code_changes_makes_another_cell(
+def test_changed_plugin_code_makes_a_different_cell(
     mine: Callable[[str, str], Path], source: str, name: str, overrides: list[str]
 ) -> None:
     path = mine(source, name)
@@ -102,7 +102,7 @@ def test_a_plugin_whose_code_changes_makes_another_cell(
     assert cell(*overrides).id != before
 
 
-def test_a_text_that_changes_makes_another_cell(tmp_path: Path) -> None:
+def test_a_changed_text_makes_a_different_cell(tmp_path: Path) -> None:
     text = tmp_path / "a.txt"
     text.write_text("one")
     words = ("batch=natural_text", f"batch.text={text}")
@@ -113,7 +113,7 @@ def test_a_text_that_changes_makes_another_cell(tmp_path: Path) -> None:
     assert cell(*words).id == before
 
 
-def test_a_row_is_what_proposes_and_a_protocol_is_how_it_is_judged() -> None:
+def test_the_row_covers_the_proposing_methods_and_the_protocol_covers_the_test() -> None:
     usual = cell()
     for override in ("affinity.l2=0.01", "partitioner.k=[4]", "selector.count=2", "affinity=mutual_information"):
         assert cell(override).row != usual.row
@@ -126,7 +126,7 @@ def test_a_row_is_what_proposes_and_a_protocol_is_how_it_is_judged() -> None:
         assert cell(override).protocol == usual.protocol
 
 
-def test_what_differs_from_the_defaults_is_said_and_nothing_else() -> None:
+def test_only_settings_that_differ_from_the_defaults_are_shown() -> None:
     assert cell().method == "max_attention median ising spectral labels paper_score"
     assert cell("affinity.l2=0.01").method == "max_attention median ising(l2=0.01) spectral labels paper_score"
     assert cell("partitioner.k=[4,6]").describe("partitioner") == "spectral(k=[4, 6])"
@@ -145,11 +145,11 @@ def test_what_differs_from_the_defaults_is_said_and_nothing_else() -> None:
         ["batch=natural_text", "batch.text='./my notes, in 2 files'", "selector.count=4", "labels=survey_paper"],
     ],
 )
-def test_the_command_of_a_cell_makes_it_again(overrides: list[str]) -> None:
-    made = cell(*overrides)
-    program, verb, *words = shlex.split(made.command)
+def test_the_command_of_a_cell_reproduces_it(overrides: list[str]) -> None:
+    original = cell(*overrides)
+    program, verb, *words = shlex.split(original.command)
     assert (program, verb) == ("harness", "run")
-    assert cell(*words).id == made.id
+    assert cell(*words).id == original.id
 
 
 @pytest.mark.parametrize(
@@ -175,13 +175,13 @@ def test_the_command_of_a_cell_makes_it_again(overrides: list[str]) -> None:
         ("cache_limit=10GBit", "cache_limit: .10GBit. is not an amount of memory"),
     ],
 )
-def test_a_cell_that_cannot_be_is_refused(override: str, message: str) -> None:
+def test_an_invalid_cell_is_refused(override: str, message: str) -> None:
     with pytest.raises(HarnessError, match=message):
         cell(override)
 
 
 def test_a_misspelled_key_in_a_configuration_file_is_refused() -> None:
-    """Files, unlike the command line, may add keys: Hydra does not notice."""
+    """Hydra does not detect additional keys in files, as it does on the command line."""
     found: dict[str, Any] = resolve([], registry())
     found["affinity"]["l3"] = 0.1
     with pytest.raises(HarnessError, match="parameter 'l3' is not known"):

@@ -1,4 +1,4 @@
-"""Which partition is taken: each chooser against theory, an independent implementation, or its definition."""
+"""Each chooser against theory, an independent implementation, or its definition."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ def partition(*labels: int, k: int | None = None, stability: Stability | None = 
     return Partition(len(set(labels) - {-1}) if k is None else k, found, stability=stability)
 
 
-def choose(name: str, partitions: Sequence[Partition], of: Affinity | None = None, **parameters: Any) -> Scores:
+def choose(name: str, partitions: Sequence[Partition], graph: Affinity | None = None, **parameters: Any) -> Scores:
     chooser = OFFERED.get("chooser", name).build(parameters)
-    scores: Scores = chooser(partitions) if of is None else chooser(partitions, of)
+    scores: Scores = chooser(partitions) if graph is None else chooser(partitions, graph)
     return scores
 
 
 def blocks(sizes: Sequence[int], within: float = 1.0, between: float = 0.0) -> tuple[Affinity, np.ndarray]:
-    """Units of a block are alike, in the order of blocks; and which block each is of."""
-    of = np.repeat(np.arange(len(sizes)), sizes)
-    return affinity(np.where(of[:, None] == of, within, between)), of
+    """The affinity of units ordered by block, high within blocks; and the block of each unit."""
+    block = np.repeat(np.arange(len(sizes)), sizes)
+    return affinity(np.where(block[:, None] == block, within, between)), block
 
 
 def into(k: int, n: int) -> Partition:
-    """Some partition of n units into k groups."""
+    """A partition of n units into k groups."""
     return partition(*(np.arange(n) % k).tolist())
 
 
@@ -82,14 +82,14 @@ def test_the_planted_number_of_groups_is_chosen(name: str, sizes: list[int]) -> 
 
 @pytest.mark.parametrize("name", ["eigengap", "modularity", "silhouette"])
 @given(st.data())
-def test_quality_depends_neither_on_the_order_of_units_nor_on_names_of_groups(name: str, data: st.DataObject) -> None:
-    of = data.draw(matrices(low=0.0 if name == "eigengap" else -1.0))
-    n = len(of.units)
+def test_quality_does_not_depend_on_the_order_of_units_or_the_labels_of_groups(name: str, data: st.DataObject) -> None:
+    graph = data.draw(matrices(low=0.0 if name == "eigengap" else -1.0))
+    n = len(graph.units)
     labels = np.array(data.draw(labelled(n)))
     order = data.draw(st.permutations(range(n)))
     names = np.array([*data.draw(st.permutations(range(5)))[:4], -1])  # -1 stays what it is
-    (straight,) = choose(name, [Partition(4, labels)], of)
-    shuffled = Affinity(of.matrix[np.ix_(order, order)], UnitSpace(tuple(of.units.units[i] for i in order)))
+    (straight,) = choose(name, [Partition(4, labels)], graph)
+    shuffled = Affinity(graph.matrix[np.ix_(order, order)], UnitSpace(tuple(graph.units.units[i] for i in order)))
     (other,) = choose(name, [Partition(4, names[labels][list(order)])], shuffled)
     assert other == (None if straight is None else pytest.approx(straight, abs=1e-9))
 
@@ -99,30 +99,30 @@ def test_quality_depends_neither_on_the_order_of_units_nor_on_names_of_groups(na
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def test_the_partition_asked_for_with_that_number_is_taken() -> None:
+def test_fixed_chooses_the_partition_with_the_requested_number_of_groups() -> None:
     two, three = partition(0, 0, 1, 1), partition(0, 0, 1, 2)
     assert choose("fixed", [two, three], k=3) == [None, 1.0]
     assert choose("fixed", [three, two], k=2) == [None, 1.0]
 
 
-def test_what_was_asked_for_goes_before_what_was_found() -> None:
-    asked, found = partition(0, 0, 1, 2, k=2), partition(0, 0, 1, 1, k=5)
-    assert choose("fixed", [found, asked], k=2) == [None, 1.0]
+def test_fixed_prefers_the_requested_number_over_the_number_found() -> None:
+    requested, found = partition(0, 0, 1, 2, k=2), partition(0, 0, 1, 1, k=5)
+    assert choose("fixed", [found, requested], k=2) == [None, 1.0]
     assert choose("fixed", [found], k=2) == [1.0]
 
 
-def test_several_settings_that_give_that_number_are_equally_good() -> None:
+def test_fixed_scores_all_partitions_with_that_number_equally() -> None:
     assert choose("fixed", [partition(0, 0, 1), partition(0, 1, 2), partition(0, 1, 1)], k=2) == [1.0, None, 1.0]
 
 
-def test_a_number_that_was_not_partitioned_is_an_error_with_the_numbers_that_were() -> None:
+def test_a_number_of_groups_without_a_partition_is_refused_with_the_available_numbers() -> None:
     with pytest.raises(HarnessError) as caught:
         choose("fixed", [into(6, 12), into(4, 12)], k=7)
     assert caught.value.what == "chooser.k=7: there is no partition with this number of groups (partitions: [4, 6])."
     assert caught.value.fix == "Add it: 'partitioner.k=[7]', or use a number that exists: chooser.k=4"
 
 
-def test_a_partition_that_says_nothing_is_not_what_was_asked_for() -> None:
+def test_fixed_never_chooses_a_trivial_partition() -> None:
     with pytest.raises(HarnessError, match=r"chooser.k=2: there is no partition .*\(partitions: \[3\]\)"):
         choose("fixed", [partition(0, 0, 0, 0, k=2), into(3, 4)], k=2)
 
@@ -137,43 +137,43 @@ def test_a_partition_has_at_least_one_group() -> None:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def test_the_gap_of_separate_cliques_stands_at_their_number() -> None:
+def test_the_eigengap_of_separate_cliques_is_at_their_number() -> None:
     """Each clique of m units has eigenvalues 0 and m / (m - 1), the second m - 1 times."""
-    of, _ = blocks([4, 4, 4])
-    assert choose("eigengap", [into(k, 12) for k in (2, 3, 4)], of) == pytest.approx([0.0, 4 / 3, 0.0], abs=1e-12)
+    graph, _ = blocks([4, 4, 4])
+    assert choose("eigengap", [into(k, 12) for k in (2, 3, 4)], graph) == pytest.approx([0.0, 4 / 3, 0.0], abs=1e-12)
 
 
 def test_the_gaps_of_a_complete_bipartite_graph_are_both_one() -> None:
     """Its eigenvalues are 0, then 1 but for the last, then 2."""
-    of, _ = blocks([3, 4], within=0.0, between=0.7)
-    gaps = choose("eigengap", [into(k, 7) for k in range(1, 7)], of)
+    graph, _ = blocks([3, 4], within=0.0, between=0.7)
+    gaps = choose("eigengap", [into(k, 7) for k in range(1, 7)], graph)
     assert gaps == pytest.approx([1.0, 0.0, 0.0, 0.0, 0.0, 1.0], abs=1e-12)
 
 
 @given(matrices(low=0.0))
-def test_gaps_are_those_of_the_generalised_eigenproblem(of: Affinity) -> None:
-    linked = of.matrix[np.ix_(of.matrix.any(axis=1), of.matrix.any(axis=1))]
+def test_gaps_are_those_of_the_generalised_eigenproblem(graph: Affinity) -> None:
+    linked = graph.matrix[np.ix_(graph.matrix.any(axis=1), graph.matrix.any(axis=1))]
     n = len(linked)
     degree = np.diag(linked.sum(axis=1))
     values = scipy.linalg.eigh(degree - linked, degree, eigvals_only=True) if n else []
-    labels = np.zeros(len(of.units), dtype=np.int64)
+    labels = np.zeros(len(graph.units), dtype=np.int64)
     for k in range(1, n):
-        labels[of.matrix.any(axis=1)] = np.arange(n) % k
-        (gap,) = choose("eigengap", [Partition(k, labels.copy())], of)
+        labels[graph.matrix.any(axis=1)] = np.arange(n) % k
+        (gap,) = choose("eigengap", [Partition(k, labels.copy())], graph)
         assert gap == pytest.approx(values[k] - values[k - 1], abs=1e-9)
 
 
-def test_units_without_neighbours_count_neither_as_units_nor_as_groups() -> None:
-    of, _ = blocks([4, 4, 1, 1])
+def test_units_without_neighbours_are_ignored() -> None:
+    graph, _ = blocks([4, 4, 1, 1])
     alone = partition(0, 0, 0, 0, 1, 1, 1, 1, 2, 3)
     together = partition(0, 0, 0, 0, 1, 1, 1, 1, 1, 1)
     nowhere = partition(0, 0, 0, 0, 1, 1, 1, 1, -1, -1)
-    assert choose("eigengap", [alone, together, nowhere], of) == pytest.approx([4 / 3] * 3)
+    assert choose("eigengap", [alone, together, nowhere], graph) == pytest.approx([4 / 3] * 3)
 
 
 def test_there_is_no_gap_without_groups_or_after_the_last_eigenvalue() -> None:
-    of, _ = blocks([2, 2])
-    assert choose("eigengap", [partition(-1, -1, -1, -1), partition(0, 1, 2, 3)], of) == [None, None]
+    graph, _ = blocks([2, 2])
+    assert choose("eigengap", [partition(-1, -1, -1, -1), partition(0, 1, 2, 3)], graph) == [None, None]
     assert choose("eigengap", [partition(0, 0, 1, 1)], affinity(np.zeros((4, 4)))) == [None]
 
 
@@ -191,8 +191,8 @@ def test_an_eigengap_of_negative_affinities_is_refused() -> None:
 @pytest.mark.parametrize(("cliques", "size"), [(4, 3), (10, 5)])
 def test_the_modularity_of_a_ring_of_cliques_is_the_published_one(cliques: int, size: int) -> None:
     """Q = 1 - 2 / (m (m - 1) + 2) - 1 / n for n cliques of m units, neighbours joined by one edge (Fortunato 2007)."""
-    of, block = blocks([size] * cliques)
-    matrix = of.matrix.copy()
+    graph, block = blocks([size] * cliques)
+    matrix = graph.matrix.copy()
     for i in range(cliques):
         here, there = i * size, (i + 1) % cliques * size + 1
         matrix[here, there] = matrix[there, here] = 1.0
@@ -208,35 +208,35 @@ def igraph_modularity(matrix: np.ndarray, labels: np.ndarray) -> float:
 
 
 @given(st.data())
-def test_modularity_is_igraphs(data: st.DataObject) -> None:
-    of = data.draw(matrices(low=0.0).filter(lambda a: a.matrix.any()))
-    labels = np.array(data.draw(labelled(len(of.units))))
-    (found,) = choose("modularity", [Partition(4, labels)], of)
-    assert found == pytest.approx(igraph_modularity(of.matrix, labels), abs=1e-9)
+def test_modularity_is_that_of_igraph(data: st.DataObject) -> None:
+    graph = data.draw(matrices(low=0.0).filter(lambda a: a.matrix.any()))
+    labels = np.array(data.draw(labelled(len(graph.units))))
+    (found,) = choose("modularity", [Partition(4, labels)], graph)
+    assert found == pytest.approx(igraph_modularity(graph.matrix, labels), abs=1e-9)
 
 
 @given(st.data())
-def test_signed_modularity_weighs_positive_against_negative(data: st.DataObject) -> None:
-    of = data.draw(matrices().filter(lambda a: (a.matrix > 0).any() and (a.matrix < 0).any()))
-    labels = np.array(data.draw(labelled(len(of.units))))
-    positive, negative = np.maximum(of.matrix, 0), np.maximum(-of.matrix, 0)
+def test_signed_modularity_is_the_weighted_difference_of_its_positive_and_negative_parts(data: st.DataObject) -> None:
+    graph = data.draw(matrices().filter(lambda a: (a.matrix > 0).any() and (a.matrix < 0).any()))
+    labels = np.array(data.draw(labelled(len(graph.units))))
+    positive, negative = np.maximum(graph.matrix, 0), np.maximum(-graph.matrix, 0)
     up, down = positive.sum(), negative.sum()
     expected = up * igraph_modularity(positive, labels) - down * igraph_modularity(negative, labels)
-    (found,) = choose("modularity", [Partition(4, labels)], of)
+    (found,) = choose("modularity", [Partition(4, labels)], graph)
     assert found == pytest.approx(expected / (up + down), abs=1e-9)
 
 
-def test_units_that_oppose_one_another_belong_apart() -> None:
-    of, _ = blocks([2, 2], within=1.0, between=-1.0)
-    apart, mixed = choose("modularity", [partition(0, 0, 1, 1), partition(0, 1, 0, 1)], of)
+def test_modularity_separates_units_with_negative_affinity() -> None:
+    graph, _ = blocks([2, 2], within=1.0, between=-1.0)
+    apart, mixed = choose("modularity", [partition(0, 0, 1, 1), partition(0, 1, 0, 1)], graph)
     assert apart is not None
     assert mixed is not None
     assert apart > 0 > mixed
 
 
-def test_one_group_of_everything_has_no_modularity_and_nothing_has_none() -> None:
-    of, _ = blocks([3, 3], 0.9, 0.2)
-    assert choose("modularity", [partition(0, 0, 0, 0, 0, 0)], of) == pytest.approx([0.0], abs=1e-12)
+def test_one_group_of_all_units_has_modularity_zero_and_no_affinity_has_none() -> None:
+    graph, _ = blocks([3, 3], 0.9, 0.2)
+    assert choose("modularity", [partition(0, 0, 0, 0, 0, 0)], graph) == pytest.approx([0.0], abs=1e-12)
     assert choose("modularity", [into(2, 4), into(3, 4)], affinity(np.zeros((4, 4)))) == [None, None]
 
 
@@ -253,43 +253,43 @@ def silhouette(matrix: np.ndarray, labels: np.ndarray) -> float:
         apart = {
             g: [matrix.max() - matrix[i, j] for j in members if labels[j] == g and j != i] for g in labels[members]
         }
-        own = apart.pop(labels[i])
-        a, b = float(np.mean(own)) if own else 0.0, min(float(np.mean(of)) for of in apart.values())
-        found.append((b - a) / max(a, b) if own and max(a, b) > 0 else 0.0)
+        inside = apart.pop(labels[i])
+        a, b = float(np.mean(inside)) if inside else 0.0, min(float(np.mean(distances)) for distances in apart.values())
+        found.append((b - a) / max(a, b) if inside and max(a, b) > 0 else 0.0)
     return float(np.mean(found))
 
 
-def test_units_as_alike_as_can_be_with_their_own_have_silhouette_one() -> None:
-    of, block = blocks([3, 4, 2], 0.8, 0.3)
-    assert choose("silhouette", [partition(*block.tolist())], of) == pytest.approx([1.0])
+def test_groups_of_maximal_internal_affinity_have_silhouette_one() -> None:
+    graph, block = blocks([3, 4, 2], 0.8, 0.3)
+    assert choose("silhouette", [partition(*block.tolist())], graph) == pytest.approx([1.0])
 
 
 @given(st.data())
-def test_the_silhouette_is_what_its_definition_says(data: st.DataObject) -> None:
-    of = data.draw(matrices())
-    labels = np.array(data.draw(labelled(len(of.units))))
+def test_the_silhouette_follows_its_definition(data: st.DataObject) -> None:
+    graph = data.draw(matrices())
+    labels = np.array(data.draw(labelled(len(graph.units))))
     groups, inside = len(set(labels[labels >= 0])), int((labels >= 0).sum())
-    (found,) = choose("silhouette", [Partition(4, labels)], of)
+    (found,) = choose("silhouette", [Partition(4, labels)], graph)
     if 2 <= groups < inside:
-        assert found == pytest.approx(silhouette(of.matrix, labels), abs=1e-9)
+        assert found == pytest.approx(silhouette(graph.matrix, labels), abs=1e-9)
     else:
         assert found is None
 
 
-def test_units_in_no_group_are_left_out_of_the_silhouette() -> None:
+def test_the_silhouette_ignores_units_in_no_group() -> None:
     rng = np.random.default_rng(3)
     matrix = rng.random((7, 7))
-    of = affinity((matrix + matrix.T) / 2)
-    distance = of.matrix.max() - of.matrix
+    graph = affinity((matrix + matrix.T) / 2)
+    distance = graph.matrix.max() - graph.matrix
     np.fill_diagonal(distance, 0.0)
     expected = silhouette_samples(distance[:5, :5], [0, 0, 1, 1, 1], metric="precomputed").mean()
-    assert choose("silhouette", [partition(0, 0, 1, 1, 1, -1, -1)], of) == pytest.approx([expected])
+    assert choose("silhouette", [partition(0, 0, 1, 1, 1, -1, -1)], graph) == pytest.approx([expected])
 
 
 def test_a_silhouette_needs_two_groups_and_two_units_in_one_of_them() -> None:
-    of, _ = blocks([2, 2], 0.9, 0.1)
+    graph, _ = blocks([2, 2], 0.9, 0.1)
     some = [partition(0, 0, 0, 0), partition(0, 1, 2, 3), partition(-1, -1, -1, -1), partition(0, 1, -1, -1)]
-    assert choose("silhouette", some, of) == [None] * 4
+    assert choose("silhouette", some, graph) == [None] * 4
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -297,9 +297,9 @@ def test_a_silhouette_needs_two_groups_and_two_units_in_one_of_them() -> None:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def test_stability_under_resampling_goes_before_stability_under_seeds() -> None:
+def test_the_chooser_prefers_stability_under_resampling_over_stability_under_seeds() -> None:
     measured = [Stability(0.9, 0.3), Stability(0.8, None), Stability(None, 0.7), Stability(None, None), None]
-    partitions = [partition(0, 0, 1, 1, stability=of) for of in measured]
+    partitions = [partition(0, 0, 1, 1, stability=stability) for stability in measured]
     assert choose("stability", partitions) == [0.3, 0.8, 0.7, None, None]
 
 

@@ -1,4 +1,4 @@
-"""What must not matter to a closure test, in planted worlds: the order of examples, of members, of candidates."""
+"""Invariances of a closure test in planted worlds: the order of examples, of members, of candidates."""
 
 from __future__ import annotations
 

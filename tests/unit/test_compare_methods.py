@@ -21,7 +21,7 @@ Judged = Callable[..., Record]
 
 @pytest.fixture
 def judged(tmp_path: Path, make_record: Callable[..., Record]) -> Judged:
-    """A record with the change on each of its 20 examples beside it."""
+    """A record with the changes of its 20 examples."""
 
     def make(method: str, protocol: str, subject: str = "tiny", change: float = -2.0, **changes: Any) -> Record:
         cell = f"{method}-{protocol}-{subject}"
@@ -34,7 +34,7 @@ def judged(tmp_path: Path, make_record: Callable[..., Record]) -> Judged:
     return make
 
 
-def test_of_several_protocols_the_one_with_most_tasks_counts(judged: Judged, tmp_path: Path) -> None:
+def test_the_protocol_with_most_tasks_is_compared(judged: Judged, tmp_path: Path) -> None:
     methods = [
         [
             *(judged(method, "wide", subject, change) for subject in ("tiny", "small")),
@@ -50,7 +50,7 @@ def test_of_several_protocols_the_one_with_most_tasks_counts(judged: Judged, tmp
     assert "protocol wide; tasks under other protocols are left out: 1 (" in methods_text(found)
 
 
-def test_of_protocols_with_as_many_tasks_the_last_counts(judged: Judged, tmp_path: Path) -> None:
+def test_the_last_protocol_is_compared_if_the_numbers_of_tasks_are_equal(judged: Judged, tmp_path: Path) -> None:
     years = {"a": 2026, "b": 2028, "c": 2027}
     methods = [
         [judged(method, protocol, started=f"{year}-01-01T00:00:00+00:00") for protocol, year in years.items()]

@@ -1,4 +1,4 @@
-"""From words on the command line to a configuration: every mistake is answered with what would have been right."""
+"""From the command line to a configuration: every mistake is refused with the correction."""
 
 from __future__ import annotations
 
@@ -74,20 +74,22 @@ def test_a_preset_is_a_method_with_other_values() -> None:
         ("seed=${no_such_key}", "configuration: ", "how overrides are written"),
     ],
 )
-def test_a_mistake_is_answered_with_what_would_have_been_right(override: str, message: str, fix: str) -> None:
+def test_a_mistake_is_refused_with_the_correction(override: str, message: str, fix: str) -> None:
     with pytest.raises(HarnessError) as caught:
         config(override)
     assert message in caught.value.what
     assert fix in caught.value.fix
 
 
-def test_package_markers_are_no_options() -> None:
+def test_package_markers_are_not_options() -> None:
     with pytest.raises(HarnessError) as caught:
         config("subject=nope")
     assert "__init__" not in caught.value.fix
 
 
-def test_an_option_that_two_plugins_offer_names_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_an_option_offered_twice_names_both_plugins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = Path(__file__).parents[2] / "plugins" / "binarizers" / "median.py"
     thief = tmp_path / "thief.py"
     thief.write_text(source.read_text())
@@ -97,7 +99,7 @@ def test_an_option_that_two_plugins_offer_names_both(tmp_path: Path, monkeypatch
     assert str(thief) in caught.value.what
 
 
-def test_one_cell_without_lists_is_one_cell() -> None:
+def test_overrides_without_lists_are_one_cell() -> None:
     assert grid("affinity=ising") == [["affinity=ising"]]
     assert grid() == [[]]
 
@@ -116,7 +118,7 @@ def test_a_list_in_brackets_is_one_value() -> None:
     assert grid("partitioner.k=[2,3]", "group=[L0H0,L0H1]") == [["partitioner.k=[2,3]", "group=[L0H0,L0H1]"]]
 
 
-def test_a_glob_stands_for_every_plugin_of_a_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_glob_expands_to_every_plugin_of_a_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mine = tmp_path / "mine.py"
     median = (Path(__file__).parents[2] / "plugins" / "binarizers" / "median.py").read_text()
     mine.write_text(median.replace('"median"', '"zz_glob"'))
@@ -126,14 +128,14 @@ def test_a_glob_stands_for_every_plugin_of_a_stage(tmp_path: Path, monkeypatch: 
     assert grid("affinity=glob(*)") == [[f"affinity={name}"] for name in registry().names("affinity")]
 
 
-def test_the_lists_of_an_experiment_count_unless_the_command_line_names_the_key() -> None:
+def test_the_command_line_replaces_the_lists_of_an_experiment() -> None:
     assert len(grid("experiment=quickstart")) == 4
     assert len(grid("experiment=quickstart", "affinity=ising")) == 2
     assert len(grid("experiment=quickstart", "affinity=ising", "batch=natural_text")) == 1
     assert len(grid("experiment=quickstart", "seed=1,2,3")) == 12
 
 
-def test_every_cell_of_a_grid_resolves_by_itself() -> None:
+def test_every_cell_of_a_grid_resolves_independently() -> None:
     written = OmegaConf.load(Path(__file__).parents[2] / "conf" / "experiment" / "quickstart.yaml")
     for overrides in grid("experiment=quickstart"):
         found = config(*overrides)
@@ -149,7 +151,7 @@ def test_a_grid_that_does_not_parse_is_refused(override: str) -> None:
 
 @pytest.fixture(autouse=True)
 def nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Composing a configuration leaves no file: every test here runs in a folder of its own."""
+    """Every test here runs in its own folder, which shows that composing a configuration writes no file."""
     monkeypatch.chdir(tmp_path)
     return lambda: None
 
@@ -164,14 +166,16 @@ def nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calla
         (["+hydra.job.env_set.A=b"], False),
     ],
 )
-def test_hydra_launches_what_it_would_not_simply_run_here(overrides: list[str], here: bool) -> None:
+def test_hydra_runs_a_sweep_only_if_it_sets_a_launcher_a_callback_or_the_environment(
+    overrides: list[str], here: bool
+) -> None:
     registry()
     if overrides == ["hydra/launcher=joblib"]:
         pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     assert runs_here(overrides) == here
 
 
-def test_the_card_grid_is_three_of_each() -> None:
+def test_the_grid_experiment_has_81_cells() -> None:
     cells = grid("experiment=grid")
     assert len(cells) == 81
     assert {word.partition("=")[0] for word in cells[0]} >= {"signal", "affinity", "partitioner", "intervention"}

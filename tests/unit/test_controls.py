@@ -1,4 +1,4 @@
-"""Controls: matched to the candidate, distinct, none of its own units, and every possible group equally likely."""
+"""Controls are matched to the candidate, distinct, disjoint from it, and every possible group is equally likely."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ EVERY = ["uniform", "layer_matched", "layer_and_activity_matched", "class_matche
 CLASSES: tuple[str | None, ...] = ("induction", "self", None)
 
 
-def made_strength(units: UnitSpace) -> np.ndarray:
-    """Positive, different for every unit, and its own wherever the unit stands."""
+def strength_of(units: UnitSpace) -> np.ndarray:
+    """Positive, different for every unit, and independent of the order of units."""
     return np.array([np.random.default_rng([unit.layer, unit.index]).gamma(2.0) for unit in units.units])
 
 
-def made_labels(units: UnitSpace) -> Labels:
-    """Two classes and the unknown, that follow neither layers nor strength; the first unit has one."""
+def labels_of(units: UnitSpace) -> Labels:
+    """Two classes and unknown units, unrelated to layers and strength; the first unit has a class."""
     return Labels(tuple(CLASSES[(unit.index + 2 * unit.layer) % 3] for unit in units.units), units)
 
 
@@ -50,8 +50,8 @@ def draw(
         registry().get("controls", name).build(parameters),
         candidate=candidate,
         units=units,
-        strength=made_strength(units) if strength is None else strength,
-        labels=labels or made_labels(units),
+        strength=strength_of(units) if strength is None else strength,
+        labels=labels or labels_of(units),
     )
     return controls
 
@@ -70,9 +70,9 @@ def candidates(draw: st.DrawFn) -> tuple[UnitSpace, tuple[int, ...]]:
 
 @given(candidates(), st.integers(0, 5), st.sampled_from(EVERY))
 def test_controls_are_distinct_groups_of_the_same_size_without_a_unit_of_the_candidate(
-    made: tuple[UnitSpace, tuple[int, ...]], seed: int, name: str
+    drawn_case: tuple[UnitSpace, tuple[int, ...]], seed: int, name: str
 ) -> None:
-    units, candidate = made
+    units, candidate = drawn_case
     groups = draw(name, candidate, units, n=7, seed=seed).groups
     assert len(groups) <= 7
     assert len({frozenset(group) for group in groups}) == len(groups)
@@ -83,17 +83,19 @@ def test_controls_are_distinct_groups_of_the_same_size_without_a_unit_of_the_can
 
 
 @given(candidates())
-def test_controls_exist_wherever_the_rest_of_the_model_is_large_enough(made: tuple[UnitSpace, tuple[int, ...]]) -> None:
-    units, candidate = made
+def test_controls_exist_wherever_the_rest_of_the_model_is_large_enough(
+    drawn_case: tuple[UnitSpace, tuple[int, ...]],
+) -> None:
+    units, candidate = drawn_case
     for name in EVERY:
         assert bool(draw(name, candidate, units, n=3).groups) == (2 * len(candidate) <= len(units))
 
 
 @given(candidates(), st.sampled_from(["layer_matched", "layer_and_activity_matched"]))
 def test_layer_matched_controls_have_as_many_units_in_each_layer_unless_one_is_short(
-    made: tuple[UnitSpace, tuple[int, ...]], name: str
+    drawn_case: tuple[UnitSpace, tuple[int, ...]], name: str
 ) -> None:
-    units, candidate = made
+    units, candidate = drawn_case
     drawn = draw(name, candidate, units, n=7)
     wanted = per_layer(candidate, units)
     for layer, missing in drawn.shortfall.items():
@@ -105,9 +107,9 @@ def test_layer_matched_controls_have_as_many_units_in_each_layer_unless_one_is_s
 
 @given(candidates(), st.sampled_from(EVERY), st.randoms(use_true_random=False))
 def test_controls_do_not_depend_on_the_order_of_units(
-    made: tuple[UnitSpace, tuple[int, ...]], name: str, random: Random
+    drawn_case: tuple[UnitSpace, tuple[int, ...]], name: str, random: Random
 ) -> None:
-    units, candidate = made
+    units, candidate = drawn_case
     shuffled = UnitSpace(tuple(random.sample(units.units, len(units))))
     straight = [sorted(units.names(group)) for group in draw(name, candidate, units, n=9).groups]
     moved = draw(name, shuffled.find(units.names(candidate)), shuffled, n=9).groups
@@ -129,7 +131,7 @@ def test_a_layer_with_too_few_units_left_is_matched_together_with_its_neighbours
 
 
 def test_a_band_grows_until_it_holds_enough_distinct_groups() -> None:
-    """Of layers 0 and 1 only two groups of 2 could be made beside the candidate; the band takes layer 2 as well."""
+    """Layers 0 and 1 allow only two groups of 2 besides the candidate, so the band includes layer 2."""
     units = UnitSpace.heads([2, 2, 2, 2])
     drawn = draw("layer_matched", units.find(["L0H0", "L0H1"]), units, n=6)
     assert drawn.shortfall == {0: 2}
@@ -137,7 +139,7 @@ def test_a_band_grows_until_it_holds_enough_distinct_groups() -> None:
     assert {layer for group in drawn.groups for layer in per_layer(group, units)} == {1, 2}
 
 
-def test_bands_around_two_short_layers_stay_apart_where_they_can() -> None:
+def test_bands_around_two_short_layers_stay_separate_if_possible() -> None:
     units = UnitSpace.heads([3] * 7)
     candidate = units.find(["L1H0", "L1H1", "L5H0", "L5H1", "L5H2"])
     drawn = draw("layer_matched", candidate, units, n=9)
@@ -147,7 +149,7 @@ def test_bands_around_two_short_layers_stay_apart_where_they_can() -> None:
         assert count[4] + count[5] + count[6] == 3
 
 
-def test_matching_leaves_early_layers_out_where_the_candidate_has_none_there() -> None:
+def test_matching_omits_early_layers_without_units_of_the_candidate() -> None:
     units = UnitSpace.heads([8, 8])
     late = tuple(range(8, 11))
     assert all(min(group) >= 8 for group in draw("layer_matched", late, units, n=9).groups)
@@ -155,21 +157,21 @@ def test_matching_leaves_early_layers_out_where_the_candidate_has_none_there() -
 
 
 @pytest.mark.parametrize("name", ["layer_matched", "layer_and_activity_matched", "uniform"])
-def test_where_few_groups_are_possible_all_of_them_are_drawn(name: str) -> None:
+def test_all_possible_groups_are_drawn_if_they_are_few(name: str) -> None:
     units = UnitSpace.heads([6])
     groups = draw(name, (0, 1), units, n=99).groups
     assert sorted(groups) == list(itertools.combinations((2, 3, 4, 5), 2))
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_a_draw_is_decided_by_its_seed(name: str) -> None:
+def test_the_seed_determines_the_draw(name: str) -> None:
     units = UnitSpace.heads([16, 16])
     first, again, other = (draw(name, (0, 1, 17), units, n=9, seed=seed).groups for seed in (3, 3, 4))
     assert first == again != other
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_no_control_is_drawn_where_none_fits(name: str) -> None:
+def test_no_control_is_drawn_if_no_group_fits(name: str) -> None:
     assert draw(name, (0, 1, 2), UnitSpace.heads([3, 2])).groups == ()
 
 
@@ -201,7 +203,7 @@ def test_a_pool_of_the_candidates_layers_is_not_matched_layer_by_layer() -> None
     assert found == {((0, 2),), ((1, 2),), ((0, 1), (1, 1))}
 
 
-def test_a_pool_that_is_neither_is_refused() -> None:
+def test_an_unknown_pool_is_refused() -> None:
     with pytest.raises(HarnessError, match="pool"):
         draw("uniform", (0,), UnitSpace.heads([3]), pool="nowhere")
 
@@ -212,7 +214,7 @@ def test_a_pool_that_is_neither_is_refused() -> None:
 
 
 def test_a_unit_is_replaced_by_those_nearest_in_rank_of_strength() -> None:
-    """The fourth of eight, by strength: its 2 nearest are third and fifth; to the third nearest two are as near."""
+    """The fourth of eight by strength: its 2 nearest are the third and the fifth; two tie as the third nearest."""
     units, strength = UnitSpace.heads([8]), np.array([1.0, 2, 4, 8, 16, 32, 64, 128])
     for n, expected in ((2, {2, 4}), (3, {1, 2, 4, 5}), (4, {1, 2, 4, 5}), (5, {0, 1, 2, 4, 5, 6})):
         stand_ins = {
@@ -234,7 +236,9 @@ def test_controls_are_as_strong_as_the_candidate_layer_by_layer() -> None:
         off = []
         for group in draw(name, candidate, units, strength).groups:
             for layer in (0, 2, 3, 5):
-                pair = ([rank[unit] for unit in of if units.layers[unit] == layer] for of in (candidate, group))
+                pair = (
+                    [rank[unit] for unit in members if units.layers[unit] == layer] for members in (candidate, group)
+                )
                 off.append(np.abs(np.subtract(*map(sorted, pair))).mean())
         return float(np.mean(off))
 
@@ -242,7 +246,7 @@ def test_controls_are_as_strong_as_the_candidate_layer_by_layer() -> None:
 
 
 def test_strength_is_matched_as_closely_as_enough_distinct_groups_allow() -> None:
-    """One unit in each of four layers: with 3 stand-ins for each 81 groups, with 4 there are 256."""
+    """One unit in each of four layers: 3 replacements for each give 81 groups, 4 give 256."""
     units = UnitSpace.heads([12] * 4)
     strength = np.arange(48.0)
     candidate = units.find(["L0H0", "L1H0", "L2H0", "L3H0"])
@@ -252,15 +256,15 @@ def test_strength_is_matched_as_closely_as_enough_distinct_groups_allow() -> Non
         assert max(unit % 12 for group in groups for unit in group) == farthest
 
 
-def test_units_of_equal_strength_stand_in_for_one_another_alike() -> None:
+def test_units_of_equal_strength_are_equally_likely_replacements() -> None:
     units = UnitSpace.heads([6, 3])
     groups = draw("layer_and_activity_matched", (0, 1), units, np.ones(9)).groups
     assert sorted(groups) == sorted(draw("layer_matched", (0, 1), units).groups)
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 7), st.integers(1, 4))
-def test_groups_from_windows_are_all_that_can_be_dealt_out_to_them(seed: int, size: int, count: int) -> None:
-    """Against trying every order of every group."""
+def test_groups_from_windows_are_all_groups_that_can_be_assigned_to_them(seed: int, size: int, count: int) -> None:
+    """Compared with an enumeration of all ordered groups."""
     rng = np.random.default_rng(seed)
     lows, highs = np.sort(rng.integers(0, size, (2, count)), axis=1)
     windows = Windows(tuple(range(10, 10 + size)), tuple(lows.tolist()), tuple((np.maximum(lows, highs) + 1).tolist()))
@@ -284,7 +288,7 @@ def test_every_group_from_windows_is_equally_likely(listed: int, monkeypatch: py
     assert alike(counts)
 
 
-def test_more_groups_than_a_machine_can_count_are_no_obstacle() -> None:
+def test_controls_are_drawn_even_if_the_number_of_groups_overflows() -> None:
     units = UnitSpace.heads([200, 200])
     candidate = tuple(range(0, 400, 4))
     drawn = draw("layer_and_activity_matched", candidate, units, neighbours=120)
@@ -293,7 +297,7 @@ def test_more_groups_than_a_machine_can_count_are_no_obstacle() -> None:
 
 
 @pytest.mark.parametrize("broken", [math.nan, math.inf])
-def test_a_strength_that_is_no_number_is_refused(broken: float) -> None:
+def test_a_strength_that_is_not_finite_is_refused(broken: float) -> None:
     with pytest.raises(HarnessError, match="strength of L0H2 is NaN or infinite"):
         draw("layer_and_activity_matched", (0,), UnitSpace.heads([4]), np.array([1.0, 2.0, broken, 3.0]))
 
@@ -339,8 +343,8 @@ def test_all_groups_of_the_same_classes_are_drawn_where_they_are_few() -> None:
     assert sorted(groups) == [(1, 4, 7), (1, 5, 7), (2, 4, 7), (2, 5, 7)]
 
 
-def test_a_class_with_too_few_units_left_is_matched_together_with_classes_the_candidate_has_none_of() -> None:
-    """Of ``a`` one is left where two are wanted: it and the ``c`` and unknown units stand in; ``b`` stays matched."""
+def test_a_class_with_too_few_remaining_units_is_matched_together_with_classes_not_in_the_candidate() -> None:
+    """One ``a`` is left and two are needed: it is matched with ``c`` and unknown units; ``b`` stays matched."""
     units, labels = labelled("aaabbbbbcccc..")
     drawn = draw("class_matched", units.find(["L0H0", "L0H1", "L0H3"]), units, labels=labels, n=21)
     assert drawn.shortfall == {"a": 1}
@@ -356,7 +360,7 @@ def test_all_classes_are_matched_together_where_the_unused_ones_are_too_few() ->
     assert len({tuple(sorted(map(str, per_class(group, labels).elements()))) for group in drawn.groups}) > 6
 
 
-def test_there_is_no_class_to_match_where_nothing_is_known() -> None:
+def test_class_matching_without_labels_is_refused() -> None:
     units, labels = labelled("......")
     with pytest.raises(HarnessError, match="no unit has a label"):
         draw("class_matched", (0,), units, labels=labels)
@@ -382,8 +386,8 @@ def test_every_group_is_equally_likely(
     units = UnitSpace.heads(heads)
     pools = [units.in_layers([0]), units.in_layers([1])]
     counts = Counter(g for seed in range(1200) for g in from_pools(candidate, pools, units, 5, seed).groups)
-    own = per_layer(candidate, units)
-    assert len(counts) == math.prod(math.comb(size - own[layer], own[layer]) for layer, size in enumerate(heads))
+    sizes = per_layer(candidate, units)
+    assert len(counts) == math.prod(math.comb(size - sizes[layer], sizes[layer]) for layer, size in enumerate(heads))
     assert alike(counts)
 
 
@@ -393,8 +397,8 @@ def alike(counts: Counter[tuple[int, ...]]) -> bool:
     return bool(sum((n - expected) ** 2 for n in counts.values()) / expected < chi2.ppf(0.999, len(counts) - 1))
 
 
-def test_groups_are_found_where_nearly_all_share_a_unit_with_the_candidate() -> None:
-    """Three of eight in each of ten layers: of 3 x 10^17 groups 3 in 10^8 are free of the candidate."""
+def test_controls_are_found_even_if_nearly_all_groups_overlap_the_candidate() -> None:
+    """Three of eight in each of ten layers: 3 in 10^8 of the 3 x 10^17 groups are disjoint from the candidate."""
     units = UnitSpace.heads([8] * 10)
     candidate = tuple(8 * layer + head for layer in range(10) for head in (1, 4, 6))
     assert len(set(draw("layer_matched", candidate, units).groups)) == 99
@@ -418,42 +422,42 @@ def alike_in_layers(draw: st.DrawFn) -> tuple[UnitSpace, tuple[int, ...], tuple[
 
 
 @given(alike_in_layers(), st.integers(0, 5), st.sampled_from(["uniform", "layer_matched"]))
-def test_candidates_of_a_profile_go_through_one_order(
-    made: tuple[UnitSpace, tuple[int, ...], tuple[int, ...]], seed: int, name: str
+def test_candidates_of_one_profile_draw_from_one_order_of_groups(
+    drawn_case: tuple[UnitSpace, tuple[int, ...], tuple[int, ...]], seed: int, name: str
 ) -> None:
-    """What both may have comes in the same order; nobody has a group the other passed by though it was free."""
-    units, first, second = made
-    mine, theirs = (draw(name, candidate, units, n=12, seed=seed).groups for candidate in (first, second))
-    both = [group for group in mine if group in theirs]
-    assert both == [group for group in theirs if group in mine]
-    for group in set(mine) - set(theirs):
-        passed_by = len(theirs) < 12 or mine.index(group) < max(map(mine.index, both), default=-1)
+    """Groups drawn for both come in the same order; the second candidate skips no group that is disjoint from it."""
+    units, first, second = drawn_case
+    of_first, of_second = (draw(name, candidate, units, n=12, seed=seed).groups for candidate in (first, second))
+    both = [group for group in of_first if group in of_second]
+    assert both == [group for group in of_second if group in of_first]
+    for group in set(of_first) - set(of_second):
+        passed_by = len(of_second) < 12 or of_first.index(group) < max(map(of_first.index, both), default=-1)
         assert not (passed_by and set(group).isdisjoint(second))
 
 
 @given(alike_in_layers(), st.sampled_from(["uniform", "layer_matched"]))
-def test_more_controls_are_the_same_and_then_others(
-    made: tuple[UnitSpace, tuple[int, ...], tuple[int, ...]], name: str
+def test_a_larger_draw_begins_with_the_smaller_one(
+    drawn_case: tuple[UnitSpace, tuple[int, ...], tuple[int, ...]], name: str
 ) -> None:
-    units, candidate, _ = made
+    units, candidate, _ = drawn_case
     few, many = (draw(name, candidate, units, n=n).groups for n in (6, 30))
     assert few == many[: len(few)]
 
 
 @pytest.mark.parametrize("name", ["uniform", "class_matched", "layer_matched"])
-def test_two_candidates_of_a_large_model_share_as_many_controls_as_can_be(name: str) -> None:
-    """All that are free of both, of those free of one: 99 draws without replacement from 16 600 groups or more."""
+def test_two_candidates_of_a_large_model_share_as_many_controls_as_possible(name: str) -> None:
+    """The share of groups disjoint from both among those disjoint from one: 99 draws of at least 16 600 groups."""
     units = UnitSpace.heads([30, 30])
     labels = Labels(tuple("ab"[unit.layer] for unit in units.units), units)
     first, second = (0, 1, 30, 31), (1, 2, 31, 32)
-    mine, theirs = (set(draw(name, candidate, units, labels=labels).groups) for candidate in (first, second))
+    of_first, of_second = (set(draw(name, candidate, units, labels=labels).groups) for candidate in (first, second))
     free = [60, 4] if name == "uniform" else [30, 2]
     possible, both = (math.comb(free[0] - taken * free[1] // 2, free[1]) for taken in (2, 3))
     share = (both / possible) ** (1 if name == "uniform" else 2)
-    assert len(mine & theirs) >= binom(99, share).ppf(0.001) - 5  # the last few may be beyond the other's 99
+    assert len(of_first & of_second) >= binom(99, share).ppf(0.001) - 5  # the last few may be beyond the other's 99
 
 
-def test_activity_matched_candidates_share_what_both_may_have_where_groups_are_few() -> None:
+def test_activity_matched_candidates_share_the_admissible_controls_if_groups_are_few() -> None:
     units, strength = UnitSpace.heads([12]), np.arange(12.0)
     first, second = (
         draw("layer_and_activity_matched", candidate, units, strength, n=200, neighbours=9).groups
@@ -469,8 +473,8 @@ def test_activity_matched_candidates_share_what_both_may_have_where_groups_are_f
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def test_few_units_left_widen_what_controls_say() -> None:
-    """Two of a layer that leaves 8: (1 + 1/4) / (1 - 1/4) in variance, and Student's t with 7 degrees of freedom."""
+def test_few_remaining_units_inflate_the_spread_of_controls() -> None:
+    """Two units of a layer with 8 others: variance (1 + 1/4) / (1 - 1/4), and Student's t with 7 degrees of freedom."""
     expected = np.sqrt((1 + 2 / 8) / (1 - 2 / 8)) * student.ppf(0.95, 7) / normal.ppf(0.95)
     assert inflation([(8, 2)]) == pytest.approx(expected)
     assert inflation([(8, 2), (5, 0)]) == pytest.approx(expected)  # a layer the candidate has nothing in
@@ -479,8 +483,8 @@ def test_few_units_left_widen_what_controls_say() -> None:
 
 
 @pytest.mark.parametrize("pools", [[(12, 4)], [(10, 2), (10, 2)], [(8, 1), (8, 2)]])
-def test_random_groups_of_small_layers_keep_the_level(pools: list[tuple[int, int]]) -> None:
-    """Additive normal damage: as they are, 10 to 18 % of random groups would reach 5 %."""
+def test_the_test_holds_its_level_for_random_groups_of_small_layers(pools: list[tuple[int, int]]) -> None:
+    """Additive normal damage: without inflation, 10 to 18 % of random groups would reach 5 %."""
     rng = np.random.default_rng(0)
     wide = inflation([(size - g, g) for size, g in pools])
     found = []

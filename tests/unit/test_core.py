@@ -1,4 +1,4 @@
-"""Units, seeds, digests, errors, affinities, agreement, the memo: the small things everything rests on."""
+"""Basic parts: units, seeds, digests, errors, affinities, agreement, the memo."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from harness.util.seeds import rng_for, seed_for
 
 
 @given(st.integers(0, 999), st.integers(0, 9999), st.sampled_from("HEA"))
-def test_a_units_label_is_read_back_as_the_unit(layer: int, index: int, kind: str) -> None:
+def test_the_label_of_a_unit_is_parsed_back_to_the_unit(layer: int, index: int, kind: str) -> None:
     unit = Unit(layer, index, kind)
     assert Unit.parse(unit.label) == unit
 
 
 @pytest.mark.parametrize("label", ["", "5.3", "L5", "H3", "L5H", "l5h3", "L5H3x", "L-1H2", "L5H3 L5H4", "L٣H١x"])
-def test_what_is_no_label_is_refused(label: str) -> None:
+def test_an_invalid_unit_label_is_refused(label: str) -> None:
     with pytest.raises(HarnessError, match="is not of the form"):
         Unit.parse(label)
 
@@ -74,13 +74,13 @@ def test_a_seed_is_the_first_four_bytes_of_sha_256() -> None:
     assert seed_for(0, "split") == 0x68A30A9F
 
 
-def test_purposes_and_bases_have_streams_of_their_own() -> None:
+def test_different_purposes_and_base_seeds_have_different_streams() -> None:
     draws = {(base, purpose): rng_for(base, purpose).integers(2**62) for base in (0, 1) for purpose in ("a", "b")}
     assert len(set(draws.values())) == 4
     assert rng_for(0, "a").integers(2**62) == draws[0, "a"]
 
 
-def test_a_digest_sees_values_shapes_types_and_order() -> None:
+def test_the_digest_depends_on_values_shapes_types_and_order() -> None:
     ones = np.arange(6)
     alike = [digest(ones, {"a": 1, "b": [2]}), digest(np.arange(6), {"b": [2], "a": 1})]
     others = [
@@ -102,14 +102,14 @@ def test_a_digest_does_not_depend_on_the_layout_in_memory() -> None:
     assert digest(square.T) == digest(np.ascontiguousarray(square.T)) != digest(square)
 
 
-def test_a_digest_of_files_sees_names_and_contents(tmp_path: Path) -> None:
-    def of(name: str, text: str) -> str:
+def test_the_digest_of_files_depends_on_names_and_contents(tmp_path: Path) -> None:
+    def digest_of(name: str, text: str) -> str:
         path = tmp_path / name
         path.write_text(text)
         return digest_files(path)
 
-    assert of("a", "x") == of("a", "x")
-    assert len({of("a", "x"), of("b", "x"), of("a", "y")}) == 3
+    assert digest_of("a", "x") == digest_of("a", "x")
+    assert len({digest_of("a", "x"), digest_of("b", "x"), digest_of("a", "y")}) == 3
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -117,7 +117,7 @@ def test_a_digest_of_files_sees_names_and_contents(tmp_path: Path) -> None:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def test_an_unknown_name_is_answered_with_the_nearest_and_with_all() -> None:
+def test_an_unknown_name_is_refused_with_the_nearest_and_all_names() -> None:
     error = unknown("affinity", "isng", ["pearson", "ising", "cosine"], "`harness list affinity` describes them")
     assert str(error).splitlines() == [
         "affinity 'isng' is not known. Did you mean: ising?",
@@ -126,7 +126,7 @@ def test_an_unknown_name_is_answered_with_the_nearest_and_with_all() -> None:
     ]
 
 
-def test_nothing_is_guessed_where_nothing_is_near() -> None:
+def test_no_suggestion_is_given_if_no_name_is_near() -> None:
     assert "Did you mean" not in str(unknown("affinity", "zzz", ["ising"]))
     assert "(none)" in str(unknown("affinity", "zzz", []))
 
@@ -148,7 +148,7 @@ THREE = UnitSpace.heads([3])
         (np.eye(3), "non-zero diagonal"),
     ],
 )
-def test_what_is_no_affinity_is_refused(matrix: np.ndarray, message: str) -> None:
+def test_an_invalid_affinity_is_refused(matrix: np.ndarray, message: str) -> None:
     with pytest.raises(HarnessError, match=message):
         Affinity(matrix, THREE)
 
@@ -177,7 +177,7 @@ def test_purity_counts_the_most_common_class_of_each_group() -> None:
     assert agreement.purity == pytest.approx(4 / 6)
 
 
-def test_nothing_agrees_with_labels_that_are_not_there() -> None:
+def test_agreement_without_labels_is_undefined() -> None:
     assert Agreement.of(Partition(2, np.array([0, 1, 0])), Labels((None, None, None), THREE)) is None
 
 
@@ -198,21 +198,21 @@ def test_token_ids_are_the_papers_shrunk_to_small_vocabularies(vocabulary: int, 
     assert default_id_range(vocabulary) == expected
 
 
-def test_a_memo_makes_each_value_once_and_forgets_the_one_used_longest_ago() -> None:
-    made: list[Any] = []
+def test_a_memo_computes_each_value_once_and_drops_the_least_recently_used() -> None:
+    calls: list[Any] = []
 
     def get(memo: Memo, key: str, kind: str = "batch") -> Any:
-        return memo.get(kind, key, lambda: made.append((kind, key)) or key.upper())
+        return memo.get(kind, key, lambda: calls.append((kind, key)) or key.upper())
 
     memo = Memo(keep=2)
     assert [get(memo, key) for key in ("a", "b", "a", "c", "a", "b")] == ["A", "B", "A", "C", "A", "B"]
-    assert made == [("batch", key) for key in ("a", "b", "c", "b")]
+    assert calls == [("batch", key) for key in ("a", "b", "c", "b")]
     get(memo, "a", kind="recording")  # kinds do not push each other out
     assert get(memo, "a") == "A"
-    assert made[-1] == ("recording", "a")
+    assert calls[-1] == ("recording", "a")
 
 
-def test_a_memo_keeps_nothing_of_what_could_not_be_made() -> None:
+def test_a_memo_stores_nothing_if_the_computation_fails() -> None:
     memo = Memo()
     with pytest.raises(ZeroDivisionError):
         memo.get("batch", "a", lambda: 1 / 0)

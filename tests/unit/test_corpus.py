@@ -1,4 +1,4 @@
-"""The text every machine with Python has."""
+"""The text from Python's own documentation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_pythons_documentation_is_a_million_characters_of_text_without_repeats()
     assert min(map(len, documents[len(topics) :])) > 80
 
 
-def test_it_begins_with_the_language_reference_and_goes_on_with_docstrings() -> None:
+def test_the_corpus_begins_with_the_language_reference_and_continues_with_docstrings() -> None:
     documents = python_documentation()
     reference = list(dict.fromkeys(topics[name].strip() for name in sorted(topics)))  # two topics share a text
     assert list(documents[: len(reference)]) == reference

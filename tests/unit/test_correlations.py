@@ -37,7 +37,7 @@ def one_thread_each() -> Iterator[None]:
 
 
 def heads(n: int) -> UnitSpace:
-    """Two layers, or one where the number is odd."""
+    """Two layers, or one if the number is odd."""
     return UnitSpace.heads([n // 2] * 2 if n % 2 == 0 else [n])
 
 
@@ -60,7 +60,7 @@ def shuffled(given: Spins | Activity, order: list[int]) -> Spins | Activity:
 
 
 def mixed(seed: int = 0, observations: int = 60, units: int = 6) -> np.ndarray:
-    """Units that share a signal, half of them upside down, on a scale and around a mean of their own."""
+    """Units that share a signal, half of them with opposite sign, each with its own scale and mean."""
     rng = np.random.default_rng(seed)
     values = rng.normal(size=(observations, 1)) * (-1) ** np.arange(units) + rng.normal(size=(observations, units))
     return values * rng.uniform(0.1, 10, units) + rng.normal(size=units)
@@ -77,7 +77,7 @@ def off_diagonal(matrix: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("name", METHODS)
 @given(values=few_spins, data=st.data())
-def test_affinities_do_not_depend_on_the_order_of_units_even_where_spins_tie(
+def test_affinities_do_not_depend_on_the_order_of_units_even_with_tied_spins(
     name: str, values: np.ndarray, data: st.DataObject
 ) -> None:
     given = spins(values)
@@ -95,7 +95,7 @@ def test_affinities_do_not_depend_on_the_order_of_units_even_where_spins_tie(
 
 @pytest.mark.parametrize("name", METHODS)
 def test_affinities_of_many_units_do_not_depend_on_their_order_to_the_last_bit(name: str) -> None:
-    """Matrix products add up in another order in another place; a partitioner would break ties by that."""
+    """Matrix products sum in an order that depends on position; partitioners would break ties by it."""
     given = activity(mixed(observations=45, units=38))
     order = np.random.default_rng(0).permutation(38).tolist()
     straight, other = fit(name, given), fit(name, shuffled(given, order))
@@ -125,7 +125,7 @@ def test_units_that_never_change_have_no_neighbours_and_are_named(name: str) -> 
 
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("varying", [0, 1])
-def test_without_two_units_that_vary_there_is_no_affinity(name: str, varying: int) -> None:
+def test_fewer_than_two_varying_units_are_refused(name: str, varying: int) -> None:
     values = np.ones((5, 3), dtype=int)
     values[0, :varying] = -1
     found = fit(name, spins(values))
@@ -134,13 +134,13 @@ def test_without_two_units_that_vary_there_is_no_affinity(name: str, varying: in
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_spins_are_taken_as_the_numbers_they_are(name: str) -> None:
+def test_spins_are_used_as_numbers(name: str) -> None:
     values = np.where(mixed() > 0, 1, -1)
     np.testing.assert_array_equal(fit(name, spins(values)).dense(), fit(name, activity(values * 1.0)).dense())
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_half_of_the_digits_are_enough(name: str) -> None:
+def test_single_precision_input_gives_the_correlations_of_double_precision(name: str) -> None:
     """Signals give float32; sums over it are made in float64."""
     single = mixed().astype(np.float32)
     found = fit(name, activity(single))
@@ -149,7 +149,7 @@ def test_half_of_the_digits_are_enough(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["pearson", "cosine", "partial_correlation"])
-def test_transforms_say_what_of_a_correlation_is_affinity(name: str) -> None:
+def test_the_transform_decides_which_correlations_become_affinity(name: str) -> None:
     given = activity(mixed())
     signed = fit(name, given, transform="signed").dense()
     assert signed.min() < -0.05 < 0.05 < signed.max()
@@ -160,7 +160,7 @@ def test_transforms_say_what_of_a_correlation_is_affinity(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_the_global_random_state_is_neither_used_nor_moved(name: str) -> None:
+def test_the_global_random_state_is_not_used_and_not_changed(name: str) -> None:
     found = []
     parameters = {"permutations": 3} if name == "pearson_knn" else {}
     for seed in (1, 2):
@@ -176,7 +176,7 @@ def test_the_global_random_state_is_neither_used_nor_moved(name: str) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_pearson_of_activity_is_numpys(seed: int) -> None:
+def test_pearson_of_activity_is_that_of_numpy(seed: int) -> None:
     values = mixed(seed)
     expected = off_diagonal(np.corrcoef(values.T))
     np.testing.assert_allclose(fit("pearson", activity(values), transform="signed").dense(), expected, atol=1e-13)
@@ -184,14 +184,14 @@ def test_pearson_of_activity_is_numpys(seed: int) -> None:
 
 @given(few_spins)
 def test_pearson_of_spins_is_the_phi_coefficient(values: np.ndarray) -> None:
-    """Which scikit-learn calls Matthews' correlation."""
+    """scikit-learn calls it Matthews' correlation."""
     given = spins(values)
     matrix = fit("pearson", given, transform="signed").dense()
     for i, j in itertools.combinations(set(range(values.shape[1])) - set(given.constant), 2):
         assert matrix[i, j] == pytest.approx(matthews_corrcoef(values[:, i], values[:, j]), abs=1e-12)
 
 
-def test_pearson_sees_neither_scale_nor_offset() -> None:
+def test_pearson_does_not_depend_on_scale_or_offset() -> None:
     values = mixed()
     moved = values * [1, 5, 0.01, 2, 3, 100] + [0, -7, 3, 1e3, 0, 5]
     np.testing.assert_allclose(
@@ -200,7 +200,7 @@ def test_pearson_sees_neither_scale_nor_offset() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_cosine_is_scikit_learns(seed: int) -> None:
+def test_cosine_is_that_of_scikit_learn(seed: int) -> None:
     values = mixed(seed)
     expected = off_diagonal(cosine_similarity(values.T))
     np.testing.assert_allclose(fit("cosine", activity(values), transform="signed").dense(), expected, atol=1e-13)
@@ -215,7 +215,7 @@ def test_cosine_of_spins_is_agreement_minus_disagreement(values: np.ndarray) -> 
         assert matrix[i, j] == pytest.approx(2 * agree - 1, abs=1e-12)
 
 
-def test_cosine_sees_the_offset_that_pearson_does_not() -> None:
+def test_cosine_depends_on_the_offset_and_pearson_does_not() -> None:
     values = np.random.default_rng(0).normal(size=(500, 2)) + 10
     assert fit("cosine", activity(values)).dense()[0, 1] > 0.98
     assert fit("pearson", activity(values)).dense()[0, 1] < 0.2
@@ -229,15 +229,15 @@ def test_cosine_sees_the_offset_that_pearson_does_not() -> None:
 def partial(precision: np.ndarray) -> np.ndarray:
     """Partial correlations from a precision matrix, entry by entry."""
     n = len(precision)
-    of = np.zeros((n, n))
+    correlations = np.zeros((n, n))
     for i, j in itertools.permutations(range(n), 2):
-        of[i, j] = -precision[i, j] / math.sqrt(precision[i, i] * precision[j, j])
-    return of
+        correlations[i, j] = -precision[i, j] / math.sqrt(precision[i, i] * precision[j, j])
+    return correlations
 
 
 @pytest.mark.parametrize("alpha", [0.02, 0.05, 0.2])
 @pytest.mark.parametrize("seed", range(2))
-def test_partial_correlations_are_those_of_scikit_learns_precision(seed: int, alpha: float) -> None:
+def test_partial_correlations_follow_from_the_precision_of_scikit_learn(seed: int, alpha: float) -> None:
     values = mixed(seed)
     scaled = (values - values.mean(axis=0)) / values.std(axis=0)
     expected = partial(GraphicalLasso(alpha=alpha, tol=1e-8, enet_tol=1e-10, max_iter=1000).fit(scaled).precision_)
@@ -246,7 +246,7 @@ def test_partial_correlations_are_those_of_scikit_learns_precision(seed: int, al
     np.testing.assert_array_equal(found == 0, np.isclose(expected, 0, atol=1e-12))
 
 
-def test_without_penalty_partial_correlations_are_those_of_the_inverse() -> None:
+def test_unpenalized_partial_correlations_follow_from_the_inverse() -> None:
     values = mixed(observations=200)
     expected = partial(np.linalg.inv(np.corrcoef(values.T)))
     found = fit("partial_correlation", activity(values), alpha=1e-6, transform="signed").dense()
@@ -254,7 +254,7 @@ def test_without_penalty_partial_correlations_are_those_of_the_inverse() -> None
 
 
 def test_two_units_and_a_penalty_have_a_closed_form() -> None:
-    """The optimum's off-diagonal covariance is the correlation shrunk by alpha, its diagonal stays."""
+    """The off-diagonal covariance at the optimum is the correlation shrunk by alpha; the diagonal is unchanged."""
     values = mixed(units=2)
     rho = np.corrcoef(values.T)[0, 1]
     assert rho < -0.2
@@ -262,7 +262,7 @@ def test_two_units_and_a_penalty_have_a_closed_form() -> None:
     assert found[0, 1] == pytest.approx(rho + 0.1, abs=1e-4)
 
 
-def test_of_a_chain_only_neighbours_are_partially_correlated() -> None:
+def test_only_neighbours_of_a_chain_are_partially_correlated() -> None:
     """x_t = 0.8 x_{t-1} + noise: correlated across the whole chain, each accounted for by its neighbours."""
     rng = np.random.default_rng(0)
     chain = rng.normal(size=(20_000, 6))
@@ -275,7 +275,7 @@ def test_of_a_chain_only_neighbours_are_partially_correlated() -> None:
     assert found[~near].max() < 0.05
 
 
-def test_a_fit_that_stopped_early_says_how_far_off_it_is() -> None:
+def test_a_fit_that_did_not_converge_reports_its_gap() -> None:
     values = mixed(units=10, observations=12)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -306,7 +306,7 @@ def test_correlations_too_close_to_singular_ask_for_a_larger_penalty() -> None:
 @pytest.mark.parametrize(
     "wrong", [{"alpha": 0}, {"alpha": -1}, {"alpha": 2}, {"alpha": math.nan}, {"alpha": "small"}, {"max_iter": 0}]
 )
-def test_parameters_of_partial_correlation_without_meaning_are_refused(wrong: dict[str, Any]) -> None:
+def test_invalid_parameters_of_partial_correlation_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(HarnessError, match=f"affinity.{next(iter(wrong))}="):
         fit("partial_correlation", activity(mixed()), **wrong)
 
@@ -325,26 +325,26 @@ def nearest(values: np.ndarray, k: int, mutual: bool, threshold: float) -> np.nd
             rho[i, j] = max(float(np.corrcoef(values[:, i], values[:, j])[0, 1]), 0.0)
 
     def chooses(i: int, j: int) -> bool:
-        """Fewer than k others are nearer to i than j is."""
+        """Whether fewer than k others are nearer to i than j."""
         return sum(rho[i, other] > rho[i, j] + 1e-9 for other in range(n) if other != i) < k
 
-    kept = np.zeros((n, n))
+    joined = np.zeros((n, n))
     for i, j in itertools.permutations(range(n), 2):
         both = (chooses(i, j), chooses(j, i))
         if rho[i, j] > threshold + 1e-9 and (all(both) if mutual else any(both)):
-            kept[i, j] = rho[i, j]
-    return kept
+            joined[i, j] = rho[i, j]
+    return joined
 
 
 @given(few_spins, st.integers(1, 4), st.booleans(), st.sampled_from([0.0, 0.3]))
-def test_neighbours_are_those_of_the_definition(values: np.ndarray, k: int, mutual: bool, threshold: float) -> None:
+def test_neighbours_follow_the_definition(values: np.ndarray, k: int, mutual: bool, threshold: float) -> None:
     found = fit("pearson_knn", spins(values), k=k, mutual=mutual, threshold=threshold).dense()
     np.testing.assert_allclose(found, nearest(values, k, mutual, threshold), atol=1e-9)
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_correlations_that_are_equal_but_for_rounding_tie(seed: int) -> None:
-    """Spins of eleven examples with six ups each: many correlations are equal, and few of them in their last digit."""
+    """Spins of eleven examples with six up each: many correlations are equal except for rounding."""
     rng = np.random.default_rng(seed)
     values = np.stack([rng.permutation([1] * 6 + [-1] * 5) for _ in range(20)], axis=1)
     found = fit("pearson_knn", spins(values), k=3).dense()
@@ -352,13 +352,13 @@ def test_correlations_that_are_equal_but_for_rounding_tie(seed: int) -> None:
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 5), st.booleans())
-def test_neighbours_in_activity_are_those_of_the_definition(seed: int, k: int, mutual: bool) -> None:
+def test_neighbours_in_activity_follow_the_definition(seed: int, k: int, mutual: bool) -> None:
     values = mixed(seed, observations=20, units=8)
     found = fit("pearson_knn", activity(values), k=k, mutual=mutual).dense()
     np.testing.assert_allclose(found, nearest(values, k, mutual, 0.0), atol=1e-9)
 
 
-def test_units_that_tie_are_all_neighbours() -> None:
+def test_tied_units_are_all_neighbours() -> None:
     """Four copies of a unit: with k = 1 each has three nearest neighbours."""
     half = np.array([1, 1, -1, -1])
     found = fit("pearson_knn", spins(np.stack([half] * 4, axis=1)), k=1)
@@ -366,14 +366,14 @@ def test_units_that_tie_are_all_neighbours() -> None:
 
 
 @pytest.mark.parametrize(("units", "k"), [(2, 1), (4, 2), (8, 3), (24, 6), (40, 10), (100, 10), (144, 12), (256, 16)])
-def test_k_grows_with_the_number_of_units_and_never_joins_all_of_them(units: int, k: int) -> None:
-    """Ten or the root of their number, but for few units no more than a quarter of them (or their root)."""
+def test_k_grows_with_the_number_of_units_and_never_links_all_of_them(units: int, k: int) -> None:
+    """Ten or the square root of the number; for few units at most a quarter of them (or the square root)."""
     given = activity(np.random.default_rng(0).normal(size=(10, units)))
     assert fit("pearson_knn", given).diagnostics["k"] == k
     assert fit("pearson_knn", given, k=3).diagnostics["k"] == min(3, units - 1)
 
 
-def test_planted_blocks_are_joined_within_and_not_across() -> None:
+def test_links_are_within_planted_blocks_and_not_across() -> None:
     rng = np.random.default_rng(0)
     block = np.repeat(range(4), 6)
     values = rng.normal(size=(400, 4))[:, block] + 0.5 * rng.normal(size=(400, 24))
@@ -383,7 +383,7 @@ def test_planted_blocks_are_joined_within_and_not_across() -> None:
     assert not matrix[~same].any()
 
 
-def test_units_without_a_neighbour_are_named_apart_from_those_that_never_change() -> None:
+def test_units_without_neighbours_and_constant_units_are_reported_separately() -> None:
     half = np.array([1, 1, -1, -1, 1, 1, -1, -1])
     values = np.stack([half, half, -half, np.ones(8)], axis=1)
     found = fit("pearson_knn", spins(values), k=1)
@@ -400,7 +400,7 @@ def test_shuffling_sets_the_threshold_that_theory_gives() -> None:
     assert stricter.diagnostics["threshold"] == pytest.approx(3.09 / 20, rel=0.1)
 
 
-def test_a_permutation_threshold_leaves_almost_nothing_of_noise_and_all_of_a_signal() -> None:
+def test_a_permutation_threshold_removes_nearly_all_noise_and_keeps_the_signal() -> None:
     rng = np.random.default_rng(1)
     noise = rng.normal(size=(200, 20))
     pairs = 20 * 19
@@ -409,11 +409,11 @@ def test_a_permutation_threshold_leaves_almost_nothing_of_noise_and_all_of_a_sig
     assert (chance.dense() > 0).sum() / pairs < 0.01
     assert len(chance.diagnostics["isolated"]) >= 16
     noise[:, :4] += 2 * rng.normal(size=(200, 1))
-    kept = fit("pearson_knn", activity(noise), permutations=50, quantile=0.999).dense()
-    assert (kept[:4, :4] > 0).sum() == 12
+    affinity = fit("pearson_knn", activity(noise), permutations=50, quantile=0.999).dense()
+    assert (affinity[:4, :4] > 0).sum() == 12
 
 
-def test_a_permutation_threshold_never_lowers_the_one_that_was_asked_for() -> None:
+def test_a_permutation_threshold_never_lowers_the_requested_threshold() -> None:
     found = fit("pearson_knn", activity(mixed()), threshold=0.6, permutations=3)
     assert found.diagnostics["threshold"] == 0.6
     np.testing.assert_array_equal(found.dense(), fit("pearson_knn", activity(mixed()), threshold=0.6).dense())
@@ -430,6 +430,6 @@ def test_permutations_are_drawn_from_the_seed() -> None:
     "wrong",
     [{"k": 0}, {"k": "many"}, {"threshold": 1.5}, {"threshold": -0.1}, {"quantile": 2}, {"permutations": -1}],
 )
-def test_parameters_of_nearest_neighbours_without_meaning_are_refused(wrong: dict[str, Any]) -> None:
+def test_invalid_parameters_of_nearest_neighbours_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(HarnessError, match=f"affinity.{next(iter(wrong))}="):
         fit("pearson_knn", activity(mixed()), **wrong)

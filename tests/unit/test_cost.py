@@ -1,4 +1,4 @@
-"""What cells are said to take, against counted FLOPs, published sizes, and what must hold of any estimate."""
+"""The estimated cost of cells against counted FLOPs, published sizes, and general properties of an estimate."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def even_batch(examples: int, length: int) -> Batch:
 
 
 def cell(*overrides: str) -> Cell:
-    known = registry()
-    return Cell.of(resolve(list(overrides), known), known)
+    methods = registry()
+    return Cell.of(resolve(list(overrides), methods), methods)
 
 
 @pytest.mark.parametrize("tokens_per_pass", [150, 4096], ids=["many passes", "one pass"])
@@ -133,7 +133,7 @@ def test_published_shapes_give_the_published_number_of_parameters(name, publishe
     assert shapes_of(name).parameters / 1e6 == pytest.approx(published, rel=0.01)
 
 
-def test_every_preset_stands_in_the_table():
+def test_every_preset_is_in_the_table():
     folder = Path(__file__).parents[2] / "conf" / "subject"
     paths = [
         line.split()[1] for file in folder.glob("*.yaml") for line in file.read_text().splitlines() if "path:" in line
@@ -143,9 +143,15 @@ def test_every_preset_stands_in_the_table():
 
 
 def test_a_folder_is_read_and_a_damaged_one_refused(tmp_path):
-    told = {"hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 3, "vocab_size": 11, "model_type": "llama"}
+    config = {
+        "hidden_size": 8,
+        "num_attention_heads": 2,
+        "num_hidden_layers": 3,
+        "vocab_size": 11,
+        "model_type": "llama",
+    }
     file = tmp_path / "config.json"
-    file.write_text(json.dumps({"text_config": told}))
+    file.write_text(json.dumps({"text_config": config}))
     assert shapes_of(str(tmp_path)) == Shapes(3, 8, 2, 2, 4, 32, 11, 2**31)
     file.write_text(json.dumps({"model_type": "clock"}))
     assert shapes_of(str(tmp_path)) is None
@@ -159,7 +165,7 @@ def test_a_folder_is_read_and_a_damaged_one_refused(tmp_path):
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0.1, 9.0), st.floats(0.0, 9.0)), max_size=8))
-def test_what_cells_share_is_counted_once(drawn):
+def test_work_shared_by_cells_is_counted_once(drawn):
     steps = [Step(name, Span(least, least + more), f"{name}{least}{more}", name) for name, least, more in drawn]
     together = total(steps)
     assert total(steps * 2) == together
@@ -167,7 +173,7 @@ def test_what_cells_share_is_counted_once(drawn):
     assert together.most == pytest.approx(sum({step.key: step.seconds.most for step in steps}.values()))
 
 
-def test_an_unknown_step_makes_the_whole_unknown():
+def test_the_total_is_unknown_if_a_step_is_unknown():
     assert total([Step("a", Span(1.0, 1.0), "a", "a"), Step("b", None, "b", "b")]) is None
     assert Span(2.0, 8.0).middle == 4
 
@@ -181,7 +187,7 @@ def test_seconds_are_flops_at_the_rate_of_the_machine():
     assert CPU.slower(shapes) == pytest.approx(REFERENCE / measured(2048, 8192))
 
 
-def test_several_gpus_hold_what_one_does_not_and_are_no_faster():
+def test_several_gpus_hold_a_larger_model_and_are_not_faster():
     shapes = PUBLISHED["Llama-3.1-70B"]
     assert H100.holding(shapes.parameters * 2).count == 3  # 141 GB in 80 GB each, of which 80 %
     assert H100.holding(shapes.parameters * 4).count == 5
@@ -189,29 +195,29 @@ def test_several_gpus_hold_what_one_does_not_and_are_no_faster():
     assert H100.holding(10**12).seconds(Work(10**15), shapes) == H100.seconds(Work(10**15), shapes)
 
 
-def test_a_middling_candidate_takes_two_controls_for_each_that_does_as_much():
-    of = cell("subject=tiny", "batch.n=16")
-    shapes = shapes_of_cell(of)
-    soon_and_all = work_of(of, shapes, budget_of(of, shapes, CPU))
+def test_the_estimate_ranges_from_20_controls_with_early_stopping_to_all_of_them():
+    tiny = cell("subject=tiny", "batch.n=16")
+    shapes = shapes_of_cell(tiny)
+    soon_and_all = work_of(tiny, shapes, budget_of(tiny, shapes, CPU))
     # Baseline, candidate, its layers (not all four); in the end everything, the others, 8 parts, 8 wholes without one.
     assert [conditions for conditions, _ in soon_and_all] == [3 + 20, 3 + 99 + 2 + 16]
     all_at_once = cell("subject=tiny", "batch.n=16", "futility=null")
-    ((conditions, work),) = work_of(all_at_once, shapes, budget_of(of, shapes, CPU))
+    ((conditions, work),) = work_of(all_at_once, shapes, budget_of(tiny, shapes, CPU))
     assert conditions == 5 + 16 + 99
     assert work.flops <= soon_and_all[-1][1].flops  # the baseline model beside every round
 
 
-def test_a_group_by_hand_is_taken_as_it_is():
+def test_the_estimate_of_a_group_given_by_hand_uses_its_units():
     early, late = (cell("subject=tiny", f"group=[{units}]") for units in ("L0H0,L0H1", "L3H0,L3H1"))
     shapes = shapes_of_cell(early)
-    first, last = (work_of(of, shapes, budget_of(of, shapes, CPU))[-1][1].flops for of in (early, late))
+    first, last = (work_of(by_hand, shapes, budget_of(by_hand, shapes, CPU))[-1][1].flops for by_hand in (early, late))
     assert last < 0.5 * first  # conditions that begin in the last layer work there at the query alone
     assert {step.name for step in estimate(early, CPU).steps} == {"subject", "batch", "closure"}
 
 
 def test_a_subject_without_shapes_is_unknown():
-    told = estimate(cell("subject=planted", "batch=planted"), CPU)
-    assert told.seconds is told.memory is told.weights is None
+    estimated = estimate(cell("subject=planted", "batch=planted"), CPU)
+    assert estimated.seconds is estimated.memory is estimated.weights is None
 
 
 def test_memory_grows_by_the_weights():

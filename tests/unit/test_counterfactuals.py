@@ -43,7 +43,7 @@ def counterfactual_of(batch: Batch) -> Counterfactual:
 
 
 @given(seed=st.integers(0, 2**32 - 1), width=st.integers(3, 60), n=st.integers(1, 20))
-def test_a_synthetic_counterfactual_has_another_b_and_nothing_else(seed: int, width: int, n: int) -> None:
+def test_a_synthetic_counterfactual_differs_only_in_b(seed: int, width: int, n: int) -> None:
     batch = write("synthetic_induction", n=n, length=48, seed=seed, vocab=[7, 7 + width])
     counterfactual, row = counterfactual_of(batch), np.arange(n)
     b = batch.anchors["induction"][:, 0]
@@ -55,7 +55,7 @@ def test_a_synthetic_counterfactual_has_another_b_and_nothing_else(seed: int, wi
     assert counterfactual.target.max() < 7 + width
 
 
-def test_every_token_but_a_and_b_is_as_likely_to_be_the_other_b() -> None:
+def test_every_token_except_a_and_b_is_equally_likely_as_the_other_b() -> None:
     """Five ids, three of them free: each rank among the free ones is drawn a third of the time (3 s.d. are 0.027)."""
     batch = write("synthetic_induction", n=3000, length=42, vocab=[10, 15])
     taken = np.stack([batch.tokens[:, -1], batch.target], axis=1)
@@ -86,7 +86,7 @@ class Numbers:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Document d has tokens from [20 d, 20 d + 10): each tells where it comes from."""
+    """Document d has tokens from [20 d, 20 d + 10), so that each token identifies its document."""
     rng, path = np.random.default_rng(0), tmp_path / "numbers.txt"
     path.write_text("\f".join(" ".join(map(str, 20 * document + rng.integers(0, 10, 21))) for document in range(1, 40)))
     return path
@@ -112,7 +112,7 @@ def test_a_natural_counterfactual_is_the_context_of_another_example_and_our_quer
         assert counterfactual.target[example] == batch.target[source]
 
 
-def test_natural_counterfactuals_are_drawn_by_the_seed_even_where_windows_are_not(file: Path) -> None:
+def test_natural_counterfactuals_depend_on_the_seed_even_if_the_windows_do_not(file: Path) -> None:
     sources = [counterfactual_of(natural(file, n=20, seed=seed)).tokens[:, 0].tolist() for seed in (None, None, 5)]
     assert sources[0] == sources[1] != sources[2]
 
@@ -129,7 +129,7 @@ def test_a_single_natural_example_has_no_counterfactual(file: Path) -> None:
 
 @dataclass(frozen=True)
 class Prefers(Metric):
-    """By how much the target's logit is above that of the counterfactual's target."""
+    """The logit of the target minus that of the counterfactual's target."""
 
     name: ClassVar[str] = "prefers"
     damage: ClassVar[Literal[1, -1]] = -1
@@ -140,8 +140,8 @@ class Prefers(Metric):
         return difference
 
 
-def test_the_tiny_model_answers_the_counterfactual_and_patching_everything_makes_it_do_so() -> None:
-    """It copies B after A in the example, B' in the counterfactual; only heads carry either to the query."""
+def test_patching_every_head_gives_the_counterfactual_answer_in_the_tiny_model() -> None:
+    """The model copies B in the example and B' in the counterfactual; only heads move them to the query."""
     tiny = offered().get("subject", "tiny").build({})()
     batch = write("synthetic_induction", tiny, n=48)
     everything = tuple(range(len(tiny.units)))

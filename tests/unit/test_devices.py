@@ -1,4 +1,4 @@
-"""Where things are computed: what is on a device stays there, and a GPU says what a processor says."""
+"""Devices: data on a device stays there, and a GPU gives the results of the CPU."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harness.registry.config import registry
 from harness.testing import examples
 
 CONDITIONS = [(), (0, 1), (5,), (0, 9), (14,)]
-TOLD = [(name, where) for name in ("zero", "mean", "resample", "patching") for where in ("all", "query")]
+INTERVENTIONS = [(name, where) for name in ("zero", "mean", "resample", "patching") for where in ("all", "query")]
 METRICS = [registry().get("metric", name).build({}) for name in ("target_logit", "accuracy", "loss", "kl_to_baseline")]
 
 
@@ -26,15 +26,15 @@ def ablated(subject: HeadSubject, batch: Batch, name: str, where: str) -> np.nda
     return subject.evaluate(batch, CONDITIONS, intervention, METRICS)
 
 
-@pytest.mark.parametrize(("name", "where"), TOLD)
+@pytest.mark.parametrize(("name", "where"), INTERVENTIONS)
 @pytest.mark.parametrize("architecture", ["gpt2", "llama_gqa", "gpt_neox", "mistral_sliding", "gemma2_softcap"])
-def test_a_pass_asks_its_device_for_nothing_but_metrics(
+def test_a_pass_copies_only_metrics_from_its_device(
     architectures: Any, architecture: str, name: str, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a device that holds no numbers whoever asks for one is refused, as is who mixes devices.
+    """The meta device holds no numbers: reading one raises, as does mixing devices.
 
-    A GPU would have to finish its work first, for every condition or head. Metrics are asked for once per pass, means
-    and the past before all passes.
+    On a GPU such a read waits for all pending work, per condition or head. Metrics are read once per pass, means and
+    the past before all passes.
     """
     subject = HeadSubject(architectures[architecture].build(), architecture)
     batch = examples.batch(6, vocab_size=48)
@@ -62,18 +62,18 @@ def test_a_pass_asks_its_device_for_nothing_but_metrics(
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 @pytest.mark.parametrize("architecture", ["gpt2", "llama_gqa", "gpt_neox", "olmoe", "gemma2_softcap", "qwen3_5_hybrid"])
-def test_a_gpu_says_what_the_processor_says(architectures: Any, architecture: str) -> None:
+def test_a_gpu_gives_the_results_of_the_cpu(architectures: Any, architecture: str) -> None:
     batch = examples.batch(6, vocab_size=48)
     here = HeadSubject(architectures[architecture].build(), architecture)
     there = HeadSubject(architectures[architecture].build().to("cuda"), architecture)
-    for told in TOLD:
-        np.testing.assert_allclose(ablated(there, batch, *told), ablated(here, batch, *told), atol=1e-4)
+    for intervention in INTERVENTIONS:
+        np.testing.assert_allclose(ablated(there, batch, *intervention), ablated(here, batch, *intervention), atol=1e-4)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_on_a_gpu_is_near(architectures: Any, dtype: torch.dtype) -> None:
-    """Metrics are taken in float32; half precision keeps two or three digits of each logit."""
+def test_half_precision_on_a_gpu_is_close_to_single_precision(architectures: Any, dtype: torch.dtype) -> None:
+    """Metrics are computed in float32; half precision keeps two or three digits of each logit."""
     batch = examples.batch(6, vocab_size=48)
     full = HeadSubject(architectures["llama_gqa"].build().to("cuda"), "full")
     half = HeadSubject(architectures["llama_gqa"].build().to("cuda", dtype), "half")

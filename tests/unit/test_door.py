@@ -1,4 +1,4 @@
-"""The public door: which names it has, that they load lazily, and what a notebook does with them."""
+"""The public API: its names, their lazy loading, and their use in a notebook."""
 
 from __future__ import annotations
 
@@ -86,12 +86,12 @@ NAMES = [
 SMALL = ("subject=planted", "batch=planted", "batch.n=128", "controls.n=39", "reruns=0", "tracking=none", "cache=false")
 
 
-def test_the_door_has_these_names_and_no_others() -> None:
+def test_the_public_names_are_exactly_these() -> None:
     assert sorted(harness.__all__) == sorted(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_name_is_there(name: str) -> None:
+def test_every_public_name_can_be_imported(name: str) -> None:
     assert getattr(harness, name) is not None
 
 
@@ -100,7 +100,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         _ = harness.Afinity  # type: ignore[attr-defined]
 
 
-def test_importing_the_door_loads_no_library() -> None:
+def test_importing_the_package_loads_no_library() -> None:
     code = (
         "import sys, harness; print([name for name in ('numpy', 'torch', 'hydra', 'pydantic') if name in sys.modules])"
     )
@@ -126,7 +126,7 @@ def test_a_notebook_runs_a_cell_and_finds_its_record(tmp_path: Path) -> None:
     assert run(*words) == record  # served, with the same times
 
 
-def test_a_notebook_proposes_and_looks_at_every_step(tmp_path: Path) -> None:
+def test_a_notebook_can_propose_and_inspect_every_step(tmp_path: Path) -> None:
     proposal = propose(*SMALL, f"workspace={tmp_path}")
     n = len(proposal.units)
     assert proposal.affinity.matrix.shape == (n, n)

@@ -1,4 +1,4 @@
-"""The engine against what models compute by themselves, and against one hook, condition and example at a time."""
+"""The engine against the models themselves, and against one hook, condition and example at a time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from harness.util.errors import HarnessError
 
 @dataclass(frozen=True)
 class WholeRows(Reader):
-    """Keeps attention rows as they are, padded to the batch's length."""
+    """Reads attention rows unchanged, padded to the length of the batch."""
 
     source: ClassVar[Source] = "attention"
 
@@ -35,7 +35,7 @@ class WholeRows(Reader):
 
 @dataclass(frozen=True)
 class Whole(Reader):
-    """Keeps whatever there is of a source, as it is."""
+    """Reads a source unchanged."""
 
     source: Source
 
@@ -44,7 +44,7 @@ class Whole(Reader):
 
 
 def conditions_for(subject: HeadSubject) -> list[tuple[int, ...]]:
-    """None; single heads early and late; across layers; a whole layer; everything. Not in the order of layers."""
+    """No head; single heads early and late; across layers; a whole layer; all heads. Not in the order of layers."""
     n = len(subject.units)
     last_layer = subject.units.in_layers([int(subject.units.layers[-1])])
     return [(2, n - 3), (), (n - 1,), last_layer, (0,), (1, 5, n // 2, n - 2), tuple(range(n)), ()]
@@ -54,7 +54,7 @@ def as_heads(subject: HeadSubject, conditions):
     return [[(subject.units.units[u].layer, subject.units.units[u].index) for u in c] for c in conditions]
 
 
-def test_ablation_is_that_of_a_hook_on_each_output_projection(
+def test_ablation_equals_a_hook_on_each_output_projection(
     architecture, ragged_batch, silence, every_logit, ablated_one_by_one
 ):
     subject = HeadSubject(architecture.build(), "test", tokens_per_pass=400)
@@ -94,7 +94,7 @@ def test_rows_and_outputs_are_those_of_eager_attention(architecture, ragged_batc
         handle.remove()
 
 
-def test_a_sliding_window_is_a_window(architectures, ragged_batch):
+def test_a_sliding_window_limits_the_attention_rows(architectures, ragged_batch):
     subject = HeadSubject(architectures["mistral_sliding"].build(), "test")
     rows = subject.record(ragged_batch, {"rows": WholeRows()}).readings["rows"]
     for example, query in enumerate(ragged_batch.query):
@@ -102,7 +102,7 @@ def test_a_sliding_window_is_a_window(architectures, ragged_batch):
         assert (rows[example, :, query - 3 : query + 1] > 0).all()
 
 
-def test_contributions_are_what_the_output_projection_makes_of_each_head_alone(architecture, ragged_batch):
+def test_contributions_are_the_output_projection_of_each_single_head(architecture, ragged_batch):
     model, reference = architecture.build(), architecture.build("eager")
     if model.config.model_type == "qwen3_5_text":
         pytest.skip("heads are gated on the way to the projection, and that is refused")
@@ -127,7 +127,7 @@ def test_contributions_are_what_the_output_projection_makes_of_each_head_alone(a
 
 
 def through(modules, model, tokens) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """What each module takes and gives at the last position while the model reads the tokens."""
+    """Input and output of each module at the last position while the model reads the tokens."""
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
     handles = [
         module.register_forward_hook(lambda _, args, output: seen.append((args[0][0, -1:], output[0, -1:])))
@@ -142,7 +142,7 @@ def through(modules, model, tokens) -> list[tuple[torch.Tensor, torch.Tensor]]:
 
 @pytest.mark.parametrize("kind", [torch.nn.Linear, Conv1D])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_the_matrix_of_a_projection_is_its_weight_however_large_its_bias(kind, dtype):
+def test_the_matrix_of_a_projection_is_its_weight_even_with_a_large_bias(kind, dtype):
     projection = kind(12, 12).to(dtype)
     torch.nn.init.normal_(projection.weight, std=0.02)
     torch.nn.init.normal_(projection.bias, std=5)
@@ -153,7 +153,7 @@ def test_the_matrix_of_a_projection_is_its_weight_however_large_its_bias(kind, d
 
 
 class Adapted(torch.nn.Module):
-    """A linear module with something low-rank beside it, as adapters leave them."""
+    """A linear module with a low-rank adapter."""
 
     def __init__(self, base: torch.nn.Module) -> None:
         super().__init__()
@@ -174,7 +174,7 @@ def test_an_adapter_around_the_projection_is_part_of_it(architectures, ragged_ba
 
 
 def test_first_order_drops_are_slopes_along_a_mask_on_every_head(architecture, ragged_batch):
-    """Independently: one example at a time, the projection's input times a mask of ones, which is what has a slope."""
+    """Independent computation: one example at a time, the gradient at a mask of ones on the projection's input."""
     subject = HeadSubject(architecture.build(), "test", tokens_per_pass=150)
     found = subject.record(ragged_batch, {"drop": Whole("first_order")}).readings["drop"][:, :, 0]
     assert found.std(axis=0).min() > 1e-3, "drops this small show nothing"
@@ -186,7 +186,7 @@ def test_first_order_drops_are_slopes_along_a_mask_on_every_head(architecture, r
 
 
 def test_first_order_drops_are_finite_differences(architectures, ragged_batch):
-    """In float64, which this model computes in from end to end (others have norms that insist on float32)."""
+    """In float64, which this model supports from end to end (others have norms in float32)."""
     architecture, hair = architectures["gpt2"], 1e-5
     found = HeadSubject(architecture.build(), "test").record(ragged_batch, {"drop": Whole("first_order")}).readings
     model = architecture.build("eager").double()
@@ -199,7 +199,7 @@ def test_first_order_drops_are_finite_differences(architectures, ragged_batch):
 
 
 def masked_target_logits(architecture, model, batch, masks) -> torch.Tensor:
-    """The target's logit at the query of each example, when the heads of these layers are multiplied by their masks."""
+    """The target logit at the query of each example if the heads of these layers are multiplied by their masks."""
     handles = []
     for layer, mask in masks.items():
 
@@ -218,7 +218,7 @@ def masked_target_logits(architecture, model, batch, masks) -> torch.Tensor:
 EVERY_SOURCE = {source: Whole(source) for source in ("head_output", "contribution", "first_order")}
 
 
-def test_the_size_of_passes_and_company_change_nothing_that_is_read(architectures, ragged_batch):
+def test_readings_do_not_depend_on_the_size_of_passes_or_on_other_readers(architectures, ragged_batch):
     model = architectures["gpt_neox"].build()
     together = HeadSubject(model, "test").record(ragged_batch, {**EVERY_SOURCE, "rows": WholeRows()}).readings
     for tokens_per_pass in (1, 150):
@@ -228,7 +228,7 @@ def test_the_size_of_passes_and_company_change_nothing_that_is_read(architecture
             np.testing.assert_allclose(alone, together[name], atol=2e-5 * np.abs(alone).max(), rtol=0)
 
 
-def test_what_comes_after_the_query_changes_nothing(architecture, ragged_batch, silence, every_logit):
+def test_tokens_after_the_query_change_nothing(architecture, ragged_batch, silence, every_logit):
     after = np.arange(16) > ragged_batch.query[:, None]
     changed = Batch(
         "changed",
@@ -303,7 +303,7 @@ class BreaksOff(Reader):
         raise ZeroDivisionError
 
 
-def test_the_model_is_left_as_it_was_found(architecture, ragged_batch, silence, every_logit):
+def test_the_model_is_restored_after_use(architecture, ragged_batch, silence, every_logit):
     model = architecture.build("eager").train()
     next(model.children()).eval()  # parts of it may be in another mode
     next(model.parameters()).requires_grad_(False)
@@ -322,7 +322,7 @@ def test_the_model_is_left_as_it_was_found(architecture, ragged_batch, silence, 
     assert_as_found(model, before)
 
 
-def test_configurations_inside_a_configuration_are_restored_each(ragged_batch, silence, every_logit, architectures):
+def test_nested_configurations_are_restored(ragged_batch, silence, every_logit, architectures):
     config = hf.LlavaConfig(
         vision_config=hf.CLIPVisionConfig(
             hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=8, patch_size=4
@@ -370,8 +370,10 @@ def test_ablating_a_set_does_not_depend_on_its_order(data, architectures, ragged
 # -- what is refused ---------------------------------------------------------------------------------------------------
 
 
-def test_ablating_one_group_by_hand_and_then_another_is_ablating_both(architecture, ragged_batch, silence, every_logit):
-    """The first heads are silenced by a hook of their own, the others by the engine: no matter who does it."""
+def test_ablating_one_group_by_a_hook_and_another_by_the_engine_ablates_both(
+    architecture, ragged_batch, silence, every_logit
+):
+    """A separate hook ablates the first heads and the engine ablates the others; the result is the same."""
     subject = HeadSubject(architecture.build(), "test")
     n = len(subject.units)
     first, second = (1, n - 2), (0, n - 1)
@@ -406,7 +408,7 @@ def test_gpt_neo_is_refused_by_name():
     assert_as_found(model, before)
 
 
-def test_a_model_that_looks_ahead_is_refused():
+def test_a_model_with_non_causal_attention_is_refused():
     config = hf.BertConfig(
         vocab_size=48, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=32
     )
@@ -414,7 +416,7 @@ def test_a_model_that_looks_ahead_is_refused():
         HeadSubject(hf.BertLMHeadModel(config), "test")
 
 
-def test_a_mask_that_lets_the_future_in_is_refused(architectures, monkeypatch):
+def test_a_non_causal_mask_is_refused(architectures, monkeypatch):
     def open_mask(inputs_embeds, **_):
         return torch.zeros(1, 1, inputs_embeds.shape[1], inputs_embeds.shape[1])
 
@@ -430,20 +432,20 @@ def test_attention_sinks_are_refused():
         HeadSubject(hf.GptOssForCausalLM(config), "test")
 
 
-def test_attention_that_adds_what_the_probe_does_not_know_is_refused(architectures, monkeypatch):
+def test_attention_with_an_unknown_bias_is_refused(architectures, monkeypatch):
     model = architectures["llama_gqa"].build("eager")
-    own = hf.llama.modeling_llama.eager_attention_forward
+    original = hf.llama.modeling_llama.eager_attention_forward
 
     def biased(module, query, key, value, attention_mask, **kwargs):
         distance = torch.arange(key.shape[-2]) - torch.arange(query.shape[-2])[:, None]
-        return own(module, query, key, value, attention_mask + distance, **kwargs)
+        return original(module, query, key, value, attention_mask + distance, **kwargs)
 
     monkeypatch.setattr(hf.llama.modeling_llama, "eager_attention_forward", biased)
     with pytest.raises(HarnessError, match="does more than softmax"):
         HeadSubject(model, "test")
 
 
-def test_what_heads_do_not_have_is_refused_with_what_they_have(architectures, ragged_batch):
+def test_an_unknown_source_is_refused_with_the_available_ones(architectures, ragged_batch):
     subject = HeadSubject(architectures["olmoe"].build(), "mini")
     with pytest.raises(HarnessError, match="signal reads 'router': the units of mini are attention heads") as caught:
         subject.record(ragged_batch, {"signal": Whole("router")})
@@ -458,7 +460,7 @@ def test_contributions_of_gated_heads_are_refused(architectures, ragged_batch):
     subject.record(ragged_batch, {"signal": Whole("head_output")})
 
 
-def test_a_norm_before_the_projection_is_not_taken_for_it(ragged_batch):
+def test_a_norm_before_the_projection_is_not_mistaken_for_it(ragged_batch):
     config = hf.BitNetConfig(
         vocab_size=48, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=32,
         num_key_value_heads=4,
@@ -468,7 +470,7 @@ def test_a_norm_before_the_projection_is_not_taken_for_it(ragged_batch):
         subject.record(ragged_batch, {"signal": Whole("contribution")})
 
 
-def test_a_pass_that_does_not_fit_says_what_to_type(architectures, ragged_batch, silence):
+def test_a_pass_that_does_not_fit_is_refused_with_the_setting_to_change(architectures, ragged_batch, silence):
     subject = HeadSubject(architectures["gpt2"].build(), "test")
     with pytest.raises(HarnessError, match=r"(?s)a pass of 6144 tokens.*subject\.memory=1024MiB"):
         subject.evaluate(ragged_batch, [()], silence, [Raises(torch.OutOfMemoryError)])
@@ -483,8 +485,8 @@ def test_nan_is_refused(architectures, ragged_batch, silence, every_logit):
 
 
 @pytest.mark.parametrize(("name", "causal"), [("gpt2", True), ("llama_gqa", True), ("mistral_sliding", False)])
-def test_a_mask_is_one_row_for_all_and_knows_whether_it_is_causal(architectures, name, causal):
-    """What a causal mask hides need not be computed; a window hides more."""
+def test_a_mask_has_one_row_for_all_examples_and_states_whether_it_is_causal(architectures, name, causal):
+    """Positions hidden by a causal mask are not computed; a window hides more."""
     model, seen = architectures[name].build(), []
 
     def keep(_, heads):

@@ -1,4 +1,4 @@
-"""Formulas in a terminal: every one of the built-in methods reads as mathematics, without LaTeX."""
+"""Formulas in a terminal: those of all built-in methods are shown without LaTeX."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ from harness.registry.config import registry
         (r"\mathbf{x}^\top y", "𝐱^⊤y"),
     ],
 )  # fmt: skip
-def test_a_formula_reads_as_it_is_written_by_hand(latex: str, text: str) -> None:
+def test_a_formula_is_shown_in_plain_notation(latex: str, text: str) -> None:
     assert formula(latex) == text
 
 
 @pytest.mark.parametrize(
     "latex", ["", r"\frac{1}{", "x_", "a^{", "}{", r"\frac", r"\begin{matrix} a", "$x", r"\nosuch{x}"]
 )
-def test_a_formula_that_does_not_parse_is_no_error(latex: str) -> None:
+def test_a_formula_that_does_not_parse_gives_no_error(latex: str) -> None:
     assert isinstance(formula(latex), str)
 
 
@@ -60,7 +60,7 @@ def test_no_built_in_method_is_shown_with_latex_or_markup() -> None:
         assert "math" not in text.split()
 
 
-def test_markup_goes_and_an_equation_keeps_its_indentation() -> None:
+def test_markup_is_removed_and_an_equation_keeps_its_indentation() -> None:
     docstring = (
         "Groups of ``k`` units.\n\n.. math:: q_p = 1\n   \\text{ where } k_p = k, \\qquad 0 < k\n\n"
         "See :class:`Spins` and ``a\nb``: :math:`x_i`."

@@ -1,4 +1,4 @@
-"""The walls of the house: who may import whom."""
+"""Which package may import which."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SUBJECTS = {*PLUGINS, "harness.engine", "harness.closure"}
 
 
 def allowed(importer: str, imported: str) -> bool:
-    """Whether a package may import another. The door takes from every package up to the notebook."""
+    """Whether a package may import another. ``harness`` itself may import every package up to the notebook."""
     if importer == "harness":
         return LINE[imported] <= LINE["harness.notebook"]
     if imported == "harness":
@@ -37,19 +37,19 @@ def allowed(importer: str, imported: str) -> bool:
     return imported in (SUBJECTS if importer == "harness_plugins.subjects" else PLUGINS)
 
 
-def test_every_package_has_its_line() -> None:
+def test_every_package_is_in_the_table_of_allowed_imports() -> None:
     assert {room(module) for module in modules() if module.startswith("harness.")} == set(LINE)
 
 
-def test_no_import_runs_up_or_across_a_wall() -> None:
+def test_every_import_is_allowed() -> None:
     wrong = [f"{a} imports {b}" for a, b in imports() if room(a) != room(b) and not allowed(room(a), room(b))]
     assert not wrong, "\n".join(wrong)
 
 
-def test_of_closure_subjects_see_nothing_but_verdicts() -> None:
+def test_subjects_import_only_verdicts_from_closure() -> None:
     seen = {b for a, b in imports() if a.startswith("harness_plugins") and b.startswith("harness.closure")}
     assert seen <= {"harness.closure.verdict"}
 
 
-def test_the_house_has_ten_floors_at_most() -> None:
+def test_the_packages_have_at_most_ten_layers() -> None:
     assert max(floors().values()) <= 10

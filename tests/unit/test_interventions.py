@@ -42,7 +42,7 @@ def build(name: str, **parameters: Any) -> Any:
     return offered().get("intervention", name).build(parameters)
 
 
-def made(seed: int, query: Sequence[int], name: str = "made", vocabulary: int = 48) -> Batch:
+def batch_of(seed: int, query: Sequence[int], name: str = "made", vocabulary: int = 48) -> Batch:
     """Random tokens up to each query and beyond it. A counterfactual shares only the query's token with its example."""
     rng = np.random.default_rng(seed)
     at = np.array(query)
@@ -56,13 +56,13 @@ def made(seed: int, query: Sequence[int], name: str = "made", vocabulary: int = 
 
 @pytest.fixture
 def batch() -> Batch:
-    return made(1, [15, 9, 4, 15])
+    return batch_of(1, [15, 9, 4, 15])
 
 
 @pytest.fixture
 def reference() -> Batch:
     """Other examples, one of them longer than all that are tested."""
-    return made(2, [18, 6, 15])
+    return batch_of(2, [18, 6, 15])
 
 
 # -- by hooks, one example and one condition at a time -----------------------------------------------------------------
@@ -71,7 +71,7 @@ Written = Mapping[int, torch.Tensor]
 
 
 def with_hooks(architecture: Any, hook: Callable[[int, torch.Tensor], torch.Tensor], tokens: np.ndarray) -> np.ndarray:
-    """The last position's logits, when ``hook`` sees and changes what heads hand to each layer's projection."""
+    """The logits of the last position if ``hook`` replaces the input of each layer's output projection."""
     model = architecture.eager
 
     def on(layer: int) -> Any:
@@ -91,7 +91,7 @@ def with_hooks(architecture: Any, hook: Callable[[int, torch.Tensor], torch.Tens
 
 
 def written(architecture: Any, tokens: np.ndarray) -> Written:
-    """What the heads of each layer write at each position [positions, heads, head_dim]."""
+    """The outputs of the heads of each layer at each position [positions, heads, head_dim]."""
     found = {}
 
     def keep(layer: int, heads: torch.Tensor) -> torch.Tensor:
@@ -106,22 +106,27 @@ def texts(batch: Batch) -> list[np.ndarray]:
     return [tokens[: query + 1] for tokens, query in zip(batch.tokens, batch.query, strict=True)]
 
 
-def instead(architecture: Any, name: str, told: Mapping[str, Any], batch: Batch, reference: Batch) -> list[Written]:
-    """What ablated heads write in each example [positions or 1, heads, head_dim] per layer, from the definitions."""
+def instead(
+    architecture: Any, name: str, parameters: Mapping[str, Any], batch: Batch, reference: Batch
+) -> list[Written]:
+    """Replaced outputs of ablated heads per example and layer [positions or 1, heads, head_dim], by definition."""
     if name == "zero":
         return [{layer: torch.zeros(1, 4, 1) for layer in range(4)}] * len(batch)
     if name == "patching":
         return [written(architecture, text) for text in texts(batch.counterfactual_batch)]
     if name == "resample":
-        return [written(architecture, text) for text in texts(build(name, **told).donors(batch))]
-    seen = [written(architecture, text) for text in texts(batch if told.get("over") == "batch" else reference)]
-    if told.get("per") != "position":
-        whole = {layer: torch.cat([of[layer] for of in seen]).mean(dim=0, keepdim=True) for layer in range(4)}
+        return [written(architecture, text) for text in texts(build(name, **parameters).donors(batch))]
+    seen = [written(architecture, text) for text in texts(batch if parameters.get("over") == "batch" else reference)]
+    if parameters.get("per") != "position":
+        whole = {layer: torch.cat([outputs[layer] for outputs in seen]).mean(dim=0, keepdim=True) for layer in range(4)}
         return [whole] * len(batch)
     return [
         {
             layer: torch.stack(
-                [torch.stack([of[layer][t] for of in seen if t < len(of[layer])]).mean(dim=0) for t in range(len(text))]
+                [
+                    torch.stack([outputs[layer][t] for outputs in seen if t < len(outputs[layer])]).mean(dim=0)
+                    for t in range(len(text))
+                ]
             )
             for layer in range(4)
         }
@@ -132,28 +137,28 @@ def instead(architecture: Any, name: str, told: Mapping[str, Any], batch: Batch,
 @pytest.mark.parametrize("positions", ["all", "query"])
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 @pytest.mark.parametrize("hooked", HOOKED)
-def test_an_intervention_is_that_of_a_hook(
+def test_an_intervention_equals_a_hook(
     hooked: str, kind: tuple[str, dict[str, Any]], positions: str, architectures: Any, batch: Batch, reference: Batch,
     every_logit: Any,
 ) -> None:  # fmt: skip
-    architecture, (name, told) = architectures[hooked], kind
+    architecture, (name, parameters) = architectures[hooked], kind
     expected = np.empty((48, len(HEADS), len(batch)))
     for example, (text, new) in enumerate(
-        zip(texts(batch), instead(architecture, name, told, batch, reference), strict=True)
+        zip(texts(batch), instead(architecture, name, parameters, batch, reference), strict=True)
     ):
         for condition, group in enumerate(HEADS):
 
             def put(layer: int, heads: torch.Tensor, group: Any = group, new: Written = new) -> torch.Tensor:
                 changed = heads.clone()
                 where = slice(None) if positions == "all" else slice(-1, None)
-                for head in (head for of, head in group if of == layer):
+                for head in (head for at, head in group if at == layer):
                     changed[..., where, head, :] = new[layer][where, head]
                 return changed
 
             expected[:, condition, example] = with_hooks(architecture, put, text)
     subject = HeadSubject(architecture.build(), "test", tokens_per_pass=150)
     conditions = [tuple(4 * layer + head for layer, head in group) for group in HEADS]
-    intervention = build(name, positions=positions, **told)
+    intervention = build(name, positions=positions, **parameters)
     ours = subject.evaluate(batch, [*conditions, ()], intervention, every_logit, reference=reference)
     np.testing.assert_allclose(ours[:, :-1], expected, atol=1e-4 * np.abs(expected).max(), rtol=0)
     moved = np.abs(ours[:, :-1] - ours[:, [-1]]).max(axis=(0, 2))
@@ -163,32 +168,32 @@ def test_an_intervention_is_that_of_a_hook(
 # -- what theory says --------------------------------------------------------------------------------------------------
 
 
-def test_ablating_nothing_changes_nothing_and_asks_for_nothing(architectures: Any, every_logit: Any) -> None:
-    """Not even for donors: a batch of one example, without a counterfactual, has none."""
+def test_ablating_no_unit_changes_nothing_and_needs_no_donor(architectures: Any, every_logit: Any) -> None:
+    """Donors are not needed either: a batch of one example without a counterfactual has none."""
     subject = HeadSubject(architectures["gpt2"].build(), "test")
-    alone = replace(made(1, [9]), counterfactual=None)
+    alone = replace(batch_of(1, [9]), counterfactual=None)
     baseline = subject.evaluate(alone, [()], build("zero"), every_logit)
-    for name, told in KINDS:
-        assert (subject.evaluate(alone, [(), ()], build(name, **told), every_logit) == baseline).all()
+    for name, parameters in KINDS:
+        assert (subject.evaluate(alone, [(), ()], build(name, **parameters), every_logit) == baseline).all()
 
 
 @pytest.mark.parametrize("positions", ["all", "query"])
 def test_a_donor_that_is_the_example_itself_changes_nothing(
     architecture: Any, positions: str, batch: Batch, every_logit: Any
 ) -> None:
-    own = replace(batch, counterfactual=Counterfactual(batch.tokens, batch.target))
+    itself = replace(batch, counterfactual=Counterfactual(batch.tokens, batch.target))
     subject = HeadSubject(architecture.build(), "test", tokens_per_pass=150)
     conditions = [(), (0,), (1, 6), tuple(range(len(subject.units)))]
-    found = subject.evaluate(own, conditions, build("patching", positions=positions), every_logit)
+    found = subject.evaluate(itself, conditions, build("patching", positions=positions), every_logit)
     np.testing.assert_allclose(found, found[:, [0]].repeat(4, axis=1), atol=2e-5 * np.abs(found).max())
 
 
 @pytest.mark.parametrize("positions", ["all", "query"])
 @pytest.mark.parametrize("share", [Shared(), NOTHING], ids=["shared", "apart"])
-def test_all_heads_patched_from_a_twin_with_the_same_query_token_give_the_twins_answer(
+def test_patching_all_heads_from_the_counterfactual_gives_its_answer(
     architectures: Any, share: Shared, positions: str, batch: Batch, every_logit: Any
 ) -> None:
-    """Nothing but heads carries anything from one position to another."""
+    """Only heads move information between positions."""
     for name in ("gpt2", "llama_gqa", "mistral_sliding", "gpt_bigcode"):
         subject = HeadSubject(architectures[name].build(), "test", share=share)
         everything = tuple(range(len(subject.units)))
@@ -202,11 +207,11 @@ def test_all_heads_patched_from_a_twin_with_the_same_query_token_give_the_twins_
 def test_means_per_position_over_one_example_many_times_change_nothing(
     architecture: Any, positions: str, every_logit: Any
 ) -> None:
-    same = made(4, [11]).take(np.zeros(5, dtype=np.int64))
+    same = batch_of(4, [11]).take(np.zeros(5, dtype=np.int64))
     subject = HeadSubject(architecture.build(), "test", tokens_per_pass=50)
     conditions = [(), (1, 6), tuple(range(len(subject.units)))]
-    told = {"per": "position", "positions": positions}
-    found = subject.evaluate(same, conditions, build("mean", **told), every_logit)
+    parameters = {"per": "position", "positions": positions}
+    found = subject.evaluate(same, conditions, build("mean", **parameters), every_logit)
     np.testing.assert_allclose(found, found[:, [0]].repeat(3, axis=1), atol=2e-5 * np.abs(found).max())
 
 
@@ -214,16 +219,18 @@ def test_means_per_position_over_one_example_many_times_change_nothing(
 def test_in_the_last_layer_only_the_query_can_matter(
     kind: tuple[str, dict[str, Any]], architectures: Any, batch: Batch, reference: Batch, every_logit: Any
 ) -> None:
-    subject, (name, told) = HeadSubject(architectures["llama_gqa"].build(), "test"), kind
+    subject, (name, parameters) = HeadSubject(architectures["llama_gqa"].build(), "test"), kind
     everywhere, at_query = (
-        subject.evaluate(batch, [(13,), (1,)], build(name, positions=where, **told), every_logit, reference=reference)
+        subject.evaluate(
+            batch, [(13,), (1,)], build(name, positions=where, **parameters), every_logit, reference=reference
+        )
         for where in ("all", "query")
     )
     np.testing.assert_allclose(everywhere[:, 0], at_query[:, 0], atol=1e-5)
     assert np.abs(everywhere[:, 1] - at_query[:, 1]).max() > 1e-3
 
 
-def test_without_a_reference_means_are_over_the_batch(
+def test_means_are_over_the_batch_without_a_reference(
     architectures: Any, batch: Batch, reference: Batch, every_logit: Any
 ) -> None:
     subject = HeadSubject(architectures["gpt2"].build(), "test")
@@ -264,13 +271,15 @@ def test_neither_the_size_of_passes_nor_what_is_shared_changes_a_result(
         np.testing.assert_allclose(other, found[0], atol=1e-5 * np.abs(found[0]).max(), rtol=0)
 
 
-def test_what_conditions_share_is_told(architectures: Any) -> None:
-    """All there is, but where blocks shape their output by their input, or carry a state from position to position."""
-    told = {name: HeadSubject(of.build(), name).about["shares"] for name, of in architectures.items()}
+def test_the_subject_reports_what_conditions_share(architectures: Any) -> None:
+    """Everything, unless blocks gate their output by their input or carry a state across positions."""
+    shares = {
+        name: HeadSubject(architecture.build(), name).about["shares"] for name, architecture in architectures.items()
+    }
     everything = ["trunk", "inside", "tail", "past"]
-    assert told.pop("gpt_bigcode") == ["past"]
-    assert told.pop("qwen3_5_hybrid") == ["trunk", "inside", "tail"]
-    assert told == dict.fromkeys(told, everything)
+    assert shares.pop("gpt_bigcode") == ["past"]
+    assert shares.pop("qwen3_5_hybrid") == ["trunk", "inside", "tail"]
+    assert shares == dict.fromkeys(shares, everything)
 
 
 def test_nothing_after_a_query_reaches_a_replacement(
@@ -284,9 +293,9 @@ def test_nothing_after_a_query_reaches_a_replacement(
         counterfactual = Counterfactual(np.where(after, -1, whole.counterfactual.tokens), whole.counterfactual.target)
         return replace(whole, tokens=np.where(after, -1, whole.tokens), counterfactual=counterfactual)
 
-    for name, told in KINDS:
+    for name, parameters in KINDS:
         one, other = (
-            subject.evaluate(b, [(1, 6)], build(name, **told), every_logit, reference=r)
+            subject.evaluate(b, [(1, 6)], build(name, **parameters), every_logit, reference=r)
             for b, r in ((batch, reference), (padded(batch), padded(reference)))
         )
         assert (one == other).all()
@@ -296,7 +305,7 @@ def test_nothing_after_a_query_reaches_a_replacement(
 
 
 def owned(queries: Sequence[int]) -> Batch:
-    """Every token of an example is its number; -1 after its query."""
+    """Every token of an example is the example's number; -1 after its query."""
     at = np.array(queries)
     numbers = np.repeat(np.arange(len(at))[:, None], at.max() + 1, axis=1)
     tokens = np.where(np.arange(at.max() + 1) <= at[:, None], numbers, -1)
@@ -304,7 +313,7 @@ def owned(queries: Sequence[int]) -> Batch:
 
 
 @given(n=st.integers(2, 40), seed=st.integers(0, 2**32 - 1))
-def test_every_example_is_donor_once_and_never_its_own(n: int, seed: int) -> None:
+def test_every_example_is_a_donor_exactly_once_and_never_for_itself(n: int, seed: int) -> None:
     donors = build("resample", seed=seed).donors(owned([7] * n))
     assert (donors.tokens == donors.tokens[:, :1]).all()  # the other's text, whole
     assert sorted(donors.tokens[:, 0]) == list(range(n))
@@ -313,7 +322,7 @@ def test_every_example_is_donor_once_and_never_its_own(n: int, seed: int) -> Non
 
 
 @given(queries=st.lists(st.integers(0, 12), min_size=2, max_size=12), seed=st.integers(0, 99))
-def test_donors_of_another_length_are_text_of_others_and_never_padding(queries: list[int], seed: int) -> None:
+def test_donors_of_another_length_contain_text_and_never_padding(queries: list[int], seed: int) -> None:
     batch = owned(queries)
     donors = build("resample", seed=seed).donors(batch)
     assert (donors.query == batch.query).all()
@@ -325,12 +334,12 @@ def test_donors_of_another_length_are_text_of_others_and_never_padding(queries: 
         assert (text[:used] == text[0]).all()
 
 
-def test_donors_are_drawn_by_the_seed() -> None:
+def test_the_seed_determines_the_donors() -> None:
     draws = [build("resample", seed=seed).donors(owned([3] * 20)).tokens[:, 0].tolist() for seed in (0, 0, 1)]
     assert draws[0] == draws[1] != draws[2]
 
 
-def test_patching_takes_from_the_twins(batch: Batch) -> None:
+def test_patching_uses_the_counterfactuals_as_donors(batch: Batch) -> None:
     donors = build("patching").donors(batch)
     assert batch.counterfactual is not None
     assert (donors.tokens == batch.counterfactual.tokens).all()
@@ -342,7 +351,7 @@ def test_patching_takes_from_the_twins(batch: Batch) -> None:
 
 @dataclass(frozen=True)
 class Seen(Metric):
-    """The baseline logit of a token, or the counterfactual's target."""
+    """The baseline logit of a token, or the target of the counterfactual."""
 
     token: int | None
     name: ClassVar[str] = "seen"
@@ -398,9 +407,9 @@ class Orphan(Intervention):
         return donor
 
 
-def test_what_cannot_be_put_in_place_is_refused(architectures: Any, batch: Batch, every_logit: Any) -> None:
+def test_an_impossible_replacement_is_refused(architectures: Any, batch: Batch, every_logit: Any) -> None:
     subject = HeadSubject(architectures["gpt2"].build(), "test")
-    short = made(3, [5, 8])
+    short = batch_of(3, [5, 8])
 
     def refused(intervention: Any, tested: Batch = batch, reference: Batch | None = None) -> HarnessError:
         with pytest.raises(HarnessError) as caught:
@@ -415,7 +424,7 @@ def test_what_cannot_be_put_in_place_is_refused(architectures: Any, batch: Batch
     assert "intervention orphan requests a donor but does not define donors" in refused(Orphan()).what
     assert "its 2 donors do not have the query positions of the 4 examples" in refused(Donating(short)).what
     assert "donors(batch) has to return" in refused(Donating(batch.take(np.array([1, 0, 2, 3])))).fix
-    foreign = made(1, [15, 9, 4, 15], name="foreign", vocabulary=500)
+    foreign = batch_of(1, [15, 9, 4, 15], name="foreign", vocabulary=500)
     assert "batch foreign: token" in refused(Donating(foreign)).what
     assert "batch foreign: token" in refused(build("mean"), reference=foreign).what
 
@@ -424,6 +433,6 @@ def test_what_cannot_be_put_in_place_is_refused(architectures: Any, batch: Batch
     ("name", "wrong"),
     [*((name, "positions") for name in ("zero", "resample", "patching")), ("mean", "per"), ("mean", "over")],
 )
-def test_words_without_meaning_are_refused(name: str, wrong: str) -> None:
+def test_invalid_parameters_of_interventions_are_refused(name: str, wrong: str) -> None:
     with pytest.raises(HarnessError, match=rf"intervention\.{wrong}='last'"):
         build(name, **{wrong: "last"})

@@ -1,4 +1,4 @@
-"""Labels out of files: three forms, what of them is known, and files that say something else."""
+"""Labels from files: three forms, known classes, and invalid files."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def test_classes_are_read_from_each_form(form: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", [PUBLISHED, SURVEYED], ids=["published", "surveyed"])
-def test_selectivities_are_read_where_all_units_have_them(form: Any, tmp_path: Path) -> None:
+def test_selectivities_are_read_if_all_units_have_them(form: Any, tmp_path: Path) -> None:
     selectivity = labels(tmp_path, form).selectivity
     assert set(selectivity) == {"gatekeeper", "copycat"}
     np.testing.assert_array_equal(selectivity["gatekeeper"], [0.5, 0.5, 1.5, 1.5])
     np.testing.assert_array_equal(selectivity["copycat"], [0.0, 1.0, 0.0, 1.0])
 
 
-def test_selectivities_of_some_units_only_are_left_out(tmp_path: Path) -> None:
+def test_incomplete_selectivities_are_ignored(tmp_path: Path) -> None:
     assert labels(tmp_path, PLAIN).selectivity == {}
     some = dict(list(PUBLISHED["all_head_selectivity"].items())[:3])  # type: ignore[attr-defined]
     assert labels(tmp_path, {**PUBLISHED, "all_head_selectivity": some}).selectivity == {}
@@ -70,12 +70,12 @@ def test_selectivities_of_some_units_only_are_left_out(tmp_path: Path) -> None:
     assert labels(tmp_path, {"classifications": PUBLISHED["classifications"]}).selectivity == {}
 
 
-def test_units_may_stand_in_any_order_and_be_of_any_kind(tmp_path: Path) -> None:
+def test_units_can_have_any_order_and_kind(tmp_path: Path) -> None:
     experts = UnitSpace((Unit(1, 3, "E"), Unit(0, 7, "E"), Unit(0, 2, "H")))
     assert labels(tmp_path, {"L0H2": "a", "L1E3": "b"}, experts).classes == ("b", None, "a")
 
 
-def test_what_a_survey_saves_is_what_is_read_back(tmp_path: Path) -> None:
+def test_saved_survey_labels_are_read_back_unchanged(tmp_path: Path) -> None:
     from harness.cli.main import main
 
     words = ["subject=tiny", "batch.n=32", "batch.length=48", f"workspace={tmp_path}"]
@@ -88,7 +88,7 @@ def test_what_a_survey_saves_is_what_is_read_back(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.selectivity["self"], [entry["selectivity"]["self"] for entry in data])
 
 
-def test_a_file_is_known_by_its_content(tmp_path: Path) -> None:
+def test_the_fingerprint_of_a_label_file_is_that_of_its_content(tmp_path: Path) -> None:
     path = tmp_path / "labels.json"
     plugin = registry().get("labels", "file").build({"path": str(path)})
     prints = [plugin.fingerprint()]
@@ -99,7 +99,7 @@ def test_a_file_is_known_by_its_content(tmp_path: Path) -> None:
     assert len(set(prints)) == 3
 
 
-def test_without_labels_nothing_is_known() -> None:
+def test_every_class_is_unknown_without_labels() -> None:
     found: Labels = registry().get("labels", "none").build({})(UNITS)
     assert found.classes == (None,) * 4
     assert not len(found.known)
@@ -131,7 +131,7 @@ def test_without_labels_nothing_is_known() -> None:
         ({"units": [{"unit": "L1H1", "class": "a", "selectivity": [1.0]}]}, "selectivity of L1H1 is not"),
     ],
 )
-def test_files_that_say_something_else_are_refused(content: Any, says: str, tmp_path: Path) -> None:
+def test_files_that_are_not_labels_are_refused(content: Any, says: str, tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match=rf"labels\.path=.*labels\.json: .*{says}") as caught:
         labels(tmp_path, content)
     assert caught.value.fix
@@ -139,7 +139,7 @@ def test_files_that_say_something_else_are_refused(content: Any, says: str, tmp_
         assert all(form in caught.value.fix for form in ('{"L0H1": "self"', '"units"', '"classifications"'))
 
 
-def test_a_file_has_to_be_named_and_to_be_there(tmp_path: Path) -> None:
+def test_a_missing_path_or_file_is_refused(tmp_path: Path) -> None:
     build = registry().get("labels", "file").build
     with pytest.raises(HarnessError, match="labels file: no file is given") as caught:
         build({})(UNITS)

@@ -1,4 +1,4 @@
-"""Loading: what is read, what the subject knows of itself, and every way in which it can go wrong offline."""
+"""Loading: the model, the description of the subject, and every failure that can occur offline."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from harness.util.errors import HarnessError
 
 @pytest.fixture
 def pickled(saved) -> Path:
-    """The same model, its weights a pickle."""
+    """The same model with its weights in a pickle."""
     from safetensors.torch import load_file
 
     torch.save(load_file(saved / "model.safetensors"), saved / "pytorch_model.bin")
@@ -30,22 +30,22 @@ def pickled(saved) -> Path:
 
 
 def refusal(**parameters) -> str:
-    """What and fix, as `harness` would print them."""
+    """The message and the fix, as `harness` prints them."""
     with pytest.raises(HarnessError) as caught:
         load_model(**parameters)
     assert caught.value.fix, "every refusal says what to do"
     return str(caught.value)
 
 
-def test_a_saved_model_is_the_model(saved, architectures, ragged_batch, silence, every_logit):
+def test_a_saved_model_gives_the_results_of_the_model(saved, architectures, ragged_batch, silence, every_logit):
     subject = load_model(str(saved))
     ours = subject.evaluate(ragged_batch, [()], silence, every_logit)[:, 0, 0]
     with torch.no_grad():
-        own = architectures["llama_gqa"].eager(torch.from_numpy(ragged_batch.tokens[:1])).logits[0, 15]
-    np.testing.assert_allclose(ours, own, atol=1e-5)
+        expected = architectures["llama_gqa"].eager(torch.from_numpy(ragged_batch.tokens[:1])).logits[0, 15]
+    np.testing.assert_allclose(ours, expected, atol=1e-5)
 
 
-def test_a_subject_knows_what_it_is(saved):
+def test_a_subject_describes_itself(saved):
     subject = load_model(str(saved), device="cpu")
     weights = subject.about.pop("weights")
     assert subject.about == {
@@ -68,7 +68,7 @@ def test_a_subject_knows_what_it_is(saved):
     assert weights != load_model(str(saved)).about["weights"]
 
 
-def test_dtype_is_that_asked_for(saved):
+def test_the_model_has_the_requested_dtype(saved):
     subject = load_model(str(saved), dtype="bfloat16")
     assert next(subject.model.parameters()).dtype == torch.bfloat16
 
@@ -92,14 +92,14 @@ def test_a_folder_without_a_tokenizer_encodes_nothing_unless_given_one(saved, tm
     assert load_model(str(saved), tokenizer=str(elsewhere)).encode("mat") == [5]
 
 
-def test_loading_says_nothing(saved):
-    """In a process of its own: what a library writes while it is imported counts as well."""
+def test_loading_prints_nothing(saved):
+    """Run in a separate process: output of libraries during their import counts too."""
     code = f"from harness.engine.loading import load_model; load_model({str(saved)!r})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")
 
 
-def test_spread_over_devices(saved):
+def test_a_model_can_be_spread_over_devices(saved):
     pytest.importorskip("accelerate", reason="device_map needs accelerate")
     subject = load_model(str(saved), device_map="cpu")
     assert subject.about["device"] == "cpu"
@@ -110,68 +110,68 @@ def test_spread_over_devices(saved):
 
 
 @pytest.mark.parametrize("path", ["./nowhere", "~/nowhere-at-all", "nowhere.gguf", "a/b/c", "weights.safetensors"])
-def test_a_path_to_nothing(path):
+def test_a_path_that_does_not_exist_is_refused(path):
     assert f"subject.path={path}: there is no such file or folder" in refusal(path=path)
 
 
-def test_no_path():
+def test_a_missing_path_is_refused():
     assert "subject.path is empty" in refusal(path="")
 
 
-def test_a_folder_that_holds_no_model(tmp_path):
+def test_a_folder_without_a_model_is_refused(tmp_path):
     assert "it has no config.json" in refusal(path=str(tmp_path))
     (tmp_path / "model-q4.gguf").touch()
     assert f"subject.path={tmp_path / 'model-q4.gguf'}" in refusal(path=str(tmp_path))
 
 
-def test_a_folder_without_weights(saved):
+def test_a_folder_without_weights_is_refused(saved):
     (saved / "model.safetensors").unlink()
     assert "no weights" in refusal(path=str(saved))
 
 
-def test_a_file_inside_the_folder(saved):
+def test_a_file_inside_the_folder_is_refused(saved):
     assert f"Give the folder: subject.path={saved}" in refusal(path=str(saved / "model.safetensors"))
 
 
-def test_pickles_are_loaded_only_when_asked_for(pickled):
+def test_pickles_are_loaded_only_when_requested(pickled):
     assert "subject.allow_pickle=true" in refusal(path=str(pickled))
     assert len(load_model(str(pickled), allow_pickle=True).units) == 16
 
 
-def test_weights_that_do_not_fill_the_model(saved):
-    told = json.loads((saved / "config.json").read_text())
-    (saved / "config.json").write_text(json.dumps({**told, "num_hidden_layers": 5}))
+def test_weights_that_do_not_fill_the_model_are_refused(saved):
+    config = json.loads((saved / "config.json").read_text())
+    (saved / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 5}))
     assert "9 weights of LlamaForCausalLM are missing" in refusal(path=str(saved))
-    (saved / "config.json").write_text(json.dumps({**told, "intermediate_size": 40}))
+    (saved / "config.json").write_text(json.dumps({**config, "intermediate_size": 40}))
     assert "misshapen" in refusal(path=str(saved)) or "cannot load it" in refusal(path=str(saved))
 
 
-def test_weights_that_did_not_arrive_whole(saved):
+def test_truncated_weights_are_refused(saved):
     whole = (saved / "model.safetensors").read_bytes()
     (saved / "model.safetensors").write_bytes(whole[: len(whole) // 2])
     assert "transformers cannot load it (SafetensorError)" in refusal(path=str(saved))
 
 
-def test_a_model_that_is_not_a_language_model(tmp_path):
+def test_a_model_that_is_not_a_language_model_is_refused(tmp_path):
     config = hf.T5Config(vocab_size=48, d_model=16, d_ff=16, d_kv=8, num_layers=1, num_heads=2)
     hf.T5ForConditionalGeneration(config).save_pretrained(tmp_path / "t5")
     assert "a t5 is not a causal language model" in refusal(path=str(tmp_path / "t5"))
 
 
-def test_a_kind_of_model_that_transformers_does_not_know(saved):
+def test_a_model_type_unknown_to_transformers_is_refused(saved):
     (saved / "config.json").write_text(json.dumps({"model_type": "sparkling_water"}))
     assert "sparkling_water" in refusal(path=str(saved))
 
 
 def test_code_that_comes_with_a_model_is_not_run(saved):
-    told = json.loads((saved / "config.json").read_text())
-    theirs = {"AutoConfig": "mine.Config", "AutoModelForCausalLM": "mine.Model"}
-    (saved / "config.json").write_text(json.dumps({**told, "model_type": "mine", "auto_map": theirs}))
+    config = json.loads((saved / "config.json").read_text())
+    auto_map = {"AutoConfig": "mine.Config", "AutoModelForCausalLM": "mine.Model"}
+    (saved / "config.json").write_text(json.dumps({**config, "model_type": "mine", "auto_map": auto_map}))
     (saved / "mine.py").write_text("raise SystemExit('it ran')")
     assert "cannot load it" in refusal(path=str(saved))
 
 
-def test_a_device_that_is_not_there(saved):
+def test_a_missing_device_is_refused(saved):
     assert "Devices: auto, cpu, cuda" in refusal(path=str(saved), device="gpu")
     beyond = f"cuda:{torch.cuda.device_count()}"
     assert f"subject.device={beyond}: this machine has" in refusal(path=str(saved), device=beyond)
@@ -180,17 +180,17 @@ def test_a_device_that_is_not_there(saved):
 @pytest.mark.parametrize(
     ("path", "device_map", "package"), [("model.gguf", None, "gguf"), ("folder", "auto", "accelerate")]
 )
-def test_a_package_that_is_missing(tmp_path, saved, monkeypatch, path, device_map, package):
+def test_a_missing_package_is_named(tmp_path, saved, monkeypatch, path, device_map, package):
     (tmp_path / "model.gguf").touch()
     there = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == package else there(name))
     given = str(tmp_path / "model.gguf") if path == "model.gguf" else str(saved)
-    said = refusal(path=given, device_map=device_map)
-    assert f"needs {package}" in said
-    assert 'pip install "closure-harness[gguf]"' in said
+    message = refusal(path=given, device_map=device_map)
+    assert f"needs {package}" in message
+    assert 'pip install "closure-harness[gguf]"' in message
 
 
-def test_a_gguf_file_that_is_none(tmp_path):
+def test_an_invalid_gguf_file_is_refused(tmp_path):
     pytest.importorskip("gguf")
     (tmp_path / "model.gguf").write_bytes(b"not at all")
     assert "cannot load it" in refusal(path=str(tmp_path / "model.gguf"))
@@ -201,7 +201,7 @@ def test_a_gguf_file_that_is_none(tmp_path):
 
 @pytest.fixture
 def hub_says(monkeypatch):
-    """Let every download end with this error, and nothing be there from before."""
+    """Make every download raise this error, with an empty cache."""
     import huggingface_hub
     from huggingface_hub import errors
 
@@ -219,7 +219,7 @@ def hub_says(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "message"),
     [
         ("LocalEntryNotFoundError", "hf download owner/name --local-dir name"),
         ("RepositoryNotFoundError", "the hub has no such model"),
@@ -227,18 +227,18 @@ def hub_says(monkeypatch):
         ("RevisionNotFoundError", "subject.revision=main: owner/name has no such branch, tag or commit"),
     ],
 )
-def test_what_the_hub_refuses(hub_says, error, said):
+def test_errors_of_the_hub_are_explained(hub_says, error, message):
     hub_says(error)
-    assert said in refusal(path="owner/name")
+    assert message in refusal(path="owner/name")
 
 
-def test_offline_is_named_as_the_reason(hub_says, monkeypatch):
+def test_offline_mode_is_named_as_the_reason(hub_says, monkeypatch):
     hub_says("LocalEntryNotFoundError")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert "because HF_HUB_OFFLINE is set" in refusal(path="owner/name")
 
 
-def test_a_model_from_the_hub_carries_its_commit(saved, monkeypatch):
+def test_a_model_from_the_hub_records_its_commit(saved, monkeypatch):
     import huggingface_hub
 
     commit = "0123456789abcdef0123456789abcdef01234567"
@@ -251,18 +251,18 @@ def test_a_model_from_the_hub_carries_its_commit(saved, monkeypatch):
     assert (subject.about["revision"], subject.about["weights"]) == (commit, f"commit:{commit}")
 
 
-def test_pickles_are_not_even_downloaded_unless_asked_for(pickled, monkeypatch):
+def test_pickles_are_downloaded_only_when_requested(pickled, monkeypatch):
     import huggingface_hub
 
-    asked: list[str] = []
+    requested: list[str] = []
 
     def download(name, revision, allow_patterns, ignore_patterns):
-        asked.extend(allow_patterns)
+        requested.extend(allow_patterns)
         return str(pickled)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     with pytest.raises(HarnessError, match="pickles"):
         files.find("owner/name")
-    assert "*.bin" not in asked
+    assert "*.bin" not in requested
     assert files.find("owner/name", allow_pickle=True).weights == [pickled / "pytorch_model.bin"]
-    assert "*.bin" in asked
+    assert "*.bin" in requested

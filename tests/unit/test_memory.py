@@ -1,4 +1,4 @@
-"""What this process keeps of the memory it frees."""
+"""Reuse of freed memory."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to keep what is freed")
 def test_freed_memory_is_used_again() -> None:
-    """By itself the system hands out, and clears, every page of a large block anew; huge pages are 512 in one."""
-    new, kept = (
+    """By default the system maps and clears every page of a large block again; a huge page is 512 pages."""
+    faults_when_given_back, faults_when_kept = (
         int(subprocess.run([sys.executable, "-c", PROGRAM, how], capture_output=True, check=True, text=True).stdout)
         for how in ("given back", "kept")
     )
-    assert new >= TIMES * BLOCK / PAGE / 512
-    assert kept < new / 10
+    assert faults_when_given_back >= TIMES * BLOCK / PAGE / 512
+    assert faults_when_kept < faults_when_given_back / 10

@@ -1,4 +1,4 @@
-"""What ablation damages, and what an ablated unit writes: against the definitions."""
+"""Metrics, and the output of an ablated unit, against their definitions."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def measure(name: str, prediction: Prediction | None = None) -> list[float]:
     return values
 
 
-def against(made: np.ndarray) -> Prediction:
-    """A prediction with everything there is."""
-    logits, baseline = torch.from_numpy(made)
+def against(pair: np.ndarray) -> Prediction:
+    """A prediction with all its optional parts."""
+    logits, baseline = torch.from_numpy(pair)
     return Prediction(logits, torch.tensor([0, 1, 2, 3]), baseline, torch.tensor([5, 4, 3, 2]))
 
 
@@ -51,12 +51,12 @@ def test_loss_is_the_negative_log_of_the_targets_probability() -> None:
 
 
 @given(PAIRS)
-def test_the_targets_rank_is_its_mean_rank_from_the_top(made: np.ndarray) -> None:
-    ranks = rankdata(-made[0], method="average", axis=1) - 1
-    assert measure("target_rank", against(made)) == [ranks[row, row] for row in range(4)]
+def test_the_targets_rank_is_its_mean_rank_from_the_top(pair: np.ndarray) -> None:
+    ranks = rankdata(-pair[0], method="average", axis=1) - 1
+    assert measure("target_rank", against(pair)) == [ranks[row, row] for row in range(4)]
 
 
-def test_a_rank_counts_from_nought_and_a_tie_counts_half() -> None:
+def test_a_rank_starts_at_zero_and_a_tie_counts_half() -> None:
     assert measure("target_rank") == [0.0, 1.0, 1.0]  # best; level with two others; one above
 
 
@@ -66,35 +66,35 @@ def test_the_logit_difference_is_the_targets_over_the_counterfactuals() -> None:
 
 
 @given(PAIRS, st.floats(-50, 50, width=16))
-def test_the_logit_difference_does_not_see_what_pushes_all_tokens_alike(made: np.ndarray, push: float) -> None:
-    pushed = np.stack([made[0] + np.float32(push), made[1]])
-    plain, moved = (measure("logit_difference", against(logits)) for logits in (made, pushed))
+def test_the_logit_difference_ignores_a_shift_of_all_logits(pair: np.ndarray, push: float) -> None:
+    pushed = np.stack([pair[0] + np.float32(push), pair[1]])
+    plain, moved = (measure("logit_difference", against(logits)) for logits in (pair, pushed))
     assert moved == pytest.approx(plain, abs=1e-4)
 
 
 @given(PAIRS)
-def test_the_divergence_is_the_relative_entropy_of_the_untouched_prediction_to_this_one(made: np.ndarray) -> None:
-    now, baseline = softmax(made.astype(float), axis=2)
-    assert measure("kl_to_baseline", against(made)) == pytest.approx(rel_entr(baseline, now).sum(axis=1), abs=1e-5)
+def test_the_divergence_is_the_relative_entropy_of_the_baseline_to_the_prediction(pair: np.ndarray) -> None:
+    now, baseline = softmax(pair.astype(float), axis=2)
+    assert measure("kl_to_baseline", against(pair)) == pytest.approx(rel_entr(baseline, now).sum(axis=1), abs=1e-5)
 
 
-def test_the_divergence_of_odds_of_three_to_one_from_even_odds() -> None:
+def test_the_divergence_of_three_to_one_odds_from_even_odds_has_its_closed_form() -> None:
     """KL(1/2, 1/2 || 3/4, 1/4) = ln(2 / sqrt 3)."""
     prediction = Prediction(torch.tensor([[math.log(3), 0.0]]), torch.tensor([0]), torch.zeros(1, 2))
     assert measure("kl_to_baseline", prediction) == pytest.approx([math.log(2 / math.sqrt(3))])
 
 
 @given(PAIRS)
-def test_the_squared_error_is_the_mean_over_outputs(made: np.ndarray) -> None:
-    expected = ((made[0].astype(float) - made[1]) ** 2).mean(axis=1)
-    assert measure("squared_error", against(made)) == pytest.approx(expected, rel=1e-5)
+def test_the_squared_error_is_the_mean_over_outputs(pair: np.ndarray) -> None:
+    expected = ((pair[0].astype(float) - pair[1]) ** 2).mean(axis=1)
+    assert measure("squared_error", against(pair)) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("name", ["kl_to_baseline", "squared_error"])
-@given(made=PAIRS)
-def test_the_untouched_model_is_at_no_distance_from_itself(name: str, made: np.ndarray) -> None:
-    assert measure(name, against(np.stack([made[1], made[1]]))) == [0.0] * 4
-    assert min(measure(name, against(made))) >= 0
+@given(pair=PAIRS)
+def test_the_baseline_model_has_distance_zero_from_itself(name: str, pair: np.ndarray) -> None:
+    assert measure(name, against(np.stack([pair[1], pair[1]]))) == [0.0] * 4
+    assert min(measure(name, against(pair))) >= 0
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_the_untouched_model_is_at_no_distance_from_itself(name: str, made: np.n
         ("squared_error", "baseline model's outputs", "Remove this metric"),
     ],
 )
-def test_a_metric_that_lacks_what_it_compares_with_refuses(name: str, reason: str, fix: str) -> None:
+def test_a_metric_without_its_comparison_is_refused(name: str, reason: str, fix: str) -> None:
     with pytest.raises(HarnessError, match=f"metric={name}") as refused:
         measure(name)
     assert reason in refused.value.what
@@ -113,10 +113,12 @@ def test_a_metric_that_lacks_what_it_compares_with_refuses(name: str, reason: st
 
 
 @pytest.mark.parametrize("name", registry().names("metric"))
-def test_a_row_of_nan_has_no_value_and_the_others_keep_theirs(name: str) -> None:
+def test_a_row_of_nan_gives_nan_and_does_not_affect_other_rows(name: str) -> None:
     logits = LOGITS.clone()
     logits[1] = math.nan
-    plain, broken = (measure(name, Prediction(of, TARGET, LOGITS, torch.tensor([0, 1, 1]))) for of in (LOGITS, logits))
+    plain, broken = (
+        measure(name, Prediction(ablated, TARGET, LOGITS, torch.tensor([0, 1, 1]))) for ablated in (LOGITS, logits)
+    )
     assert math.isnan(broken[1])
     assert (broken[0], broken[2]) == (plain[0], plain[2])
 
@@ -133,7 +135,7 @@ def test_a_row_of_nan_has_no_value_and_the_others_keep_theirs(name: str) -> None
         ("squared_error", 1),
     ],
 )
-def test_damage_points_down_for_what_should_be_high(name: str, damage: int) -> None:
+def test_damage_lowers_metrics_for_which_high_is_good(name: str, damage: int) -> None:
     assert registry().get("metric", name).cls.damage == damage  # type: ignore[attr-defined]
 
 

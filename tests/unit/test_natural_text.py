@@ -1,4 +1,4 @@
-"""Text in which a token comes back: which windows, which query, which target, against a brute-force search."""
+"""Natural text with repeated tokens: windows, queries and targets against a brute-force search."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def search(documents: list[list[int]], target: str, windows: str, min_id: int = 
 
 @pytest.fixture
 def documents() -> list[list[int]]:
-    """Few ids, so that tokens come back; lengths around multiples of the window."""
+    """Few ids, so that tokens repeat; lengths around multiples of the window."""
     rng = np.random.default_rng(0)
     return [rng.integers(0, 12, length).tolist() for length in (19, 20, 21, 40, 41, 59, 100, 173)]
 
@@ -91,7 +91,7 @@ def test_examples_are_those_of_a_brute_force_search(
         write(file, n=len(expected) + 1, target=target, windows=windows)
 
 
-def test_ids_below_the_smallest_are_neither_t_nor_s(documents: list[list[int]], file: Path) -> None:
+def test_ids_below_the_minimum_are_never_t_or_s(documents: list[list[int]], file: Path) -> None:
     expected = search(documents, "repeat", "all", min_id=8)
     assert 0 < len(expected) < len(search(documents, "repeat", "all"))
     batch = write(file, n=len(expected), target="repeat", min_id=8)
@@ -99,7 +99,7 @@ def test_ids_below_the_smallest_are_neither_t_nor_s(documents: list[list[int]], 
     assert batch.tokens[np.arange(len(batch)), batch.query].min() >= 8
 
 
-def test_anchors_point_where_each_class_looks(file: Path) -> None:
+def test_anchors_are_the_positions_each_class_attends_to(file: Path) -> None:
     batch = write(file, n=5)
     first = batch.anchors["duplicate-token"]
     row = np.arange(5)[:, None]
@@ -123,7 +123,7 @@ def test_a_query_at_the_end_of_the_text_has_no_next_token(tmp_path: Path) -> Non
     assert write(text, n=1, target="next_token").target.tolist() == [99]
 
 
-def test_the_seed_draws_which_windows_are_taken(file: Path) -> None:
+def test_the_seed_determines_the_windows(file: Path) -> None:
     one, again, other = (write(file, n=3, seed=seed) for seed in (0, 0, 1))
     assert one.digest == again.digest != other.digest
 
@@ -139,7 +139,7 @@ def test_a_folder_is_read_in_the_order_of_its_files(documents: list[list[int]], 
     assert write(folder, n=n).digest == write(file, n=n).digest
 
 
-def test_windows_and_ids_follow_the_subject_unless_they_are_given(file: Path) -> None:
+def test_window_and_minimum_id_default_to_those_of_the_subject(file: Path) -> None:
     batch = write(file, Numbers(vocab_size=96, context=40), n=1, length=None, min_id=None)
     assert batch.notes["length"] == 40
     assert batch.notes["min_id"] == 3  # 96 // 32
@@ -154,9 +154,7 @@ def test_windows_and_ids_follow_the_subject_unless_they_are_given(file: Path) ->
         ("empty", "has no file of"),
     ],
 )
-def test_a_text_that_is_not_there_is_named(
-    text: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_text_is_named(text: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(HarnessError, match=message) as caught:
@@ -164,7 +162,7 @@ def test_a_text_that_is_not_there_is_named(
     assert text in caught.value.what
 
 
-def test_a_text_that_is_too_short_says_how_many_examples_it_gives(file: Path) -> None:
+def test_a_text_that_is_too_short_is_refused_with_its_number_of_examples(file: Path) -> None:
     with pytest.raises(HarnessError) as caught:
         write(file, n=2000, windows="first")
     assert "2000 were requested" in caught.value.what
@@ -178,7 +176,7 @@ def test_a_subject_without_a_tokenizer_is_refused(file: Path) -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"n": 0}, {"gap": 4}, {"length": GAP}, {"target": "next"}, {"windows": "last"}])
-def test_parameters_without_meaning_are_refused(file: Path, wrong: dict[str, Any]) -> None:
+def test_invalid_parameters_are_refused(file: Path, wrong: dict[str, Any]) -> None:
     with pytest.raises(HarnessError, match=f"batch.{next(iter(wrong))}="):
         write(file, **{"n": 1, **wrong})
 

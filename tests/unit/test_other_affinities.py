@@ -1,4 +1,4 @@
-"""Affinities that look at no observation: random, by layer, and read from a file."""
+"""Affinities without observations: random, by layer, and read from a file."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_random_affinities_are_uniform_between_zero_and_one() -> None:
     np.testing.assert_array_equal(matrix, matrix.T)
 
 
-def test_random_affinities_come_from_the_seed_and_nothing_else() -> None:
+def test_random_affinities_depend_only_on_the_seed() -> None:
     np.random.seed(1)
     first = make("random", seed=3).matrix
     np.random.seed(2)
@@ -51,7 +51,7 @@ def test_random_affinities_come_from_the_seed_and_nothing_else() -> None:
     assert np.random.random() == np.random.RandomState(2).random()
 
 
-def test_units_of_a_layer_are_alike_and_of_different_layers_are_not() -> None:
+def test_units_have_affinity_one_within_a_layer_and_zero_across() -> None:
     expected = np.zeros((6, 6))
     for i, j in [(0, 1), (0, 2), (1, 2), (3, 4)]:
         expected[i, j] = expected[j, i] = 1
@@ -73,7 +73,7 @@ def saved(folder: Path, matrix: Any, name: str = "J.npy") -> str:
     return str(folder / name)
 
 
-def test_the_published_couplings_load_as_they_are(reference: Path) -> None:
+def test_the_published_couplings_are_loaded_unchanged(reference: Path) -> None:
     units = UnitSpace.heads([16] * 16)
     found = make("precomputed", units, path=str(reference / "J.npy"))
     np.testing.assert_array_equal(found.matrix, np.load(reference / "J.npy"))
@@ -92,7 +92,7 @@ def test_numbers_of_any_width_are_read(tmp_path: Path, dtype: str) -> None:
     np.testing.assert_array_equal(found, matrix.astype(float))
 
 
-def test_the_only_array_of_an_archive_needs_no_key_and_one_of_several_does(tmp_path: Path) -> None:
+def test_an_archive_of_several_arrays_needs_a_key(tmp_path: Path) -> None:
     np.savez(tmp_path / "one.npz", couplings=symmetric())
     np.savez_compressed(tmp_path / "two.npz", h=np.zeros(6), J=symmetric())
     np.testing.assert_array_equal(make("precomputed", path=str(tmp_path / "one.npz")).matrix, symmetric())
@@ -112,7 +112,7 @@ def test_a_diagonal_is_set_to_zero_and_noted(tmp_path: Path) -> None:
     assert found.diagnostics == {"diagonal": "set to zero"}
 
 
-def test_the_last_digits_of_single_precision_are_no_asymmetry(tmp_path: Path) -> None:
+def test_rounding_in_single_precision_is_not_an_asymmetry(tmp_path: Path) -> None:
     matrix = symmetric()
     matrix[0, 1] *= 1 + 1e-7
     found = make("precomputed", path=saved(tmp_path, matrix)).matrix
@@ -126,7 +126,7 @@ def test_a_path_may_start_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     np.testing.assert_array_equal(make("precomputed", path="~/J.npy").matrix, symmetric())
 
 
-def test_what_is_in_the_file_is_part_of_what_a_cell_is(tmp_path: Path) -> None:
+def test_the_content_of_the_file_is_part_of_the_identity_of_a_cell(tmp_path: Path) -> None:
     def fingerprint(path: str) -> str:
         digest: str = registry().get("affinity", "precomputed").build({"path": path}).fingerprint()
         return digest
@@ -145,7 +145,7 @@ def refusal(path: str) -> HarnessError:
     return caught.value
 
 
-def test_no_file_and_a_file_that_is_not_there_are_refused(tmp_path: Path) -> None:
+def test_a_missing_path_and_a_missing_file_are_refused(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match="no file is given") as caught:
         make("precomputed")
     assert "affinity.path=J.npy" in caught.value.fix
@@ -154,14 +154,14 @@ def test_no_file_and_a_file_that_is_not_there_are_refused(tmp_path: Path) -> Non
 
 
 class Harmful:
-    """What runs when it is loaded."""
+    """Code that would run when the file is loaded."""
 
     def __reduce__(self) -> Any:
         return print, ("loaded",)
 
 
 @pytest.mark.filterwarnings("error")
-def test_files_that_hold_no_plain_array_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_without_a_plain_array_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "J.csv").write_text("0,1\n1,0\n")
     assert "not an .npy or .npz file" in refusal(str(tmp_path / "J.csv")).what
     for name, content in {"empty.npy": b"", "text.npy": b"0,1", "text.npz": b"PK\x03\x04 nothing"}.items():
@@ -181,12 +181,12 @@ def test_files_that_hold_no_plain_array_are_refused(tmp_path: Path, capsys: pyte
 
 
 @pytest.mark.parametrize("matrix", [np.array([["a"]]), np.array([[1j]]), np.array([["2020-01-01"]], dtype="M8[D]")])
-def test_entries_that_are_no_real_numbers_are_refused(tmp_path: Path, matrix: np.ndarray) -> None:
+def test_entries_that_are_not_real_numbers_are_refused(tmp_path: Path, matrix: np.ndarray) -> None:
     assert "they must be real numbers" in refusal(saved(tmp_path, matrix)).what
 
 
 @pytest.mark.parametrize("shape", [(), (36,), (6, 5), (6, 6, 1)])
-def test_what_is_no_square_matrix_is_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
+def test_a_matrix_that_is_not_square_is_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
     assert (
         f"the array has the shape {shape}; it must be a square matrix" in refusal(saved(tmp_path, np.ones(shape))).what
     )
@@ -206,7 +206,7 @@ def test_entries_that_are_not_finite_are_refused_and_the_first_unit_is_named(tmp
     assert "2 rows contain NaN or infinity; the first is that of L0H2" in refusal(saved(tmp_path, matrix)).what
 
 
-def test_asymmetry_beyond_the_last_digits_is_refused_however_small(tmp_path: Path) -> None:
+def test_asymmetry_beyond_rounding_is_refused(tmp_path: Path) -> None:
     matrix = symmetric()
     matrix[0, 1] += 3e-6 * np.abs(matrix).max()
     assert "the two entries of L0H0 and L0H1 differ by" in refusal(saved(tmp_path, matrix)).what

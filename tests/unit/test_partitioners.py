@@ -1,4 +1,4 @@
-"""Every partitioner but spectral: against definitions, other implementations and brute force; ties, refusals."""
+"""Every partitioner except spectral, against definitions, other implementations and brute force; ties, refusals."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ from harness.util.threads import one_thread
 
 @pytest.fixture(autouse=True)
 def small_fits_on_one_thread() -> Iterator[None]:
-    """As the pipeline does: threads that fight over two cores make small fits fifty times slower."""
+    """One thread, as in the pipeline: more threads than cores make small fits fifty times slower."""
     with one_thread():
         yield
 
 
 @cache
 def methods() -> Registry:
-    """Asked for once: these tests build hundreds of methods."""
+    """Loaded once: these tests build hundreds of methods."""
     return registry()
 
 
-def partition(name: str, of: Any, **parameters: Any) -> list[Partition]:
-    found: list[Partition] = methods().get("partitioner", name).build(parameters)(of)
+def partition(name: str, given: Any, **parameters: Any) -> list[Partition]:
+    found: list[Partition] = methods().get("partitioner", name).build(parameters)(given)
     return found
 
 
@@ -78,7 +78,7 @@ def complete(n: int) -> np.ndarray:
 
 
 def all_partitions(n: int) -> Iterator[np.ndarray]:
-    """Every way to group n units, once each: restricted growth strings."""
+    """All partitions of n units, as restricted growth strings."""
     for labels in itertools.product(range(n), repeat=n):
         if all(label <= max(labels[:i], default=-1) + 1 for i, label in enumerate(labels)):
             yield np.array(labels)
@@ -91,7 +91,7 @@ def all_partitions(n: int) -> Iterator[np.ndarray]:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_number_of_groups_is_that_of_the_generalised_problem(seed: int) -> None:
-    """L u = lambda D u solved as it stands, on two uneven blocks with so much noise that it is not always two."""
+    """L u = lambda D u solved directly, on two uneven blocks with enough noise that the number found varies."""
     same = np.arange(14) < 6
     matrix = random_weights(14, seed) + np.where(same[:, None] == same[None, :], 0.35, 0.0) * complete(14)
     degrees = np.diag(matrix.sum(axis=0))
@@ -102,7 +102,7 @@ def test_the_number_of_groups_is_that_of_the_generalised_problem(seed: int) -> N
     assert found.k == expected == len(found.groups())
 
 
-def test_each_component_is_searched_by_itself_and_small_ones_are_one_group() -> None:
+def test_each_component_is_split_separately_and_small_ones_are_one_group() -> None:
     """Two blocks of four with one weak link; a chain of four; a pair; a unit without links."""
     links = {(i, j): 1.0 for block in (range(4), range(4, 8)) for i, j in itertools.combinations(block, 2)}
     links |= {(3, 4): 0.1, (8, 9): 1.0, (9, 10): 0.01, (10, 11): 1.0, (12, 13): 0.5}
@@ -121,7 +121,7 @@ def test_the_smallest_component_that_is_split_can_be_set() -> None:
 
 @pytest.mark.parametrize("k", [2, 5, 9])
 @pytest.mark.parametrize("m", [4, 9])
-def test_a_faint_background_hides_blocks_from_where_theory_says(k: int, m: int) -> None:
+def test_a_weak_background_hides_blocks_at_the_strength_theory_gives(k: int, m: int) -> None:
     """k blocks of m units, 1 inside and b between: eigenvalues 0, k m b / d and 1 + 1 / d, so that gap k beats gap 1
     where b < 1 / (k + 1); d = m - 1 + (k - 1) m b."""
     for share, expected in ((0.95, k), (1.05, 1)):
@@ -130,25 +130,25 @@ def test_a_faint_background_hides_blocks_from_where_theory_says(k: int, m: int) 
 
 
 @pytest.mark.parametrize("n", [2, 5, 12])
-def test_units_that_are_all_alike_are_one_group(n: int) -> None:
+def test_units_of_equal_affinity_are_one_group(n: int) -> None:
     (found,) = partition("eigengap", affinity(0.3 * complete(n)))
     assert found.groups() == [tuple(range(n))]
 
 
-def test_the_widest_gap_at_the_top_of_the_spectrum_is_not_taken_for_groups() -> None:
-    """A star, whose largest eigenvalue stands alone near 2, and two cliques that are loosely tied."""
+def test_a_wide_gap_at_the_top_of_the_spectrum_is_not_used() -> None:
+    """A star, whose largest eigenvalue is isolated near 2, and two weakly linked cliques."""
     links = {(0, i): 1.0 for i in range(1, 9)} | {(1, 9): 0.01}
     links |= {(i, j): 1.0 for block in (range(9, 14), range(14, 19)) for i, j in itertools.combinations(block, 2)}
     links |= {(i, j): 0.2 for i in range(9, 14) for j in range(14, 19)}
-    of = linked(19, links)
-    degrees = np.diag(of.matrix.sum(axis=0))
-    gaps = np.diff(eigh(degrees - of.matrix, degrees, eigvals_only=True))
+    graph = linked(19, links)
+    degrees = np.diag(graph.matrix.sum(axis=0))
+    gaps = np.diff(eigh(degrees - graph.matrix, degrees, eigvals_only=True))
     assert gaps.argmax() + 1 == 18  # nearly every unit by itself
-    (found,) = partition("eigengap", of)
+    (found,) = partition("eigengap", graph)
     assert sorted(found.groups()) == [tuple(range(9)), tuple(range(9, 14)), tuple(range(14, 19))]
 
 
-def test_groups_do_not_depend_on_the_unit_of_affinity() -> None:
+def test_groups_do_not_depend_on_the_scale_of_affinity() -> None:
     matrix = np.kron(np.eye(3), complete(6)) + 0.02 * random_weights(18, 0)
     for scale in (1e-12, 1e9):
         for name in ("eigengap", "leiden"):
@@ -156,7 +156,7 @@ def test_groups_do_not_depend_on_the_unit_of_affinity() -> None:
             np.testing.assert_array_equal(first.labels, scaled.labels)
 
 
-def test_eigenvalues_from_below_on_are_no_groups() -> None:
+def test_eigenvalues_from_the_limit_below_on_are_not_groups() -> None:
     """A ring of six pairs: six eigenvalues of up to 0.57, and the others above 1.4."""
     links = {(2 * i, 2 * i + 1): 1.0 for i in range(6)} | {(i, (i + 1) % 12): 0.4 for i in range(1, 12, 2)}
     ring = linked(12, links)
@@ -172,8 +172,8 @@ def test_groups_that_are_nearly_all_pairs_are_flagged() -> None:
     assert (found.k, found.diagnostics["near_singletons"]) == (4, 3)
 
 
-def test_a_link_stored_on_one_side_only_is_a_link() -> None:
-    """Affinities may be asymmetric by rounding, and zero on one side."""
+def test_a_link_stored_on_one_side_only_counts() -> None:
+    """Affinities may be asymmetric by rounding and zero on one side."""
     matrix = np.zeros((6, 6))
     matrix[0, 1:] = 1e-10
     for i, j in itertools.combinations(range(1, 6), 2):
@@ -184,7 +184,7 @@ def test_a_link_stored_on_one_side_only_is_a_link() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"min_component": 0}, {"below": 0.0}, {"below": 2.5}, {"cap": 0}])
-def test_parameters_of_eigengap_without_meaning_are_refused(wrong: dict[str, Any]) -> None:
+def test_invalid_parameters_of_eigengap_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(HarnessError, match=f"partitioner.{next(iter(wrong))}="):
         partition("eigengap", affinity(complete(4)), **wrong)
 
@@ -208,7 +208,7 @@ def potts_quality(matrix: np.ndarray, labels: np.ndarray, gamma: float, quality:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_the_quality_is_igraphs_modularity_of_the_same_groups(seed: int) -> None:
+def test_the_quality_is_the_modularity_of_igraph(seed: int) -> None:
     matrix = random_weights(20, seed)
     graph = igraph.Graph.Weighted_Adjacency(matrix, mode="undirected")
     (found,) = partition("leiden", affinity(matrix), quality="modularity")
@@ -225,8 +225,8 @@ def test_the_quality_is_igraphs_modularity_of_the_same_groups(seed: int) -> None
     ("quality", "gamma"), [("modularity", 1.0), ("rb_configuration", 0.8), ("rb_configuration", 1.5), ("cpm", 0.3)]
 )
 @pytest.mark.parametrize("seed", range(3))
-def test_no_other_way_to_group_six_units_is_better_by_the_formula(quality: str, gamma: float, seed: int) -> None:
-    """Signed weights: two clear camps and noise; all 203 partitions."""
+def test_leiden_finds_the_best_of_all_partitions_of_six_units(quality: str, gamma: float, seed: int) -> None:
+    """Signed weights: two clear groups and noise; all 203 partitions."""
     camps = np.array([1, 1, -1, -1, 1, -1])
     matrix = (np.outer(camps, camps) + 0.8 * random_weights(6, seed, signed=True)) * complete(6)
     best = max(potts_quality(matrix, labels, gamma, quality) for labels in all_partitions(6))
@@ -235,7 +235,7 @@ def test_no_other_way_to_group_six_units_is_better_by_the_formula(quality: str, 
     assert found.diagnostics["quality"] == pytest.approx(best)
 
 
-def test_camps_with_nothing_but_negative_links_between_them_are_found() -> None:
+def test_groups_with_only_negative_links_between_them_are_found() -> None:
     camps = np.arange(12) % 2
     matrix = np.where(np.equal.outer(camps, camps), 1.0, -0.5) * complete(12)
     for quality, gamma in (("modularity", 1.0), ("rb_configuration", 0.5), ("cpm", 0.2)):
@@ -243,8 +243,8 @@ def test_camps_with_nothing_but_negative_links_between_them_are_found() -> None:
         assert adjusted_rand_score(camps, found.labels) == 1.0
 
 
-def test_a_faint_negative_link_does_not_outweigh_strong_positive_ones() -> None:
-    """Both parts count by their total weight: were each normalised by its own, this link would split a block."""
+def test_a_weak_negative_link_does_not_outweigh_strong_positive_ones() -> None:
+    """Both parts are weighted by their total weight; with separate normalisation this link would split a block."""
     blocks = np.arange(12) // 6
     matrix = np.where(np.equal.outer(blocks, blocks), 1.0, 0.05) * complete(12)
     matrix[0, 1] = matrix[1, 0] = -0.001
@@ -264,7 +264,7 @@ def test_there_is_one_partition_per_resolution_and_more_groups_at_higher_ones() 
         assert one.k == len(one.groups())
 
 
-def test_units_without_links_are_in_no_group_and_named() -> None:
+def test_units_without_links_are_in_no_group_and_are_named() -> None:
     triangles = linked(8, dict.fromkeys([(0, 1), (1, 2), (0, 2), (4, 5), (5, 6), (4, 6)], 1.0))
     (found,) = partition("leiden", triangles, quality="modularity")
     assert sorted(found.groups()) == [(0, 1, 2), (4, 5, 6)]
@@ -280,15 +280,15 @@ def test_groups_of_one_unit_are_counted() -> None:
     assert found.diagnostics["singletons"] == 1
 
 
-def test_resolutions_that_join_nothing_are_refused_with_one_that_would_do() -> None:
-    of = affinity(0.3 * complete(5))
+def test_resolutions_that_join_no_units_are_refused_with_one_that_does() -> None:
+    graph = affinity(0.3 * complete(5))
     with pytest.raises(HarnessError, match=r"no two units are joined; the largest affinity is 0\.3") as caught:
-        partition("leiden", of, quality="cpm")
+        partition("leiden", graph, quality="cpm")
     assert caught.value.fix.endswith("'partitioner.resolution=[0.15]'")
-    assert partition("leiden", of, quality="cpm", resolution=(0.15,))[0].k == 1
+    assert partition("leiden", graph, quality="cpm", resolution=(0.15,))[0].k == 1
 
 
-def test_nothing_but_negative_affinities_is_refused() -> None:
+def test_only_negative_affinities_are_refused() -> None:
     with pytest.raises(HarnessError, match="no affinity is positive") as caught:
         partition("leiden", affinity(-complete(4)))
     assert "affinity.transform=abs" in caught.value.fix
@@ -306,13 +306,13 @@ def test_nothing_but_negative_affinities_is_refused() -> None:
         ({"quality": "x"}, "quality='x'"),
     ],
 )
-def test_parameters_of_leiden_without_meaning_are_refused(wrong: dict[str, Any], says: str) -> None:
+def test_invalid_parameters_of_leiden_are_refused(wrong: dict[str, Any], says: str) -> None:
     with pytest.raises(HarnessError, match=rf"partitioner\.{says}"):
         partition("leiden", affinity(complete(4)), **wrong)
 
 
 class Counted(random.Random):
-    """A generator that counts its rolls."""
+    """A random generator that counts its draws."""
 
     rolls = 0
 
@@ -325,8 +325,8 @@ class Counted(random.Random):
         return super().getrandbits(k)
 
 
-def test_leiden_rolls_no_dice_but_its_own() -> None:
-    """Python's igraph draws from the standard library's generator, or any that it is given."""
+def test_leiden_uses_only_its_own_random_generator() -> None:
+    """python-igraph draws from the generator of the standard library or from a given one."""
     dice = Counted()
     igraph.set_random_number_generator(dice)
     try:
@@ -356,7 +356,7 @@ def sparse_activity(n: int, observations: int, seed: int, rate: float = 0.2) -> 
 
 
 @given(st.integers(0, 1000), st.sampled_from([0.2, 1.0, 3.0]), st.sampled_from([0.0, 0.1]))
-def test_the_reported_length_is_that_of_the_definition(seed: int, alpha: float, threshold: float) -> None:
+def test_the_reported_description_length_follows_the_definition(seed: int, alpha: float, threshold: float) -> None:
     active = sparse_activity(7, 40, seed)
     active[:2] = [[True], [False]]  # nobody is constant
     (found,) = partition("mdl_merge", spins(active), alpha=alpha, threshold=threshold, seed=seed)
@@ -368,8 +368,8 @@ def test_the_reported_length_is_that_of_the_definition(seed: int, alpha: float, 
 
 @pytest.mark.parametrize("alpha", [0.3, 1.0, 2.0])
 @pytest.mark.parametrize("seed", range(3))
-def test_merging_is_greedy_by_the_definition(seed: int, alpha: float) -> None:
-    """All merges are tried at every step, and their descriptions measured; the shortest of all steps is the answer."""
+def test_merging_follows_the_greedy_definition(seed: int, alpha: float) -> None:
+    """Every step tries all merges and measures their descriptions; the result is the shortest of all steps."""
     active = sparse_activity(8, 300, seed) | sparse_activity(1, 300, seed + 50) * (np.arange(8) < 3)
     labels = np.arange(8)
     steps = [labels]
@@ -383,8 +383,8 @@ def test_merging_is_greedy_by_the_definition(seed: int, alpha: float) -> None:
     assert adjusted_rand_score(expected, found.labels) == 1.0
 
 
-def test_units_that_are_always_active_together_are_merged_into_the_shortest_description_there_is() -> None:
-    """Three mechanisms of two units each, never two at once: of all 203 ways to group them none is shorter."""
+def test_units_that_are_always_active_together_are_merged_into_the_shortest_description() -> None:
+    """Three mechanisms of two units each, never two at once: none of the 203 partitions has a shorter description."""
     mechanism = np.random.default_rng(0).permutation(np.repeat(np.arange(5), 12))  # 3 and 4: nothing is active
     blocks = np.array([0, 1, 2, 2, 1, 0])
     active = mechanism[:, None] == blocks[None, :]
@@ -415,17 +415,17 @@ def test_fewer_than_two_units_that_change_are_refused() -> None:
         partition("mdl_merge", spins(active))
 
 
-def test_without_a_threshold_nothing_is_drawn_and_with_one_the_seed_decides() -> None:
-    of = spins(sparse_activity(20, 60, 2))
-    assert len({tuple(partition("mdl_merge", of, seed=seed)[0].labels) for seed in range(4)}) == 1
-    drawn = {tuple(partition("mdl_merge", of, seed=seed, threshold=0.5)[0].labels) for seed in range(4)}
+def test_the_seed_matters_only_with_a_threshold() -> None:
+    sample = spins(sparse_activity(20, 60, 2))
+    assert len({tuple(partition("mdl_merge", sample, seed=seed)[0].labels) for seed in range(4)}) == 1
+    drawn = {tuple(partition("mdl_merge", sample, seed=seed, threshold=0.5)[0].labels) for seed in range(4)}
     assert len(drawn) > 1
-    again = [partition("mdl_merge", of, seed=3, threshold=0.5)[0].labels for _ in range(2)]
+    again = [partition("mdl_merge", sample, seed=3, threshold=0.5)[0].labels for _ in range(2)]
     np.testing.assert_array_equal(*again)
 
 
 @pytest.mark.parametrize("wrong", [{"alpha": 0.0}, {"alpha": math.nan}, {"threshold": -0.1}, {"threshold": 1.1}])
-def test_parameters_of_mdl_merge_without_meaning_are_refused(wrong: dict[str, Any]) -> None:
+def test_invalid_parameters_of_mdl_merge_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(HarnessError, match=f"partitioner.{next(iter(wrong))}="):
         partition("mdl_merge", spins(sparse_activity(4, 20, 0)), **wrong)
 
@@ -437,7 +437,7 @@ def test_parameters_of_mdl_merge_without_meaning_are_refused(wrong: dict[str, An
 
 @pytest.mark.parametrize("how", ["average", "complete", "single"])
 @pytest.mark.parametrize("seed", range(3))
-def test_the_tree_is_scipys(how: str, seed: int) -> None:
+def test_the_tree_is_that_of_scipy(how: str, seed: int) -> None:
     matrix = random_weights(25, seed)
     tree = linkage(squareform((matrix.max() - matrix) * complete(25)), how)
     found = partition("agglomerative", affinity(matrix), linkage=how, k=(7, 2, 12))
@@ -472,8 +472,8 @@ def test_the_elbow_of_one_over_rank_is_at_the_square_root(n: int) -> None:
 
 
 @pytest.mark.parametrize("high", [1, 4, 12, 22])
-def test_the_group_is_what_stands_above_a_step(high: int) -> None:
-    """However many stand above it, and whether the step is above zero or below."""
+def test_the_group_is_the_units_above_a_step(high: int) -> None:
+    """For any number of units above the step, and for steps above or below zero."""
     values = np.where(np.arange(24) < high, 3.0, -2.0)
     assert partition("elbow", scores(values[::-1]))[0].groups() == [tuple(range(24 - high, 24))]
 
@@ -494,7 +494,7 @@ def test_curves_without_an_elbow_are_refused(values: list[float]) -> None:
 
 
 @given(hnp.arrays(np.int64, st.integers(3, 40), elements=st.integers(-50, 50)), st.integers(-1000, 1000), st.randoms())
-def test_the_elbow_does_not_depend_on_order_unit_or_origin(values: np.ndarray, origin: int, shuffle: Any) -> None:
+def test_the_elbow_does_not_depend_on_order_scale_or_offset(values: np.ndarray, origin: int, shuffle: Any) -> None:
     try:
         (found,) = partition("elbow", scores(values))
     except HarnessError:
@@ -517,7 +517,7 @@ def test_the_highest_scores_are_taken_and_ties_are_named(values: np.ndarray) -> 
         assert found.diagnostics["tied"] == tied
 
 
-def test_between_equal_scores_the_order_of_layers_and_indices_decides() -> None:
+def test_equal_scores_are_ordered_by_layer_and_index() -> None:
     units = UnitSpace(tuple(UnitSpace.heads([2, 2]).units[i] for i in (3, 1, 2, 0)))
     (found,) = partition("top_k", Scores(np.array([1.0, 1.0, 1.0, 0.0]), units), sizes=(2,))
     assert units.names(found.groups()[0]) == ["L0H1", "L1H0"]
@@ -525,12 +525,12 @@ def test_between_equal_scores_the_order_of_layers_and_indices_decides() -> None:
 
 
 @pytest.mark.parametrize(("wrong", "says"), [([], r"sizes=\[\]"), ([0], r"sizes\.0=0"), ([4, -1], r"sizes\.1=-1")])
-def test_sizes_without_meaning_are_refused(wrong: list[int], says: str) -> None:
+def test_invalid_sizes_are_refused(wrong: list[int], says: str) -> None:
     with pytest.raises(HarnessError, match=rf"partitioner\.{says}"):
         partition("top_k", scores(np.arange(9)), sizes=wrong)
 
 
-def test_a_group_of_all_units_is_refused_with_sizes_that_would_do() -> None:
+def test_a_group_of_all_units_is_refused_with_the_allowed_sizes() -> None:
     with pytest.raises(HarnessError, match="12 of 9 units are not a selection") as caught:
         partition("top_k", scores(np.arange(9)))
     assert "'partitioner.sizes=[4,8]'" in caught.value.fix
@@ -572,7 +572,7 @@ def test_layers_are_groups() -> None:
 CLASSES = ("self", None, UNCLASSIFIED, "local", "self", UNCLASSIFIED)
 
 
-def test_the_oracles_groups_are_the_classes() -> None:
+def test_the_groups_of_the_oracle_are_the_classes() -> None:
     (found,) = partition("oracle", Labels(CLASSES, UnitSpace.heads([6])))
     assert (found.k, found.labels.tolist()) == (2, [1, -1, -1, 0, 1, -1])
     assert found.diagnostics["classes"] == ["local", "self"]
@@ -584,7 +584,9 @@ def test_the_oracles_groups_are_the_classes() -> None:
     ("classes", "parameters"),
     [((None, None), {}), ((UNCLASSIFIED, None), {}), ((None, None), {"unclassified": "group"})],
 )
-def test_an_oracle_that_knows_nothing_is_refused(classes: tuple[str | None, ...], parameters: dict[str, Any]) -> None:
+def test_an_oracle_without_known_classes_is_refused(
+    classes: tuple[str | None, ...], parameters: dict[str, Any]
+) -> None:
     with pytest.raises(HarnessError, match="no unit has a class") as caught:
         partition("oracle", Labels(classes, UnitSpace.heads([2])), **parameters)
     assert "labels=survey" in caught.value.fix
@@ -597,20 +599,22 @@ def test_an_oracle_that_knows_nothing_is_refused(classes: tuple[str | None, ...]
 
 @pytest.mark.parametrize("name", ["agglomerative", "random"])
 @pytest.mark.parametrize(("wrong", "says"), [([], r"k=\[\]"), ([1], r"k\.0=1"), ([4, 0], r"k\.1=0")])
-def test_numbers_of_groups_without_meaning_are_refused(name: str, wrong: list[int], says: str) -> None:
+def test_invalid_numbers_of_groups_are_refused(name: str, wrong: list[int], says: str) -> None:
     with pytest.raises(HarnessError, match=rf"partitioner\.{says}"):
         partition(name, affinity(complete(4)), k=wrong)
 
 
-@pytest.mark.parametrize(("name", "of"), [("agglomerative", affinity(complete(6))), ("random", UnitSpace.heads([6]))])
-def test_more_groups_than_units_are_refused_with_numbers_that_would_do(name: str, of: Any) -> None:
+@pytest.mark.parametrize(
+    ("name", "given"), [("agglomerative", affinity(complete(6))), ("random", UnitSpace.heads([6]))]
+)
+def test_more_groups_than_units_are_refused_with_the_allowed_numbers(name: str, given: Any) -> None:
     with pytest.raises(HarnessError, match="12 groups cannot be made of 6 units") as caught:
-        partition(name, of, k=[2, 4, 12])
+        partition(name, given, k=[2, 4, 12])
     assert "partitioner.k=[2,4]" in caught.value.fix
 
 
 @pytest.mark.parametrize("name", ["eigengap", "agglomerative"])
-def test_negative_affinities_are_refused_with_the_transforms_that_would_do(name: str) -> None:
+def test_negative_affinities_are_refused_with_the_transforms_to_use(name: str) -> None:
     parameters = {"k": [2]} if name == "agglomerative" else {}
     with pytest.raises(HarnessError, match=f"partitioner {name} needs non-negative") as caught:
         partition(name, affinity(-complete(4)), **parameters)
@@ -618,6 +622,6 @@ def test_negative_affinities_are_refused_with_the_transforms_that_would_do(name:
 
 
 @pytest.mark.parametrize("name", ["eigengap", "agglomerative", "leiden"])
-def test_units_that_have_nothing_to_do_with_one_another_are_refused(name: str) -> None:
+def test_units_without_any_affinity_are_refused(name: str) -> None:
     with pytest.raises(HarnessError, match=r"no two units have any affinity|no affinity is positive"):
         partition(name, affinity(np.zeros((12, 12))))

@@ -1,4 +1,4 @@
-"""Spectral partitions and the paper's choice among groups: planted blocks, hand-made scores, ties."""
+"""Spectral partitions and the paper's selection of groups: planted blocks, scores by hand, ties."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.util.errors import HarnessError
 
 
 def planted(sizes: list[int], within: float = 1.0, between: float = 0.05, seed: int = 0) -> tuple[Affinity, np.ndarray]:
-    """Blocks of units in shuffled order, with noise; and which block each is of."""
+    """Blocks of units in shuffled order, with noise; and the block of each unit."""
     rng = np.random.default_rng(seed)
     blocks = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
     noise = 0.04 * rng.random((len(blocks), len(blocks)))
@@ -44,28 +44,28 @@ def test_blocks_without_any_link_between_them_are_found() -> None:
     assert adjusted_rand_score(blocks, partition.labels) == 1.0
 
 
-def test_there_is_one_partition_per_number_of_groups_in_the_order_asked() -> None:
+def test_there_is_one_partition_per_number_of_groups_in_the_requested_order() -> None:
     affinity, _ = planted([6, 6, 6])
     partitions = spectral(affinity, k=[5, 2, 3])
     assert [partition.k for partition in partitions] == [5, 2, 3]
     assert [len(partition.groups()) for partition in partitions] == [5, 2, 3]
 
 
-def test_more_groups_than_units_are_refused_with_numbers_that_would_do() -> None:
+def test_more_groups_than_units_are_refused_with_the_allowed_numbers() -> None:
     affinity, _ = planted([3, 3])
     with pytest.raises(HarnessError, match="12 groups cannot be made of 6 units") as caught:
         spectral(affinity, k=[2, 4, 12])
     assert "partitioner.k=[2,4]" in caught.value.fix
 
 
-def test_negative_affinities_are_refused_with_the_transforms_that_would_do() -> None:
+def test_negative_affinities_are_refused_with_the_transforms_to_use() -> None:
     matrix = np.array([[0.0, -1.0, 1.0], [-1.0, 0.0, 1.0], [1.0, 1.0, 0.0]])
     with pytest.raises(HarnessError, match="non-negative") as caught:
         spectral(Affinity(matrix, UnitSpace.heads([3])), k=[2])
     assert "affinity.transform=abs" in caught.value.fix
 
 
-def test_no_groups_are_made_of_units_that_have_nothing_to_do_with_one_another() -> None:
+def test_units_without_any_affinity_form_no_groups() -> None:
     with pytest.raises(HarnessError, match="nothing to cluster"):
         spectral(Affinity(np.zeros((6, 6)), UnitSpace.heads([6])), k=[2])
 
@@ -81,7 +81,7 @@ def test_no_groups_are_made_of_units_that_have_nothing_to_do_with_one_another() 
         ({"offset": -1.0}, "offset=-1"),
     ],
 )
-def test_parameters_of_spectral_without_meaning_are_refused(wrong: dict[str, Any], says: str) -> None:
+def test_invalid_parameters_of_spectral_are_refused(wrong: dict[str, Any], says: str) -> None:
     with pytest.raises(HarnessError, match=rf"partitioner\.{says}"):
         spectral(planted([3, 3])[0], **wrong)
 
@@ -96,16 +96,16 @@ CLASSES = ("self", "self", "self", "local", "local", "local", None, None, "self"
 
 
 def affinity(within: list[float], between: float = 1.0) -> Affinity:
-    """As much affinity inside group g as ``within[g]`` says, and ``between`` them."""
+    """Affinity ``within[g]`` inside group g, and ``between`` across groups."""
     same = GROUPS[:, None] == GROUPS[None, :]
     matrix = np.where(same, np.array(within)[GROUPS][:, None], between)
     np.fill_diagonal(matrix, 0.0)
     return Affinity(matrix, UNITS)
 
 
-def choose(of: Affinity, classes: tuple[str | None, ...] = CLASSES, **parameters: Any) -> list[Candidate]:
+def choose(affinity: Affinity, classes: tuple[str | None, ...] = CLASSES, **parameters: Any) -> list[Candidate]:
     selector = registry().get("selector", "paper_score").build({"min_size": 2, "max_size": 4, **parameters})
-    candidates: list[Candidate] = selector(Partition(3, GROUPS), of, Labels(classes, UNITS))
+    candidates: list[Candidate] = selector(Partition(3, GROUPS), affinity, Labels(classes, UNITS))
     return candidates
 
 
@@ -125,7 +125,7 @@ def test_groups_outside_the_allowed_sizes_do_not_compete() -> None:
     assert [c.members for c in choose(affinity([9.0, 9.0, 1.0]), max_size=3, count=9)] == [(8, 9)]
 
 
-def test_only_as_many_candidates_as_asked_for_are_chosen() -> None:
+def test_only_the_requested_number_of_candidates_is_chosen() -> None:
     assert len(choose(affinity([2.0, 3.0, 5.0]))) == 1
     assert len(choose(affinity([2.0, 3.0, 5.0]), count=2)) == 2
 
@@ -136,14 +136,14 @@ def test_equal_scores_go_to_the_group_of_the_lower_label() -> None:
     assert [c.members[0] for c in candidates] == [0, 4, 8]
 
 
-def test_a_group_of_which_nothing_is_known_cannot_be_chosen() -> None:
+def test_a_group_without_known_classes_cannot_be_chosen() -> None:
     classes = (*CLASSES[:4], None, None, None, None, *CLASSES[8:])
     assert (4, 5, 6, 7) not in [c.members for c in choose(affinity([2.0, 99.0, 2.0]), classes, count=9)]
     assert choose(affinity([2.0, 3.0, 5.0]), (None,) * 10) == []
 
 
 @pytest.mark.parametrize("wrong", [{"min_size": 0}, {"min_size": 5, "max_size": 4}, {"count": 0}, {"count": "all"}])
-def test_parameters_of_the_choice_without_meaning_are_refused(wrong: dict[str, Any]) -> None:
+def test_invalid_parameters_of_the_selector_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(HarnessError, match=f"selector.{next(iter(wrong))}="):
         choose(affinity([1.0, 1.0, 1.0]), **wrong)
 
@@ -164,7 +164,7 @@ def test_isolation_needs_two_members_and_an_outside(members: tuple[int, ...]) ->
     assert isolation(members, np.ones((4, 4)) - np.eye(4)) is None
 
 
-def test_isolation_from_nothing_is_undefined() -> None:
+def test_isolation_without_outside_affinity_is_undefined() -> None:
     matrix = np.zeros((3, 3))
     matrix[0, 1] = matrix[1, 0] = 1.0
     assert isolation((0, 1), matrix) is None

@@ -1,4 +1,4 @@
-"""How examples and conditions are laid out in passes."""
+"""The distribution of examples and conditions over passes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_every_example_is_in_one_pass_that_fits_and_pads_little(
 
 
 @given(loads(), st.integers(1, 4000), st.integers(1, 200), st.integers(1, 6), st.integers(0, 70))
-def test_conditions_are_dealt_out_evenly_to_passes_that_fit(
+def test_conditions_are_distributed_evenly_over_passes_that_fit(
     load: Load, positions: int, memory: int, together: int, n: int
 ) -> None:
     budget = Budget(memory * 1000, per_position=10, per_row=100, positions=positions)

@@ -1,4 +1,4 @@
-"""A cell, top to bottom, on the embedded model: what it proposes and tests on, and how it ends when it breaks."""
+"""A whole cell on the embedded model: the examples it proposes and tests on, and its end after a failure."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from harness.registry.hookspecs import hookimpl
 
 @dataclass(frozen=True)
 class Broken:
-    """Breaks in the way it is told."""
+    """Fails in the requested way."""
     name: ClassVar[str] = "zz_broken"
     how: str = "raise"
 
@@ -57,7 +57,7 @@ def harness_affinities():
 
 @pytest.fixture(scope="module")
 def memo() -> Memo:
-    """Shared: the model is loaded once."""
+    """A shared memo: the model is loaded once."""
     return Memo()
 
 
@@ -86,16 +86,16 @@ def test_a_cell_proposes_on_one_half_and_tests_on_the_other(run: Callable[..., R
     assert [partition.k for partition in record.partitions] == [3, 4]
     assert record.closure[0].units == record.candidates[0].units
     assert len(record.units) == len(record.classes) == len(record.partitions[0].labels)
-    kept = load_file(tmp_path / "runs" / "records" / record.cell.id / "affinity.safetensors")["affinity"]
-    assert kept.shape == (len(record.units),) * 2
-    np.testing.assert_array_equal(kept, kept.T)
+    affinity = load_file(tmp_path / "runs" / "records" / record.cell.id / "affinity.safetensors")["affinity"]
+    assert affinity.shape == (len(record.units),) * 2
+    np.testing.assert_array_equal(affinity, affinity.T)
 
 
-def test_without_a_split_both_use_all_examples(run: Callable[..., Record]) -> None:
+def test_proposal_and_test_use_all_examples_without_a_split(run: Callable[..., Record]) -> None:
     assert run("split=none").closure[0].n_examples == 24
 
 
-def test_a_group_named_by_hand_is_tested_on_all_examples_and_nothing_is_proposed(run: Callable[..., Record]) -> None:
+def test_a_group_given_by_hand_is_tested_on_all_examples_and_nothing_is_proposed(run: Callable[..., Record]) -> None:
     record = run("group=[L0H0,L1H1]")
     assert record.closure[0].units == ("L0H0", "L1H1")
     assert record.closure[0].n_examples == 24
@@ -109,12 +109,12 @@ def test_a_proposal_stops_before_anything_is_ablated(memo: Memo) -> None:
     assert outcome.proposal.has("affinity")
 
 
-def test_a_finished_cell_is_served_and_not_done_again(run: Callable[..., Record]) -> None:
+def test_a_finished_cell_is_reused_and_not_computed_again(run: Callable[..., Record]) -> None:
     assert run() == run()  # with the same times and the same moment of its start
     assert run("force=true").provenance["started"] >= run().provenance["started"]
 
 
-def test_where_no_group_qualifies_the_cell_is_skipped_and_says_so(run: Callable[..., Record]) -> None:
+def test_a_cell_without_a_qualifying_group_is_skipped_with_a_reason(run: Callable[..., Record]) -> None:
     record = run("selector.min_size=33", "selector.max_size=33")
     assert record.status is Status.SKIPPED
     assert "found no group that qualifies" in record.reason
@@ -131,7 +131,7 @@ def test_where_no_group_qualifies_the_cell_is_skipped_and_says_so(run: Callable[
         (["batch.vocab=[100,9000]"], Status.INVALID, "outside the subject's vocabulary"),
     ],
 )
-def test_a_cell_that_breaks_ends_with_a_record_that_says_why(
+def test_a_failing_cell_writes_a_record_with_the_reason(
     run: Callable[..., Record], tmp_path: Path, overrides: list[str], status: Status, reason: str
 ) -> None:
     record = run(*overrides)
@@ -143,7 +143,7 @@ def test_a_cell_that_breaks_ends_with_a_record_that_says_why(
     assert (folder / "traceback.txt").is_file() == (status is Status.FAILED)
 
 
-def test_an_interrupted_cell_leaves_a_record_and_passes_the_interrupt_on(
+def test_an_interrupted_cell_writes_a_record_and_raises_the_interrupt(
     run: Callable[..., Record], tmp_path: Path
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
@@ -152,7 +152,7 @@ def test_an_interrupted_cell_leaves_a_record_and_passes_the_interrupt_on(
     assert record.status is Status.INTERRUPTED
 
 
-def test_progress_ends_exactly_where_it_said_it_would(memo: Memo, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_ends_exactly_at_its_announced_total(memo: Memo, monkeypatch: pytest.MonkeyPatch) -> None:
     totals: dict[str, int] = {}
     done: dict[str, int] = {}
 
@@ -172,7 +172,7 @@ def test_progress_ends_exactly_where_it_said_it_would(memo: Memo, monkeypatch: p
     assert done["recording"] == totals["recording"] == 12
 
 
-def test_a_watcher_that_fails_costs_no_record(
+def test_a_failing_watcher_loses_no_record(
     run: Callable[..., Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plugin = tmp_path / "watcher.py"

@@ -1,4 +1,4 @@
-"""The planted world does what it says: every kind of group against its closed form, by hand."""
+"""The planted world: every kind of group against its closed form."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KINDS = ("serial", "parallel", "redundant_pair", "routed", "redundant_half", "ca
 
 @cache
 def planted(**parameters: Any) -> Any:
-    """A world without noise, unless it is asked for."""
+    """A world, by default without noise."""
     return registry().get("subject", "planted").build({"noise": 0.0, **parameters})()
 
 
@@ -43,13 +43,13 @@ def measured(
 
 
 def damage(subject: Any, batch: Batch, *groups: tuple[int, ...]) -> np.ndarray:
-    """How far the target's logit falls [groups, examples]."""
+    """The decrease of the target logit [groups, examples]."""
     values = measured(subject, batch, [(), *groups])
     return values[0] - values[1:]
 
 
 def called(batch: Batch) -> dict[str, np.ndarray]:
-    """Which circuits the tokens call for, as the docstring says."""
+    """The circuits that the tokens activate, by the rule in the docstring."""
     odd = batch.tokens % 2 == 1
     switched = dict(zip(("serial", "parallel", "redundant_pair", "cancelling"), odd.T[2:], strict=False))
     return {**switched, "routed": batch.tokens[:, 1] % 4 == 0, "bystander": odd[:, 2]}
@@ -63,7 +63,7 @@ def activity(subject: Any, batch: Batch, signal: str = "max_attention") -> np.nd
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_the_untouched_answer_is_what_its_circuits_add_up_to(seed: int) -> None:
+def test_the_baseline_answer_is_the_sum_of_its_circuits(seed: int) -> None:
     subject = planted(seed=seed)
     batch = examples(subject, seed=seed)
     on = called(batch)
@@ -72,7 +72,7 @@ def test_the_untouched_answer_is_what_its_circuits_add_up_to(seed: int) -> None:
     np.testing.assert_allclose(measured(subject, batch, [()])[0], expected, rtol=1e-6)
 
 
-def test_a_serial_circuit_is_dead_without_any_one_member() -> None:
+def test_a_serial_circuit_fails_without_any_single_member() -> None:
     subject, batch = planted(), examples(planted())
     (group,) = subject.groups["serial"]
     found = damage(subject, batch, group, *((unit,) for unit in group))
@@ -88,7 +88,7 @@ def test_a_parallel_circuit_loses_each_members_share() -> None:
             np.testing.assert_allclose(damage(subject, batch, part)[0], expected, atol=1e-6)
 
 
-def test_half_of_a_redundant_pair_is_not_missed_and_one_of_each_half_is() -> None:
+def test_ablating_half_of_a_redundant_pair_does_no_damage_and_ablating_one_unit_of_each_half_does() -> None:
     subject, batch = planted(), examples(planted())
     whole, (one, other) = subject.groups["redundant_pair"][0], subject.groups["redundant_half"]
     assert set(one) | set(other) == set(whole)
@@ -99,19 +99,19 @@ def test_half_of_a_redundant_pair_is_not_missed_and_one_of_each_half_is() -> Non
 
 @pytest.mark.parametrize("kind", ["bystander", "position"])
 @pytest.mark.parametrize("metric", ["target_logit", "accuracy", "loss"])
-def test_what_nobody_reads_is_not_missed(kind: str, metric: str) -> None:
+def test_ablating_units_that_nothing_reads_does_no_damage(kind: str, metric: str) -> None:
     subject, batch = planted(), examples(planted())
     values = measured(subject, batch, [(), subject.groups[kind][0]], metric)
     np.testing.assert_array_equal(values[0], values[1])
 
 
-def test_without_the_cancelling_group_the_answer_is_better() -> None:
+def test_ablating_the_cancelling_group_improves_the_answer() -> None:
     subject, batch = planted(), examples(planted())
     found = damage(subject, batch, subject.groups["cancelling"][0])[0]
     np.testing.assert_allclose(found, -EFFECT * called(batch)["cancelling"], atol=1e-6)
 
 
-def test_a_routed_group_matters_in_its_stratum_only() -> None:
+def test_a_routed_group_matters_only_in_its_stratum() -> None:
     subject, batch = planted(), examples(planted(), n=400)
     found = damage(subject, batch, subject.groups["routed"][0])[0]
     np.testing.assert_allclose(found, EFFECT * called(batch)["routed"], atol=1e-6)
@@ -119,7 +119,7 @@ def test_a_routed_group_matters_in_its_stratum_only() -> None:
 
 
 @pytest.mark.parametrize(("kind", "share"), [("early", 1.0), ("late", 0.2)])
-def test_a_decoy_does_the_damage_of_its_layers_and_not_a_digit_more(kind: str, share: float) -> None:
+def test_a_decoy_does_exactly_the_damage_of_its_layers(kind: str, share: float) -> None:
     subject, batch = planted(), examples(planted())
     (group,) = subject.groups[kind]
     layers = set(subject.units.layers[list(group)].tolist())
@@ -129,14 +129,14 @@ def test_a_decoy_does_the_damage_of_its_layers_and_not_a_digit_more(kind: str, s
     assert (found == found[0]).all()
 
 
-def test_effects_of_groups_apart_add_up() -> None:
+def test_effects_of_disjoint_groups_add_up() -> None:
     subject, batch = planted(noise=0.2), examples(planted())
     groups = [subject.groups[kind][0] for kind in ("serial", "parallel", "early", "position")]
     each = damage(subject, batch, *groups, tuple(unit for group in groups for unit in group))
     np.testing.assert_allclose(each[-1], each[:-1].sum(axis=0), atol=1e-5)
 
 
-def test_every_unit_has_an_effect_of_its_own_where_there_is_noise() -> None:
+def test_every_unit_has_its_own_effect_with_noise() -> None:
     subject = planted(noise=0.1, seed=4)
     batch = examples(subject, n=200)
     filler = [
@@ -147,14 +147,14 @@ def test_every_unit_has_an_effect_of_its_own_where_there_is_noise() -> None:
     assert 0.09 < effects.std(axis=1).mean() < 0.11  # over examples: 0.1
 
 
-def test_every_metric_has_room_both_ways() -> None:
+def test_every_metric_can_rise_and_fall() -> None:
     for seed in range(3):
         subject = planted(seed=seed)
         accuracy = measured(subject, examples(subject, n=400), [()], "accuracy").mean()
         assert 2 / 12 < accuracy < 0.9
 
 
-def test_circuits_are_active_when_they_are_called_for_and_bystanders_with_the_serial_one() -> None:
+def test_circuits_are_active_on_their_inputs_and_bystanders_with_the_serial_circuit() -> None:
     subject, batch = planted(), examples(planted(), n=300)
     found, on = activity(subject, batch), called(batch)
     for kind in ("serial", "parallel", "redundant_pair", "routed", "cancelling", "bystander"):
@@ -165,7 +165,7 @@ def test_circuits_are_active_when_they_are_called_for_and_bystanders_with_the_se
     assert abs(np.corrcoef(serial, parallel)[0, 1]) < 0.2
 
 
-def test_position_units_follow_the_query_and_nothing_else() -> None:
+def test_position_units_follow_only_the_query() -> None:
     subject, batch = planted(), examples(planted(), n=300)
     members = activity(subject, batch)[:, list(subject.groups["position"][0])]
     for column in members.T:
@@ -196,7 +196,7 @@ def test_patching_a_circuit_from_the_counterfactual_brings_its_answer() -> None:
     np.testing.assert_allclose(np.diff(values["logit_difference"], axis=0)[0], -2 * EFFECT * on, atol=1e-5)
 
 
-def test_the_mean_says_no_answer_and_keeps_what_layers_always_do() -> None:
+def test_mean_ablation_removes_the_answer_and_keeps_the_constant_part_of_layers() -> None:
     subject = planted()
     batch = examples(subject, n=400)
     values = measured(subject, batch, [(), subject.groups["parallel"][0], subject.groups["early"][0]], by="mean")
@@ -215,7 +215,7 @@ def test_resampling_takes_outputs_of_other_examples() -> None:
 
 @settings(max_examples=15)
 @given(st.permutations(range(12)))
-def test_examples_do_not_know_of_each_other(order: list[int]) -> None:
+def test_examples_are_independent(order: list[int]) -> None:
     subject = planted(noise=0.1, layers=6, width=8)
     batch = examples(subject, n=12)
     groups = [(), subject.groups["serial"][0], (0, 5)]
@@ -223,7 +223,7 @@ def test_examples_do_not_know_of_each_other(order: list[int]) -> None:
     np.testing.assert_array_equal(first[:, order], second)
 
 
-def test_the_same_seed_is_the_same_world_and_another_is_not() -> None:
+def test_the_seed_determines_the_world() -> None:
     one, same, other = planted(noise=0.1), planted(noise=0.1), planted(noise=0.1, seed=1)
     batch = examples(one)
     groups = [(), one.groups["serial"][0]]
@@ -233,7 +233,7 @@ def test_the_same_seed_is_the_same_world_and_another_is_not() -> None:
     assert (measured(one, batch, groups) != measured(other, batch, groups)).any()
 
 
-def test_what_comes_after_the_query_means_nothing() -> None:
+def test_tokens_after_the_query_have_no_effect() -> None:
     subject = planted(noise=0.1)
     batch = examples(subject)
     later = np.arange(batch.tokens.shape[1]) > batch.query[:, None]
@@ -289,7 +289,7 @@ def test_counterfactuals_have_another_answer_and_activate_the_same_circuits() ->
         ({"overlap": 0.75}, "subject.overlap=0.75"),
     ],
 )
-def test_worlds_that_make_no_sense_are_refused(parameters: dict[str, Any], message: str) -> None:
+def test_invalid_worlds_are_refused(parameters: dict[str, Any], message: str) -> None:
     with pytest.raises(HarnessError, match=message):
         planted(**parameters)
 
@@ -299,7 +299,7 @@ def test_a_batch_that_does_not_fit_is_refused() -> None:
         registry().get("batch", "planted").build({"n": 0})
 
 
-def test_its_circuits_are_in_the_record() -> None:
+def test_the_record_contains_the_planted_circuits() -> None:
     subject = planted(seed=3)
     circuits = subject.about["circuits"]
     assert circuits == {kind: subject.units.names(subject.groups[kind][0]) for kind in circuits}

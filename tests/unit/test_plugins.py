@@ -1,4 +1,4 @@
-"""Plugins: files and modules come in by one door, a bad one stops nobody, and every refusal says what to do."""
+"""Plugins from files and modules: a bad one does not affect the others, and every refusal gives a fix."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ GOOD = (
     + '''
 @dataclass(frozen=True)
 class Same:
-    """Every pair alike."""
+    """Equal affinity for every pair."""
     name: ClassVar[str] = "{name}"
     strength: float = {strength}
 
@@ -66,7 +66,7 @@ def good(name: str = "zz_same", strength: float = 1.0) -> str:
 
 @pytest.fixture
 def load(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Registry]:
-    """What is on offer when these files or modules are loaded as well."""
+    """The registry with these files or modules loaded additionally."""
 
     def load(*extra: str) -> Registry:
         monkeypatch.setenv(plugins.EXTRA_VARIABLE, ",".join(extra))
@@ -76,7 +76,7 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Registry]:
 
 
 def problem(found: Registry, extra: str) -> Broken:
-    """The one thing wrong with an extra plugin."""
+    """The only problem of an extra plugin."""
     (broken,) = [broken for broken in found.problems if broken.origin == extra]
     return broken
 
@@ -95,7 +95,7 @@ def test_a_file_is_a_plugin(plugin: Callable[..., str], load: Callable[..., Regi
     path = plugin(good())
     method = load(path).get("affinity", "zz_same")
     assert method.owner == path
-    assert method.summary == "Every pair alike."
+    assert method.summary == "Equal affinity for every pair."
     assert method.parameters == {"strength": 1.0}
     spins = Spins(np.array([[1, -1, 1]], dtype=np.int8), UnitSpace.heads([3]))
     assert method.build({"strength": 2})(spins).matrix.sum() == 12
@@ -110,7 +110,9 @@ def test_a_module_is_a_plugin(
     assert load("zz_my_module").get("affinity", "zz_module").owner == "zz_my_module"
 
 
-def test_two_files_of_one_name_are_two_plugins(plugin: Callable[..., str], load: Callable[..., Registry]) -> None:
+def test_two_files_with_the_same_name_are_two_plugins(
+    plugin: Callable[..., str], load: Callable[..., Registry]
+) -> None:
     one, other = plugin(good("zz_one", 1.0), "a/mine.py"), plugin(good("zz_other", 2.0), "b/mine.py")
     found = load(one, other)
     assert [m.owner for m in (found.get("affinity", "zz_one"), found.get("affinity", "zz_other"))] == [one, other]
@@ -134,7 +136,7 @@ def test_two_files_of_one_name_are_two_plugins(plugin: Callable[..., str], load:
         (HEAD + "\n@hookimpl\ndef harness_affinities():\n    return [3]\n", "it is not a class"),
     ],
 )
-def test_a_broken_plugin_is_reported_and_the_others_stand(
+def test_a_broken_plugin_is_reported_and_the_others_are_kept(
     plugin: Callable[..., str], text: str, reason: str, load: Callable[..., Registry]
 ) -> None:
     bad, fine = plugin(text, "bad.py"), plugin(good(), "fine.py")
@@ -144,8 +146,10 @@ def test_a_broken_plugin_is_reported_and_the_others_stand(
     assert ("affinity", "ising") in found.methods
 
 
-def test_a_plugin_that_fails_half_way_offers_nothing(plugin: Callable[..., str], load: Callable[..., Registry]) -> None:
-    """Pluggy keeps the hooks it took before the one that does not fit."""
+def test_a_plugin_that_fails_while_loading_offers_nothing(
+    plugin: Callable[..., str], load: Callable[..., Registry]
+) -> None:
+    """Pluggy keeps the hooks registered before the invalid one."""
     text = good("zz_half") + "\n@hookimpl\ndef harness_batches(wrong):\n    return []\n"
     found = load(plugin(text, "half.py"))
     assert ("affinity", "zz_half") not in found.methods
@@ -155,14 +159,14 @@ def test_a_plugin_that_fails_half_way_offers_nothing(plugin: Callable[..., str],
 def test_a_hook_that_gives_no_list_of_folders_is_reported(
     plugin: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A bare string would be taken for a list of letters."""
+    """A string would be read as a list of letters."""
     path = plugin(good("zz_paths") + '\n@hookimpl\ndef harness_config_paths():\n    return "pkg://mine"\n')
     monkeypatch.setenv(plugins.EXTRA_VARIABLE, path)
     assert "not a list of search paths" in problem(registry(), path).reason
     assert registry().get("affinity", "zz_paths").name == "zz_paths"
 
 
-def test_one_bad_offer_leaves_the_others_of_its_plugin_standing(
+def test_one_invalid_offer_does_not_affect_the_others_of_its_plugin(
     plugin: Callable[..., str], load: Callable[..., Registry]
 ) -> None:
     text = good("zz_stays") + "\n@hookimpl\ndef harness_metrics():\n    return [int]\n"
@@ -173,7 +177,7 @@ def test_one_bad_offer_leaves_the_others_of_its_plugin_standing(
     assert all("not a frozen dataclass" in broken.reason for broken in found.problems if broken.origin == path)
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path, load: Callable[..., Registry]) -> None:
+def test_a_missing_plugin_file_is_named(tmp_path: Path, load: Callable[..., Registry]) -> None:
     missing = str(tmp_path / "missing.py")
     assert f"there is no file {missing}" in problem(load(missing), missing).reason
 
@@ -192,13 +196,13 @@ def test_some_plugins_can_be_loaded_alone(monkeypatch: pytest.MonkeyPatch, load:
     assert set(load().methods) == {("affinity", "ising"), ("binarizer", "median")}
 
 
-def test_some_plugins_can_be_left_out(monkeypatch: pytest.MonkeyPatch, load: Callable[..., Registry]) -> None:
+def test_some_plugins_can_be_excluded(monkeypatch: pytest.MonkeyPatch, load: Callable[..., Registry]) -> None:
     everything = set(load().methods)
     monkeypatch.setenv("HARNESS_BLOCK_PLUGINS", "affinities.ising")
     assert set(load().methods) == everything - {("affinity", "ising")}
 
 
-def test_a_whole_distribution_can_be_chosen_or_left_out(
+def test_a_whole_distribution_can_be_selected_or_excluded(
     monkeypatch: pytest.MonkeyPatch, load: Callable[..., Registry]
 ) -> None:
     everything = set(load().methods)
@@ -209,7 +213,7 @@ def test_a_whole_distribution_can_be_chosen_or_left_out(
     assert ("affinity", "ising") not in load().methods
 
 
-def test_a_whole_package_can_be_chosen_or_left_out(
+def test_a_whole_package_can_be_selected_or_excluded(
     monkeypatch: pytest.MonkeyPatch, load: Callable[..., Registry]
 ) -> None:
     everything = set(load().methods)
@@ -243,7 +247,7 @@ def distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pa
         del sys.modules[name]
 
 
-def test_each_module_of_a_package_is_a_plugin_and_a_broken_one_leaves_the_others(
+def test_each_module_of_a_package_is_a_plugin_and_a_broken_one_does_not_affect_the_others(
     distribution: Path, load: Callable[..., Registry]
 ) -> None:
     (distribution / "one.py").write_text(good("zz_one"))
@@ -277,7 +281,7 @@ def test_a_package_that_cannot_be_imported_is_reported_once(
     assert ("affinity", "ising") in found.methods
 
 
-def test_what_is_left_out_is_not_even_imported(
+def test_excluded_plugins_are_not_imported(
     distribution: Path, monkeypatch: pytest.MonkeyPatch, load: Callable[..., Registry]
 ) -> None:
     for variable, name in (
@@ -292,7 +296,7 @@ def test_what_is_left_out_is_not_even_imported(
 
 
 @pytest.mark.parametrize("variable", ["HARNESS_PLUGINS", "HARNESS_BLOCK_PLUGINS"])
-def test_a_plugin_to_choose_that_is_not_there_is_an_error(
+def test_selecting_a_missing_plugin_is_an_error(
     variable: str, monkeypatch: pytest.MonkeyPatch, load: Callable[..., Registry]
 ) -> None:
     monkeypatch.setenv(variable, "affinities.ising,isng")
@@ -302,7 +306,7 @@ def test_a_plugin_to_choose_that_is_not_there_is_an_error(
 
 
 def test_workers_load_what_the_command_line_named(plugin: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """They inherit the environment, not the words."""
+    """Workers inherit the environment, not the command line."""
     monkeypatch.setenv(plugins.EXTRA_VARIABLE, plugin(good("zz_worker")))
     assert registry().get("affinity", "zz_worker").name == "zz_worker"
 
@@ -381,7 +385,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("body", WRONG)
-def test_a_bad_offer_is_turned_down_in_three_lines(
+def test_an_invalid_offer_is_refused_in_three_lines(
     plugin: Callable[..., str], body: str, load: Callable[..., Registry]
 ) -> None:
     path = plugin(offer(WRONG[body][0]), "bad.py")
@@ -392,7 +396,7 @@ def test_a_bad_offer_is_turned_down_in_three_lines(
     assert why.startswith(f"  {WRONG[body][1]}")
 
 
-def test_an_instance_is_no_offer(plugin: Callable[..., str], load: Callable[..., Registry]) -> None:
+def test_an_instance_is_refused(plugin: Callable[..., str], load: Callable[..., Registry]) -> None:
     path = plugin(good().replace("return [Same]", "return [Same()]"))
     assert "return classes, not instances" in problem(load(path), path).reason
 
@@ -417,7 +421,7 @@ READING = """:
 
 
 @pytest.mark.parametrize("bases", ["", "(Signal)"])
-def test_a_signal_that_only_reads_is_its_activity(
+def test_a_signal_without_a_call_returns_its_reading_as_activity(
     bases: str, plugin: Callable[..., str], load: Callable[..., Registry]
 ) -> None:
     signal = load(plugin(signals(bases + READING))).get("signal", "zz_reading").build({})
@@ -427,7 +431,7 @@ def test_a_signal_that_only_reads_is_its_activity(
 
 
 @pytest.mark.parametrize("bases", ["", "(Signal)"])
-def test_a_signal_that_reads_nothing_is_turned_down(
+def test_a_signal_that_reads_nothing_is_refused(
     bases: str, plugin: Callable[..., str], load: Callable[..., Registry]
 ) -> None:
     path = plugin(signals(bases + READING.replace("def read", "def look")))
@@ -448,7 +452,7 @@ def test_a_plugin_may_inherit_its_call(plugin: Callable[..., str], load: Callabl
     assert found.get("affinity", "zz_heir").parameters == {"strength": 1.0}
 
 
-def test_the_code_of_a_method_is_that_of_its_file(plugin: Callable[..., str], load: Callable[..., Registry]) -> None:
+def test_the_code_of_a_method_is_its_file(plugin: Callable[..., str], load: Callable[..., Registry]) -> None:
     path = plugin(good("zz_code"))
     method: Method = load(path).get("affinity", "zz_code")
     before = method.code

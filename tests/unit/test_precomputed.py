@@ -33,7 +33,7 @@ def written(folder: Path, content: Any, name: str = "labels.json") -> str:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def test_units_can_be_told_as_layers_by_heads() -> None:
+def test_units_can_be_given_as_layers_by_heads() -> None:
     assert subject(units="3x2").units.labels == ("L0H0", "L0H1", "L1H0", "L1H1", "L2H0", "L2H1")
 
 
@@ -60,7 +60,7 @@ def test_files_that_give_no_units_are_refused(content: Any, says: str, tmp_path:
         subject(units=written(tmp_path, content))
 
 
-def test_a_shape_that_is_none_is_taken_for_a_file_that_is_not_there() -> None:
+def test_an_invalid_shape_is_treated_as_a_missing_file() -> None:
     with pytest.raises(HarnessError, match=r"subject\.units=16by16: No such file"):
         subject(units="16by16")
 
@@ -86,13 +86,13 @@ def test_the_one_shape_that_holds_all_labelled_heads_is_found(labels: Any, tmp_p
     assert found.label == "precomputed J"
 
 
-def test_several_shapes_that_fit_are_listed_with_what_to_type(tmp_path: Path) -> None:
+def test_several_fitting_shapes_are_listed_with_the_override_to_give(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match="12 units can have several shapes: 2x6, 3x4, 4x3 ") as caught:
         subject(matrix=matrix(tmp_path, 12), labels=written(tmp_path, {"L1H2": "self"}))
     assert caught.value.fix == "Choose one: subject.units=3x4"
 
 
-def test_without_labels_any_shape_fits(tmp_path: Path) -> None:
+def test_any_shape_fits_without_labels(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match="1x6, 2x3, 3x2, 6x1"):
         subject(matrix=matrix(tmp_path, 6))
     assert subject(matrix=matrix(tmp_path, 6), units="2x3").units == UnitSpace.heads([3, 3])
@@ -115,9 +115,13 @@ def test_the_size_is_that_of_the_square_matrix_of_an_archive(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [(b"", "not an .npy or .npz"), (b"1,2\n3,4\n", "not an .npy or .npz"), (b"PK\x03\x04 and then nothing", "not an .npy or .npz")],
+    [
+        (b"", "not an .npy or .npz"),
+        (b"1,2\n3,4\n", "not an .npy or .npz"),
+        (b"PK\x03\x04 and then nothing", "not an .npy or .npz"),
+    ],
 )
-def test_files_that_are_no_matrix_are_refused(content: bytes, says: str, tmp_path: Path) -> None:
+def test_files_that_are_not_a_matrix_are_refused(content: bytes, says: str, tmp_path: Path) -> None:
     (tmp_path / "J.npy").write_bytes(content)
     with pytest.raises(HarnessError, match=rf"affinity\.path=.*J\.npy: it is {says}"):
         subject(matrix=str(tmp_path / "J.npy"))
@@ -129,7 +133,7 @@ def test_pickled_objects_are_not_loaded(tmp_path: Path) -> None:
         subject(matrix=str(tmp_path / "J.npy"))
 
 
-def test_what_is_missing_is_named(tmp_path: Path) -> None:
+def test_a_missing_input_is_named(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match="nothing gives its units") as caught:
         subject()
     assert "affinity.path=J.npy" in caught.value.fix
@@ -148,7 +152,7 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def test_matrix_and_labels_are_those_of_the_cell_unless_given() -> None:
+def test_matrix_and_labels_default_to_those_of_the_cell() -> None:
     words = ["subject=precomputed", "affinity=precomputed", "affinity.path=J.npy", "labels=file", "labels.path=l.json"]
     assert resolve(words, registry())["subject"] == {
         "name": "precomputed",
@@ -160,7 +164,7 @@ def test_matrix_and_labels_are_those_of_the_cell_unless_given() -> None:
     assert resolve(["subject=precomputed"], registry())["subject"]["matrix"] is None
 
 
-def test_it_is_known_by_its_units(tmp_path: Path) -> None:
+def test_the_fingerprint_of_precomputed_is_that_of_its_units(tmp_path: Path) -> None:
     build = registry().get("subject", "precomputed").build
     listed = written(tmp_path, [f"L{i}H{j}" for i in range(2) for j in range(3)], "units.json")
     same = [build({"units": "2x3"}), build({"units": listed})]
@@ -169,7 +173,7 @@ def test_it_is_known_by_its_units(tmp_path: Path) -> None:
     assert build({}).fingerprint() == ""
 
 
-def test_whatever_asks_for_a_model_is_refused() -> None:
+def test_every_use_of_the_model_is_refused() -> None:
     found = subject(units="2x2")
     assert (found.vocab_size, found.context, found.encode) == (0, 0, None)
     for asks in (

@@ -1,4 +1,4 @@
-"""What is made when it is asked for, what is chosen, and how stable it is."""
+"""Proposals: steps on request, the choice of a partition, and its stability."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ACTIVITY = _blocks()
 
 @dataclass(frozen=True)
 class Measured:
-    """Three blocks of units that move together."""
+    """Three blocks of correlated units."""
 
     name: ClassVar[str] = "measured"
 
@@ -71,7 +71,7 @@ class Correlation:
 
 @dataclass(frozen=True)
 class Nearest:
-    """What hangs together at more than a half."""
+    """Components of the graph of affinities above one half."""
 
     name: ClassVar[str] = "nearest"
 
@@ -84,7 +84,7 @@ class Nearest:
 
 @dataclass(frozen=True)
 class Dice:
-    """Groups by chance: another seed, other groups."""
+    """Random groups that depend on the seed."""
 
     name: ClassVar[str] = "dice"
     seed: int = 0
@@ -98,10 +98,10 @@ class Given:
     """Partitions made by the test."""
 
     name: ClassVar[str] = "given"
-    made: tuple[Any, ...] = ()
+    partitions: tuple[Any, ...] = ()
 
     def __call__(self, units: UnitSpace) -> list[Partition]:
-        return list(self.made)
+        return list(self.partitions)
 
 
 @dataclass(frozen=True)
@@ -109,10 +109,10 @@ class Scores:
     """Scores made by the test."""
 
     name: ClassVar[str] = "scores"
-    made: tuple[float | None, ...] = (0.0,)
+    scores: tuple[float | None, ...] = (0.0,)
 
     def __call__(self, partitions: Sequence[Partition]) -> tuple[float | None, ...]:
-        return self.made
+        return self.scores
 
 
 @dataclass(frozen=True)
@@ -160,38 +160,38 @@ def proposal(reruns: int = 0, inputs: Any = None, **stages: Any) -> Proposal:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def test_the_way_from_recording_to_candidates() -> None:
-    made = proposal()
-    assert [set(c.members) for c in made.candidates] == [set(np.flatnonzero(b == BLOCKS).tolist()) for b in range(3)]
-    assert all(c.isolation is not None and c.isolation > 2 for c in made.candidates)
-    assert made.candidates[0].purity == 1.0
+def test_a_proposal_goes_from_recording_to_candidates() -> None:
+    result = proposal()
+    assert [set(c.members) for c in result.candidates] == [set(np.flatnonzero(b == BLOCKS).tolist()) for b in range(3)]
+    assert all(c.isolation is not None and c.isolation > 2 for c in result.candidates)
+    assert result.candidates[0].purity == 1.0
 
 
-def test_what_nobody_asks_for_is_not_made() -> None:
-    made = proposal(partitioner=Dice(), inputs={})
-    assert len(made.candidates) == 3
-    assert not any(made.has(name) for name in ("batch", "recording", "measured", "spins", "affinity"))
-    assert made.candidates[0].isolation is None
+def test_inputs_that_no_method_takes_are_not_computed() -> None:
+    result = proposal(partitioner=Dice(), inputs={})
+    assert len(result.candidates) == 3
+    assert not any(result.has(name) for name in ("batch", "recording", "measured", "spins", "affinity"))
+    assert result.candidates[0].isolation is None
 
 
-def test_transforms_come_one_after_the_other_and_scores_are_of_the_signal_as_measured() -> None:
-    made = proposal(transform=(Doubled(), Doubled()))
-    np.testing.assert_allclose(made.activity.values, 4 * ACTIVITY.values)
-    np.testing.assert_allclose(made.scores.values, ACTIVITY.values.mean(axis=0))
+def test_transforms_are_applied_in_order_and_scores_are_those_of_the_measured_signal() -> None:
+    result = proposal(transform=(Doubled(), Doubled()))
+    np.testing.assert_allclose(result.activity.values, 4 * ACTIVITY.values)
+    np.testing.assert_allclose(result.scores.values, ACTIVITY.values.mean(axis=0))
 
 
-def test_a_method_that_needs_spins_is_told_where_there_are_none() -> None:
+def test_a_method_that_needs_spins_is_refused_without_them() -> None:
     with pytest.raises(HarnessError, match="binarizer as_it_is gives activity") as caught:
         _ = proposal(binarizer=AsItIs()).affinity
     assert "binarizer=median" in caught.value.fix
 
 
-def test_a_plugin_that_returns_something_else_is_named() -> None:
+def test_a_plugin_that_returns_a_wrong_type_is_named() -> None:
     with pytest.raises(TypeError, match="affinity returned Activity, not Affinity"):
         _ = proposal(affinity=AsItIs()).affinity
 
 
-def test_every_input_a_stage_may_ask_for_is_made_somewhere() -> None:
+def test_every_allowed_input_of_a_stage_is_computed_by_some_step() -> None:
     for stage in STAGES.values():
         assert set(stage.asks) <= set(INPUTS)
     for makers, _ in INPUTS.values():
@@ -200,7 +200,7 @@ def test_every_input_a_stage_may_ask_for_is_made_somewhere() -> None:
         assert hasattr(Proposal, name) or name in vars(proposal())
 
 
-def test_upstream_follows_what_is_asked() -> None:
+def test_the_upstream_stages_follow_from_the_requested_inputs() -> None:
     chosen: dict[str, list[type]] = {stage: [] for stage in STAGES}
     chosen |= {"signal": [Measured], "binarizer": [Sign], "affinity": [Correlation], "selector": [Every]}
     everything = {"selector", "chooser", "partitioner", "affinity", "binarizer", "signal", "transform", "batch"}
@@ -209,7 +209,7 @@ def test_upstream_follows_what_is_asked() -> None:
     assert inputs_of(Nearest) == ("affinity",)
 
 
-def test_a_stage_that_nobody_asks_is_no_part_of_the_cell() -> None:
+def test_an_unused_stage_is_not_part_of_the_cell() -> None:
     def cell(*overrides: str) -> Cell:
         return Cell.of(resolve(overrides, registry()), registry())
 
@@ -242,28 +242,30 @@ def partitions(*groups: int) -> tuple[Partition, ...]:
         ((None, None, None), 2),  # nothing to say: the same
     ],
 )
-def test_the_best_partition_is_chosen_and_of_equals_the_one_of_fewest_groups(
+def test_the_best_partition_is_chosen_and_ties_go_to_fewer_groups(
     scores: tuple[float | None, ...], chosen: int
 ) -> None:
-    made = proposal(partitioner=Given(partitions(6, 4, 2)), chooser=Scores(scores))
-    assert made.chosen == chosen
+    result = proposal(partitioner=Given(partitions(6, 4, 2)), chooser=Scores(scores))
+    assert result.chosen == chosen
 
 
-def test_a_partition_that_says_nothing_is_never_chosen() -> None:
+def test_a_trivial_partition_is_never_chosen() -> None:
     together = Partition(1, np.zeros(len(UNITS), dtype=np.int64))
     nobody = Partition(0, np.full(len(UNITS), -1))
     alone = Partition(len(UNITS), np.arange(len(UNITS)))
-    made = proposal(partitioner=Given((together, nobody, alone, *partitions(3))), chooser=Scores((1.0, 1.0, 1.0, 0.0)))
-    assert made.chosen == 3
-    assert made.quality == (None, None, None, 0.0)
+    result = proposal(
+        partitioner=Given((together, nobody, alone, *partitions(3))), chooser=Scores((1.0, 1.0, 1.0, 0.0))
+    )
+    assert result.chosen == 3
+    assert result.quality == (None, None, None, 0.0)
 
 
-def test_partitions_that_all_say_nothing_propose_nothing_and_no_chooser_is_asked() -> None:
+def test_only_trivial_partitions_give_no_candidates_and_the_chooser_is_not_called() -> None:
     together = Partition(1, np.zeros(len(UNITS), dtype=np.int64), "resolution = 0.1")
-    made = proposal(partitioner=Given((together,)), chooser=Scores(()))
-    assert made.trivial
-    assert made.candidates == ()
-    assert made.quality == (None,)
+    result = proposal(partitioner=Given((together,)), chooser=Scores(()))
+    assert result.trivial
+    assert result.candidates == ()
+    assert result.quality == (None,)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -271,7 +273,7 @@ def test_partitions_that_all_say_nothing_propose_nothing_and_no_chooser_is_asked
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def test_clear_groups_are_found_again_and_chance_is_not() -> None:
+def test_clear_groups_are_stable_and_random_groups_are_not() -> None:
     (found,) = proposal(reruns=5).partitions
     assert found.stability is not None
     assert found.stability.seeds == 1.0
@@ -284,7 +286,7 @@ def test_clear_groups_are_found_again_and_chance_is_not() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(-1, 4), st.integers(-1, 4)), min_size=1, max_size=30))
-def test_two_partitions_agree_as_scikit_learn_says(labels: list[tuple[int, int]]) -> None:
+def test_the_agreement_of_two_partitions_is_that_of_scikit_learn(labels: list[tuple[int, int]]) -> None:
     a, b = np.array(labels).T
     assert adjusted_rand(a, b) == adjusted_rand_score(a, b)
 
@@ -295,32 +297,32 @@ def test_agreement_of_many_units_does_not_overflow() -> None:
     assert adjusted_rand(a, np.tile(np.arange(2), 40_000)) == pytest.approx(0, abs=1e-4)
 
 
-def test_no_reruns_no_stability() -> None:
+def test_stability_is_undefined_without_reruns() -> None:
     assert proposal().partitions[0].stability is None
 
 
-def test_a_rerun_sees_units_in_another_order_and_gives_labels_for_the_same_units() -> None:
-    made = proposal()
-    found = made.partitions[0]
+def test_a_rerun_permutes_the_units_and_returns_labels_in_the_original_order() -> None:
+    result = proposal()
+    found = result.partitions[0]
     order = np.random.default_rng(0).permutation(len(UNITS))
-    again = made.again(order, None, seed=1)
+    again = result.again(order, None, seed=1)
     assert again.units.units == tuple(UNITS.units[i] for i in order)
-    np.testing.assert_allclose(again.affinity.matrix, made.affinity.matrix[np.ix_(order, order)])
+    np.testing.assert_allclose(again.affinity.matrix, result.affinity.matrix[np.ix_(order, order)])
     assert adjusted_rand_score(found.labels[order], again.raw_partitions[0].labels) == 1.0
     rows = np.arange(64)
-    half = made.again(order, rows, seed=1)
-    np.testing.assert_array_equal(half.measured.values, made.measured.values[:64][:, order])
-    assert half.affinity.matrix.shape == made.affinity.matrix.shape
+    half = result.again(order, rows, seed=1)
+    np.testing.assert_array_equal(half.measured.values, result.measured.values[:64][:, order])
+    assert half.affinity.matrix.shape == result.affinity.matrix.shape
     assert not np.allclose(half.affinity.matrix, again.affinity.matrix)
     assert half.labels.classes == tuple(examples.labels().classes[i] for i in order) if half.has("labels") else True
 
 
-def test_stability_depends_on_the_seed_alone() -> None:
+def test_stability_depends_only_on_the_seed() -> None:
     first, second = (proposal(reruns=3).partitions[0].stability for _ in range(2))
     assert first == second
 
 
-def test_a_step_is_made_when_a_method_asks_for_it() -> None:
+def test_a_step_is_computed_when_a_method_takes_its_output() -> None:
     """Partitions of random labels need neither an affinity nor examples: a proposal without inputs has candidates."""
     found = Proposal({**proposal().stages, "partitioner": Dice()}, UNITS, {})
     assert found.candidates
@@ -330,7 +332,7 @@ def test_a_step_is_made_when_a_method_asks_for_it() -> None:
         _ = found.affinity
 
 
-def test_a_group_named_by_hand_is_the_one_candidate_and_nothing_else_is_made() -> None:
+def test_a_group_given_by_hand_is_the_only_candidate_and_no_step_is_computed() -> None:
     named = Proposal.by_hand(UNITS, (1, 4))
     assert [candidate.members for candidate in named.candidates] == [(1, 4)]
     assert named.steps.keys() == {"candidates"}

@@ -1,4 +1,4 @@
-"""Records and the workspace: what is read is what was written, and no failure costs what was there before."""
+"""Records and the workspace: records are read back unchanged, and a failure never loses an existing record."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def write(record: Record, folder: Path) -> Path:
 
 
 def damaged(record: Record, folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
-    """The record on disk, after somebody has been at it."""
+    """The record on disk after an edit."""
     data = json.loads(record.to_json())
     change(data)
     path = folder / "record.json"
@@ -40,7 +40,7 @@ def damaged(record: Record, folder: Path, change: Callable[[dict[str, Any]], obj
 
 
 @pytest.mark.parametrize("status", list(Status))
-def test_a_record_is_read_back_as_it_was_written(make_record: Make, status: Status, tmp_path: Path) -> None:
+def test_a_record_is_read_back_unchanged(make_record: Make, status: Status, tmp_path: Path) -> None:
     record = make_record(status=status)
     assert read_record(write(record, tmp_path)) == record
 
@@ -52,7 +52,7 @@ def test_a_record_is_read_back_as_it_was_written(make_record: Make, status: Stat
     verdict=st.sampled_from(Verdict),
     reason=st.text(),
 )
-def test_every_number_and_letter_survives_the_disk(
+def test_every_number_and_character_is_read_back_exactly(
     make_record: Make,
     make_effect: Callable[..., Any],
     tmp_path_factory: pytest.TempPathFactory,
@@ -72,7 +72,7 @@ def test_a_record_begins_with_its_schema(make_record: Make) -> None:
     assert next(iter(json.loads(make_record().to_json()).items())) == ("schema", SCHEMA)
 
 
-def test_infinity_and_nan_never_reach_the_disk(make_record: Make, make_effect: Callable[..., Any]) -> None:
+def test_infinity_and_nan_are_never_written(make_record: Make, make_effect: Callable[..., Any]) -> None:
     for value in (float("nan"), float("inf")):
         with pytest.raises(ValueError, match="JSON compliant"):
             make_record(effect=make_effect(delta=value)).to_json()
@@ -96,7 +96,7 @@ def test_infinity_and_nan_never_reach_the_disk(make_record: Make, make_effect: C
         (lambda data: data.update(units="L0H0"), "units"),
     ],
 )
-def test_a_record_that_was_meddled_with_is_refused(
+def test_an_edited_record_is_refused(
     make_record: Make, tmp_path: Path, change: Callable[[dict[str, Any]], object], message: str
 ) -> None:
     path = damaged(make_record(), tmp_path, change)
@@ -106,7 +106,7 @@ def test_a_record_that_was_meddled_with_is_refused(
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '"record"', '{"schema": "closure-harness/record/1"}'])
-def test_what_is_no_record_is_refused(text: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_record_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "record.json"
     path.write_text(text)
     with pytest.raises(HarnessError, match="record"):
@@ -122,7 +122,7 @@ def test_a_truncated_record_is_refused(make_record: Make, tmp_path: Path) -> Non
             read_record(path)
 
 
-def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+def test_bytes_that_are_not_text_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "record.json"
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(HarnessError, match="is damaged"):
@@ -134,7 +134,7 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_write_leaves_the_file_and_nothing_else(tmp_path: Path) -> None:
+def test_a_write_leaves_only_the_file(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "er" / "file.txt"
     write_atomically(path, "α")
     write_atomically(path, "β")
@@ -143,7 +143,7 @@ def test_a_write_leaves_the_file_and_nothing_else(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])
-def test_a_write_that_fails_leaves_what_was_there(step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_the_old_file(step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file.txt"
     write_atomically(path, "old")
 
@@ -157,7 +157,7 @@ def test_a_write_that_fails_leaves_what_was_there(step: str, tmp_path: Path, mon
     assert [file.name for file in tmp_path.iterdir()] == ["file.txt"]
 
 
-def test_others_may_read_what_is_written_as_the_umask_allows(tmp_path: Path) -> None:
+def test_written_files_have_the_permissions_of_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o022)
     try:
         write_atomically(tmp_path / "file.txt", "shared")
@@ -180,7 +180,7 @@ def test_a_finished_record_is_never_replaced_by_one_that_failed(
 
 
 @pytest.mark.parametrize("first", [Status.FAILED, Status.INTERRUPTED, Status.INVALID])
-def test_a_failure_is_kept_until_there_is_something_better_and_never_served(
+def test_a_failed_record_is_kept_until_a_better_one_exists_and_is_never_reused(
     make_record: Make, tmp_path: Path, first: Status
 ) -> None:
     workspace = Workspace.at(tmp_path)
@@ -198,7 +198,7 @@ def test_a_finished_record_is_replaced_by_a_newer_finished_one(make_record: Make
     assert workspace.finished("c") == make_record(cell="c", verdict=Verdict.NULL)
 
 
-def test_a_damaged_record_is_replaced_by_whatever_comes_next(make_record: Make, tmp_path: Path) -> None:
+def test_a_damaged_record_is_replaced_by_the_next_record(make_record: Make, tmp_path: Path) -> None:
     workspace = Workspace.at(tmp_path)
     folder = workspace.write(make_record(cell="c"))
     (folder / "record.json").write_text("{")
@@ -208,7 +208,7 @@ def test_a_damaged_record_is_replaced_by_whatever_comes_next(make_record: Make, 
     assert workspace.find("c") == make_record(cell="c", status=Status.FAILED)
 
 
-def test_records_come_in_a_fixed_order(make_record: Make, tmp_path: Path) -> None:
+def test_records_have_a_fixed_order(make_record: Make, tmp_path: Path) -> None:
     workspace = Workspace.at(tmp_path)
     for cell in ("b", "c", "a"):
         workspace.write(make_record(cell=cell))
@@ -217,19 +217,19 @@ def test_records_come_in_a_fixed_order(make_record: Make, tmp_path: Path) -> Non
     assert workspace.find("d") is None
 
 
-def test_a_workspace_below_a_file_cannot_be_written_to(tmp_path: Path) -> None:
+def test_a_workspace_inside_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(HarnessError, match="cannot be written to") as caught:
         Workspace.at(tmp_path / "file" / "runs").check_writable()
     assert "workspace=" in caught.value.fix
 
 
-def test_checking_a_workspace_leaves_nothing_in_it(tmp_path: Path) -> None:
+def test_checking_a_workspace_writes_nothing(tmp_path: Path) -> None:
     Workspace.at(tmp_path / "runs").check_writable()
     assert list((tmp_path / "runs").iterdir()) == []
 
 
-def test_a_workspace_is_absolute_and_knows_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_workspace_path_is_absolute_and_expands_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert Workspace.at("runs").root == tmp_path / "runs"
@@ -285,7 +285,7 @@ def test_a_record_of_schema_2_is_read_with_every_field_under_its_new_name() -> N
     assert (anatomy.interaction, anatomy.contrast) == (None, None)  # elsewhere
 
 
-def test_an_old_records_parts_that_this_one_lacks_arrive_under_their_new_names(tmp_path: Path) -> None:
+def test_every_optional_part_of_an_old_record_is_read_under_its_new_name(tmp_path: Path) -> None:
     """A decomposed candidate, a contrast batch and the commands, as schema 2 wrote them."""
     data = json.loads((OLD / "record_2.json").read_text())
     data["config"] |= {"give_up": None, "elsewhere": {"name": "natural_text", "n": 6}}
@@ -311,15 +311,15 @@ def test_an_old_records_parts_that_this_one_lacks_arrive_under_their_new_names(t
     assert anatomy.contrast == (-0.5, (-0.75, -0.25))
 
 
-def test_an_old_record_keeps_the_digest_of_what_was_written() -> None:
-    """Schema 2 took it over the content, as JSON indented by one: as a string among JSON values, ended by a zero."""
+def test_an_old_record_keeps_the_digest_of_its_original_content() -> None:
+    """Schema 2 digested the content as indented JSON, encoded as a string among JSON values and ended by a zero."""
     data = json.loads((OLD / "record_2.json").read_text())
     as_written = json.dumps(data, indent=1, ensure_ascii=False)
     expected = hashlib.sha256(json.dumps(as_written).encode() + b"\0").hexdigest()
     assert read_record(OLD / "record_2.json").digest == expected
 
 
-def test_an_old_record_is_written_as_one_of_today_and_read_again(tmp_path: Path) -> None:
+def test_an_old_record_is_written_in_the_current_schema_and_read_back(tmp_path: Path) -> None:
     old = read_record(OLD / "record_2.json")
     data = json.loads(old.to_json())
     assert data["schema"] == SCHEMA
@@ -331,7 +331,7 @@ def test_an_old_record_is_written_as_one_of_today_and_read_again(tmp_path: Path)
 
 
 @pytest.mark.parametrize("original", ["typed by hand", "", None])
-def test_a_digest_that_somebody_typed_into_a_record_is_refused(
+def test_a_record_with_an_added_original_digest_is_refused(
     make_record: Make, tmp_path: Path, original: str | None
 ) -> None:
     for text in (make_record().to_json(), (OLD / "record_2.json").read_text()):

@@ -1,4 +1,4 @@
-"""What clustering is for: planted groups are found again, and nothing but the input and the seed decides."""
+"""Clustering recovers planted groups, and depends only on its input and seed."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ from harness.util.threads import one_thread
 
 @pytest.fixture(autouse=True)
 def small_fits_on_one_thread() -> Iterator[None]:
-    """As the pipeline does: threads that fight over two cores make small fits fifty times slower."""
+    """One thread, as in the pipeline: more threads than cores make small fits fifty times slower."""
     with one_thread():
         yield
 
 
 @cache
 def methods() -> Registry:
-    """Asked for once: these tests build hundreds of methods."""
+    """Loaded once: these tests build hundreds of methods."""
     return registry()
 
 
-def partition(name: str, of: Any, **parameters: Any) -> list[Partition]:
-    found: list[Partition] = methods().get("partitioner", name).build(parameters)(of)
+def partition(name: str, given: Any, **parameters: Any) -> list[Partition]:
+    found: list[Partition] = methods().get("partitioner", name).build(parameters)(given)
     return found
 
 
 def planted(
     sizes: list[int], between: float, noise: float, seed: int, floor: float = 0.0
 ) -> tuple[Affinity, np.ndarray]:
-    """Affinity 1 within a block, ``between`` across, normal noise, what is under the floor cut off; shuffled units."""
+    """Affinity 1 within a block and ``between`` across, with normal noise, cut off below the floor; shuffled units."""
     rng = np.random.default_rng(seed)
     blocks = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
     upper = np.triu(noise * rng.normal(size=(len(blocks), len(blocks))), 1)
@@ -108,14 +108,14 @@ def test_the_eigengap_is_at_the_planted_number_of_groups(k: int, seed: int) -> N
     assert adjusted_rand_score(blocks, found.labels) == 1.0
 
 
-def test_forty_pairs_are_forty_components() -> None:
+def test_forty_separate_pairs_are_found_as_forty_groups() -> None:
     affinity, blocks = planted([2] * 40, between=0.0, noise=0.0, seed=0)
     (found,) = partition("eigengap", affinity)
     assert (found.k, found.diagnostics["components"], found.diagnostics["near_singletons"]) == (40, 40, 40)
     assert adjusted_rand_score(blocks, found.labels) == 1.0
 
 
-def test_forty_pairs_in_one_component_need_a_search_without_a_cap() -> None:
+def test_forty_pairs_in_one_component_are_found_only_without_a_maximum() -> None:
     affinity, blocks = planted([2] * 40, between=0.001, noise=0.0, seed=0)
     (found,) = partition("eigengap", affinity)
     assert (found.k, found.diagnostics["components"]) == (40, 1)
@@ -125,8 +125,8 @@ def test_forty_pairs_in_one_component_need_a_search_without_a_cap() -> None:
 
 @pytest.mark.parametrize("quality", ["modularity", "rb_configuration", "cpm"])
 @pytest.mark.parametrize("seed", range(3))
-def test_camps_are_recovered_from_signed_affinities(quality: str, seed: int) -> None:
-    """Three camps, each at odds with the others, with noise as large as the links."""
+def test_planted_groups_are_recovered_from_signed_affinities(quality: str, seed: int) -> None:
+    """Three groups with negative affinity to each other, with noise as large as the links."""
     rng = np.random.default_rng(seed)
     camps = rng.permutation(np.repeat(np.arange(3), 12))
     upper = np.triu(np.where(np.equal.outer(camps, camps), 0.5, -0.25) + 0.4 * rng.normal(size=(36, 36)), 1)
@@ -136,7 +136,7 @@ def test_camps_are_recovered_from_signed_affinities(quality: str, seed: int) -> 
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_leiden_is_never_worse_than_what_was_planted(seed: int) -> None:
+def test_the_quality_of_leiden_is_at_least_that_of_the_planted_partition(seed: int) -> None:
     affinity, blocks = planted(UNEVEN, between=0.5, noise=0.4, seed=seed)
     graph = igraph.Graph.Weighted_Adjacency(affinity.matrix, mode="undirected")
     (found,) = partition("leiden", affinity, quality="modularity", seed=seed)
@@ -154,7 +154,7 @@ def test_random_groups_agree_with_planted_ones_as_chance_does() -> None:
         assert len(np.unique(indices)) > 20
 
 
-def test_layers_and_the_oracle_recover_what_they_are_made_from() -> None:
+def test_layers_and_oracle_recover_their_own_groups() -> None:
     units = UnitSpace.heads([4, 4, 4])
     assert adjusted_rand_score(units.layers, partition("layers", units)[0].labels) == 1.0
     classes = tuple("abcbacbabcac")
@@ -231,7 +231,7 @@ def test_partitions_do_not_depend_on_the_number_of_threads(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_partitions_do_not_depend_on_global_random_states_and_leave_them_alone(case: str) -> None:
+def test_partitions_do_not_use_or_change_global_random_states(case: str) -> None:
     found = []
     for seed in (1, 2):
         random.seed(seed)

@@ -32,7 +32,7 @@ def partitions(couplings: np.ndarray) -> dict[int, Partition]:
 
 @pytest.fixture(scope="module")
 def labels(reference: Path) -> Labels:
-    """The 45 classified heads; ``unclassified`` is a class, and nothing is known of all others."""
+    """The 45 classified heads; ``unclassified`` is a class, and all other heads are unknown."""
     classes: list[str | None] = [None] * len(UNITS)
     for head in _json(reference / "labels.json")["classifications"]:
         classes[head["layer"] * 16 + head["head"]] = head["classification"]

@@ -1,4 +1,4 @@
-"""The registry: methods by name, built with the parameters they have, and every refusal says what to do."""
+"""The registry: methods by name, built with their parameters, and every refusal gives a fix."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.util.errors import HarnessError
 
 
 @pytest.mark.parametrize(("stage", "name"), [("affinity", "isng"), ("affinities", "ising"), ("metric", "los")])
-def test_an_unknown_method_is_answered_with_the_nearest(stage: str, name: str) -> None:
+def test_an_unknown_method_is_refused_with_the_nearest_name(stage: str, name: str) -> None:
     with pytest.raises(HarnessError, match=r"Did you mean: (ising|loss|affinity)"):
         registry().get(stage, name)
 
@@ -30,7 +30,7 @@ def test_an_unknown_method_is_answered_with_the_nearest(stage: str, name: str) -
         ("metric", "loss", {"scale": 2}, "parameter 'scale' is not known"),
     ],
 )
-def test_a_wrong_parameter_is_named_with_what_is_expected(
+def test_a_wrong_parameter_is_named_with_its_expected_type(
     stage: str, name: str, parameters: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(HarnessError, match=message) as caught:
@@ -54,7 +54,7 @@ def test_parameters_are_converted_to_their_types() -> None:
     assert isinstance(spectral.offset, float)
 
 
-def test_parameters_that_only_say_how_to_compute_are_neutral() -> None:
+def test_compute_parameters_do_not_change_the_identity() -> None:
     tiny = registry().get("subject", "tiny")
     assert "device" in tiny.neutral
     assert "checkpoint" not in tiny.neutral

@@ -1,4 +1,4 @@
-"""All regressions at once: against one at a time, against the optimum, and against what can be worked out by hand."""
+"""Simultaneous regressions against one at a time, against the optimum, and against closed forms."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from harness.util.threads import one_thread
 
 @pytest.fixture(autouse=True)
 def small_fits_on_one_thread() -> Iterator[None]:
-    """As the pipeline does: threads that fight over two cores make small fits fifty times slower."""
+    """One thread, as in the pipeline: more threads than cores make small fits fifty times slower."""
     with one_thread():
         yield
 
 
-def one_by_one(spins: np.ndarray, l2: float, **told: object) -> tuple[np.ndarray, np.ndarray]:
+def one_by_one(spins: np.ndarray, l2: float, **parameters: object) -> tuple[np.ndarray, np.ndarray]:
     """scikit-learn's coefficients [units, units + 1], the intercept last, and its numbers of iterations."""
     found, iterations = [], []
     for unit in range(spins.shape[1]):
-        fit = LogisticRegression(C=1 / l2, **told).fit(np.delete(spins, unit, axis=1), spins[:, unit])
+        fit = LogisticRegression(C=1 / l2, **parameters).fit(np.delete(spins, unit, axis=1), spins[:, unit])
         found.append([*np.insert(fit.coef_[0], unit, 0.0), *fit.intercept_])
         iterations.append(int(fit.n_iter_[0]))
     return np.array(found), np.array(iterations)
@@ -41,7 +41,7 @@ def joined(found: Regressions) -> np.ndarray:
 
 
 def gradients(spins: np.ndarray, weights: np.ndarray, l2: float) -> np.ndarray:
-    """Of mean loss and penalty, from the formula, one regression at a time; 0 for the unit itself."""
+    """The gradient of mean loss and penalty, from the formula, one regression at a time; 0 for the unit itself."""
     n, units = spins.shape
     inputs = np.column_stack([spins, np.ones(n)]).astype(float)
     found = np.zeros_like(weights)
@@ -75,7 +75,7 @@ def designs(draw: st.DrawFn) -> np.ndarray:
 @pytest.mark.parametrize(
     ("observations", "units", "strength"), [(128, 32, 0.7), (256, 32, 2.0), (1000, 64, 1.0), (96, 128, 1.0)]
 )
-def test_every_step_is_scikit_learns(observations: int, units: int, strength: float) -> None:
+def test_every_step_is_that_of_scikit_learn(observations: int, units: int, strength: float) -> None:
     """Same coefficients far below the tolerance that both stop at, after the same numbers of iterations."""
     spins = coupled(1, observations, units, strength)
     found = regress_each(spins, 1e-3, 500)
@@ -85,7 +85,7 @@ def test_every_step_is_scikit_learns(observations: int, units: int, strength: fl
 
 
 @given(designs(), st.sampled_from([1e-3, 0.1, 10.0]))
-def test_the_optimum_is_the_one_that_newtons_method_finds(spins: np.ndarray, l2: float) -> None:
+def test_the_optimum_is_that_of_newtons_method(spins: np.ndarray, l2: float) -> None:
     """Another algorithm of scikit-learn, which uses second derivatives and shares nothing with L-BFGS."""
     found = regress_each(spins, l2, 20_000, tolerance=1e-10)
     best, _ = one_by_one(spins, l2, solver="newton-cholesky", tol=1e-12, max_iter=1000)
@@ -94,7 +94,7 @@ def test_the_optimum_is_the_one_that_newtons_method_finds(spins: np.ndarray, l2:
 
 
 @given(designs(), st.sampled_from([1e-3, 0.1, 10.0]), st.sampled_from([1e-2, 1e-4, 1e-6]))
-def test_where_it_ends_the_gradient_is_below_the_tolerance(spins: np.ndarray, l2: float, tolerance: float) -> None:
+def test_the_final_gradient_is_below_the_tolerance(spins: np.ndarray, l2: float, tolerance: float) -> None:
     found = regress_each(spins, l2, 20_000, tolerance)
     assert found.converged.all()
     assert np.abs(gradients(spins, joined(found), l2)).max() <= tolerance * (1 + 1e-6)
@@ -113,8 +113,8 @@ def test_two_units_couple_by_their_odds_ratio() -> None:
 
 
 @pytest.mark.parametrize("l2", [1e-3, 1.0])
-def test_what_an_alias_counts_for_is_where_the_penalty_balances_the_loss(l2: float) -> None:
-    """Both always alike, each up half of the time: the slope of n log(1 + e^-w) + l2 w^2 / 2 is zero."""
+def test_the_coupling_of_two_identical_units_balances_penalty_and_loss(l2: float) -> None:
+    """Both units are always equal, each up half of the time: the slope of n log(1 + e^-w) + l2 w^2 / 2 is zero."""
     n = 200
     spins = np.repeat([[1, 1], [-1, -1]], n // 2, axis=0)
     expected = brentq(lambda w: n * expit(-w) - l2 * w, 0, 100, xtol=1e-12)
@@ -123,7 +123,7 @@ def test_what_an_alias_counts_for_is_where_the_penalty_balances_the_loss(l2: flo
     assert found.margins[0] == pytest.approx(expected, rel=1e-6)
 
 
-def test_independent_units_are_done_before_the_first_step() -> None:
+def test_independent_units_converge_before_the_first_step() -> None:
     spins = np.array(list(itertools.product([-1, 1], repeat=4)))
     found = regress_each(spins, 1e-3, 500)
     assert not joined(found).any()
@@ -131,7 +131,7 @@ def test_independent_units_are_done_before_the_first_step() -> None:
     assert found.converged.all()
 
 
-def test_a_fit_that_ran_out_of_iterations_says_so_and_one_that_did_not_does_not() -> None:
+def test_only_a_fit_that_ran_out_of_iterations_is_reported() -> None:
     spins = coupled(2, 100, 20, strength=2.0)
     full = regress_each(spins, 1e-3, 500)
     assert full.converged.all()
@@ -146,14 +146,14 @@ def test_a_fit_that_ran_out_of_iterations_says_so_and_one_that_did_not_does_not(
     np.testing.assert_array_equal(steepest <= 1e-4, early)
 
 
-def test_margins_are_medians_of_the_log_odds_of_the_sign_that_was_seen() -> None:
+def test_margins_are_medians_of_the_log_odds_of_the_observed_sign() -> None:
     spins = coupled(3, 150, 6)
     found = regress_each(spins, 1e-3, 500)
     odds = spins @ found.coefficients.T + found.intercepts
     np.testing.assert_allclose(found.margins, np.median(odds * spins, axis=0), atol=1e-10)
 
 
-def test_neither_blocks_nor_cores_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_result_does_not_depend_on_blocks_or_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     spins = coupled(4, 200, 11)
     whole = joined(regress_each(spins, 1e-3, 500))
     monkeypatch.setattr(regressions, "BLOCK", 3)
@@ -190,7 +190,7 @@ def falling_line(rng: np.random.Generator) -> Line:
 
 
 def searched(at: Line, length: float) -> list[float]:
-    """The lengths that are tried; the last one is accepted."""
+    """The step lengths tried; the last one is accepted."""
     search = regressions._Search(*at(0), length)
     lengths = [length]
     while not search.accepts(*at(search.length)):
@@ -199,7 +199,7 @@ def searched(at: Line, length: float) -> list[float]:
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(-4, 4))
-def test_a_line_search_ends_where_value_and_slope_have_fallen_enough(seed: int, exponent: float) -> None:
+def test_a_line_search_ends_when_value_and_slope_have_decreased_enough(seed: int, exponent: float) -> None:
     at = falling_line(np.random.default_rng(seed))
     value, slope = at(0)
     assume(slope < -1e-4)
@@ -210,8 +210,8 @@ def test_a_line_search_ends_where_value_and_slope_have_fallen_enough(seed: int, 
     assert abs(flatter) <= 0.9 * abs(slope)
 
 
-def test_a_line_search_tries_what_scipys_tries() -> None:
-    """Lines enough that each of its rules decides on some of them; the rarest ("tilt") does on the last three."""
+def test_a_line_search_tries_the_steps_of_scipy() -> None:
+    """Enough lines for each rule to decide on some of them; the rarest ("tilt") decides on the last three."""
     peer = pytest.importorskip("scipy.optimize._dcsrch", reason="this release of scipy keeps its line search elsewhere")
     for seed in (*range(1000), 4059, 8551, 10608):
         rng = np.random.default_rng(seed)
@@ -219,12 +219,12 @@ def test_a_line_search_tries_what_scipys_tries() -> None:
         value, slope = at(0)
         if slope > -1e-4:
             continue
-        theirs: list[float] = []
+        scipy_steps: list[float] = []
 
-        def noted(tried: float, at: Line = at, theirs: list[float] = theirs) -> float:
-            theirs.append(float(tried))
+        def noted(tried: float, at: Line = at, scipy_steps: list[float] = scipy_steps) -> float:
+            scipy_steps.append(float(tried))
             return at(tried)[0]
 
         search = peer.DCSRCH(noted, lambda tried, at=at: at(tried)[1], 1e-3, 0.9, 0.1, 0.0, 1e10)
         search(length, phi0=value, derphi0=slope, maxiter=50)
-        np.testing.assert_allclose(searched(at, length), theirs, rtol=1e-6, err_msg=str(seed))
+        np.testing.assert_allclose(searched(at, length), scipy_steps, rtol=1e-6, err_msg=str(seed))

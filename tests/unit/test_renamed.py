@@ -50,7 +50,7 @@ def test_an_old_key_is_refused_with_the_new_one(
     assert (error.what, error.fix) == (what, fix)
 
 
-def test_a_current_key_that_contains_an_old_word_is_no_old_key() -> None:
+def test_a_current_key_that_contains_an_old_word_is_accepted() -> None:
     assert resolve(["batch@contrast=natural_text", "contrast.n=6"], registry())["contrast"]["n"] == 6
     assert "there is no key 'contrast.elsewhere'" in refusal(resolve, "contrast.elsewhere=1").what
 
@@ -80,7 +80,7 @@ def test_an_old_key_in_a_configuration_file_is_refused(
     plugin.write_text(FOLDER.format(folder=tmp_path / "conf"))
     monkeypatch.setenv(plugins.EXTRA_VARIABLE, str(plugin))
 
-    def every_cell(overrides: tuple[str, ...], known: object) -> None:
+    def every_cell(overrides: tuple[str, ...], methods: object) -> None:
         for cell in expand(overrides, registry()):
             resolve(cell, registry())
 
@@ -132,7 +132,7 @@ def test_an_old_key_in_a_configuration_file_is_refused(
         ("from harness.closure.trial import Nothing", "ImportError: cannot import name 'Nothing'"),
     ],
 )
-def test_an_import_of_what_has_moved_names_the_new_place(
+def test_the_error_for_a_moved_import_names_the_new_place(
     text: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plugin = tmp_path / "old.py"
@@ -142,7 +142,7 @@ def test_an_import_of_what_has_moved_names_the_new_place(
     assert broken.reason.startswith(reason)
 
 
-def test_an_installed_module_is_told_as_a_file_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_installed_module_gets_the_same_message_as_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "zz_old_import.py").write_text(f"from harness.groups import Affinity\n{HOOK}")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv(plugins.EXTRA_VARIABLE, "zz_old_import")
@@ -150,7 +150,7 @@ def test_an_installed_module_is_told_as_a_file_is(tmp_path: Path, monkeypatch: p
     assert broken.reason == "harness.groups has moved. Write: from harness import Affinity"
 
 
-def test_an_import_that_moved_inside_a_hook_is_told_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_moved_import_inside_a_hook_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plugin = tmp_path / "late.py"
     late = "def harness_affinities():\n    from harness.groups import Affinity\n    return [Affinity]\n"
     plugin.write_text(f"from harness import hookimpl\n@hookimpl\n{late}")
@@ -162,7 +162,7 @@ def test_an_import_that_moved_inside_a_hook_is_told_as_well(tmp_path: Path, monk
     ]
 
 
-def test_every_new_place_is_there_and_no_old_one_is() -> None:
+def test_every_new_place_exists_and_no_old_place_does() -> None:
     folder = Path(harness.__file__).parent.parent
     for old, new in MODULES.items():
         assert importlib.util.find_spec(new), new

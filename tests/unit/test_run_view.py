@@ -1,4 +1,4 @@
-"""A record as an MLflow run: within MLflow's limits, its curves in order, nothing cut silently."""
+"""A record as an MLflow run: within MLflow's limits, with ordered curves, and never truncated silently."""
 
 from __future__ import annotations
 
@@ -21,9 +21,7 @@ from harness.util.errors import HarnessError
 Make = Callable[..., Any]
 
 
-def test_the_controls_are_a_rising_curve_and_the_candidate_stands_where_it_belongs(
-    make_record: Make, make_effect: Make
-) -> None:
+def test_the_controls_are_a_rising_curve_and_the_candidate_is_at_its_rank(make_record: Make, make_effect: Make) -> None:
     controls = (0.5, -1.0, -3.0, 0.25)
     record = make_record(effect=make_effect(delta=-2.0, controls=controls))
     found = [(m.key, m.step, m.value) for m in run_view.metrics(record)]
@@ -46,7 +44,7 @@ def test_partitions_are_a_curve_over_their_number_of_groups(make_record: Make) -
     assert found == [(2, -0.1), (3, 0.25)]
 
 
-def test_names_and_lengths_are_those_that_mlflow_takes(make_record: Make) -> None:
+def test_names_and_lengths_are_within_the_limits_of_mlflow(make_record: Make) -> None:
     long = make_record(method="x" * 9000, note="y" * 9000)
     long = replace(long, reason="z" * 9000)
     assert all(re.fullmatch(r"[\w\-. /:]{1,250}", m.key) for m in run_view.metrics(long))
@@ -54,7 +52,7 @@ def test_names_and_lengths_are_those_that_mlflow_takes(make_record: Make) -> Non
     assert all(len(value) <= 500 for value in run_view.params(long).values())
 
 
-def test_what_does_not_change_a_result_is_no_parameter(make_record: Make) -> None:
+def test_settings_that_do_not_change_results_are_not_parameters(make_record: Make) -> None:
     record = make_record(workspace="/home/me", tracking="postgresql://me:secret@host/db", force=True)
     found = run_view.params(record)
     assert found["partitioner.name"] == "spectral"
@@ -69,7 +67,7 @@ def test_a_modified_checkout_is_tagged(make_record: Make, commit: str, expected:
     assert (tags["commit"], tags["dirty"]) == expected
 
 
-def test_a_copy_of_a_copy_is_the_same(make_record: Make) -> None:
+def test_copying_twice_changes_nothing(make_record: Make) -> None:
     record = make_record()
     first, second = ([(m.key, m.step, m.value, m.timestamp) for m in run_view.metrics(record)] for _ in range(2))
     assert first == second
@@ -105,5 +103,5 @@ def test_an_address_that_mlflow_cannot_write_to_is_refused(tracking: str, tmp_pa
     ("tracking", "expected"),
     [("none", None), ("local", "sqlite:///{}/mlflow.db"), ("http://host:5000", "http://host:5000")],
 )
-def test_addresses(tracking: str, expected: str | None, tmp_path: Path) -> None:
+def test_tracking_addresses_follow_from_the_setting(tracking: str, expected: str | None, tmp_path: Path) -> None:
     assert address(tracking, Workspace(tmp_path)) == (expected and expected.format(tmp_path))

@@ -1,4 +1,4 @@
-"""Shapes and types are checked while tests run, in the core and in plugins: a wrong one cannot pass unseen."""
+"""Shapes and types are checked while tests run, in the core and in plugins."""
 
 from __future__ import annotations
 

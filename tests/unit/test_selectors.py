@@ -1,4 +1,4 @@
-"""Which groups are put to the test: sizes, order, ties, and groups that no affinity leaves."""
+"""Selected groups: sizes, order, ties, and groups without outside affinity."""
 
 from __future__ import annotations
 
@@ -28,10 +28,12 @@ GROUPS = {
 }
 
 
-def select(name: str, of: Affinity | None = None, labels: np.ndarray = LABELS, **parameters: Any) -> list[Candidate]:
+def select(
+    name: str, affinity: Affinity | None = None, labels: np.ndarray = LABELS, **parameters: Any
+) -> list[Candidate]:
     selector = OFFERED.get("selector", name).build(parameters)
     partition = Partition(5, labels)
-    found: list[Candidate] = selector(partition) if of is None else selector(partition, of)
+    found: list[Candidate] = selector(partition) if affinity is None else selector(partition, affinity)
     return found
 
 
@@ -40,7 +42,7 @@ def members(found: list[Candidate]) -> list[tuple[int, ...]]:
 
 
 def affinity(within: dict[int, float], between: float = 1.0) -> Affinity:
-    """As much affinity inside group g as ``within[g]`` says, and ``between`` all other pairs."""
+    """Affinity ``within[g]`` inside group g, and ``between`` for all other pairs."""
     strength = np.array([within.get(int(label), between) for label in LABELS])
     matrix = np.where(LABELS[:, None] == LABELS, strength[:, None], between)
     np.fill_diagonal(matrix, 0.0)
@@ -54,14 +56,14 @@ labellings = st.lists(st.integers(-1, 4), min_size=2, max_size=12).map(np.array)
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def test_the_largest_groups_come_first_and_of_equal_ones_the_lower_label() -> None:
+def test_the_largest_groups_come_first_and_ties_go_to_the_lower_label() -> None:
     assert members(select("largest")) == [GROUPS[2]]
     found = select("largest", count=9)
     assert members(found) == [GROUPS[2], GROUPS[0], GROUPS[3], GROUPS[1]]
     assert [candidate.score for candidate in found] == [5.0, 3.0, 3.0, 2.0]
 
 
-def test_the_largest_are_taken_among_those_of_the_allowed_sizes() -> None:
+def test_the_largest_groups_are_chosen_among_the_allowed_sizes() -> None:
     assert members(select("largest", max_size=4)) == [GROUPS[0]]
     assert members(select("largest", max_size=2, min_size=1, count=3)) == [GROUPS[1], GROUPS[4]]
     assert select("largest", min_size=6) == []
@@ -73,7 +75,7 @@ def test_all_groups_of_a_range_of_sizes_are_tested_larger_first() -> None:
     assert select("size_range", min_size=6, max_size=9) == []
 
 
-def test_every_group_means_every_group_by_its_label() -> None:
+def test_every_group_selects_all_groups_in_the_order_of_labels() -> None:
     assert members(select("every_group")) == list(GROUPS.values())
     assert select("every_group", labels=np.full(6, -1)) == []
 
@@ -105,19 +107,19 @@ def test_groups_are_ranked_by_affinity_inside_over_affinity_to_the_outside() -> 
     assert members(select("most_isolated", affinity({0: 2.0, 1: 5.0, 2: 3.0, 3: 4.0}), min_size=3)) == [GROUPS[3]]
 
 
-def test_small_groups_do_not_compete_unless_asked_for() -> None:
+def test_small_groups_are_excluded_by_default() -> None:
     assert members(select("most_isolated", affinity({0: 9.0, 2: 0.5, 3: 9.0}), count=9)) == [GROUPS[2]]
     assert select("most_isolated", affinity({}), max_size=4) == []
 
 
-def test_strength_counts_whatever_its_sign() -> None:
-    of = affinity({0: -6.0, 3: 4.0}, between=-1.0)
-    found = select("most_isolated", of, min_size=3, max_size=3, count=2)
+def test_isolation_uses_absolute_affinity() -> None:
+    graph = affinity({0: -6.0, 3: 4.0}, between=-1.0)
+    found = select("most_isolated", graph, min_size=3, max_size=3, count=2)
     assert members(found) == [GROUPS[0], GROUPS[3]]
     assert [candidate.score for candidate in found] == pytest.approx([6.0, 4.0])
 
 
-def test_a_group_that_no_affinity_leaves_is_the_most_isolated_and_has_no_finite_score() -> None:
+def test_a_group_without_outside_affinity_is_the_most_isolated_and_has_no_finite_score() -> None:
     matrix = affinity({0: 0.001, 2: 50.0}).matrix.copy()
     apart = np.isin(np.arange(len(LABELS)), GROUPS[0])
     matrix[apart[:, None] != apart] = 0.0
@@ -128,8 +130,8 @@ def test_a_group_that_no_affinity_leaves_is_the_most_isolated_and_has_no_finite_
     json.dumps([candidate.score for candidate in found], allow_nan=False)
 
 
-def test_a_group_of_units_that_nothing_joins_is_not_isolated_but_no_group() -> None:
-    """Units that never change have no affinity at all; a partitioner may put them together."""
+def test_a_group_without_inside_affinity_is_not_selected() -> None:
+    """Constant units have no affinity at all; a partitioner may put them into one group."""
     matrix = affinity({2: 3.0}).matrix.copy()
     idle = list(GROUPS[0])
     matrix[idle], matrix[:, idle] = 0.0, 0.0
@@ -137,12 +139,12 @@ def test_a_group_of_units_that_nothing_joins_is_not_isolated_but_no_group() -> N
     assert members(found) == [GROUPS[2], GROUPS[3]]
 
 
-def test_a_group_of_all_units_has_no_outside() -> None:
-    of = Affinity(np.ones((5, 5)) - np.eye(5), UnitSpace.heads([5]))
-    assert select("most_isolated", of, labels=np.zeros(5, dtype=np.int64)) == []
+def test_a_group_of_all_units_is_not_selected() -> None:
+    affinity = Affinity(np.ones((5, 5)) - np.eye(5), UnitSpace.heads([5]))
+    assert select("most_isolated", affinity, labels=np.zeros(5, dtype=np.int64)) == []
 
 
-def test_equally_isolated_groups_come_by_label() -> None:
+def test_equally_isolated_groups_are_ordered_by_label() -> None:
     assert members(select("most_isolated", affinity({}), min_size=2, count=9)) == [GROUPS[g] for g in range(4)]
 
 
@@ -151,8 +153,8 @@ def test_the_order_is_that_of_isolation_for_any_affinity(labels: np.ndarray, see
     noise = np.random.default_rng(seed).normal(size=(len(labels), len(labels)))
     matrix = noise + noise.T
     np.fill_diagonal(matrix, 0.0)
-    of = Affinity(matrix, UnitSpace.heads([len(labels)]))
-    found = select("most_isolated", of, labels=labels, min_size=2, count=99)
+    affinity = Affinity(matrix, UnitSpace.heads([len(labels)]))
+    found = select("most_isolated", affinity, labels=labels, min_size=2, count=99)
     scores = [candidate.score for candidate in found]
     assert scores == [isolation(candidate.members, matrix) for candidate in found]
     assert scores == sorted(scores, key=lambda score: -(score or 0.0))
@@ -177,6 +179,6 @@ def test_the_order_is_that_of_isolation_for_any_affinity(labels: np.ndarray, see
         ("size_range", {"max_size": 3}),
     ],
 )
-def test_parameters_without_meaning_are_refused(name: str, wrong: dict[str, Any]) -> None:
+def test_invalid_parameters_are_refused(name: str, wrong: dict[str, Any]) -> None:
     with pytest.raises(HarnessError, match=f"selector.*{next(iter(wrong))}="):
         OFFERED.get("selector", name).build(wrong)

@@ -1,4 +1,4 @@
-"""Signals: closed forms, the survey's own numbers, and what ablation says of attribution."""
+"""Signals against closed forms and the numbers of the survey; attribution against ablation."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def activity_of(plugin: Any, values: np.ndarray, batch: Batch | None = None, at_
     for start in range(0, len(whole), at_once):
         chosen = np.arange(start, min(start + at_once, len(whole)))
         parts.append(plugin.read(Rows(plugin.source, 0, values[chosen], whole.take(chosen), whole, chosen)))
-    made: Activity = plugin(Recording(whole, UnitSpace.heads([values.shape[1]]), {"signal": np.concatenate(parts)}))
-    return made
+    activity: Activity = plugin(Recording(whole, UnitSpace.heads([values.shape[1]]), {"signal": np.concatenate(parts)}))
+    return activity
 
 
 def even_over(*counts: int, length: int = 48) -> np.ndarray:
-    """One head per count, whose attention is even over that many keys."""
+    """One head per count, with uniform attention over that many keys."""
     rows = np.zeros((1, len(counts), length), dtype=np.float32)
     for head, n in enumerate(counts):
         rows[0, head, :n] = 1 / n
@@ -56,7 +56,7 @@ def even_over(*counts: int, length: int = 48) -> np.ndarray:
 
 
 def attention_rows() -> st.SearchStrategy[np.ndarray]:
-    """Two examples, three heads, nine keys, some of them never looked at."""
+    """Two examples, three heads, nine keys, some of them without attention."""
     scores = hnp.arrays(np.float64, (2, 3, 9), elements=st.sampled_from([0.0, 0.1, 1.0, 7.0]))
     return scores.map(lambda s: s + 1e-3 * (s.sum(axis=-1, keepdims=True) == 0)).map(
         lambda s: (s / s.sum(axis=-1, keepdims=True)).astype(np.float32)
@@ -71,7 +71,7 @@ def test_entropy_of_an_even_row_is_minus_the_logarithm_of_its_keys() -> None:
     np.testing.assert_allclose(values, [[0, -np.log(2), -np.log(7), -np.log(48)]], atol=1e-6)
 
 
-def test_effective_keys_of_an_even_row_are_its_keys() -> None:
+def test_the_effective_keys_of_an_even_row_are_its_number_of_keys() -> None:
     values = activity_of(signal("effective_keys"), even_over(1, 2, 7, 48)).values
     np.testing.assert_allclose(values, [[1, 2, 7, 48]], rtol=1e-6)
 
@@ -117,26 +117,26 @@ def with_spectrum(shares: list[float], n: int, seed: int = 0) -> np.ndarray:
 def test_participation_ratio_is_the_exponential_of_the_entropy_of_the_spectrum(
     shares: list[float], expected: float
 ) -> None:
-    made = activity_of(signal("participation_ratio"), with_spectrum(shares, 16))
-    np.testing.assert_allclose(made.scores.values, [expected], rtol=1e-9)
+    activity = activity_of(signal("participation_ratio"), with_spectrum(shares, 16))
+    np.testing.assert_allclose(activity.scores.values, [expected], rtol=1e-9)
 
 
 def test_participation_ratio_is_not_centred() -> None:
-    """Outputs that are all the same have one direction, and so have those that differ only in length."""
+    """Equal outputs have one direction, and so do outputs that differ only in length."""
     same = np.tile([1.0, -2.0, 3.0], (20, 1))[:, None]
     longer = same * np.arange(1, 21)[:, None, None]
     for outputs in (same, longer):
-        made = activity_of(signal("participation_ratio"), outputs)
-        np.testing.assert_allclose([*made.scores.values, *made.values[:, 0]], 1, rtol=1e-6)
+        activity = activity_of(signal("participation_ratio"), outputs)
+        np.testing.assert_allclose([*activity.scores.values, *activity.values[:, 0]], 1, rtol=1e-6)
 
 
-def test_activity_is_the_participation_ratio_of_each_block_and_what_is_left_over_is_dropped() -> None:
+def test_activity_is_the_participation_ratio_of_each_block_and_a_remainder_is_dropped() -> None:
     batch = examples.batch(23)
     blocks = [with_spectrum([1 / k] * k, 5, seed=k) for k in (1, 2, 5, 3)]
     left_over = np.full((3, 1, 6), 100.0)
-    made = activity_of(signal("participation_ratio", block=5), np.concatenate([*blocks, left_over]), batch)
-    np.testing.assert_allclose(made.values, [[1], [2], [5], [3]], rtol=1e-9)
-    np.testing.assert_allclose(made.position, [batch.query[5 * i : 5 * i + 5].mean() for i in range(4)])
+    activity = activity_of(signal("participation_ratio", block=5), np.concatenate([*blocks, left_over]), batch)
+    np.testing.assert_allclose(activity.values, [[1], [2], [5], [3]], rtol=1e-9)
+    np.testing.assert_allclose(activity.position, [batch.query[5 * i : 5 * i + 5].mean() for i in range(4)])
 
 
 @settings(max_examples=40, deadline=None)
@@ -145,22 +145,24 @@ def test_activity_is_the_participation_ratio_of_each_block_and_what_is_left_over
     hnp.arrays(np.float32, (16, 2, 4), elements=st.integers(-4096, 4096).map(lambda i: i / 1024)),
     st.sampled_from([0.125, 64.0]),
 )
-def test_participation_ratio_ignores_scale_and_keeps_its_bounds(outputs: np.ndarray, scale: float) -> None:
-    made, scaled = (activity_of(signal("participation_ratio", block=4), of) for of in (outputs, outputs * scale))
-    np.testing.assert_allclose(made.values, scaled.values, rtol=1e-9)
-    for values in (made.values, made.scores.values):
+def test_participation_ratio_ignores_scale_and_stays_within_its_bounds(outputs: np.ndarray, scale: float) -> None:
+    activity, scaled = (
+        activity_of(signal("participation_ratio", block=4), values) for values in (outputs, outputs * scale)
+    )
+    np.testing.assert_allclose(activity.values, scaled.values, rtol=1e-9)
+    for values in (activity.values, activity.scores.values):
         assert (((values >= 1 - 1e-9) & (values <= 4 + 1e-9)) | (values == 0)).all()
 
 
-def test_a_unit_that_writes_nothing_spans_no_direction() -> None:
+def test_a_unit_with_zero_output_has_participation_ratio_zero() -> None:
     outputs = np.random.default_rng(0).normal(size=(32, 3, 4))
     outputs[:, 1] = 0
     outputs[8:16, 2] = 0
-    made = activity_of(signal("participation_ratio"), outputs)
-    assert made.scores.values[1] == 0
-    assert made.values[:, 1].tolist() == [0, 0, 0, 0]
-    assert np.flatnonzero(made.values[:, 2] == 0).tolist() == [1]
-    assert made.constant == (1,)
+    activity = activity_of(signal("participation_ratio"), outputs)
+    assert activity.scores.values[1] == 0
+    assert activity.values[:, 1].tolist() == [0, 0, 0, 0]
+    assert np.flatnonzero(activity.values[:, 2] == 0).tolist() == [1]
+    assert activity.constant == (1,)
 
 
 @pytest.mark.parametrize(("n", "fix"), [(15, "signal.block=7."), (4, "signal.block=2."), (3, "(batch.n=...).")])
@@ -185,18 +187,18 @@ def test_target_selectivity_is_the_mean_on_the_target_and_its_score_a_ratio_of_m
     batch = examples.batch(4)
     rows = np.random.default_rng(0).random((4, 3, 48)).astype(np.float32)
     for name in CLASSES:
-        made = activity_of(signal("target_selectivity", of=name), rows, batch)
+        activity = activity_of(signal("target_selectivity", of=name), rows, batch)
         for unit in range(3):
             on_target, on_others = [], []
             for e, query in enumerate(batch.query.tolist()):
                 targets = {int(p) for places in batch.anchors.values() for p in places[e]}
                 on_target.append(np.mean([rows[e, unit, p] for p in batch.anchors[name][e]]))
                 on_others.append(np.mean([rows[e, unit, p] for p in range(query + 1) if p not in targets]))
-            np.testing.assert_allclose(made.values[:, unit], on_target, rtol=1e-5)
-            np.testing.assert_allclose(made.scores.values[unit], np.mean(on_target) / np.mean(on_others), rtol=1e-5)
+            np.testing.assert_allclose(activity.values[:, unit], on_target, rtol=1e-5)
+            np.testing.assert_allclose(activity.scores.values[unit], np.mean(on_target) / np.mean(on_others), rtol=1e-5)
 
 
-def test_a_head_that_looks_nowhere_else_has_the_clamped_score() -> None:
+def test_a_head_that_attends_only_to_the_target_has_the_clamped_score() -> None:
     batch = examples.batch(3)
     rows = np.zeros((3, 1, 48), dtype=np.float32)
     rows[np.arange(3), 0, batch.query] = 1
@@ -213,7 +215,7 @@ def test_a_batch_without_the_class_is_refused_with_what_it_has() -> None:
         assert f"Its anchors: {has}." in caught.value.fix
 
 
-def test_a_class_that_is_none_is_refused() -> None:
+def test_an_unknown_class_is_refused() -> None:
     with pytest.raises(HarnessError, match=r"signal.of='inductoin'"):
         signal("target_selectivity", of="inductoin")
 
@@ -221,18 +223,18 @@ def test_a_class_that_is_none_is_refused() -> None:
 # -- numbers that are handed on ----------------------------------------------------------------------------------------
 
 
-def test_output_norm_is_the_length_of_what_is_written() -> None:
+def test_output_norm_is_the_norm_of_the_output() -> None:
     values = activity_of(signal("output_norm"), np.array([[[3.0, 0, 4], [0, 0, 0]], [[1, 2, 2], [0, -5, 12]]])).values
     np.testing.assert_allclose(values, [[5, 0], [3, 13]])
 
 
 @pytest.mark.parametrize("name", ["attribution", "router_probability"])
-def test_one_number_per_example_and_unit_is_activity_as_it_is(name: str) -> None:
+def test_one_number_per_example_and_unit_is_used_as_activity_unchanged(name: str) -> None:
     plugin = signal(name)
-    made = plugin(examples.read(plugin, "signal"))
+    activity = plugin(examples.read(plugin, "signal"))
     for layer in range(3):
         seen = [rows for rows in examples.rows(plugin.source, examples.batch(), at_once=1000) if rows.layer == layer]
-        np.testing.assert_array_equal(made.values[:, 8 * layer : 8 * layer + 8], seen[0].values[:, :, 0])
+        np.testing.assert_array_equal(activity.values[:, 8 * layer : 8 * layer + 8], seen[0].values[:, :, 0])
 
 
 def test_probabilities_of_a_layers_experts_add_to_one() -> None:
@@ -242,15 +244,15 @@ def test_probabilities_of_a_layers_experts_add_to_one() -> None:
 
 
 @pytest.mark.parametrize("source", get_args(Source))
-def test_rows_are_made_for_every_source(source: Source) -> None:
-    made = list(examples.rows(source, examples.batch(5), at_once=2))
-    assert [(rows.layer, len(rows.values)) for rows in made] == [(layer, n) for n in (2, 2, 1) for layer in range(3)]
-    assert all(rows.values.shape[1] == 8 and rows.values.dtype == np.float32 for rows in made)
+def test_example_rows_exist_for_every_source(source: Source) -> None:
+    parts = list(examples.rows(source, examples.batch(5), at_once=2))
+    assert [(rows.layer, len(rows.values)) for rows in parts] == [(layer, n) for n in (2, 2, 1) for layer in range(3)]
+    assert all(rows.values.shape[1] == 8 and rows.values.dtype == np.float32 for rows in parts)
 
 
 @pytest.mark.parametrize("name", NEW)
 @pytest.mark.parametrize("at_once", [1, 5])
-def test_how_a_batch_is_cut_into_parts_changes_nothing(name: str, at_once: int) -> None:
+def test_the_parts_of_a_batch_do_not_change_the_result(name: str, at_once: int) -> None:
     plugin = signal(name)
     whole = examples.batch(20)
     values = next(examples.rows(plugin.source, whole, at_once=20)).values
@@ -269,25 +271,25 @@ def tiny() -> Any:
 
 @pytest.fixture(scope="module")
 def batch(tiny: Any) -> Batch:
-    made: Batch = registry().get("batch", "synthetic_induction").build({"n": 12})(tiny)
-    return made
+    induction: Batch = registry().get("batch", "synthetic_induction").build({"n": 12})(tiny)
+    return induction
 
 
 def measured(tiny: Any, batch: Batch, plugin: Any) -> Activity:
-    made: Activity = plugin(tiny.record(batch, {"signal": plugin}))
-    return made
+    activity: Activity = plugin(tiny.record(batch, {"signal": plugin}))
+    return activity
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_scores_of_target_selectivity_are_the_surveys_selectivities(tiny: Any, batch: Batch, name: str) -> None:
+def test_scores_of_target_selectivity_are_the_selectivities_of_the_survey(tiny: Any, batch: Batch, name: str) -> None:
     survey = registry().get("labels", "survey").build({})
-    known = survey(tiny.record(batch, {"labels": survey}))
-    made = measured(tiny, batch, signal("target_selectivity", of=name))
-    np.testing.assert_array_equal(made.scores.values, known.selectivity[name])
+    surveyed = survey(tiny.record(batch, {"labels": survey}))
+    activity = measured(tiny, batch, signal("target_selectivity", of=name))
+    np.testing.assert_array_equal(activity.scores.values, surveyed.selectivity[name])
 
 
-def test_output_norm_is_that_of_the_head_seen_through_a_hook(tiny: Any, batch: Batch) -> None:
-    made = measured(tiny, batch, signal("output_norm"))
+def test_output_norm_is_the_norm_of_the_head_recorded_by_a_hook(tiny: Any, batch: Batch) -> None:
+    activity = measured(tiny, batch, signal("output_norm"))
     attention = tiny.model.model.layers[1].self_attn
     handed: list[torch.Tensor] = []
     handle = attention.o_proj.register_forward_pre_hook(lambda _, args: handed.append(args[0]))
@@ -299,12 +301,12 @@ def test_output_norm_is_that_of_the_head_seen_through_a_hook(tiny: Any, batch: B
         width = at_query.shape[-1]
         weight = attention.o_proj.weight[:, head * width : head * width + width]
         expected = (at_query[:, head] @ weight.T).norm(dim=-1).detach().numpy()
-        np.testing.assert_allclose(made.values[:, 8 + head], expected, rtol=1e-4)
+        np.testing.assert_allclose(activity.values[:, 8 + head], expected, rtol=1e-4)
 
 
 @dataclass(frozen=True)
 class Scaled(Intervention):
-    """An ablated head writes this much of what it would."""
+    """An ablated head writes this share of its output."""
 
     by: float
     name: ClassVar[str] = "scaled"
@@ -314,22 +316,22 @@ class Scaled(Intervention):
 
 
 def drops(tiny: Any, batch: Batch, plus: float, minus: float) -> np.ndarray:
-    """By how much more of each head the target's logit is higher than by less of it [examples, units]."""
+    """The difference of the target logit between two scales of each head [examples, units]."""
     metric = registry().get("metric", "target_logit").build({})
     alone = [(unit,) for unit in range(len(tiny.units))]
     up, down = (tiny.evaluate(batch, alone, Scaled(by), [metric])[0] for by in (plus, minus))
     return np.asarray((up - down).T)
 
 
-def test_attribution_is_what_a_little_ablation_does_to_the_target_logit(tiny: Any, batch: Batch) -> None:
-    made = measured(tiny, batch, signal("attribution")).values
+def test_attribution_is_the_effect_of_a_small_ablation_on_the_target_logit(tiny: Any, batch: Batch) -> None:
+    activity = measured(tiny, batch, signal("attribution")).values
     differences = drops(tiny, batch, 1.005, 0.995) / 0.01
-    np.testing.assert_allclose(made, differences, atol=1e-3 * np.abs(made).max(), rtol=0.01)
+    np.testing.assert_allclose(activity, differences, atol=1e-3 * np.abs(activity).max(), rtol=0.01)
 
 
 def test_attribution_orders_heads_as_ablation_does(tiny: Any, batch: Batch) -> None:
-    """First order is not the whole effect, but heads that matter must come first: far from chance (p < .005)."""
-    made = measured(tiny, batch, signal("attribution")).scores.values
+    """First order is not the whole effect, but important heads must rank first: far from chance (p < .005)."""
+    activity = measured(tiny, batch, signal("attribution")).scores.values
     ablated = drops(tiny, batch, 1.0, 0.0).mean(axis=0)
-    assert spearmanr(made, ablated).statistic > 0.5
-    assert ablated[made.argmax()] > np.quantile(ablated, 0.9)
+    assert spearmanr(activity, ablated).statistic > 0.5
+    assert ablated[activity.argmax()] > np.quantile(ablated, 0.9)

@@ -1,4 +1,4 @@
-"""Sparse affinities: what they refuse, that they mean what dense ones mean, and the ways that many units take."""
+"""Sparse affinities: refusals, equality with dense ones, and the algorithms for many units."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ TWO = UnitSpace.heads([2])
         (np.zeros((3, 3)), r"shape \(3, 3\) does not fit 2 units"),
     ],
 )
-def test_a_sparse_affinity_is_held_to_what_a_dense_one_is(matrix: np.ndarray, why: str) -> None:
+def test_a_sparse_affinity_is_validated_like_a_dense_one(matrix: np.ndarray, why: str) -> None:
     for kind in (np.array, scipy.sparse.csr_array):
         with pytest.raises(HarnessError, match=why):
             Affinity(kind(matrix), TWO)
@@ -102,32 +102,32 @@ def test_sparse_and_dense_affinities_are_the_same_in_every_order(
     matrix = some_links(n, seed, signed, share=0.5)
     order = np.array(data.draw(st.permutations(range(n))))
     units = UnitSpace(tuple(UnitSpace.heads([n]).units[i] for i in order))
-    for made in both(matrix):
-        again = made.reordered(order, units)
+    for affinity in both(matrix):
+        again = affinity.reordered(order, units)
         np.testing.assert_array_equal(again.dense(), matrix[np.ix_(order, order)])
         np.testing.assert_array_equal(again.links.toarray(), matrix)  # the order of layers and indices
         assert again.links.nnz == np.count_nonzero(matrix)
-        kept = Affinity.of(again.arrays(), units, {"k": 3})
-        assert type(kept.matrix) is type(made.matrix)
-        np.testing.assert_array_equal(kept.dense(), again.dense())
-        assert kept.diagnostics == {"k": 3}
+        restored = Affinity.of(again.arrays(), units, {"k": 3})
+        assert type(restored.matrix) is type(affinity.matrix)
+        np.testing.assert_array_equal(restored.dense(), again.dense())
+        assert restored.diagnostics == {"k": 3}
 
 
-def test_a_sparse_affinity_survives_a_file(tmp_path: Path) -> None:
-    for made in both(some_links(9, 0)):
-        save_file(made.arrays(), tmp_path / "affinity.safetensors")
-        again = Affinity.of(load_file(tmp_path / "affinity.safetensors"), made.units, {})
-        np.testing.assert_array_equal(again.dense(), made.dense())
+def test_a_sparse_affinity_is_saved_and_loaded_unchanged(tmp_path: Path) -> None:
+    for affinity in both(some_links(9, 0)):
+        save_file(affinity.arrays(), tmp_path / "affinity.safetensors")
+        again = Affinity.of(load_file(tmp_path / "affinity.safetensors"), affinity.units, {})
+        np.testing.assert_array_equal(again.dense(), affinity.dense())
 
 
-def test_links_that_are_stored_as_zero_or_twice_are_what_they_add_up_to() -> None:
+def test_duplicate_links_are_added_and_zero_links_are_dropped() -> None:
     stored = scipy.sparse.csr_array(([0.5, 0.25, 0.0, 0.75, 0.0], [1, 1, 2, 0, 0], [0, 3, 4, 5]), shape=(3, 3))
-    made = Affinity(stored, UnitSpace.heads([3]))
-    np.testing.assert_array_equal(made.dense(), [[0, 0.75, 0], [0.75, 0, 0], [0, 0, 0]])
-    assert made.links.nnz == 2
+    affinity = Affinity(stored, UnitSpace.heads([3]))
+    np.testing.assert_array_equal(affinity.dense(), [[0, 0.75, 0], [0.75, 0, 0], [0, 0, 0]])
+    assert affinity.links.nnz == 2
 
 
-def test_all_pairs_of_too_many_units_are_refused_with_their_size_and_what_to_use() -> None:
+def test_all_pairs_of_too_many_units_are_refused_with_their_size_and_alternatives() -> None:
     n = 20_000
     many = Affinity(scipy.sparse.csr_array((n, n)), UnitSpace.heads([n]))
     with pytest.raises(HarnessError, match=r"20000 x 20000 x 8 bytes are 3\.0 GiB") as caught:
@@ -144,7 +144,7 @@ def test_all_pairs_of_too_many_units_are_refused_with_their_size_and_what_to_use
         ("chooser", "silhouette", {}),
     ],
 )
-def test_methods_that_need_all_pairs_say_so(
+def test_methods_that_need_all_pairs_refuse_too_many_units(
     stage: str, name: str, parameters: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(groups, "PAIRS_UP_TO", 8)
@@ -180,12 +180,12 @@ def pairwise_isolation(members: list[int], matrix: np.ndarray) -> float | None:
 
 
 @given(st.integers(2, 10), st.integers(0, 2**32 - 1), st.data())
-def test_isolation_is_its_definition_for_both(n: int, seed: int, data: st.DataObject) -> None:
+def test_isolation_follows_its_definition_for_dense_and_sparse(n: int, seed: int, data: st.DataObject) -> None:
     matrix = some_links(n, seed, signed=True, share=0.4)
     members = data.draw(st.lists(st.integers(0, n - 1), min_size=1, unique=True))
     expected = pairwise_isolation(members, matrix)
-    for made in both(matrix):
-        assert isolation(members, made.matrix) == (None if expected is None else pytest.approx(expected, rel=1e-12))
+    for affinity in both(matrix):
+        assert isolation(members, affinity.matrix) == (None if expected is None else pytest.approx(expected, rel=1e-12))
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_isolation_is_its_definition_for_both(n: int, seed: int, data: st.DataOb
         ("selector", "paper_score", {"min_size": 2, "max_size": 30, "count": 9}, True),
     ],
 )
-def test_methods_do_not_see_how_an_affinity_is_stored(
+def test_results_do_not_depend_on_the_storage_of_an_affinity(
     stage: str, name: str, parameters: dict[str, Any], signed: bool
 ) -> None:
     matrix = some_links(40, 1, signed)
@@ -218,12 +218,14 @@ def test_methods_do_not_see_how_an_affinity_is_stored(
             return list(method([partition, Partition(2, np.arange(40) % 2)], affinity))
         return list(method(partition, affinity, labels) if name == "paper_score" else method(partition, affinity))
 
-    dense, sparse = (answer(made) for made in both(matrix))
+    dense, sparse = (answer(affinity) for affinity in both(matrix))
     assert dense == sparse
     assert dense
 
 
-def test_the_picture_is_the_same_and_shrinks_to_means(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_picture_of_dense_and_sparse_is_the_same_and_large_ones_are_averaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     partition = Partition(2, np.arange(12) % 2)
     for affinity, name in zip(both(some_links(12, 0)), ("a.png", "b.png"), strict=True):
         draw_affinity(affinity, partition, (0, 2, 4, 6, 8, 10), tmp_path / name)
@@ -243,7 +245,7 @@ def test_the_picture_is_the_same_and_shrinks_to_means(tmp_path: Path, monkeypatc
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.booleans(), st.booleans(), st.integers(2, 7))
-def test_blocks_change_nothing(seed: int, k: int, mutual: bool, tied: bool, block: int) -> None:
+def test_block_size_does_not_change_the_result(seed: int, k: int, mutual: bool, tied: bool, block: int) -> None:
     """Tied: spins of nine examples, five up, so that many correlations are equal but for their last digits."""
     rng = np.random.default_rng(seed)
     if tied:
@@ -261,7 +263,7 @@ def test_blocks_change_nothing(seed: int, k: int, mutual: bool, tied: bool, bloc
         np.testing.assert_allclose(PearsonKnn(k=k, mutual=mutual)(given).dense(), whole, atol=2e-12)
 
 
-def test_blocks_do_not_make_the_order_of_units_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_result_in_blocks_does_not_depend_on_the_order_of_units(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_nearest, "BLOCK", 7)
     given, _ = planted([5, 9, 3, 12, 4], 60)
     order = np.random.default_rng(1).permutation(33)
@@ -272,7 +274,7 @@ def test_blocks_do_not_make_the_order_of_units_matter(monkeypatch: pytest.Monkey
     assert other.diagnostics["threshold"] == straight.diagnostics["threshold"]
 
 
-def test_neighbours_without_number_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_neighbours_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     copies = Activity(np.repeat([[1.0], [0.0], [0.0]], 1200, axis=1), UnitSpace.heads([1200]))
     with pytest.raises(HarnessError, match="1200 units have 1438800 neighbours") as caught:
         PearsonKnn(k=5)(copies)
@@ -280,7 +282,7 @@ def test_neighbours_without_number_are_refused(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("scale", [1e-200, 1e200])
-def test_activity_that_cannot_be_squared_is_refused(scale: float) -> None:
+def test_activity_that_overflows_when_squared_is_refused(scale: float) -> None:
     with (
         np.errstate(all="ignore"),
         pytest.raises(HarnessError, match="too large or too small to be squared"),
@@ -289,7 +291,7 @@ def test_activity_that_cannot_be_squared_is_refused(scale: float) -> None:
 
 
 def test_a_sample_of_shuffled_pairs_gives_the_threshold_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 90 units in 20 permutations 20,000 pairs are drawn: by theory, 1.645 / sqrt(n - 1) to within three standard
+    """20,000 pairs are drawn from 90 units in 20 permutations: by theory, 1.645 / sqrt(n - 1) to within three standard
     errors of a quantile, sqrt(q (1 - q) / pairs) / density."""
     given = Activity(np.random.default_rng(0).normal(size=(401, 90)), UnitSpace.heads([90]))
     everything = PearsonKnn(permutations=20)(given).diagnostics["threshold"]
@@ -309,7 +311,7 @@ def test_a_sample_of_shuffled_pairs_gives_the_threshold_of_all(monkeypatch: pyte
 def test_groups_are_the_members_of_each_label(labels: list[int]) -> None:
     found = Partition(5, np.array(labels)).groups()
     wanted = sorted(set(labels) - {-1})
-    assert found == [tuple(i for i, label in enumerate(labels) if label == of) for of in wanted]
+    assert found == [tuple(i for i, label in enumerate(labels) if label == wanted_label) for wanted_label in wanted]
     alone = not found or len(found[0]) == len(labels) or len(found) == len(labels)
     assert Partition(5, np.array(labels)).trivial == alone
 
@@ -321,7 +323,7 @@ def test_overlap_with_reruns_is_the_best_over_all_groups(seed: int, members: lis
     expected = []
     for order, (found,) in reruns:
         groups_there = [{int(order[i]) for i in np.flatnonzero(found.labels == label)} for label in range(4)]
-        shares = [len(of & set(members)) / len(of | set(members)) for of in groups_there if of]
+        shares = [len(group & set(members)) / len(group | set(members)) for group in groups_there if group]
         expected.append(max(shares, default=0.0))
     assert overlap(tuple(members), Reruns(reruns, []), 0) == pytest.approx(np.mean(expected))
     assert best_overlap(members, []) == 0

@@ -1,4 +1,4 @@
-"""The spectrum of large components: filtered subspace iteration against LAPACK, and what is made of it."""
+"""The spectrum of large components: filtered subspace iteration against LAPACK, and the resulting groups."""
 
 from __future__ import annotations
 
@@ -32,39 +32,39 @@ def build(stage: str, name: str, **parameters: Any) -> Any:
 
 
 def blocks_with_faint_links(sizes: list[int], seed: int = 0) -> tuple[scipy.sparse.csr_array, np.ndarray]:
-    """Complete blocks of uneven weights, in one component by a ring of faint links and some at random."""
+    """Complete blocks of uneven weights, connected by a ring of weak links and some random ones."""
     rng = np.random.default_rng(seed)
-    of = np.repeat(np.arange(len(sizes)), sizes)
-    n = len(of)
-    inside = np.where(of[:, None] == of, rng.uniform(0.5, 1, (n, n)), 0.0)
+    block = np.repeat(np.arange(len(sizes)), sizes)
+    n = len(block)
+    inside = np.where(block[:, None] == block, rng.uniform(0.5, 1, (n, n)), 0.0)
     faint = 0.02 * (rng.random((n, n)) < 2 / n)
     first = np.cumsum([0, *sizes[:-1]])
     faint[first, np.roll(first, 1)] = 0.02
     upper = np.triu(np.maximum(inside, np.maximum(faint, faint.T)), 1)
-    return scipy.sparse.csr_array(upper + upper.T), of
+    return scipy.sparse.csr_array(upper + upper.T), block
 
 
 UNEVEN = [3, 4, 5, 8, 8, 12, 20, 40] * 4
 
 
 def test_filtering_finds_the_eigenvalues_that_lapack_finds(monkeypatch: pytest.MonkeyPatch) -> None:
-    links, of = blocks_with_faint_links(UNEVEN)
+    links, block = blocks_with_faint_links(UNEVEN)
     whole, vectors = spectrum.lowest(links, 60)
     monkeypatch.setattr(spectrum, "WHOLE_UP_TO", 10)
     values, found = spectrum.lowest(links, 60)
     n = int((whole < 0.7).sum())
-    assert (len(values), found.shape) == (n + 1, (len(of), n))
+    assert (len(values), found.shape) == (n + 1, (len(block), n))
     np.testing.assert_allclose(values[:n], whole[:n], atol=1e-5)
     assert values[n] == pytest.approx(whole[n], abs=0.005)
     same = np.linalg.svd(found.T @ vectors[:, :n])[1]  # cosines of the angles between the two subspaces
     np.testing.assert_allclose(same, 1, atol=1e-5)
     fewer, of_them = spectrum.lowest(links, 5)
     np.testing.assert_array_equal(fewer, values[:5])
-    assert of_them.shape == (len(of), 5)
+    assert of_them.shape == (len(block), 5)
 
 
-def test_filtering_finds_eigenvalues_as_often_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a ring of cliques that are all alike, eigenvalues come in pairs: Lanczos from one vector misses the second."""
+def test_filtering_finds_eigenvalues_with_their_multiplicity(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The eigenvalues of a ring of equal cliques come in pairs: Lanczos from one vector misses the second."""
     n, size = 30, 6
     clique = np.ones((size, size)) - np.eye(size)
     ring = np.roll(np.eye(n), 1, axis=0)
@@ -80,11 +80,11 @@ def test_filtering_finds_eigenvalues_as_often_as_they_are(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("parameters", [{}, {"cap": 6}, {"below": 0.01}, {"below": 2.0, "cap": 40}, {"seed": 4}])
-def test_eigengap_finds_the_same_groups_on_either_way(
+def test_eigengap_finds_the_same_groups_with_both_solvers(
     parameters: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    links, of = blocks_with_faint_links(UNEVEN)
-    affinity = Affinity(links, UnitSpace.heads([len(of)]))
+    links, block = blocks_with_faint_links(UNEVEN)
+    affinity = Affinity(links, UnitSpace.heads([len(block)]))
     partitioner = build("partitioner", "eigengap", **parameters)
     (whole,) = partitioner(affinity)
     monkeypatch.setattr(spectrum, "WHOLE_UP_TO", 10)
@@ -96,24 +96,24 @@ def test_eigengap_finds_the_same_groups_on_either_way(
     assert filtered.k == whole.k
     if not parameters:
         assert adjusted_rand_score(filtered.labels, whole.labels) == 1
-        assert adjusted_rand_score(filtered.labels, of) == 1
+        assert adjusted_rand_score(filtered.labels, block) == 1
     (again,) = partitioner(affinity)
     np.testing.assert_array_equal(again.labels, filtered.labels)
 
 
 def test_k_means_from_pivots_finds_many_groups_where_random_starts_miss_some() -> None:
-    """A component beyond what is decomposed whole, as it comes from activity: 150 groups of 2 to 40 units."""
+    """A component too large for a full decomposition, as activity gives it: 150 groups of 2 to 40 units."""
     sizes = np.random.default_rng(3).integers(2, 40, 150).tolist()
-    links, of = blocks_with_faint_links(sizes)
-    assert len(of) > spectrum.WHOLE_UP_TO
-    (found,) = build("partitioner", "eigengap")(Affinity(links, UnitSpace.heads([len(of)])))
+    links, block = blocks_with_faint_links(sizes)
+    assert len(block) > spectrum.WHOLE_UP_TO
+    (found,) = build("partitioner", "eigengap")(Affinity(links, UnitSpace.heads([len(block)])))
     assert found.diagnostics["components"] == 1
     assert found.k == 150
-    assert adjusted_rand_score(of, found.labels) == 1
+    assert adjusted_rand_score(block, found.labels) == 1
 
 
-def test_a_component_without_clear_groups_is_refused_with_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A long chain has eigenvalues everywhere."""
+def test_a_component_without_clear_groups_is_refused_with_a_fix(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long chain has no gap between eigenvalues."""
     n = 300
     chain = scipy.sparse.diags_array([np.ones(n - 1), np.ones(n - 1)], offsets=[-1, 1], format="csr")
     monkeypatch.setattr(spectrum, "WHOLE_UP_TO", 10)
@@ -123,14 +123,14 @@ def test_a_component_without_clear_groups_is_refused_with_a_way_out(monkeypatch:
     assert "partitioner=leiden" in caught.value.fix
 
 
-def test_the_choosers_gap_is_the_same_where_large_components_let_it_know(monkeypatch: pytest.MonkeyPatch) -> None:
-    links, of = blocks_with_faint_links(UNEVEN)
-    affinity = Affinity(links, UnitSpace.heads([len(of)]))
+def test_the_eigengap_of_the_chooser_is_the_same_for_large_components(monkeypatch: pytest.MonkeyPatch) -> None:
+    links, block = blocks_with_faint_links(UNEVEN)
+    affinity = Affinity(links, UnitSpace.heads([len(block)]))
     k = len(UNEVEN)
     partitions = [
-        Partition(k, of),
-        Partition(2, (of > 5).astype(np.int64)),
-        Partition(k + 9, np.arange(len(of)) % (k + 9)),
+        Partition(k, block),
+        Partition(2, (block > 5).astype(np.int64)),
+        Partition(k + 9, np.arange(len(block)) % (k + 9)),
     ]
     chooser = build("chooser", "eigengap")
     whole = chooser(partitions, affinity)

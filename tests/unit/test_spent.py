@@ -1,4 +1,4 @@
-"""What cells are said to have spent: FLOPs against those that torch counts, forwards, memory."""
+"""The measured cost of cells: FLOPs against those that torch counts, forwards, memory."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ def cell(folder: Path, *words: str) -> Cell:
     ids=" ".join,
 )
 def test_flops_are_those_that_torch_counts(tmp_path: Path, words: tuple[str, ...]) -> None:
-    told = cell(tmp_path, *TINY, *words, "cache=false")
+    tiny = cell(tmp_path, *TINY, *words, "cache=false")
     memo = Memo()
-    load_subject(told, memo, Progress(quiet=True))  # it tries what conditions can share, which no cell asked for
+    load_subject(tiny, memo, Progress(quiet=True))  # it tries what conditions can share, which no cell asked for
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        record = run_cell(told, memo, Progress(quiet=True)).record
+        record = run_cell(tiny, memo, Progress(quiet=True)).record
     assert record.closure
     assert record.cost["flops"] == pytest.approx(counter.get_total_flops(), rel=0.05)
 
 
-def test_what_was_computed_before_is_spent_all_the_same(tmp_path: Path) -> None:
-    told = cell(tmp_path, *TINY)
-    first, again = (run_cell(told, Memo(disk=cache_of(told)), Progress(quiet=True)).record.cost for _ in range(2))
+def test_cached_computation_is_included_in_the_cost(tmp_path: Path) -> None:
+    tiny = cell(tmp_path, *TINY)
+    first, again = (run_cell(tiny, Memo(disk=cache_of(tiny)), Progress(quiet=True)).record.cost for _ in range(2))
     assert first["computed"] == first["conditions"] > again["computed"] == 0
     assert {what: first[what] for what in ("conditions", "forwards", "flops")} == {
         what: again[what] for what in ("conditions", "forwards", "flops")
@@ -61,20 +61,20 @@ def test_what_was_computed_before_is_spent_all_the_same(tmp_path: Path) -> None:
     assert first["forwards"] == 12 * first["conditions"]  # tested on half of the examples
 
 
-def test_nothing_is_made_up_of_what_has_no_shapes(tmp_path: Path) -> None:
+def test_a_subject_without_shapes_has_no_flops(tmp_path: Path) -> None:
     cost = run_cell(cell(tmp_path, "subject=planted", "batch=planted", "batch.n=32"), Memo(), Progress(quiet=True))
     assert "flops" not in cost.record.cost
     assert cost.record.cost["forwards"] == 16 * cost.record.cost["conditions"]
 
 
-def test_what_nobody_knows_is_not_counted() -> None:
+def test_unknown_costs_are_not_counted() -> None:
     progress = Progress(quiet=True)
     for flops in (None, 3, None, 4):
         progress.spend(forwards=2, flops=flops, memory=None)
     assert progress.cost == {"forwards": 8, "flops": 7}
 
 
-def test_the_peak_is_that_since_it_was_forgotten() -> None:
+def test_the_memory_peak_is_the_one_since_its_reset() -> None:
     memory.forget_peak()
     before = memory.peak()["memory"]
     held = np.ones(2**25)  # 256 MiB
@@ -86,7 +86,7 @@ def test_the_peak_is_that_since_it_was_forgotten() -> None:
         assert memory.peak()["memory"] < before + 2**27
 
 
-def test_a_board_shows_means_of_what_was_spent_and_the_most_memory(make_record: Callable[..., Record]) -> None:
+def test_a_board_shows_mean_costs_and_the_maximum_memory(make_record: Callable[..., Record]) -> None:
     by_subject = {
         "s0": {"forwards": 10, "flops": 2 * 10**9, "memory": 5 * 10**8},
         "s1": {"forwards": 30, "memory": 10**9},

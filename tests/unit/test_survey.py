@@ -94,7 +94,7 @@ def test_selectivity_is_the_mean_on_targets_over_the_mean_on_all_other_positions
         assert labels.selectivity[name] == pytest.approx(ratios, rel=1e-5)
 
 
-def test_selectivity_over_drawn_positions_is_the_papers() -> None:
+def test_selectivity_over_drawn_positions_is_that_of_the_paper() -> None:
     batch = one_query()
     attention = random_rows(batch)
     labels = classify(survey(baseline="drawn"), batch, attention)
@@ -111,7 +111,7 @@ def test_selectivity_over_drawn_positions_is_the_papers() -> None:
     ],
 )
 def test_drawn_positions_are_the_published_lists(parameters: dict[str, Any], published: list[int]) -> None:
-    """Attention that is all on one key raises the baseline there and nowhere else: this reads the list back."""
+    """Attention on a single key raises the baseline only there, which recovers the list of positions."""
     batch = one_query(n=1)
     plugin = survey(baseline="drawn", **parameters)
     on_each_key = np.eye(256, dtype=np.float32)[None, :, :]  # head k attends to key k alone
@@ -127,14 +127,14 @@ def test_positions_drawn_per_example_avoid_its_targets_and_follow_the_published_
     expected = []
     for e, q in enumerate(batch.query.tolist()):
         targets = {int(p) for places in batch.anchors.values() for p in places[e]}
-        kept: list[int] = []
+        drawn: list[int] = []
         tries = 0
-        while len(kept) < 50 and tries < 200:
+        while len(drawn) < 50 and tries < 200:
             tries += 1
             position = rng.randint(1, q)
-            if position not in targets and position not in kept:
-                kept.append(position)
-        expected.append(kept + [kept[-1]] * (50 - len(kept)))
+            if position not in targets and position not in drawn:
+                drawn.append(position)
+        expected.append(drawn + [drawn[-1]] * (50 - len(drawn)))
     attention = random_rows(batch)
     labels = classify(plugin, batch, attention)
     for name, ratios in expected_selectivity(batch, attention, expected).items():
@@ -144,7 +144,7 @@ def test_positions_drawn_per_example_avoid_its_targets_and_follow_the_published_
 @pytest.mark.parametrize("batch", [examples.batch(7), one_query(7)], ids=["ragged", "one query"])
 @pytest.mark.parametrize("baseline", ["others", "drawn"])
 @pytest.mark.parametrize("at_once", [1, 3])
-def test_streaming_in_parts_changes_nothing(batch: Batch, baseline: str, at_once: int) -> None:
+def test_streaming_in_parts_does_not_change_the_result(batch: Batch, baseline: str, at_once: int) -> None:
     attention = random_rows(batch)
     whole = classify(survey(baseline=baseline), batch, attention)
     parts = classify(survey(baseline=baseline), batch, attention, at_once)
@@ -166,7 +166,7 @@ def test_a_heads_attention_on_any_target_never_raises_the_baseline_of_others() -
 
 
 def planted(batch: Batch, shares: dict[str, float]) -> np.ndarray:
-    """One head that puts these shares on the places of these classes, and the rest evenly on what is no target."""
+    """One head with these shares of attention on the positions of these classes, the rest evenly elsewhere."""
     attention = np.zeros((len(batch), 1, batch.tokens.shape[1]), dtype=np.float32)
     for e, q in enumerate(batch.query.tolist()):
         taken = {int(p) for places in batch.anchors.values() for p in places[e]}
@@ -178,11 +178,11 @@ def planted(batch: Batch, shares: dict[str, float]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_a_head_is_of_the_class_it_looks_at(name: str) -> None:
+def test_a_head_has_the_class_it_attends_to(name: str) -> None:
     assert classify(survey(), examples.batch(), planted(examples.batch(), {name: 32})).classes == (name,)
 
 
-def test_a_class_needs_the_threshold_and_reaches_it_with_equality() -> None:
+def test_a_class_needs_a_selectivity_of_at_least_the_threshold() -> None:
     batch = examples.batch()
     attention = planted(batch, {"self": 32})  # exactly 32 times the baseline, in powers of two
     assert classify(survey(threshold=32), batch, attention).classes == ("self",)
@@ -198,7 +198,7 @@ def test_a_class_needs_the_threshold_and_reaches_it_with_equality() -> None:
         (("local", "self"), "self"),
     ],
 )
-def test_ties_go_to_the_class_named_first(equal: tuple[str, ...], winner: str) -> None:
+def test_ties_go_to_the_first_class(equal: tuple[str, ...], winner: str) -> None:
     attention = planted(examples.batch(), dict.fromkeys(equal, 64.0))
     assert classify(survey(), examples.batch(), attention).classes == (winner,)
 
@@ -229,7 +229,7 @@ def test_an_empty_baseline_is_clamped_as_published() -> None:
 @pytest.mark.parametrize("query", [0, 1, 5])
 @pytest.mark.parametrize("parameters", [{}, {"unique": False}, {"avoid_last": 40}])
 def test_a_query_too_early_for_a_drawn_baseline_is_named(query: int, parameters: dict[str, Any]) -> None:
-    """Positions 1 .. query - 1, the last six left out: nothing remains."""
+    """Positions 1 .. query - 1 without the last six: nothing remains."""
     zeros = np.zeros((2, 8), dtype=np.int64)
     anchors = {"first-token": np.zeros((2, 1), dtype=np.int64)}
     batch = Batch("early", zeros, np.full(2, query), np.zeros(2, dtype=np.int64), anchors, "successor")
@@ -237,7 +237,7 @@ def test_a_query_too_early_for_a_drawn_baseline_is_named(query: int, parameters:
         classify(survey(baseline="drawn", **parameters), batch, random_rows(batch))
 
 
-def test_drawing_more_positions_than_there_are_takes_each_once() -> None:
+def test_a_draw_of_more_positions_than_exist_takes_each_once() -> None:
     batch = one_query(n=1, query=30)
     plugin = survey(baseline="drawn", positions=500, avoid_last=0)
     on_each_key = np.eye(31, dtype=np.float32)[None, :, :]
@@ -246,6 +246,6 @@ def test_drawing_more_positions_than_there_are_takes_each_once() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"threshold": 0}, {"positions": 0}, {"avoid_last": -1}, {"baseline": "mean"}])
-def test_parameters_without_meaning_are_refused(wrong: dict[str, Any]) -> None:
+def test_invalid_parameters_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(HarnessError, match=f"labels.{next(iter(wrong))}="):
         survey(**wrong)

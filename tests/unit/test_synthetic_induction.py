@@ -1,4 +1,4 @@
-"""The published recipe, draw by draw, against a straight re-implementation of it."""
+"""The published examples, draw by draw, against a direct re-implementation."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def recipe(n: int, length: int, seed: int, lo: int, hi: int) -> tuple[list[list[
     ("n", "length", "seed", "lo", "hi"),
     [(40, 256, 42, 100, 10_000), (25, 64, 0, 5, 40), (10, 42, 7, 0, 4), (15, 101, 3, 100, 130)],
 )
-def test_the_recipe_is_the_published_one_to_the_token(n: int, length: int, seed: int, lo: int, hi: int) -> None:
+def test_the_examples_are_the_published_ones_token_by_token(n: int, length: int, seed: int, lo: int, hi: int) -> None:
     batch = write(n=n, length=length, seed=seed, vocab=[lo, hi])
     sequences, places, targets = recipe(n, length, seed, lo, hi)
     assert batch.tokens.tolist() == sequences
@@ -53,7 +53,7 @@ def test_the_recipe_is_the_published_one_to_the_token(n: int, length: int, seed:
     assert batch.anchors["duplicate-token"][:, 0].tolist() == places
 
 
-def test_the_defaults_are_the_papers_but_for_the_number_of_examples() -> None:
+def test_the_defaults_are_those_of_the_paper_except_the_number_of_examples() -> None:
     batch = write(n=5)
     assert batch.tokens.tolist() == recipe(5, 256, 42, 100, 10_000)[0]
     assert batch.target_kind == "successor"
@@ -61,7 +61,7 @@ def test_the_defaults_are_the_papers_but_for_the_number_of_examples() -> None:
     assert not batch.notes["vocab_adapted"]
 
 
-def test_the_query_is_the_second_a_and_anchors_point_where_each_class_looks() -> None:
+def test_the_query_is_the_second_a_and_anchors_are_the_positions_each_class_attends_to() -> None:
     batch = write(n=30, length=80)
     row = np.arange(30)
     assert (batch.query == 79).all()
@@ -76,7 +76,7 @@ def test_the_query_is_the_second_a_and_anchors_point_where_each_class_looks() ->
     assert (np.sort(batch.anchors["local"]) == [74, 75, 76, 77]).all()
 
 
-def test_a_small_vocabulary_shrinks_the_range_and_says_so() -> None:
+def test_a_small_vocabulary_shrinks_the_range_and_is_noted() -> None:
     batch = write(WordVocabulary(vocab_size=320, context=64), n=20)
     assert batch.notes["vocab"] == [10, 320]  # 320 // 32 special and punctuation tokens are left out
     assert batch.notes["vocab_adapted"]
@@ -98,6 +98,6 @@ def test_a_small_vocabulary_shrinks_the_range_and_says_so() -> None:
         ({"length": "long"}, r"batch\.length='long'"),
     ],
 )
-def test_what_cannot_be_written_is_refused(parameters: dict[str, Any], message: str) -> None:
+def test_impossible_examples_are_refused(parameters: dict[str, Any], message: str) -> None:
     with pytest.raises(HarnessError, match=message):
         write(**parameters)

@@ -1,4 +1,4 @@
-"""Threads: libraries held to one each where a cell fits things, all cores where a model runs or fits are spread."""
+"""Threads: one per library while a cell fits, all cores while a model runs or fits run in parallel."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ print(json.dumps([inside, pools()]))
 
 @pytest.fixture
 def two_torch_threads() -> Iterator[None]:
-    """More than the other tests use, so that one can be told from all."""
+    """More threads than in the other tests, to distinguish one from all."""
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     yield
     torch.set_num_threads(before)
 
 
-def test_libraries_that_are_loaded_while_pinned_are_pinned_too() -> None:
-    """scipy and scikit-learn bring a BLAS and an OpenMP of their own, with as many threads as they are told."""
-    told = {**os.environ, "OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
-    answer = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, env=told, check=True)
+def test_libraries_loaded_while_threads_are_pinned_are_pinned_too() -> None:
+    """scipy and scikit-learn bring their own BLAS and OpenMP, which use the configured number of threads."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
+    answer = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, env=environment, check=True)
     inside, after = json.loads(answer.stdout)
     assert len(inside) >= 3
     assert set(inside.values()) == {1}
@@ -56,7 +56,7 @@ def test_libraries_that_are_loaded_while_pinned_are_pinned_too() -> None:
     assert all(threads == min(2, os.cpu_count() or 1) for name, threads in after.items() if "blas" in name)
 
 
-def test_torch_is_pinned_and_let_go(two_torch_threads: None) -> None:
+def test_torch_is_pinned_and_released(two_torch_threads: None) -> None:
     with one_thread():
         assert torch.get_num_threads() == 1
         assert {pool["num_threads"] for pool in threadpool_info()} == {1}
@@ -89,25 +89,25 @@ def test_a_cell_records_and_ablates_with_all_threads_and_fits_with_one(
     assert seen == {"recording": {2}, "affinity": {1}, "ablation": {2}}
 
 
-@pytest.mark.parametrize(("told", "expected"), [("1", 1), ("1,4", 1), ("0", None), ("", None), ("many", None)])
-def test_the_number_of_cores_can_be_limited(told: str, expected: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As OpenMP reads it: what is no positive number counts for nothing."""
-    monkeypatch.setenv("OMP_NUM_THREADS", told)
+@pytest.mark.parametrize(("limit", "expected"), [("1", 1), ("1,4", 1), ("0", None), ("", None), ("many", None)])
+def test_the_number_of_cores_can_be_limited(limit: str, expected: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in OpenMP: a value that is not a positive number is ignored."""
+    monkeypatch.setenv("OMP_NUM_THREADS", limit)
     assert cores() == (expected or cpu_count())
 
 
-def test_nobody_gets_more_cores_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_limit_never_exceeds_the_number_of_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "100000")
     assert cores() == cpu_count()
 
 
-def test_jobs_side_by_side_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parallel_jobs_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     """The joblib launcher starts its workers like this: as many jobs as cores leave one core to each."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert set(Parallel(n_jobs=cpu_count())(delayed(cores)() for _ in range(cpu_count()))) == {1}
 
 
-def test_spread_work_comes_back_in_order_and_its_errors_come_through() -> None:
+def test_parallel_results_are_in_order_and_errors_are_raised() -> None:
     assert spread(lambda item: item * item, range(50)) == [item * item for item in range(50)]
     with pytest.raises(ZeroDivisionError):
         spread(lambda item: 1 / item, [1, 0])

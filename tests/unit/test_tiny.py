@@ -1,4 +1,4 @@
-"""The embedded model has what it is shipped for: circuits that are there at the end, and form on the way."""
+"""The embedded model: circuits that exist after training and form during it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def build(stage: str, name: str, **parameters: Any) -> Any:
 
 
 def accuracy(checkpoint: str) -> float:
-    """Top-1 at the query of examples that the training never saw (another seed than the log's)."""
+    """Top-1 accuracy at the query of examples not used in training (a different seed from the log's)."""
     subject: HeadSubject = build("subject", "tiny", checkpoint=checkpoint)()
     batch = build("batch", "synthetic_induction", n=64, seed=7)(subject)
     hits = subject.evaluate(batch, [()], build("intervention", "zero"), [build("metric", "accuracy")])
@@ -49,16 +49,16 @@ def test_the_log_and_a_survey_of_other_examples_name_the_same_induction_heads(la
                      and ratios["induction"] >= 30}  # fmt: skip
 
 
-def test_it_copies_at_the_end_and_not_at_the_beginning() -> None:
+def test_the_last_checkpoint_copies_and_the_first_does_not() -> None:
     assert accuracy("final") > 0.9
     assert accuracy("0") < 0.1
 
 
-def test_its_loss_on_held_out_text_is_far_below_the_entropy_of_single_tokens() -> None:
+def test_the_loss_on_held_out_text_is_far_below_the_entropy_of_single_tokens() -> None:
     assert LOG["final"]["text_loss"] < LOG["final"]["unigram_entropy"] - 1.5
 
 
-def test_its_checkpoints_begin_at_initialisation_and_stand_on_both_sides_of_the_change() -> None:
+def test_the_checkpoints_begin_at_initialisation_and_cover_the_phase_change() -> None:
     steps = sorted(int(folder.name.removeprefix("step-")) for folder in (WEIGHTS / "checkpoints").iterdir())
     assert steps == LOG["checkpoints"]
     assert steps[0] == 0
@@ -68,7 +68,7 @@ def test_its_checkpoints_begin_at_initialisation_and_stand_on_both_sides_of_the_
     assert any(0.1 < at[step] < 0.9 for step in steps)
 
 
-def test_the_model_card_is_the_one_that_the_log_gives() -> None:
+def test_the_model_card_has_the_numbers_of_the_log() -> None:
     from harness_plugins.subjects.tiny.card import card
 
     assert card(LOG) == (WEIGHTS / "README.md").read_text(encoding="utf-8")

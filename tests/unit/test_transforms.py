@@ -1,4 +1,4 @@
-"""Transforms: what is regressed out of activity and what survives, and activity on one scale."""
+"""Transforms: residuals of activity, and standardized activity."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ N = 50
 
 
 def asked_at(query: np.ndarray) -> Batch:
-    """Examples that differ in nothing but where they are asked."""
+    """Examples that differ only in their query positions."""
     n, nothing = len(query), np.zeros((len(query), 1), dtype=np.int64)
     return Batch(
         "made", np.zeros((n, 1000), dtype=np.int64), query, nothing[:, 0], {"first-token": nothing}, "successor"
@@ -34,19 +34,19 @@ def ragged(seed: int = 0, n: int = N) -> Batch:
 
 
 def confounded(batch: Batch, seed: int = 1, units: UnitSpace = UNITS) -> Activity:
-    """Every unit has a signal of its own, and shares the query position and a signal of its layer."""
+    """Every unit has its own signal and shares the query position and a signal of its layer."""
     rng = np.random.default_rng(seed)
     n = len(batch)
-    layers, own = rng.normal(size=(n, units.layers.max() + 1)), rng.normal(size=(n, len(units)))
+    layers, signals = rng.normal(size=(n, units.layers.max() + 1)), rng.normal(size=(n, len(units)))
     place = batch.query[:, None] / 250 * rng.normal(size=len(units))
-    return Activity(own + layers[:, units.layers] + place + rng.normal(size=len(units)), units)
+    return Activity(signals + layers[:, units.layers] + place + rng.normal(size=len(units)), units)
 
 
 def transform(name: str, activity: Activity, **given: Any) -> Activity:
-    """Given what it asks for; ``on`` is its parameter."""
+    """Call the transform with the given inputs; ``on`` is its parameter."""
     parameters = {"on": given.pop("on")} if "on" in given else {}
-    made: Activity = registry().get("transform", name).build(parameters)(activity, **given)
-    return made
+    transformed: Activity = registry().get("transform", name).build(parameters)(activity, **given)
+    return transformed
 
 
 def others(activity: Activity, unit: int) -> np.ndarray | None:
@@ -67,7 +67,7 @@ def ordered(activity: Activity, order: list[int]) -> Activity:
 
 @pytest.mark.parametrize("on", [("position", "layer"), ("position",), ("layer",)])
 @pytest.mark.parametrize("seed", range(3))
-def test_residuals_are_those_of_scikit_learns_regression(seed: int, on: tuple[str, ...]) -> None:
+def test_residuals_are_those_of_the_regression_of_scikit_learn(seed: int, on: tuple[str, ...]) -> None:
     batch = ragged(seed)
     activity = confounded(batch, seed)
     found = transform("residualize", activity, batch=batch, on=on).values
@@ -81,7 +81,7 @@ def test_residuals_are_those_of_scikit_learns_regression(seed: int, on: tuple[st
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_nothing_is_left_of_position_and_of_the_rest_of_the_layer(seed: int) -> None:
+def test_residuals_do_not_correlate_with_position_or_the_rest_of_the_layer(seed: int) -> None:
     batch = ragged(seed)
     activity = confounded(batch, seed)
     found = transform("residualize", activity, batch=batch)
@@ -95,7 +95,7 @@ def test_nothing_is_left_of_position_and_of_the_rest_of_the_layer(seed: int) -> 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_unit_that_is_a_linear_function_of_position_becomes_constant(dtype: type) -> None:
-    """Not a unit of rounding noise, which a binarizer would split into spins."""
+    """Otherwise it would be rounding noise, which a binarizer would split into spins."""
     batch = ragged()
     values = confounded(batch).values.astype(dtype)
     values[:, 7] = (0.9 - 0.0013 * batch.query).astype(dtype)
@@ -114,7 +114,7 @@ def test_a_unit_that_is_a_linear_function_of_position_and_its_layer_becomes_cons
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_layer_that_follows_position_adds_nothing_to_it(dtype: type) -> None:
-    """Two regressors that are the same up to their last digits: what tells them apart is no regressor."""
+    """Two regressors that are equal up to rounding: their difference is not a regressor."""
     batch = ragged()
     values = confounded(batch).values
     values[:, 4] = 1 - 0.001 * batch.query
@@ -141,20 +141,20 @@ def test_a_signal_that_is_independent_of_both_survives() -> None:
 
 
 def test_a_unit_does_not_lose_its_own_signal_to_the_mean_of_its_layer() -> None:
-    """It would, were it in that mean: a unit ten times as large as the rest of its layer nearly is the mean."""
+    """It would if the mean included it: a unit ten times as large as the rest of its layer dominates the mean."""
     values = np.random.default_rng(0).normal(size=(2000, 4)) * [10, 1, 1, 1]
     found = transform("residualize", Activity(values, UnitSpace.heads([4])), batch=ragged(n=2000), on=["layer"])
     assert np.corrcoef(found.values[:, 0], values[:, 0])[0, 1] > 0.99
 
 
-def test_a_unit_alone_in_its_layer_keeps_all_but_its_position() -> None:
+def test_a_single_unit_in_its_layer_is_residualized_only_on_position() -> None:
     batch = ragged()
     activity = confounded(batch)
     alone = transform("residualize", activity, batch=batch, on=["layer"]).values[:, 7]
     np.testing.assert_allclose(alone, activity.values[:, 7] - activity.values[:, 7].mean(), atol=1e-12)
 
 
-def test_where_all_are_asked_at_one_position_there_is_nothing_to_take_out() -> None:
+def test_a_single_query_position_leaves_activity_unchanged() -> None:
     batch = asked_at(np.full(N, 63))
     activity = confounded(ragged())
     both, layer = (transform("residualize", activity, batch=batch, on=on) for on in (["position", "layer"], ["layer"]))
@@ -163,7 +163,7 @@ def test_where_all_are_asked_at_one_position_there_is_nothing_to_take_out() -> N
     np.testing.assert_allclose(nothing, activity.values - activity.values.mean(axis=0), atol=1e-12)
 
 
-def test_constant_units_stay_constant_and_are_no_regressor() -> None:
+def test_constant_units_stay_constant_and_are_not_regressors() -> None:
     batch = ragged()
     values = confounded(batch).values
     values[:, [4, 5]] = 0.1, 0.7  # all the company that unit 6 has
@@ -194,7 +194,7 @@ def test_residuals_do_not_depend_on_the_order_of_units(order: list[int]) -> None
 
 
 @pytest.mark.parametrize("on", [[], ["depth"], "position"])
-def test_what_to_take_out_has_to_be_named(on: Any) -> None:
+def test_the_regressors_have_to_be_named(on: Any) -> None:
     with pytest.raises(HarnessError, match=r"transform\.residualize\.on"):
         transform("residualize", confounded(ragged()), batch=ragged(), on=on)
 
@@ -205,7 +205,7 @@ def test_what_to_take_out_has_to_be_named(on: Any) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_standardized_activity_is_scipys_z_score(dtype: type) -> None:
+def test_standardized_activity_is_the_z_score_of_scipy(dtype: type) -> None:
     values = confounded(ragged()).values.astype(dtype)
     found = transform("standardize", Activity(values, UNITS)).values
     np.testing.assert_allclose(found, scipy.stats.zscore(values.astype(np.float64), axis=0), atol=1e-12)
@@ -214,7 +214,7 @@ def test_standardized_activity_is_scipys_z_score(dtype: type) -> None:
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e12])
-def test_units_that_are_constant_up_to_rounding_become_zero_and_are_seen_as_constant(scale: float) -> None:
+def test_units_that_are_constant_up_to_rounding_become_zero_and_are_reported_as_constant(scale: float) -> None:
     values = confounded(ragged()).values
     values[:, 2] = 0.1
     values[:, 5] = np.where(np.arange(N) % 2, 0.3, 0.1 + 0.2) * scale  # the two differ in their last digit
@@ -245,7 +245,7 @@ def test_standardized_activity_does_not_depend_on_the_order_of_units(order: list
 
 
 @pytest.mark.parametrize("name", ["residualize", "standardize"])
-def test_units_scores_and_positions_are_kept_and_the_input_is_not_touched(name: str) -> None:
+def test_units_scores_and_positions_are_kept_and_the_input_is_not_changed(name: str) -> None:
     batch = ragged()
     values = confounded(batch).values
     activity = Activity(values.copy(), UNITS, own_scores=np.arange(8.0), position=batch.query.astype(float))

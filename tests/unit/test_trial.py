@@ -28,7 +28,7 @@ from harness.testing import examples
 
 @dataclass
 class Additive:
-    """A model in which every unit does a known damage to every metric. Each example has its own offset."""
+    """A model in which every unit has a known effect on every metric. Each example has its own offset."""
 
     damage: Mapping[str, np.ndarray]  # metric -> change per unit
     baseline: Mapping[str, float]
@@ -121,14 +121,14 @@ STRONG = {
 }
 
 
-def test_what_is_ablated_and_each_group_once() -> None:
+def test_each_required_group_is_ablated_once() -> None:
     """Candidate, its layers, controls, single units (for two, also the leave-one-out groups), all units, complement."""
     subject = model(**STRONG)
     report_on(subject, [LOGIT])
     assert subject.calls == [[(), (0, 1), (0, 1, 2, 3), *CONTROLS, (0,), (1,), tuple(range(8)), (2, 3, 4, 5, 6, 7)]]
 
 
-def test_what_candidates_have_in_common_is_ablated_once_for_all() -> None:
+def test_groups_shared_by_candidates_are_ablated_once() -> None:
     """One call for a cell: candidates share single units, and one may be a control of another."""
     subject = model(**STRONG)
     reports(subject, [LOGIT], candidates=[(0, 1), (1, 2)], contrast=examples.batch(7))
@@ -168,7 +168,7 @@ def test_controls_are_damages_of_the_same_kind_and_z_is_taken_from_them() -> Non
     assert published.z == pytest.approx((-4 - np.mean(expected)) / np.std(expected))
 
 
-def test_metrics_are_asked_in_order_and_each_counts_only_if_those_before_it_do() -> None:
+def test_metrics_are_tested_in_order_and_each_counts_only_if_the_earlier_ones_do() -> None:
     report = report_on(model(**STRONG), [LOSS, LOGIT])
     assert [effect.p for effect in report.effects.values()] == pytest.approx([1 / 9, 1 / 9])
     assert [effect.p_adjusted for effect in report.effects.values()] == pytest.approx([1 / 9, 1 / 9])
@@ -182,7 +182,7 @@ def test_metrics_are_asked_in_order_and_each_counts_only_if_those_before_it_do()
 
 
 def test_p_is_corrected_for_the_candidates_tested_together() -> None:
-    """Two candidates, the same controls: the second does no more than the strongest of eight controls do."""
+    """Two candidates with the same controls: the second does no more damage than the strongest of eight controls."""
     alone = report_on(model(**STRONG), [LOGIT], candidates=[(0, 1)]).effects["target_logit"]
     first, second = reports(model(**STRONG), [LOGIT], candidates=[(0, 1), (2, 7)])
     assert first.effects["target_logit"].p_adjusted == alone.p_adjusted == pytest.approx(1 / 9)
@@ -193,7 +193,7 @@ def test_p_is_corrected_for_the_candidates_tested_together() -> None:
     assert [report.units for report in (first, second)] == [("L0H0", "L0H1"), ("L0H2", "L1H3")]
 
 
-def test_the_inside_of_a_group_of_independent_parts() -> None:
+def test_the_anatomy_of_a_group_of_independent_parts() -> None:
     inside = report_on(model(**STRONG), [LOGIT, LOSS]).anatomy["target_logit"]
     assert inside.interaction == pytest.approx(0.0)
     assert inside.leave_one_out == pytest.approx((0.5, 0.5))
@@ -202,7 +202,7 @@ def test_the_inside_of_a_group_of_independent_parts() -> None:
     assert inside.on_input is None  # activity was not measured
 
 
-def test_a_member_that_adds_nothing_is_dispensable() -> None:
+def test_a_member_without_effect_is_dispensable() -> None:
     found = report_on(model(**STRONG), [LOGIT], candidates=[(0, 1, 3)])
     assert found.dispensable == ("L0H3",)
     assert found.anatomy["target_logit"].leave_one_out == pytest.approx((0.5, 0.5, 0.0))
@@ -220,8 +220,8 @@ def test_damage_where_the_group_is_active_and_off_input() -> None:
     assert inside.contrast == (pytest.approx(-4.0), pytest.approx((-4.0, -4.0)))
 
 
-def test_controls_are_spread_alike_for_every_p() -> None:
-    """Where a group is active on all examples, p there is p everywhere."""
+def test_controls_are_inflated_equally_for_every_p() -> None:
+    """If a group is active on all examples, the on-input p is the overall p."""
     values = np.zeros((5, 8))
     values[:4, 0], values[4, 1] = 1.0, 1.0
     wide = Given(CONTROLS, inflation=40.0)
@@ -234,8 +234,8 @@ def test_controls_are_spread_alike_for_every_p() -> None:
     assert inside.p > 1 / 9  # as they are, no control does as much
 
 
-def test_a_group_chosen_where_it_is_tested_is_held_against_the_best_of_permuted_data() -> None:
-    """On permuted data the pipeline finds groups that do as much damage: the candidate is not specific."""
+def test_a_group_chosen_on_the_test_examples_is_compared_with_the_best_groups_of_permuted_data() -> None:
+    """The pipeline finds groups with as much damage on permuted data: the candidate is not specific."""
     lucky = report_on(model(**STRONG), [LOGIT, LOSS], null=[-5.0, -4.5] * 10)
     assert lucky.selection_p == 1.0
     assert lucky.verdict is Verdict.NOT_SPECIFIC
@@ -245,13 +245,13 @@ def test_a_group_chosen_where_it_is_tested_is_held_against_the_best_of_permuted_
     assert found.verdict is Verdict.PASS
 
 
-def test_the_null_takes_the_worst_group_of_each_permuted_run() -> None:
+def test_the_null_takes_the_most_damaging_group_of_each_permuted_run() -> None:
     trial = trial_on(model(**STRONG), Given(CONTROLS), [LOSS, LOGIT])
     found = null_damage([[(2, 3), (0,)], [(7,)], []], trial, lambda _: None)
     assert found == pytest.approx([-2.0, -0.2, np.inf])  # a run that proposes nothing damages nothing
 
 
-def test_damage_the_wrong_way_round_is_no_pass_however_large() -> None:
+def test_a_large_improvement_never_passes() -> None:
     helps = {name: [-change for change in changes] for name, changes in STRONG.items()}
     report = report_on(model(**helps), [LOGIT, LOSS])
     assert report.verdict is Verdict.WRONG_DIRECTION
@@ -259,7 +259,7 @@ def test_damage_the_wrong_way_round_is_no_pass_however_large() -> None:
 
 
 def test_a_saturated_metric_is_neither_tested_nor_corrected_for() -> None:
-    """Its baseline mean is exactly as bad as can be."""
+    """The baseline mean is exactly the worst possible value."""
     floor = Measure("accuracy", -1, worst=20.0)
     subject = model(**STRONG, accuracy=[0.0] * 8)
     subject.baseline = {**subject.baseline, "accuracy": 0.0}
@@ -270,20 +270,20 @@ def test_a_saturated_metric_is_neither_tested_nor_corrected_for() -> None:
     assert report.verdict is Verdict.PASS
 
 
-def test_without_controls_nothing_can_be_said() -> None:
+def test_a_test_without_controls_is_underpowered() -> None:
     report = report_on(model(**STRONG), [LOGIT, LOSS], Given(()))
     assert report.verdict is Verdict.UNDERPOWERED
     assert report.effects["loss"].controls == ()
     assert (report.effects["loss"].z, report.effects["loss"].p) == (None, None)
 
 
-def test_controls_that_do_the_same_make_it_unspecific() -> None:
+def test_controls_with_the_same_damage_make_the_candidate_not_specific() -> None:
     report = report_on(model(target_logit=[-1.0] * 8, loss=[0.5] * 8), [LOGIT, LOSS])
     assert report.verdict is Verdict.NOT_SPECIFIC
     assert report.effects["loss"].z is None  # no spread among them
 
 
-def test_what_a_layer_lacked_is_reported_by_its_label() -> None:
+def test_a_shortfall_of_controls_is_reported_by_layer_label() -> None:
     assert report_on(model(**STRONG), [LOGIT], Given(CONTROLS, {0: 2})).shortfall == {"L0": 2}
 
 
@@ -295,7 +295,7 @@ PAIRS = tuple((i, i + 1) for i in range(10, 208, 2))  # 99 controls of a model o
 
 
 def graded(candidate: float, other: float = 0.0) -> Additive:
-    """Units 0 and 1 do some damage each, units 2 and 3 other; the controls' grows from 0 to 1 in a mixed order."""
+    """Units 0 and 1 do one damage each, units 2 and 3 another; that of controls grows from 0 to 1 in mixed order."""
     changes = np.zeros(208)
     changes[10:] = np.repeat(np.random.default_rng(0).permutation(99) / 98 / 2, 2)
     changes[:4] = candidate / 2, candidate / 2, other / 2, other / 2
@@ -304,7 +304,7 @@ def graded(candidate: float, other: float = 0.0) -> Additive:
     return subject
 
 
-def test_a_weak_candidate_stops_at_the_tenth_control_that_does_as_much() -> None:
+def test_a_weak_candidate_stops_at_the_tenth_control_with_the_same_damage() -> None:
     subject = graded(0.3)
     (found,) = put_to_test(subject, [LOGIT, LOSS], Given(PAIRS), alpha=0.05)
     report = found.report
@@ -317,8 +317,8 @@ def test_a_weak_candidate_stops_at_the_tenth_control_that_does_as_much() -> None
     assert [len(effect.controls) for effect in report.effects.values()] == [end, end]
     first, *more = subject.calls
     assert first == [(), (0, 1), tuple(range(208)), *PAIRS[:10]]
-    asked = [group for call in subject.calls for group in call]
-    assert len(asked) == len(set(asked))
+    evaluated = [group for call in subject.calls for group in call]
+    assert len(evaluated) == len(set(evaluated))
     assert {group for call in more for group in call} <= {*PAIRS}  # the candidate is not decomposed
     inside = report.anatomy["target_logit"]
     assert (inside.leave_one_out, inside.sufficiency, inside.interaction, inside.dispensable) == (None, None, None, ())
@@ -329,15 +329,15 @@ def test_a_strong_candidate_is_compared_with_all_controls_and_each_condition_is_
     report = report_on(subject, [LOGIT, LOSS], Given(PAIRS), alpha=0.05)
     assert (report.n_controls, report.stopped_early, report.verdict) == (99, False, Verdict.PASS)
     assert [sum(group in PAIRS for group in call) for call in subject.calls] == [10, 55, 34, 0]
-    asked = [group for call in subject.calls for group in call]
-    assert len(asked) == len(set(asked))
+    evaluated = [group for call in subject.calls for group in call]
+    assert len(evaluated) == len(set(evaluated))
     assert report.anatomy["target_logit"].leave_one_out == pytest.approx((0.5, 0.5))
     at_once = graded(2.0)
     assert report_on(at_once, [LOGIT, LOSS], Given(PAIRS), alpha=0.05, futility=None) == report
     assert len(at_once.calls) == 1
 
 
-def test_a_cell_goes_on_while_one_of_its_candidates_may_pass() -> None:
+def test_a_cell_continues_while_one_of_its_candidates_can_pass() -> None:
     strong, weak = reports(graded(2.0, 0.3), [LOGIT, LOSS], Given(PAIRS), [(0, 1), (2, 3)], alpha=0.05)
     assert (strong.n_controls, weak.n_controls) == (99, 99)
     assert not weak.stopped_early
@@ -346,7 +346,7 @@ def test_a_cell_goes_on_while_one_of_its_candidates_may_pass() -> None:
     assert two.stopped_early
 
 
-def test_stopping_looks_at_the_first_metric_that_is_not_saturated() -> None:
+def test_stopping_uses_the_first_metric_that_is_not_saturated() -> None:
     """Weak by the logit, strongest by loss: the logit decides. Where it is saturated, loss does."""
     subject = graded(0.3)
     subject.damage = {**subject.damage, "loss": np.r_[9.0, 9.0, np.zeros(206)]}
@@ -355,7 +355,7 @@ def test_stopping_looks_at_the_first_metric_that_is_not_saturated() -> None:
     assert not report_on(subject, [LOSS, floor], Given(PAIRS), alpha=0.05).stopped_early
 
 
-def test_the_card_says_who_was_given_up(make_record: Callable[..., Record]) -> None:
+def test_the_card_names_candidates_that_stopped_early(make_record: Callable[..., Record]) -> None:
     record = make_record()
     stopped = replace(record.closure[0], n_controls=20, stopped_early=True)
     assert "stopped early: 0 of 20 distinct controls did at least as much damage" in card(
@@ -390,7 +390,7 @@ def test_p_of_candidates_that_stop_early_together_is_corrected() -> None:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def test_the_first_candidates_of_all_cells_share_controls_and_the_second_have_others() -> None:
+def test_controls_are_shared_by_first_candidates_of_all_cells_and_differ_for_second_ones() -> None:
     units = UnitSpace.heads([30])
     trial = trial_on(Additive({}, {}, units), drawing("layer_matched"), [LOGIT])
     one, two, three = cases_of([(0, 1), (2, 3), (0, 1, 2)], trial)
@@ -405,8 +405,8 @@ def drawing(name: str) -> Any:
 
 
 def test_the_best_of_ten_candidates_of_one_profile_passes_no_more_often_than_the_level() -> None:
-    """Five of 200 units each, whose damage is independent. If all ten were held against the same 99 groups, ten of 109
-    worlds had a candidate worse than them all, whichever order they are compared in.
+    """Five of 200 units each, with independent damage. With the same 99 controls for all ten, a candidate would exceed
+    all of them in ten of 109 worlds, in whatever order they are compared.
     """
     units, worlds = UnitSpace.heads([200]), 2000
     candidates = [tuple(range(5 * j, 5 * j + 5)) for j in range(10)]
@@ -419,14 +419,14 @@ def test_the_best_of_ten_candidates_of_one_profile_passes_no_more_often_than_the
     damage = np.einsum("jgu,uw->wjg", groups, np.random.default_rng(0).standard_normal((200, worlds)), optimize=True)
     controls, wide = damage[:, :, 1:], inflation([(195, 5)])
     controls = controls.mean(axis=2, keepdims=True) * (1 - wide) + controls * wide
-    passed = sum(min(max_t(own[:, 0], against)) <= 0.05 for own, against in zip(damage, controls, strict=True))
+    passed = sum(min(max_t(damages[:, 0], against)) <= 0.05 for damages, against in zip(damage, controls, strict=True))
     assert binom(worlds, 0.05).ppf(0.001) <= passed <= binom(worlds, 0.05).ppf(0.999)
 
 
-def test_no_more_candidates_pass_than_the_level_allows_where_there_is_no_circuit(
+def test_the_pass_rate_is_at_most_the_level_if_there_is_no_circuit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Planted null worlds: 60 pairs that are all alike. One of the first three, of 60, reaches the level: 3 / 60."""
+    """Planted null worlds of 60 equal pairs: a candidate is among the three most damaging in 3 / 60 of them."""
     monkeypatch.setattr("harness.closure.statistics.RESAMPLES", 99)  # every example changes alike
     pairs = tuple((i, i + 1) for i in range(2, 120, 2))  # 59 controls
     passes = 0

@@ -65,7 +65,7 @@ class Parameters:
         ({"even": 3}, "controls.even=3: must be even. The default is 0."),
     ],
 )
-def test_a_value_that_does_not_fit_gives_one_sentence(values: dict[str, Any], sentence: str) -> None:
+def test_an_invalid_value_gives_one_sentence(values: dict[str, Any], sentence: str) -> None:
     with pytest.raises(HarnessError) as caught:
         validated(Parameters, values, "controls.")
     assert str(caught.value) == sentence
@@ -80,7 +80,7 @@ def test_each_bad_value_has_a_line() -> None:
     ]
 
 
-def test_values_that_fit_are_converted_and_the_others_have_their_defaults() -> None:
+def test_valid_values_are_converted_and_missing_ones_have_their_defaults() -> None:
     found = validated(Parameters, {"at_least": "7", "above": 1, "several": [2, 3]})
     assert found == Parameters(at_least=7, above=1.0, several=(2, 3))
     assert isinstance(found.above, float)
@@ -107,7 +107,7 @@ def test_types_are_shown_with_their_bounds(annotation: Any, text: str) -> None:
     assert type_text(annotation) == text
 
 
-def test_an_annotation_without_source_text_is_shown_as_it_is() -> None:
+def test_an_annotation_without_source_text_is_shown_unchanged() -> None:
     assert type_text(Annotated[int, AfterValidator(_even)]).startswith("typing.Annotated[int, AfterValidator(")
 
 
@@ -131,7 +131,7 @@ class Dependent:
             raise HarnessError(f"low={self.low}: must be at most high={self.high}.")
 
 
-def test_a_default_that_contradicts_its_annotation_is_the_fault_of_the_class() -> None:
+def test_a_default_that_contradicts_its_annotation_is_an_error_of_the_class() -> None:
     with pytest.raises(
         PluginError, match="Contradicted: the default n=0 contradicts its annotation: must be at least 1"
     ):
@@ -139,12 +139,12 @@ def test_a_default_that_contradicts_its_annotation_is_the_fault_of_the_class() -
     assert validated(Contradicted, {"n": 2}) == Contradicted(2)
 
 
-def test_an_annotation_that_cannot_be_read_is_the_fault_of_the_class() -> None:
+def test_an_unreadable_annotation_is_an_error_of_the_class() -> None:
     with pytest.raises(PluginError, match="Unreadable: the annotation of a field cannot be read") as caught:
         validated(Unreadable, {})
     assert "TYPE_CHECKING" in caught.value.fix
 
 
-def test_a_check_across_fields_speaks_for_itself() -> None:
+def test_the_message_of_a_check_across_fields_is_shown_unchanged() -> None:
     with pytest.raises(HarnessError, match=r"^low=2: must be at most high=1\.$"):
         validated(Dependent, {"low": 2})

@@ -24,12 +24,12 @@ DOUBTFUL = ((-0.5, 1.5), 0.03)  # beyond the controls, but the interval holds ze
 
 
 def effects(make: Make, **shown: tuple[tuple[float, float], float]) -> dict[str, Effect]:
-    """Each metric with what it shows, turned to the metric's own direction."""
-    made = {}
+    """Effects of the metrics, each turned to the metric's own direction."""
+    found = {}
     for name, ((low, high), p) in shown.items():
         interval = tuple(sorted((DAMAGE[name] * low, DAMAGE[name] * high)))
-        made[name] = make(interval=interval, p_adjusted=p, damage=DAMAGE[name])
-    return made
+        found[name] = make(interval=interval, p_adjusted=p, damage=DAMAGE[name])
+    return found
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def effects(make: Make, **shown: tuple[tuple[float, float], float]) -> dict[str,
         (NOTHING, HELPED, NOTHING, Verdict.WRONG_DIRECTION),
     ],
 )
-def test_the_verdict_follows_from_what_each_metric_shows(
+def test_the_verdict_follows_from_the_result_of_each_metric(
     make_effect: Make, logit: object, accuracy: object, loss: object, verdict: Verdict
 ) -> None:
     shown = effects(make_effect, target_logit=logit, accuracy=accuracy, loss=loss)  # type: ignore[arg-type]
@@ -76,27 +76,27 @@ def test_power_precedes_direction_and_the_last_rule_covers_the_rest() -> None:
 
 @pytest.mark.parametrize(("n", "verdict"), [(18, Verdict.UNDERPOWERED), (19, Verdict.PASS)])
 def test_19_controls_are_needed_to_reach_five_percent(make_effect: Make, n: int, verdict: Verdict) -> None:
-    """The smallest p is 1 / (n + 1): 1 / 20 is the level, 1 / 19 is above it."""
-    made = {name: make_effect(controls=(0.0,) * n, p_adjusted=1 / (n + 1)) for name in METRICS}
-    assert decide(made, alpha=0.05)[0] is verdict
+    """The smallest p is 1 / (n + 1): 1 / 20 equals the level, 1 / 19 is above it."""
+    measured = {name: make_effect(controls=(0.0,) * n, p_adjusted=1 / (n + 1)) for name in METRICS}
+    assert decide(measured, alpha=0.05)[0] is verdict
 
 
 @pytest.mark.parametrize(("p", "verdict"), [(None, Verdict.PASS), (0.05, Verdict.PASS), (0.06, Verdict.NOT_SPECIFIC)])
-def test_what_was_chosen_where_it_is_tested_must_beat_what_is_chosen_from_noise(
+def test_a_group_chosen_on_the_test_examples_must_exceed_groups_chosen_from_noise(
     make_effect: Make, p: float | None, verdict: Verdict
 ) -> None:
     assert decide({name: make_effect() for name in METRICS}, 0.05, p)[0] is verdict
 
 
-def test_metrics_decide_in_one_order_whatever_they_are_listed_in() -> None:
+def test_the_decision_order_does_not_depend_on_the_order_of_metrics() -> None:
     assert decision_order(["loss", "kl", "target_logit", "accuracy"]) == ["target_logit", "kl", "accuracy", "loss"]
 
 
-def test_no_control_is_too_few(make_effect: Make) -> None:
+def test_zero_controls_are_underpowered(make_effect: Make) -> None:
     assert decide({"target_logit": make_effect(controls=(), p=None, p_adjusted=None)}, 0.05)[0] is Verdict.UNDERPOWERED
 
 
-def test_one_example_is_too_few(make_effect: Make) -> None:
+def test_one_example_is_underpowered(make_effect: Make) -> None:
     shown = effects(make_effect, target_logit=BEATS, accuracy=BEATS)
     shown["accuracy"] = make_effect(interval=None)
     assert decide(shown, 0.05)[0] is Verdict.UNDERPOWERED
@@ -107,18 +107,18 @@ def test_nothing_measured_is_underpowered() -> None:
 
 
 def test_a_saturated_metric_does_not_decide(make_effect: Make) -> None:
-    """A model that is never right cannot become less right: the other two decide."""
+    """A model with accuracy zero cannot lose accuracy: the other two metrics decide."""
     shown = effects(make_effect, target_logit=BEATS, accuracy=HELPED, loss=BEATS)
     assert decide(shown, 0.05)[0] is Verdict.WRONG_DIRECTION
     shown["accuracy"] = make_effect(interval=(0.0, 0.0), p_adjusted=None, saturated=True)
     assert decide(shown, 0.05)[0] is Verdict.PASS
 
 
-def test_where_every_metric_is_saturated_nothing_can_be_said(make_effect: Make) -> None:
+def test_only_saturated_metrics_are_underpowered(make_effect: Make) -> None:
     assert decide({"accuracy": make_effect(saturated=True)}, 0.05)[0] is Verdict.UNDERPOWERED
 
 
-def test_examples_that_all_change_alike_are_certain_not_undefined(make_effect: Make) -> None:
+def test_equal_changes_on_all_examples_are_significant(make_effect: Make) -> None:
     shown = effects(make_effect, target_logit=((1.0, 1.0), 0.03), accuracy=((0.0, 0.0), 1.0), loss=((1.0, 1.0), 0.03))
     assert decide(shown, 0.05)[0] is Verdict.WEAK_PASS
 
@@ -136,7 +136,7 @@ def test_loss_alone_never_passes(make_effect: Make, p: float) -> None:
     ("loss", "accuracy", "verdict"),
     [(BEATS, HARMED, Verdict.NOT_SPECIFIC), (HARMED, BEATS, Verdict.WEAK_PASS), (BEATS, BEATS, Verdict.PASS)],
 )
-def test_without_a_target_logit_the_first_metric_except_loss_decides(
+def test_the_first_metric_except_loss_decides_without_a_target_logit(
     make_effect: Make, loss: object, accuracy: object, verdict: Verdict
 ) -> None:
     shown = effects(make_effect, loss=loss, accuracy=accuracy)  # type: ignore[arg-type]
@@ -180,7 +180,7 @@ sound = st.builds(
 
 
 @given(st.dictionaries(st.sampled_from(METRICS), sound, min_size=1))
-def test_a_pass_means_that_every_metric_was_damaged_beyond_its_controls(found: dict[str, Effect]) -> None:
+def test_a_pass_requires_damage_beyond_the_controls_in_every_metric(found: dict[str, Effect]) -> None:
     verdict, _ = decide(found, 0.05)
     worst_end = {name: min(e.damage * e.interval[0], e.damage * e.interval[1]) for name, e in found.items()}  # type: ignore[index]
     convincing = all(worst_end[name] > 0 and found[name].p_adjusted <= 0.05 for name in found)  # type: ignore[operator]
@@ -188,7 +188,7 @@ def test_a_pass_means_that_every_metric_was_damaged_beyond_its_controls(found: d
 
 
 @given(st.dictionaries(st.sampled_from(METRICS), sound, min_size=1))
-def test_turning_every_direction_round_never_passes_twice(found: dict[str, Effect]) -> None:
+def test_a_result_and_its_sign_reversal_never_both_pass(found: dict[str, Effect]) -> None:
     turned = {
         name: Effect(0.0, 0.0, 0.0, e.controls, 0.0, e.p, e.p_adjusted, e.interval, -e.damage)
         for name, e in found.items()
@@ -202,7 +202,7 @@ def test_the_target_logit_alone_passes_weakly_and_loss_alone_decides_nothing(mak
     assert decide(effects(make_effect, loss=BEATS), 0.05)[0] is Verdict.UNDERPOWERED
 
 
-def test_an_underpowered_test_says_what_it_lacks(make_effect: Make) -> None:
+def test_an_underpowered_test_gives_the_reason(make_effect: Make) -> None:
     lacking = {
         "one example": make_effect(interval=None),
         "control groups": make_effect(controls=(0.0,) * 5),
