@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-from jaxtyping import Float
-
-from harness import Rows, Signal, Source, hookimpl
+from harness import Signal, hookimpl
+from harness.data.recording import OutputNorm as NormReader
 
 
 @dataclass(frozen=True)
-class OutputNorm(Signal):
+class OutputNorm(NormReader, Signal):
     r"""How much a head writes to the residual stream at the query, whatever it attends to.
 
     .. math:: a_{e,h} = \lVert z^{(h)}_{e}[q_e]\, W_O^{(h)} \rVert_2
@@ -29,11 +27,6 @@ class OutputNorm(Signal):
     """
 
     name: ClassVar[str] = "output_norm"
-    source: ClassVar[Source] = "contribution"
-
-    def read(self, rows: Rows) -> Float[np.ndarray, "examples heads"]:
-        norm: Float[np.ndarray, "examples heads"] = np.linalg.norm(rows.values, axis=-1)
-        return norm
 
 
 @hookimpl
