@@ -139,10 +139,11 @@ class _Block:
         return directions
 
     def _remember(self, steps: np.ndarray, changes: np.ndarray, bends: np.ndarray, drops: np.ndarray) -> None:
-        """Keep a step and its change of the gradient, where the change is larger than rounding."""
-        usable = bends > np.finfo(np.float64).eps * drops
+        """Keep a step and its change of the gradient, where the change is larger than rounding and its square not 0."""
+        squares = _dot(changes, changes)
+        usable = (bends > np.finfo(np.float64).eps * drops) & (squares > 0)
         bends = np.where(usable, bends, 1.0)
-        self.scales = np.where(usable, bends / np.where(usable, _dot(changes, changes), 1.0), self.scales)
+        self.scales = np.where(usable, bends / np.where(usable, squares, 1.0), self.scales)
         self.steps = [*self.steps, steps][-MEMORY:]
         self.changes = [*self.changes, changes][-MEMORY:]
         self.curvatures = [*self.curvatures, usable / bends][-MEMORY:]

@@ -228,3 +228,9 @@ def test_a_line_search_tries_the_steps_of_scipy() -> None:
         search = peer.DCSRCH(noted, lambda tried, at=at: at(tried)[1], 1e-3, 0.9, 0.1, 0.0, 1e10)
         search(length, phi0=value, derphi0=slope, maxiter=50)
         np.testing.assert_allclose(searched(at, length), scipy_steps, rtol=1e-6, err_msg=str(seed))
+
+
+def test_a_change_of_the_gradient_whose_square_underflows_is_not_divided_by() -> None:
+    columns = [[-1, -1, -1, -1, 1, 1, 1, -1, -1, -1, 1, 1, 1], [1, -1, -1, -1, 1, 1, 1, -1, -1, -1, 1, 1, 1]]
+    fit = regress_each(np.array(columns, dtype=np.int8).T, 0.1, 20_000, tolerance=1e-10)
+    assert all(np.isfinite(part).all() for part in (fit.coefficients, fit.intercepts))
