@@ -60,5 +60,5 @@ def _written(row: Any, tasks: list[str]) -> str:
         f"{found[0]}, on all three" if len(set(found)) == 1 and "-" not in found else ", ".join(found)
         for found in verdicts_of.values()
     ]
-    f1 = "" if row["f1"] is None else f"{row['truth']:.2f}"
+    f1 = "" if row["f1"] is None else f"{row['f1']:.2f}"
     return f"| {' | '.join([rank, NAMED.get(words, words), *verdicts, f1])} |"
