@@ -56,6 +56,11 @@ class UnitSpace:
         """Attention heads, layer by layer: position = heads in earlier layers + head."""
         return cls(tuple(Unit(layer, head) for layer, n in enumerate(heads_per_layer) for head in range(n)))
 
+    @classmethod
+    def parse(cls, labels: Iterable[str]) -> UnitSpace:
+        """The units with these labels, in this order. Errors: a malformed label, a unit named twice."""
+        return cls(tuple(map(Unit.parse, labels)))
+
     def __len__(self) -> int:
         return len(self.units)
 

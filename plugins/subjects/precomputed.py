@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Never
 
 import numpy as np
 
-from harness import HarnessError, Subject, SubjectMethod, Unit, UnitSpace, digest, hookimpl
+from harness import HarnessError, Subject, SubjectMethod, UnitSpace, digest, hookimpl
 from harness.util.errors import without_model
 
 
@@ -64,7 +64,7 @@ class Precomputed(SubjectMethod):
             case {"n_layers": int(layers), "n_heads": int(heads)}:
                 return UnitSpace.heads([heads] * layers)
             case [*labels] if all(isinstance(label, str) for label in labels):
-                return UnitSpace(tuple(map(Unit.parse, labels)))
+                return UnitSpace.parse(labels)
         forms = 'Write a list ["L0H0", "L0H1", ...], or {"n_layers": 16, "n_heads": 16}.'
         raise HarnessError(f"subject.units={self.units}: its content has none of the known forms.", forms)
 

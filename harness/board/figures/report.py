@@ -143,4 +143,4 @@ def leave_one_out(closure: ClosureReport) -> Markup | None:
 
 def affinity_of(record: Record, arrays: Mapping[str, np.ndarray]) -> Affinity:
     """The affinity stored beside a record."""
-    return Affinity.of(arrays, UnitSpace(tuple(map(Unit.parse, record.units))), {})
+    return Affinity.of(arrays, UnitSpace.parse(record.units), {})
