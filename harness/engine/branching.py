@@ -42,7 +42,7 @@ from harness.data.units import UnitSpace
 from harness.engine.attention import Heads, Probe, active
 from harness.engine.batching import at_query, unembedding_only
 from harness.engine.budget import Load
-from harness.engine.discovery import Site
+from harness.engine.discovery import AttentionSite
 from harness.engine.past import Past
 from harness.engine.replacement import Replacement
 from harness.engine.schedule import Schedule, load_of
@@ -95,12 +95,12 @@ class Branching:
     """A model that evaluates many conditions in one pass. ``shared``: the parts of the work that conditions share."""
 
     def __init__(
-        self, model: PreTrainedModel, sites: Mapping[nn.Module, Site], units: UnitSpace, shared: Shared
+        self, model: PreTrainedModel, sites: Mapping[nn.Module, AttentionSite], units: UnitSpace, shared: Shared
     ) -> None:
         self.model, self.units, self.shared = model, units, shared
         self._layer_of = {module: site.layer for module, site in sites.items()}
         self._sites = sorted(sites.values(), key=lambda site: site.layer)
-        self._columns = {site.layer: np.flatnonzero(units.layers == site.layer) for site in self._sites}
+        self._columns = {site.layer: np.flatnonzero(units.depth_of == site.layer) for site in self._sites}
         self._pass: _Pass | None = None
 
     def logits(
@@ -117,7 +117,7 @@ class Branching:
         With a ``past`` only the token at the query is run.
         """
         n = len(tokens)
-        schedule = Schedule.of([(), *conditions], self.units.layers, self.shared.trunk)
+        schedule = Schedule.of([(), *conditions], self.units.depth_of, self.shared.trunk)
         self._pass = _Pass(n, query, schedule, self._masks(schedule, query.device), replacement, past)
         options: dict[str, Tensor] = {}
         if past is not None:
@@ -135,7 +135,7 @@ class Branching:
         """Rows per example of a pass under these conditions."""
         if query_only:
             return Load.throughout(1 + len(conditions))
-        return load_of(Schedule.of([(), *conditions], self.units.layers, self.shared.trunk).blocks)
+        return load_of(Schedule.of([(), *conditions], self.units.depth_of, self.shared.trunk).blocks)
 
     def past(self, tokens: Int[Tensor, "examples positions"], query: Int[Tensor, " examples"]) -> dict[int, Past]:
         """Keys and values from a baseline pass of the examples, by layer, for passes of the query alone."""
@@ -156,7 +156,7 @@ class Branching:
 
     # -- hooks of a pass, in the order in which they run -------------------------------------------------------------
 
-    def _enter(self, site: Site, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _enter(self, site: AttentionSite, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Before a block: add the copies that branch off in it; let only the query through the last one."""
         running = self._running
         if running.first_call:
@@ -251,7 +251,7 @@ class Branching:
         with ExitStack() as stack:
             for site in self._sites:
 
-                def enter(block: nn.Module, args: Any, kwargs: Any, site: Site = site) -> Any:
+                def enter(block: nn.Module, args: Any, kwargs: Any, site: AttentionSite = site) -> Any:
                     return self._enter(site, block, args, kwargs)
 
                 stack.callback(site.block.register_forward_pre_hook(enter, with_kwargs=True).remove)

@@ -68,7 +68,7 @@ def load_model(
         "device": _devices(model),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "weights": files.digest,
-        "layers": len(set(subject.units.layers.tolist())),
+        "layers": len(subject.units.sites),
         "heads": len(subject.units),
     }
     return subject

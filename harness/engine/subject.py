@@ -12,20 +12,21 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from harness.data.batch import Batch
-from harness.data.contracts import Intervention, Metric, Subject, Tick
+from harness.data.batch import Batch, Vocabulary
+from harness.data.contracts import Intervention, Metric, Subject, Tick, check_sources
 from harness.data.prediction import Prediction
-from harness.data.recording import Reader, Recording
+from harness.data.recording import SOURCES, Reader, Recording
 from harness.data.sampling import Group
 from harness.data.stages import inputs_of
+from harness.data.tokens import Tokens, tokens_of
 from harness.data.units import Unit, UnitSpace
 from harness.engine.attention import Probe, active, switched
 from harness.engine.batching import condition_chunks, micro_batches, tensors
 from harness.engine.branching import Branching
 from harness.engine.budget import ON_CPU, ON_GPU, Budget, Load
 from harness.engine.discovery import device_of, sites_of
-from harness.engine.recorder import Recorder, check_sources
-from harness.engine.replacement import Replacement, averaged_over, donors_of, mean_outputs
+from harness.engine.recorder import Recorder, check_projections
+from harness.engine.replacement import Moments, Replacement, averaged_over, donors_of, moments, noise_of
 from harness.engine.sharing import EVERYTHING, Shared, most_shared
 from harness.util.bytesize import parse_size
 from harness.util.errors import HarnessError
@@ -55,6 +56,11 @@ class HeadSubject(Subject):
     Errors: a model whose attention cannot be intercepted, an amount of memory that cannot be read.
     """
 
+    sources: Mapping[str, str] = {
+        name: SOURCES[name] for name in ("attention", "head_output", "contribution", "first_order")
+    }
+    gives: frozenset[str] = frozenset({"output", "mean", "std", "noise", "donor"})
+
     def __init__(
         self,
         model: PreTrainedModel,
@@ -67,31 +73,15 @@ class HeadSubject(Subject):
     ) -> None:
         self.model: PreTrainedModel = model
         self.label = label
-        self._encode = encode
+        self.reads = vocabulary_of(model, encode)
         self._sites = sites_of(model)
         heads = sorted((site.layer, site.heads) for site in self._sites.values())
-        self.units = UnitSpace(tuple(Unit(layer, head) for layer, n in heads for head in range(n)))
+        self.units = UnitSpace(tuple(Unit.head(layer, head) for layer, n in heads for head in range(n)))
         self.budget = budget_of(model, max(site.width for site in self._sites.values()), memory, tokens_per_pass)
         self._branching = Branching(model, self._sites, self.units, share)
         with switched(model), torch.inference_mode():
             self._branching.shared = most_shared(self._same_logits(), share)
         self.about: dict[str, Any] = {**(about or {}), "shares": self._branching.shared.words}
-
-    @property
-    def vocab_size(self) -> int:
-        """The number of token ids."""
-        return int(self.model.config.get_text_config().vocab_size)
-
-    @property
-    def context(self) -> int:
-        """The number of positions that the model can attend over."""
-        # Not every configuration of transformers has it: without learned positions there is no such bound.
-        return int(getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 2**31)
-
-    @property
-    def encode(self) -> Callable[[str], list[int]] | None:
-        """Text to token ids, without special tokens."""
-        return self._encode
 
     # -- recording ---------------------------------------------------------------------------------------------------
 
@@ -103,9 +93,10 @@ class HeadSubject(Subject):
         Errors: a source that heads do not have (``router``); ``contribution`` where the heads' outputs do not reach a
         linear projection unchanged.
         """
-        batch.check(self)
-        check_sources(self.label, self._sites, readers)
-        recorder = Recorder(self.model, self._sites, batch, readers)
+        batch.check(self.reads)
+        check_sources(self, readers)
+        check_projections(self.label, self._sites, readers)
+        recorder = Recorder(self.model, self._sites, tokens_of(batch, self.label), readers)
         # A pass with gradients keeps the results of all layers; without them, those of one layer at a time.
         rows_each = len(self._sites) if "first_order" in recorder.sources else 1
         with switched(self.model), self._within_memory():
@@ -132,7 +123,8 @@ class HeadSubject(Subject):
 
         Errors: donors or a reference that do not fit the batch, see :mod:`harness.engine.replacement`.
         """
-        batch.check(self)
+        batch.check(self.reads)
+        batch = tokens_of(batch, self.label)
         values = np.full((len(metrics), len(conditions), len(batch)), np.nan, dtype=np.float64)
         # In this order, conditions that ablate the same units first come one after the other.
         ordered = sorted(range(len(conditions)), key=lambda c: sorted(conditions[c]))
@@ -167,27 +159,44 @@ class HeadSubject(Subject):
         return values
 
     def _replacements(
-        self, batch: Batch, groups: Sequence[Group], intervention: Intervention, reference: Batch | None
+        self, batch: Tokens, groups: Sequence[Group], intervention: Intervention, reference: Batch | None
     ) -> Callable[[Int[np.ndarray, " chosen"]], Replacement]:
         """The intervention for any examples of the batch, with the means and donors that it requests."""
-        inputs = inputs_of(type(intervention)) if groups else ()
-        layers = {int(self.units.layers[unit]) for group in groups for unit in group}
-        donors = donors_of(intervention, batch, self) if "donor" in inputs else None
-        means: Mapping[int, Tensor] = {}
-        if "mean" in inputs:
-            over = averaged_over(intervention, batch, reference, self)
+        inputs = set(inputs_of(type(intervention))) if groups else set()
+        layers = {int(self.units.depth_of[unit]) for group in groups for unit in group}
+        donors = donors_of(intervention, batch, self.reads) if "donor" in inputs else None
+        known = Moments({}, {})
+        if inputs & {"mean", "std"}:
+            over = averaged_over(intervention, batch, reference, self.reads)
             parts = micro_batches(over, Load(), self.budget)
-            means = mean_outputs(over, intervention.per == "position", parts, lambda part: self._outputs(part, layers))
+            each_position = intervention.per == "position"
+            known = moments(
+                over, each_position, parts, lambda chosen: self._outputs(over.take(chosen), layers), "std" in inputs
+            )
 
         def replacement_for(examples: Int[np.ndarray, " chosen"]) -> Replacement:
             donor = self._outputs(donors.take(examples), layers) if donors else {}
-            return Replacement(intervention, donor, means)
+            noise = self._noise(intervention.seed, batch, examples, layers) if "noise" in inputs else {}
+            return Replacement(intervention, donor, known.mean, known.std, noise)
 
         return replacement_for
 
+    def _noise(
+        self, seed: int, batch: Batch, examples: Int[np.ndarray, " chosen"], layers: Collection[int]
+    ) -> dict[int, Float[Tensor, "examples positions heads _"]]:
+        """Noise for the heads of these layers."""
+        positions = int(batch.query[examples].max()) + 1
+        widths = {site.layer: site.value_dim for site in self._sites.values()}
+        return {
+            layer: noise_of(
+                seed, self.units.names(np.flatnonzero(self.units.depth_of == layer)), examples, positions, widths[layer]
+            )
+            for layer in layers
+        }
+
     def _outputs(self, part: Batch, layers: Collection[int]) -> dict[int, Float[Tensor, "examples positions heads _"]]:
         """The head outputs of these layers at every position, in a baseline pass."""
-        tokens, query, _ = tensors(part, device_of(self.model))
+        tokens, query, _ = tensors(tokens_of(part, self.label), device_of(self.model))
         outputs: dict[int, Tensor] = {}
 
         def keep(module: nn.Module, output: Tensor) -> Tensor:
@@ -202,7 +211,7 @@ class HeadSubject(Subject):
     def _same_logits(self) -> Callable[[Shared], bool]:
         """A test of what conditions can share: an intervention that changes nothing must not change the logits."""
         device = device_of(self.model)
-        tokens = torch.arange(12, device=device).reshape(2, 6) % self.vocab_size
+        tokens = torch.arange(12, device=device).reshape(2, 6) % self.reads.vocab_size
         query = torch.tensor([5, 3], device=device)
         conditions = [(0, len(self.units) - 1), (len(self.units) - 1,)]
         baseline = self.model(tokens, use_cache=False).logits[torch.arange(2, device=device), query].float()
@@ -232,6 +241,13 @@ class HeadSubject(Subject):
                 f"{self.label}: a pass of {tokens} tokens does not fit into the memory of the device.",
                 f"Make passes smaller, which changes no result: subject.memory={budget.memory // 2**22}MiB",
             ) from error
+
+
+def vocabulary_of(model: PreTrainedModel, encode: Callable[[str], list[int]] | None = None) -> Vocabulary:
+    """What a language model reads."""
+    config = model.config.get_text_config()
+    # Not every configuration has max_position_embeddings: without learned positions there is no such bound.
+    return Vocabulary(config.vocab_size, getattr(config, "max_position_embeddings", None) or 2**31, encode)
 
 
 def budget_of(model: PreTrainedModel, width: int, memory: str, tokens_per_pass: int | None) -> Budget:

@@ -69,7 +69,7 @@ NAMES = [
     "hookimpl",
     "isolation",
     "jaccard",
-    "layer_bands",
+    "site_bands",
     "load_model",
     "method",
     "others",
