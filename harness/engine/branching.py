@@ -42,6 +42,7 @@ from harness.data.units import UnitSpace
 from harness.engine.attention import Heads, Probe, active
 from harness.engine.batching import at_query, unembedding_only
 from harness.engine.budget import Load
+from harness.engine.chain import for_rows, with_copies
 from harness.engine.discovery import AttentionSite
 from harness.engine.past import Past
 from harness.engine.replacement import Replacement
@@ -80,11 +81,7 @@ class _Pass:
 
     def with_copies(self, rows: Tensor, copied: Sequence[int]) -> Tensor:
         """These rows, followed by a copy of each of the given blocks of them."""
-        if not copied:
-            return rows
-        blocks = rows.reshape(-1, self.n, *rows.shape[1:])
-        places = torch.tensor([*range(len(blocks)), *copied], device=rows.device)
-        return blocks.index_select(0, places).flatten(0, 1)
+        return with_copies(rows, copied, self.n)
 
     def queries(self, rows: Tensor) -> Int[Tensor, " rows"]:
         """The query position of each of these rows."""
@@ -166,15 +163,15 @@ class Branching:
         running.copied = copied if self.shared.inside and running.past is None else ()
         length = hidden.shape[1]
 
-        def inputs(hidden: Tensor, adapted: Callable[[Any], Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        def inputs(hidden: Tensor, adapt: Callable[[Any], Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
             """The block's arguments with these hidden states, and all others adapted to them."""
-            named = {key: adapted(value) for key, value in kwargs.items() if key != "hidden_states"}
-            return ((hidden, *map(adapted, args[1:])), named) if args else ((), {**named, "hidden_states": hidden})
+            named = {key: adapt(value) for key, value in kwargs.items() if key != "hidden_states"}
+            return ((hidden, *map(adapt, args[1:])), named) if args else ((), {**named, "hidden_states": hidden})
 
-        def for_rows(value: Any) -> Any:
-            return _for_rows(value, running.n, len(hidden))
+        def adapted(value: Any) -> Any:
+            return for_rows(value, running.n, len(hidden))
 
-        every_position = inputs(hidden, for_rows)
+        every_position = inputs(hidden, adapted)
         if site is not self._sites[-1] or not self.shared.tail or running.past is not None or length == 1:
             return every_position
         running.first_call = True
@@ -186,7 +183,7 @@ class Branching:
             running.first_call = False
         running.length = length
         return inputs(
-            at_query(hidden, running.queries(hidden)), lambda value: _for_one_position(for_rows(value), length)
+            at_query(hidden, running.queries(hidden)), lambda value: _for_one_position(adapted(value), length)
         )
 
     def _drop_copies(self, _: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
@@ -277,15 +274,6 @@ class Branching:
                     row[np.searchsorted(columns, units)] = True
                 masks[layer] = torch.from_numpy(mask).to(device)
         return masks
-
-
-def _for_rows(value: Any, n: int, rows: int) -> Any:
-    """An argument with one entry per example (rotary angles, masks), repeated for all rows; a single one broadcasts."""
-    if isinstance(value, tuple):
-        return tuple(_for_rows(part, n, rows) for part in value)
-    if isinstance(value, Tensor) and value.ndim > 2 and 1 < n == len(value) < rows:
-        return value.repeat(rows // n, *[1] * (value.ndim - 1))
-    return value
 
 
 def _for_one_position(value: Any, length: int) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -69,6 +69,15 @@ class Replacement:
             at_the_query = torch.arange(output.shape[1], device=output.device) == query[:, None]
             replaced = replaced & at_the_query[:, :, None, None]
         return torch.where(replaced, call_with(self.intervention, **available), output)
+
+
+class Unchanged(Intervention):
+    """Leaves the outputs of ablated units as they are."""
+
+    name: ClassVar[str] = "unchanged"
+
+    def __call__(self, output: Tensor) -> Tensor:
+        return output
 
 
 def donors_of(intervention: Intervention, batch: Batch, reads: Reads) -> Batch:

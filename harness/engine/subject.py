@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, ClassVar
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,36 +14,25 @@ from transformers import PreTrainedModel
 
 from harness.data.batch import Batch, Vocabulary
 from harness.data.contracts import Intervention, Metric, Subject, Tick, check_sources
-from harness.data.prediction import Prediction
 from harness.data.recording import SOURCES, Reader, Recording
 from harness.data.sampling import Group
 from harness.data.stages import inputs_of
 from harness.data.tokens import Tokens, tokens_of
 from harness.data.units import Unit, UnitSpace
 from harness.engine.attention import Probe, active, switched
-from harness.engine.batching import condition_chunks, micro_batches, tensors
+from harness.engine.batching import micro_batches, tensors
 from harness.engine.branching import Branching
-from harness.engine.budget import ON_CPU, ON_GPU, Budget, Load
+from harness.engine.budget import Budget, Load
 from harness.engine.discovery import device_of, sites_of
+from harness.engine.evaluation import Predict, allowed_memory, evaluate_in_passes, fastest_on, within_memory
 from harness.engine.recorder import Recorder, check_projections
-from harness.engine.replacement import Moments, Replacement, averaged_over, donors_of, moments, noise_of
+from harness.engine.replacement import Moments, Replacement, Unchanged, averaged_over, donors_of, moments, noise_of
 from harness.engine.sharing import EVERYTHING, Shared, most_shared
-from harness.util.bytesize import parse_size
 from harness.util.errors import HarnessError
-from harness.util.memory import keep_freed
 
 
 def no_tick(_: int) -> None:
     """For callers that show no progress."""
-
-
-class _Unchanged(Intervention):
-    """Leaves the outputs of ablated heads as they are."""
-
-    name: ClassVar[str] = "unchanged"
-
-    def __call__(self, output: Tensor) -> Tensor:
-        return output
 
 
 class HeadSubject(Subject):
@@ -78,10 +67,10 @@ class HeadSubject(Subject):
         heads = sorted((site.layer, site.heads) for site in self._sites.values())
         self.units = UnitSpace(tuple(Unit.head(layer, head) for layer, n in heads for head in range(n)))
         self.budget = budget_of(model, max(site.width for site in self._sites.values()), memory, tokens_per_pass)
-        self._branching = Branching(model, self._sites, self.units, share)
+        self.branching = Branching(model, self._sites, self.units, share)
         with switched(model), torch.inference_mode():
-            self._branching.shared = most_shared(self._same_logits(), share)
-        self.about: dict[str, Any] = {**(about or {}), "shares": self._branching.shared.words}
+            self.branching.shared = most_shared(self._same_logits(), share)
+        self.about: dict[str, Any] = {**(about or {}), "shares": self.branching.shared.words}
 
     # -- recording ---------------------------------------------------------------------------------------------------
 
@@ -125,40 +114,12 @@ class HeadSubject(Subject):
         """
         batch.check(self.reads)
         batch = tokens_of(batch, self.label)
-        values = np.full((len(metrics), len(conditions), len(batch)), np.nan, dtype=np.float64)
-        # In this order, conditions that ablate the same units first come one after the other.
-        ordered = sorted(range(len(conditions)), key=lambda c: sorted(conditions[c]))
-        baseline = [c for c in ordered if not conditions[c]]
-        ablating = [c for c in ordered if conditions[c]]
-        groups = [conditions[c] for c in ablating]
-        query_only = bool(groups) and intervention.positions == "query" and self._branching.shared.past
-        load = self._branching.load(groups, query_only)
-        past_load = Load.throughout(len(self._sites))  # with one token per condition, the past of all layers is kept
+        groups = sorted((group for group in conditions if group), key=sorted)
         with switched(self.model), self._within_memory(), torch.inference_mode():
-            replacement_for = self._replacements(batch, groups, intervention, reference)
-            for examples in micro_batches(batch, past_load if query_only else load, self.budget):
-                part = batch.take(examples)
-                tokens, query, target = tensors(part, device_of(self.model))
-                replacement = replacement_for(examples)
-                past = self._branching.past(tokens, query) if query_only else None
-                length = 1 if query_only else tokens.shape[1]
-                each = self.budget.conditions(len(groups), len(examples), length, load)
-                for chunk in condition_chunks(ablating, each):
-                    sets = [conditions[c] for c in chunk]
-                    logits = self._branching.logits(tokens, query, sets, replacement, past).float()
-                    chunk_values = _metric_values(metrics, logits, target, part)
-                    values[:, _column(baseline), examples] = chunk_values[:, :1]
-                    values[:, _column(chunk), examples] = chunk_values[:, 1:]
-                    tick(len(examples) * len(chunk))
-                tick(len(examples) * len(baseline))
-        if not np.isfinite(values).all():
-            raise HarnessError(
-                f"{self.label}: a metric is NaN or infinite under ablation.",
-                "Half precision overflows on real checkpoints: try subject.dtype=float32.",
-            )
-        return values
+            passes = _HeadPasses(self, batch, groups, intervention, reference)
+            return evaluate_in_passes(self.label, batch, conditions, metrics, self.budget, passes, tick)
 
-    def _replacements(
+    def replacements(
         self, batch: Tokens, groups: Sequence[Group], intervention: Intervention, reference: Batch | None
     ) -> Callable[[Int[np.ndarray, " chosen"]], Replacement]:
         """The intervention for any examples of the batch, with the means and donors that it requests."""
@@ -218,29 +179,44 @@ class HeadSubject(Subject):
         tolerance = float(baseline.abs().max()) * (1e-4 if self.model.dtype == torch.float32 else 0.05)
 
         def works(shared: Shared) -> bool:
-            self._branching.shared = shared
+            self.branching.shared = shared
             try:
-                past = self._branching.past(tokens, query) if shared.past else None
-                logits = self._branching.logits(tokens, query, conditions, Replacement(_Unchanged()), past).float()
+                past = self.branching.past(tokens, query) if shared.past else None
+                logits = self.branching.logits(tokens, query, conditions, Replacement(Unchanged()), past).float()
             except (RuntimeError, TypeError, ValueError, IndexError):
                 return False
             return float((logits - baseline.repeat(3, 1)).abs().max()) <= tolerance
 
         return works
 
-    @contextmanager
-    def _within_memory(self) -> Iterator[None]:
-        if device_of(self.model).type == "cpu":
-            keep_freed()
-        try:
-            yield
-        except torch.OutOfMemoryError as error:
-            budget = self.budget
-            tokens = min(budget.positions, budget.memory // budget.per_position)
-            raise HarnessError(
-                f"{self.label}: a pass of {tokens} tokens does not fit into the memory of the device.",
-                f"Make passes smaller, which changes no result: subject.memory={budget.memory // 2**22}MiB",
-            ) from error
+    def _within_memory(self) -> AbstractContextManager[None]:
+        return within_memory(self.label, device_of(self.model), self.budget)
+
+
+class _HeadPasses:
+    """The passes of one evaluation of heads."""
+
+    def __init__(
+        self,
+        subject: HeadSubject,
+        batch: Tokens,
+        groups: Sequence[Group],
+        intervention: Intervention,
+        reference: Batch | None,
+    ) -> None:
+        self._branching, self._batch, self._device = subject.branching, batch, device_of(subject.model)
+        self.one_position = bool(groups) and intervention.positions == "query" and subject.branching.shared.past
+        self.load = subject.branching.load(groups, self.one_position)
+        # With one token per condition, the past of all layers is kept.
+        self.examples_load = Load.throughout(len(subject.units.sites)) if self.one_position else self.load
+        self._replacement_for = subject.replacements(batch, groups, intervention, reference)
+
+    def begin(self, examples: Int[np.ndarray, " chosen"]) -> Predict:
+        """The baseline's past, where conditions share it, and the intervention's inputs."""
+        tokens, query, _ = tensors(self._batch.take(examples), self._device)
+        replacement = self._replacement_for(examples)
+        past = self._branching.past(tokens, query) if self.one_position else None
+        return lambda groups: self._branching.logits(tokens, query, groups, replacement, past)
 
 
 def vocabulary_of(model: PreTrainedModel, encode: Callable[[str], list[int]] | None = None) -> Vocabulary:
@@ -255,36 +231,6 @@ def budget_of(model: PreTrainedModel, width: int, memory: str, tokens_per_pass: 
     device, config = device_of(model), model.config.get_text_config()
     if tokens_per_pass is not None and tokens_per_pass < 1:
         raise HarnessError(f"tokens_per_pass={tokens_per_pass}: it must be positive.")
-    if memory == "auto":
-        on_gpu = device.type == "cuda"
-        allowed = int(0.8 * torch.cuda.mem_get_info(device)[0]) if on_gpu else parse_size("4GiB")
-    else:
-        try:
-            allowed = parse_size(memory)
-        except ValueError as error:
-            raise HarnessError(f"subject.memory: {error}.", "The default is subject.memory=auto.") from error
-    fastest = tokens_per_pass or (ON_CPU if device.type == "cpu" else ON_GPU)
-    return Budget.of(
-        allowed, fastest, model.dtype.itemsize, int(config.hidden_size), width, vocabulary=int(config.vocab_size)
-    )
-
-
-def _column(places: list[int]) -> Int[np.ndarray, "places 1"]:
-    return np.array(places, dtype=np.int64)[:, None]
-
-
-def _metric_values(
-    metrics: Sequence[Metric], logits: Float[Tensor, "rows vocabulary"], target: Int[Tensor, " examples"], part: Batch
-) -> Float[np.ndarray, "metrics conditions examples"]:
-    """Every metric on rows of conditions x examples, of which the baseline comes first."""
-    n, conditions = len(target), len(logits) // len(target)
-    other = part.counterfactual
-    prediction = Prediction(
-        logits,
-        target.repeat(conditions).to(logits.device),
-        logits[:n].repeat(conditions, 1),
-        torch.from_numpy(other.target).long().repeat(conditions).to(logits.device) if other else None,
-    )
-    # One transfer for all metrics: a GPU has to finish its work before each transfer.
-    values = torch.stack([metric(prediction).float() for metric in metrics]).cpu().double().numpy()
-    return values.reshape(len(metrics), conditions, n)
+    fastest = tokens_per_pass or fastest_on(device)
+    sizes = model.dtype.itemsize, int(config.hidden_size), width
+    return Budget.of(allowed_memory(memory, device), fastest, *sizes, vocabulary=int(config.vocab_size))
