@@ -15,6 +15,7 @@ from harness.closure.anatomy import OnInput
 from harness.closure.report import Anatomy, ClosureReport
 from harness.closure.statistics import Effect
 from harness.closure.verdict import Verdict
+from harness.data.batch import Vocabulary
 from harness.data.grouping import Agreement, Stability
 from harness.records.record import CandidateRecord, CellInfo, PartitionRecord, Record, Status
 from harness.testing.examples import word_vocabulary

@@ -19,8 +19,8 @@ class LayerMatched(Controls):
     Ablating early layers does more damage than ablating late ones: an early group can have a z of more than ten against
     unmatched controls, and a z of two against matched ones. A site with too few units left is matched together with its
     nearest neighbours of the same family: a band of sites around it, which grows until it has ``n`` distinct choices
-    (or is the whole family). ``shortfall`` gives the number of missing units per site. Candidates with the same number of
-    units in each site get the same sequence of groups, without those that share a unit with the candidate.
+    (or is the whole family). ``shortfall`` gives the number of missing units per site. Candidates with the same number
+    of units in each site get the same sequence of groups, without those that share a unit with the candidate.
 
     Input: candidate (positions), units. Output: up to ``n`` distinct groups of the candidate's size; fewer if there are
     not that many; none if the rest of the model is smaller than the candidate.

@@ -24,6 +24,7 @@ from harness.cells.progress import Progress
 from harness.data.batch import Batch
 from harness.data.contracts import AffinityMethod, Partitioner, Subject
 from harness.data.grouping import Affinity, Partition
+from harness.data.tokens import Tokens
 from harness.data.units import UnitSpace
 from harness.pipeline import run_cell
 from harness.proposal.cached import cached_call

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from harness.data.batch import Batch, Counterfactual, Vocabulary
 from harness.data.contracts import Metric
+from harness.data.tokens import Tokens
 from harness.registry.config import registry
 from harness.registry.registry import Registry
 from harness.testing.examples import word_vocabulary

@@ -71,7 +71,7 @@ def test_incomplete_selectivities_are_ignored(tmp_path: Path) -> None:
 
 
 def test_units_can_have_any_order_and_kind(tmp_path: Path) -> None:
-    experts = UnitSpace((Unit(1, 3, "E"), Unit(0, 7, "E"), Unit(0, 2, "H")))
+    experts = UnitSpace((Unit("L1E3", "L1.experts", 1, "expert"), Unit("L0E7", "L0.experts", 0, "expert"), Unit.head(0, 2)))
     assert labels(tmp_path, {"L0H2": "a", "L1E3": "b"}, experts).classes == ("b", None, "a")
 
 
@@ -82,7 +82,7 @@ def test_saved_survey_labels_are_read_back_unchanged(tmp_path: Path) -> None:
     assert main(["survey", *words]) == 0
     (saved,) = tmp_path.glob("surveys/*.json")
     data = json.loads(saved.read_text())["units"]
-    units = UnitSpace(tuple(Unit.parse(entry["unit"]) for entry in data))
+    units = UnitSpace.from_labels(entry["unit"] for entry in data)
     found = labels(tmp_path, saved.read_text(), units)
     assert found.classes == tuple(entry["class"] for entry in data)
     np.testing.assert_array_equal(found.selectivity["self"], [entry["selectivity"]["self"] for entry in data])
