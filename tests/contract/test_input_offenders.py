@@ -122,7 +122,7 @@ class Toy(Subject):
     label: str = "toy"
     units: Any = field(default_factory=lambda: UnitSpace.heads([2, 2]))
     about: Mapping[str, Any] = field(default_factory=dict)
-    reads: Any = Vocabulary(60, context=64)
+    reads: Any = field(default_factory=lambda: Vocabulary(60, context=64))
     sources: Any = field(default_factory=lambda: {"attention": "even rows"})
     gives: Any = frozenset({"output"})
     leak: int = 0

@@ -127,7 +127,7 @@ def test_a_layer_with_too_few_units_left_is_matched_together_with_its_neighbours
     units = UnitSpace.heads([4, 4, 4, 4, 4])
     candidate = units.find(["L0H0", "L2H0", "L2H1", "L2H2"])  # one head is left in layer 2
     drawn = draw(name, candidate, units, n=60)
-    assert drawn.shortfall == {2: 2}
+    assert drawn.shortfall == {"L2.attn": 2}
     found = [per_layer(group, units) for group in drawn.groups]
     assert len(found) == 60
     assert all(count[0] == 1 and count[1] + count[2] + count[3] == 3 and not count[4] for count in found)
@@ -140,7 +140,7 @@ def test_a_band_grows_until_it_holds_enough_distinct_groups() -> None:
     """Layers 0 and 1 allow only two groups of 2 besides the candidate, so the band includes layer 2."""
     units = UnitSpace.heads([2, 2, 2, 2])
     drawn = draw("layer_matched", units.find(["L0H0", "L0H1"]), units, n=6)
-    assert drawn.shortfall == {0: 2}
+    assert drawn.shortfall == {"L0.attn": 2}
     assert len(drawn.groups) == 6
     assert {layer for group in drawn.groups for layer in per_layer(group, units)} == {1, 2}
 
@@ -149,7 +149,7 @@ def test_bands_around_two_short_layers_stay_separate_if_possible() -> None:
     units = UnitSpace.heads([3] * 7)
     candidate = units.find(["L1H0", "L1H1", "L5H0", "L5H1", "L5H2"])
     drawn = draw("layer_matched", candidate, units, n=9)
-    assert drawn.shortfall == {1: 1, 5: 3}
+    assert drawn.shortfall == {"L1.attn": 1, "L5.attn": 3}
     for count in (per_layer(group, units) for group in drawn.groups):
         assert count[0] + count[1] + count[2] == 2
         assert count[4] + count[5] + count[6] == 3
@@ -415,6 +415,11 @@ def test_controls_are_found_even_if_nearly_all_groups_overlap_the_candidate() ->
 # ----------------------------------------------------------------------------------------------------------------------
 
 
+def drawn_from(units: UnitSpace, site: str) -> st.SearchStrategy[list[int]]:
+    """The units of a site, in any order."""
+    return st.permutations(units.at_sites([site]))
+
+
 @st.composite
 def alike_in_layers(draw: st.DrawFn) -> tuple[UnitSpace, tuple[int, ...], tuple[int, ...]]:
     """Two candidates with as many units in each layer of a model: few groups or many."""
@@ -422,7 +427,8 @@ def alike_in_layers(draw: st.DrawFn) -> tuple[UnitSpace, tuple[int, ...], tuple[
     units = UnitSpace.heads(heads)
     counts = [draw(st.integers(int(layer == 0), 2)) for layer in range(len(heads))]
     first, second = (
-        [unit for at, n in enumerate(counts) for unit in draw(st.permutations(units.at_sites([f"L{at}.attn"])))[:n]] for _ in "12"
+        [unit for at, n in enumerate(counts) for unit in draw(st.permutations(units.at_sites([f"L{at}.attn"])))[:n]]
+        for _ in "12"
     )
     return units, tuple(sorted(first)), tuple(sorted(second))
 

@@ -382,8 +382,9 @@ def test_ablating_one_group_by_a_hook_and_another_by_the_engine_ablates_both(
     for unit in first:
         head = subject.units.units[unit]
         of_layer = subject.units.at_sites([head.site])
+        at, count = of_layer.index(unit), len(of_layer)
 
-        def mute(_, args, place=of_layer.index(unit), heads=len(of_layer)):
+        def mute(_, args, place=at, heads=count):
             hidden = args[0].clone()
             width = hidden.shape[-1] // heads
             hidden[..., place * width : (place + 1) * width] = 0

@@ -28,7 +28,7 @@ def planted(**parameters: Any) -> Any:
 
 
 def examples(subject: Any, n: int = 64, seed: int = 0) -> Batch:
-    batch: Batch = registry().get("batch", "planted").build({"n": n, "seed": seed})(subject)
+    batch: Batch = registry().get("batch", "planted").build({"n": n, "seed": seed})(subject.reads)
     return batch
 
 

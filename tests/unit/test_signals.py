@@ -236,7 +236,11 @@ def test_one_number_per_example_and_unit_is_used_as_activity_unchanged(name: str
     plugin = signal(name)
     activity = plugin(examples.read(plugin, "signal"))
     for layer in range(3):
-        seen = [rows for rows in examples.rows(plugin.source, examples.batch(), at_once=1000) if rows.site == f"L{layer}.attn"]
+        seen = [
+            rows
+            for rows in examples.rows(plugin.source, examples.batch(), at_once=1000)
+            if rows.site == f"L{layer}.attn"
+        ]
         np.testing.assert_array_equal(activity.values[:, 8 * layer : 8 * layer + 8], seen[0].values[:, :, 0])
 
 
