@@ -1,4 +1,4 @@
-"""Interventions on any units, against hooks written by hand, one example and condition at a time, and against theory."""
+"""Interventions on any units, against hooks written by hand one condition at a time, and against theory."""
 
 from __future__ import annotations
 
