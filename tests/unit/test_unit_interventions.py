@@ -294,7 +294,7 @@ def test_a_factor_of_zero_is_zero_ablation_and_one_is_the_baseline(every_logit: 
     np.testing.assert_array_equal(values("scale", factor=0.0), values("zero"))
     np.testing.assert_array_equal(values("clamp"), values("zero"))
     baseline = values("scale", factor=1.0)
-    np.testing.assert_array_equal(baseline, np.repeat(baseline[:, :1], 3, axis=1))
+    np.testing.assert_allclose(baseline, np.repeat(baseline[:, :1], 3, axis=1), atol=1e-6)
 
 
 @pytest.mark.parametrize(("low", "high", "kept"), [(None, 0.5, [-3.0, 0.5]), (0.5, None, [0.5, 2.0])])
