@@ -62,13 +62,16 @@ class CellInfo:
 class PartitionRecord:
     """One partition: ``labels[i]`` is the group of ``units[i]``, or -1 where the unit is in no group.
 
-    ``k``: how many groups were requested; ``groups``: how many were found; ``quality``: the chooser's score.
+    ``k``: how many groups were requested; ``groups``: how many were found; ``chosen``: candidates come from
+    it; ``stratum``: the examples it was found on, if examples were divided; ``quality``: the chooser's score.
     """
 
     name: str
     k: int
     groups: int
     labels: tuple[int, ...]
+    chosen: bool = False
+    stratum: str = ""
     quality: float | None = None
     agreement: Agreement | None = None
     stability: Stability | None = None
@@ -87,6 +90,7 @@ class CandidateRecord:
     isolation: float | None
     score: float | None
     stability: float | None = None
+    stratum: str = ""
     __pydantic_config__: ClassVar = _STRICT
 
 
@@ -113,7 +117,6 @@ class Record:
     sites: tuple[Run, ...] = ()
     classes: tuple[str | None, ...] = ()
     partitions: tuple[PartitionRecord, ...] = ()
-    chosen: int | None = None
     candidates: tuple[CandidateRecord, ...] = ()
     closure: tuple[ClosureReport, ...] = ()
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
@@ -130,8 +133,8 @@ class Record:
 
     @property
     def partition(self) -> PartitionRecord | None:
-        """The partition that the candidates come from."""
-        return None if self.chosen is None else self.partitions[self.chosen]
+        """The partition that the candidates come from; with strata, that of the first stratum."""
+        return next((partition for partition in self.partitions if partition.chosen), None)
 
     @property
     def chosen_by_labels(self) -> bool:
