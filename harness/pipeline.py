@@ -22,13 +22,14 @@ def run_cell(cell: Cell, memo: Memo, progress: Progress, test: bool = True) -> C
     """
     forget_peak()
     inputs = Inputs.gather(cell, memo, progress, test)
-    proposals, tested = [], []
+    parts, tested = [], []
     for part in inputs.strata():  # one, unless the cell divides its examples
-        proposals.append(propose(part))
-        if test and proposals[-1].candidates:
-            tested += dispose(part, proposals[-1])
+        proposal = propose(part)
+        parts.append((part, proposal))
+        if test and proposal.candidates:
+            tested += dispose(part, proposal)
     progress.spend(**peak())
-    return CellResult.of(inputs, proposals, judge(tested, cell.settings.alpha))
+    return CellResult.of(parts, judge(tested, cell.settings.alpha))
 
 
 def propose(inputs: Inputs) -> Proposal:

@@ -11,13 +11,13 @@ import numpy as np
 
 from harness.cells.cell import Cell
 from harness.cells.inputs import Inputs
+from harness.cells.most_active import most_active
 from harness.cells.progress import Progress
 from harness.cells.provenance import provenance, without_password
 from harness.closure.report import CandidateResult
 from harness.data.batch import Batch
 from harness.data.grouping import Candidate
 from harness.data.recording import Spins
-from harness.data.units import UnitSpace
 from harness.proposal.proposal import Proposal
 from harness.records.record import CandidateRecord, CellInfo, PartitionRecord, Record, Status
 from harness.records.workspace import atomically
@@ -32,11 +32,13 @@ class CellResult:
     tested: tuple[CandidateResult, ...]
 
     @classmethod
-    def of(cls, inputs: Inputs, proposals: Sequence[Proposal], tested: tuple[CandidateResult, ...]) -> CellResult:
+    def of(cls, parts: Sequence[tuple[Inputs, Proposal]], tested: tuple[CandidateResult, ...]) -> CellResult:
         """The result of a cell that reached its end. Its status is skipped where nothing qualified as a candidate."""
+        inputs, first = parts[0]
         cell, subject, batch, progress = inputs.cell, inputs.subject, inputs.batch, inputs.progress
-        first, units = proposals[0], subject.units
-        candidates = [_candidate(c, units, proposal.stratum) for proposal in proposals for c in proposal.candidates]
+        proposals = tuple(proposal for _, proposal in parts)
+        candidates = [_candidate(c, *part) for part in parts for c in part[1].candidates]
+        units = subject.units
         proposed = first.has("raw_partitions")
         record = Record(
             status=Status.OK if candidates else Status.SKIPPED,
@@ -54,7 +56,7 @@ class CellResult:
             seconds={name: round(seconds, 4) for name, seconds in progress.seconds.items()},
             cost=dict(progress.cost),
         )
-        return cls(record, tuple(proposals), tested)
+        return cls(record, proposals, tested)
 
 
 def unfinished(cell: Cell, status: Status, reason: str, progress: Progress) -> Record:
@@ -148,7 +150,9 @@ def _info(cell: Cell, subject: str, target: str) -> CellInfo:
     )
 
 
-def _candidate(candidate: Candidate, units: UnitSpace, stratum: str) -> CandidateRecord:
+def _candidate(candidate: Candidate, inputs: Inputs, proposal: Proposal) -> CandidateRecord:
+    units = inputs.subject.units
+    of_group, of_units = most_active(inputs, proposal, candidate)
     return CandidateRecord(
         units=tuple(units.names(candidate.members)),
         size=len(candidate.members),
@@ -157,5 +161,7 @@ def _candidate(candidate: Candidate, units: UnitSpace, stratum: str) -> Candidat
         isolation=candidate.isolation,
         score=candidate.score,
         stability=candidate.stability,
-        stratum=stratum,
+        stratum=proposal.stratum,
+        most_active=of_group,
+        unit_most_active=of_units,
     )

@@ -45,9 +45,9 @@ class ClosureReport:
     """The result of the closure test of one candidate.
 
     ``units``: labels of the group. ``scope``: the examples that it is judged on (all, those on which it is active, or
-    those of its ``stratum``): ``n_examples`` of ``n_tested``. ``n_proposed``: how many it was proposed on. ``n_controls``:
-    distinct control groups that were counted. ``stopped_early``: there are more controls, but so many did as much
-    damage that testing stopped.
+    those of its ``stratum``): ``n_examples`` of ``n_tested``. ``n_proposed``: how many it was proposed on.
+    ``n_controls``: distinct control groups that were counted. ``stopped_early``: there are more controls, but so many
+    did as much damage that testing stopped.
     ``shortfall``: sites (or classes) with too few units for matched controls, with the number of units that were taken
     from others. ``effects``: by metric. ``site_ablation``: by metric, the change when every unit of the candidate's
     sites is ablated. ``anatomy``: by metric, the inside of the group. ``inflation``: the factor by which the spread of

@@ -80,8 +80,22 @@ class PartitionRecord:
 
 
 @dataclass(frozen=True)
+class ActiveExample:
+    """An example on which a group or a unit is active: its place among those proposed on, and its content in a line."""
+
+    example: int
+    activity: float
+    shown: str
+    __pydantic_config__: ClassVar = _STRICT
+
+
+@dataclass(frozen=True)
 class CandidateRecord:
-    """One candidate group, with the numbers that were used to choose it."""
+    """One candidate group, with the numbers that were used to choose it.
+
+    ``stratum``: the examples that it was proposed on, if they were divided. ``most_active``: the examples on which the
+    group is most active; ``unit_most_active``: the same for its units, by label.
+    """
 
     units: tuple[str, ...]
     size: int
@@ -91,6 +105,8 @@ class CandidateRecord:
     score: float | None
     stability: float | None = None
     stratum: str = ""
+    most_active: tuple[ActiveExample, ...] = ()
+    unit_most_active: Mapping[str, tuple[ActiveExample, ...]] = field(default_factory=dict)
     __pydantic_config__: ClassVar = _STRICT
 
 
