@@ -27,9 +27,10 @@ class AttentionSite:
     """One attention module: its layer, its heads, and the residual block around it.
 
     ``value_dim``: numbers that a head hands on per position. ``projection`` is the linear module whose input is the
-    heads' outputs, side by side; None where a model gates or normalises them first. ``before``: the modules of the block that have weights and work before attention (norms,
-    queries, keys, values). ``width``: numbers per position that its widest module takes. ``after``: for the last site,
-    the modules with weights that work after all blocks (the final norm).
+    heads' outputs, side by side; None where a model gates or normalises them first. ``before``: the modules of the
+    block that have weights and work before attention (norms, queries, keys, values). ``width``: numbers per position
+    that its widest module takes. ``after``: for the last site, the modules with weights that work after all blocks (the
+    final norm).
     """
 
     layer: int
