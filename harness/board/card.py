@@ -115,7 +115,7 @@ def _effect(name: str, effect: Effect) -> str:
         controls = f"{low:+.2f} .. {high:+.2f}"
     else:
         controls = "none"
-    note = "   (saturated: cannot get worse)" if effect.saturated else ""
+    note = "   (saturated: cannot get worse)" if effect.saturated else "" if effect.decides else "   (does not decide)"
     return (
         f"  {_spaced(name):<13}{ARROW[effect.damage]}{effect.baseline:>10.2f}{effect.ablated:>10.2f}   "
         f"{f'{effect.delta:+.2f} {interval}':<26}{controls:<24}{_number(effect.z, '+.1f'):>6}"

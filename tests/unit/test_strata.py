@@ -76,7 +76,10 @@ def test_a_routed_circuit_does_damage_in_its_stratum_only(tmp_path: Path) -> Non
         (("stratifier=groups",), "stratifier.by=domain: the examples of batch planted do not have this property"),
         (("stratifier=groups", "stratifier.by=stratum", "stratifier.smallest=100"), "no value of 'stratum' has 100"),
         (("stratifier=kmeans", "stratifier.reads=router"), "stratifier reads 'router', which subject planted"),
-        (("scope=active", "signal=participation_ratio", "group=[L0H0,L1H1]"), "no activity of its units on single examples"),
+        (
+            ("scope=active", "signal=participation_ratio", "group=[L0H0,L1H1]"),
+            "no activity of its units on single examples",
+        ),
     ],
 )
 def test_strata_that_cannot_be_formed_are_refused(tmp_path: Path, words: tuple[str, ...], message: str) -> None:
