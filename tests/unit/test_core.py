@@ -140,10 +140,10 @@ def test_named_units_are_found_in_order() -> None:
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (["L2H0"], "'L2H0' is not a unit of this subject. Did you mean: L0H2"),
+        (["L2H0"], "'L2H0' is not a unit of this subject. Did you mean: L1H0?"),
         (["L0H1", "L0H1"], "named twice"),
         (["0.1"], "'0.1' is not a unit of this subject.\nIt has 8 units: L0H0 .. L1H3"),
-        (["l1h3"], "'l1h3' is not a unit of this subject. Did you mean: L1H3?"),
+        (["L1H33"], "'L1H33' is not a unit of this subject. Did you mean: L1H3?"),
     ],
 )
 def test_units_that_cannot_be_found_are_named(labels: list[str], message: str) -> None:
