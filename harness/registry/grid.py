@@ -66,8 +66,8 @@ class GridComposer:
 
     A part (a key at the top of the configuration) is independent if another choice for it changes nothing outside of
     it: no value, no file of the defaults tree, no choice that a file makes for others. Its words are then composed
-    once. The words of other parts are composed in all their combinations. Interpolations of values are resolved at the end,
-    in the whole configuration.
+    once. The words of other parts are composed in all their combinations. Interpolations of values are resolved at the
+    end, in the whole configuration.
     """
 
     def __init__(self, name: str, first_cell: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ import hydra
 import pytest
 
 from harness.registry import config, grid
-from harness.registry.config import DIR_VARIABLE, expand, registry, resolve_all
+from harness.registry.config import DIR_VARIABLE, NAME_VARIABLE, expand, registry, resolve_all
 from harness.util.seeds import rng_for
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -25,7 +25,7 @@ def assert_equal_to_hydra(*overrides: str) -> None:
     found = resolve_all(cells, methods)
     for i in rng_for(0, "compared cells").permutation(len(cells))[:COMPARED].tolist():
         with config.hydra_ready():
-            expected = config.plain(hydra.compose("config", overrides=cells[i]))
+            expected = config.plain(hydra.compose(config.config_name(), overrides=cells[i]))
         assert found[i] == expected, cells[i]
 
 
@@ -99,12 +99,13 @@ def test_a_choice_that_sets_other_parts_is_composed_with_all_of_them(files: Any,
     assert len(composed) == (1 + 2 * 3) + 2 * 3, "alpha, seed and binarizer are independent of a subject and a preset"
 
 
-def test_a_file_that_is_chosen_by_two_keys_together_is_found(files: Any) -> None:
+def test_a_file_that_two_keys_choose_together_is_found(files: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     files(
-        experiment__pairs="# @package _global_\ndefaults:\n  - optional pair: ${affinity}_${binarizer}\n  - _self_\n",
+        pairs="defaults:\n  - config\n  - optional pair: ${affinity}_${binarizer}\n  - _self_\n",
         pair__pearson_mean="# @package _global_\nalpha: 0.2\n",
     )
-    assert_equal_to_hydra("experiment=pairs", "affinity=ising,pearson", "binarizer=median,mean")
+    monkeypatch.setenv(NAME_VARIABLE, "pairs")
+    assert_equal_to_hydra("affinity=ising,pearson", "binarizer=median,mean")
 
 
 def test_an_interpolation_takes_the_value_of_its_own_cell() -> None:
