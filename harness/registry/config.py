@@ -142,13 +142,20 @@ def _check_one_cell(overrides: Sequence[str]) -> None:
     """Errors: overrides that describe several cells."""
     parsed = _parsed(overrides)
     swept = [text for text, override in zip(overrides, parsed, strict=True) if override.is_sweep_override()]
-    fix = f"Type {shlex.join(['harness', 'sweep', *overrides])}\nfor all of them, or name one value."
+    fix = f"Type {shlex.join(['harness', 'sweep', *overrides, *search_options()])}\nfor all of them, or name one value."
     if swept:
         raise HarnessError(f"{swept[0]} has several values, and this command takes one cell.", fix)
     if any(override.key_or_group == "experiment" for override in parsed):
         lists = _lists_of_files(overrides)
         if lists:
-            raise HarnessError(f"the experiment sweeps {' and '.join(lists)}, and this command takes one cell.", fix)
+            raise HarnessError(f"the experiment sweeps {', '.join(lists)}, and this command takes one cell.", fix)
+
+
+def search_options() -> list[str]:
+    """The options by which this process finds configuration files and plugins, for a command that is printed."""
+    by_option = {"--config-dir": os.environ.get(DIR_VARIABLE), "--config-name": os.environ.get(NAME_VARIABLE)}
+    extra = [word for name in plugins.names(os.environ.get(plugins.EXTRA_VARIABLE)) for word in ("--plugin", name)]
+    return [*(word for option, value in by_option.items() if value for word in (option, value)), *extra]
 
 
 def _parsed(overrides: Sequence[str]) -> list[Override]:
@@ -211,16 +218,6 @@ def _hydra_node(overrides: Sequence[str]) -> DictConfig:
     return node
 
 
-def presets(stages: Sequence[str], methods: Registry) -> dict[str, list[str]]:
-    """The presets of each stage: configuration files of the harness and of plugins, without the methods themselves."""
-    with hydra_ready():
-        loader = GlobalHydra.instance().config_loader()
-        return {
-            stage: [name for name in loader.get_group_options(stage) if name not in {"__init__", *methods.names(stage)}]
-            for stage in stages
-        }
-
-
 def plain(config: DictConfig) -> dict[str, Any]:
     """The configuration as plain data: interpolations resolved, without Hydra's own node."""
     with _explained(None):
@@ -239,6 +236,11 @@ def _explained(methods: Registry | None) -> Iterator[None]:
             methods.get(group, name)
         # For a list of choices (metric=[lss]) Hydra does not give the options.
         options = list(error.options or (methods.names(group) if methods is not None and group in STAGES else []))
+        if error.missing_cfg_file == config_name():
+            raise HarnessError(
+                f"--config-name: there is no file {config_name()}.yaml.",
+                "Put it into a folder and name that: --config-dir DIR. Its defaults list starts with `- config`.",
+            ) from error
         if not group or not options:
             raise HarnessError(f"configuration: {_first_lines(error)}") from error
         hint = f"`harness list {group}` describes them" if group in STAGES else ""
@@ -249,7 +251,7 @@ def _explained(methods: Registry | None) -> Iterator[None]:
 
 def _explain(error: Exception) -> HarnessError:
     text = str(error)
-    if deleted := re.search(r"Could not delete '([^'=]+)", text):
+    if deleted := re.search(r"Could not delete (?:from config. )?'([^'=]+)", text):
         many = deleted[1] in STAGES and STAGES[deleted[1]].many
         fix = f"{deleted[1]} is a list. Type '{deleted[1]}=[]'." if many else "`harness run --cfg job` shows all keys."
         return HarnessError(f"~{deleted[1]} deletes nothing.", fix)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness.cells.cell import Cell
-from harness.cli.main import COMMANDS, _parser, main
+from harness.cli.main import COMMANDS, main, parser_of
 from harness.data.stages import STAGES
 from harness.registry.config import expand, registry, resolve
 
@@ -41,7 +41,7 @@ def test_every_command_on_a_page_is_valid_and_its_cells_can_be_built(
     monkeypatch.chdir(tmp_path)
     name, *rest = command
     assert name in COMMANDS
-    typed = _parser(name, COMMANDS[name]).parse_intermixed_args(rest)  # exits where a flag is not known
+    typed = parser_of(name).parse_intermixed_args(rest)  # exits where a flag is not known
     plugins = [str(_plugin(page, plugin, tmp_path)) for plugin in typed.plugin]
     monkeypatch.setenv("HARNESS_EXTRA_PLUGINS", ",".join(plugins))
     registered = registry()
