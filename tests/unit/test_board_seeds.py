@@ -56,7 +56,7 @@ def test_seeds_share_a_row_with_their_means_and_ranges(repeated: Make) -> None:
     assert SEEDS.text(row) == "4 [passed 0.00 .. 1.00, effect -4.00 .. -1.00]"
     result = next(iter(row.results.values()))
     assert result.effect_interval == pytest.approx((-3.0, -2.0))
-    assert result.command == "harness sweep subject=a affinity=ising alpha=0.1 seed=0,1,2,3"
+    assert result.command == "harness sweep subject=a alpha=0.1 affinity=ising seed=0,1,2,3"
     assert len(row.cells) == 8
 
 
