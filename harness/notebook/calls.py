@@ -200,7 +200,10 @@ def _placed(
     arguments: Sequence[Any], places: Sequence[str], choices: Mapping[str, Any]
 ) -> tuple[Sequence[Words], dict[str, Any]]:
     """The words among the arguments of a call, and its choices: the first arguments have these places."""
-    return arguments[len(places) :], {**dict(zip(places, arguments, strict=False)), **choices}
+    words = arguments[len(places) :]
+    if not all(isinstance(word, str | Mapping) for word in words):
+        raise not_a_method("subject", arguments[0])
+    return words, {**dict(zip(places, arguments, strict=False)), **choices}
 
 
 def _labels(units: Any, subject: Any) -> list[str]:

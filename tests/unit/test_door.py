@@ -23,6 +23,7 @@ NAMES = [
     "CellFinished",
     "Chooser",
     "ClosureReport",
+    "ClosureResult",
     "ControlSets",
     "Controls",
     "Counterfactual",
@@ -37,10 +38,12 @@ NAMES = [
     "PluginError",
     "Prediction",
     "Proposal",
+    "ProposalResult",
     "Reader",
     "Record",
     "Recording",
     "Rows",
+    "RunResult",
     "Scores",
     "Selector",
     "Sign",
@@ -51,6 +54,7 @@ NAMES = [
     "Status",
     "Subject",
     "SubjectMethod",
+    "SweepResult",
     "Tick",
     "Transform",
     "UNCLASSIFIED",
@@ -60,6 +64,7 @@ NAMES = [
     "Vocabulary",
     "Windows",
     "Workspace",
+    "batch",
     "close",
     "default_id_range",
     "digest",
@@ -82,6 +87,8 @@ NAMES = [
     "seed_for",
     "signed_part",
     "spread",
+    "subject",
+    "sweep",
 ]
 SMALL = ("subject=planted", "batch=planted", "batch.n=128", "controls.n=39", "reruns=0", "tracking=none", "cache=false")
 
@@ -119,11 +126,11 @@ def test_a_method_is_built_by_name_with_checked_parameters() -> None:
 
 def test_a_notebook_runs_a_cell_and_finds_its_record(tmp_path: Path) -> None:
     words = (*SMALL, f"workspace={tmp_path}")
-    record = run(*words)
-    assert isinstance(record, Record)
-    assert record.status in (Status.OK, Status.SKIPPED)
-    assert harness.Workspace.at(tmp_path).find(record.cell.id) == record
-    assert run(*words) == record  # served, with the same times
+    result = run(*words)
+    assert isinstance(result.record, Record)
+    assert result.status in (Status.OK, Status.SKIPPED)
+    assert harness.Workspace.at(tmp_path).find(result.record.cell.id) == result.record
+    assert run(*words) == result  # served, with the same times
 
 
 def test_a_notebook_can_propose_and_inspect_every_step(tmp_path: Path) -> None:
@@ -143,3 +150,4 @@ def test_a_notebook_closes_a_planted_circuit(tmp_path: Path) -> None:
     assert list(report.units) == circuit
     assert report.verdict is Verdict.PASS
     assert close(",".join(circuit), *SMALL, "subject.noise=0.0", f"workspace={tmp_path}") == report
+    assert close(circuit, *SMALL, "subject.noise=0.0").report == report.report  # without a workspace
