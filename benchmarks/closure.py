@@ -87,7 +87,7 @@ def task_of(name: str, kind: str) -> Task:
     subject = methods.get("subject", name).build({})()
     n, sample = SIZES[name]
     batch = methods.get("batch", "natural_text").build({"n": n, "length": 128})(subject)
-    layers = subject.units.layers
+    layers = subject.units.depth_of
     late = np.flatnonzero(layers >= layers.max() + 1 - max(1, (layers.max() + 1) // 5))
     pool = np.arange(len(subject.units)) if kind == "random" else late
     rng = rng_for(0, f"{name} {kind}")

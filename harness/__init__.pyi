@@ -4,8 +4,7 @@ from .closure.verdict import Verdict as Verdict
 from .data.batch import Batch as Batch
 from .data.batch import Counterfactual as Counterfactual
 from .data.batch import Vocabulary as Vocabulary
-from .data.batch import default_id_range as default_id_range
-from .data.batch import repeat_anchors as repeat_anchors
+from .data.batch import Width as Width
 from .data.contracts import AffinityMethod as AffinityMethod
 from .data.contracts import BatchMethod as BatchMethod
 from .data.contracts import Binarizer as Binarizer
@@ -45,10 +44,15 @@ from .data.recording import Spins as Spins
 from .data.sampling import Windows as Windows
 from .data.sampling import from_pools as from_pools
 from .data.sampling import from_windows as from_windows
-from .data.sampling import layer_bands as layer_bands
 from .data.sampling import others as others
+from .data.sampling import site_bands as site_bands
+from .data.tokens import Tokens as Tokens
+from .data.tokens import default_id_range as default_id_range
+from .data.tokens import repeat_anchors as repeat_anchors
+from .data.tokens import tokens_of as tokens_of
 from .data.units import Unit as Unit
 from .data.units import UnitSpace as UnitSpace
+from .data.vectors import Vectors as Vectors
 from .engine.loading import load_model as load_model
 from .engine.subject import HeadSubject as HeadSubject
 from .notebook.calls import batch as batch

@@ -17,7 +17,7 @@ from harness.closure.statistics import Effect
 from harness.closure.verdict import Verdict
 from harness.data.grouping import Agreement, Stability
 from harness.records.record import CandidateRecord, CellInfo, PartitionRecord, Record, Status
-from harness.testing.examples import WordVocabulary
+from harness.testing.examples import word_vocabulary
 
 # As the command line does, and before anything imports torch: spinning threads make a busy machine three times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -53,9 +53,9 @@ def reference() -> Path:
 
 
 @pytest.fixture
-def vocabulary() -> WordVocabulary:
+def vocabulary() -> Vocabulary:
     """2000 tokens, 256 positions, a token per word."""
-    return WordVocabulary()
+    return word_vocabulary()
 
 
 def _effect(**changes: Any) -> Effect:

@@ -16,7 +16,7 @@ from scipy.stats import chi2, hypergeom, norm, t
 from harness.closure.anatomy import active, interaction, on_input
 from harness.closure.statistics import bootstrap_interval, inflated, max_t, p_value, z_score
 from harness.closure.stopping import first_round
-from harness.data.sampling import from_pools, inflation, layer_bands
+from harness.data.sampling import from_pools, inflation, site_bands
 from harness.data.units import UnitSpace
 from harness.util.seeds import rng_for
 
@@ -107,13 +107,13 @@ def shared_controls(layers: int, heads: int, size: int, pairs: int) -> float:
     shares = []
     for _ in range(pairs):
         first = rng.permutation(len(units))[:size]
-        of_layer, counts = np.unique(units.layers[first], return_counts=True)
+        of_layer, counts = np.unique(units.depth_of[first], return_counts=True)
         second = [
             rng.permutation(units.in_layers([at]))[:n] for at, n in zip(of_layer.tolist(), counts.tolist(), strict=True)
         ]
         drawn = []
         for candidate in (tuple(first.tolist()), tuple(np.concatenate(second).tolist())):
-            bands, _ = layer_bands(candidate, units, 99)
+            bands, _ = site_bands(candidate, units, 99)
             drawn.append(set(from_pools(candidate, map(units.in_layers, bands), units, 99, seed=0).groups))
         shares.append(len(drawn[0] & drawn[1]) / len(drawn[0]))
     return float(np.mean(shares))

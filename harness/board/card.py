@@ -10,7 +10,6 @@ import numpy as np
 from harness.closure.report import Anatomy, ClosureReport
 from harness.closure.statistics import Effect, exceedances, inflated
 from harness.closure.verdict import Verdict, decision_order
-from harness.data.units import Unit
 from harness.records.record import PartitionRecord, Record, Status
 
 ARROW = {1: "↑", -1: "↓"}
@@ -31,17 +30,18 @@ def card(record: Record, folder: Path | None = None) -> str:
 
 
 def _closure(record: Record, closure: ClosureReport, where: str) -> str:
-    layers = len({Unit.parse(unit).layer for unit in closure.units})
+    space = record.unit_space
+    sites = len(space.sites_of(space.find(closure.units)))
     size = len(closure.units)
     bounds = ", ".join(f"{_spaced(name)} {_share(closure, name)}" for name in closure.site_ablation)
     lines = [
-        f"{' '.join(closure.units)}   {_count(size, 'unit')}, {_count(layers, 'layer')}      {where}",
+        f"{' '.join(closure.units)}   {_count(size, 'unit')}, {_count(sites, 'site')}      {where}",
         f"{_spaced(closure.verdict.value).upper()}  {closure.reason}",
         f"  {_controls(closure)}",
         f"  {'':<15}{'baseline':>9}{'ablated':>10}   {'effect [95 %]':<26}{'controls (5 % .. 95 %)':<24}"
         f"{'z':>6}{'p':>7}{'corrected p':>13}",
         *(_effect(name, effect) for name, effect in closure.effects.items()),
-        f"  all units of these layers: {bounds}",
+        f"  all units of these sites: {bounds}",
         *_inside(closure),
         f"  {_examples(record, closure)}",
         f"  method: {record.cell.method}{_chosen(record)}",

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from harness.data.grouping import Affinity, Partition
-from harness.data.units import UnitSpace
 from harness.records.record import Record
 from harness.records.workspace import atomically
 from harness.registry.hookspecs import CellFinished, hookimpl
@@ -34,7 +33,7 @@ class AffinityPicture:
 
         assert record.partition is not None
         arrays, labels = load_file(matrix), np.array(record.partition.labels)
-        units = UnitSpace.parse(record.units)
+        units = record.unit_space
         candidate = units.find(record.candidates[0].units) if record.candidates else ()
         key = content(code_of("harness.board.figures.affinity"), arrays, units, labels, candidate)
         with atomically(picture) as beside:

@@ -16,14 +16,26 @@ from harness.cells.cell import Cell
 from harness.cells.isolation import watch_models
 from harness.cells.progress import Progress
 from harness.cells.spent import of_recording
-from harness.data.batch import Batch
-from harness.data.contracts import BatchMethod, Intervention, Metric, Subject, SubjectMethod, Tick, reads, with_defaults
+from harness.data.batch import Batch, Vocabulary
+from harness.data.contracts import (
+    BatchMethod,
+    Intervention,
+    Metric,
+    Subject,
+    SubjectMethod,
+    Tick,
+    check_gives,
+    check_sources,
+    reads,
+    with_defaults,
+)
 from harness.data.recording import Reader, Recording
+from harness.data.stages import call_with, inputs_of
 from harness.records.workspace import Workspace
 from harness.util.bytesize import parse_size
 from harness.util.cache import Cache, Entry, Memo
 from harness.util.digest import digest
-from harness.util.errors import without_model
+from harness.util.errors import HarnessError, without_model
 from harness.util.fingerprint import identity
 
 
@@ -49,26 +61,30 @@ class Inputs:
     def gather(cls, cell: Cell, memo: Memo, progress: Progress, test: bool) -> Inputs:
         """Load the subject, and create the batches that proposing or testing needs.
 
-        Errors: a subject without a model, where examples are needed; a batch that the subject cannot read.
+        Errors: a subject without a model, where examples are needed; a batch that it cannot read; a source that it does
+        not have; an intervention that asks for something it does not give.
         """
         inputs = cls(cell, memo, progress, load_subject(cell, memo, progress))
+        check_sources(inputs.subject, inputs.readers("signal", "labels"))
         if not test and cell.requested.isdisjoint({"recording", "batch"}):
             return inputs
         batch = inputs.write(cell.stages["batch"], cell.describe("batch"))
         shared = cell.settings.group or cell.settings.split == "none"
         first, second = (batch, batch) if shared else batch.halves(cell.settings.seed)
         contrast = inputs.write(cell.contrast, cell.contrast.name) if test and cell.contrast else None
+        if test:
+            check_gives(inputs.subject, cell.stages["intervention"])
         return replace(inputs, batch=batch, proposal_half=first, test_half=second, contrast=contrast)
 
     def write(self, method: BatchMethod, description: str) -> Batch:
         """The batch of a method, in the subject's tokens and checked against it. Errors: as for :meth:`gather`."""
-        if not self.subject.vocab_size:
+        if self.subject.reads is None:
             raise without_model(self.subject.label)
         batch: Batch
         with self.progress.step("batch", description):
             key = (repr(self.cell.stages["subject"]), repr(method))
-            batch = self.memo.get("batch", key, lambda: method(self.subject))
-            batch.check(self.subject)
+            batch = self.memo.get("batch", key, lambda: write_batch(method, self.subject))
+            batch.check(self.subject.reads)
         return batch
 
     def recording(self) -> Recording | None:
@@ -98,6 +114,7 @@ class Inputs:
                     disk.write("reading", keys[name], Entry({"reading": readings[name]}))
             return Recording(batch, self.subject.units, readings)
 
+        check_sources(self.subject, readers)
         self.progress.spend(flops=of_recording(self.subject, batch, readers))
         with self.progress.step("recording", f"{len(batch)} examples", total=len(batch)) as tick:
             recording: Recording = self.memo.get("recording", (disk.folder, *keys.items()), make)
@@ -123,6 +140,23 @@ class Inputs:
         method = self.cell.stages["subject"]
         key: list[Any] = self.memo.get("subject key", repr(method), lambda: identity(method), keep=1)
         return [*key, self.subject.about.get("weights")]
+
+
+def write_batch(method: BatchMethod, subject: Subject) -> Batch:
+    """The examples of a method for a subject. Errors: a method of token sequences, for a subject of vectors."""
+    available = {"vocabulary" if isinstance(subject.reads, Vocabulary) else "width": subject.reads}
+    for name in inputs_of(type(method)):
+        if name not in available:
+            other, kinds = {
+                "vocabulary": ("vectors", "token sequences"),
+                "width": ("token sequences", "vectors"),
+            }[name]
+            raise HarnessError(
+                f"batch {method.name} makes {kinds}; subject {subject.label} reads {other}.",
+                "Choose another batch (`harness list batch`), or another subject.",
+            )
+    batch: Batch = call_with(method, **available)
+    return batch
 
 
 def load_subject(cell: Cell, memo: Memo, progress: Progress) -> Subject:

@@ -42,6 +42,7 @@ class CellResult:
             config=_shown(cell),
             provenance={**provenance(cell), "subject": dict(subject.about), "batch": _about(batch) if batch else {}},
             units=subject.units.labels,
+            sites=subject.units.runs,
             classes=proposal.labels.classes if proposed else (),
             partitions=_partitions(proposal) if proposed else (),
             chosen=proposal.chosen if proposed else None,
@@ -145,7 +146,7 @@ def _candidate(candidate: Candidate, units: UnitSpace) -> CandidateRecord:
     return CandidateRecord(
         units=tuple(units.names(candidate.members)),
         size=len(candidate.members),
-        layers=tuple(sorted({int(units.layers[unit]) for unit in candidate.members})),
+        sites=units.sites_of(candidate.members),
         purity=candidate.purity,
         isolation=candidate.isolation,
         score=candidate.score,

@@ -46,9 +46,9 @@ class ClosureReport:
 
     ``units``: labels of the group. ``n_examples``: number of test examples. ``n_controls``: distinct control groups
     that were counted. ``stopped_early``: there are more controls, but so many did as much damage that testing stopped.
-    ``shortfall``: layers (or classes) with too few units for matched controls, with the number of units that were taken
+    ``shortfall``: sites (or classes) with too few units for matched controls, with the number of units that were taken
     from others. ``effects``: by metric. ``site_ablation``: by metric, the change when every unit of the candidate's
-    layers is ablated. ``anatomy``: by metric, the inside of the group. ``inflation``: the factor by which the spread of
+    sites is ablated. ``anatomy``: by metric, the inside of the group. ``inflation``: the factor by which the spread of
     the controls was increased before p was computed (see :class:`ControlSets`; None: infinite, so that p is undefined).
     ``dispensable``: units without which the primary metric changes as much. ``selection_p``: p of the damage against
     the best groups of the same pipeline on permuted data, where the candidate was chosen on its test examples.
@@ -150,7 +150,7 @@ def _measure(
         units=tuple(names(case.candidate)),
         n_examples=len(trial.batch),
         n_controls=len(controls.groups),
-        shortfall={f"L{place}" if isinstance(place, int) else place: n for place, n in controls.shortfall.items()},
+        shortfall=dict(controls.shortfall),
         effects=effects,
         site_ablation=site_ablation,
         verdict=Verdict.UNDERPOWERED,  # replaced once p is corrected over all candidates

@@ -111,7 +111,7 @@ class Trial:
 class Case:
     """A candidate and all groups that are ablated to test it.
 
-    ``site_units``: all units of the candidate's layers. ``singles``: each of its units by itself. ``leave_one_out``:
+    ``site_units``: all units of the candidate's sites. ``singles``: each of its units by itself. ``leave_one_out``:
     the candidate without each of its units. ``complement``: all units but the candidate's. ``stopped_early``: further
     controls exist but are not evaluated; the candidate is then not decomposed.
     """
@@ -132,7 +132,7 @@ class Case:
         all_units = tuple(range(len(units)))
         return cls(
             candidate=candidate,
-            site_units=units.in_layers({int(units.layers[unit]) for unit in candidate}),
+            site_units=units.at_sites(units.sites_of(candidate)),
             controls=controls,
             singles=tuple((unit,) for unit in decomposed),
             leave_one_out=tuple(tuple(u for u in candidate if u != unit) for unit in decomposed),
@@ -149,7 +149,7 @@ class Case:
 
     @property
     def compared_groups(self) -> list[Group]:
-        """The groups that early stopping looks at: candidate, its whole layers, controls."""
+        """The groups that early stopping looks at: candidate, its whole sites, controls."""
         return [self.candidate, self.site_units, *self.controls.groups]
 
     @property

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_chec
 import numpy as np
 from jaxtyping import Float
 
-from harness.data.batch import Batch, Vocabulary
+from harness.data.batch import Batch, Reads
 from harness.data.grouping import Affinity, Candidate, Labels, Partition
 from harness.data.recording import Activity, Reader, Recording, Rows, Source, Spins
 from harness.data.units import UnitSpace
@@ -37,17 +37,23 @@ Tick = Callable[[int], None]
 
 
 @runtime_checkable
-class Subject(Vocabulary, Protocol):
+class Subject(Protocol):
     """A loaded model. It can record a batch, and evaluate it with groups of units ablated.
 
-    A subject without a model (``vocab_size`` 0) consists of units only. They can be grouped by data from files, but not
-    tested.
+    A subject without a model (``reads`` is None) consists of units only. They can be grouped by data from files, but
+    not tested.
     """
 
     label: str
     units: UnitSpace
     about: Mapping[str, Any]
     """Its description in records: architecture, dtype, device, digest of the weights, ..."""
+    reads: Reads
+    """How its examples are written: the vocabulary of token sequences, or the width of vectors."""
+    sources: Mapping[str, str] = {}
+    """What readers may read, each with a description in words (:data:`harness.data.recording.SOURCES`)."""
+    gives: frozenset[str] = frozenset()
+    """What interventions may ask for: ``output``, ``mean``, ``std``, ``noise``, ``donor``."""
     truth: Labels | None = None
     """The class of every unit, where the subject knows it (planted subjects do)."""
     model: torch.nn.Module | None = None
@@ -96,6 +102,8 @@ class Method(Protocol):
 class SubjectMethod(Method, Protocol):
     """The parameters of a subject. Calling it loads the model."""
 
+    defaults: ClassVar[Mapping[str, str | Sequence[str]]] = {}
+    """By stage: the method, or methods, that fit its units. A cell uses them unless others are chosen."""
     dtype: str = "float32"
     memory: str = "auto"
     """How much memory a pass may use: an amount (``8GB``), or ``auto``."""
@@ -117,8 +125,7 @@ class BatchMethod(Method, Protocol):
     length: int | None = None
     """Tokens per example. None: the subject's context decides."""
 
-    @abstractmethod
-    def __call__(self, vocabulary: Vocabulary) -> Batch: ...
+    __call__: Callable[..., Batch]
 
 
 @runtime_checkable
@@ -139,7 +146,7 @@ class Signal(Method, Reader, Protocol):
     source: ClassVar[Source]
 
     @abstractmethod
-    def read(self, rows: Rows) -> Float[np.ndarray, "examples heads *rest"]: ...
+    def read(self, rows: Rows) -> Float[np.ndarray, "examples units *rest"]: ...
 
     def __call__(self, recording: Recording) -> Activity:
         """The readings, unchanged."""
@@ -197,13 +204,17 @@ class Selector(Method, Protocol):
 
 @runtime_checkable
 class Intervention(Method, Protocol):
-    """The replacement for the output of ablated units: [rows, positions, heads, head_dim], or broadcastable to it.
+    """What an ablated unit hands on instead of its output: [rows, places, units, width], or broadcastable to it.
 
-    An intervention may request:
+    ``places`` are the positions of a sequence; a vector has one. A unit's output is what its site hands on: the output
+    of a head before the projection, the activation of a neuron. An intervention may request:
 
     - ``output``: the output of the units in this run;
     - ``donor``: the output of the same units in the run of ``donors(batch)``;
-    - ``mean``: their mean output [1 or positions, heads, head_dim].
+    - ``mean``, ``std``: mean and standard deviation of their output [places, units, width], with one place for all
+      positions, or one for each;
+    - ``noise``: independent standard normal numbers of the output's shape, the same ones in every condition. They
+      follow from ``seed``, unit and example.
 
     ``positions``: ablate at all positions, or at the query only. ``over``: take means over the tested batch, or over
     the reference (the proposal half). ``per``: one mean, or one for each position. The replacement at a position may
@@ -227,14 +238,14 @@ class Intervention(Method, Protocol):
 class ControlSets:
     """Distinct random groups that a candidate is compared with, in random order. None contains one of its units.
 
-    ``shortfall``: layers (by number) or classes with too few other units, and how many were missing; the missing units
-    were taken from other layers or classes. ``inflation``: the spread of damage over random groups, divided by the
+    ``shortfall``: sites or classes with too few other units, and how many were missing; the missing units
+    were taken from other sites or classes. ``inflation``: the spread of damage over random groups, divided by the
     spread over these controls, which come from a pool without the candidate's units
     (:func:`harness.data.sampling.inflation`).
     """
 
     groups: tuple[tuple[int, ...], ...]
-    shortfall: Mapping[int, int] | Mapping[str, int] = field(default_factory=dict)
+    shortfall: Mapping[str, int] = field(default_factory=dict)
     inflation: float = 1.0
 
 
@@ -249,9 +260,14 @@ class Controls(Method, Protocol):
 
 @runtime_checkable
 class Metric(Method, Protocol):
-    """A measure of the prediction that ablation may damage. ``damage``: the sign of a change for the worse."""
+    """A measure of the prediction that ablation may damage. ``damage``: the sign of a change for the worse.
+
+    The metrics of a cell decide in the order in which they are listed (``metric=[...]``), the first one first.
+    """
 
     damage: ClassVar[Literal[1, -1]]
+    decides: ClassVar[bool] = True
+    """Whether it takes part in the verdict. One that does not is reported, unless it is listed first."""
     worst: ClassVar[float | None] = None
     """The worst possible mean. None: there is no bound."""
 
@@ -291,3 +307,27 @@ def reseeded(method: Any, seed: int) -> Any:
 def reads(method: Any) -> bool:
     """Whether a method reads the model: it is also a :class:`Reader`."""
     return method.source is not None
+
+
+def check_gives(subject: Subject, intervention: Intervention) -> None:
+    """Refuse an intervention that asks for something the subject does not give."""
+    from harness.data.stages import inputs_of  # stages lists the contracts
+
+    for name in inputs_of(type(intervention)):
+        if name not in subject.gives:
+            raise HarnessError(
+                f"intervention {intervention.name} asks for '{name}', which subject {subject.label} does not give.",
+                f"It gives: {', '.join(sorted(subject.gives)) or 'nothing'}. Choose another intervention "
+                "(`harness list intervention`).",
+            )
+
+
+def check_sources(subject: Subject, readers: Mapping[str, Reader]) -> None:
+    """Refuse readers of a source that the subject does not have."""
+    for name, reader in readers.items():
+        if reader.source not in subject.sources:
+            has = ", ".join(subject.sources) or "nothing"
+            raise HarnessError(
+                f"{name} reads '{reader.source}', which subject {subject.label} does not have.",
+                f"It has: {has}. Choose a {name} that reads one of these (harness list {name}).",
+            )

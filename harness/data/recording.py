@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int, Int8, Shaped
@@ -14,30 +14,30 @@ from harness.data.batch import Batch
 from harness.data.units import UnitSpace
 from harness.util.errors import HarnessError
 
-Source = Literal["attention", "head_output", "contribution", "first_order", "router"]
-"""The values of a subject that a reader may read; :class:`Rows` describes each."""
+Source = str
+"""The name of values that readers may read. A subject lists those it has, in words (``Subject.sources``)."""
+SOURCES: Mapping[str, str] = {
+    "attention": "attention weights [examples, heads, keys], exactly zero at keys that are hidden from the query",
+    "head_output": "input of the output projection, by head [examples, heads, head_dim]",
+    "contribution": "what a unit adds to the residual stream, before any norm [examples, units, d_model]",
+    "activation": "what a unit hands on [examples, units, width]",
+    "first_order": "first-order estimate of the drop of the target's output when a unit is zeroed [examples, units, 1]",
+    "router": "probability of each expert [examples, experts, 1]",
+}
+"""The sources that several subjects have. A subject may have others."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The values that a subject computed at the query position: one layer of one micro-batch.
+    """The values that a subject computed at the query position: the units of one site on one micro-batch.
 
-    ``values``, by ``source``:
-
-    - ``attention``: attention weights [examples, heads, keys], exactly zero at keys that are hidden from the query;
-    - ``head_output``: input of the output projection, by head [examples, heads, head_dim];
-    - ``contribution``: its contribution to the residual stream, before any norm that follows [examples, heads,
-      d_model];
-    - ``first_order``: first-order estimate of the drop of the target logit when the head is zeroed at all positions
-      [examples, heads, 1];
-    - ``router``: probability of each expert [examples, experts, 1].
-
-    ``batch``: the examples of this micro-batch, which are ``whole.take(examples)``.
+    ``values`` are those of the ``source`` (:data:`SOURCES`). ``batch``: the examples of this micro-batch, which are
+    ``whole.take(examples)``.
     """
 
     source: Source
-    layer: int
-    values: Float[np.ndarray, "examples heads _"]
+    site: str
+    values: Float[np.ndarray, "examples units _"]
     batch: Batch
     whole: Batch
     examples: Int[np.ndarray, " examples"]
@@ -49,8 +49,8 @@ class Reader(Protocol):
 
     source: ClassVar[Source]
 
-    def read(self, rows: Rows) -> Float[np.ndarray, "examples heads *rest"]:
-        """One layer of one micro-batch, reduced to one entry per example and head."""
+    def read(self, rows: Rows) -> Float[np.ndarray, "examples units *rest"]:
+        """One site on one micro-batch, reduced to one entry per example and unit."""
 
     def fingerprint(self) -> str:
         """Digest of outside inputs, such as a file. Empty: there are none."""
@@ -63,15 +63,15 @@ class OutputNorm(Reader):
 
     source: ClassVar[Source] = "contribution"
 
-    def read(self, rows: Rows) -> Float[np.ndarray, "examples heads"]:
-        """One number per example and head."""
-        norms: Float[np.ndarray, "examples heads"] = np.linalg.norm(rows.values, axis=2)
+    def read(self, rows: Rows) -> Float[np.ndarray, "examples units"]:
+        """One number per example and unit."""
+        norms: Float[np.ndarray, "examples units"] = np.linalg.norm(rows.values, axis=2)
         return norms
 
 
 @dataclass(frozen=True)
 class Recording:
-    """One pass of a batch: the reductions of each reader, joined over layers and examples.
+    """One pass of a batch: the reductions of each reader, joined over sites and examples.
 
     Errors: NaN or infinite readings, which would otherwise become plausible classes and spins.
     """

@@ -34,7 +34,7 @@ def from_pools(
     units: UnitSpace,
     n: int,
     seed: int,
-    shortfall: Mapping[int, int] | Mapping[str, int] | None = None,
+    shortfall: Mapping[str, int] | None = None,
 ) -> ControlSets:
     """Up to ``n`` distinct groups with as many units of each pool as the candidate, and none of the candidate's units.
 
@@ -44,7 +44,7 @@ def from_pools(
     units are drawn.
     """
     members = set(candidate)
-    ordered = [np.array(sorted(pool, key=units.units.__getitem__)) for pool in pools]
+    ordered = [np.array(sorted(pool, key=units.rank.__getitem__)) for pool in pools]
     left = [[unit for unit in pool.tolist() if unit not in members] for pool in ordered]
     counts = [len(pool) - len(rest) for pool, rest in zip(ordered, left, strict=True)]
     possible = math.prod(map(math.comb, map(len, left), counts))
@@ -138,7 +138,7 @@ class Windows:
 
 
 def from_windows(
-    parts: Sequence[Windows], units: UnitSpace, n: int, seed: int, shortfall: Mapping[int, int] | None = None
+    parts: Sequence[Windows], units: UnitSpace, n: int, seed: int, shortfall: Mapping[str, int] | None = None
 ) -> ControlSets:
     """Up to ``n`` distinct groups, each the union of one group of every part; uniform over all possible ones.
 
@@ -172,31 +172,33 @@ def others(candidate: Iterable[int], units: UnitSpace) -> list[int]:
     return [int(unit) for unit in units.canonical if int(unit) not in members]
 
 
-def layer_bands(candidate: Iterable[int], units: UnitSpace, n: int) -> tuple[list[tuple[int, ...]], dict[int, int]]:
-    """Bands of layers from which a control takes as many units as the candidate has there; missing units by layer.
+def site_bands(candidate: Iterable[int], units: UnitSpace, n: int) -> tuple[list[tuple[str, ...]], dict[str, int]]:
+    """Bands of sites from which a control takes as many units as the candidate has there; missing units by site.
 
-    A band is one layer. If that layer has too few other units, the band grows to neighbouring layers until it allows
-    ``n`` distinct choices (or is the whole model).
+    A band is one site. If that site has too few other units, the band grows to neighbouring sites of its family until
+    it allows ``n`` distinct choices (or is the whole family).
     """
-    wanted = Counter(int(units.layers[unit]) for unit in candidate)
-    left = Counter(int(units.layers[unit]) for unit in others(candidate, units))
-    short = {layer: count - left[layer] for layer, count in sorted(wanted.items()) if count > left[layer]}
-    layers = sorted({*wanted, *left})
-    for reach in range(len(layers)):
-        bands = _joined(layers, set(short), reach)
+    wanted = Counter(int(units.site_of[unit]) for unit in candidate)
+    left = Counter(int(units.site_of[unit]) for unit in others(candidate, units))
+    short = {site: count - left[site] for site, count in sorted(wanted.items()) if count > left[site]}
+    families = list(units.sites_by_family.values())
+    for reach in range(len(units.sites)):
+        bands = [band for sites in families for band in _joined(sites, set(short), reach)]
         grown = [band for band in bands if not short.keys().isdisjoint(band)]
         if all(math.comb(sum(left[at] for at in band), sum(wanted[at] for at in band)) >= n for band in grown):
             break
     else:
-        bands = [tuple(layers)]
-    return [band for band in bands if not wanted.keys().isdisjoint(band)], short
+        bands = families
+    used = [band for band in bands if not wanted.keys().isdisjoint(band)]
+    named = [tuple(units.sites[site] for site in band) for band in used]
+    return named, {units.sites[site]: missing for site, missing in short.items()}
 
 
-def _joined(layers: list[int], short: set[int], reach: int) -> list[tuple[int, ...]]:
-    """One band per layer. Short layers include those within ``reach`` places; overlapping bands are merged."""
+def _joined(sites: Sequence[int], short: set[int], reach: int) -> list[tuple[int, ...]]:
+    """One band per site. Short sites include those within ``reach`` places; overlapping bands are merged."""
     bands: list[tuple[int, ...]] = []
-    for place, layer in enumerate(layers):
-        band = set(layers[max(0, place - reach) : place + reach + 1] if layer in short else [layer])
+    for place, site in enumerate(sites):
+        band = set(sites[max(0, place - reach) : place + reach + 1] if site in short else [site])
         met = [other for other in bands if not band.isdisjoint(other)]
         bands = [*(other for other in bands if other not in met), tuple(sorted(band.union(*met)))]
     return bands

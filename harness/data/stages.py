@@ -45,7 +45,7 @@ class Stage:
 
 
 _KNOWING = ("recording", "units", "truth")
-_REPLACING = ("output", "donor", "mean")
+_REPLACING = ("output", "donor", "mean", "std", "noise")
 _MATCHING = ("candidate", "units", "labels", "strength")
 _PROPOSED = ("affinity", "scores", "labels", "units", "spins", "observations", "activity")
 STAGES: Mapping[str, Stage] = {
@@ -53,8 +53,8 @@ STAGES: Mapping[str, Stage] = {
     for stage in (
         Stage("subject", "harness_subjects", "a model that can be recorded and ablated", SubjectMethod),
         Stage(
-            "batch", "harness_batches", "examples with a query position, a target and anchors", BatchMethod,
-            ("vocabulary",),
+            "batch", "harness_batches", "examples with a target each: token sequences or vectors", BatchMethod,
+            ("vocabulary", "width"),
         ),
         Stage("labels", "harness_labels", "classes of units that are known without clustering", LabelMethod, _KNOWING),
         Stage("signal", "harness_signals", "recording -> one number per observation and unit", Signal, ("recording",)),
@@ -88,7 +88,8 @@ STAGES: Mapping[str, Stage] = {
 }  # fmt: skip
 
 INPUTS: Mapping[str, tuple[tuple[str, ...], str]] = {
-    "vocabulary": ((), "the subject's tokens: vocab_size, context, encode"),
+    "vocabulary": ((), "the tokens of a subject that reads token sequences: vocab_size, context, encode"),
+    "width": ((), "the widths of a subject that reads vectors: inputs, outputs"),
     "units": ((), "the units of the subject, in order"),
     "truth": ((), "the class of each unit where the subject knows it (planted subjects do); else None"),
     "batch": (("batch",), "the proposal half of the examples"),
@@ -101,9 +102,11 @@ INPUTS: Mapping[str, tuple[tuple[str, ...], str]] = {
     "labels": (("labels",), "the classes of units; a method that requests them is marked as using labels"),
     "partitions": (("partitioner",), "all partitions, with their stability"),
     "partition": (("partitioner", "chooser"), "the chosen partition"),
-    "output": ((), "output of the heads, before the output projection [rows, positions, heads, head_dim]"),
+    "output": ((), "output of the units of one site [rows, places, units, width]"),
     "donor": ((), "the same output, in the run of the intervention's `donors(batch)`"),
-    "mean": ((), "mean output of the heads [1 or positions, heads, head_dim]"),
+    "mean": ((), "mean output of the units [places, units, width]"),
+    "std": ((), "standard deviation of their output, of the same shape"),
+    "noise": ((), "standard normal numbers of the output's shape, the same ones in every condition"),
     "candidate": ((), "positions of the candidate's units"),
     "strength": ((), "mean norm of each unit's contribution to the residual stream [units]"),
     "prediction": ((), "logits at the query, and the target"),
@@ -128,7 +131,7 @@ def call_with(method: Any, **available: Any) -> Any:
 
 def uses_other_runs(intervention: Intervention) -> bool:
     """Whether an intervention needs other runs: those of its donors, or those of a mean."""
-    return not {"donor", "mean"}.isdisjoint(inputs_of(type(intervention)))
+    return not {"donor", "mean", "std"}.isdisjoint(inputs_of(type(intervention)))
 
 
 def upstream(stage: str, methods: Mapping[str, Sequence[type]]) -> set[str]:

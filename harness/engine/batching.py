@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from harness.data.batch import Batch
+from harness.data.tokens import Tokens
 from harness.engine.budget import Budget, Load
 
 PADDING = 1 / 8
@@ -39,7 +40,7 @@ def condition_chunks(conditions: list[int], each: int) -> Iterator[list[int]]:
     yield from (conditions[i : i + each] for i in range(0, max(1, len(conditions)), each))
 
 
-def tensors(part: Batch, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+def tensors(part: Tokens, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Tokens cut after the longest query (zeros after each example's query), query positions, targets."""
     tokens = np.where(np.arange(part.tokens.shape[1]) <= part.query[:, None], part.tokens, 0)
     cut = tokens[:, : part.query.max() + 1]

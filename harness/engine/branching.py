@@ -42,7 +42,8 @@ from harness.data.units import UnitSpace
 from harness.engine.attention import Heads, Probe, active
 from harness.engine.batching import at_query, unembedding_only
 from harness.engine.budget import Load
-from harness.engine.discovery import Site
+from harness.engine.chain import for_rows, with_copies
+from harness.engine.discovery import AttentionSite
 from harness.engine.past import Past
 from harness.engine.replacement import Replacement
 from harness.engine.schedule import Schedule, load_of
@@ -80,11 +81,7 @@ class _Pass:
 
     def with_copies(self, rows: Tensor, copied: Sequence[int]) -> Tensor:
         """These rows, followed by a copy of each of the given blocks of them."""
-        if not copied:
-            return rows
-        blocks = rows.reshape(-1, self.n, *rows.shape[1:])
-        places = torch.tensor([*range(len(blocks)), *copied], device=rows.device)
-        return blocks.index_select(0, places).flatten(0, 1)
+        return with_copies(rows, copied, self.n)
 
     def queries(self, rows: Tensor) -> Int[Tensor, " rows"]:
         """The query position of each of these rows."""
@@ -95,12 +92,12 @@ class Branching:
     """A model that evaluates many conditions in one pass. ``shared``: the parts of the work that conditions share."""
 
     def __init__(
-        self, model: PreTrainedModel, sites: Mapping[nn.Module, Site], units: UnitSpace, shared: Shared
+        self, model: PreTrainedModel, sites: Mapping[nn.Module, AttentionSite], units: UnitSpace, shared: Shared
     ) -> None:
         self.model, self.units, self.shared = model, units, shared
         self._layer_of = {module: site.layer for module, site in sites.items()}
         self._sites = sorted(sites.values(), key=lambda site: site.layer)
-        self._columns = {site.layer: np.flatnonzero(units.layers == site.layer) for site in self._sites}
+        self._columns = {site.layer: np.flatnonzero(units.depth_of == site.layer) for site in self._sites}
         self._pass: _Pass | None = None
 
     def logits(
@@ -117,7 +114,7 @@ class Branching:
         With a ``past`` only the token at the query is run.
         """
         n = len(tokens)
-        schedule = Schedule.of([(), *conditions], self.units.layers, self.shared.trunk)
+        schedule = Schedule.of([(), *conditions], self.units.depth_of, self.shared.trunk)
         self._pass = _Pass(n, query, schedule, self._masks(schedule, query.device), replacement, past)
         options: dict[str, Tensor] = {}
         if past is not None:
@@ -135,7 +132,7 @@ class Branching:
         """Rows per example of a pass under these conditions."""
         if query_only:
             return Load.throughout(1 + len(conditions))
-        return load_of(Schedule.of([(), *conditions], self.units.layers, self.shared.trunk).blocks)
+        return load_of(Schedule.of([(), *conditions], self.units.depth_of, self.shared.trunk).blocks)
 
     def past(self, tokens: Int[Tensor, "examples positions"], query: Int[Tensor, " examples"]) -> dict[int, Past]:
         """Keys and values from a baseline pass of the examples, by layer, for passes of the query alone."""
@@ -156,7 +153,7 @@ class Branching:
 
     # -- hooks of a pass, in the order in which they run -------------------------------------------------------------
 
-    def _enter(self, site: Site, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _enter(self, site: AttentionSite, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Before a block: add the copies that branch off in it; let only the query through the last one."""
         running = self._running
         if running.first_call:
@@ -166,15 +163,15 @@ class Branching:
         running.copied = copied if self.shared.inside and running.past is None else ()
         length = hidden.shape[1]
 
-        def inputs(hidden: Tensor, adapted: Callable[[Any], Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        def inputs(hidden: Tensor, adapt: Callable[[Any], Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
             """The block's arguments with these hidden states, and all others adapted to them."""
-            named = {key: adapted(value) for key, value in kwargs.items() if key != "hidden_states"}
-            return ((hidden, *map(adapted, args[1:])), named) if args else ((), {**named, "hidden_states": hidden})
+            named = {key: adapt(value) for key, value in kwargs.items() if key != "hidden_states"}
+            return ((hidden, *map(adapt, args[1:])), named) if args else ((), {**named, "hidden_states": hidden})
 
-        def for_rows(value: Any) -> Any:
-            return _for_rows(value, running.n, len(hidden))
+        def adapted(value: Any) -> Any:
+            return for_rows(value, running.n, len(hidden))
 
-        every_position = inputs(hidden, for_rows)
+        every_position = inputs(hidden, adapted)
         if site is not self._sites[-1] or not self.shared.tail or running.past is not None or length == 1:
             return every_position
         running.first_call = True
@@ -186,7 +183,7 @@ class Branching:
             running.first_call = False
         running.length = length
         return inputs(
-            at_query(hidden, running.queries(hidden)), lambda value: _for_one_position(for_rows(value), length)
+            at_query(hidden, running.queries(hidden)), lambda value: _for_one_position(adapted(value), length)
         )
 
     def _drop_copies(self, _: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
@@ -251,7 +248,7 @@ class Branching:
         with ExitStack() as stack:
             for site in self._sites:
 
-                def enter(block: nn.Module, args: Any, kwargs: Any, site: Site = site) -> Any:
+                def enter(block: nn.Module, args: Any, kwargs: Any, site: AttentionSite = site) -> Any:
                     return self._enter(site, block, args, kwargs)
 
                 stack.callback(site.block.register_forward_pre_hook(enter, with_kwargs=True).remove)
@@ -277,15 +274,6 @@ class Branching:
                     row[np.searchsorted(columns, units)] = True
                 masks[layer] = torch.from_numpy(mask).to(device)
         return masks
-
-
-def _for_rows(value: Any, n: int, rows: int) -> Any:
-    """An argument with one entry per example (rotary angles, masks), repeated for all rows; a single one broadcasts."""
-    if isinstance(value, tuple):
-        return tuple(_for_rows(part, n, rows) for part in value)
-    if isinstance(value, Tensor) and value.ndim > 2 and 1 < n == len(value) < rows:
-        return value.repeat(rows // n, *[1] * (value.ndim - 1))
-    return value
 
 
 def _for_one_position(value: Any, length: int) -> Any:

@@ -23,17 +23,19 @@ _LOUD = 1024.0  # a power of two: scaling by it is exact, and in half precision 
 
 
 @dataclass(frozen=True)
-class Site:
-    """One attention module: its layer, its number of heads, and the residual block around it.
+class AttentionSite:
+    """One attention module: its layer, its heads, and the residual block around it.
 
-    ``projection`` is the linear module whose input is the heads' outputs, side by side; None where a model gates or
-    normalises them first. ``before``: the modules of the block that have weights and work before attention (norms,
-    queries, keys, values). ``width``: numbers per position that its widest module takes. ``after``: for the last site,
-    the modules with weights that work after all blocks (the final norm).
+    ``value_dim``: numbers that a head hands on per position. ``projection`` is the linear module whose input is the
+    heads' outputs, side by side; None where a model gates or normalises them first. ``before``: the modules of the
+    block that have weights and work before attention (norms, queries, keys, values). ``width``: numbers per position
+    that its widest module takes. ``after``: for the last site, the modules with weights that work after all blocks (the
+    final norm).
     """
 
     layer: int
     heads: int
+    value_dim: int
     block: nn.Module
     projection: nn.Module | None
     before: tuple[nn.Module, ...]
@@ -41,7 +43,7 @@ class Site:
     after: tuple[nn.Module, ...] = ()
 
 
-def sites_of(model: PreTrainedModel) -> dict[nn.Module, Site]:
+def sites_of(model: PreTrainedModel) -> dict[nn.Module, AttentionSite]:
     """Every attention module of the model that calls our attention function.
 
     Errors: a model that does not call it, calls it twice in a layer, sees later tokens, or gives other logits (in
@@ -66,9 +68,10 @@ def sites_of(model: PreTrainedModel) -> dict[nn.Module, Site]:
     blocks = _blocks_around(model, observed.outputs)
     after = observed.after(blocks.values(), model)
     return {
-        module: Site(
+        module: AttentionSite(
             layer=layer,
             heads=observed.outputs[module].shape[2],
+            value_dim=observed.outputs[module].shape[3],
             block=blocks[module],
             projection=linear.get(module),
             before=observed.before(module, blocks[module]),

@@ -95,7 +95,7 @@ def _about(subject: HeadSubject) -> dict[str, Any]:
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": _devices(model),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "layers": len(set(subject.units.layers.tolist())),
+        "layers": len(subject.units.sites),
         "heads": len(subject.units),
     }
 

@@ -10,25 +10,29 @@ from jaxtyping import Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from harness.data.batch import Batch
 from harness.data.recording import Reader, Rows, Source
+from harness.data.tokens import Tokens
+from harness.data.units import Unit
 from harness.engine.attention import Probe, active, frozen
 from harness.engine.batching import at_query, tensors, unembedding_only
-from harness.engine.discovery import Site, device_of, output_matrix
+from harness.engine.discovery import AttentionSite, device_of, output_matrix
 from harness.util.errors import HarnessError
-
-OF_HEADS: tuple[Source, ...] = ("attention", "head_output", "contribution", "first_order")
 
 
 class Recorder:
     """The reductions of every reader, micro-batch by micro-batch and layer by layer."""
 
     def __init__(
-        self, model: PreTrainedModel, sites: Mapping[nn.Module, Site], batch: Batch, readers: Mapping[str, Reader]
+        self,
+        model: PreTrainedModel,
+        sites: Mapping[nn.Module, AttentionSite],
+        batch: Tokens,
+        readers: Mapping[str, Reader],
     ) -> None:
         self._model, self._sites, self._batch, self._readers = model, sites, batch, readers
         self.sources = {reader.source for reader in readers.values()}
         self._part = batch
+        self._names = {site.layer: Unit.head(site.layer, 0).site for site in sites.values()}
         self._examples: list[Int[np.ndarray, " chosen"]] = []
         self._matrices: dict[int, Tensor] = {}  # of the output projections, by layer
         self._reduced: dict[str, dict[int, list[np.ndarray]]] = {name: {} for name in readers}
@@ -95,21 +99,16 @@ class Recorder:
         if source not in self.sources:
             return
         numbers = values.detach().float().cpu().numpy()
-        rows = Rows(source, layer, numbers, self._part, self._batch, self._examples[-1])
+        rows = Rows(source, self._names[layer], numbers, self._part, self._batch, self._examples[-1])
         for name, reader in self._readers.items():
             if reader.source == source:
                 self._reduced[name].setdefault(layer, []).append(np.asarray(reader.read(rows)))
 
 
-def check_sources(label: str, sites: Mapping[nn.Module, Site], readers: Mapping[str, Reader]) -> None:
-    """Refuse readers of a source that the heads of this model do not have."""
+def check_projections(label: str, sites: Mapping[nn.Module, AttentionSite], readers: Mapping[str, Reader]) -> None:
+    """Refuse readers of contributions where the heads' outputs do not reach a linear projection unchanged."""
     unprojected = [str(site.layer) for site in sites.values() if site.projection is None]
     for name, reader in readers.items():
-        if reader.source not in OF_HEADS:
-            raise HarnessError(
-                f"{name} reads '{reader.source}': the units of {label} are attention heads, which have none.",
-                f"Choose a {name} that reads {', '.join(OF_HEADS[:-1])} or {OF_HEADS[-1]} (harness list {name}).",
-            )
         if reader.source == "contribution" and unprojected:
             raise HarnessError(
                 f"{name} reads 'contribution': in layers {', '.join(unprojected)} of {label} a gate or a norm lies "

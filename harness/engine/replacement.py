@@ -1,60 +1,69 @@
-"""The inputs of an intervention (donors' outputs, means), and how its result replaces the outputs of ablated heads."""
+"""The inputs of an intervention (donors' outputs, means, noise), and how its result replaces the outputs of ablated
+units."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from harness.data.batch import Batch, Vocabulary
+from harness.data.batch import Batch, Reads
 from harness.data.contracts import Intervention
 from harness.data.stages import call_with
 from harness.engine.batching import at_query
 from harness.util.errors import HarnessError
+from harness.util.seeds import seed_for
+
+Place = TypeVar("Place", bound=Hashable)
+Values = Mapping[Place, Tensor]
+"""Values of units by their site, or by their layer."""
 
 
 @dataclass(frozen=True)
 class Replacement:
     """An intervention, with its inputs for the examples of one micro-batch.
 
-    By layer, where the intervention asks for it: ``donor`` [examples, positions, heads, head_dim], ``mean``
-    [1 or positions, heads, head_dim]. Outputs are those of attention. Where a model gates or normalises them before
-    the output projection, the replacement is gated or normalised in the same way.
+    By site (or layer), where the intervention asks for it: ``donor`` and ``noise`` [examples, places, units, width],
+    ``mean`` and ``std`` [1 or places, units, width]. Outputs are those of the site. Where a model gates or normalises
+    heads before the output projection, the replacement is gated or normalised in the same way.
     """
 
     intervention: Intervention
-    donor: Mapping[int, Tensor] = field(default_factory=dict)
-    mean: Mapping[int, Tensor] = field(default_factory=dict)
+    donor: Values[Any] = field(default_factory=dict)
+    mean: Values[Any] = field(default_factory=dict)
+    std: Values[Any] = field(default_factory=dict)
+    noise: Values[Any] = field(default_factory=dict)
 
     def __call__(
         self,
-        layer: int,
-        output: Float[Tensor, "rows positions heads head_dim"],
-        ablated: Bool[Tensor, "rows heads"],
+        site: Hashable,
+        output: Float[Tensor, "rows places units width"],
+        ablated: Bool[Tensor, "rows units"],
         query: Int[Tensor, " rows"],
         query_only: bool = False,
-    ) -> Float[Tensor, "rows positions heads head_dim"]:
-        """The outputs, with those of ablated heads replaced by the intervention's.
+    ) -> Float[Tensor, "rows places units width"]:
+        """The outputs, with those of ablated units replaced by the intervention's.
 
         ``query_only``: the outputs are given at the query position only.
         """
         available: dict[str, Any] = {"output": output}
-        if layer in self.donor:
-            donor = self.donor[layer]
-            if query_only:
-                donor = at_query(donor, query[: len(donor)])
-            available["donor"] = donor.repeat(len(output) // len(donor), 1, 1, 1)
-        if layer in self.mean:
-            mean = self.mean[layer].to(output)
-            if query_only:
-                available["mean"] = mean[query].unsqueeze(1) if self.intervention.per == "position" else mean
-            else:
-                available["mean"] = mean[: output.shape[1]]
+        for name, by_example in (("donor", self.donor), ("noise", self.noise)):
+            if site in by_example:
+                values = by_example[site].to(output)
+                values = at_query(values, query[: len(values)]) if query_only else values[:, : output.shape[1]]
+                available[name] = values.repeat(len(output) // len(values), 1, 1, 1)
+        for name, by_place in (("mean", self.mean), ("std", self.std)):
+            if site in by_place:
+                values = by_place[site].to(output)
+                if query_only:
+                    available[name] = values[query].unsqueeze(1) if self.intervention.per == "position" else values
+                else:
+                    available[name] = values[: output.shape[1]]
         replaced = ablated[:, None, :, None]
         if not query_only and self.intervention.positions == "query":
             at_the_query = torch.arange(output.shape[1], device=output.device) == query[:, None]
@@ -62,11 +71,20 @@ class Replacement:
         return torch.where(replaced, call_with(self.intervention, **available), output)
 
 
-def donors_of(intervention: Intervention, batch: Batch, vocabulary: Vocabulary) -> Batch:
+class Unchanged(Intervention):
+    """Leaves the outputs of ablated units as they are."""
+
+    name: ClassVar[str] = "unchanged"
+
+    def __call__(self, output: Tensor) -> Tensor:
+        return output
+
+
+def donors_of(intervention: Intervention, batch: Batch, reads: Reads) -> Batch:
     """The examples whose outputs an intervention uses, one for each example of the batch.
 
-    Errors: an intervention without ``donors(batch)``; another number of donors, or other query positions; tokens that
-    the subject does not have.
+    Errors: an intervention without ``donors(batch)``; another number of donors, or other query positions; examples that
+    the subject cannot read.
     """
     name = f"intervention {intervention.name}"
     donors = intervention.donors(batch)
@@ -76,14 +94,14 @@ def donors_of(intervention: Intervention, batch: Batch, vocabulary: Vocabulary) 
             f"{batch.name}.",
             "donors(batch) has to return as many examples, in the same order, with the same queries.",
         )
-    donors.check(vocabulary)
+    donors.check(reads)
     return donors
 
 
-def averaged_over(intervention: Intervention, batch: Batch, reference: Batch | None, vocabulary: Vocabulary) -> Batch:
+def averaged_over(intervention: Intervention, batch: Batch, reference: Batch | None, reads: Reads) -> Batch:
     """The examples that an intervention's means are taken over.
 
-    Errors: means per position, where the tested examples are longer than these; tokens that the subject does not have.
+    Errors: means per position, where the tested examples are longer than these; examples that the subject cannot read.
     """
     over = reference if reference is not None and intervention.over == "reference" else batch
     if intervention.per == "position" and over.query.max() < batch.query.max():
@@ -92,30 +110,62 @@ def averaged_over(intervention: Intervention, batch: Batch, reference: Batch | N
             f"are taken over examples that have only {over.query.max() + 1}.",
             "One mean for all positions: intervention.per=all; over the tested examples: intervention.over=batch",
         )
-    over.check(vocabulary)
+    over.check(reads)
     return over
 
 
-def mean_outputs(
+@dataclass(frozen=True)
+class Moments:
+    """Mean and standard deviation of units' outputs by site [1 or places, units, width]; float64."""
+
+    mean: Mapping[Any, Float[Tensor, "places units width"]]
+    std: Mapping[Any, Float[Tensor, "places units width"]]
+
+
+def moments(
     over: Batch,
     each_position: bool,
     parts: Iterable[Int[np.ndarray, " chosen"]],
-    run: Callable[[Batch], Mapping[int, Tensor]],
-) -> dict[int, Float[Tensor, "positions heads head_dim"]]:
-    """Means of head outputs by layer, over positions up to each example's query; ``run`` returns the outputs of a part.
+    run: Callable[[Int[np.ndarray, " chosen"]], Mapping[Any, Tensor]],
+    spread: bool,
+) -> Moments:
+    """Moments over positions up to each example's query; ``run`` returns the outputs of a part of the examples.
 
     With ``each_position``, one mean per position, over the examples that reach it; else one mean over all positions of
-    all examples.
+    all examples. ``spread``: compute standard deviations as well.
     """
     reached = np.arange(over.query.max() + 1) <= over.query[:, None]
-    sums: dict[int, Tensor] = {}
+    positions = reached.shape[1] if each_position else 1
+    sums: dict[Any, Tensor] = {}
+    squares: dict[Any, Tensor] = {}
+
+    def add(totals: dict[Any, Tensor], site: Any, values: Tensor) -> None:
+        added = values.sum(dim=0)
+        added = added if each_position else added.sum(dim=0, keepdim=True)
+        total = totals.setdefault(site, torch.zeros(positions, *added.shape[1:], dtype=torch.float64))
+        total[: len(added)] += added.cpu().double()  # not every device has float64
+
     for chosen in parts:
-        for layer, output in run(over.take(chosen)).items():
+        for site, output in run(chosen).items():
             unseen = torch.from_numpy(~reached[chosen, : output.shape[1]]).to(output.device)
-            added = output.float().masked_fill(unseen[:, :, None, None], 0).sum(dim=0)
-            added = added if each_position else added.sum(dim=0, keepdim=True)
-            positions = reached.shape[1] if each_position else 1
-            total = sums.setdefault(layer, torch.zeros(positions, *added.shape[1:], dtype=torch.float64))
-            total[: len(added)] += added.cpu().double()  # not every device has float64
-    counts = torch.from_numpy(reached.sum(axis=0) if each_position else reached.sum(keepdims=True)[0])
-    return {layer: total / counts[:, None, None] for layer, total in sums.items()}
+            seen = output.float().masked_fill(unseen[:, :, None, None], 0)
+            add(sums, site, seen)
+            if spread:  # in float64: the mean of the squares can be much larger than the variance
+                add(squares, site, seen.cpu().double().square())
+    counts = torch.from_numpy(reached.sum(axis=0) if each_position else reached.sum(keepdims=True)[0])[:, None, None]
+    means = {site: total / counts for site, total in sums.items()}
+    std = {site: (total / counts - means[site].square()).clamp(min=0).sqrt() for site, total in squares.items()}
+    return Moments(means, std)
+
+
+def noise_of(
+    seed: int, units: Sequence[str], examples: Int[np.ndarray, " chosen"], places: int, width: int
+) -> Float[Tensor, "chosen places units width"]:
+    """Independent standard normal numbers. Each follows from the seed, the unit's label and the example's place."""
+    drawn = np.empty((len(examples), places, len(units), width), dtype=np.float32)
+    for column, unit in enumerate(units):
+        key = seed_for(seed, f"noise of {unit}")
+        for row, example in enumerate(examples.tolist()):
+            rng = np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, example]))
+            drawn[row, :, column] = rng.standard_normal((places, width), dtype=np.float32)
+    return torch.from_numpy(drawn)

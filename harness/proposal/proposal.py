@@ -211,7 +211,7 @@ class Proposal:
         """The same proposal with another order of units, another seed and, if given, these observations. Without
         ``rows`` the affinity is reused, with its units in the new order.
         """
-        units = UnitSpace(tuple(self.units.units[i] for i in order))
+        units = self.units.reordered(order)
         other = Proposal(_reseeded(self.stages, seed), units, self.inputs, self.reruns, self.seed, self.cache)
         if self.has("labels"):
             classes = tuple(self.labels.classes[i] for i in order)

@@ -6,17 +6,18 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 from harness.closure.report import ClosureReport
 from harness.data.grouping import Agreement, Stability
+from harness.data.units import Run, UnitSpace
 from harness.records.upgrades import PREFIX, UPGRADES, upgraded
 from harness.util.digest import digest
 from harness.util.errors import HarnessError
 
-SCHEMA = f"{PREFIX}3"
+SCHEMA = f"{PREFIX}4"
 _STRICT: dict[str, Any] = {"extra": "forbid"}
 
 
@@ -81,7 +82,7 @@ class CandidateRecord:
 
     units: tuple[str, ...]
     size: int
-    layers: tuple[int, ...]
+    sites: tuple[str, ...]
     purity: float | None
     isolation: float | None
     score: float | None
@@ -93,8 +94,8 @@ class CandidateRecord:
 class Record:
     """The complete result of one cell.
 
-    ``units``: the labels of all units, in order. ``classes``: the class of each unit according to the labels.
-    ``diagnostics``: warnings of the stages. ``seconds``: time spent per stage.
+    ``units``: the labels of all units, in order; ``sites``: their sites, as runs. ``classes``: the class
+    of each unit according to the labels. ``diagnostics``: warnings of the stages. ``seconds``: time spent per stage.
 
     ``cost``: ``conditions`` requested (group x batch), and how many of them were ``computed`` here because no earlier
     cell had computed them; ``forwards``, one per condition and example; ``flops`` of all forwards and recordings,
@@ -109,6 +110,7 @@ class Record:
     config: Mapping[str, Any]
     provenance: Mapping[str, Any]
     units: tuple[str, ...] = ()
+    sites: tuple[Run, ...] = ()
     classes: tuple[str | None, ...] = ()
     partitions: tuple[PartitionRecord, ...] = ()
     chosen: int | None = None
@@ -120,6 +122,11 @@ class Record:
     schema: str = SCHEMA
     original: str = ""
     __pydantic_config__: ClassVar = _STRICT
+
+    @cached_property
+    def unit_space(self) -> UnitSpace:
+        """The units, with their sites."""
+        return UnitSpace.from_runs(self.units, self.sites)
 
     @property
     def partition(self) -> PartitionRecord | None:

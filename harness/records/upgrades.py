@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
+
+from harness.data.units import Unit, UnitSpace
 
 Json = dict[str, Any]
 PREFIX = "closure-harness/record/"
@@ -69,5 +72,21 @@ def renamed(values: Mapping[str, Any], names: Mapping[str, str]) -> Json:
     return {names.get(key, key): value for key, value in values.items()}
 
 
-UPGRADES: Mapping[Any, Callable[[Json], Json]] = {f"{PREFIX}2": _from_2}
+def _from_3(data: Json) -> Json:
+    """Schema 4 gives the sites of all units. Until then every unit was a head: ``L3H5`` is head 5 of layer 3."""
+    units = UnitSpace.from_labels(data["units"]) if data.get("units") else None
+    return {
+        **data,
+        "schema": f"{PREFIX}4",
+        "sites": [asdict(run) for run in units.runs] if units else [],
+        "candidates": [_candidate_3(candidate) for candidate in data.get("candidates", ())],
+    }
+
+
+def _candidate_3(candidate: Json) -> Json:
+    sites = [Unit.head(layer, 0).site for layer in candidate["layers"]]
+    return {"sites": sites, **{key: value for key, value in candidate.items() if key != "layers"}}
+
+
+UPGRADES: Mapping[Any, Callable[[Json], Json]] = {f"{PREFIX}2": _from_2, f"{PREFIX}3": _from_3}
 """By schema: the function that converts its records to the next schema."""

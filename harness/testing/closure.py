@@ -24,15 +24,17 @@ from harness.util.errors import HarnessError
 # Interventions
 # ----------------------------------------------------------------------------------------------------------------------
 
-OUTPUT = (3, 5, 4, 6)  # rows, positions, heads, head_dim
+OUTPUT = (3, 5, 4, 6)  # rows, places, units, width
 
 
 def _replaced(plugin: Any, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
-    """The requested outputs of heads: of this run, of the donors' run, and their mean."""
+    """The requested values: outputs of this run and of the donors' run, their moments, noise."""
     generator = torch.Generator().manual_seed(0)
     output, donor = (torch.randn(OUTPUT, generator=generator) for _ in range(2))
     over = 0 if plugin.per == "position" else (0, 1)
-    available = {"output": output, "donor": donor, "mean": output.mean(dim=over, keepdim=True)[0]}
+    mean, std = output.mean(dim=over, keepdim=True)[0], output.std(dim=over, keepdim=True)[0]
+    noise = torch.randn(OUTPUT, generator=generator)
+    available = {"output": output, "donor": donor, "mean": mean, "std": std, "noise": noise}
     return {name: available[name].to(dtype) for name in inputs_of(type(plugin))}
 
 

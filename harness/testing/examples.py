@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from harness.data.batch import CLASSES, Batch, Counterfactual
+from harness.data.batch import Batch, Counterfactual, Vocabulary, Width
 from harness.data.grouping import UNCLASSIFIED, Affinity, Labels, Partition, Stability
 from harness.data.recording import Activity, Reader, Recording, Rows, Scores, Source, Spins
 from harness.data.stages import inputs_of
+from harness.data.tokens import Tokens
 from harness.data.units import UnitSpace
 
 UNITS = UnitSpace.heads([8, 8, 8])
@@ -21,16 +21,13 @@ BLOCKS = np.arange(len(UNITS)) % 3  # every block has units in every layer
 OBSERVATIONS = 128
 
 
-@dataclass(frozen=True)
-class WordVocabulary:
+def word_vocabulary(vocab_size: int = 2000, context: int = 256) -> Vocabulary:
     """The vocabulary of a subject: one token per word, by its checksum."""
 
-    vocab_size: int = 2000
-    context: int = 256
+    def encode(text: str) -> list[int]:
+        return [zlib.crc32(word.encode()) % vocab_size for word in text.split()]
 
-    def encode(self, text: str) -> list[int]:
-        """A token id per word."""
-        return [zlib.crc32(word.encode()) % self.vocab_size for word in text.split()]
+    return Vocabulary(vocab_size, context, encode)
 
 
 def strength() -> Float[np.ndarray, " units"]:
@@ -62,7 +59,7 @@ def affinity(n_units: int = len(UNITS)) -> Affinity:
 
 def partitions() -> list[Partition]:
     """All units but one; by block; by layer (one group fewer than k); by index in the layer."""
-    labels = [np.arange(len(UNITS)) == 0, BLOCKS, UNITS.layers, np.arange(len(UNITS)) % 8]
+    labels = [np.arange(len(UNITS)) == 0, BLOCKS, UNITS.site_of, np.arange(len(UNITS)) % 8]
     return [
         Partition(k, groups.astype(np.int64), stability=Stability(0.9, 1 / k))
         for k, groups in zip((2, 3, 4, 8), labels, strict=True)
@@ -72,7 +69,8 @@ def partitions() -> list[Partition]:
 def given(plugin: Any, **instead: Any) -> dict[str, Any]:
     """The inputs that a plugin requests: from this module, or those given ``instead``."""
     available: dict[str, Callable[[], Any]] = {
-        "vocabulary": WordVocabulary,
+        "vocabulary": word_vocabulary,
+        "width": lambda: Width(6, 4),
         "units": lambda: UNITS,
         "truth": labels,
         "batch": lambda: batch(OBSERVATIONS),
@@ -103,7 +101,7 @@ def small(plugin: Any, n_units: int) -> dict[str, Any]:
 
 def shuffled(plugin: Any, order: np.ndarray, **instead: Any) -> dict[str, Any]:
     """The inputs that a plugin requests, with the units in another order."""
-    units = UnitSpace(tuple(UNITS.units[i] for i in order))
+    units = UNITS.reordered(order)
     inputs = given(plugin, **instead)
     for name, value in inputs.items():
         if name == "units":
@@ -121,12 +119,13 @@ def shuffled(plugin: Any, order: np.ndarray, **instead: Any) -> dict[str, Any]:
 
 def labels(known: bool = True) -> Labels:
     """One class per block; the last two units are unclassified and without a label. Or (not ``known``) no labels."""
-    classes: list[str | None] = [CLASSES[block] if known else None for block in BLOCKS]
+    names = ("induction", "previous-token", "duplicate-token")
+    classes: list[str | None] = [names[block] if known else None for block in BLOCKS]
     classes[-2:] = [UNCLASSIFIED if known else None, None]
     return Labels(tuple(classes), UNITS)
 
 
-def batch(n: int = 24, vocab_size: int = 50, positions: int = 48) -> Batch:
+def batch(n: int = 24, vocab_size: int = 50, positions: int = 48) -> Tokens:
     """Random tokens, different query positions, anchors of every class, random counterfactuals."""
     rng = np.random.default_rng(2)
     query = positions - 1 - np.arange(n) % 20
@@ -143,46 +142,46 @@ def batch(n: int = 24, vocab_size: int = 50, positions: int = 48) -> Batch:
     counterfactual = Counterfactual(
         rng.integers(0, vocab_size, (n, positions)), (target + rng.integers(1, vocab_size, n)) % vocab_size
     )
-    return Batch("contract", tokens, query, target, anchors, "successor", counterfactual=counterfactual)
+    return Tokens("contract", tokens, query, target, anchors, "successor", counterfactual=counterfactual)
 
 
-def rows(source: Source, whole: Batch, at_once: int) -> Iterator[Rows]:
-    """The rows of a subject with the units :data:`UNITS`: ``at_once`` examples at a time, layer by layer."""
+def rows(source: Source, whole: Tokens, at_once: int) -> Iterator[Rows]:
+    """The rows of a subject with the units :data:`UNITS`: ``at_once`` examples at a time, site by site."""
     for start in range(0, len(whole), at_once):
         chosen = np.arange(start, min(start + at_once, len(whole)))
         part = whole.take(chosen)
-        for layer in range(3):
-            yield Rows(source, layer, _VALUES[source](layer, whole)[chosen], part, whole, chosen)
+        for layer, site in enumerate(UNITS.sites):
+            yield Rows(source, site, _VALUES[source](layer, whole)[chosen], part, whole, chosen)
 
 
 def read(reader: Reader, name: str, at_once: int = 100) -> Recording:
-    """A recording of one reader, joined over examples and layers."""
+    """A recording of one reader, joined over examples and sites."""
     whole = batch()
-    layers: dict[int, list[np.ndarray]] = {}
+    sites: dict[str, list[np.ndarray]] = {site: [] for site in UNITS.sites}
     for seen in rows(reader.source, whole, at_once):
-        layers.setdefault(seen.layer, []).append(reader.read(seen))
-    joined = np.concatenate([np.concatenate(layers[layer]) for layer in sorted(layers)], axis=1)
+        sites[seen.site].append(reader.read(seen))
+    joined = np.concatenate([np.concatenate(parts) for parts in sites.values()], axis=1)
     return Recording(whole, UNITS, {name: joined})
 
 
-def _attention(layer: int, batch: Batch) -> Float[np.ndarray, "examples heads keys"]:
+def _attention(layer: int, batch: Tokens) -> Float[np.ndarray, "examples units keys"]:
     """Weights that sum to one over the keys up to the query, and are exactly zero after it."""
     scores = np.random.default_rng([3, layer]).normal(0, 2, (len(batch), 8, batch.tokens.shape[1]))
     seen: Int[np.ndarray, "examples keys"] = (np.arange(scores.shape[2]) <= batch.query[:, None]).astype(np.int64)
     weights = np.exp(scores) * seen[:, None, :]
-    rows: Float[np.ndarray, "examples heads keys"] = (weights / weights.sum(axis=2, keepdims=True)).astype(np.float32)
+    rows: Float[np.ndarray, "examples units keys"] = (weights / weights.sum(axis=2, keepdims=True)).astype(np.float32)
     return rows
 
 
-def _head_output(layer: int, batch: Batch) -> Float[np.ndarray, "examples heads head_dim"]:
+def _head_output(layer: int, batch: Batch) -> Float[np.ndarray, "examples units head_dim"]:
     return np.random.default_rng([4, layer]).normal(size=(len(batch), 8, 5)).astype(np.float32)
 
 
-def _contribution(layer: int, batch: Batch) -> Float[np.ndarray, "examples heads d_model"]:
+def _contribution(layer: int, batch: Batch) -> Float[np.ndarray, "examples units d_model"]:
     return np.random.default_rng([5, layer]).normal(size=(len(batch), 8, 12)).astype(np.float32)
 
 
-def _first_order(layer: int, batch: Batch) -> Float[np.ndarray, "examples heads 1"]:
+def _first_order(layer: int, batch: Batch) -> Float[np.ndarray, "examples units 1"]:
     return np.random.default_rng([6, layer]).normal(size=(len(batch), 8, 1)).astype(np.float32)
 
 
@@ -191,9 +190,10 @@ def _router(layer: int, batch: Batch) -> Float[np.ndarray, "examples experts 1"]
     return np.random.default_rng([7, layer]).dirichlet(np.ones(8), len(batch)).astype(np.float32)[:, :, None]
 
 
-_VALUES: Mapping[Source, Callable[[int, Batch], np.ndarray]] = {
+_VALUES: Mapping[Source, Callable[[int, Tokens], np.ndarray]] = {
     "attention": _attention,
     "head_output": _head_output,
+    "activation": _head_output,
     "contribution": _contribution,
     "first_order": _first_order,
     "router": _router,

@@ -10,11 +10,13 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from harness.data.batch import Batch
+from harness.data.batch import Batch, Vocabulary, Width
 from harness.data.contracts import Intervention, Metric, Subject, reads
 from harness.data.grouping import Labels
 from harness.data.prediction import Prediction
 from harness.data.recording import Reader, Recording, Rows, Source
+from harness.data.stages import inputs_of
+from harness.data.tokens import Tokens
 from harness.data.units import UnitSpace
 from harness.testing import examples
 from harness.testing.checks import Check, NotChecked, require, require_sentence, usual_checks
@@ -63,18 +65,20 @@ def _loaded(plugin: Any) -> Any:
     return subject
 
 
-def _batch_for(subject: Subject) -> Batch:
-    return examples.batch(vocab_size=min(subject.vocab_size, 1000))
+def _batch_for(subject: Subject) -> Tokens:
+    if not isinstance(subject.reads, Vocabulary):
+        raise NotChecked("it does not read token sequences")
+    return examples.batch(vocab_size=min(subject.reads.vocab_size, 1000))
 
 
 def loads_and_names_its_units(plugin: Any) -> None:
-    """It has a label, ordered units and a vocabulary."""
+    """It has a label, ordered units and says what it reads."""
     subject = _loaded(plugin)
     require(isinstance(subject, Subject), f"it returns {type(subject).__name__}, not Subject: inherit from Subject")
     require(isinstance(subject.label, str) and subject.label, "its `label` is not a non-empty string")
     require(isinstance(subject.units, UnitSpace), "its `units` are not a UnitSpace: use UnitSpace.heads(...)")
-    require(subject.vocab_size > 0 and subject.context > 0, "its `vocab_size` and `context` must be positive")
-    require(subject.encode is None or callable(subject.encode), "its `encode` must be a function, or None")
+    kinds = (Vocabulary, Width, type(None))
+    require(isinstance(subject.reads, kinds), "its `reads` is neither Vocabulary(...) nor Width(...) nor None")
 
 
 def records_a_row_of_attention_per_unit(plugin: Any) -> None:
@@ -84,7 +88,7 @@ def records_a_row_of_attention_per_unit(plugin: Any) -> None:
     readings = subject.record(batch, {"look": _Look()}, lambda _: None).readings["look"]
     require(
         readings.shape == (len(batch), len(subject.units), 64),
-        f"readings have shape {readings.shape}, not [examples, units, ...]: join the layers along the units",
+        f"readings have shape {readings.shape}, not [examples, units, ...]: join the sites along the units",
     )
     hidden = np.arange(64) > batch.query[:, None]
     require(
@@ -146,14 +150,16 @@ SUBJECT: tuple[Check, ...] = (
 
 def _judge_batch(plugin: Any, batch: Any) -> None:
     require(isinstance(batch, Batch), f"it returns {type(batch).__name__}, not Batch")
-    batch.check(examples.WordVocabulary())
+    batch.check(examples.word_vocabulary() if isinstance(batch, Tokens) else Width(6, 4))
     require(batch.target_kind, "its `target_kind` is empty: name what the target is, for example next_token")
     require(plugin.n in (None, len(batch)), f"it returns {len(batch)} examples, not the requested {plugin.n}")
 
 
 def answers_or_refuses_a_small_vocabulary(plugin: Any) -> None:
     """40 words and 48 positions: a batch that fits, or an error message."""
-    small = examples.WordVocabulary(vocab_size=40, context=48)
+    if "vocabulary" not in inputs_of(type(plugin)):
+        raise NotChecked("it does not make token sequences")
+    small = examples.word_vocabulary(vocab_size=40, context=48)
     try:
         batch = plugin(small)
     except HarnessError as error:

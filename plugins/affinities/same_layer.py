@@ -23,7 +23,7 @@ class SameLayer(AffinityMethod):
     name: ClassVar[str] = "same_layer"
 
     def __call__(self, units: UnitSpace) -> Affinity:
-        matrix = (units.layers[:, None] == units.layers[None, :]).astype(np.float64)
+        matrix = (units.depth_of[:, None] == units.depth_of[None, :]).astype(np.float64)
         np.fill_diagonal(matrix, 0.0)
         return Affinity(matrix, units)
 

@@ -8,9 +8,9 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from annotated_types import Ge
 
-from harness import Batch, BatchMethod, Counterfactual, HarnessError, Vocabulary, hookimpl, rng_for
-from harness.data.batch import LOCAL, default_id_range, repeat_anchors
+from harness import BatchMethod, Counterfactual, HarnessError, Tokens, Vocabulary, hookimpl, rng_for
 from harness.data.corpus import PYTHON, documents, text_fingerprint
+from harness.data.tokens import LOCAL, default_id_range, repeat_anchors
 
 POOL = 50  # windows found per requested example before reading stops
 
@@ -74,7 +74,7 @@ class NaturalText(BatchMethod):
         """Python's documentation by version, files by content, a dataset by its name (``name@revision`` fixes it)."""
         return text_fingerprint(self.text)
 
-    def __call__(self, vocabulary: Vocabulary) -> Batch:
+    def __call__(self, vocabulary: Vocabulary) -> Tokens:
         if vocabulary.encode is None:
             raise HarnessError(
                 "batch natural_text needs a tokenizer, and this subject has none.",
@@ -115,13 +115,13 @@ class NaturalText(BatchMethod):
                 return i, last[t]
         return None
 
-    def _batch(self, examples: list[tuple[np.ndarray, int, int, int]], length: int, min_id: int) -> Batch:
+    def _batch(self, examples: list[tuple[np.ndarray, int, int, int]], length: int, min_id: int) -> Tokens:
         tokens = np.stack([window for window, *_ in examples])
         first, query, target = (np.array([example[part] for example in examples]) for part in (1, 2, 3))
         anchors = repeat_anchors(first, query)
         notes = {"length": length, "min_id": min_id, "text": self.text}
         counterfactual = self._counterfactual(tokens, query, target) if self.n > 1 else None
-        return Batch(self.name, tokens, query, target, anchors, self.target, notes, counterfactual)
+        return Tokens(self.name, tokens, query, target, anchors, self.target, notes, counterfactual)
 
     def _counterfactual(self, tokens: np.ndarray, query: np.ndarray, target: np.ndarray) -> Counterfactual:
         """Each example in the context of another. Windows are full, so positions after a query contain text as well."""

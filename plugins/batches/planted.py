@@ -8,8 +8,8 @@ from typing import Annotated, ClassVar
 import numpy as np
 from annotated_types import Ge
 
-from harness import Batch, BatchMethod, Counterfactual, HarnessError, Vocabulary, hookimpl, rng_for
-from harness.data.batch import LOCAL
+from harness import BatchMethod, Counterfactual, HarnessError, Tokens, Vocabulary, hookimpl, rng_for
+from harness.data.tokens import LOCAL
 
 EARLIEST = 12  # first query position: the tokens that a planted subject reads come before it
 
@@ -31,7 +31,7 @@ class PlantedBatch(BatchMethod):
     n: Annotated[int, Ge(1)] = field(default=256, metadata={"help": "number of examples"})
     seed: int = field(default=0, metadata={"help": "seed of every draw"})
 
-    def __call__(self, vocabulary: Vocabulary) -> Batch:
+    def __call__(self, vocabulary: Vocabulary) -> Tokens:
         size, length = vocabulary.vocab_size, min(vocabulary.context, 64)
         if size < 2 or length <= EARLIEST:
             raise HarnessError(
@@ -50,7 +50,7 @@ class PlantedBatch(BatchMethod):
             "local": query[:, None] - LOCAL,
         }
         counterfactual = Counterfactual(np.column_stack([other, tokens[:, 1:]]), other)
-        return Batch(self.name, tokens, query, target, anchors, "answer", {"length": length}, counterfactual)
+        return Tokens(self.name, tokens, query, target, anchors, "answer", {"length": length}, counterfactual)
 
 
 @hookimpl

@@ -8,8 +8,8 @@ from typing import Annotated, ClassVar
 import numpy as np
 from annotated_types import Ge
 
-from harness import Batch, BatchMethod, Counterfactual, HarnessError, Vocabulary, hookimpl, rng_for
-from harness.data.batch import default_id_range, repeat_anchors
+from harness import BatchMethod, Counterfactual, HarnessError, Tokens, Vocabulary, hookimpl, rng_for
+from harness.data.tokens import default_id_range, repeat_anchors
 
 EARLIEST = 20  # first position of the first A
 
@@ -44,7 +44,7 @@ class SyntheticInduction(BatchMethod):
         default=None, metadata={"help": "token ids [lo, hi); null: [100, 10000), less in a small vocabulary"}
     )
 
-    def __call__(self, vocabulary: Vocabulary) -> Batch:
+    def __call__(self, vocabulary: Vocabulary) -> Tokens:
         length = self.length if self.length is not None else min(256, vocabulary.context)
         low, high = self.vocab or default_id_range(vocabulary.vocab_size)
         if length < 2 * EARLIEST + 2:
@@ -63,7 +63,7 @@ class SyntheticInduction(BatchMethod):
         anchors = repeat_anchors(first, query)
         notes = {"length": length, "vocab": [low, high], "vocab_adapted": self.vocab is None and high < 10_000}
         counterfactual = self._counterfactual(tokens, first, target, low, high)
-        return Batch(self.name, tokens, query, target, anchors, "successor", notes, counterfactual)
+        return Tokens(self.name, tokens, query, target, anchors, "successor", notes, counterfactual)
 
     def _draw(self, length: int, low: int, high: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The published recipe. The order of the calls is part of it."""

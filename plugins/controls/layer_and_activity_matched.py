@@ -1,4 +1,4 @@
-"""Controls with the candidate's size, layers and strength."""
+"""Controls with the candidate's size, sites and strength."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ import numpy as np
 from annotated_types import Ge
 from jaxtyping import Float
 
-from harness import Controls, ControlSets, HarnessError, UnitSpace, Windows, from_windows, hookimpl, layer_bands, others
+from harness import Controls, ControlSets, HarnessError, UnitSpace, Windows, from_windows, hookimpl, others, site_bands
 
 
 @dataclass(frozen=True)
 class LayerAndActivityMatched(Controls):
-    r"""Random groups of units in the candidate's layers that write about as strongly as its units.
+    r"""Random groups of units at the candidate's sites that write about as strongly as its units.
 
     Units that write more do more damage, regardless of what they compute. Clustering finds strong units, and
-    layer-matched controls are weaker. With :math:`r` the rank of strength among the units of a layer (ties share their
+    layer-matched controls are weaker. With :math:`r` the rank of strength among the units of a site (ties share their
     mean rank), and :math:`d_k(u)` the distance in rank from :math:`u` to the :math:`k`-th nearest unit outside the
     candidate
     :math:`C`, a control is a set of distinct units, one for each unit of the candidate, drawn uniformly from all sets
 
-    .. math:: \{v_u\}_{u \in C}, \qquad v_u \notin C,\ \ \text{layer}(v_u) = \text{layer}(u),\ \
+    .. math:: \{v_u\}_{u \in C}, \qquad v_u \notin C,\ \ \text{site}(v_u) = \text{site}(u),\ \
               |r(v_u) - r(u)| \le d_k(u)
 
     ``k`` is the smallest number, from ``neighbours`` on, for which there are ``n`` such sets. If no ``k`` is large
-    enough, whole layers are used, and all sets are returned. Layers with few heads are therefore matched loosely: the
-    strongest head of a layer has only weaker controls. A layer with too few units left is ranked and matched together
-    with its neighbours, as in ``layer_matched``; ``shortfall`` gives the number of missing units per layer.
+    enough, whole sites are used, and all sets are returned. Sites with few units are therefore matched loosely: the
+    strongest unit of a site has only weaker controls. A site with too few units left is ranked and matched together
+    with its neighbours, as in ``layer_matched``; ``shortfall`` gives the number of missing units per site.
 
     Input: candidate (positions), units, strength [units]. Output: up to ``n`` distinct groups of the candidate's size;
     none if the rest of the model is smaller than the candidate.
@@ -55,10 +55,10 @@ class LayerAndActivityMatched(Controls):
                 f"controls=layer_and_activity_matched: the strength of {broken} is NaN or infinite.",
                 "Half precision can overflow: try subject.dtype=float32.",
             )
-        bands, shortfall = layer_bands(candidate, units, self.n)
+        bands, shortfall = site_bands(candidate, units, self.n)
         if len(candidate) > len(others(candidate, units)):
             return ControlSets((), shortfall)
-        widest = max(int(np.isin(units.layers, band).sum()) for band in bands)
+        widest = max(len(units.at_sites(band)) for band in bands)
         for k in range(self.neighbours, max(widest, self.neighbours) + 1):
             parts = [_windows(candidate, units, strength, band, k) for band in bands]
             if math.prod(part.possible for part in parts) >= self.n:
@@ -67,14 +67,14 @@ class LayerAndActivityMatched(Controls):
 
 
 def _windows(
-    candidate: Sequence[int], units: UnitSpace, strength: Float[np.ndarray, " units"], band: Sequence[int], k: int
+    candidate: Sequence[int], units: UnitSpace, strength: Float[np.ndarray, " units"], band: Sequence[str], k: int
 ) -> Windows:
-    """For each candidate unit in a band of layers: the units up to the rank distance of the k-th nearest."""
+    """For each candidate unit in a band of sites: the units up to the rank distance of the k-th nearest."""
     from scipy.stats import rankdata
 
-    inside = [int(unit) for unit in units.canonical if units.layers[unit] in band]
+    inside = sorted(units.at_sites(band), key=units.rank.__getitem__)
     rank = dict(zip(inside, rankdata(strength[inside]), strict=True))
-    pool = sorted(set(inside).difference(candidate), key=lambda unit: (rank[unit], units.units[unit]))
+    pool = sorted(set(inside).difference(candidate), key=lambda unit: (rank[unit], units.rank[unit]))
     ranks = np.array([rank[unit] for unit in pool])
     centres = np.array(sorted(rank[unit] for unit in inside if unit in set(candidate)))
     reach = np.sort(np.abs(ranks - centres[:, None]), axis=1)[:, min(k, len(pool)) - 1]

@@ -33,8 +33,7 @@ class Uniform(Controls):
     seed: int = field(default=0, metadata={"help": "seed of the draw"})
 
     def __call__(self, candidate: tuple[int, ...], units: UnitSpace) -> ControlSets:
-        layers = {int(units.layers[unit]) for unit in candidate}
-        pool = units.in_layers(layers) if self.pool == "layers" else range(len(units))
+        pool = units.at_sites(units.sites_of(candidate)) if self.pool == "layers" else range(len(units))
         return from_pools(candidate, [pool], units, self.n, self.seed)
 
 

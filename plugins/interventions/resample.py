@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
-
-import numpy as np
 
 from harness import Batch, HarnessError, Intervention, hookimpl, rng_for
 
@@ -15,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Resample(Intervention):
-    r"""An ablated head writes its output in the run of another example, at the same position.
+    r"""An ablated unit hands on its output in the run of another example, at the same position.
 
     .. math:: o_h^{(e)}(t) \leftarrow o_h^{(\pi(e))}(t), \qquad \pi(e) \ne e
 
@@ -39,25 +37,14 @@ class Resample(Intervention):
     positions: Literal["all", "query"] = field(default="all", metadata={"help": "positions where heads are ablated"})
 
     def donors(self, batch: Batch) -> Batch:
-        """For each example, as many tokens of other examples, with its own query position."""
+        """For each example the content of another one, with its own query position."""
         n = len(batch)
         if n == 1:
             raise HarnessError(
                 f"intervention resample: batch {batch.name} has one example, and no other to take outputs from.",
                 "Use more examples (batch.n=...), or intervention=zero.",
             )
-        cycle = rng_for(self.seed, "resample").permutation(n)
-        tokens = np.zeros_like(batch.tokens)  # tokens after the query are never read
-        for place, example in enumerate(cycle):
-            length, filled, step = batch.query[example] + 1, 0, 1
-            while filled < length:
-                donor = cycle[(place + step) % n]
-                if donor != example:
-                    text = batch.tokens[donor, : min(batch.query[donor] + 1, length - filled)]
-                    tokens[example, filled : filled + len(text)] = text
-                    filled += len(text)
-                step += 1
-        return replace(batch, tokens=tokens, counterfactual=None)
+        return batch.exchanged(rng_for(self.seed, "resample").permutation(n))
 
     def __call__(self, donor: torch.Tensor) -> torch.Tensor:
         return donor

@@ -10,8 +10,18 @@ import numpy as np
 from annotated_types import Ge, Gt
 from jaxtyping import Float, Int
 
-from harness import UNCLASSIFIED, Batch, HarnessError, LabelMethod, Labels, Recording, Rows, Source, hookimpl
-from harness.data.batch import CLASSES
+from harness import (
+    UNCLASSIFIED,
+    HarnessError,
+    LabelMethod,
+    Labels,
+    Recording,
+    Rows,
+    Source,
+    Tokens,
+    hookimpl,
+    tokens_of,
+)
 
 TRIES = 200  # per example, as published
 SMALLEST = 1e-8  # lower bound of the baseline, as published; in half precision it dominates the ratio
@@ -19,14 +29,14 @@ SMALLEST = 1e-8  # lower bound of the baseline, as published; in half precision 
 
 @dataclass(frozen=True)
 class Survey(LabelMethod):
-    r"""Selectivity of every unit for six classes of head; its class is the best one that reaches ``threshold``.
+    r"""Selectivity of every unit for the batch's classes; its class is the best one that reaches ``threshold``.
 
     .. math:: \text{selectivity}_h(c) = \frac{\operatorname{mean}_e A^{(h)}_e[q_e, t_c(e)]}
               {\max(\operatorname{mean}_{e, b} A^{(h)}_e[q_e, b],\ 10^{-8})}
 
     :math:`t_c(e)` are the anchors of class c in the batch (a mean over them if a class has several). It is a ratio of
-    means, not a mean of ratios. If several classes are equal, the first is taken: induction, previous-token,
-    duplicate-token, first-token, self, local.
+    means, not a mean of ratios. If several classes are equal, the first one in the batch is taken (on repeated tokens:
+    induction, previous-token, duplicate-token, first-token, self, local).
 
     Baseline positions b:
 
@@ -61,37 +71,37 @@ class Survey(LabelMethod):
 
     def read(self, rows: Rows) -> Float[np.ndarray, "examples heads classes_and_baseline"]:
         """Attention on the targets of each class; the last column is the baseline."""
-        batch, attention = rows.batch, rows.values
-        classes = [name for name in CLASSES if name in batch.anchors]
-        if not classes:
+        batch, attention = tokens_of(rows.batch, "labels survey"), rows.values
+        if not batch.anchors:
             raise HarnessError(
                 f"labels survey: batch {batch.name} has no anchors, so no head can be classified.",
-                f"Give it anchors ({', '.join(CLASSES)}), or use labels=none.",
+                "Give it anchors (anchors={'induction': ..., 'self': ...}), or use labels=none.",
             )
         example = np.arange(len(batch))[:, None]
-        on_target = np.zeros((*attention.shape[:2], len(CLASSES)), dtype=np.float64)
-        for name in classes:
-            places = attention[example, :, batch.anchors[name]]  # [examples, places, heads]
-            on_target[:, :, CLASSES.index(name)] = places.mean(axis=1)
+        on_target = np.zeros((*attention.shape[:2], len(batch.anchors)), dtype=np.float64)
+        for column, anchors in enumerate(batch.anchors.values()):
+            places = attention[example, :, anchors]  # [examples, places, heads]
+            on_target[:, :, column] = places.mean(axis=1)
         if self.baseline == "others":
             free = batch.others(attention.shape[2])
             total = np.einsum("eht,et->eh", attention.astype(np.float64), free)
             base = total / np.maximum(free.sum(axis=1), 1)[:, None]
         else:
-            drawn = drawn_positions(self, rows.whole)[rows.examples]
+            drawn = drawn_positions(self, tokens_of(rows.whole, "labels survey"))[rows.examples]
             base = attention[example, :, drawn].mean(axis=1, dtype=np.float64)
         return np.concatenate([on_target, base[:, :, None]], axis=2)
 
     def __call__(self, recording: Recording) -> Labels:
         means = recording.readings["labels"].mean(axis=0)
+        names = tuple(tokens_of(recording.batch, "labels survey").anchors)
         ratio = means[:, :-1] / np.maximum(means[:, -1:], SMALLEST)
         best = ratio.argmax(axis=1)
-        classes = tuple(CLASSES[c] if ratio[unit, c] >= self.threshold else UNCLASSIFIED for unit, c in enumerate(best))
-        return Labels(classes, recording.units, {name: ratio[:, c] for c, name in enumerate(CLASSES)})
+        classes = tuple(names[c] if ratio[unit, c] >= self.threshold else UNCLASSIFIED for unit, c in enumerate(best))
+        return Labels(classes, recording.units, {name: ratio[:, c] for c, name in enumerate(names)})
 
 
 @lru_cache(maxsize=2)
-def drawn_positions(survey: Survey, batch: Batch) -> Int[np.ndarray, "examples positions"]:
+def drawn_positions(survey: Survey, batch: Tokens) -> Int[np.ndarray, "examples positions"]:
     """The paper's baseline positions for every example of a batch."""
     rng = np.random.RandomState(0)
     queries = batch.query.tolist()

@@ -20,7 +20,7 @@ class Accuracy(Metric):
 
     .. math:: \mathbb 1[\arg\max_v z_v = y]
 
-    Input: logits [rows, vocabulary]. Output: 0 or 1 per row [rows].
+    Input: logits [rows, outputs]. Output: 0 or 1 per row [rows].
     ``worst`` is its floor: if no example is right without ablation, no damage can be seen.
     Source: closure paper, section 3.8.
     """
@@ -30,7 +30,7 @@ class Accuracy(Metric):
     worst: ClassVar[float] = 0.0
 
     def __call__(self, prediction: Prediction) -> torch.Tensor:
-        right = (prediction.logits.argmax(1) == prediction.target).float()
+        right = (prediction.logits.argmax(1) == prediction.target_class(self.name)).float()
         return right.masked_fill(
             prediction.logits.isnan().any(dim=1), math.nan
         )  # argmax treats NaN as the largest value

@@ -22,7 +22,7 @@ class LogitDifference(Metric):
     A shift of all logits cancels: the metric measures only what separates the two answers. If the counterfactual has
     the same target as the example, it is always 0.
 
-    Input: logits [rows, vocabulary], target [rows], counterfactual [rows]. Output: [rows], in logits (natural units).
+    Input: logits [rows, outputs], target [rows], counterfactual [rows]. Output: [rows], in logits (natural units).
     Errors: a batch without counterfactuals.
     Source: Wang et al. 2023 (indirect object identification in GPT-2).
     """

@@ -19,7 +19,7 @@ class Loss(Metric):
 
     .. math:: \log\textstyle\sum_v e^{z_v} - z_y
 
-    Input: logits [rows, vocabulary]. Output: [rows], in nats.
+    Input: logits [rows, outputs]. Output: [rows], in nats.
     If the target is not the true continuation (``target=repeat``), the loss falls whenever the model becomes less
     confident in the true one. Therefore a verdict never rests on loss alone.
     Source: closure paper, section 3.8.
@@ -31,7 +31,7 @@ class Loss(Metric):
     def __call__(self, prediction: Prediction) -> torch.Tensor:
         import torch
 
-        return torch.nn.functional.cross_entropy(prediction.logits, prediction.target, reduction="none")
+        return torch.nn.functional.cross_entropy(prediction.logits, prediction.target_class(self.name), reduction="none")
 
 
 @hookimpl

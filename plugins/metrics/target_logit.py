@@ -19,7 +19,7 @@ class TargetLogit(Metric):
 
     .. math:: z_y
 
-    Input: logits [rows, vocabulary]. Output: [rows], in logits (natural units).
+    Input: logits [rows, outputs]. Output: [rows], in logits (natural units).
     The first metric of the verdict: it measures the direct effect of the circuit on the answer. Loss also depends on
     the logits of all other tokens.
     Source: closure paper, section 3.8.
@@ -29,7 +29,7 @@ class TargetLogit(Metric):
     damage: ClassVar[Literal[1, -1]] = -1
 
     def __call__(self, prediction: Prediction) -> torch.Tensor:
-        return prediction.logits.gather(1, prediction.target[:, None])[:, 0]
+        return prediction.logits.gather(1, prediction.target_class(self.name)[:, None])[:, 0]
 
 
 @hookimpl

@@ -23,7 +23,7 @@ class TargetRank(Metric):
     A tie counts one half: a model with the same logit for every token has the target in the middle, not first. Ranks
     still change where accuracy is at its floor, but a few examples with a rank in the thousands dominate their mean.
 
-    Input: logits [rows, vocabulary], target [rows]. Output: [rows], in 0 .. vocabulary - 1; 0: the most likely token.
+    Input: logits [rows, outputs], target [rows]. Output: [rows], in 0 .. vocabulary - 1; 0: the most likely token.
     Source: the usual mean rank, counted from 0.
     """
 
@@ -32,7 +32,7 @@ class TargetRank(Metric):
 
     def __call__(self, prediction: Prediction) -> torch.Tensor:
         logits = prediction.logits
-        target = logits.gather(1, prediction.target[:, None])
+        target = logits.gather(1, prediction.target_class(self.name)[:, None])
         above, ties = (logits > target).sum(dim=1), (logits == target).sum(dim=1) - 1
         return (above + ties / 2).masked_fill(logits.isnan().any(dim=1), math.nan)  # NaN compares as "not above"
 

@@ -28,7 +28,7 @@ class Layers(Partitioner):
     name: ClassVar[str] = "layers"
 
     def __call__(self, units: UnitSpace) -> list[Partition]:
-        layers, labels = np.unique(units.layers, return_inverse=True)
+        layers, labels = np.unique(units.depth_of, return_inverse=True)
         return [Partition(len(layers), labels.astype(np.int64))]
 
 

@@ -8,8 +8,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from harness import Activity, HarnessError, Recording, Rows, Signal, Source, hookimpl
-from harness.data.batch import HeadClass
+from harness import Activity, HarnessError, Recording, Rows, Signal, Source, hookimpl, tokens_of
 
 SMALLEST = 1e-8  # of the baseline, as published
 
@@ -34,10 +33,12 @@ class TargetSelectivity(Signal):
 
     name: ClassVar[str] = "target_selectivity"
     source: ClassVar[Source] = "attention"
-    of: HeadClass = field(default="induction", metadata={"help": "head class whose canonical target is used"})
+    of: str = field(
+        default="induction", metadata={"help": "anchors of the batch (a class of heads) that are the target"}
+    )
 
     def read(self, rows: Rows) -> Float[np.ndarray, "examples heads target_and_others"]:
-        batch, attention = rows.batch, rows.values
+        batch, attention = tokens_of(rows.batch, f"signal {self.name}"), rows.values
         if self.of not in batch.anchors:
             raise HarnessError(
                 f"signal.of={self.of}: batch {batch.name} has no anchors of this class.",

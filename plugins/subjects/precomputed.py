@@ -64,7 +64,7 @@ class Precomputed(SubjectMethod):
             case {"n_layers": int(layers), "n_heads": int(heads)}:
                 return UnitSpace.heads([heads] * layers)
             case [*labels] if all(isinstance(label, str) for label in labels):
-                return UnitSpace.parse(labels)
+                return UnitSpace.from_labels(labels)
         forms = 'Write a list ["L0H0", "L0H1", ...], or {"n_layers": 16, "n_heads": 16}.'
         raise HarnessError(f"subject.units={self.units}: its content has none of the known forms.", forms)
 
@@ -96,14 +96,12 @@ class Precomputed(SubjectMethod):
 
 @dataclass(frozen=True)
 class WithoutModel(Subject):
-    """Units only: no vocabulary, no context, nothing to record. They can be grouped, but not tested."""
+    """Units only: nothing to read, nothing to record. They can be grouped, but not tested."""
 
     units: UnitSpace
     about: Mapping[str, Any]
     label: str
-    vocab_size: int = 0
-    context: int = 0
-    encode: None = None
+    reads: None = None
 
     def record(self, *_: Any, **__: Any) -> Never:
         """Errors: always, because there is no model."""

@@ -44,7 +44,7 @@ class Residualize(Transform):
     def __call__(self, activity: Activity, batch: Batch) -> Activity:
         values = activity.values.astype(np.float64)
         rounding = max(1e-12, 16 * float(np.finfo(activity.values.dtype).eps))
-        layers, order = activity.units.layers, activity.units.canonical
+        layers, order = activity.units.site_of, activity.units.canonical
         shared = [self._position(activity, batch)] if "position" in self.on else []
         residuals = np.zeros_like(values)
         for unit in order:

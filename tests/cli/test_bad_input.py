@@ -25,7 +25,7 @@ class Handmade:
     def __call__(self, vocabulary):
         n = 8
         first = np.zeros((n, 1), dtype=np.int64)
-        return Batch("handmade", np.full((n, 10), 7), np.full(n, self.query), np.full(n, self.target),
+        return Tokens("handmade", np.full((n, 10), 7), np.full(n, self.query), np.full(n, self.target),
                      {"first-token": first}, "successor")
 
 @hookimpl

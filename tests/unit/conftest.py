@@ -124,7 +124,7 @@ def ragged_batch() -> Batch:
     query = np.array([15, 9, 12, 4, 15, 7])
     tokens = rng.integers(3, VOCABULARY, (6, 16))
     anchors = {"first-token": np.zeros((6, 1), dtype=np.int64)}
-    return Batch("ragged", tokens, query, rng.integers(3, VOCABULARY, 6), anchors, "successor")
+    return Tokens("ragged", tokens, query, rng.integers(3, VOCABULARY, 6), anchors, "successor")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.data.batch import Batch
-from harness.testing.examples import WordVocabulary
+from harness.testing.examples import word_vocabulary
 from harness.util.errors import HarnessError
 
 
@@ -24,7 +24,7 @@ def make(**changes: Any) -> Batch:
         "anchors": {"self": np.array([[5], [3], [4], [5]]), "local": np.array([[3, 2], [1, 0], [2, 1], [3, 2]])},
         "target_kind": "successor",
     }
-    return Batch(**{**parts, **changes})
+    return Tokens(**{**parts, **changes})
 
 
 def edit(values: np.ndarray, at: tuple[int, ...], value: int) -> np.ndarray:
@@ -83,13 +83,13 @@ def test_padding_after_the_query_may_be_anything() -> None:
 def test_a_batch_that_a_subject_cannot_read_is_refused(
     changes: dict[str, Any], vocabulary: dict[str, int], message: str
 ) -> None:
-    make(**changes).check(WordVocabulary(vocab_size=100, context=6))
+    make(**changes).check(word_vocabulary(vocab_size=100, context=6))
     with pytest.raises(HarnessError, match=message):
-        make(**changes).check(WordVocabulary(**{"vocab_size": 100, "context": 6, **vocabulary}))
+        make(**changes).check(word_vocabulary(**{"vocab_size": 100, "context": 6, **vocabulary}))
 
 
 def test_tokens_after_the_query_may_lie_outside_the_vocabulary() -> None:
-    make(tokens=edit(np.arange(24).reshape(4, 6), (1, 5), 5000)).check(WordVocabulary(vocab_size=24, context=6))
+    make(tokens=edit(np.arange(24).reshape(4, 6), (1, 5), 5000)).check(word_vocabulary(vocab_size=24, context=6))
 
 
 @given(st.integers(0, 3), st.integers(0, 5), st.integers(100, 200))

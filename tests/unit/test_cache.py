@@ -451,7 +451,7 @@ class Double(Subject):
 
 def batch_of(target: Sequence[int]) -> Batch:
     n = len(target)
-    return Batch("made", np.ones((n, 3), dtype=int), np.full(n, 2), np.array(target), {}, "next_token")
+    return Tokens("made", np.ones((n, 3), dtype=int), np.full(n, 2), np.array(target), {}, "next_token")
 
 
 def method(stage: str, name: str, **parameters: Any) -> Any:

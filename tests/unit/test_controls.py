@@ -57,7 +57,7 @@ def draw(
 
 
 def per_layer(group: tuple[int, ...], units: UnitSpace) -> Counter[int]:
-    return Counter(int(units.layers[unit]) for unit in group)
+    return Counter(int(units.depth_of[unit]) for unit in group)
 
 
 @st.composite
@@ -99,7 +99,7 @@ def test_layer_matched_controls_have_as_many_units_in_each_layer_unless_one_is_s
     drawn = draw(name, candidate, units, n=7)
     wanted = per_layer(candidate, units)
     for layer, missing in drawn.shortfall.items():
-        assert missing == 2 * wanted[layer] - int((units.layers == layer).sum()) > 0
+        assert missing == 2 * wanted[layer] - int((units.depth_of == layer).sum()) > 0
     for group in drawn.groups:
         found = per_layer(group, units)
         assert drawn.shortfall or found == wanted
@@ -230,14 +230,14 @@ def test_controls_are_as_strong_as_the_candidate_layer_by_layer() -> None:
     units = UnitSpace.heads([16] * 6)
     strength = np.array([100.0 / (1 + unit.layer) * 1.3**unit.index for unit in units.units])
     candidate = units.find([f"L{layer}H{head}" for layer in (0, 2, 3, 5) for head in (9, 13)])
-    rank = np.concatenate([rankdata(strength[units.layers == layer]) for layer in range(6)])
+    rank = np.concatenate([rankdata(strength[units.depth_of == layer]) for layer in range(6)])
 
     def distance(name: str) -> float:
         off = []
         for group in draw(name, candidate, units, strength).groups:
             for layer in (0, 2, 3, 5):
                 pair = (
-                    [rank[unit] for unit in members if units.layers[unit] == layer] for members in (candidate, group)
+                    [rank[unit] for unit in members if units.depth_of[unit] == layer] for members in (candidate, group)
                 )
                 off.append(np.abs(np.subtract(*map(sorted, pair))).mean())
         return float(np.mean(off))

@@ -39,7 +39,7 @@ def test_an_invalid_unit_label_is_refused(label: str) -> None:
 def test_heads_are_numbered_layer_by_layer_whatever_their_number() -> None:
     units = UnitSpace.heads([2, 0, 3])
     assert units.labels == ("L0H0", "L0H1", "L2H0", "L2H1", "L2H2")
-    assert units.layers.tolist() == [0, 0, 2, 2, 2]
+    assert units.depth_of.tolist() == [0, 0, 2, 2, 2]
     assert units.in_layers([2, 7]) == (2, 3, 4)
     assert units.names([4, 0]) == ["L2H2", "L0H0"]
 

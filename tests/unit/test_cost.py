@@ -64,7 +64,7 @@ def counted(model: torch.nn.Module, work) -> int:
 def even_batch(examples: int, length: int) -> Batch:
     tokens = rng_for(0, "tokens of a test").integers(3, 48, (examples, length))
     anchors = {"first-token": np.zeros((examples, 1), dtype=np.int64)}
-    return Batch("even", tokens, np.full(examples, length - 1), tokens[:, 0], anchors, "any")
+    return Tokens("even", tokens, np.full(examples, length - 1), tokens[:, 0], anchors, "any")
 
 
 def cell(*overrides: str) -> Cell:

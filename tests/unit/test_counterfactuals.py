@@ -18,10 +18,10 @@ from harness.data.batch import Batch, Counterfactual, Vocabulary
 from harness.data.contracts import Metric
 from harness.registry.config import registry
 from harness.registry.registry import Registry
-from harness.testing.examples import WordVocabulary
+from harness.testing.examples import word_vocabulary
 from harness.util.errors import HarnessError
 
-SMALL = WordVocabulary(vocab_size=320, context=64)
+SMALL = word_vocabulary(vocab_size=320, context=64)
 
 
 @cache
@@ -47,8 +47,8 @@ def test_a_synthetic_counterfactual_differs_only_in_b(seed: int, width: int, n: 
     batch = write("synthetic_induction", n=n, length=48, seed=seed, vocab=[7, 7 + width])
     counterfactual, row = counterfactual_of(batch), np.arange(n)
     b = batch.anchors["induction"][:, 0]
-    assert (np.argwhere(counterfactual.tokens != batch.tokens) == np.stack([row, b], axis=1)).all()
-    assert (counterfactual.tokens[row, b] == counterfactual.target).all()
+    assert (np.argwhere(counterfactual.content != batch.tokens) == np.stack([row, b], axis=1)).all()
+    assert (counterfactual.content[row, b] == counterfactual.target).all()
     assert (counterfactual.target != batch.target).all()
     assert (counterfactual.target != batch.tokens[:, -1]).all()
     assert counterfactual.target.min() >= 7
@@ -107,8 +107,8 @@ def test_a_natural_counterfactual_is_the_context_of_another_example_and_our_quer
     assert (other != document).all()
     for example, query in enumerate(batch.query):
         source = int(np.flatnonzero(document == other[example])[0])
-        assert (counterfactual.tokens[example, :query] == batch.tokens[source, :query]).all()
-        assert counterfactual.tokens[example, query] == batch.tokens[example, query]
+        assert (counterfactual.content[example, :query] == batch.tokens[source, :query]).all()
+        assert counterfactual.content[example, query] == batch.tokens[example, query]
         assert counterfactual.target[example] == batch.target[source]
 
 
@@ -164,4 +164,4 @@ def test_patching_every_head_gives_the_counterfactual_answer_in_the_tiny_model()
 def test_a_counterfactual_that_fits_no_example_is_refused(counterfactual: Counterfactual, message: str) -> None:
     two = np.zeros(2, dtype=int)
     with pytest.raises(HarnessError, match=message):
-        Batch("odd", np.zeros((2, 4), dtype=int), two + 3, two, {}, "successor", counterfactual=counterfactual)
+        Tokens("odd", np.zeros((2, 4), dtype=int), two + 3, two, {}, "successor", counterfactual=counterfactual)

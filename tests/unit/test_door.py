@@ -74,7 +74,7 @@ NAMES = [
     "hookimpl",
     "isolation",
     "jaccard",
-    "layer_bands",
+    "site_bands",
     "load_model",
     "method",
     "others",

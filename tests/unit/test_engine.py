@@ -46,7 +46,7 @@ class Whole(Reader):
 def conditions_for(subject: HeadSubject) -> list[tuple[int, ...]]:
     """No head; single heads early and late; across layers; a whole layer; all heads. Not in the order of layers."""
     n = len(subject.units)
-    last_layer = subject.units.in_layers([int(subject.units.layers[-1])])
+    last_layer = subject.units.in_layers([int(subject.units.depth_of[-1])])
     return [(2, n - 3), (), (n - 1,), last_layer, (0,), (1, 5, n // 2, n - 2), tuple(range(n)), ()]
 
 
@@ -71,7 +71,7 @@ def test_ablation_equals_a_hook_on_each_output_projection(
 def test_rows_and_outputs_are_those_of_eager_attention(architecture, ragged_batch):
     subject = HeadSubject(architecture.build(), "test", tokens_per_pass=40)
     found = subject.record(ragged_batch, {"rows": WholeRows(), "outputs": Whole("head_output")}).readings
-    layers = sorted(set(subject.units.layers.tolist()))
+    layers = sorted(set(subject.units.depth_of.tolist()))
     handed: dict[int, torch.Tensor] = {}
     handles = [
         architecture.eager.get_submodule(architecture.projection.format(layer)).register_forward_pre_hook(
@@ -179,7 +179,7 @@ def test_first_order_drops_are_slopes_along_a_mask_on_every_head(architecture, r
     found = subject.record(ragged_batch, {"drop": Whole("first_order")}).readings["drop"][:, :, 0]
     assert found.std(axis=0).min() > 1e-3, "drops this small show nothing"
     for example in range(len(ragged_batch)):
-        masks = {layer: torch.ones(4, requires_grad=True) for layer in sorted(set(subject.units.layers.tolist()))}
+        masks = {layer: torch.ones(4, requires_grad=True) for layer in sorted(set(subject.units.depth_of.tolist()))}
         logit = masked_target_logits(architecture, architecture.eager, ragged_batch, masks)[example]
         expected = np.concatenate(torch.autograd.grad(logit, list(masks.values())))
         np.testing.assert_allclose(found[example], expected, atol=1e-4 * np.abs(expected).max(), rtol=0)
@@ -230,7 +230,7 @@ def test_readings_do_not_depend_on_the_size_of_passes_or_on_other_readers(archit
 
 def test_tokens_after_the_query_change_nothing(architecture, ragged_batch, silence, every_logit):
     after = np.arange(16) > ragged_batch.query[:, None]
-    changed = Batch(
+    changed = Tokens(
         "changed",
         np.where(after, -1, ragged_batch.tokens),  # a padding that is no token at all
         ragged_batch.query,

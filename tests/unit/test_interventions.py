@@ -51,7 +51,7 @@ def batch_of(seed: int, query: Sequence[int], name: str = "made", vocabulary: in
     other[np.arange(n), at] = tokens[np.arange(n), at]
     target, answer = rng.integers(3, vocabulary, (2, n))
     anchors = {"first-token": np.zeros((n, 1), dtype=np.int64)}
-    return Batch(name, tokens, at, target, anchors, "successor", counterfactual=Counterfactual(other, answer))
+    return Tokens(name, tokens, at, target, anchors, "successor", counterfactual=Counterfactual(other, answer))
 
 
 @pytest.fixture
@@ -290,7 +290,7 @@ def test_nothing_after_a_query_reaches_a_replacement(
     def padded(whole: Batch) -> Batch:
         after = np.arange(whole.tokens.shape[1]) > whole.query[:, None]
         assert whole.counterfactual is not None
-        counterfactual = Counterfactual(np.where(after, -1, whole.counterfactual.tokens), whole.counterfactual.target)
+        counterfactual = Counterfactual(np.where(after, -1, whole.counterfactual.content), whole.counterfactual.target)
         return replace(whole, tokens=np.where(after, -1, whole.tokens), counterfactual=counterfactual)
 
     for name, parameters in KINDS:
@@ -309,7 +309,7 @@ def owned(queries: Sequence[int]) -> Batch:
     at = np.array(queries)
     numbers = np.repeat(np.arange(len(at))[:, None], at.max() + 1, axis=1)
     tokens = np.where(np.arange(at.max() + 1) <= at[:, None], numbers, -1)
-    return Batch("owned", tokens, at, np.zeros_like(at), {"first-token": np.zeros((len(at), 1), dtype=int)}, "repeat")
+    return Tokens("owned", tokens, at, np.zeros_like(at), {"first-token": np.zeros((len(at), 1), dtype=int)}, "repeat")
 
 
 @given(n=st.integers(2, 40), seed=st.integers(0, 2**32 - 1))
@@ -342,7 +342,7 @@ def test_the_seed_determines_the_donors() -> None:
 def test_patching_uses_the_counterfactuals_as_donors(batch: Batch) -> None:
     donors = build("patching").donors(batch)
     assert batch.counterfactual is not None
-    assert (donors.tokens == batch.counterfactual.tokens).all()
+    assert (donors.tokens == batch.counterfactual.content).all()
     assert (donors.query == batch.query).all()
 
 

@@ -122,7 +122,7 @@ def test_a_routed_group_matters_only_in_its_stratum() -> None:
 def test_a_decoy_does_exactly_the_damage_of_its_layers(kind: str, share: float) -> None:
     subject, batch = planted(), examples(planted())
     (group,) = subject.groups[kind]
-    layers = set(subject.units.layers[list(group)].tolist())
+    layers = set(subject.units.depth_of[list(group)].tolist())
     others = [unit for unit in subject.units.in_layers(layers) if unit not in group]
     found = damage(subject, batch, group, tuple(others[:4]), tuple(others[-4:]))
     np.testing.assert_allclose(found, share * 4 * GENERAL, rtol=1e-5)
@@ -140,7 +140,7 @@ def test_every_unit_has_its_own_effect_with_noise() -> None:
     subject = planted(noise=0.1, seed=4)
     batch = examples(subject, n=200)
     filler = [
-        unit for unit, role in enumerate(subject.truth.classes) if role is None and 2 <= subject.units.layers[unit] < 10
+        unit for unit, role in enumerate(subject.truth.classes) if role is None and 2 <= subject.units.depth_of[unit] < 10
     ]
     effects = damage(subject, batch, *((unit,) for unit in filler))
     assert 0.07 < effects.mean(axis=1).std() < 0.13  # over units: 0.1
@@ -269,7 +269,7 @@ def test_counterfactuals_have_another_answer_and_activate_the_same_circuits() ->
     batch = examples(planted(), n=200)
     counterfactual = batch.counterfactual_batch
     assert (counterfactual.target != batch.target).all()
-    np.testing.assert_array_equal(counterfactual.tokens[:, 1:], batch.tokens[:, 1:])
+    np.testing.assert_array_equal(counterfactual.content[:, 1:], batch.tokens[:, 1:])
     assert batch.query.min() >= 12
     assert len(set(batch.query.tolist())) > 40
 

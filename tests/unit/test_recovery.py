@@ -156,7 +156,7 @@ def test_random_groups_agree_with_planted_ones_as_chance_does() -> None:
 
 def test_layers_and_oracle_recover_their_own_groups() -> None:
     units = UnitSpace.heads([4, 4, 4])
-    assert adjusted_rand_score(units.layers, partition("layers", units)[0].labels) == 1.0
+    assert adjusted_rand_score(units.depth_of, partition("layers", units)[0].labels) == 1.0
     classes = tuple("abcbacbabcac")
     assert adjusted_rand_score(classes, partition("oracle", Labels(classes, units))[0].labels) == 1.0
 

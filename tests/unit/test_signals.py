@@ -209,7 +209,7 @@ def test_a_batch_without_the_class_is_refused_with_what_it_has() -> None:
     whole = examples.batch(3)
     some = {name: whole.anchors[name] for name in ("self", "local")}
     for anchors, has in ((some, "self, local"), ({}, "none")):
-        batch = Batch("bare", whole.tokens, whole.query, whole.target, anchors, "successor")
+        batch = Tokens("bare", whole.tokens, whole.query, whole.target, anchors, "successor")
         with pytest.raises(HarnessError, match=r"signal\.of=induction: batch bare") as caught:
             activity_of(signal("target_selectivity"), np.ones((3, 2, 48), dtype=np.float32), batch)
         assert f"Its anchors: {has}." in caught.value.fix

@@ -44,7 +44,7 @@ def one_query(n: int = 3, query: int = 255) -> Batch:
         "local": query - np.tile(np.arange(2, 6), (n, 1)),
     }
     zeros = np.zeros((n, query + 1), dtype=np.int64)
-    return Batch("one_query", zeros, np.full(n, query), np.zeros(n, dtype=np.int64), anchors, "successor")
+    return Tokens("one_query", zeros, np.full(n, query), np.zeros(n, dtype=np.int64), anchors, "successor")
 
 
 def classify(plugin: Any, batch: Batch, attention: np.ndarray, at_once: int = 100) -> Labels:
@@ -206,7 +206,7 @@ def test_ties_go_to_the_first_class(equal: tuple[str, ...], winner: str) -> None
 def test_a_class_without_an_anchor_is_never_found() -> None:
     whole = examples.batch()
     anchors = {name: places for name, places in whole.anchors.items() if name != "self"}
-    batch = Batch("without", whole.tokens, whole.query, whole.target, anchors, "successor")
+    batch = Tokens("without", whole.tokens, whole.query, whole.target, anchors, "successor")
     labels = classify(survey(), batch, planted(whole, {"self": 900, "local": 40}))
     assert (labels.selectivity["self"] == 0).all()
     assert set(labels.selectivity) == set(CLASSES)
@@ -214,7 +214,7 @@ def test_a_class_without_an_anchor_is_never_found() -> None:
 
 def test_a_batch_without_anchors_is_refused() -> None:
     whole = examples.batch()
-    batch = Batch("bare", whole.tokens, whole.query, whole.target, {}, "successor")
+    batch = Tokens("bare", whole.tokens, whole.query, whole.target, {}, "successor")
     with pytest.raises(HarnessError, match="has no anchors"):
         classify(survey(), batch, random_rows(batch))
 
@@ -232,7 +232,7 @@ def test_a_query_too_early_for_a_drawn_baseline_is_named(query: int, parameters:
     """Positions 1 .. query - 1 without the last six: nothing remains."""
     zeros = np.zeros((2, 8), dtype=np.int64)
     anchors = {"first-token": np.zeros((2, 1), dtype=np.int64)}
-    batch = Batch("early", zeros, np.full(2, query), np.zeros(2, dtype=np.int64), anchors, "successor")
+    batch = Tokens("early", zeros, np.full(2, query), np.zeros(2, dtype=np.int64), anchors, "successor")
     with pytest.raises(HarnessError, match="no position left"):
         classify(survey(baseline="drawn", **parameters), batch, random_rows(batch))
 

@@ -9,13 +9,13 @@ import pytest
 
 from harness.data.batch import Batch
 from harness.registry.config import registry
-from harness.testing.examples import WordVocabulary
+from harness.testing.examples import word_vocabulary
 from harness.util.errors import HarnessError
 
-LARGE = WordVocabulary(vocab_size=50_000, context=2048)
+LARGE = word_vocabulary(vocab_size=50_000, context=2048)
 
 
-def write(vocabulary: WordVocabulary = LARGE, **parameters: Any) -> Batch:
+def write(vocabulary: Vocabulary = LARGE, **parameters: Any) -> Batch:
     batch: Batch = registry().get("batch", "synthetic_induction").build(parameters)(vocabulary)
     return batch
 
@@ -77,13 +77,13 @@ def test_the_query_is_the_second_a_and_anchors_are_the_positions_each_class_atte
 
 
 def test_a_small_vocabulary_shrinks_the_range_and_is_noted() -> None:
-    batch = write(WordVocabulary(vocab_size=320, context=64), n=20)
+    batch = write(word_vocabulary(vocab_size=320, context=64), n=20)
     assert batch.notes["vocab"] == [10, 320]  # 320 // 32 special and punctuation tokens are left out
     assert batch.notes["vocab_adapted"]
     assert batch.tokens.min() >= 10
     assert batch.tokens.max() < 320
     assert batch.tokens.shape == (20, 64)
-    batch.check(WordVocabulary(vocab_size=320, context=64))
+    batch.check(word_vocabulary(vocab_size=320, context=64))
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ N = 50
 def asked_at(query: np.ndarray) -> Batch:
     """Examples that differ only in their query positions."""
     n, nothing = len(query), np.zeros((len(query), 1), dtype=np.int64)
-    return Batch(
+    return Tokens(
         "made", np.zeros((n, 1000), dtype=np.int64), query, nothing[:, 0], {"first-token": nothing}, "successor"
     )
 
@@ -37,9 +37,9 @@ def confounded(batch: Batch, seed: int = 1, units: UnitSpace = UNITS) -> Activit
     """Every unit has its own signal and shares the query position and a signal of its layer."""
     rng = np.random.default_rng(seed)
     n = len(batch)
-    layers, signals = rng.normal(size=(n, units.layers.max() + 1)), rng.normal(size=(n, len(units)))
+    layers, signals = rng.normal(size=(n, units.depth_of.max() + 1)), rng.normal(size=(n, len(units)))
     place = batch.query[:, None] / 250 * rng.normal(size=len(units))
-    return Activity(signals + layers[:, units.layers] + place + rng.normal(size=len(units)), units)
+    return Activity(signals + layers[:, units.depth_of] + place + rng.normal(size=len(units)), units)
 
 
 def transform(name: str, activity: Activity, **given: Any) -> Activity:
@@ -51,7 +51,7 @@ def transform(name: str, activity: Activity, **given: Any) -> Activity:
 
 def others(activity: Activity, unit: int) -> np.ndarray | None:
     """The mean of the other units of its layer."""
-    mates = [u for u in range(len(activity.units)) if activity.units.layers[u] == activity.units.layers[unit]]
+    mates = [u for u in range(len(activity.units)) if activity.units.depth_of[u] == activity.units.depth_of[unit]]
     mates.remove(unit)
     return activity.values[:, mates].mean(axis=1) if mates else None
 

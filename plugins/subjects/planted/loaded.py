@@ -10,7 +10,21 @@ from harness_plugins.subjects.planted.roles import EXPECTED
 from harness_plugins.subjects.planted.world import WRITES_ANSWER, Response, World
 from jaxtyping import Float
 
-from harness import Batch, HarnessError, Intervention, Labels, Metric, Reader, Recording, Rows, Subject, Tick
+from harness import (
+    Batch,
+    Intervention,
+    Labels,
+    Metric,
+    Reader,
+    Recording,
+    Rows,
+    Subject,
+    Tick,
+    Tokens,
+    Vocabulary,
+    tokens_of,
+)
+from harness.data.contracts import check_sources
 from harness.data.stages import call_with, inputs_of
 from harness.util.cache import Memo
 
@@ -20,41 +34,34 @@ LOGITS_PER_PASS = 1_000_000
 class PlantedSubject(Subject):
     """A planted world. ``groups``: the planted groups, by kind; ``expected``: the verdicts each kind should get."""
 
-    encode = None
-    context = 64
+    sources: Mapping[str, str] = {
+        "attention": "rows whose maximum is the activity of a unit [examples, units, keys]",
+        "head_output": "what a unit writes, of the norm of its activity [examples, units, tokens]",
+        "contribution": "the same",
+    }
+    gives: frozenset[str] = frozenset({"output", "mean", "donor"})
 
     def __init__(self, world: World, about: Mapping[str, Any]) -> None:
         self.world, self.about = world, about
+        self.reads = Vocabulary(world.tokens, context=64)  # one token for each possible answer
         self.label = f"planted-{world.seed}"
         self.units, self.groups, self.expected = world.roles.units, world.roles.groups, EXPECTED
         self.truth = Labels(world.roles.classes, self.units)
         self._memo = Memo()
 
-    @property
-    def vocab_size(self) -> int:
-        """One token for each possible answer."""
-        tokens: int = self.world.tokens
-        return tokens
-
     def record(self, batch: Batch, readers: Mapping[str, Reader], tick: Tick) -> Recording:
-        """Attention rows whose maximum is the activity of a unit, or outputs (and contributions) with that norm.
-
-        Errors: a source that planted units do not have (``first_order``, ``router``).
-        """
-        batch.check(self)
+        """Attention rows whose maximum is the activity of a unit, or outputs (and contributions) with that norm."""
+        batch.check(self.reads)
+        check_sources(self, readers)
+        batch = tokens_of(batch, self.label)
         response = self._response(batch)
         readings = {}
         for name, reader in readers.items():
-            if reader.source in ("first_order", "router"):
-                raise HarnessError(
-                    f"{name} reads '{reader.source}', which the units of {self.label} do not have.",
-                    f"Choose a {name} that reads attention, head_output or contribution (harness list {name}).",
-                )
             values = self._attention(batch, response) if reader.source == "attention" else response.outputs
             parts = []
-            for layer in np.unique(self.units.layers):
-                inside = values[:, self.units.layers == layer].astype(np.float32)
-                parts.append(reader.read(Rows(reader.source, int(layer), inside, batch, batch, np.arange(len(batch)))))
+            for place, site in enumerate(self.units.sites):
+                inside = values[:, self.units.site_of == place].astype(np.float32)
+                parts.append(reader.read(Rows(reader.source, site, inside, batch, batch, np.arange(len(batch)))))
             readings[name] = np.concatenate(parts, axis=1)
         tick(len(batch))
         return Recording(batch, self.units, readings)
@@ -73,7 +80,7 @@ class PlantedSubject(Subject):
 
         from harness import Prediction
 
-        batch.check(self)
+        batch.check(self.reads)
         response = self._response(batch)
         replaced = self._replaced(batch, intervention, reference)
         ablated = np.array([np.isin(np.arange(len(self.units)), condition) for condition in conditions])
@@ -87,7 +94,9 @@ class PlantedSubject(Subject):
         for start in range(0, len(conditions), per_pass):
             part = ablated[start : start + per_pass]
             n = len(part)
-            logits = torch.from_numpy(self.world.logits(response, replaced, part)).float().reshape(-1, self.vocab_size)
+            logits = (
+                torch.from_numpy(self.world.logits(response, replaced, part)).float().reshape(-1, self.world.tokens)
+            )
             repeated = None if other is None else other.repeat(n)
             prediction = Prediction(logits, target.repeat(n), baseline.repeat(n, 1), repeated)
             for m, metric in enumerate(metrics):
@@ -108,17 +117,18 @@ class PlantedSubject(Subject):
 
         inputs = {"output": outputs(batch)}
         if "donor" in inputs_of(type(intervention)):
-            inputs["donor"] = outputs(donors_of(intervention, batch, self))
+            inputs["donor"] = outputs(donors_of(intervention, batch, self.reads))
         if "mean" in inputs_of(type(intervention)):
-            inputs["mean"] = outputs(averaged_over(intervention, batch, reference, self)).mean(dim=0)
+            inputs["mean"] = outputs(averaged_over(intervention, batch, reference, self.reads)).mean(dim=0)
         replaced = call_with(intervention, **inputs).expand_as(inputs["output"])
         return np.asarray(replaced[:, 0].numpy(), dtype=np.float64)
 
     def _response(self, batch: Batch) -> Response:
-        response: Response = self._memo.get("response", batch.digest, lambda: self.world.respond(batch))
+        tokens = tokens_of(batch, self.label)
+        response: Response = self._memo.get("response", batch.digest, lambda: self.world.respond(tokens))
         return response
 
-    def _attention(self, batch: Batch, response: Response) -> Float[np.ndarray, "examples units keys"]:
+    def _attention(self, batch: Tokens, response: Response) -> Float[np.ndarray, "examples units keys"]:
         """Attention rows with the activity of a unit on one key and the rest spread evenly over the other keys.
 
         Units that write the answer attend to the first token, which holds it; position units attend to the query.

@@ -11,7 +11,7 @@ import numpy as np
 from harness_plugins.subjects.planted.roles import CIRCUITS, DECOYS, Roles
 from jaxtyping import Bool, Float, Int
 
-from harness import Batch
+from harness import Tokens
 
 ANSWER, STRATUM, FEATURES = 0, 1, 2  # positions of the tokens that hold the answer, the stratum and the first feature
 STRATA = 4
@@ -54,7 +54,7 @@ class World:
     noise: float
     seed: int
 
-    def respond(self, batch: Batch) -> Response:
+    def respond(self, batch: Tokens) -> Response:
         """Everything about a batch that ablation does not change. Each example is independent of the others."""
         tokens = np.where(np.arange(batch.tokens.shape[1]) <= batch.query[:, None], batch.tokens, 0)
         head = np.zeros((len(batch), FEATURES + len(SWITCHED)), dtype=np.int64)
@@ -99,7 +99,7 @@ class World:
         lost = 1 - (replaced * response.outputs).sum(axis=2) / np.square(response.outputs).sum(axis=2)
         examples = np.arange(len(response.answer))
         for kind, share in LAYER_DAMAGE.items():
-            inside = np.isin(self.roles.units.layers, self.roles.bands[kind])
+            inside = np.isin(self.roles.units.depth_of, self.roles.bands[kind])
             # Sum first, then weight: two groups of the same size lose the same to the last digit.
             damage = share * self.general * (ablated[:, inside].astype(float) @ lost[:, inside].T)
             total[:, examples, response.answer] -= damage

@@ -1,0 +1,224 @@
+"""Token sequences with a query position, a target token and anchors each, checked when they are created."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+from jaxtyping import Bool, Int, Shaped
+
+from harness.data.batch import Batch, Counterfactual, Reads, Vocabulary, described
+from harness.util.digest import digest
+from harness.util.errors import HarnessError
+
+LOCAL = np.array([2, 3, 4, 5])
+"""How many steps before the query count as local."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens(Batch):
+    """Token sequences, each with a query position, a target token and anchors.
+
+    ``tokens`` [examples, positions] are right-padded. Nothing after the query position has an effect; subjects cut it
+    off. ``anchors[c]`` [examples, places] are the positions to which a head of class ``c`` attends from the query; the
+    classes have the names that the batch gives them.
+
+    Errors: a query position outside the sequence, a negative token id, a part of the wrong shape, no examples.
+    """
+
+    name: str
+    tokens: Int[np.ndarray, "examples positions"]
+    query: Int[np.ndarray, " examples"]
+    target: Int[np.ndarray, " examples"]
+    anchors: Mapping[str, Int[np.ndarray, "examples _"]]
+    target_kind: str
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    counterfactual: Counterfactual | None = None
+    groups: Mapping[str, Shaped[np.ndarray, " examples"]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._check_counterfactual()
+        self._check_lengths({"query": self.query, "target": self.target, **self.anchors})
+        self._check_queries()
+        self._check_anchors()
+        for part, ids in self._token_ids.items():
+            if ids.min() < 0:
+                raise HarnessError(
+                    f"batch {self.name}: {part} {ids.min()} is negative.",
+                    "Token ids are 0 or more; pad after the query.",
+                )
+
+    def _check_counterfactual(self) -> None:
+        other = self.counterfactual
+        if other is None:
+            return
+        if other.content.shape != self.tokens.shape:
+            raise HarnessError(
+                f"batch {self.name}: its counterfactual has shape {other.content.shape}, "
+                f"its tokens have shape {self.tokens.shape}.",
+                "Give a counterfactual of the same length to every example.",
+            )
+        self._check_lengths({"target of a counterfactual": other.target})
+
+    def _check_queries(self) -> None:
+        length = self.tokens.shape[1]
+        outside = np.flatnonzero((self.query < 0) | (self.query >= length))
+        if len(outside):
+            raise HarnessError(
+                f"batch {self.name}: query position {self.query[outside[0]]} of example {outside[0]} is past its "
+                f"sequence of {length} tokens.",
+                f"Query positions run from 0 to {length - 1}.",
+            )
+
+    def _check_anchors(self) -> None:
+        for part, places in self.anchors.items():
+            if places.ndim != 2 or not places.shape[1]:
+                raise HarnessError(
+                    f"batch {self.name}: anchors of '{part}' have shape {places.shape}.",
+                    "Give positions [examples, places], with at least one place per example.",
+                )
+            if ((places < 0) | (places > self.query[:, None])).any():
+                raise HarnessError(
+                    f"batch {self.name}: an anchor of '{part}' lies outside 0 .. query.",
+                    "Anchors are positions from 0 to the query of their example.",
+                )
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of the content: tokens up to the query, queries, targets, anchors, counterfactuals, groups."""
+        anchors = [part for key in sorted(self.anchors) for part in (key, np.asarray(self.anchors[key]))]
+        other = self.counterfactual
+        counterfactual = [self._up_to_query(other.content), other.target] if other else []
+        content = [self._up_to_query(self.tokens), self.query, self.target, *anchors, *counterfactual]
+        return digest(*content, *self._digest_of_groups())
+
+    @property
+    def _token_ids(self) -> dict[str, Int[np.ndarray, " tokens"]]:
+        """All token ids that have an effect, by their role."""
+        ids = {"token": self._up_to_query(self.tokens), "target": self.target}
+        if self.counterfactual:
+            ids["token of a counterfactual"] = self._up_to_query(self.counterfactual.content)
+            ids["target of a counterfactual"] = self.counterfactual.target
+        return ids
+
+    def _up_to_query(self, tokens: Int[np.ndarray, "examples positions"]) -> Int[np.ndarray, " tokens"]:
+        """Every token up to its example's query, example after example."""
+        return tokens[np.arange(tokens.shape[1]) <= self.query[:, None]]
+
+    @property
+    def counterfactual_batch(self) -> Self:
+        """The counterfactuals as a batch, whose counterfactuals are these examples. Errors: there are none."""
+        if self.counterfactual is None:
+            raise self.without_counterfactual()
+        return replace(
+            self,
+            tokens=self.counterfactual.content,
+            target=self.counterfactual.target,
+            counterfactual=Counterfactual(self.tokens, self.target),
+        )
+
+    def others(self, length: int) -> Bool[np.ndarray, "examples positions"]:
+        """Which positions below ``length`` are at or before the query, and are not an anchor of any class."""
+        free: Bool[np.ndarray, "examples positions"] = np.arange(length) <= self.query[:, None]
+        for places in self.anchors.values():
+            free[np.arange(len(self))[:, None], places] = False
+        return free
+
+    def take(self, examples: Int[np.ndarray, " chosen"]) -> Self:
+        """These examples, in this order."""
+        other = self.counterfactual
+        return replace(
+            self,
+            tokens=self.tokens[examples],
+            query=self.query[examples],
+            target=self.target[examples],
+            anchors={name: places[examples] for name, places in self.anchors.items()},
+            counterfactual=Counterfactual(other.content[examples], other.target[examples]) if other else None,
+            groups=self._groups_of(examples),
+        )
+
+    def exchanged(self, cycle: Int[np.ndarray, " examples"]) -> Self:
+        """For each example, as many tokens of other examples, with its own query position.
+
+        Its tokens are those of the next example on the cycle, up to that example's query. If they are fewer, the tokens
+        of the example after it follow, without the example itself.
+        """
+        n = len(self)
+        tokens = np.zeros_like(self.tokens)  # tokens after the query are never read
+        for place, example in enumerate(cycle):
+            length, filled, step = self.query[example] + 1, 0, 1
+            while filled < length:
+                donor = cycle[(place + step) % n]
+                if donor != example:
+                    text = self.tokens[donor, : min(self.query[donor] + 1, length - filled)]
+                    tokens[example, filled : filled + len(text)] = text
+                    filled += len(text)
+                step += 1
+        return replace(self, tokens=tokens, counterfactual=None)
+
+    def check(self, reads: Reads) -> None:
+        """Refuse a batch that a subject cannot read.
+
+        Errors: a subject of vectors; token ids outside the vocabulary, sequences longer than the subject's context.
+        """
+        if not isinstance(reads, Vocabulary):
+            raise HarnessError(
+                f"batch {self.name} has token sequences; the subject reads {described(reads)}.",
+                "Choose a batch of vectors (batch=vectors), or a language model as the subject.",
+            )
+        for part, ids in self._token_ids.items():
+            if ids.max() >= reads.vocab_size:
+                raise HarnessError(
+                    f"batch {self.name}: {part} {ids.max()} is outside the subject's vocabulary of "
+                    f"{reads.vocab_size} tokens.",
+                    f"Use ids from 0 to {reads.vocab_size - 1} (for synthetic_induction: batch.vocab=[lo,hi]).",
+                )
+        if self.query.max() >= reads.context:
+            raise HarnessError(
+                f"batch {self.name}: query position {self.query.max()} is past the subject's context of "
+                f"{reads.context} positions.",
+                f"Use shorter sequences: batch.length={reads.context}",
+            )
+
+
+def tokens_of(batch: Batch, who: str) -> Tokens:
+    """The batch, if it has token sequences. Errors: it has vectors, which ``who`` cannot use."""
+    if not isinstance(batch, Tokens):
+        raise HarnessError(
+            f"{who} needs token sequences; batch {batch.name} has vectors.",
+            f"Choose another method instead of {who}, or a batch of token sequences.",
+        )
+    return batch
+
+
+def default_id_range(vocab_size: int) -> tuple[int, int]:
+    """The default range of token ids: the paper's [100, 10000), reduced for small vocabularies.
+
+    The lower bound excludes special and punctuation tokens. For a vocabulary of ``V < 10000`` it is
+    ``min(100, V // 32)``.
+    """
+    high = min(10_000, vocab_size)
+    return min(100, high // 32), high
+
+
+def repeat_anchors(
+    first: Int[np.ndarray, " examples"], query: Int[np.ndarray, " examples"]
+) -> dict[str, Int[np.ndarray, "examples _"]]:
+    """The anchors of every class, where ``first`` is the earlier position of the query's token.
+
+    Source: probe-circuit paper (Xu 2026), the target positions of its six classes.
+    """
+    return {
+        "induction": first[:, None] + 1,
+        "previous-token": query[:, None] - 1,
+        "duplicate-token": first[:, None],
+        "first-token": np.zeros((len(query), 1), dtype=np.int64),
+        "self": query[:, None],
+        "local": query[:, None] - LOCAL,
+    }

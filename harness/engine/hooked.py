@@ -1,0 +1,176 @@
+"""Any units of any torch module as a subject: recorded and ablated by hooks on the modules of its sites."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from harness.data.batch import Batch, Reads
+from harness.data.contracts import Intervention, Metric, Subject, Tick, check_gives, check_sources
+from harness.data.grouping import Labels
+from harness.data.recording import SOURCES, Reader, Recording
+from harness.data.sampling import Group
+from harness.data.stages import inputs_of
+from harness.data.units import UnitSpace
+from harness.engine.attention import evaluating
+from harness.engine.batching import micro_batches
+from harness.engine.budget import Load
+from harness.engine.evaluation import Predict, evaluate_in_passes, within_memory
+from harness.engine.forward import Forward, Measured
+from harness.engine.hooked_model import HookedModel
+from harness.engine.hooked_recorder import HookedRecorder
+from harness.engine.replacement import Moments, Replacement, averaged_over, donors_of, moments, noise_of
+from harness.engine.schedule import load_of
+from harness.engine.sites import Site
+from harness.util.errors import HarnessError
+
+
+def no_tick(_: int) -> None:
+    """For callers that show no progress."""
+
+
+class HookedSubject(Subject):
+    """The units of a torch module that are at these sites.
+
+    ``reads``: the vocabulary of a module that takes token ids [rows, positions], or the widths of one that takes
+    vectors [rows, inputs]; :class:`harness.engine.forward.Forward` says what it has to return. Token sequences are
+    right-padded, so later positions must not influence earlier ones.
+
+    Conditions are evaluated together. Where the module is a chain of blocks (``nn.ModuleList``, ``nn.Sequential``) that
+    contains all sites, they share the baseline's work up to the first block in which they differ. This is tried once,
+    with an intervention that changes nothing: if outputs then differ from the baseline's, nothing is shared.
+
+    ``memory``: how much memory a pass may use, such as ``4GiB``, or ``auto``. ``share=False``: conditions share
+    nothing. Neither changes a result. ``truth``: the class of every unit, where it is known.
+
+    Errors: no sites; a module of a site that does not run exactly once in a pass; an output of another shape.
+    """
+
+    sources: Mapping[str, str] = {name: SOURCES[name] for name in ("activation", "first_order")}
+    gives: frozenset[str] = frozenset({"output", "mean", "std", "noise", "donor"})
+
+    def __init__(
+        self,
+        model: nn.Module,
+        sites: Sequence[Site],
+        reads: Reads,
+        label: str,
+        about: Mapping[str, Any] | None = None,
+        memory: str = "auto",
+        share: bool = True,
+        truth: Labels | None = None,
+    ) -> None:
+        self.model: nn.Module = model
+        self.sites, self.reads, self.label, self.truth = tuple(sites), reads, label, truth
+        at_most = {site.name: site.at_most for site in sites if site.at_most is not None}
+        self.units = UnitSpace(tuple(unit for site in sites for unit in site.units), at_most)
+        forward = Forward(model, reads, label)
+        with evaluating(model), torch.inference_mode():
+            self.budget = Measured.of(forward, {site.name: site.module for site in sites}).budget(memory)
+            build = HookedModel.with_chain if share else HookedModel
+            self.hooked = build(forward, self.sites, self.units)
+        self.about: dict[str, Any] = {**(about or {}), "conditions_share": ["trunk"] if self.hooked.chain else []}
+
+    def record(self, batch: Batch, readers: Mapping[str, Reader], tick: Tick = no_tick) -> Recording:
+        """Run the batch once; every reader reduces the rows of its source, site by site.
+
+        Errors: a source that this subject does not have; ``first_order`` where targets are not classes.
+        """
+        batch.check(self.reads)
+        check_sources(self, readers)
+        recorder = HookedRecorder(self.hooked.forward, self.sites, batch, readers)
+        with evaluating(self.model), within_memory(self.label, self.hooked.forward.device, self.budget):
+            for examples in micro_batches(batch, Load.throughout(recorder.rows_each), self.budget):
+                recorder.run(examples)
+                tick(len(examples))
+        return Recording(batch, self.units, recorder.joined())
+
+    def evaluate(
+        self,
+        batch: Batch,
+        conditions: Sequence[Group],
+        intervention: Intervention,
+        metrics: Sequence[Metric],
+        tick: Tick = no_tick,
+        reference: Batch | None = None,
+    ) -> Float[np.ndarray, "metrics conditions examples"]:
+        """Every metric under every condition; ``()`` is the baseline model.
+
+        Errors: a batch, a reference or donors that the subject cannot read; an intervention that asks for what the
+        subject does not give; a group of more units of a site than can be ablated together.
+        """
+        batch.check(self.reads)
+        check_gives(self, intervention)
+        for group in conditions:
+            if not self.units.allows(group):
+                limits = ", ".join(f"{limit} at {site}" for site, limit in self.units.at_most.items())
+                raise HarnessError(
+                    f"{self.label}: {' '.join(self.units.names(group))} cannot be ablated together.",
+                    f"Ablate at most: {limits}.",
+                )
+        device = self.hooked.forward.device
+        with evaluating(self.model), within_memory(self.label, device, self.budget), torch.inference_mode():
+            passes = _Passes(self, batch, conditions, intervention, reference)
+            return evaluate_in_passes(self.label, batch, conditions, metrics, passes.budget, passes, tick)
+
+
+class _Passes:
+    """The passes of one evaluation."""
+
+    one_position = False
+
+    def __init__(
+        self,
+        subject: HookedSubject,
+        batch: Batch,
+        conditions: Sequence[Group],
+        intervention: Intervention,
+        reference: Batch | None,
+    ) -> None:
+        groups = sorted((group for group in conditions if group), key=sorted)
+        self._model, self._batch, self._intervention = subject.hooked, batch, intervention
+        self._chosen = self._model.chosen(groups)
+        self.load = self.examples_load = load_of(self._model.schedule(groups).blocks)
+        widest = max((len(places) for places in self._chosen.values()), default=1)
+        self.budget = replace(subject.budget, per_position=subject.budget.per_position + 32 * widest)
+        inputs = set(inputs_of(type(intervention))) if groups else set()
+        self._noisy = "noise" in inputs
+        self._donors = donors_of(intervention, batch, subject.reads) if "donor" in inputs else None
+        self._moments = Moments({}, {})
+        if inputs & {"mean", "std"}:
+            over = averaged_over(intervention, batch, reference, subject.reads)
+            self._moments = moments(
+                over,
+                intervention.per == "position",
+                micro_batches(over, Load(), self.budget),
+                lambda examples: self._model.outputs(over.take(examples), self._chosen),
+                "std" in inputs,
+            )
+
+    def begin(self, examples: Int[np.ndarray, " chosen"]) -> Predict:
+        """The intervention's inputs for these examples."""
+        content, query = self._model.forward.tensors(self._batch.take(examples))
+        donor = self._model.outputs(self._donors.take(examples), self._chosen) if self._donors else {}
+        noise = self._noise(examples) if self._noisy else {}
+        replacement = Replacement(self._intervention, donor, self._moments.mean, self._moments.std, noise)
+        return lambda groups: self._model.predictions(content, query, groups, replacement, self._chosen)
+
+    def _noise(self, examples: Int[np.ndarray, " chosen"]) -> dict[str, Float[Tensor, "chosen places units width"]]:
+        part = self._batch.take(examples)
+        sizes = {name: values.shape for name, values in self._model.outputs(part, self._chosen).items()}
+        labels = {site.name: site.labels for site in self._model.sites}
+        return {
+            name: noise_of(
+                self._intervention.seed,
+                [labels[name][place] for place in places.tolist()],
+                examples,
+                *sizes[name][1::2],
+            )
+            for name, places in self._chosen.items()
+        }
