@@ -9,7 +9,6 @@ import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -61,43 +60,18 @@ def load_model(
                 model.to(first_device)  # type: ignore[arg-type]  # transformers types its wrapper as if it were unbound
             encode = _encoder(files if tokenizer is None else ModelFiles(Path(tokenizer)))
         subject = HeadSubject(model, label or _label(path, revision, files), encode, memory=memory)
-    subject.about |= {"path": path, "revision": files.commit, "weights": files.digest, **_about(subject)}
-    return subject
-
-
-def head_subject(
-    model: PreTrainedModel, tokenizer: Any = None, *, label: str = "", memory: str = "auto"
-) -> HeadSubject:
-    """The attention heads of a model that is already in memory.
-
-    ``tokenizer``: a tokenizer of transformers; without one, batches of text cannot be made. ``label``: the model's name
-    in results; by default the last part of the path it was loaded from, or its class.
-
-    Errors: a model in training mode, a model whose attention cannot be intercepted.
-    """
-    if model.training:
-        raise HarnessError(
-            "the model is in training mode, in which dropout changes its outputs at random.", "Type: model.eval()"
-        )
-    name = label or Path(model.config.name_or_path or "").name or type(model).__name__
-    encode = None if tokenizer is None else partial(tokenizer.encode, add_special_tokens=False)
-    with quiet():
-        subject = HeadSubject(model, name, encode, memory=memory)
-    subject.about |= _about(subject)
-    return subject
-
-
-def _about(subject: HeadSubject) -> dict[str, Any]:
-    """The description of a model in records."""
-    model = subject.model
-    return {
+    subject.about |= {
         "architecture": type(model).__name__,
-        "dtype": str(model.dtype).removeprefix("torch."),
+        "path": path,
+        "revision": files.commit,
+        "dtype": dtype,
         "device": _devices(model),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "weights": files.digest,
         "layers": len(subject.units.sites),
         "heads": len(subject.units),
     }
+    return subject
 
 
 @contextmanager

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, overload
 
 from harness.board.picture import AffinityPicture
 from harness.cells.cell import Cell
-from harness.cells.inputs import cache_of, load_subject
+from harness.cells.inputs import cache_of, load_subject, write_batch
 from harness.cells.isolation import PUT_BACK, isolated, watch_models
-from harness.data.batch import Batch
+from harness.data.batch import Batch, Vocabulary, Width
 from harness.data.contracts import Subject
 from harness.data.grouping import Candidate
 from harness.execution import execute
@@ -29,8 +29,10 @@ from harness.util.cache import Cache, Memo
 from harness.util.errors import HarnessError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from torch import nn
 
+    from harness.engine.hooked import HookedSubject
+    from harness.engine.sites import Site
     from harness.engine.subject import HeadSubject
 
 Units = str | Iterable[str] | Iterable[int] | Candidate
@@ -54,32 +56,43 @@ def method(stage: str, name: str, **parameters: Any) -> Any:
 def subject(model: str, /, **parameters: Any) -> Subject: ...
 @overload
 def subject(
-    model: PreTrainedModel, tokenizer: Any = None, /, *, label: str = "", memory: str = "auto"
-) -> HeadSubject: ...
+    model: nn.Module,
+    tokenizer: Any = None,
+    /,
+    *,
+    sites: Sequence[Site] = (),
+    reads: Vocabulary | Width | None = None,
+    label: str = "",
+    memory: str = "auto",
+) -> HeadSubject | HookedSubject: ...
 def subject(model: Any, tokenizer: Any = None, /, **parameters: Any) -> Subject:
     """A subject: ``subject("tiny")`` by name, or ``subject(model, tokenizer)`` for a model that is in memory.
 
-    A model in memory is a causal language model of transformers; its units are attention heads. ``label``: its name in
-    results. ``memory``: how much memory a pass may use (``8GB``). Without a ``tokenizer``, batches of text cannot be
-    made. A subject that was loaded by name before is not loaded again.
+    The units of a causal language model of transformers are its attention heads. Those of any other torch module are
+    at ``sites``: ``subject(module, sites=[Features("hidden", 0, labels, module.hidden)], reads=Width(12, 4))``.
+    ``reads``: the vocabulary of a module of token ids, or the widths of one of vectors. ``label``: the name in results.
+    ``memory``: how much memory a pass may use (``8GB``). Without a ``tokenizer``, batches of text cannot be made.
 
-    Errors: an unknown name or parameter; a model in training mode, or one whose attention cannot be intercepted.
+    A subject that is loaded by name is kept for the session.
+
+    Errors: an unknown name or parameter; a model in training mode, or one whose attention cannot be intercepted; a
+    module without sites.
     """
     if isinstance(model, str):
         cell = cell_of((), {"subject": (model, parameters)})
-        loaded = load_subject(cell, _memo(), Line(quiet=True))
+        with watching() as show:
+            loaded = load_subject(cell, _memo(), Line(show=show))
         remember(loaded, cell.stages["subject"])
         return loaded
-    from transformers import PreTrainedModel
+    from torch import nn
 
-    from harness.engine.loading import head_subject
+    from harness.engine.in_memory import subject_of
 
-    if not isinstance(model, PreTrainedModel):
+    if not isinstance(model, nn.Module):
         raise HarnessError(
-            f"subject: a {type(model).__name__} is not a model of transformers.",
-            "Give a causal language model (AutoModelForCausalLM.from_pretrained(...)), or the name of a subject.",
+            f"subject: a {type(model).__name__} is not a model.", "Give the name of a subject, or a torch module."
         )
-    return head_subject(model, tokenizer, **parameters)
+    return subject_of(model, tokenizer, **parameters)
 
 
 def batch(method: Any, subject: Subject, /, **parameters: Any) -> Batch:
@@ -91,8 +104,8 @@ def batch(method: Any, subject: Subject, /, **parameters: Any) -> Batch:
     Errors: an unknown name or parameter; a batch that the subject cannot read.
     """
     made_by = cell_of((), {"batch": (method, parameters) if isinstance(method, str) else method}).stages["batch"]
-    made: Batch = made_by(subject)
-    made.check(subject)
+    made = write_batch(made_by, subject)
+    made.check(subject.reads)
     remember(made, made_by)
     return made
 
@@ -122,10 +135,10 @@ def close(*arguments: Any, **choices: Any) -> ClosureResult:
         raise HarnessError("close needs the units of a group.", 'Example: close(subject, "L0H0,L0H7", batch)')
     task = _Task.of(words, {**choices, "group": _labels(units, choices.get("subject"))}, kept=False)
     if task.workspace is None:
-        with _session(task) as (memo, progress):
+        with watching() as show, _session(task, Line(show=show)) as (memo, progress):
             record = run_cell(task.cell, memo, progress).record
     else:
-        record = _record(task)
+        record = _records([task])[0]
         if record.status is not Status.OK:
             failed = record.status is Status.FAILED
             trace = f"The traceback is in {task.workspace.folder(task.cell.id)}." if failed else ""
@@ -150,7 +163,7 @@ def propose(*arguments: Any, **choices: Any) -> ProposalResult:
     task = _Task.of(words, choices, kept=False)
     if task.cell.settings.group:
         raise HarnessError("propose: the group is named by hand, so nothing is proposed.", "Leave out group=...")
-    with _session(task) as (memo, progress):
+    with watching() as show, _session(task, Line(show=show)) as (memo, progress):
         result = run_cell(task.cell, memo, progress, test=False)
     return ProposalResult(result.proposal, result.record)
 
@@ -168,7 +181,7 @@ def run(*configs: Words, **choices: Any) -> RunResult:
 
     Errors: all errors that make the cell invalid. A method that raises gives a result whose status is ``failed``.
     """
-    record = _record(_Task.of(configs, choices, kept=True))
+    record = _records([_Task.of(configs, choices, kept=True)])[0]
     if record.status is Status.INVALID:
         raise HarnessError(record.reason)
     return RunResult(record)
@@ -183,8 +196,7 @@ def sweep(configs: Iterable[Words | Sequence[str]], **common: Any) -> SweepResul
     Records are kept as by :func:`run`.
     """
     tasks = [_Task.of(words, common, kept=True) for words in _grid(configs)]
-    places = [f"cell {number} of {len(tasks)}  " for number in range(1, len(tasks) + 1)]
-    return SweepResult(tuple(RunResult(_record(task, place)) for task, place in zip(tasks, places, strict=True)))
+    return SweepResult(tuple(map(RunResult, _records(tasks))))
 
 
 def _grid(configs: Iterable[Words | Sequence[str]]) -> Iterator[Sequence[Words]]:
@@ -255,22 +267,26 @@ class _Task:
 
 
 @contextmanager
-def _session(task: _Task, prefix: str = "") -> Iterator[tuple[Memo, Line]]:
-    """Run a cell inside: with the subject of this session, isolated from other cells, its progress shown."""
+def _session(task: _Task, progress: Line) -> Iterator[tuple[Memo, Line]]:
+    """Run a cell inside: with the subject of this session, and isolated from other cells."""
     memo, made_by = _memo(), task.cell.stages["subject"]
     memo.disk = Cache() if task.workspace is None else cache_of(task.cell)
     if task.loaded is not None:
         watch_models(task.loaded, STAYS if isinstance(made_by, LoadedSubject) else PUT_BACK)
         memo.get("subject", repr(made_by), lambda: task.loaded, keep=1)
-    with watching(prefix) as progress, isolated(task.cell, memo, progress.warn):
+    with isolated(task.cell, memo, progress.warn):
         yield memo, progress
 
 
-def _record(task: _Task, prefix: str = "") -> Record:
-    """Run a cell to its record, whatever its status."""
-    available = plugins.load()
-    with (
-        _session(task, prefix) as (memo, progress),
-        available.watched_by(AffinityPicture(memo.disk), "affinity picture"),
-    ):
-        return execute(task.cell, task.workspace, available, memo, progress)
+def _records(tasks: Sequence[_Task]) -> list[Record]:
+    """Run cells to their records, whatever their status."""
+    available, records = plugins.load(), []
+    with watching() as show:
+        for number, task in enumerate(tasks, 1):
+            place = f"cell {number} of {len(tasks)}  " if len(tasks) > 1 else ""
+            with (
+                _session(task, Line(show=show, prefix=place)) as (memo, progress),
+                available.watched_by(AffinityPicture(memo.disk), "affinity picture"),
+            ):
+                records.append(execute(task.cell, task.workspace, available, memo, progress))
+    return records

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import ReferenceType, ref
 
-from harness.data.batch import Batch, Vocabulary
+from harness.data.batch import Batch
 from harness.data.contracts import BatchMethod, Subject, SubjectMethod
 from harness.util.digest import digest
 from harness.util.errors import HarnessError
@@ -47,7 +49,7 @@ class LoadedBatch(BatchMethod):
     digest: str = field(default="", metadata={"help": "digest of the examples", "by_content": True})
     loaded: Any = field(default=None, repr=False, compare=False, metadata={"neutral": True})
 
-    def __call__(self, vocabulary: Vocabulary) -> Batch:  # noqa: ARG002  # the cell checks that the subject can read it
+    def __call__(self) -> Batch:
         batch: Batch = self.loaded
         return batch
 
@@ -72,7 +74,22 @@ def subject_digest(subject: Subject) -> str:
     config: dict[str, Any] = getattr(getattr(model, "config", None), "to_dict", dict)()
     described = {key: value for key, value in config.items() if key not in UNRELATED and not key.startswith("_")}
     weights = [part for name, tensor in model.state_dict().items() for part in (name, _bytes(tensor))]
-    return digest(type(subject).__qualname__, subject.units.digest, described, repr(model), *weights)
+    sites = [part for site in getattr(subject, "sites", ()) for part in _parts_of_site(site, model)]
+    return digest(type(subject).__qualname__, subject.units.digest, described, repr(model), *weights, *sites)
+
+
+def _parts_of_site(site: Any, model: torch.nn.Module) -> Iterator[Any]:
+    """What decides the values of a site: its code, its place in the model, and its parameters."""
+    from torch import Tensor, nn
+
+    yield from (type(site).__qualname__, code_of(type(site)))
+    for parameter in dataclasses.fields(site):
+        value = getattr(site, parameter.name)
+        if isinstance(value, nn.Module):
+            yield [name for name, module in model.named_modules() if module is value]
+            yield from (_bytes(tensor) for tensor in value.state_dict().values())
+        else:
+            yield _bytes(value) if isinstance(value, Tensor) else repr(value)
 
 
 def _bytes(tensor: torch.Tensor) -> Any:

@@ -48,26 +48,36 @@ class Line(Progress):
 
 
 @contextmanager
-def watching(prefix: str = "") -> Iterator[Line]:
-    """The progress of one call. Its line is empty when the call ends."""
-    progress = Line(prefix=prefix, show=_line())
-    try:
-        yield progress
-    finally:
-        if progress.show:
-            progress.show("")
+def watching() -> Iterator[Callable[[str], None] | None]:
+    """A function that replaces the text of one line, in a notebook or on a terminal. None: nobody is watching.
 
-
-def _line() -> Callable[[str], None] | None:
-    """A function that replaces the text of one line, in a notebook or on a terminal. None: nobody is watching."""
+    The line is removed when the call ends.
+    """
     ipython: Any = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     if hasattr(shell, "kernel"):
-        from IPython.display import display
+        show = _line_of_a_notebook()
+    elif sys.stderr.isatty():
+        show = _line_of_a_terminal
+    else:
+        yield None
+        return
+    try:
+        yield show
+    finally:
+        show("")
 
-        handle = display({"text/plain": ""}, raw=True, display_id=True)  # type: ignore[no-untyped-call]  # IPython has half its types
-        return lambda text: handle.update({"text/plain": text}, raw=True)
-    if sys.stderr.isatty():
-        width = shutil.get_terminal_size().columns - 1
-        return lambda text: print(f"\r\033[K{text[:width]}", end="", file=sys.stderr, flush=True)
-    return None
+
+def _line_of_a_terminal(text: str) -> None:
+    width = shutil.get_terminal_size().columns - 1
+    print(f"\r\033[K{text[:width]}", end="", file=sys.stderr, flush=True)
+
+
+def _line_of_a_notebook() -> Callable[[str], None]:
+    from IPython.display import display
+
+    with warnings.catch_warnings():  # transformers imports bars that need another package; this line does not
+        warnings.filterwarnings("ignore", "IProgress not found")
+        import tqdm.auto  # noqa: F401
+    handle = display({"text/plain": ""}, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+    return lambda text: handle.update({"text/plain": text} if text else {}, raw=True)

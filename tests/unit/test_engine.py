@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from transformers import models as hf
 from transformers.pytorch_utils import Conv1D
 
-from harness.data.batch import Batch
 from harness.data.contracts import Metric
 from harness.data.recording import Reader, Rows, Source
 from harness.engine.attention import Probe, _active, active, switched

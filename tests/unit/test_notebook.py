@@ -19,11 +19,16 @@ from harness import (
     Affinity,
     AffinityMethod,
     Batch,
+    Columns,
+    Features,
     HarnessError,
     Metric,
     Spins,
     Status,
+    Tokens,
+    Vectors,
     Verdict,
+    Width,
     Workspace,
 )
 from harness.cells.cell import Cell
@@ -251,7 +256,7 @@ def test_a_model_in_memory_gives_the_numbers_of_the_same_model_on_disk(saved: Pa
     model = AutoModelForCausalLM.from_pretrained(saved)
     subject = harness.subject(model)
     assert subject.label == "llama-mini"
-    batch = Batch(
+    batch = Tokens(
         "mine",
         np.random.default_rng(0).integers(3, 48, (12, 9)),
         np.full(12, 8),
@@ -269,14 +274,14 @@ def test_a_model_in_memory_gives_the_numbers_of_the_same_model_on_disk(saved: Pa
 
 def test_a_tokenizer_reads_text_without_special_tokens(saved: Path, build: Callable[[], Any]) -> None:
     tokenizer = PreTrainedTokenizerFast.from_pretrained(saved)
-    assert harness.subject(build(), tokenizer).encode("the cat sat") == [1, 2, 3]
-    assert harness.subject(build()).encode is None
+    assert harness.subject(build(), tokenizer).reads.encode("the cat sat") == [1, 2, 3]
+    assert harness.subject(build()).reads.encode is None
 
 
 def test_what_cannot_be_a_subject_is_a_sentence(build: Callable[[], Any]) -> None:
     with pytest.raises(HarnessError, match=r"training mode[^$]*model\.eval\(\)"):
         harness.subject(build().train())
-    with pytest.raises(HarnessError, match="Linear is not a model of transformers"):
+    with pytest.raises(HarnessError, match=r"Linear is not a model of transformers[^$]*sites="):
         harness.subject(torch.nn.Linear(2, 2))
     with pytest.raises(HarnessError, match="needs the units"):
         harness.close(harness.subject(build()))
@@ -300,7 +305,7 @@ def test_a_method_that_changes_a_model_in_memory_is_reported(build: Callable[[],
             subject.model.register_forward_hook(lambda *_: None)
             return prediction.logits[:, 0]
 
-    batch = Batch("mine", np.ones((4, 5), dtype=int), np.full(4, 4), np.arange(4), {}, "random")
+    batch = Tokens("mine", np.ones((4, 5), dtype=int), np.full(4, 4), np.arange(4), {}, "random")
     with pytest.warns(UserWarning, match=r"changed the model[^$]*stays changed"):
         harness.close(subject, "L0H0", batch, metric=[Careless()], controls=("uniform", {"n": 3}))
 
@@ -330,6 +335,44 @@ def test_an_error_of_a_method_is_raised_as_it_is_or_kept_in_the_record(planted: 
     assert swept[0].reason == "ZeroDivisionError: by nothing"
     with pytest.raises(HarnessError, match="tested nothing: ZeroDivisionError"):
         swept[0].plot()
+
+
+@pytest.fixture
+def classifier() -> torch.nn.Module:
+    """Three inputs, four hidden neurons, two outputs; the second neuron carries the whole answer."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
+    with torch.no_grad():
+        model[2].weight[:] = torch.tensor([[0.0, 4.0, 0.1, 0.0], [0.0, -4.0, 0.0, 0.1]])
+    return model.eval()
+
+
+def neurons(module: torch.nn.Module, site: type = Features) -> list[Any]:
+    return [site("hidden", 0, [f"hidden:{i}" for i in range(4)], module)]
+
+
+def test_any_module_with_sites_is_a_subject_and_its_batch_is_the_users(classifier: torch.nn.Module) -> None:
+    subject = harness.subject(classifier, sites=neurons(classifier[1]), reads=Width(3, 2), label="classifier")
+    inputs = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+    batch = Vectors("mine", inputs, np.arange(40) % 2, "class")
+    report = harness.close(subject, ["hidden:1"], batch, controls=("uniform", {"n": 3}), metric="target_logit").report
+    with torch.no_grad():
+        hidden = classifier[:2](torch.from_numpy(inputs))
+        without = hidden * torch.tensor([1.0, 0.0, 1.0, 1.0])
+        change = classifier[2](without) - classifier[2](hidden)
+    expected = float(change[torch.arange(40), torch.arange(40) % 2].mean())
+    assert report.effects["target_logit"].delta == pytest.approx(expected, abs=1e-5)
+    with pytest.raises(HarnessError, match="numbers per example"):
+        harness.close(subject, ["hidden:1"], Vectors("wide", inputs[:, [0, 1, 2, 2]], np.zeros(40, dtype=int), "class"))
+
+
+def test_a_site_of_another_kind_or_place_is_another_subject(classifier: torch.nn.Module) -> None:
+    def digest_of(sites: list[Any]) -> str:
+        return subject_digest(harness.subject(classifier, sites=sites, reads=Width(3, 2)))
+
+    at_output, at_input = neurons(classifier[1]), neurons(classifier[2], Columns)
+    assert digest_of(at_output) == digest_of(neurons(classifier[1]))
+    assert len({digest_of(sites) for sites in (at_output, at_input, neurons(classifier[0]))}) == 3
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -140,7 +140,9 @@ def test_every_unit_has_its_own_effect_with_noise() -> None:
     subject = planted(noise=0.1, seed=4)
     batch = examples(subject, n=200)
     filler = [
-        unit for unit, role in enumerate(subject.truth.classes) if role is None and 2 <= subject.units.depth_of[unit] < 10
+        unit
+        for unit, role in enumerate(subject.truth.classes)
+        if role is None and 2 <= subject.units.depth_of[unit] < 10
     ]
     effects = damage(subject, batch, *((unit,) for unit in filler))
     assert 0.07 < effects.mean(axis=1).std() < 0.13  # over units: 0.1
