@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int, Num, Shaped
@@ -19,12 +19,13 @@ class Vocabulary:
     """What a subject of token sequences reads.
 
     ``vocab_size``: the number of token ids. ``context``: the number of positions that it can attend over. ``encode``:
-    text to token ids, without special tokens (None: the subject has no tokenizer).
+    text to token ids, without special tokens; ``decode``: the reverse (None: the subject has no tokenizer).
     """
 
     vocab_size: int
     context: int
     encode: Callable[[str], list[int]] | None = None
+    decode: Callable[[list[int]], str] | None = None
 
 
 @dataclass(frozen=True)
@@ -65,23 +66,27 @@ class Batch(ABC):
     def __len__(self) -> int: ...
 
     @abstractmethod
-    def take(self, examples: Int[np.ndarray, " chosen"]) -> Self:
+    def take(self, examples: Int[np.ndarray, " chosen"]) -> Batch:
         """These examples, in this order."""
 
     @abstractmethod
-    def exchanged(self, cycle: Int[np.ndarray, " examples"]) -> Self:
+    def exchanged(self, cycle: Int[np.ndarray, " examples"]) -> Batch:
         """Each example with the content of the next one on a cycle through all examples, for resampling."""
 
     @abstractmethod
     def check(self, reads: Reads) -> None:
         """Refuse a batch that a subject cannot read. Errors: another kind; content outside what the subject reads."""
 
+    @abstractmethod
+    def shown(self, example: int, reads: Reads) -> str:
+        """One example in a line, with its target."""
+
     @property
     @abstractmethod
-    def counterfactual_batch(self) -> Self:
+    def counterfactual_batch(self) -> Batch:
         """The counterfactuals as a batch, whose counterfactuals are these examples. Errors: there are none."""
 
-    def halves(self, seed: int) -> tuple[Self, Self]:
+    def halves(self, seed: int) -> tuple[Batch, Batch]:
         """Two disjoint random halves: one to propose on, one to test on.
 
         Errors: fewer than two examples.

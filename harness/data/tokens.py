@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int, Shaped
@@ -16,6 +16,8 @@ from harness.util.errors import HarnessError
 
 LOCAL = np.array([2, 3, 4, 5])
 """How many steps before the query count as local."""
+SHOWN = 24
+"""How many tokens of an example are shown."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +114,7 @@ class Tokens(Batch):
         return tokens[np.arange(tokens.shape[1]) <= self.query[:, None]]
 
     @property
-    def counterfactual_batch(self) -> Self:
+    def counterfactual_batch(self) -> Tokens:
         """The counterfactuals as a batch, whose counterfactuals are these examples. Errors: there are none."""
         if self.counterfactual is None:
             raise self.without_counterfactual()
@@ -130,7 +132,7 @@ class Tokens(Batch):
             free[np.arange(len(self))[:, None], places] = False
         return free
 
-    def take(self, examples: Int[np.ndarray, " chosen"]) -> Self:
+    def take(self, examples: Int[np.ndarray, " chosen"]) -> Tokens:
         """These examples, in this order."""
         other = self.counterfactual
         return replace(
@@ -143,7 +145,7 @@ class Tokens(Batch):
             groups=self._groups_of(examples),
         )
 
-    def exchanged(self, cycle: Int[np.ndarray, " examples"]) -> Self:
+    def exchanged(self, cycle: Int[np.ndarray, " examples"]) -> Tokens:
         """For each example, as many tokens of other examples, with its own query position.
 
         Its tokens are those of the next example on the cycle, up to that example's query. If they are fewer, the tokens
@@ -161,6 +163,14 @@ class Tokens(Batch):
                     filled += len(text)
                 step += 1
         return replace(self, tokens=tokens, counterfactual=None)
+
+    def shown(self, example: int, reads: Reads) -> str:
+        """The last tokens up to the query, as text if the subject has a tokenizer, and the target."""
+        query = int(self.query[example])
+        ids = self.tokens[example, max(0, query + 1 - SHOWN) : query + 1].tolist()
+        decode = reads.decode if isinstance(reads, Vocabulary) and reads.decode else _spaced
+        start = "… " if query >= SHOWN else ""
+        return f"{start}{decode(ids)} → {decode([int(self.target[example])])}"
 
     def check(self, reads: Reads) -> None:
         """Refuse a batch that a subject cannot read.
@@ -185,6 +195,10 @@ class Tokens(Batch):
                 f"{reads.context} positions.",
                 f"Use shorter sequences: batch.length={reads.context}",
             )
+
+
+def _spaced(ids: list[int]) -> str:
+    return " ".join(map(str, ids))
 
 
 def tokens_of(batch: Batch, who: str) -> Tokens:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, Num, Shaped
@@ -13,6 +13,9 @@ from jaxtyping import Float, Int, Num, Shaped
 from harness.data.batch import Batch, Counterfactual, Reads, Width, described
 from harness.util.digest import digest
 from harness.util.errors import HarnessError
+
+SHOWN = 6
+"""How many numbers of an example are shown."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +74,7 @@ class Vectors(Batch):
         return parts
 
     @property
-    def counterfactual_batch(self) -> Self:
+    def counterfactual_batch(self) -> Vectors:
         """The counterfactuals as a batch, whose counterfactuals are these examples. Errors: there are none."""
         if self.counterfactual is None:
             raise self.without_counterfactual()
@@ -82,7 +85,7 @@ class Vectors(Batch):
             counterfactual=Counterfactual(self.inputs, self.target),
         )
 
-    def take(self, examples: Int[np.ndarray, " chosen"]) -> Self:
+    def take(self, examples: Int[np.ndarray, " chosen"]) -> Vectors:
         """These examples, in this order."""
         other = self.counterfactual
         return replace(
@@ -93,11 +96,18 @@ class Vectors(Batch):
             groups=self._groups_of(examples),
         )
 
-    def exchanged(self, cycle: Int[np.ndarray, " examples"]) -> Self:
+    def exchanged(self, cycle: Int[np.ndarray, " examples"]) -> Vectors:
         """Each example with the inputs of the next one on the cycle."""
         inputs = np.empty_like(self.inputs)
         inputs[cycle] = self.inputs[np.roll(cycle, -1)]
         return replace(self, inputs=inputs, counterfactual=None)
+
+    def shown(self, example: int, reads: Reads) -> str:  # noqa: ARG002  # vectors need no vocabulary
+        """The largest inputs, and the target."""
+        inputs, target = self.inputs[example], np.atleast_1d(self.target[example])
+        largest = np.argsort(-np.abs(inputs), kind="stable")[:SHOWN]
+        named = " ".join(f"x{place}={inputs[place]:.2g}" for place in sorted(largest.tolist()) if inputs[place])
+        return f"{named or 'zero'} → {' '.join(f'{value:.3g}' for value in target[:SHOWN])}"
 
     def check(self, reads: Reads) -> None:
         """Refuse a batch that a subject cannot read.
