@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,12 @@ def subject_of(
 
     Errors: a model in training mode; a module without sites; a model whose attention cannot be intercepted.
     """
+    if not sites and not isinstance(model, PreTrainedModel):
+        raise HarnessError(
+            f"a {type(model).__name__} is not a model of transformers, so its units have to be named.",
+            "Example: harness.subject(model, sites=[Features('hidden', 0, labels, model.hidden)], reads=Width(inputs, "
+            "outputs))",
+        )
     if model.training:
         raise HarnessError(
             "the model is in training mode, in which dropout changes its outputs at random.", "Type: model.eval()"
@@ -43,21 +49,11 @@ def subject_of(
     name = label or Path(path or "").name or type(model).__name__
     encode = None if tokenizer is None else partial(tokenizer.encode, add_special_tokens=False)
     with quiet():
-        if sites:
-            return HookedSubject(model, sites, _reads(model, encode, reads), name, _about(model), memory)
         if isinstance(model, PreTrainedModel):
-            return HeadSubject(model, name, encode, _about(model), memory)
-    raise HarnessError(
-        f"a {type(model).__name__} is not a model of transformers, so its units have to be named.",
-        "Example: harness.subject(model, sites=[Features('hidden', 0, labels, model.hidden)], reads=Width(inputs, "
-        "outputs))",
-    )
-
-
-def _reads(model: nn.Module, encode: Callable[[str], list[int]] | None, reads: Reads) -> Reads:
-    if reads is None and isinstance(model, PreTrainedModel):
-        return vocabulary_of(model, encode)
-    return reads
+            if not sites:
+                return HeadSubject(model, name, encode, _about(model), memory)
+            reads = reads or vocabulary_of(model, encode)
+        return HookedSubject(model, sites, reads, name, _about(model), memory)
 
 
 def _about(model: nn.Module) -> dict[str, Any]:

@@ -165,7 +165,7 @@ def propose(*arguments: Any, **choices: Any) -> ProposalResult:
         raise HarnessError("propose: the group is named by hand, so nothing is proposed.", "Leave out group=...")
     with watching() as show, _session(task, Line(show=show)) as (memo, progress):
         result = run_cell(task.cell, memo, progress, test=False)
-    return ProposalResult(result.proposal, result.record)
+    return ProposalResult(result.proposals, result.record)
 
 
 def run(*configs: Words, **choices: Any) -> RunResult:

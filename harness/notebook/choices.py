@@ -67,7 +67,7 @@ def cell_of(words: Sequence[str], choices: Mapping[str, Any]) -> Cell:
     Errors: those of :func:`harness.registry.config.resolve` and of :meth:`Cell.of`; an object that is not a method.
     """
     methods = registry()
-    overrides = list(words)
+    overrides = [*_fitting(choices), *words]
     given: dict[str, list[Any]] = {}
     for key, value in choices.items():
         if value is None and key in (*STAGES, "contrast", "workspace"):
@@ -93,6 +93,13 @@ class Named:
 def is_subject(value: Any) -> bool:
     """Whether a value is a loaded subject, whether or not its class inherits from the contract."""
     return hasattr(value, "evaluate") and hasattr(value, "units")
+
+
+def _fitting(choices: Mapping[str, Any]) -> Iterator[str]:
+    """Choices that fit a loaded subject, where the usual ones do not: the survey labels by where units attend."""
+    subject = choices.get("subject")
+    if is_subject(subject) and "attention" not in getattr(subject, "sources", ()):
+        yield "labels=none"
 
 
 def _items(key: str, value: Any) -> Sequence[Any]:

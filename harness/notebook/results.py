@@ -85,7 +85,7 @@ class ClosureResult(_Shown):
 
         ``effect``: mean change under ablation, with its 95 % interval (``low``, ``high``). ``controls_low``,
         ``controls_high``: 5th and 95th percentile of the controls' effects. ``p_corrected``: corrected over metrics
-        and candidates. Missing numbers are NaN.
+        and candidates. ``decides``: whether the metric takes part in the verdict. Missing numbers are NaN.
         """
         from pandas import DataFrame
 
@@ -104,10 +104,23 @@ class ClosureResult(_Shown):
 
 @dataclass(frozen=True, repr=False)
 class ProposalResult(_Shown):
-    """Proposed groups. ``proposal`` holds every step; ``record`` what a record of it contains."""
+    """Proposed groups. ``proposal`` holds every step; ``record`` what a record of it contains.
 
-    proposal: Proposal
+    With strata, there is a proposal for each; ``strata`` gives them by name, and this result shows the first one.
+    """
+
+    proposals: tuple[Proposal, ...]
     record: Record
+
+    @property
+    def proposal(self) -> Proposal:
+        """Every step of the (first) proposal."""
+        return self.proposals[0]
+
+    @property
+    def strata(self) -> dict[str, ProposalResult]:
+        """The proposal of each stratum."""
+        return {one.stratum: ProposalResult((one,), self.record) for one in self.proposals}
 
     @property
     def units(self) -> UnitSpace:
@@ -290,6 +303,7 @@ def _row(effect: Effect) -> dict[str, Any]:
         "z": np.nan if effect.z is None else effect.z,
         "p": np.nan if effect.p is None else effect.p,
         "p_corrected": np.nan if effect.p_adjusted is None else effect.p_adjusted,
+        "decides": effect.decides,
     }
 
 
