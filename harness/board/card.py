@@ -66,7 +66,7 @@ def _controls(closure: ClosureReport) -> str:
 def _reservations(closure: ClosureReport) -> str:
     notes = []
     if closure.shortfall:
-        notes.append(f"not fully matched: {', '.join(f'{layer} lacks {n}' for layer, n in closure.shortfall.items())}")
+        notes.append(f"not fully matched: {', '.join(f'{site} lacks {n}' for site, n in closure.shortfall.items())}")
     if closure.inflation != 1:
         notes.append(f"their spread inflated by {closure.inflation:.2f}")
     return f" ({'; '.join(notes)})" if notes else ""
@@ -115,7 +115,7 @@ def _effect(name: str, effect: Effect) -> str:
         controls = f"{low:+.2f} .. {high:+.2f}"
     else:
         controls = "none"
-    note = "   (saturated: cannot get worse)" if effect.saturated else ""
+    note = "   (saturated: cannot get worse)" if effect.saturated else "" if effect.decides else "   (does not decide)"
     return (
         f"  {_spaced(name):<13}{ARROW[effect.damage]}{effect.baseline:>10.2f}{effect.ablated:>10.2f}   "
         f"{f'{effect.delta:+.2f} {interval}':<26}{controls:<24}{_number(effect.z, '+.1f'):>6}"

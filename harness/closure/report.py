@@ -1,4 +1,4 @@
-"""The closure test: ablate candidates, their parts, their controls and their whole layers, and compare the damage."""
+"""The closure test: ablate candidates, their parts, their controls and their whole sites, and compare the damage."""
 
 from __future__ import annotations
 
