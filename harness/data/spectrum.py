@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import scipy  # scipy.sparse is loaded where it is first named: listing must stay fast
@@ -95,7 +96,7 @@ def lowest(links: scipy.sparse.csr_array, most: int, below: float = 0.7) -> Spec
             values, vectors = values[low][::-1], np.ascontiguousarray(block[:, low][:, ::-1])
             off = image @ turn[:, low][:, ::-1] - vectors * values
             if len(values) and np.linalg.norm(off, axis=0).max() < 1e-3:  # the error of values is its square
-                after = 1 - _next(similar, lambda x, u=vectors, v=values: u @ ((v + 1) * (u.T @ x)))
+                after = 1 - _next(similar, partial(_lowered, vectors, values))
                 if after >= clear:  # else an eigenvalue below `clear` is still missing
                     return Spectrum(np.append(1.0 - values, after)[:most], vectors[:, :most])
             block = block[:, -(len(values) + len(values) // 8 + 16) :].copy("F")
@@ -136,6 +137,11 @@ def _filter(similar: scipy.sparse.csr_array, block: Float32[np.ndarray, "m colum
         block[:, start : start + 64] = now
 
     spread(filter_columns, range(0, block.shape[1], 64))
+
+
+def _lowered(vectors: np.ndarray, values: np.ndarray, x: np.ndarray) -> np.ndarray:
+    product: np.ndarray = vectors @ ((values + 1) * (vectors.T @ x))
+    return product
 
 
 def _next(

@@ -119,9 +119,8 @@ MANY = [2, 3, 4, 5, 8, 8, 12, 20] * 12
 """Groups of a component whose eigenvectors have a sparse basis."""
 
 
-@pytest.mark.parametrize("k", [96, 90, 20])
-def test_a_sparse_basis_gives_the_eigenvectors_that_lapack_gives(k: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    links, block = blocks_with_faint_links(MANY)
+def test_a_sparse_basis_gives_the_eigenvectors_that_lapack_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    links, _ = blocks_with_faint_links(MANY)
     whole = spectrum.lowest(links, 200)
     monkeypatch.setattr(spectrum, "WHOLE_UP_TO", 10)
     found = spectrum.lowest(links, 200)
@@ -130,11 +129,8 @@ def test_a_sparse_basis_gives_the_eigenvectors_that_lapack_gives(k: int, monkeyp
     assert len(found.values) == n + 1 == len(MANY) + 1
     np.testing.assert_allclose(found.values[:n], whole.values[:n], atol=1e-4)
     assert found.values[n] == pytest.approx(whole.values[n], abs=0.005)
-    rows, vectors = found.rows(k), whole.rows(k)
-    gap = whole.values[k] - whole.values[k - 1]
-    if gap > 0.05:  # else the first k eigenvectors are not defined without those that follow
-        np.testing.assert_allclose((rows @ rows.T).toarray(), vectors @ vectors.T, atol=2 * localised.TOLERANCE)
-    assert rows.shape == (len(block), k if k == 20 else len(MANY))
+    rows, vectors = scipy.sparse.csr_array(found.rows(len(MANY))), whole.rows(len(MANY))
+    np.testing.assert_allclose((rows @ rows.T).toarray(), vectors @ vectors.T, atol=2 * localised.TOLERANCE)
 
 
 @pytest.mark.parametrize("parameters", [{}, {"cap": 96}, {"below": 0.5}, {"seed": 4}])
@@ -155,7 +151,7 @@ def test_eigengap_finds_the_same_groups_in_a_sparse_basis(
 
 
 def test_graphs_without_a_group_per_vector_have_no_sparse_basis() -> None:
-    """A chain has one group; half of the pairs of a matching with random links have no eigenvalue below 0.7."""
+    """A chain has no group, and a random graph has one."""
     n = 400
     chain = scipy.sparse.diags_array([np.ones(n - 1), np.ones(n - 1)], offsets=[-1, 1], format="csr")
     noise = scipy.sparse.csr_array(np.triu(np.random.default_rng(0).random((n, n)) < 0.1, 1), dtype=np.float64)
