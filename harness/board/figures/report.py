@@ -89,7 +89,8 @@ def spectrum(affinity: Affinity, groups: int) -> Markup:
     """
     links = scipy.sparse.csr_array(abs(affinity.links))
     parts = [part for _, part in components(links) if part.shape[0] > 1]
-    values = np.sort(np.concatenate([lowest(part, min(EIGENVALUES, part.shape[0]))[0] for part in parts]))[:EIGENVALUES]
+    spectra = [lowest(part, min(EIGENVALUES, part.shape[0])).values for part in parts]
+    values = np.sort(np.concatenate(spectra))[:EIGENVALUES]
     with style():
         drawn = figure(4.6, 3.2)
         axes = drawn.add_subplot()
