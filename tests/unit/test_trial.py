@@ -72,7 +72,7 @@ class Nothing(Intervention):
 @dataclass(frozen=True)
 class Given(Controls):
     groups: tuple[tuple[int, ...], ...]
-    shortfall: Mapping[int, int] = field(default_factory=dict)
+    shortfall: Mapping[str, int] = field(default_factory=dict)
     inflation: float = 1.0
     name: ClassVar[str] = "given"
 
@@ -283,8 +283,9 @@ def test_controls_with_the_same_damage_make_the_candidate_not_specific() -> None
     assert report.effects["loss"].z is None  # no spread among them
 
 
-def test_a_shortfall_of_controls_is_reported_by_layer_label() -> None:
-    assert report_on(model(**STRONG), [LOGIT], Given(CONTROLS, {0: 2})).shortfall == {"L0": 2}
+def test_a_shortfall_of_controls_is_reported_as_it_is_given() -> None:
+    short = {"L0.attn": 2, "induction": 1}
+    assert report_on(model(**STRONG), [LOGIT], Given(CONTROLS, short)).shortfall == short
 
 
 # ----------------------------------------------------------------------------------------------------------------------
