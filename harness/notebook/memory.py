@@ -119,12 +119,13 @@ def method_of(loaded: Subject | Batch) -> SubjectMethod | BatchMethod:
         made: SubjectMethod | BatchMethod = method
         return made
     if isinstance(loaded, Batch):
-        return LoadedBatch(len(loaded), loaded.digest[:SHOWN], loaded)
+        return LoadedBatch(len(loaded), _state(loaded)[:SHOWN], loaded)
     return LoadedSubject(subject_digest(loaded)[:SHOWN], loaded)
 
 
 def _state(made: Subject | Batch) -> str:
     """Changes with everything in an object that a user can change."""
     if isinstance(made, Batch):
-        return made.digest
+        groups = {name: values.tolist() for name, values in made.groups.items()}
+        return digest(made.digest, groups) if groups else made.digest
     return "" if made.model is None else subject_digest(made)

@@ -79,5 +79,5 @@ def _line_of_a_notebook() -> Callable[[str], None]:
     with warnings.catch_warnings():  # transformers imports bars that need another package; this line does not
         warnings.filterwarnings("ignore", "IProgress not found")
         import tqdm.auto  # noqa: F401
-    handle = display({"text/plain": ""}, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+    handle = display({"text/plain": ""}, raw=True, display_id=True)
     return lambda text: handle.update({"text/plain": text} if text else {}, raw=True)

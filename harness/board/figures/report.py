@@ -48,9 +48,9 @@ def cloud_figure(closure: ClosureReport, new: NewFigure = figure) -> Figure:
             low, high = effect.interval or (effect.delta, effect.delta)
             axes.plot([low, high], [0, 0], color=CANDIDATE, linewidth=2)
             axes.plot([effect.delta], [0], "D", color=CANDIDATE, markersize=7, label="candidate")
-            axes.axvline(
-                closure.site_ablation[name], color=BOUND, linestyle="--", linewidth=1, label="all units of its sites"
-            )
+            if name in closure.site_ablation:
+                bound = closure.site_ablation[name]
+                axes.axvline(bound, color=BOUND, linestyle="--", linewidth=1, label="all units of its sites")
             axes.axvline(0, color=INK, linewidth=0.6)
             axes.set(yticks=[], ylim=(-0.8, 0.8), ylabel=f"{name.replace('_', ' ')} {ARROW[effect.damage]}")
             axes.spines["left"].set_visible(False)
@@ -89,7 +89,8 @@ def spectrum(affinity: Affinity, groups: int) -> Markup:
     """
     links = scipy.sparse.csr_array(abs(affinity.links))
     parts = [part for _, part in components(links) if part.shape[0] > 1]
-    values = np.sort(np.concatenate([lowest(part, min(EIGENVALUES, part.shape[0]))[0] for part in parts]))[:EIGENVALUES]
+    spectra = [lowest(part, min(EIGENVALUES, part.shape[0])).values for part in parts]
+    values = np.sort(np.concatenate(spectra))[:EIGENVALUES]
     with style():
         drawn = figure(4.6, 3.2)
         axes = drawn.add_subplot()
