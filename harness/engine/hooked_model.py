@@ -18,10 +18,10 @@ from harness.data.sampling import Group
 from harness.data.units import UnitSpace
 from harness.engine.batching import at_query
 from harness.engine.chain import chain_of, element_of, growing
-from harness.engine.forward import Forward, tensors_of
+from harness.engine.forward import Forward, by_row, with_result
 from harness.engine.replacement import Replacement, Unchanged
 from harness.engine.schedule import Schedule
-from harness.engine.sites import Site, first_tensor
+from harness.engine.sites import Site
 
 Chosen = Mapping[str, Int[Tensor, " chosen"]]
 """By site, the places of some of its units."""
@@ -69,7 +69,8 @@ class HookedModel:
 
         def keeping(site: Site) -> Callable[..., None]:
             def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-                values = site.values_of(tensors_of(args, kwargs), first_tensor(output), chosen[site.name])
+                inputs, result = by_row(args, kwargs, output, len(part))
+                values = site.values_of(inputs, result, chosen[site.name])
                 kept[site.name] = values if values.ndim == 4 else values.unsqueeze(1)
 
             return hook
@@ -149,10 +150,10 @@ class _Ablation:
     replacement: Replacement
 
     def __call__(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-        whole = first_tensor(output)
+        inputs, whole = by_row(args, kwargs, output, len(self.mask) * self.n)
         blocks = self.mask.any(dim=1).nonzero()[:, 0]
         rows = (blocks[:, None] * self.n + torch.arange(self.n, device=blocks.device)).flatten()
-        inputs = tuple(value[rows] for value in tensors_of(args, kwargs) if len(value) == len(whole))
+        inputs = tuple(value[rows] for value in inputs)
         ablated, query = self.mask[blocks].repeat_interleave(self.n, dim=0), self.query.repeat(len(blocks))
         part = whole[rows]
         if self.replacement.intervention.positions == "query" and part.ndim > 2:
@@ -161,8 +162,7 @@ class _Ablation:
             part[at] = changed[:, 0]
         else:
             part = self._changed(inputs, part, ablated, query, False)
-        whole = whole.index_copy(0, rows, part)
-        return (whole, *output[1:]) if isinstance(output, tuple) else whole
+        return with_result(output, whole.index_copy(0, rows, part))
 
     def _changed(
         self, inputs: tuple[Tensor, ...], output: Tensor, ablated: Tensor, query: Tensor, query_only: bool
