@@ -84,7 +84,7 @@ class HookedModel:
 
     def schedule(self, groups: Sequence[Group]) -> Schedule:
         """The blocks of rows in each element of the chain, or at each site."""
-        return Schedule.of([(), *groups], self._element_of_unit, trunk=bool(self.chain))
+        return Schedule.of([(), *groups], self.element_of_unit, trunk=bool(self.chain))
 
     def chosen(self, groups: Sequence[Group]) -> dict[str, Int[Tensor, " chosen"]]:
         """The units that any of these groups ablates."""
@@ -134,7 +134,8 @@ class HookedModel:
         return [place if element is None else element for place, element in enumerate(found)]
 
     @cached_property
-    def _element_of_unit(self) -> Int[np.ndarray, " units"]:
+    def element_of_unit(self) -> Int[np.ndarray, " units"]:
+        """The element of the chain that contains each unit."""
         return np.repeat(self._elements, [len(site.labels) for site in self.sites])
 
 
