@@ -23,8 +23,8 @@ from harness.engine.replacement import Replacement, Unchanged
 from harness.engine.schedule import Schedule
 from harness.engine.sites import Site
 
-Chosen = Mapping[str, Int[Tensor, " chosen"]]
-"""By site, the places of some of its units."""
+Chosen = Mapping[str, Int[Tensor, " _"]]
+"""By site, the places of some of its units. Sites differ in their number, so the axis has no name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +63,7 @@ class HookedModel:
         blocks = outputs.reshape(-1, n, outputs.shape[-1])
         return blocks[torch.tensor(schedule.places, device=outputs.device)].flatten(0, 1)
 
-    def outputs(self, part: Batch, chosen: Chosen) -> dict[str, Float[Tensor, "examples places chosen width"]]:
+    def outputs(self, part: Batch, chosen: Chosen) -> dict[str, Float[Tensor, "examples places _ _"]]:
         """By site, what the chosen units hand on in a baseline pass."""
         kept: dict[str, Tensor] = {}
 
@@ -86,7 +86,7 @@ class HookedModel:
         """The blocks of rows in each element of the chain, or at each site."""
         return Schedule.of([(), *groups], self.element_of_unit, trunk=bool(self.chain))
 
-    def chosen(self, groups: Sequence[Group]) -> dict[str, Int[Tensor, " chosen"]]:
+    def chosen(self, groups: Sequence[Group]) -> dict[str, Int[Tensor, " _"]]:
         """The units that any of these groups ablates."""
         places: dict[str, set[int]] = {}
         for unit in {unit for group in groups for unit in group}:
@@ -108,7 +108,7 @@ class HookedModel:
         tolerance = float(baseline.abs().max()) * (1e-4 if baseline.dtype.itemsize >= 4 else 0.05)
         return torch.allclose(outputs, baseline.repeat(1 + len(groups), 1), rtol=0, atol=tolerance)
 
-    def _masks(self, schedule: Schedule, chosen: Chosen) -> dict[str, Bool[Tensor, "blocks chosen"]]:
+    def _masks(self, schedule: Schedule, chosen: Chosen) -> dict[str, Bool[Tensor, "_ _"]]:
         """By site, which of the chosen units each block ablates, for the sites where any block does."""
         masks = {}
         for site, element in zip(self.sites, self._elements, strict=True):
