@@ -34,6 +34,7 @@ from .data.grouping import jaccard as jaccard
 from .data.grouping import purity as purity
 from .data.grouping import signed_part as signed_part
 from .data.prediction import Prediction as Prediction
+from .data.profile import Profile as Profile
 from .data.recording import Activity as Activity
 from .data.recording import Reader as Reader
 from .data.recording import Recording as Recording

@@ -41,7 +41,7 @@ def _closure(record: Record, closure: ClosureReport, where: str) -> str:
         f"  {'':<15}{'baseline':>9}{'ablated':>10}   {'effect [95 %]':<26}{'controls (5 % .. 95 %)':<24}"
         f"{'z':>6}{'p':>7}{'corrected p':>13}",
         *(_effect(name, effect) for name, effect in closure.effects.items()),
-        f"  all units of these sites: {bounds}",
+        f"  all units of these sites: {bounds or '-'}",
         *_inside(closure),
         f"  {_examples(record, closure)}",
         f"  method: {record.cell.method}{_chosen(record)}",

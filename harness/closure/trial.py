@@ -115,16 +115,17 @@ class Case:
 
     ``site_units``: all units of the candidate's sites. ``singles``: each of its units by itself. ``leave_one_out``:
     the candidate without each of its units. ``complement``: all units but the candidate's. ``stopped_early``: further
-    controls exist but are not evaluated; the candidate is then not decomposed.
+    controls exist but are not evaluated; the candidate is then not decomposed. None: these units cannot be ablated
+    together.
     """
 
     candidate: Group
-    site_units: Group
+    site_units: Group | None
     controls: ControlSets
     singles: tuple[Group, ...]
     leave_one_out: tuple[Group, ...]
-    all_units: Group
-    complement: Group
+    all_units: Group | None
+    complement: Group | None
     stopped_early: bool = False
 
     @classmethod
@@ -132,14 +133,18 @@ class Case:
         """A candidate with its controls, decomposed unless it is larger than ``LARGEST_DECOMPOSED``."""
         decomposed = candidate if 1 < len(candidate) <= LARGEST_DECOMPOSED else ()
         all_units = tuple(range(len(units)))
+
+        def allowed(group: Group) -> Group | None:
+            return group if units.allows(group) else None
+
         return cls(
             candidate=candidate,
-            site_units=units.at_sites(units.sites_of(candidate)),
+            site_units=allowed(units.at_sites(units.sites_of(candidate))),
             controls=controls,
             singles=tuple((unit,) for unit in decomposed),
             leave_one_out=tuple(tuple(u for u in candidate if u != unit) for unit in decomposed),
-            all_units=all_units,
-            complement=tuple(unit for unit in all_units if unit not in candidate),
+            all_units=allowed(all_units),
+            complement=allowed(tuple(unit for unit in all_units if unit not in candidate)),
         )
 
     def up_to(self, n: int) -> Case:
@@ -152,13 +157,16 @@ class Case:
     @property
     def compared_groups(self) -> list[Group]:
         """The groups that early stopping looks at: candidate, its whole sites, controls."""
-        return [self.candidate, self.site_units, *self.controls.groups]
+        sites = [] if self.site_units is None else [self.site_units]
+        return [self.candidate, *sites, *self.controls.groups]
 
     @property
     def ablated_groups(self) -> list[Group]:
         """Every group that is ablated."""
-        inside = [] if self.stopped_early else [*self.singles, *self.leave_one_out, self.all_units, self.complement]
-        return [*self.compared_groups, *inside]
+        if self.stopped_early:
+            return self.compared_groups
+        whole = [group for group in (self.all_units, self.complement) if group is not None]
+        return [*self.compared_groups, *self.singles, *self.leave_one_out, *whole]
 
 
 def cases_of(candidates: Iterable[Group], trial: Trial) -> tuple[Case, ...]:

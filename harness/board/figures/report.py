@@ -29,7 +29,7 @@ SITES_NAMED_UP_TO = 32
 
 
 def cloud(closure: ClosureReport) -> Markup:
-    """Per metric, the effects of the candidate, of each of its controls, and of all units of its layers."""
+    """Per metric, the effects of the candidate, of each of its controls, and of all units of its sites."""
     names = decision_order(closure.effects)
     with style():
         drawn = figure(6.4, 0.5 + 0.95 * len(names))
@@ -41,9 +41,9 @@ def cloud(closure: ClosureReport) -> Markup:
             low, high = effect.interval or (effect.delta, effect.delta)
             axes.plot([low, high], [0, 0], color=CANDIDATE, linewidth=2)
             axes.plot([effect.delta], [0], "D", color=CANDIDATE, markersize=7, label="candidate")
-            axes.axvline(
-                closure.site_ablation[name], color=BOUND, linestyle="--", linewidth=1, label="all units of its layers"
-            )
+            if name in closure.site_ablation:
+                bound = closure.site_ablation[name]
+                axes.axvline(bound, color=BOUND, linestyle="--", linewidth=1, label="all units of its sites")
             axes.axvline(0, color=INK, linewidth=0.6)
             axes.set(yticks=[], ylim=(-0.8, 0.8), ylabel=f"{name.replace('_', ' ')} {ARROW[effect.damage]}")
             axes.spines["left"].set_visible(False)
