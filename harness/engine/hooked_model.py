@@ -17,13 +17,13 @@ from harness.data.batch import Batch
 from harness.data.sampling import Group
 from harness.data.units import UnitSpace
 from harness.engine.chain import chain_of, element_of, growing
-from harness.engine.forward import Forward, tensors_of
+from harness.engine.forward import Forward, by_row, with_result
 from harness.engine.replacement import Replacement, Unchanged
 from harness.engine.schedule import Schedule
-from harness.engine.sites import Site, first_tensor
+from harness.engine.sites import Site
 
 Chosen = Mapping[str, Int[Tensor, " _"]]
-"""By site, the places of some of its units."""
+"""By site, the places of some of its units. Sites differ in their number, so the axis has no name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +68,8 @@ class HookedModel:
 
         def keeping(site: Site) -> Callable[..., None]:
             def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-                values = site.values_of(tensors_of(args, kwargs), first_tensor(output), chosen[site.name])
+                inputs, result = by_row(args, kwargs, output, len(part))
+                values = site.values_of(inputs, result, chosen[site.name])
                 kept[site.name] = values if values.ndim == 4 else values.unsqueeze(1)
 
             return hook
@@ -82,7 +83,7 @@ class HookedModel:
 
     def schedule(self, groups: Sequence[Group]) -> Schedule:
         """The blocks of rows in each element of the chain, or at each site."""
-        return Schedule.of([(), *groups], self._element_of_unit, trunk=bool(self.chain))
+        return Schedule.of([(), *groups], self.element_of_unit, trunk=bool(self.chain))
 
     def chosen(self, groups: Sequence[Group]) -> dict[str, Int[Tensor, " _"]]:
         """The units that any of these groups ablates."""
@@ -106,7 +107,7 @@ class HookedModel:
         tolerance = float(baseline.abs().max()) * (1e-4 if baseline.dtype.itemsize >= 4 else 0.05)
         return torch.allclose(outputs, baseline.repeat(1 + len(groups), 1), rtol=0, atol=tolerance)
 
-    def _masks(self, schedule: Schedule, chosen: Chosen) -> dict[str, Bool[Tensor, "blocks _"]]:
+    def _masks(self, schedule: Schedule, chosen: Chosen) -> dict[str, Bool[Tensor, "_ _"]]:
         """By site, which of the chosen units each block ablates, for the sites where any block does."""
         masks = {}
         for site, element in zip(self.sites, self._elements, strict=True):
@@ -135,7 +136,8 @@ class HookedModel:
         return [place if element is None else element for place, element in enumerate(found)]
 
     @cached_property
-    def _element_of_unit(self) -> Int[np.ndarray, " units"]:
+    def element_of_unit(self) -> Int[np.ndarray, " units"]:
+        """The element of the chain that contains each unit."""
         return np.repeat(self._elements, [len(site.labels) for site in self.sites])
 
 
@@ -151,8 +153,7 @@ class _Ablation:
     replacement: Replacement
 
     def __call__(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-        whole = first_tensor(output)
-        inputs = [value for value in tensors_of(args, kwargs) if len(value) == len(whole)]
+        inputs, whole = by_row(args, kwargs, output, len(self.mask) * self.n)
         blocks = self.mask.any(dim=1).nonzero()[:, 0]
         query = self.query.repeat(len(blocks))
         rows = (blocks[:, None] * self.n + torch.arange(self.n, device=blocks.device)).flatten()
@@ -165,7 +166,7 @@ class _Ablation:
             adjacent = count == int(blocks[-1]) + 1 - first  # a slice needs no copy
             part = slice(first * self.n, (first + count) * self.n) if adjacent else rows
             result[part] = self._changed([value[part] for value in inputs], whole[part], blocks, False)
-        return (result, *output[1:]) if isinstance(output, tuple) else result
+        return with_result(output, result)
 
     def _changed(
         self, inputs: Sequence[Tensor], output: Tensor, blocks: Int[Tensor, " some"], query_only: bool
