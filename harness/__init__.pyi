@@ -53,7 +53,13 @@ from .data.tokens import tokens_of as tokens_of
 from .data.units import Unit as Unit
 from .data.units import UnitSpace as UnitSpace
 from .data.vectors import Vectors as Vectors
+from .engine.hooked import HookedSubject as HookedSubject
 from .engine.loading import load_model as load_model
+from .engine.sites import Columns as Columns
+from .engine.sites import Features as Features
+from .engine.sites import Residual as Residual
+from .engine.sites import Site as Site
+from .engine.sites import Whole as Whole
 from .engine.subject import HeadSubject as HeadSubject
 from .notebook import close as close
 from .notebook import method as method

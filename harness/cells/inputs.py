@@ -68,6 +68,8 @@ class Inputs:
         check_sources(inputs.subject, inputs.readers("signal", "labels"))
         if not test and cell.requested.isdisjoint({"recording", "batch"}):
             return inputs
+        if (observations := inputs.subject.observations) is not None and not test:
+            return replace(inputs, batch=observations, proposal_half=observations)
         batch = inputs.write(cell.stages["batch"], cell.describe("batch"))
         shared = cell.settings.group or cell.settings.split == "none"
         first, second = (batch, batch) if shared else batch.halves(cell.settings.seed)
@@ -75,6 +77,13 @@ class Inputs:
         if test:
             check_gives(inputs.subject, cell.stages["intervention"])
         return replace(inputs, batch=batch, proposal_half=first, test_half=second, contrast=contrast)
+
+    @property
+    def examples(self) -> str:
+        """The examples in words: the chosen batch, or the observations of a subject without a model."""
+        if self.subject.observations is None:
+            return self.cell.describe("batch")
+        return f"{len(self.subject.observations)} observations"
 
     def write(self, method: BatchMethod, description: str) -> Batch:
         """The batch of a method, in the subject's tokens and checked against it. Errors: as for :meth:`gather`."""
