@@ -34,14 +34,14 @@ def read_arrays(key: str, path: str) -> Mapping[str, np.ndarray]:
 
 
 def one_array(key: str, path: str, name: str = "") -> np.ndarray:
-    """The array with this name, or the only array of a file. Errors: as :func:`read_arrays`; several arrays, no name."""
+    """The array with this name, or the only one of a file. Errors: as :func:`read_arrays`; several arrays, no name."""
     arrays = read_arrays(key, path)
     if name and name not in arrays:
         raise unknown(f"{key}={path}: array", name, arrays)
     if not name and len(arrays) != 1:
         raise HarnessError(
             f"{key}={path}: the file has {len(arrays)} arrays ({', '.join(arrays)}).",
-            f"Choose one: {key.split('.')[0]}.key={next(iter(arrays), 'A')}",
+            f"Choose one: {key.split('.', maxsplit=1)[0]}.key={next(iter(arrays), 'A')}",
         )
     return arrays[name] if name else next(iter(arrays.values()))
 

@@ -85,7 +85,8 @@ class FromVectors(BatchMethod):
         if "counterfactual_inputs" in arrays and "counterfactual_target" in arrays:
             content = self._numbers(arrays, "counterfactual_inputs", 2)
             counterfactual = Counterfactual(content, self._numbers(arrays, "counterfactual_target", target.ndim))
-        groups = {name: values for name, values in arrays.items() if name not in PARTS and values.shape == target.shape[:1]}
+        others = {name: values for name, values in arrays.items() if name not in PARTS}
+        groups = {name: values for name, values in others.items() if values.shape == target.shape[:1]}
         kind = "class" if target.ndim == 1 else "outputs"
         whole = Vectors(self.name, inputs, target, kind, {"path": Path(self.path).name}, counterfactual, groups)
         if self.n is None:

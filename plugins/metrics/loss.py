@@ -31,7 +31,9 @@ class Loss(Metric):
     def __call__(self, prediction: Prediction) -> torch.Tensor:
         import torch
 
-        return torch.nn.functional.cross_entropy(prediction.logits, prediction.target_class(self.name), reduction="none")
+        return torch.nn.functional.cross_entropy(
+            prediction.logits, prediction.target_class(self.name), reduction="none"
+        )
 
 
 @hookimpl

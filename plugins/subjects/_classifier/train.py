@@ -1,6 +1,6 @@
 """Trains the classifier on batch=vectors and writes its weights: seconds on a CPU, the same weights every time.
 
-    python -m harness_plugins.subjects._classifier.train --out FOLDER
+python -m harness_plugins.subjects._classifier.train --out FOLDER
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ import argparse
 from pathlib import Path
 
 import torch
+from harness_plugins.subjects._classifier.model import build
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from harness import Vectors, Width, method
-from harness_plugins.subjects._classifier.model import build
 
 WIDTH = Width(12, 4)
 STEPS, ROWS = 600, 256

@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from harness_plugins.subjects._dictionary.latents import Dictionary
 from torch import Tensor
 
 from harness import HarnessError
@@ -44,86 +45,109 @@ COMPUTED: Mapping[str, Sequence[Any]] = {
 
 def read_dictionary(
     path: str, activation: Activation, k: int | None, centred: bool | None, transcoder: bool
-) -> tuple[dict[str, Tensor | int | None], dict[str, Any]]:
-    """The parts of a :class:`Dictionary` in float32, and the configuration that comes with the file.
+) -> tuple[Dictionary, Mapping[str, Any]]:
+    """The dictionary in float32, and the configuration that comes with its file.
 
     ``centred``: whether the decoder's bias is subtracted before encoding; None: as the file says.
 
     Errors: no file; a part that is missing, has another shape, or is NaN; a setting that is not computed here.
     """
-    arrays = read_arrays("subject.dictionary", path)
-    config = _config(Path(path).expanduser())
-    if gated := [name for name in GATED if name in arrays]:
-        raise _wrong(path, f"it is gated ({gated[0]}); gated dictionaries are not read.")
-    for key, values in COMPUTED.items():
-        if config.get(key) not in values:
-            raise _wrong(path, f"its configuration says {key}={config[key]!r}, which is not computed here.")
-    names = {
-        part: _named(path, arrays, part, options)
-        for part, options in {
-            "encoder": ENCODERS,
-            "encoder_bias": ENCODER_BIASES,
-            "decoder": DECODERS,
-            "decoder_bias": DECODER_BIASES,
-        }.items()
-    }
-    tensors = {part: torch.from_numpy(arrays[name].astype(np.float32)) for part, name in names.items()}
-    for part, values in tensors.items():
-        if not torch.isfinite(values).all():
-            raise _wrong(path, f"{names[part]} contains NaN or infinity.")
-    encoder = _by_latent(path, names["encoder"], tensors["encoder"], tensors["encoder_bias"], tensors["decoder_bias"])
-    decoder = _by_latent(path, names["decoder"], tensors["decoder"], tensors["encoder_bias"], tensors["decoder_bias"])
-    bias, outputs = tensors["encoder_bias"], tensors["decoder_bias"]
-    if decoder.shape[1] != len(outputs):
-        raise _wrong(path, f"{names['decoder']} writes {decoder.shape[1]} numbers, {names['decoder_bias']} {len(outputs)}.")
-    if centred is None:
-        says = config.get("apply_b_dec_to_input")
-        by_name = names["encoder"] == "encoder.weight" and names["decoder_bias"] != "decoder.bias"
-        centred = bool(says) if says is not None else by_name and not transcoder
-    if centred:
-        if encoder.shape[1] != len(outputs):
-            raise _wrong(path, "its input and output differ in width, so the decoder's bias cannot be subtracted.")
-        bias = bias - encoder @ outputs
-    k = k or _number(arrays.get("k")) or _number(config.get("k"))
-    threshold = next((arrays[name] for name in THRESHOLDS if name in arrays), None)
-    chosen = activation if activation != "auto" else "topk" if k else "relu" if threshold is None else "jumprelu"
-    if chosen == "topk" and not 0 < (k or 0) <= len(bias):
-        raise _wrong(path, f"TopK needs k between 1 and {len(bias)}.", "Give it: subject.k=32")
-    if chosen == "jumprelu" and threshold is None:
-        raise _wrong(path, "JumpReLU needs an array 'threshold'.", "Choose subject.activation=relu or topk.")
-    skip = arrays.get("W_skip")
-    parts: dict[str, Tensor | int | None] = {
-        "encoder": encoder.contiguous(),
-        "encoder_bias": bias,
-        "decoder": decoder.contiguous(),
-        "decoder_bias": outputs,
-        "k": k if chosen == "topk" else None,
-        "threshold": None
-        if chosen != "jumprelu" or threshold is None
-        else torch.from_numpy(np.broadcast_to(threshold.astype(np.float32), (len(bias),)).copy()),
-        "skip": None if skip is None else torch.from_numpy(skip.astype(np.float32)),
-    }
-    return parts, config
-
-
-def _by_latent(path: str, name: str, matrix: Tensor, latents: Tensor, outputs: Tensor) -> Tensor:
-    """The matrix as [latents, numbers]. A square one is read as its name says."""
-    n = len(latents)
-    if matrix.ndim != 2 or n not in matrix.shape:
-        raise _wrong(path, f"{name} has the shape {list(matrix.shape)}; there are {n} latents and {len(outputs)} outputs.")
-    by_column = name.lower() == "w_enc" or name == "decoder.weight"
-    return matrix.T if matrix.shape[0] != n or (by_column and matrix.shape[1] == n) else matrix
-
-
-def _named(path: str, arrays: Mapping[str, np.ndarray], part: str, options: Sequence[str]) -> str:
-    for name in options:
-        if name in arrays:
-            return name
-    raise _wrong(
-        path,
-        f"it has no {part.replace('_', ' ')} ({' or '.join(options)}); its arrays: {', '.join(arrays) or 'none'}.",
-        "Save W_enc [inputs, latents], b_enc, W_dec [latents, outputs] and b_dec.",
+    file = _File(path)
+    file.check()
+    encoder_bias, decoder_bias = file.vector(ENCODER_BIASES), file.vector(DECODER_BIASES)
+    encoder, decoder = (file.by_latent(names, len(encoder_bias)) for names in (ENCODERS, DECODERS))
+    if decoder.shape[1] != len(decoder_bias):
+        raise file.wrong(f"its decoder writes {decoder.shape[1]} numbers, and its bias has {len(decoder_bias)}.")
+    if file.centred(transcoder) if centred is None else centred:
+        if encoder.shape[1] != len(decoder_bias):
+            raise file.wrong("its input and output differ in width, so the decoder's bias cannot be subtracted.")
+        encoder_bias = encoder_bias - encoder @ decoder_bias
+    k = k or file.k
+    threshold = next((file.tensor(name) for name in THRESHOLDS if name in file.arrays), None)
+    if activation == "auto":
+        activation = "topk" if k else "relu" if threshold is None else "jumprelu"
+    if activation == "topk" and not 0 < (k or 0) <= len(encoder_bias):
+        raise file.wrong(f"TopK needs k between 1 and {len(encoder_bias)}.", "Give it: subject.k=32")
+    if activation == "jumprelu" and threshold is None:
+        raise file.wrong("JumpReLU needs an array 'threshold'.", "Choose subject.activation=relu or topk.")
+    skip = file.tensor("W_skip") if "W_skip" in file.arrays else None
+    dictionary = Dictionary(
+        encoder.contiguous(),
+        encoder_bias,
+        decoder.contiguous(),
+        decoder_bias,
+        threshold.expand(len(encoder_bias)).clone() if activation == "jumprelu" and threshold is not None else None,
+        k if activation == "topk" else None,
+        skip,
     )
+    return dictionary, file.config
+
+
+class _File:
+    """The arrays of a dictionary's file, and its configuration."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.arrays = read_arrays("subject.dictionary", path)
+        self.config = _config(Path(path).expanduser())
+
+    def check(self) -> None:
+        """Refuse what is not computed here."""
+        if gated := [name for name in GATED if name in self.arrays]:
+            raise self.wrong(f"it is gated ({gated[0]}); gated dictionaries are not read.")
+        for key, values in COMPUTED.items():
+            if self.config.get(key) not in values:
+                raise self.wrong(f"its configuration says {key}={self.config[key]!r}, which is not computed here.")
+
+    def name(self, names: Sequence[str]) -> str:
+        """The one of these names that the file has."""
+        for name in names:
+            if name in self.arrays:
+                return name
+        raise self.wrong(
+            f"it has no {' or '.join(names)}; its arrays: {', '.join(self.arrays) or 'none'}.",
+            "Save W_enc [inputs, latents], b_enc, W_dec [latents, outputs] and b_dec.",
+        )
+
+    def tensor(self, name: str) -> Tensor:
+        """An array in float32."""
+        values = torch.from_numpy(np.array(self.arrays[name], dtype=np.float32))
+        if not torch.isfinite(values).all():
+            raise self.wrong(f"{name} contains NaN or infinity.")
+        return values
+
+    def vector(self, names: Sequence[str]) -> Tensor:
+        """A bias."""
+        values = self.tensor(self.name(names))
+        if values.ndim != 1:
+            raise self.wrong(f"{self.name(names)} has the shape {list(values.shape)}, not one number each.")
+        return values
+
+    def by_latent(self, names: Sequence[str], latents: int) -> Tensor:
+        """A matrix as [latents, numbers]. A square one is read as its name says."""
+        name = self.name(names)
+        matrix = self.tensor(name)
+        if matrix.ndim != 2 or latents not in matrix.shape:
+            raise self.wrong(f"{name} has the shape {list(matrix.shape)}, and there are {latents} latents.")
+        by_column = name.lower() == "w_enc" or name == "decoder.weight"
+        is_square = matrix.shape[0] == matrix.shape[1]
+        return matrix.T if (by_column if is_square else matrix.shape[1] == latents) else matrix
+
+    def centred(self, transcoder: bool) -> bool:
+        """Whether the decoder's bias is subtracted before encoding: as configured, or as the names imply."""
+        configured = self.config.get("apply_b_dec_to_input")
+        by_name = self.name(ENCODERS) == "encoder.weight" and self.name(DECODER_BIASES) != "decoder.bias"
+        return bool(configured) if configured is not None else by_name and not transcoder
+
+    @property
+    def k(self) -> int | None:
+        """The k of TopK, if there is one."""
+        found = self.arrays.get("k", self.config.get("k"))
+        return None if found is None or np.ndim(found) else int(found)
+
+    def wrong(self, what: str, fix: str = "Convert it to an ordinary dictionary, or use another one.") -> HarnessError:
+        """The error for this file."""
+        return HarnessError(f"subject.dictionary={self.path}: {what}", fix)
 
 
 def _config(file: Path) -> dict[str, Any]:
@@ -143,11 +167,3 @@ def _value(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
-
-
-def _number(value: Any) -> int | None:
-    return int(value) if value is not None and np.ndim(value) == 0 else None
-
-
-def _wrong(path: str, what: str, fix: str = "Convert it to an ordinary dictionary, or use another one.") -> HarnessError:
-    return HarnessError(f"subject.dictionary={path}: {what}", fix)

@@ -2,9 +2,9 @@
 
     python -m harness_plugins.subjects._dictionary.train --out FILE.safetensors
 
-About a minute on two cores. BatchTopK (Bussmann et al. 2024): in training, the largest values of a whole batch are kept,
-``ACTIVE`` per token on average; the file has one threshold instead (JumpReLU). Latents that were not active for a while
-are trained to reconstruct the error (Gao et al. 2024).
+About a minute on two cores. BatchTopK (Bussmann et al. 2024): in training, the largest values of a whole batch are
+kept, ``ACTIVE`` per token on average; the file has one threshold instead (JumpReLU). Latents that were not active for a
+while are trained to reconstruct the error (Gao et al. 2024).
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ import time
 from pathlib import Path
 
 import torch
+from harness_plugins.subjects.tiny.measure import text
+from harness_plugins.subjects.tiny.train import CONTEXT, STAGES, repeats
 from jaxtyping import Float
 from safetensors.torch import save_file
 from torch import Tensor
 
 from harness import method
 from harness.data.corpus import python_documentation
-from harness_plugins.subjects.tiny.measure import text
-from harness_plugins.subjects.tiny.train import CONTEXT, STAGES, repeats
 
 LAYER, LATENTS, ACTIVE = 1, 512, 12
-STEPS, TOKENS, POOL = 1200, 1024, 96  # steps of 1024 tokens, from 96 x 16 sequences
+STEPS, TOKENS, POOL = 1200, 1024, 48  # steps of 1024 tokens, from 48 x 16 sequences
 DEAD_AFTER, AUXILIARY = 40, 48  # steps without activity; dead latents that reconstruct the error
 RATE = 2e-3
 
@@ -91,7 +91,8 @@ def main() -> None:
     parser.add_argument("--layer", type=int, default=LAYER)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    torch.set_num_threads(2)
+    torch.set_flush_denormal(True)
+    torch.set_num_threads(1)  # two threads wait for each other on a busy machine
     begun = time.monotonic()
     states = activations(args.layer, args.seed)
     weights = train(states[len(states) // 10 :], args.seed)

@@ -1,0 +1,72 @@
+"""What the subjects of one family of units have in common: the model that their units are in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from harness_plugins.subjects.hf import HuggingFace
+from harness_plugins.subjects.smollm2_wheel import SmolLM2Wheel
+from harness_plugins.subjects.tiny import Tiny
+
+from harness import SubjectMethod
+
+if TYPE_CHECKING:
+    from harness.engine.hooked import HookedSubject
+    from harness.engine.loading import LoadedModel
+
+Family = Literal["heads", "kv_groups", "mlp_layers", "mlp_neurons", "stream"]
+OF_NEURONS = {"signal": "activation", "labels": "none", "affinity": "pearson_knn", "binarizer": "none",
+              "partitioner": "leiden", "chooser": "modularity", "selector": "largest",
+              "controls": "layer_matched"}  # fmt: skip
+"""Methods that fit many units in each of a few sites."""
+OF_LAYERS = {**OF_NEURONS, "affinity": "pearson", "controls": "depth_band"}
+"""Methods that fit a few units with one in each site."""
+
+
+@dataclass(frozen=True)
+class DecoderUnits(SubjectMethod):
+    """The parameters of units of any family in a causal language model; ``name`` is the family."""
+
+    defaults: ClassVar[Mapping[str, str | Sequence[str]]] = OF_NEURONS
+
+    path: str = field(
+        default="tiny",
+        metadata={"help": "hub id, folder in Hugging Face layout, .gguf file; or tiny, smollm2_wheel"},
+    )
+    revision: str = field(
+        default="main", metadata={"help": "branch, tag or commit on the hub; of tiny, a training step"}
+    )
+    dtype: Literal["float32", "bfloat16", "float16"] = field(
+        default="float32", metadata={"help": "precision of weights and computation"}
+    )
+    also: tuple[Family, ...] = field(default=(), metadata={"help": "other families in the same space: [heads]"})
+    device: str = field(default="auto", metadata={"help": "auto, cpu, cuda or cuda:1", "neutral": True})
+    memory: str = field(
+        default="auto",
+        metadata={"help": "memory for one pass, such as 4GiB; it changes only the time", "neutral": True},
+    )
+
+    def __call__(self) -> HookedSubject:
+        return self._load().units({self.name, *self.also}, self.memory)
+
+    def config(self) -> str | None:
+        """The folder or hub id whose config.json has the shapes of the model."""
+        return self._source.config()
+
+    def fingerprint(self) -> str:
+        """That of the subject that loads the same model."""
+        return self._source.fingerprint()
+
+    @property
+    def _source(self) -> Tiny | SmolLM2Wheel | HuggingFace:
+        if self.path == "tiny":
+            return Tiny("final" if self.revision == "main" else self.revision, self.device)
+        if self.path == "smollm2_wheel":
+            return SmolLM2Wheel(self.device)
+        return HuggingFace(self.path, self.revision, self.dtype, device=self.device)
+
+    def _load(self) -> LoadedModel:
+        source = self._source
+        return source.load() if isinstance(source, HuggingFace) else source.load(self.dtype)
