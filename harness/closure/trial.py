@@ -52,8 +52,8 @@ class Trial:
     ``reference``: other examples, for interventions that take a mean over them. ``contrast``: a batch of another task,
     on which a specific group does no damage. ``activity``: of the units on ``batch``; ``rule`` says when a group counts
     as active. ``futility``: testing of a candidate stops early when this many controls do at least as much damage
-    (:mod:`harness.closure.stopping`). ``labels``, ``strength`` (mean output norm [units]): given where the controls ask
-    for them.
+    (:mod:`harness.closure.stopping`). ``labels``, ``strength`` (mean output norm [units]), ``usage`` (share of examples
+    on which each unit is active [units]): given where the controls ask for them.
     """
 
     units: UnitSpace
@@ -72,6 +72,7 @@ class Trial:
     rule: ActiveRule = "any"
     labels: Labels | None = None
     strength: Float[np.ndarray, " units"] | None = None
+    usage: Float[np.ndarray, " units"] | None = None
 
     def values(self, batch: Batch, conditions: Sequence[Group], tick: Tick) -> Float[np.ndarray, "metrics _ examples"]:
         """Every metric on every example of a batch, under each condition."""
@@ -86,7 +87,7 @@ class Trial:
         controls for all, shifted by one place per candidate, a candidate has p <= 5 % in 8 % of cells without a circuit
         (13 % with twenty candidates). With separate controls it is 5 %.
 
-        Errors: the controls ask for labels or strength, and the trial has none.
+        Errors: the controls ask for labels, strength or usage, and the trial has none.
         """
         controls = self.controls
         if place:
@@ -96,6 +97,7 @@ class Trial:
             "units": self.units,
             "labels": self.labels,
             "strength": self.strength,
+            "usage": self.usage,
         }
         for name in inputs_of(type(controls)):
             if available[name] is None:

@@ -54,6 +54,10 @@ def _registered(loaded: plugins.Plugins) -> Registry:
     for (stage, name), method in methods.methods.items():
         node = {"name": name, **method.node}
         node |= {key: f"${{oc.select:{other},null}}" for key, other in method.follows.items()}
+        if method.defaults:
+            # Hydra reads defaults lists from the last entry to the first, and the first choice that it meets counts:
+            # that of a word, then of an experiment, of a preset, of a subject, of config.yaml.
+            node["defaults"] = [*({f"override /{other}@_global_.{other}": choice} for other, choice in method.defaults.items()), "_self_"]
         package = f"{stage}.{name}" if STAGES[stage].many else None  # each of several methods has its own node
         store.store(group=stage, name=name, node=node, package=package, provider=method.owner)
     HydraPlugins.instance().register(PluginSearchPath)

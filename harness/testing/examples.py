@@ -35,6 +35,11 @@ def strength() -> Float[np.ndarray, " units"]:
     return np.random.default_rng(8).gamma(2.0, size=len(UNITS))
 
 
+def usage() -> Float[np.ndarray, " units"]:
+    """The share of examples on which each unit is active; a few units never are."""
+    return np.maximum(0, np.random.default_rng(9).uniform(-0.2, 1, size=len(UNITS)))
+
+
 def activity(n_units: int = len(UNITS)) -> Activity:
     """Units of a block share a signal; no unit is constant."""
     rng = np.random.default_rng(0)

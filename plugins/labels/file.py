@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -97,11 +96,11 @@ class FromFile(LabelMethod):
                         [(entry["unit"], entry["class"]) for entry in entries],
                         [(entry["unit"], entry["selectivity"]) for entry in entries if entry.get("selectivity")],
                     )
-                case dict() if any(re.match(r"L\d", name) for name in data) or not data.keys().isdisjoint(units.labels):
+                case dict() if not data.keys().isdisjoint(units.labels):
                     return list(data.items()), []
         except (AttributeError, KeyError, TypeError) as error:
             raise self._wrong(f"an entry has the wrong form ({type(error).__name__}: {error}).", FORMS) from error
-        raise self._wrong("its content has none of the known forms.", FORMS)
+        raise self._wrong("its content has none of the known forms, or names no unit of this subject.", FORMS)
 
     def _by_position(self, pairs: Pairs, units: UnitSpace) -> dict[int, Any]:
         """Values by the position of their unit in the subject."""

@@ -17,19 +17,24 @@ if TYPE_CHECKING:
     from harness.engine.loading import LoadedModel
 
 Family = Literal["heads", "kv_groups", "mlp_layers", "mlp_neurons", "stream"]
-OF_NEURONS = {"signal": "activation", "labels": "none", "affinity": "pearson_knn", "binarizer": "none",
-              "partitioner": "leiden", "chooser": "modularity", "selector": "largest",
-              "controls": "layer_matched"}  # fmt: skip
-"""Methods that fit many units in each of a few sites."""
-OF_LAYERS = {**OF_NEURONS, "affinity": "pearson", "controls": "depth_band"}
-"""Methods that fit a few units with one in each site."""
+DEFAULTS = {
+    "labels": "none",
+    "signal": "activation",
+    "binarizer": "none",
+    "affinity": "pearson_knn",
+    "partitioner": "leiden",
+    "chooser": "modularity",
+    "selector": "isolated",
+    "controls": "layer_matched",
+}
+"""By stage: methods that need neither attention nor labels, for any number of units."""
 
 
 @dataclass(frozen=True)
 class DecoderUnits(SubjectMethod):
     """The parameters of units of any family in a causal language model; ``name`` is the family."""
 
-    defaults: ClassVar[Mapping[str, str | Sequence[str]]] = OF_NEURONS
+    defaults: ClassVar[Mapping[str, str | Sequence[str]]] = DEFAULTS
 
     path: str = field(
         default="tiny",

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness_plugins.subjects._decoder import OF_LAYERS, DecoderUnits
+from harness_plugins.subjects._decoder import DEFAULTS, DecoderUnits
 
 from harness import hookimpl
 
@@ -29,7 +29,7 @@ class Stream(DecoderUnits):
     """
 
     name: ClassVar[str] = "stream"
-    defaults: ClassVar[Mapping[str, str | Sequence[str]]] = OF_LAYERS
+    defaults: ClassVar[Mapping[str, str | Sequence[str]]] = DEFAULTS | {"controls": "depth_band"}
 
 
 @hookimpl

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.data.batch import Batch
+from harness.data.tokens import Tokens
 from harness.testing.examples import word_vocabulary
 from harness.util.errors import HarnessError
 
@@ -38,11 +39,11 @@ def edit(values: np.ndarray, at: tuple[int, ...], value: int) -> np.ndarray:
     [
         ({"query": np.array([5, 3, 6, 5])}, "query position 6 of example 2 is past its sequence of 6 tokens"),
         ({"query": np.array([5, 3, -1, 5])}, "query position -1 of example 2"),
-        ({"query": np.array([5, 3, 4])}, "4 sequences but 3 entries in 'query'"),
-        ({"target": np.array([1, 2, 3, 4, 5])}, "4 sequences but 5 entries in 'target'"),
+        ({"query": np.array([5, 3, 4])}, "4 examples but 3 entries in 'query'"),
+        ({"target": np.array([1, 2, 3, 4, 5])}, "4 examples but 5 entries in 'target'"),
         ({"target": np.array([7, -8, 9, 10])}, "target -8 is negative"),
         ({"tokens": edit(np.arange(24).reshape(4, 6), (1, 2), -100)}, "token -100 is negative"),
-        ({"anchors": {"self": np.array([[5], [3], [4]])}}, "4 sequences but 3 entries in 'self'"),
+        ({"anchors": {"self": np.array([[5], [3], [4]])}}, "4 examples but 3 entries in 'self'"),
         ({"anchors": {"self": np.array([5, 3, 4, 5])}}, r"anchors of 'self' have shape \(4,\)"),
         ({"anchors": {"self": np.zeros((4, 0), dtype=int)}}, r"anchors of 'self' have shape \(4, 0\)"),
         ({"anchors": {"self": np.array([[5], [4], [4], [5]])}}, "an anchor of 'self' lies outside"),

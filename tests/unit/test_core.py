@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.data.batch import default_id_range
 from harness.data.grouping import Affinity, Agreement, Labels, Partition
+from harness.data.tokens import default_id_range
 from harness.data.units import Unit, UnitSpace
 from harness.util.cache import Memo
 from harness.util.digest import digest, digest_files

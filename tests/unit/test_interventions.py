@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from harness.data.batch import Batch, Counterfactual
 from harness.data.contracts import Intervention, Metric
+from harness.data.tokens import Tokens
 from harness.engine.sharing import NOTHING, Shared
 from harness.engine.subject import HeadSubject
 from harness.registry.config import registry

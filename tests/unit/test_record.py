@@ -259,7 +259,7 @@ OLD = Path(__file__).parents[1] / "old"
 def test_a_record_of_schema_2_is_read_with_every_field_under_its_new_name() -> None:
     """The figures stand in ``tests/old/record_2.json`` under the old names, in brackets."""
     record = read_record(OLD / "record_2.json")
-    assert record.schema == "closure-harness/record/3"
+    assert record.schema == "closure-harness/record/4"
     assert (record.status, record.cell.title.split()[0], record.chosen) == (Status.OK, "tiny", 4)
     assert record.config["futility"] == 10  # give_up
     assert "give_up" not in record.config
@@ -341,13 +341,13 @@ def test_a_record_with_an_added_original_digest_is_refused(
             read_record(path)
 
 
-@pytest.mark.parametrize("schema", ["closure-harness/record/1", "closure-harness/record/4", "2", 2, None])
+@pytest.mark.parametrize("schema", ["closure-harness/record/1", "closure-harness/record/5", "2", 2, None])
 def test_a_record_of_an_unreadable_schema_is_refused_with_what_to_do(schema: object, tmp_path: Path) -> None:
     path = tmp_path / "3f9c" / "record.json"
     path.parent.mkdir()
     path.write_text(json.dumps({"schema": schema, "status": "ok"}))
     with pytest.raises(HarnessError) as caught:
         read_record(path)
-    readable = "'closure-harness/record/2' and 'closure-harness/record/3'"
+    readable = "'closure-harness/record/2', 'closure-harness/record/3' and 'closure-harness/record/4'"
     assert caught.value.what == f"record 3f9c has schema {schema!r}; this harness reads {readable}."
     assert caught.value.fix == f"Redo its cell with the same command and --force, or move the file away: {path}"

@@ -102,7 +102,19 @@ def test_an_old_key_in_a_configuration_file_is_refused(
         ),
         (
             "from harness.batch import (\n    Batch,\n    LOCAL as places,\n)",
-            "harness.batch has moved. Write: from harness import Batch; from harness.data.batch import LOCAL",
+            "harness.batch has moved. Write: from harness import Batch; from harness.data.tokens import LOCAL",
+        ),
+        (
+            "from harness.data.batch import default_id_range",
+            "Write: from harness import default_id_range",
+        ),
+        (
+            "from harness import layer_bands",
+            "layer_bands is now called site_bands. Write: from harness import site_bands",
+        ),
+        (
+            "from harness.engine.replacement import mean_outputs",
+            "mean_outputs is now called moments. Write: from harness.engine.replacement import moments",
         ),
         ("from harness import Twin", "Twin is now called Counterfactual. Write: from harness import Counterfactual"),
         (
