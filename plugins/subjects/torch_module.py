@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from annotated_types import Ge
-from harness_plugins.subjects._decoder import OF_NEURONS
+from harness_plugins.subjects._decoder import DEFAULTS
 
 from harness import HarnessError, SubjectMethod, Width, digest, digest_files, hookimpl
 
@@ -41,7 +41,11 @@ class TorchModule(SubjectMethod):
     """
 
     name: ClassVar[str] = "torch_module"
-    defaults: ClassVar[Mapping[str, str | Sequence[str]]] = {**OF_NEURONS, "batch": "vectors"}
+    defaults: ClassVar[Mapping[str, str | Sequence[str]]] = {
+        **DEFAULTS,
+        "batch": "vectors",
+        "metric": ("logit_difference", "accuracy", "loss"),
+    }
     module: str = field(
         default="",
         metadata={"help": "your Python file and its function, FILE.py:build; the file is run", "by_content": True},
