@@ -157,6 +157,8 @@ def test_matrix_and_labels_default_to_those_of_the_cell() -> None:
     assert resolve(words, registry())["subject"] == {
         "name": "precomputed",
         "units": "",
+        "activity": "",
+        "key": "",
         "matrix": "J.npy",
         "labels": "l.json",
     }

@@ -112,7 +112,7 @@ def test_a_skip_connection_is_part_of_the_reconstruction(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("change", "metadata", "given", "says"),
     [
-        ({"W_enc": None}, None, {}, "it has no W_enc or w_enc or encoder.weight; its arrays: b_enc, W_dec, b_dec"),
+        ({"W_enc": None}, None, {}, "it has no W_enc or w_enc or encoder.weight; its arrays: W_dec, b_dec, b_enc"),
         ({"W_enc": torch.zeros(4, 4)}, None, {}, r"W_enc has the shape \[4, 4\], and there are 10 latents"),
         ({"W_dec": torch.zeros(10, 5)}, None, {}, "its decoder writes 5 numbers, and its bias has 6"),
         ({"b_enc": torch.zeros(2, 5)}, None, {}, r"b_enc has the shape \[2, 5\], not one number each"),

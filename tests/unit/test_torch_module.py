@@ -10,6 +10,7 @@ import pytest
 import torch
 from harness_plugins.subjects._classifier.model import build
 from harness_plugins.subjects._classifier.train import accuracy, train
+from harness_plugins.subjects.torch_module import SHIPPED
 from safetensors.torch import load_model, save_model
 from torch import nn
 
@@ -74,7 +75,7 @@ class Look(Reader):
 
 def shipped() -> nn.Module:
     model = build()
-    load_model(model, Path(build.__code__.co_filename).parent / "weights.safetensors")
+    load_model(model, SHIPPED / "weights.safetensors")
     return model.eval()
 
 

@@ -105,7 +105,7 @@ class _File:
             if name in self.arrays:
                 return name
         raise self.wrong(
-            f"it has no {' or '.join(names)}; its arrays: {', '.join(self.arrays) or 'none'}.",
+            f"it has no {' or '.join(names)}; its arrays: {', '.join(sorted(self.arrays)) or 'none'}.",
             "Save W_enc [inputs, latents], b_enc, W_dec [latents, outputs] and b_dec.",
         )
 
