@@ -14,8 +14,8 @@ import tempfile
 from command import harness
 
 from harness.cli.forecast import write_span
-from harness.forecast.estimate import Span
 from harness.forecast.machine import GPUS
+from harness.forecast.steps import Span
 from harness.util.bytesize import write_size
 
 ALWAYS = [

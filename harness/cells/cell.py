@@ -155,9 +155,13 @@ class Cell:
 
     @property
     def protocol(self) -> str:
-        """Identity of how candidates are judged; records of different protocols are never ranked together."""
+        """Identity of how candidates are judged; records of different protocols are never ranked together.
+
+        Seeds of one protocol are repetitions: they share a row of a board.
+        """
         judges = [self.identity(stage) for stage in ("controls", "labels", "metric")]
         settings = {FIRST_NAMES.get(key, key): value for key, value in self._settings_in_identity().items()}
+        settings["seed"] = Settings.seed
         del settings["group"]
         return digest(settings, judges)[:12]
 

@@ -18,12 +18,12 @@ from harness.data.sampling import Group
 from harness.data.units import UnitSpace
 from harness.engine.batching import at_query
 from harness.engine.chain import chain_of, element_of, growing
-from harness.engine.forward import Forward, tensors_of
+from harness.engine.forward import Forward, by_row, with_result
 from harness.engine.replacement import Replacement, Unchanged
 from harness.engine.schedule import Schedule
-from harness.engine.sites import Site, first_tensor
+from harness.engine.sites import Site
 
-Chosen = Mapping[str, Int[Tensor, " chosen"]]
+Chosen = Mapping[str, Int[Tensor, " _"]]
 """By site, the places of some of its units."""
 
 
@@ -63,13 +63,14 @@ class HookedModel:
         blocks = outputs.reshape(-1, n, outputs.shape[-1])
         return blocks[torch.tensor(schedule.places, device=outputs.device)].flatten(0, 1)
 
-    def outputs(self, part: Batch, chosen: Chosen) -> dict[str, Float[Tensor, "examples places chosen width"]]:
-        """By site, what the chosen units hand on in a baseline pass."""
+    def outputs(self, part: Batch, chosen: Chosen) -> dict[str, Float[Tensor, "examples _ _ _"]]:
+        """By site, what the chosen units hand on in a baseline pass [examples, places, chosen, width]."""
         kept: dict[str, Tensor] = {}
 
         def keeping(site: Site) -> Callable[..., None]:
             def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-                values = site.values_of(tensors_of(args, kwargs), first_tensor(output), chosen[site.name])
+                inputs, result = by_row(args, kwargs, output, len(part))
+                values = site.values_of(inputs, result, chosen[site.name])
                 kept[site.name] = values if values.ndim == 4 else values.unsqueeze(1)
 
             return hook
@@ -85,7 +86,7 @@ class HookedModel:
         """The blocks of rows in each element of the chain, or at each site."""
         return Schedule.of([(), *groups], self._element_of_unit, trunk=bool(self.chain))
 
-    def chosen(self, groups: Sequence[Group]) -> dict[str, Int[Tensor, " chosen"]]:
+    def chosen(self, groups: Sequence[Group]) -> dict[str, Int[Tensor, " _"]]:
         """The units that any of these groups ablates."""
         places: dict[str, set[int]] = {}
         for unit in {unit for group in groups for unit in group}:
@@ -107,8 +108,8 @@ class HookedModel:
         tolerance = float(baseline.abs().max()) * (1e-4 if baseline.dtype.itemsize >= 4 else 0.05)
         return torch.allclose(outputs, baseline.repeat(1 + len(groups), 1), rtol=0, atol=tolerance)
 
-    def _masks(self, schedule: Schedule, chosen: Chosen) -> dict[str, Bool[Tensor, "blocks chosen"]]:
-        """By site, which of the chosen units each block ablates, for the sites where any block does."""
+    def _masks(self, schedule: Schedule, chosen: Chosen) -> dict[str, Bool[Tensor, "blocks _"]]:
+        """By site, which of the chosen units each block ablates [blocks, chosen], where any block does."""
         masks = {}
         for site, element in zip(self.sites, self._elements, strict=True):
             blocks = schedule.ablated.get(element)
@@ -149,10 +150,10 @@ class _Ablation:
     replacement: Replacement
 
     def __call__(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-        whole = first_tensor(output)
+        inputs, whole = by_row(args, kwargs, output, len(self.mask) * self.n)
         blocks = self.mask.any(dim=1).nonzero()[:, 0]
         rows = (blocks[:, None] * self.n + torch.arange(self.n, device=blocks.device)).flatten()
-        inputs = tuple(value[rows] for value in tensors_of(args, kwargs) if len(value) == len(whole))
+        inputs = tuple(value[rows] for value in inputs)
         ablated, query = self.mask[blocks].repeat_interleave(self.n, dim=0), self.query.repeat(len(blocks))
         part = whole[rows]
         if self.replacement.intervention.positions == "query" and part.ndim > 2:
@@ -161,8 +162,7 @@ class _Ablation:
             part[at] = changed[:, 0]
         else:
             part = self._changed(inputs, part, ablated, query, False)
-        whole = whole.index_copy(0, rows, part)
-        return (whole, *output[1:]) if isinstance(output, tuple) else whole
+        return with_result(output, whole.index_copy(0, rows, part))
 
     def _changed(
         self, inputs: tuple[Tensor, ...], output: Tensor, ablated: Tensor, query: Tensor, query_only: bool
