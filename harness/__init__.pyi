@@ -17,6 +17,7 @@ from .data.contracts import Metric as Metric
 from .data.contracts import Partitioner as Partitioner
 from .data.contracts import Selector as Selector
 from .data.contracts import Signal as Signal
+from .data.contracts import Stratifier as Stratifier
 from .data.contracts import Subject as Subject
 from .data.contracts import SubjectMethod as SubjectMethod
 from .data.contracts import Tick as Tick
@@ -34,6 +35,7 @@ from .data.grouping import jaccard as jaccard
 from .data.grouping import purity as purity
 from .data.grouping import signed_part as signed_part
 from .data.prediction import Prediction as Prediction
+from .data.profile import Profile as Profile
 from .data.recording import Activity as Activity
 from .data.recording import Reader as Reader
 from .data.recording import Recording as Recording
@@ -46,6 +48,7 @@ from .data.sampling import from_pools as from_pools
 from .data.sampling import from_windows as from_windows
 from .data.sampling import others as others
 from .data.sampling import site_bands as site_bands
+from .data.strata import Strata as Strata
 from .data.tokens import Tokens as Tokens
 from .data.tokens import default_id_range as default_id_range
 from .data.tokens import repeat_anchors as repeat_anchors
@@ -61,10 +64,17 @@ from .engine.sites import Residual as Residual
 from .engine.sites import Site as Site
 from .engine.sites import Whole as Whole
 from .engine.subject import HeadSubject as HeadSubject
-from .notebook import close as close
-from .notebook import method as method
-from .notebook import propose as propose
-from .notebook import run as run
+from .notebook.calls import batch as batch
+from .notebook.calls import close as close
+from .notebook.calls import method as method
+from .notebook.calls import propose as propose
+from .notebook.calls import run as run
+from .notebook.calls import subject as subject
+from .notebook.calls import sweep as sweep
+from .notebook.results import ClosureResult as ClosureResult
+from .notebook.results import ProposalResult as ProposalResult
+from .notebook.results import RunResult as RunResult
+from .notebook.results import SweepResult as SweepResult
 from .proposal.proposal import Proposal as Proposal
 from .records.record import Record as Record
 from .records.record import Status as Status

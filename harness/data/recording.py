@@ -32,8 +32,8 @@ SOURCES: Mapping[str, str] = {
 class Rows:
     """The values that a subject computed at the query position: the units of one site on one micro-batch.
 
-    ``values`` are those of the ``source`` (:data:`SOURCES`). ``batch``: the examples of this micro-batch, which are
-    ``whole.take(examples)``.
+    ``values`` are those of the ``source`` (:data:`harness.data.recording.SOURCES`). ``batch``: the examples of
+    this micro-batch, which are ``whole.take(examples)``.
     """
 
     source: Source

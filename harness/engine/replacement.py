@@ -125,8 +125,8 @@ class Moments:
 def moments(
     over: Batch,
     each_position: bool,
-    parts: Iterable[Int[np.ndarray, " chosen"]],
-    run: Callable[[Int[np.ndarray, " chosen"]], Mapping[Any, Tensor]],
+    parts: Iterable[Int[np.ndarray, " _"]],
+    run: Callable[[Int[np.ndarray, " _"]], Mapping[Any, Tensor]],
     spread: bool,
 ) -> Moments:
     """Moments over positions up to each example's query; ``run`` returns the outputs of a part of the examples.
@@ -137,6 +137,7 @@ def moments(
     reached = np.arange(over.query.max() + 1) <= over.query[:, None]
     positions = reached.shape[1] if each_position else 1
     sums: dict[Any, Tensor] = {}
+    exact: dict[Any, Tensor] = {}
     squares: dict[Any, Tensor] = {}
 
     def add(totals: dict[Any, Tensor], site: Any, values: Tensor) -> None:
@@ -151,10 +152,12 @@ def moments(
             seen = output.float().masked_fill(unseen[:, :, None, None], 0)
             add(sums, site, seen)
             if spread:  # in float64: the mean of the squares can be much larger than the variance
+                add(exact, site, seen.cpu().double())
                 add(squares, site, seen.cpu().double().square())
     counts = torch.from_numpy(reached.sum(axis=0) if each_position else reached.sum(keepdims=True)[0])[:, None, None]
     means = {site: total / counts for site, total in sums.items()}
-    std = {site: (total / counts - means[site].square()).clamp(min=0).sqrt() for site, total in squares.items()}
+    variances = {site: total / counts - (exact[site] / counts).square() for site, total in squares.items()}
+    std = {site: variance.clamp(min=0).sqrt() for site, variance in variances.items()}
     return Moments(means, std)
 
 

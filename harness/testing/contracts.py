@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from harness.registry.registry import Method
-from harness.testing import activity, closure, inputs, proposal
+from harness.testing import activity, closure, inputs, proposal, strata
 from harness.testing.checks import Check, NotChecked, Violation, contents, require
 from harness.util.errors import HarnessError, PluginError
 from harness.util.threads import one_thread
@@ -19,6 +19,7 @@ CONTRACTS: Mapping[str, tuple[Check, ...]] = {
     "subject": inputs.SUBJECT,
     "batch": inputs.BATCH,
     "labels": inputs.LABELS,
+    "stratifier": strata.STRATIFIER,
     "signal": activity.SIGNAL,
     "transform": activity.TRANSFORM,
     "binarizer": activity.BINARIZER,

@@ -157,7 +157,7 @@ def test_attribution_is_the_slope_of_the_target_logit_as_the_unit_is_scaled(
     family: str, architectures: Mapping[str, Any]
 ) -> None:
     """A central difference of the logit by the factor, at the baseline."""
-    model, step = architectures["llama_gqa"].build().double(), 1e-2
+    model, step = architectures["llama_gqa"].build().double(), 2e-3
     subject = (
         HeadSubject(model, family)
         if family == "heads"
@@ -171,7 +171,7 @@ def test_attribution_is_the_slope_of_the_target_logit_as_the_unit_is_scaled(
     )
     slope = ((above - below) / (2 * step)).T
     found = activity_of(subject, tokens(), build("attribution")).values[:, units]
-    np.testing.assert_allclose(found, slope, atol=2e-3 * np.abs(slope).max())  # metrics are in float32
+    np.testing.assert_allclose(found, slope, atol=5e-3 * np.abs(slope).max())  # metrics are in float32
 
 
 # -- units that no clustering can place --------------------------------------------------------------------------------
