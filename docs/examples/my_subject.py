@@ -1,24 +1,23 @@
 # my_subject.py
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from harness import HookedSubject, Site, SubjectMethod, Width, hookimpl, method
 
-if TYPE_CHECKING:
-    from jaxtyping import Float, Int
-
 
 class Channels(Site):
     """Units are the channels of a convolution's output [rows, channels, length]; the length is their width."""
 
-    def values(self, inputs: tuple[Tensor, ...], output: Tensor) -> "Float[Tensor, 'rows channels length']":
+    def values(self, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        """The output: [rows, units, width]."""
         return output
 
-    def add(self, output: Tensor, change: Tensor, units: "Int[Tensor, ' changed']") -> Tensor:
+    def add(self, output: Tensor, change: Tensor, units: Tensor) -> Tensor:
+        """The output with ``change`` [rows, changed, width] added to the channels ``units`` [changed]."""
         return output.index_add(1, units, change)
 
 
@@ -27,7 +26,11 @@ class Convolution(SubjectMethod):
     """The channels of a small convolutional classifier, trained on the batch `vectors` when it is loaded."""
 
     name: ClassVar[str] = "convolution"
-    defaults: ClassVar[Mapping[str, str | Sequence[str]]] = {"batch": "vectors", "labels": "none", "signal": "activation"}
+    defaults: ClassVar[Mapping[str, str | Sequence[str]]] = {
+        "batch": "vectors",
+        "labels": "none",
+        "signal": "activation",
+    }
     channels: int = field(default=16, metadata={"help": "channels of the convolution"})
 
     def __call__(self) -> HookedSubject:

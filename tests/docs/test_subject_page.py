@@ -36,6 +36,8 @@ def test_the_test_on_the_page_passes(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_subject_on_the_page_gets_a_verdict(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HARNESS_EXTRA_PLUGINS", str(EXAMPLES / "my_subject.py"))
-    record = run("subject=convolution", "batch.n=256", "partitioner.k=[4]", "selector=largest", "reruns=0", "tracking=none")
-    assert record.closure[0].verdict in set(Verdict)
-    assert {unit.partition(":")[0] for unit in record.closure[0].units} == {"conv"}
+    result = run(
+        "subject=convolution", "batch.n=256", "partitioner.k=[4]", "selector=largest", "reruns=0", "tracking=none"
+    )
+    assert result.record.closure[0].verdict in set(Verdict)
+    assert {unit.partition(":")[0] for unit in result.record.closure[0].units} == {"conv"}

@@ -41,21 +41,19 @@ def test_the_blocks_of_the_activity_are_proposed(
     values: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    proposal = propose("subject=precomputed", f"subject.activity={saved(tmp_path, values)}", *WORDS)
+    proposal = propose("subject=precomputed", f"subject.activity={saved(tmp_path, values)}", *WORDS).proposal
     expected = {tuple(np.flatnonzero(block == BLOCK).tolist()) for block in range(3)}
     assert {tuple(candidate.members) for candidate in proposal.candidates} == expected
     np.testing.assert_allclose(proposal.affinity.matrix[0, 3], np.corrcoef(values.T)[0, 3], atol=1e-5)
     assert len(proposal.measured.values) == 300  # all observations: nothing is held out for a test
 
 
-def test_agreement_with_labels_is_measured(
-    values: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_agreement_with_labels_is_measured(values: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "l.json").write_text(json.dumps({f"u{i}": "abc"[block] for i, block in enumerate(BLOCK)}))
     activity = f"subject.activity={saved(tmp_path, values)}"
     words = [word for word in WORDS if not word.startswith("labels")]
-    proposal = propose("subject=precomputed", activity, *words, "labels=file", "labels.path=l.json")
+    proposal = propose("subject=precomputed", activity, *words, "labels=file", "labels.path=l.json").proposal
     (agreement,) = proposal.agreement()
     assert agreement.ari == 1
 
@@ -88,7 +86,11 @@ def test_units_are_numbered_listed_or_described(values: np.ndarray, tmp_path: Pa
     assert subject(activity=activity).units.labels == ("u0", "u1", "u2")
     (tmp_path / "names.json").write_text('["a", "b", "c"]')
     assert subject(activity=activity, units=str(tmp_path / "names.json")).units.labels == ("a", "b", "c")
-    described = [{"label": "a", "site": "late", "depth": 1}, {"label": "b", "family": "neuron"}, {"label": "c", "site": "late", "depth": 1}]
+    described = [
+        {"label": "a", "site": "late", "depth": 1},
+        {"label": "b", "family": "neuron"},
+        {"label": "c", "site": "late", "depth": 1},
+    ]
     (tmp_path / "units.json").write_text(json.dumps(described))
     units = subject(activity=activity, units=str(tmp_path / "units.json")).units
     assert units.units == (Unit("a", "late", 1, "unit"), Unit("b", "units", 0, "neuron"), Unit("c", "late", 1, "unit"))
@@ -106,10 +108,10 @@ def test_columns_stay_with_their_units_where_sites_alternate(values: np.ndarray,
 
 def test_an_array_in_memory_is_a_subject_too(values: np.ndarray) -> None:
     found = WithoutModel(numbered(N), {}, activity=values.astype(np.float32))
-    assert found.observations is not None
-    signal = method("signal", "activation")
-    recording = found.record(found.observations, {"signal": signal}, lambda _: None)
-    np.testing.assert_allclose(recording.readings["signal"], values, rtol=1e-6)
+    choices = dict(word.split("=") for word in WORDS[:4])
+    proposal = propose(found, **choices, partitioner=("agglomerative", {"k": [3]}), selector="every_group").proposal
+    np.testing.assert_allclose(proposal.measured.values, values, rtol=1e-6)
+    assert {candidate.members[0] for candidate in proposal.candidates} == {0, 1, 2}
 
 
 @pytest.mark.parametrize(
@@ -129,10 +131,10 @@ def test_activity_that_is_not_numbers_by_observation_and_unit_is_refused(
 
 def test_units_and_sources_that_do_not_fit_are_refused(values: np.ndarray, tmp_path: Path) -> None:
     activity = saved(tmp_path, values)
-    with pytest.raises(HarnessError, match="it has 24 columns; subject.units=2x3 gives 6 units"):
+    with pytest.raises(HarnessError, match=r"it has 24 columns; subject\.units=2x3 gives 6 units"):
         subject(activity=activity, units="2x3")
     (tmp_path / "units.json").write_text('[{"label": "a", "layer": 3}]')
-    with pytest.raises(HarnessError, match='{"label": "a", "layer": 3} does not describe a unit'):
+    with pytest.raises(HarnessError, match=r'\{"label": "a", "layer": 3\} does not describe a unit'):
         subject(activity=activity, units=str(tmp_path / "units.json"))
     with pytest.raises(HarnessError, match=r"subject\.activity=gone\.npy: the file does not exist"):
         subject(activity="gone.npy")

@@ -27,7 +27,9 @@ def weights(seed: int = 0) -> dict[str, Tensor]:
     return {name: torch.randn(shape, generator=rng) for name, shape in shapes.items()}
 
 
-def read(folder: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None, **given: Any) -> Dictionary:
+def read(
+    folder: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None, **given: Any
+) -> Dictionary:
     save_file({name: value.contiguous() for name, value in tensors.items()}, folder / "d.safetensors", metadata)
     asked = {"activation": "auto", "k": None, "centred": None, "transcoder": False, **given}
     return read_dictionary(str(folder / "d.safetensors"), **asked)[0]
@@ -118,7 +120,12 @@ def test_a_skip_connection_is_part_of_the_reconstruction(tmp_path: Path) -> None
         ({"b_enc": torch.zeros(2, 5)}, None, {}, r"b_enc has the shape \[2, 5\], not one number each"),
         ({"b_enc": torch.full((10,), torch.nan)}, None, {}, "b_enc contains NaN or infinity"),
         ({"r_mag": torch.zeros(10)}, None, {}, "it is gated .r_mag.; gated dictionaries are not read"),
-        ({}, {"normalize_activations": '"layer_norm"'}, {}, "normalize_activations='layer_norm', which is not computed"),
+        (
+            {},
+            {"normalize_activations": '"layer_norm"'},
+            {},
+            "normalize_activations='layer_norm', which is not computed",
+        ),
         ({}, None, {"activation": "topk"}, "TopK needs k between 1 and 10"),
         ({}, None, {"k": 11}, "TopK needs k between 1 and 10"),
         ({}, None, {"activation": "jumprelu"}, "JumpReLU needs an array 'threshold'"),
@@ -204,9 +211,7 @@ def test_latents_at_the_query_are_those_of_the_residual_stream(shipped: HookedSu
 
 
 @pytest.mark.parametrize("positions", ["all", "query"])
-def test_latents_of_tiny_are_ablated_as_by_hand(
-    positions: str, shipped: HookedSubject, induction: Tokens
-) -> None:
+def test_latents_of_tiny_are_ablated_as_by_hand(positions: str, shipped: HookedSubject, induction: Tokens) -> None:
     strongest = shipped.record(induction, {"look": Look()}).readings["look"].mean(axis=0).argsort()[-5:]
     group = tuple(sorted(strongest.tolist()))
     zero = method("intervention", "zero", positions=positions)
@@ -251,7 +256,7 @@ def test_a_dictionary_of_another_width_is_refused(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match=r"subject\.site=4: the model has no such layer") as caught:
         method("subject", "sae", device="cpu", site=4)()
     assert "Its layers are 0 to 3." in caught.value.fix
-    with pytest.raises(HarnessError, match="has no module 'model.layer.1'"):
+    with pytest.raises(HarnessError, match=r"has no module 'model\.layer\.1'"):
         method("subject", "sae", device="cpu", site="model.layer.1")()
     with pytest.raises(HarnessError, match=r"subject\.dictionary=gone\.npz: the file does not exist"):
         method("subject", "sae", device="cpu", dictionary="gone.npz")()

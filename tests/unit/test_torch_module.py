@@ -103,9 +103,9 @@ def test_zeroed_neurons_have_the_effect_of_zeroed_columns_of_the_next_layer() ->
     classifier = subject()
     batch = method("batch", "vectors", n=50)(Width(12, 4))
     groups = [(), (3,), (3, 30, 35)]
-    found = classifier.evaluate(
-        batch, groups, method("intervention", "zero"), [method("metric", "logit_difference")]
-    )[0]
+    found = classifier.evaluate(batch, groups, method("intervention", "zero"), [method("metric", "logit_difference")])[
+        0
+    ]
     rows = np.arange(50)
     for values, group in zip(found, groups, strict=True):
         model = shipped()
@@ -204,7 +204,9 @@ def test_vectors_are_refused_where_they_do_not_fit_and_tokens_everywhere() -> No
     ):
         with pytest.raises(HarnessError, match=says):
             classifier.evaluate(Vectors("own", inputs, target, "class"), [()], zero, loss)
-    with pytest.raises(HarnessError, match="synthetic_induction makes token sequences; subject classifier reads vectors"):
+    with pytest.raises(
+        HarnessError, match="synthetic_induction makes token sequences; subject classifier reads vectors"
+    ):
         write_batch(method("batch", "synthetic_induction"), classifier)
     classifier.reads = Vocabulary(10, 10)
     with pytest.raises(HarnessError, match="batch vectors makes vectors; subject classifier reads token sequences"):
@@ -226,7 +228,7 @@ def test_metrics_of_classes_and_of_outputs_are_told_apart() -> None:
     np.testing.assert_allclose(values, 4, rtol=1e-5)  # every output is two below its target
     with pytest.raises(HarnessError, match="metric=loss needs a class"):
         classifier.evaluate(outputs, [()], zero, [method("metric", "loss")])
-    with pytest.raises(HarnessError, match="metric=logit_difference needs a class|no counterfactuals"):
+    with pytest.raises(HarnessError, match="the batch has no counterfactuals"):
         classifier.evaluate(outputs, [()], zero, [method("metric", "logit_difference")])
     classes = Vectors("own", inputs, np.zeros(6, dtype=np.int64), "class")
     with pytest.raises(HarnessError, match="metric=target_error needs all right outputs"):

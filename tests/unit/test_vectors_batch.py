@@ -66,7 +66,12 @@ def test_clusters_need_two_classes_and_an_input_for_each(width: Width) -> None:
 
 
 def test_a_file_has_inputs_targets_counterfactuals_and_properties(tmp_path: Path) -> None:
-    parts = {"inputs": INPUTS, "target": [0, 1, 2, 3], "counterfactual_inputs": -INPUTS, "counterfactual_target": [1] * 4}
+    parts = {
+        "inputs": INPUTS,
+        "target": [0, 1, 2, 3],
+        "counterfactual_inputs": -INPUTS,
+        "counterfactual_target": [1] * 4,
+    }
     examples = batch(path=saved(tmp_path, **parts, domain=np.array(["a", "b", "a", "b"])))
     np.testing.assert_array_equal(examples.inputs, INPUTS)
     np.testing.assert_array_equal(examples.counterfactual_batch.inputs, -INPUTS)
@@ -108,7 +113,7 @@ def test_files_that_are_not_there_or_not_arrays_are_refused(tmp_path: Path) -> N
         batch(path="gone.npz")
     for name in ("a.npz", "a.safetensors"):
         (tmp_path / name).write_bytes(b"no")
-        with pytest.raises(HarnessError, match="it is not a .* file of numbers"):
+        with pytest.raises(HarnessError, match=r"it is not a \.\w+ file of numbers"):
             batch(path=str(tmp_path / name))
     (tmp_path / "a.pt").write_bytes(b"no")
     with pytest.raises(HarnessError, match=r"a \.pt file is not read"):
