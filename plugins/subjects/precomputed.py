@@ -92,10 +92,9 @@ class Precomputed(SubjectMethod):
     def fingerprint(self) -> str:
         """Digest of the units and their activity, from any source."""
         try:
-            subject = self()
+            return self().digest
         except HarnessError:
             return ""
-        return digest(subject.units.digest, subject.observations.digest if subject.observations else None)
 
     def _activity(self) -> Float[np.ndarray, "observations units"]:
         values = one_array("subject.activity", self.activity, self.key)
@@ -176,6 +175,11 @@ class WithoutModel(Subject):
         if activity is not None:
             self.sources = {"activation": "the activity [observations, units, 1]"}
             self.observations = Vectors("observations", activity, np.zeros(len(activity), dtype=np.int64), "none")
+
+    @property
+    def digest(self) -> str:
+        """Digest of the units and their activity."""
+        return digest(self.units.digest, self.observations.digest if self.observations else None)
 
     def record(self, batch: Batch, readers: Mapping[str, Reader], tick: Tick) -> Recording:
         """Every reader reads the activity, site by site. Errors: there is none; another source."""

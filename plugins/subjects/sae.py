@@ -130,8 +130,7 @@ def _fit(loaded: LoadedModel, site: Latents, file: str) -> dict[str, Any]:
     import torch
 
     from harness.data.corpus import python_topics
-    from harness.engine.forward import tensors_of
-    from harness.engine.sites import first_tensor
+    from harness.engine.forward import by_row
 
     ids: list[int] = [0]
     if loaded.encode is not None:
@@ -141,8 +140,8 @@ def _fit(loaded: LoadedModel, site: Latents, file: str) -> dict[str, Any]:
     measured: dict[str, Any] = {}
 
     def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
-        output, dictionary = first_tensor(result), site.dictionary
-        encoded = site.encoded(tensors_of(args, kwargs), output)
+        inputs, output = by_row(args, kwargs, result, rows)
+        encoded, dictionary = site.encoded(inputs, output), site.dictionary
         _check_widths(dictionary, encoded.shape[-1], output.shape[-1], file)
         x, right = encoded.flatten(0, -2), output.flatten(0, -2).float()
         latents = dictionary.encode(x)

@@ -11,6 +11,7 @@ import pytest
 
 from harness.data.units import UnitSpace
 from harness.registry.config import registry, resolve
+from harness.testing import examples
 from harness.util.errors import HarnessError
 
 
@@ -179,7 +180,7 @@ def test_every_use_of_the_model_is_refused() -> None:
     found = subject(units="2x2")
     assert found.reads is None
     for asks in (
-        lambda: found.record(None, {}, None),
+        lambda: found.record(examples.batch(), {}, lambda _: None),
         lambda: found.evaluate(None, [()], None, [], None),
     ):
         with pytest.raises(HarnessError, match="has no model") as caught:

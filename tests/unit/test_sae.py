@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from harness import HarnessError, HookedSubject, Reader, Rows, Source, Tokens, Width, method
+from harness.notebook.memory import subject_digest
 
 WIDTH, LATENTS = 6, 10
 
@@ -279,6 +280,20 @@ def test_a_transcoder_reads_the_input_of_the_mlp_and_writes_to_its_output(tmp_pa
     handle.remove()
     x = seen[0][torch.arange(4), torch.from_numpy(batch.query)]
     np.testing.assert_allclose(found, subject.sites[0].dictionary.encode(x).numpy(), atol=1e-4)
+
+
+def test_subjects_in_memory_with_different_dictionaries_are_different_subjects(tmp_path: Path) -> None:
+    model, labels = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, 3)), [f"F{i}" for i in range(LATENTS)]
+    first, again, other = (
+        HookedSubject(
+            model,
+            [Latents("latents", 0, labels, model[0], dictionary=read(tmp_path, weights(seed)))],
+            Width(WIDTH, 3),
+            "linear",
+        )
+        for seed in (0, 0, 1)
+    )
+    assert subject_digest(first) == subject_digest(again) != subject_digest(other)
 
 
 def test_the_content_of_the_dictionary_is_its_identity(tmp_path: Path) -> None:

@@ -31,17 +31,18 @@ def train(seed: int = 0) -> nn.Module:
     """AdamW at 5e-3 (cosine to zero, weight decay .01), 600 steps of 256 new examples."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = build()
+        model: nn.Module = build()
     inputs, target = examples(TEST_SEED + 1 + seed, STEPS * ROWS)
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
-    for part, right in zip(inputs.split(ROWS), target.split(ROWS), strict=True):
+    for part, right in zip(torch.split(inputs, ROWS), torch.split(target, ROWS), strict=True):
         loss = nn.functional.cross_entropy(model(part), right)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
         schedule.step()
-    return model.eval()
+    model.eval()
+    return model
 
 
 def accuracy(model: nn.Module, n: int = 4096) -> float:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from harness import Site
+from harness import Site, digest
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,13 @@ class Dictionary:
     def to(self, device: torch.device) -> Dictionary:
         """The same dictionary on another device."""
         tensors = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
-        return Dictionary(**{**vars(self), **tensors})
+        return replace(self, **tensors)
+
+    @property
+    def digest(self) -> str:
+        """Digest of all parts."""
+        values = (getattr(self, part.name) for part in fields(self))
+        return digest(*(value.cpu().numpy() if isinstance(value, Tensor) else value for value in values))
 
     def encode(
         self, x: Float[Tensor, "*rows inputs"], chosen: Int[Tensor, " chosen"] | None = None
