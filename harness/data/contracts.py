@@ -21,7 +21,7 @@ from harness.data.batch import Batch, Reads
 from harness.data.grouping import Affinity, Candidate, Labels, Partition
 from harness.data.recording import Activity, Reader, Recording, Rows, Source, Spins
 from harness.data.strata import Strata
-from harness.data.units import UnitSpace
+from harness.data.units import Run, UnitSpace
 from harness.util.errors import HarnessError
 
 if TYPE_CHECKING:
@@ -102,6 +102,20 @@ class Method(Protocol):
 
 
 @runtime_checkable
+class Sizes(Protocol):
+    """Sizes of a decoder, known without loading it (:class:`harness.engine.shapes.Shapes`)."""
+
+    @property
+    def layers(self) -> int: ...
+    @property
+    def heads(self) -> int: ...
+    @property
+    def kv_heads(self) -> int: ...
+    @property
+    def mlp(self) -> int: ...
+
+
+@runtime_checkable
 class SubjectMethod(Method, Protocol):
     """The parameters of a subject. Calling it loads the model."""
 
@@ -116,6 +130,13 @@ class SubjectMethod(Method, Protocol):
 
     def config(self) -> str | None:
         """The folder or hub name whose ``config.json`` gives the model's shapes, for forecasts. None: unknown."""
+        return None
+
+    def runs(self, sizes: Sizes) -> tuple[Run, ...] | None:  # noqa: ARG002  # used by subjects of other units
+        """The sites of its units, for forecasts. None: they are attention heads, and conditions share work like them.
+
+        Units at other sites are evaluated by hooks: conditions share the blocks before the first one that differs.
+        """
         return None
 
 

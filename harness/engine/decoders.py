@@ -6,7 +6,7 @@ Only heads and KV groups need a model whose attention can be intercepted (:mod:`
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -114,19 +114,20 @@ def sites_of_families(
     return sorted(sites, key=lambda site: site.depth)
 
 
-def blocks_of(model: PreTrainedModel) -> Sequence[nn.Module]:
+def blocks_of(model: PreTrainedModel) -> list[nn.Module]:
     """The residual blocks: the ``ModuleList`` with one element for each hidden layer.
 
     Errors: there is none.
     """
     layers = model.config.get_text_config().num_hidden_layers
-    lists = [part for part in model.modules() if isinstance(part, nn.ModuleList) and len(part) == layers]
+    lists = [list(part.children()) for part in model.modules() if isinstance(part, nn.ModuleList)]
+    lists = [blocks for blocks in lists if len(blocks) == layers]
     if not lists:
         raise HarnessError(
             f"{type(model).__name__} has no list of {layers} residual blocks (num_hidden_layers).",
             "Define sites of your own for it: harness.engine.sites.",
         )
-    return list(max(lists, key=lambda part: sum(weight.numel() for weight in part.parameters())))
+    return max(lists, key=lambda blocks: sum(weight.numel() for block in blocks for weight in block.parameters()))
 
 
 def mlps_of(model: PreTrainedModel) -> list[nn.Module]:
@@ -141,7 +142,7 @@ def mlps_of(model: PreTrainedModel) -> list[nn.Module]:
         named = [name for name in separate if _MLP.search(name)]
         if not separate:
             raise HarnessError(
-                f"{type(model).__name__}: the block of layer {layer} has no MLP; its parts: {', '.join(parts) or 'none'}.",
+                f"{type(model).__name__}: the block of layer {layer} has no MLP; its parts: {', '.join(parts)}.",
                 "Choose residual blocks (subject=stream).",
             )
         found.append(parts[(named or separate)[-1]])

@@ -167,9 +167,7 @@ class Measured:
         )  # fmt: skip
 
 
-def by_row(
-    args: Sequence[Any], kwargs: Mapping[str, Any], output: Any, rows: int
-) -> tuple[tuple[Tensor, ...], Tensor]:
+def by_row(args: Sequence[Any], kwargs: Mapping[str, Any], output: Any, rows: int) -> tuple[tuple[Tensor, ...], Tensor]:
     """A module's inputs and its output [rows, *places, width].
 
     Inputs are the tensors among its arguments that have the rows and places of its output. The blocks of language
@@ -178,7 +176,7 @@ def by_row(
     """
 
     def unflattened(values: Tensor) -> Tensor:
-        return values if len(values) == rows else values.unflatten(0, (rows, -1))
+        return values if len(values) == rows else values.reshape(rows, -1, *values.shape[1:])
 
     result = unflattened(first_tensor(output))
     shared = result.shape[: min(2, result.ndim - 1)]

@@ -24,7 +24,7 @@ from harness.engine.schedule import Schedule
 from harness.engine.sites import Site
 
 Chosen = Mapping[str, Int[Tensor, " _"]]
-"""By site, the places of some of its units."""
+"""By site, the places of some of its units. Sites differ in their number, so the axis has no name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,8 +63,8 @@ class HookedModel:
         blocks = outputs.reshape(-1, n, outputs.shape[-1])
         return blocks[torch.tensor(schedule.places, device=outputs.device)].flatten(0, 1)
 
-    def outputs(self, part: Batch, chosen: Chosen) -> dict[str, Float[Tensor, "examples _ _ _"]]:
-        """By site, what the chosen units hand on in a baseline pass [examples, places, chosen, width]."""
+    def outputs(self, part: Batch, chosen: Chosen) -> dict[str, Float[Tensor, "examples places _ _"]]:
+        """By site, what the chosen units hand on in a baseline pass."""
         kept: dict[str, Tensor] = {}
 
         def keeping(site: Site) -> Callable[..., None]:
@@ -84,7 +84,7 @@ class HookedModel:
 
     def schedule(self, groups: Sequence[Group]) -> Schedule:
         """The blocks of rows in each element of the chain, or at each site."""
-        return Schedule.of([(), *groups], self._element_of_unit, trunk=bool(self.chain))
+        return Schedule.of([(), *groups], self.element_of_unit, trunk=bool(self.chain))
 
     def chosen(self, groups: Sequence[Group]) -> dict[str, Int[Tensor, " _"]]:
         """The units that any of these groups ablates."""
@@ -108,8 +108,8 @@ class HookedModel:
         tolerance = float(baseline.abs().max()) * (1e-4 if baseline.dtype.itemsize >= 4 else 0.05)
         return torch.allclose(outputs, baseline.repeat(1 + len(groups), 1), rtol=0, atol=tolerance)
 
-    def _masks(self, schedule: Schedule, chosen: Chosen) -> dict[str, Bool[Tensor, "blocks _"]]:
-        """By site, which of the chosen units each block ablates [blocks, chosen], where any block does."""
+    def _masks(self, schedule: Schedule, chosen: Chosen) -> dict[str, Bool[Tensor, "_ _"]]:
+        """By site, which of the chosen units each block ablates, for the sites where any block does."""
         masks = {}
         for site, element in zip(self.sites, self._elements, strict=True):
             blocks = schedule.ablated.get(element)
@@ -134,7 +134,8 @@ class HookedModel:
         return [place if element is None else element for place, element in enumerate(found)]
 
     @cached_property
-    def _element_of_unit(self) -> Int[np.ndarray, " units"]:
+    def element_of_unit(self) -> Int[np.ndarray, " units"]:
+        """The element of the chain that contains each unit."""
         return np.repeat(self._elements, [len(site.labels) for site in self.sites])
 
 

@@ -118,8 +118,8 @@ def averaged_over(intervention: Intervention, batch: Batch, reference: Batch | N
 class Moments:
     """Mean and standard deviation of units' outputs by site [1 or places, units, width]; float64."""
 
-    mean: Mapping[Any, Float[Tensor, "places units width"]]
-    std: Mapping[Any, Float[Tensor, "places units width"]]
+    mean: Mapping[Any, Float[Tensor, "places _ _"]]
+    std: Mapping[Any, Float[Tensor, "places _ _"]]
 
 
 def moments(

@@ -54,7 +54,7 @@ class Method:
     @property
     def defaults(self) -> dict[str, str | list[str]]:
         """The methods that a subject chooses for other stages, by stage. Methods of other stages choose none."""
-        choices = self.cls.defaults.items() if self.stage == "subject" else ()
+        choices = getattr(self.cls, "defaults", {}).items() if self.stage == "subject" else ()
         return {stage: choice if isinstance(choice, str) else list(choice) for stage, choice in choices}
 
     @property
@@ -178,9 +178,9 @@ def _check(stage: str, cls: Any, owner: str) -> None:
     for method in ("__call__", *sorted(contract.__abstractmethods__)):  # type: ignore[attr-defined]
         if method not in members or hasattr(members[method], "__isabstractmethod__"):
             raise refuse(f"it has no method {method}: define it (the contract is {contract.__name__})")
-    for chosen in getattr(cls, "defaults", {}) if stage == "subject" else ():
-        if chosen not in STAGES or chosen == "subject":
-            raise refuse(f"its defaults name '{chosen}', which is not another stage: {', '.join(STAGES)}")
+    others = {*(cls.defaults if stage == "subject" and hasattr(cls, "defaults") else ())} - {*STAGES}
+    if others:
+        raise refuse(f"its defaults name {', '.join(sorted(others))}, which is no stage: {', '.join(STAGES)}")
     allowed = STAGES[stage].asks
     for argument in inputs_of(cls) if "__call__" in declared else ():
         if argument not in allowed:

@@ -70,7 +70,8 @@ class FromVectors(BatchMethod):
         other = (target + rng.integers(1, classes, n)) % classes
 
         def inputs(of: np.ndarray) -> np.ndarray:
-            return (side[:, None] * centres[of] + noise).astype(np.float32)
+            clusters: np.ndarray = side[:, None] * centres[of] + noise
+            return clusters.astype(np.float32)
 
         counterfactual = Counterfactual(inputs(other), other)
         notes = {"path": "", "inputs_per_class": size}

