@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int, Int8, Shaped
@@ -48,9 +48,13 @@ class Rows:
 class Reader(Protocol):
     """Reduces rows while a batch streams through a subject, so that no array [examples, units, keys] is kept."""
 
-    @property
-    def source(self) -> Source:
-        """What it reads: a ``ClassVar``, or a parameter."""
+    if TYPE_CHECKING:
+
+        @property
+        def source(self) -> Source:
+            """What it reads: a ``ClassVar``, or a parameter."""
+    else:
+        source: Source  # a property would become the default value of a parameter
 
     def read(self, rows: Rows) -> Float[np.ndarray, "examples units *rest"]:
         """One site on one micro-batch, reduced to one entry per example and unit."""

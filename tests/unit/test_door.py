@@ -40,6 +40,7 @@ NAMES = [
     "Partitioner",
     "PluginError",
     "Prediction",
+    "Profile",
     "Proposal",
     "ProposalResult",
     "Reader",

@@ -297,8 +297,9 @@ def test_controls_with_the_same_damage_make_the_candidate_not_specific() -> None
     assert report.effects["loss"].z is None  # no spread among them
 
 
-def test_a_shortfall_of_controls_is_reported_by_site() -> None:
-    assert report_on(model(**STRONG), [LOGIT], Given(CONTROLS, {"L0.attn": 2})).shortfall == {"L0.attn": 2}
+def test_a_shortfall_of_controls_is_reported_as_it_is_given() -> None:
+    short = {"L0.attn": 2, "induction": 1}
+    assert report_on(model(**STRONG), [LOGIT], Given(CONTROLS, short)).shortfall == short
 
 
 # ----------------------------------------------------------------------------------------------------------------------
