@@ -53,7 +53,12 @@ class Precomputed(SubjectMethod):
     """
 
     name: ClassVar[str] = "precomputed"
-    defaults: ClassVar[Mapping[str, str | Sequence[str]]] = {"labels": "none", "signal": "activation"}
+    defaults: ClassVar[Mapping[str, str | Sequence[str]]] = {
+        "labels": "none",
+        "signal": "activation",
+        "binarizer": "none",
+        "affinity": "pearson_knn",
+    }  # the chooser and selector of published matrices are those of heads
     units: str = field(
         default="", metadata={"help": '16x16 (layers x heads), or a JSON file: ["L0H0", ...]; empty: from the files'}
     )

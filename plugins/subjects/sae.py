@@ -9,17 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge
-from harness_plugins.subjects._decoder import DecoderUnits
 
 from harness import HarnessError, digest_files, hookimpl
+from harness.data.units import Run
+
+from ._decoder import DecoderUnits
 
 if TYPE_CHECKING:
-    from harness_plugins.subjects._dictionary.latents import Dictionary, Latents
     from torch import nn
     from transformers import PreTrainedModel
 
     from harness import HookedSubject
+    from harness.data.contracts import Sizes
     from harness.engine.loading import LoadedModel
+
+    from ._dictionary.latents import Dictionary, Latents
 
 SHIPPED = Path(__file__).parent / "_dictionary" / "tiny.safetensors"
 SHIPPED_LAYER = 1
@@ -69,23 +73,23 @@ class SparseAutoencoder(DecoderUnits):
     )
 
     def __call__(self) -> HookedSubject:
-        from harness_plugins.subjects._dictionary.files import read_dictionary
-        from harness_plugins.subjects._dictionary.latents import Latents
-
         from harness import HookedSubject
         from harness.engine.decoders import sites_of_families
         from harness.engine.subject import vocabulary_of
+
+        from ._dictionary.files import read_dictionary
+        from ._dictionary.latents import Latents
 
         dictionary, config = read_dictionary(
             str(self._file), self.activation, self.k, self.centred, self.encodes == "input"
         )
         loaded = self._load()
-        path, module, layer = self._module(loaded.model)
+        path, module = self._module(loaded.model)
         dictionary = dictionary.to(next(module.parameters(), next(loaded.model.parameters())).device)
-        prefix = path if layer is None else f"L{layer}"
+        prefix = path if self._layer is None else f"L{self._layer}"
         labels = [f"{prefix}F{latent}" for latent in range(len(dictionary.encoder))]
         latents = Latents(
-            f"{prefix}.latents", layer or 0, labels, module, family="latent", dictionary=dictionary,
+            f"{prefix}.latents", self._layer or 0, labels, module, family="latent", dictionary=dictionary,
             encodes=self.encodes,
         )  # fmt: skip
         fit = _fit(loaded, latents, self._file.name)
@@ -100,6 +104,14 @@ class SparseAutoencoder(DecoderUnits):
         reads = vocabulary_of(loaded.model, loaded.encode)
         return HookedSubject(loaded.model, sites, reads, f"{loaded.label} {prefix} latents", about, self.memory)
 
+    def runs(self, sizes: Sizes) -> tuple[Run, ...]:
+        """The sites of its units in a model of these sizes."""
+        from ._dictionary.files import count_latents
+
+        layer = self._layer or 0
+        latents = Run(f"L{layer}.latents", layer, "latent", count_latents(str(self._file)))
+        return tuple(sorted([*super().runs(sizes), latents], key=lambda run: run.depth))
+
     def fingerprint(self) -> str:
         """The content of the dictionary, and that of the model."""
         return f"{digest_files(self._file) if self._file.is_file() else ''} {self._source.fingerprint()}"
@@ -108,21 +120,28 @@ class SparseAutoencoder(DecoderUnits):
     def _file(self) -> Path:
         return Path(self.dictionary).expanduser() if self.dictionary else SHIPPED
 
-    def _module(self, model: PreTrainedModel) -> tuple[str, nn.Module, int | None]:
-        """The module of the site: its path, itself, and its layer where the path has a number."""
+    @property
+    def _layer(self) -> int | None:
+        """The layer of the site; None for a path without a number."""
+        if isinstance(self.site, int):
+            return self.site
+        number = re.search(r"\.(\d+)(\.|$)", self.site)
+        return int(number[1]) if number else None
+
+    def _module(self, model: PreTrainedModel) -> tuple[str, nn.Module]:
+        """The module of the site, and its path."""
         from harness.engine.decoders import blocks_of, mlps_of
         from harness.engine.sites import module_at
 
         if not isinstance(self.site, int):
-            number = re.search(r"\.(\d+)(\.|$)", self.site)
-            return self.site, module_at(model, self.site), int(number[1]) if number else None
+            return self.site, module_at(model, self.site)
         modules = blocks_of(model) if self.encodes == "output" else mlps_of(model)
         if not 0 <= self.site < len(modules):
             raise HarnessError(
                 f"subject.site={self.site}: the model has no such layer.", f"Its layers are 0 to {len(modules) - 1}."
             )
         module = modules[self.site]
-        return next(path for path, part in model.named_modules() if part is module), module, self.site
+        return next(path for path, part in model.named_modules() if part is module), module
 
 
 def _fit(loaded: LoadedModel, site: Latents, file: str) -> dict[str, Any]:

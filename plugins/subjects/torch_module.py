@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from annotated_types import Ge
-from harness_plugins.subjects._decoder import DEFAULTS
 
 from harness import HarnessError, SubjectMethod, Width, digest, digest_files, hookimpl
+
+from ._decoder import DEFAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -12,11 +12,13 @@ import pytest
 import torch
 from harness_plugins.subjects._dictionary.files import read_dictionary
 from harness_plugins.subjects._dictionary.latents import Dictionary, Latents
+from harness_plugins.subjects._dictionary.train import LAYER, activations, train
 from harness_plugins.subjects.sae import SHIPPED
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from harness import HarnessError, HookedSubject, Reader, Rows, Source, Tokens, Width, method
+from harness.engine.shapes import of_config
 from harness.notebook.memory import subject_digest
 
 WIDTH, LATENTS = 6, 10
@@ -201,6 +203,17 @@ def test_the_shipped_dictionary_fits_tiny_after_layer_1_and_no_other_layer(shipp
     assert other.about["dictionary"]["explained_variance"] < fit["explained_variance"] - 0.2
 
 
+@pytest.mark.slow
+def test_training_again_gives_a_dictionary_that_explains_as_much(shipped: HookedSubject) -> None:
+    states = activations(LAYER, seed=1)
+    trained, held_out = train(states[4096:], seed=1), states[:4096]
+    values = held_out @ trained["W_enc"] + trained["b_enc"]
+    values = values * (values > trained["threshold"])
+    error = held_out - values @ trained["W_dec"] - trained["b_dec"]
+    explained = 1 - float(error.square().sum() / (held_out - held_out.mean(dim=0)).square().sum())
+    assert explained == pytest.approx(shipped.about["dictionary"]["training_explained_variance"], abs=0.03)
+
+
 def test_latents_at_the_query_are_those_of_the_residual_stream(shipped: HookedSubject, induction: Tokens) -> None:
     found = shipped.record(induction, {"look": Look()}).readings["look"]
     with torch.no_grad():
@@ -246,6 +259,7 @@ def test_latents_of_tiny_are_ablated_as_by_hand(positions: str, shipped: HookedS
 def test_heads_and_latents_can_be_units_of_one_subject() -> None:
     both = method("subject", "sae", device="cpu", also=["heads"])()
     assert both.units.sites == ("L0.attn", "L1.attn", "L1.latents", "L2.attn", "L3.attn")
+    assert both.units.runs == method("subject", "sae", also=["heads"]).runs(of_config(both.model.config.to_dict()))  # type: ignore[union-attr]
     assert len(both.units) == 32 + 512
 
 

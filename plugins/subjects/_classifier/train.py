@@ -9,11 +9,12 @@ import argparse
 from pathlib import Path
 
 import torch
-from harness_plugins.subjects._classifier.model import build
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from harness import Vectors, Width, method
+
+from .model import build
 
 WIDTH = Width(12, 4)
 STEPS, ROWS = 600, 256

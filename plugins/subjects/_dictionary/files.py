@@ -21,11 +21,12 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from harness_plugins.subjects._dictionary.latents import Dictionary
 from torch import Tensor
 
 from harness import HarnessError
 from harness.util.arrays import read_arrays
+
+from .latents import Dictionary
 
 Activation = Literal["auto", "relu", "jumprelu", "topk"]
 
@@ -81,6 +82,19 @@ def read_dictionary(
         skip,
     )
     return dictionary, file.config
+
+
+def count_latents(path: str) -> int:
+    """The number of latents, without reading the matrices. Errors: a file that cannot be read."""
+    file = Path(path).expanduser()
+    if file.suffix == ".safetensors" and file.is_file():
+        from safetensors import safe_open
+
+        with safe_open(file, framework="np") as opened:
+            names = [name for name in ENCODER_BIASES if name in opened.keys()]  # noqa: SIM118  # not a mapping
+            if names:
+                return int(opened.get_slice(names[0]).get_shape()[0])
+    return len(_File(path).vector(ENCODER_BIASES))
 
 
 class _File:

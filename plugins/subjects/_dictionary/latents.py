@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
-from typing import Literal
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -37,8 +37,8 @@ class Dictionary:
 
     def to(self, device: torch.device) -> Dictionary:
         """The same dictionary on another device."""
-        tensors = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
-        return replace(self, **tensors)
+        moved: dict[str, Any] = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in vars(self).items()}
+        return Dictionary(**moved)
 
     @property
     def digest(self) -> str:
