@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from annotated_types import Ge
 
@@ -21,13 +20,10 @@ if TYPE_CHECKING:
 
     from harness import HookedSubject
     from harness.data.contracts import Sizes
-    from harness.engine.loading import LoadedModel
 
-    from ._dictionary.latents import Dictionary, Latents
 
 SHIPPED = Path(__file__).parent / "_dictionary" / "tiny.safetensors"
 SHIPPED_LAYER = 1
-SEQUENCES, LENGTH = 8, 128  # of Python's documentation, on which the dictionary is measured
 TRAINING = ("explained_variance", "dead_latents")  # numbers that a file may report of its training
 
 
@@ -78,6 +74,7 @@ class SparseAutoencoder(DecoderUnits):
         from harness.engine.subject import vocabulary_of
 
         from ._dictionary.files import read_dictionary
+        from ._dictionary.fit import fit_of
         from ._dictionary.latents import Latents
 
         dictionary, config = read_dictionary(
@@ -92,7 +89,7 @@ class SparseAutoencoder(DecoderUnits):
             f"{prefix}.latents", self._layer or 0, labels, module, family="latent", dictionary=dictionary,
             encodes=self.encodes,
         )  # fmt: skip
-        fit = _fit(loaded, latents, self._file.name)
+        fit = fit_of(loaded, latents, self._file.name)
         trained = {f"training_{key}": config[key] for key in TRAINING if key in config}
         about = {
             **loaded.about,
@@ -142,54 +139,6 @@ class SparseAutoencoder(DecoderUnits):
             )
         module = modules[self.site]
         return next(path for path, part in model.named_modules() if part is module), module
-
-
-def _fit(loaded: LoadedModel, site: Latents, file: str) -> dict[str, Any]:
-    """How well the dictionary fits the model, on a little text. Errors: a dictionary of another width."""
-    import torch
-
-    from harness.data.corpus import python_topics
-    from harness.engine.forward import by_row
-
-    ids: list[int] = [0]
-    if loaded.encode is not None:
-        ids = [token for text in islice(python_topics(), 4 * SEQUENCES) for token in loaded.encode(text)] or ids
-    length = min(LENGTH, len(ids), loaded.model.config.get_text_config().max_position_embeddings)
-    rows = min(SEQUENCES, len(ids) // length)
-    measured: dict[str, Any] = {}
-
-    def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
-        inputs, output = by_row(args, kwargs, result, rows)
-        encoded, dictionary = site.encoded(inputs, output), site.dictionary
-        _check_widths(dictionary, encoded.shape[-1], output.shape[-1], file)
-        x, right = encoded.flatten(0, -2), output.flatten(0, -2).float()
-        latents = dictionary.encode(x)
-        error = (right - dictionary.decode(latents, x)).square().sum()
-        active = latents > 0
-        measured.update(
-            explained_variance=round(1 - float(error / (right - right.mean(dim=0)).square().sum()), 4),
-            active_per_token=round(float(active.sum(dim=1).float().mean()), 2),
-            never_active=int((~active.any(dim=0)).sum()),
-            tokens=len(x),
-        )
-
-    handle = site.module.register_forward_hook(hook, with_kwargs=True)
-    try:
-        with torch.inference_mode():
-            loaded.model(torch.tensor(ids[: rows * length]).reshape(rows, length).to(loaded.model.device))
-    finally:
-        handle.remove()
-    return measured if len(ids) > 1 else {}
-
-
-def _check_widths(dictionary: Dictionary, inputs: int, outputs: int, file: str) -> None:
-    reads, writes = dictionary.encoder.shape[1], dictionary.decoder.shape[1]
-    if (reads, writes) != (inputs, outputs):
-        raise HarnessError(
-            f"subject.dictionary={file}: it reads {reads} numbers and writes {writes}; the module has {inputs} and "
-            f"{outputs}.",
-            "Choose the site that it was trained on (subject.site), or another dictionary.",
-        )
 
 
 @hookimpl

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from annotated_types import Ge
 
@@ -15,7 +15,7 @@ from ._decoder import DEFAULTS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from torch import Tensor, nn
+    from torch import nn
 
     from harness import HookedSubject
 
@@ -69,14 +69,16 @@ class TorchModule(SubjectMethod):
         from harness.engine.loading import device_named
         from harness.engine.sites import module_at
 
+        from ._module import first_inputs, hidden_layers, measured
+
         model = self._built()
         weights = self.weights or ("" if self.module else str(SHIPPED / "weights.safetensors"))
         if weights:
             self._load(model, weights)
         model.to(device_named(self.device)).eval()
-        modules = {path: module_at(model, path) for path in self.sites or _hidden(model)}
-        inputs = self.inputs or _inputs(model)
-        sizes, outputs = _measured(model, modules, inputs)
+        modules = {path: module_at(model, path) for path in self.sites or hidden_layers(model)}
+        inputs = self.inputs or first_inputs(model)
+        sizes, outputs = measured(model, modules, inputs)
         sites = [
             Features(path, depth, [f"{path}:{unit}" for unit in range(sizes[path])], module, family="neuron")
             for depth, (path, module) in enumerate(modules.items())
@@ -144,79 +146,6 @@ class TorchModule(SubjectMethod):
 
     def _wrong(self, what: str, fix: str) -> HarnessError:
         return HarnessError(f"subject.module={self.module}: {what}", fix)
-
-
-def _hidden(model: nn.Module) -> list[str]:
-    """Paths of the activation functions; where there are none, of the linear layers but the last."""
-    from torch import nn
-
-    not_hidden = nn.MultiheadAttention | nn.Softmax | nn.LogSoftmax | nn.Softmin | nn.Softmax2d
-    named = list(model.named_modules())
-    found = [
-        path
-        for path, module in named
-        if type(module).__module__ == nn.ReLU.__module__ and not isinstance(module, not_hidden)
-    ]
-    found = found or [path for path, module in named if isinstance(module, nn.Linear)][:-1]
-    if not found:
-        raise HarnessError(
-            f"subject torch_module: {type(model).__name__} has no activation function and no hidden linear layer.",
-            "Name the modules whose outputs are the units: subject.sites=[PATH,PATH]",
-        )
-    return found
-
-
-def _inputs(model: nn.Module) -> int:
-    """The inputs of the first linear layer."""
-    from torch import nn
-
-    for module in model.modules():
-        if isinstance(module, nn.Linear):
-            return module.in_features
-    raise HarnessError(
-        f"subject torch_module: {type(model).__name__} has no linear layer, so its inputs are not known.",
-        "Give the numbers per example: subject.inputs=N",
-    )
-
-
-def _measured(model: nn.Module, modules: Mapping[str, nn.Module], inputs: int) -> tuple[dict[str, int], int]:
-    """The size of every site's output, and the number of the module's outputs."""
-    import torch
-
-    sizes: dict[str, int] = {}
-
-    def keeping(path: str) -> Any:
-        def hook(_: nn.Module, __: Any, output: Tensor) -> None:
-            if not isinstance(output, torch.Tensor) or output.ndim != 2:
-                shape = list(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
-                raise HarnessError(
-                    f"subject torch_module: site {path} gives {shape}, not [rows, n].",
-                    "Choose modules that give n numbers per example: subject.sites=[PATH]",
-                )
-            sizes[path] = output.shape[1]
-
-        return hook
-
-    first = next(model.parameters(), torch.zeros(0))
-    handles = [module.register_forward_hook(keeping(path)) for path, module in modules.items()]
-    try:
-        with torch.inference_mode():
-            outputs = model(torch.zeros(2, inputs, dtype=first.dtype, device=first.device))
-    except (RuntimeError, TypeError, ValueError, IndexError) as error:
-        raise HarnessError(
-            f"subject torch_module: {type(model).__name__} does not take vectors of {inputs} numbers "
-            f"({' '.join(str(error).split())[:160]}).",
-            "Give the numbers per example: subject.inputs=N",
-        ) from error
-    finally:
-        for handle in handles:
-            handle.remove()
-    if missing := [path for path in modules if path not in sizes]:
-        raise HarnessError(
-            f"subject torch_module: site {missing[0]} does not run in a pass.",
-            "Choose modules that run: subject.sites=[PATH]",
-        )
-    return sizes, int(outputs.shape[-1]) if isinstance(outputs, torch.Tensor) else 0
 
 
 @hookimpl
