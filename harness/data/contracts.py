@@ -41,8 +41,8 @@ Tick = Callable[[int], None]
 class Subject(Protocol):
     """A loaded model. It can record a batch, and evaluate it with groups of units ablated.
 
-    A subject without a model (``reads`` is None) consists of units only. They can be grouped by data from files, but
-    not tested.
+    A subject without a model (``reads`` is None) has units, and may have observations of them. They can be grouped by
+    data from files, but not tested.
     """
 
     label: str
@@ -57,6 +57,8 @@ class Subject(Protocol):
     """What interventions may ask for: ``output``, ``mean``, ``std``, ``noise``, ``donor``."""
     truth: Labels | None = None
     """The class of every unit, where the subject knows it (planted subjects do)."""
+    observations: Batch | None = None
+    """What a subject without a model has measured: groups are proposed on all of it, instead of a batch."""
     model: torch.nn.Module | None = None
     """The module that a cell must not change. FLOPs are computed from the shapes in its ``config``."""
 
