@@ -88,7 +88,7 @@ def usual_checks(
     def does_not_use_global_random_state(plugin: Any) -> None:
         answers = []
         for seed in (1, 2):
-            with _global_seed(seed):
+            with global_seed(seed):
                 before = _global_state()
                 answers.append(contents(plugin(**ordinary(plugin))))
                 require(
@@ -105,7 +105,7 @@ def usual_checks(
 
 
 @contextmanager
-def _global_seed(seed: int) -> Iterator[None]:
+def global_seed(seed: int) -> Iterator[None]:
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     random.seed(seed)
     np.random.seed(seed)
