@@ -98,7 +98,8 @@ class Bench:
         values = self.subject.evaluate(batch, conditions, intervention, metrics, _no_tick, reference)
         shape = (len(metrics), len(conditions), len(batch))
         require(np.shape(values) == shape, f"shape {np.shape(values)}, not {shape} [metrics, conditions, examples]")
-        return np.moveaxis(np.asarray(values), 0, 1)
+        by_condition: Float[np.ndarray, "conditions metrics examples"] = np.moveaxis(np.asarray(values), 0, 1)
+        return by_condition
 
     @cached_property
     def baseline(self) -> Float[np.ndarray, "metrics examples"]:

@@ -13,13 +13,14 @@ from harness.registry.registry import Method
 from harness.testing import activity, closure, inputs, proposal
 from harness.testing.ablation import ABLATION
 from harness.testing.checks import Check, NotChecked, Violation, contents, require
+from harness.testing.isolation import ISOLATION
 from harness.testing.site import SITE
 from harness.testing.subject import SUBJECT
 from harness.util.errors import HarnessError, PluginError
 from harness.util.threads import one_thread
 
 CONTRACTS: Mapping[str, tuple[Check, ...]] = {
-    "subject": (*SUBJECT, *ABLATION, *SITE),
+    "subject": (*SUBJECT, *ISOLATION, *ABLATION, *SITE),
     "batch": inputs.BATCH,
     "labels": inputs.LABELS,
     "signal": activity.SIGNAL,
