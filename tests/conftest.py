@@ -15,7 +15,9 @@ from harness.closure.anatomy import OnInput
 from harness.closure.report import Anatomy, ClosureReport
 from harness.closure.statistics import Effect
 from harness.closure.verdict import Verdict
+from harness.data.batch import Vocabulary
 from harness.data.grouping import Agreement, Stability
+from harness.data.units import UnitSpace
 from harness.records.record import CandidateRecord, CellInfo, PartitionRecord, Record, Status
 from harness.testing.examples import word_vocabulary
 
@@ -80,6 +82,7 @@ def make_effect() -> Callable[..., Effect]:
     return _effect
 
 
+UNITS = UnitSpace.heads([2, 3])
 OTHER = PartitionRecord("k = 2", 2, 2, (0, 1, 1, 1, 1), 0.1, Agreement(-0.1, 0.2, 0.6), Stability(1.0, 0.2))
 PARTITION = PartitionRecord("k = 3", 3, 3, (0, 1, 1, 2, 1), 0.25, Agreement(0.25, 0.5, 0.75), Stability(0.9, 0.4))
 
@@ -150,11 +153,12 @@ def make_record() -> Callable[..., Record]:
                 **config,
             },
             provenance={"batch": {"n": 50}, "started": started},
-            units=("L0H0", "L0H1", "L1H0", "L1H1", "L1H2"),
+            units=UNITS.labels,
+            sites=UNITS.runs,
             classes=("induction", None, "unclassified", None, "self"),
             partitions=(OTHER, partition) if partition else (),
             chosen=1 if partition else None,
-            candidates=(CandidateRecord(("L0H1", "L1H0", "L1H2"), 3, (0, 1), 0.5, 2.0, 0.25),),
+            candidates=(CandidateRecord(("L0H1", "L1H0", "L1H2"), 3, ("L0.attn", "L1.attn"), 0.5, 2.0, 0.25),),
             closure=(closure,) if tested else (),
             diagnostics={"affinity": {"constant": ["L0H0"]}},
             seconds={"subject": 0.5, "closure": 1.5},

@@ -66,7 +66,7 @@ def _controls(closure: ClosureReport) -> str:
 def _reservations(closure: ClosureReport) -> str:
     notes = []
     if closure.shortfall:
-        notes.append(f"not fully matched: {', '.join(f'{layer} lacks {n}' for layer, n in closure.shortfall.items())}")
+        notes.append(f"not fully matched: {', '.join(f'{site} lacks {n}' for site, n in closure.shortfall.items())}")
     if closure.inflation != 1:
         notes.append(f"their spread inflated by {closure.inflation:.2f}")
     return f" ({'; '.join(notes)})" if notes else ""

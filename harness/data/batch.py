@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int, Num, Shaped
@@ -65,11 +65,11 @@ class Batch(ABC):
     def __len__(self) -> int: ...
 
     @abstractmethod
-    def take(self, examples: Int[np.ndarray, " chosen"]) -> Self:
+    def take(self, examples: Int[np.ndarray, " chosen"]) -> Batch:
         """These examples, in this order."""
 
     @abstractmethod
-    def exchanged(self, cycle: Int[np.ndarray, " examples"]) -> Self:
+    def exchanged(self, cycle: Int[np.ndarray, " examples"]) -> Batch:
         """Each example with the content of the next one on a cycle through all examples, for resampling."""
 
     @abstractmethod
@@ -78,10 +78,10 @@ class Batch(ABC):
 
     @property
     @abstractmethod
-    def counterfactual_batch(self) -> Self:
+    def counterfactual_batch(self) -> Batch:
         """The counterfactuals as a batch, whose counterfactuals are these examples. Errors: there are none."""
 
-    def halves(self, seed: int) -> tuple[Self, Self]:
+    def halves(self, seed: int) -> tuple[Batch, Batch]:
         """Two disjoint random halves: one to propose on, one to test on.
 
         Errors: fewer than two examples.

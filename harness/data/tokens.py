@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int, Shaped
@@ -112,7 +112,7 @@ class Tokens(Batch):
         return tokens[np.arange(tokens.shape[1]) <= self.query[:, None]]
 
     @property
-    def counterfactual_batch(self) -> Self:
+    def counterfactual_batch(self) -> Tokens:
         """The counterfactuals as a batch, whose counterfactuals are these examples. Errors: there are none."""
         if self.counterfactual is None:
             raise self.without_counterfactual()
@@ -130,7 +130,7 @@ class Tokens(Batch):
             free[np.arange(len(self))[:, None], places] = False
         return free
 
-    def take(self, examples: Int[np.ndarray, " chosen"]) -> Self:
+    def take(self, examples: Int[np.ndarray, " chosen"]) -> Tokens:
         """These examples, in this order."""
         other = self.counterfactual
         return replace(
@@ -143,7 +143,7 @@ class Tokens(Batch):
             groups=self._groups_of(examples),
         )
 
-    def exchanged(self, cycle: Int[np.ndarray, " examples"]) -> Self:
+    def exchanged(self, cycle: Int[np.ndarray, " examples"]) -> Tokens:
         """For each example, as many tokens of other examples, with its own query position.
 
         Its tokens are those of the next example on the cycle, up to that example's query. If they are fewer, the tokens

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, Num, Shaped
@@ -71,7 +71,7 @@ class Vectors(Batch):
         return parts
 
     @property
-    def counterfactual_batch(self) -> Self:
+    def counterfactual_batch(self) -> Vectors:
         """The counterfactuals as a batch, whose counterfactuals are these examples. Errors: there are none."""
         if self.counterfactual is None:
             raise self.without_counterfactual()
@@ -82,7 +82,7 @@ class Vectors(Batch):
             counterfactual=Counterfactual(self.inputs, self.target),
         )
 
-    def take(self, examples: Int[np.ndarray, " chosen"]) -> Self:
+    def take(self, examples: Int[np.ndarray, " chosen"]) -> Vectors:
         """These examples, in this order."""
         other = self.counterfactual
         return replace(
@@ -93,7 +93,7 @@ class Vectors(Batch):
             groups=self._groups_of(examples),
         )
 
-    def exchanged(self, cycle: Int[np.ndarray, " examples"]) -> Self:
+    def exchanged(self, cycle: Int[np.ndarray, " examples"]) -> Vectors:
         """Each example with the inputs of the next one on the cycle."""
         inputs = np.empty_like(self.inputs)
         inputs[cycle] = self.inputs[np.roll(cycle, -1)]

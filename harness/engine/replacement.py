@@ -137,6 +137,7 @@ def moments(
     reached = np.arange(over.query.max() + 1) <= over.query[:, None]
     positions = reached.shape[1] if each_position else 1
     sums: dict[Any, Tensor] = {}
+    exact: dict[Any, Tensor] = {}
     squares: dict[Any, Tensor] = {}
 
     def add(totals: dict[Any, Tensor], site: Any, values: Tensor) -> None:
@@ -151,10 +152,13 @@ def moments(
             seen = output.float().masked_fill(unseen[:, :, None, None], 0)
             add(sums, site, seen)
             if spread:  # in float64: the mean of the squares can be much larger than the variance
+                add(exact, site, seen.cpu().double())
                 add(squares, site, seen.cpu().double().square())
     counts = torch.from_numpy(reached.sum(axis=0) if each_position else reached.sum(keepdims=True)[0])[:, None, None]
     means = {site: total / counts for site, total in sums.items()}
-    std = {site: (total / counts - means[site].square()).clamp(min=0).sqrt() for site, total in squares.items()}
+    std = {
+        site: (total / counts - (exact[site] / counts).square()).clamp(min=0).sqrt() for site, total in squares.items()
+    }
     return Moments(means, std)
 
 

@@ -183,7 +183,7 @@ def parse_record(text: str, name: str, remedy: str) -> Record:
             f"record {name} is damaged: it does not read as one of schema {schema!r}.", remedy
         ) from error
     if current.get("schema") != SCHEMA:
-        readable = " and ".join(map(repr, (*UPGRADES, SCHEMA)))
+        readable = f"{', '.join(map(repr, UPGRADES))} and {SCHEMA!r}"
         raise HarnessError(f"record {name} has schema {schema!r}; this harness reads {readable}.", remedy)
     if "original" in data:  # a field of the class, never of a file
         raise HarnessError(f"record {name} is damaged: original: unexpected key.", remedy)

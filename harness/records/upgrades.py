@@ -80,12 +80,19 @@ def _from_3(data: Json) -> Json:
         "schema": f"{PREFIX}4",
         "sites": [asdict(run) for run in units.runs] if units else [],
         "candidates": [_candidate_3(candidate) for candidate in data.get("candidates", ())],
+        "closure": [_closure_3(closure) for closure in data.get("closure", ())],
     }
 
 
 def _candidate_3(candidate: Json) -> Json:
     sites = [Unit.head(layer, 0).site for layer in candidate["layers"]]
     return {"sites": sites, **{key: value for key, value in candidate.items() if key != "layers"}}
+
+
+def _closure_3(closure: Json) -> Json:
+    """``shortfall`` named layers as ``L3``; the other keys are classes."""
+    short = {re.sub(r"^L(\d+)$", r"L\1.attn", key): missing for key, missing in closure.get("shortfall", {}).items()}
+    return {**closure, "shortfall": short}
 
 
 UPGRADES: Mapping[Any, Callable[[Json], Json]] = {f"{PREFIX}2": _from_2, f"{PREFIX}3": _from_3}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -51,7 +50,7 @@ class FromFile(LabelMethod):
     )
 
     def __call__(self, units: UnitSpace) -> Labels:
-        class_pairs, ratio_pairs = self._pairs(self._read())
+        class_pairs, ratio_pairs = self._pairs(self._read(), units)
         classes = self._by_position(class_pairs, units)
         for unit, label in classes.items():
             if not (label is None or (isinstance(label, str) and label)):
@@ -82,7 +81,7 @@ class FromFile(LabelMethod):
             raise self._wrong(f"'{names.most_common(1)[0][0]}' occurs twice.", "Name each unit once.")
         return dict(pairs)
 
-    def _pairs(self, data: Any) -> tuple[Pairs, Pairs]:
+    def _pairs(self, data: Any, units: UnitSpace) -> tuple[Pairs, Pairs]:
         """Units and their classes, units and their selectivities."""
         try:
             match data:
@@ -97,11 +96,11 @@ class FromFile(LabelMethod):
                         [(entry["unit"], entry["class"]) for entry in entries],
                         [(entry["unit"], entry["selectivity"]) for entry in entries if entry.get("selectivity")],
                     )
-                case dict() if any(re.match(r"L\d", name) for name in data):
+                case dict() if not data.keys().isdisjoint(units.labels):
                     return list(data.items()), []
         except (AttributeError, KeyError, TypeError) as error:
             raise self._wrong(f"an entry has the wrong form ({type(error).__name__}: {error}).", FORMS) from error
-        raise self._wrong("its content has none of the known forms.", FORMS)
+        raise self._wrong("its content has none of the known forms, or names no unit of this subject.", FORMS)
 
     def _by_position(self, pairs: Pairs, units: UnitSpace) -> dict[int, Any]:
         """Values by the position of their unit in the subject."""

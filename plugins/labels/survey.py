@@ -79,8 +79,8 @@ class Survey(LabelMethod):
             )
         example = np.arange(len(batch))[:, None]
         on_target = np.zeros((*attention.shape[:2], len(batch.anchors)), dtype=np.float64)
-        for column, anchors in enumerate(batch.anchors.values()):
-            places = attention[example, :, anchors]  # [examples, places, heads]
+        for column, name in enumerate(sorted(batch.anchors)):  # digests ignore the order of anchors, so readings must
+            places = attention[example, :, batch.anchors[name]]  # [examples, places, heads]
             on_target[:, :, column] = places.mean(axis=1)
         if self.baseline == "others":
             free = batch.others(attention.shape[2])
@@ -94,7 +94,8 @@ class Survey(LabelMethod):
     def __call__(self, recording: Recording) -> Labels:
         means = recording.readings["labels"].mean(axis=0)
         names = tuple(tokens_of(recording.batch, "labels survey").anchors)
-        ratio = means[:, :-1] / np.maximum(means[:, -1:], SMALLEST)
+        columns = [sorted(names).index(name) for name in names]
+        ratio = means[:, columns] / np.maximum(means[:, -1:], SMALLEST)
         best = ratio.argmax(axis=1)
         classes = tuple(names[c] if ratio[unit, c] >= self.threshold else UNCLASSIFIED for unit, c in enumerate(best))
         return Labels(classes, recording.units, {name: ratio[:, c] for c, name in enumerate(names)})

@@ -14,7 +14,7 @@ BATCH = """
 from dataclasses import dataclass
 from typing import ClassVar
 import numpy as np
-from harness import Batch, hookimpl
+from harness import Tokens, hookimpl
 
 @dataclass(frozen=True)
 class Handmade:
@@ -26,7 +26,7 @@ class Handmade:
         n = 8
         first = np.zeros((n, 1), dtype=np.int64)
         return Tokens("handmade", np.full((n, 10), 7), np.full(n, self.query), np.full(n, self.target),
-                     {"first-token": first}, "successor")
+                      {"first-token": first}, "successor")
 
 @hookimpl
 def harness_batches():

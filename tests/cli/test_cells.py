@@ -28,7 +28,7 @@ def test_run_prints_a_verdict_and_writes_a_record_and_a_picture(harness: Run, sm
 
 def test_json_record_has_the_documented_shape(harness: Run, small: Any) -> None:
     record = harness("run", *small, "--json").data
-    assert record["schema"] == "closure-harness/record/3"
+    assert record["schema"] == "closure-harness/record/4"
     assert record["status"] == "ok"
     assert {"cell", "config", "provenance", "seconds", "reason"} <= set(record)
     assert [partition["k"] for partition in record["partitions"]] == [4, 6, 8, 10, 12]
@@ -37,7 +37,7 @@ def test_json_record_has_the_documented_shape(harness: Run, small: Any) -> None:
     assert {"ari", "nmi", "purity"} == set(chosen["agreement"])
     assert {"seeds", "resamples"} == set(chosen["stability"])
     assert chosen["quality"] == chosen["agreement"]["ari"] == max(p["quality"] for p in record["partitions"])
-    assert {"units", "size", "layers", "purity", "isolation"} <= set(record["candidates"][0])
+    assert {"units", "size", "sites", "purity", "isolation"} <= set(record["candidates"][0])
     closure = record["closure"][0]
     assert {"units", "n_examples", "n_controls", "effects", "site_ablation", "verdict", "reason"} <= set(closure)
     assert closure["verdict"] in set(Verdict)

@@ -227,7 +227,7 @@ class Careless(Controls):
     """Uses units of the candidate if a layer has too few others; selects units of a class by their labels."""
 
     def __call__(self, candidate: tuple[int, ...], units: UnitSpace, labels: Labels, strength: Any) -> ControlSets:
-        pool = units.in_layers({int(units.depth_of[unit]) for unit in candidate})
+        pool = units.at_sites(units.sites_of(candidate))
         eligible = {unit for unit in pool if labels.classes[unit] and strength[unit] > 0}
         rest = sorted(eligible.difference(candidate))
         if len(rest) < len(candidate):

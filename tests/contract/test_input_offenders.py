@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from harness.data.batch import Batch
+from harness.data.batch import Batch, Vocabulary
 from harness.data.contracts import Subject
 from harness.data.grouping import Affinity, Labels
 from harness.data.recording import Recording, Rows, Source, Spins
@@ -122,9 +122,9 @@ class Toy(Subject):
     label: str = "toy"
     units: Any = field(default_factory=lambda: UnitSpace.heads([2, 2]))
     about: Mapping[str, Any] = field(default_factory=dict)
-    vocab_size: int = 60
-    context: int = 64
-    encode: Any = None
+    reads: Any = field(default_factory=lambda: Vocabulary(60, context=64))
+    sources: Any = field(default_factory=lambda: {"attention": "even rows"})
+    gives: Any = frozenset({"output"})
     leak: int = 0
     shape: tuple[int, ...] | None = None
 
@@ -135,7 +135,7 @@ class Toy(Subject):
         every = np.arange(len(batch))
         readings = {
             name: np.concatenate(
-                [reader.read(Rows("attention", layer, values, batch, batch, every)) for layer in (0, 1)], axis=1
+                [reader.read(Rows("attention", site, values, batch, batch, every)) for site in self.units.sites], axis=1
             )
             for name, reader in readers.items()
         }

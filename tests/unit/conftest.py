@@ -19,6 +19,7 @@ from transformers import models as hf
 
 from harness.data.batch import Batch
 from harness.data.contracts import Intervention, Metric
+from harness.data.tokens import Tokens
 
 VOCABULARY = 48
 SIZES = {

@@ -21,9 +21,10 @@ from harness.cells.ablations import cached_evaluate
 from harness.cells.cell import Cell
 from harness.cells.inputs import Inputs
 from harness.cells.progress import Progress
-from harness.data.batch import Batch
+from harness.data.batch import Batch, Vocabulary
 from harness.data.contracts import AffinityMethod, Partitioner, Subject
 from harness.data.grouping import Affinity, Partition
+from harness.data.tokens import Tokens
 from harness.data.units import UnitSpace
 from harness.pipeline import run_cell
 from harness.proposal.cached import cached_call
@@ -431,7 +432,7 @@ def test_cached_partitions_equal_the_computed_ones(cache: Cache) -> None:
 class Double(Subject):
     """A subject whose outcomes follow a formula; it counts the conditions it computes."""
 
-    label, units, about, encode, vocab_size, context = "double", UnitSpace.heads([4, 4]), {}, None, 100, 50
+    label, units, about, reads = "double", UnitSpace.heads([4, 4]), {}, Vocabulary(100, 50)
 
     def __init__(self) -> None:
         self.computed: list[tuple[int, ...]] = []
@@ -542,7 +543,7 @@ def test_a_reading_is_shared_by_cells_with_different_sets_of_readers(tmp_path: P
             return type(subject).record(subject, batch, readers, tick)
 
         inputs = Inputs(here, Memo(disk=memo.disk), Progress(quiet=True), subject)
-        readers, batch = inputs.readers("signal", "labels"), here.stages["batch"](subject)
+        readers, batch = inputs.readers("signal", "labels"), here.stages["batch"](subject.reads)
         alone = subject.record(batch, readers, lambda _: None)
         subject.record = record
         found = inputs.record(batch, readers)

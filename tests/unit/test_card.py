@@ -12,6 +12,7 @@ import pytest
 from harness.board.card import card
 from harness.closure.anatomy import OnInput
 from harness.closure.verdict import Verdict
+from harness.data.units import Unit, UnitSpace
 from harness.records.record import Record, Status
 
 Make = Callable[..., Any]
@@ -25,14 +26,14 @@ def test_a_card_gives_the_verdict_first_and_then_the_numbers_behind_it(make_reco
         ),
     }
     lines = card(make_record(effects=effects, verdict=Verdict.WEAK_PASS)).splitlines()
-    assert lines[0].startswith("L0H1 L1H0 L1H2   3 units, 2 layers")
+    assert lines[0].startswith("L0H1 L1H0 L1H2   3 units, 2 sites")
     assert lines[1] == "WEAK PASS  because"
     assert lines[2] == "  0 of 99 distinct controls did at least as much damage to target logit"
     logit, loss = (next(line for line in lines if line.strip().startswith(name)) for name in ("target logit", "loss"))
     assert logit.split()[2] == "↓"  # damage lowers it
     assert loss.split()[1] == "↑"  # damage raises it
     assert {"1.00", "3.50", "+2.50", "[+2.00,", "+3.00]", "+3.2", "0.020"} <= set(loss.split())
-    assert "all units of these layers: target logit -4.00 (this group: 50 %)" in "\n".join(lines)
+    assert "all units of these sites: target logit -4.00 (this group: 50 %)" in "\n".join(lines)
     assert "proposed on 30 examples, tested on 20 others" in "\n".join(lines)
     assert "note: affinity: constant: 1 unit (L0H0)" in "\n".join(lines)
 
@@ -58,15 +59,25 @@ def test_a_card_shows_undefined_values_as_a_dash_and_saturation_in_words(make_re
 
 def test_a_card_names_layers_without_enough_controls(make_record: Make) -> None:
     record = make_record()
-    closure = type(record.closure[0])(**{**vars(record.closure[0]), "shortfall": {"L0": 2}})
+    closure = type(record.closure[0])(**{**vars(record.closure[0]), "shortfall": {"L0.attn": 2}})
     text = card(Record(**{**vars(record), "closure": (closure,)}))
-    assert "not fully matched: L0 lacks 2" in text
+    assert "not fully matched: L0.attn lacks 2" in text
 
 
-def test_a_card_counts_the_layers_of_units_of_every_kind(make_record: Make) -> None:
-    record = make_record()
-    closure = type(record.closure[0])(**{**vars(record.closure[0]), "units": ("L2E1", "L2E40", "L11E3")})
-    assert "3 units, 2 layers" in card(Record(**{**vars(record), "closure": (closure,)}))
+def test_a_card_counts_the_sites_of_units_of_every_kind(make_record: Make) -> None:
+    """A layer can have two sites: its experts and its heads."""
+    places = (
+        ("L2E1", "L2.experts"),
+        ("L2E40", "L2.experts"),
+        ("L2H0", "L2.attn"),
+        ("L11E3", "L11.experts"),
+        ("L11H0", "L11.attn"),
+    )
+    units = UnitSpace(tuple(Unit(label, site, int(site[1:].split(".")[0])) for label, site in places))
+    record = replace(make_record(), units=units.labels, sites=units.runs, partitions=(), chosen=None)
+    for chosen, sites in ((("L2E1", "L2E40"), "1 site "), (("L2E40", "L2H0", "L11E3"), "3 sites")):
+        closure = replace(record.closure[0], units=chosen)
+        assert f"{len(chosen)} units, {sites}" in card(replace(record, closure=(closure,)))
 
 
 def test_a_card_shows_the_anatomy_of_the_group(make_record: Make) -> None:

@@ -25,7 +25,7 @@ def offered() -> Registry:
 @cache
 def world() -> tuple[Any, Batch]:
     subject = offered().get("subject", "planted").build({"layers": 6, "width": 8, "group_size": 2})()
-    return subject, offered().get("batch", "planted").build({"n": 24})(subject)
+    return subject, offered().get("batch", "planted").build({"n": 24})(subject.reads)
 
 
 def reports_on(batch: Batch, *candidates: tuple[int, ...]) -> list[ClosureReport]:

@@ -28,14 +28,19 @@ EVERY = ["uniform", "layer_matched", "layer_and_activity_matched", "class_matche
 CLASSES: tuple[str | None, ...] = ("induction", "self", None)
 
 
+def places(units: UnitSpace) -> list[tuple[int, int]]:
+    """Layer and head of every unit, by its label."""
+    return [(int(layer), int(head)) for layer, head in (label[1:].split("H") for label in units.labels)]
+
+
 def strength_of(units: UnitSpace) -> np.ndarray:
     """Positive, different for every unit, and independent of the order of units."""
-    return np.array([np.random.default_rng([unit.layer, unit.index]).gamma(2.0) for unit in units.units])
+    return np.array([np.random.default_rng(place).gamma(2.0) for place in places(units)])
 
 
 def labels_of(units: UnitSpace) -> Labels:
     """Two classes and unknown units, unrelated to layers and strength; the first unit has a class."""
-    return Labels(tuple(CLASSES[(unit.index + 2 * unit.layer) % 3] for unit in units.units), units)
+    return Labels(tuple(CLASSES[(head + 2 * layer) % 3] for layer, head in places(units)), units)
 
 
 def draw(
@@ -98,8 +103,9 @@ def test_layer_matched_controls_have_as_many_units_in_each_layer_unless_one_is_s
     units, candidate = drawn_case
     drawn = draw(name, candidate, units, n=7)
     wanted = per_layer(candidate, units)
-    for layer, missing in drawn.shortfall.items():
-        assert missing == 2 * wanted[layer] - int((units.depth_of == layer).sum()) > 0
+    for site, missing in drawn.shortfall.items():
+        inside = units.at_sites([site])
+        assert missing == 2 * len(set(inside) & set(candidate)) - len(inside) > 0
     for group in drawn.groups:
         found = per_layer(group, units)
         assert drawn.shortfall or found == wanted
@@ -121,7 +127,7 @@ def test_a_layer_with_too_few_units_left_is_matched_together_with_its_neighbours
     units = UnitSpace.heads([4, 4, 4, 4, 4])
     candidate = units.find(["L0H0", "L2H0", "L2H1", "L2H2"])  # one head is left in layer 2
     drawn = draw(name, candidate, units, n=60)
-    assert drawn.shortfall == {2: 2}
+    assert drawn.shortfall == {"L2.attn": 2}
     found = [per_layer(group, units) for group in drawn.groups]
     assert len(found) == 60
     assert all(count[0] == 1 and count[1] + count[2] + count[3] == 3 and not count[4] for count in found)
@@ -134,7 +140,7 @@ def test_a_band_grows_until_it_holds_enough_distinct_groups() -> None:
     """Layers 0 and 1 allow only two groups of 2 besides the candidate, so the band includes layer 2."""
     units = UnitSpace.heads([2, 2, 2, 2])
     drawn = draw("layer_matched", units.find(["L0H0", "L0H1"]), units, n=6)
-    assert drawn.shortfall == {0: 2}
+    assert drawn.shortfall == {"L0.attn": 2}
     assert len(drawn.groups) == 6
     assert {layer for group in drawn.groups for layer in per_layer(group, units)} == {1, 2}
 
@@ -143,7 +149,7 @@ def test_bands_around_two_short_layers_stay_separate_if_possible() -> None:
     units = UnitSpace.heads([3] * 7)
     candidate = units.find(["L1H0", "L1H1", "L5H0", "L5H1", "L5H2"])
     drawn = draw("layer_matched", candidate, units, n=9)
-    assert drawn.shortfall == {1: 1, 5: 3}
+    assert drawn.shortfall == {"L1.attn": 1, "L5.attn": 3}
     for count in (per_layer(group, units) for group in drawn.groups):
         assert count[0] + count[1] + count[2] == 2
         assert count[4] + count[5] + count[6] == 3
@@ -228,7 +234,7 @@ def test_a_unit_is_replaced_by_those_nearest_in_rank_of_strength() -> None:
 def test_controls_are_as_strong_as_the_candidate_layer_by_layer() -> None:
     """On a planted gradient, three times nearer in rank than layer-matched controls are."""
     units = UnitSpace.heads([16] * 6)
-    strength = np.array([100.0 / (1 + unit.layer) * 1.3**unit.index for unit in units.units])
+    strength = np.array([100.0 / (1 + layer) * 1.3**head for layer, head in places(units)])
     candidate = units.find([f"L{layer}H{head}" for layer in (0, 2, 3, 5) for head in (9, 13)])
     rank = np.concatenate([rankdata(strength[units.depth_of == layer]) for layer in range(6)])
 
@@ -384,7 +390,7 @@ def test_every_group_is_equally_likely(
 ) -> None:
     monkeypatch.setattr("harness.data.sampling.LISTED", listed)
     units = UnitSpace.heads(heads)
-    pools = [units.in_layers([0]), units.in_layers([1])]
+    pools = [units.at_sites([site]) for site in units.sites]
     counts = Counter(g for seed in range(1200) for g in from_pools(candidate, pools, units, 5, seed).groups)
     sizes = per_layer(candidate, units)
     assert len(counts) == math.prod(math.comb(size - sizes[layer], sizes[layer]) for layer, size in enumerate(heads))
@@ -409,6 +415,11 @@ def test_controls_are_found_even_if_nearly_all_groups_overlap_the_candidate() ->
 # ----------------------------------------------------------------------------------------------------------------------
 
 
+def drawn_from(units: UnitSpace, site: str) -> st.SearchStrategy[list[int]]:
+    """The units of a site, in any order."""
+    return st.permutations(units.at_sites([site]))
+
+
 @st.composite
 def alike_in_layers(draw: st.DrawFn) -> tuple[UnitSpace, tuple[int, ...], tuple[int, ...]]:
     """Two candidates with as many units in each layer of a model: few groups or many."""
@@ -416,7 +427,8 @@ def alike_in_layers(draw: st.DrawFn) -> tuple[UnitSpace, tuple[int, ...], tuple[
     units = UnitSpace.heads(heads)
     counts = [draw(st.integers(int(layer == 0), 2)) for layer in range(len(heads))]
     first, second = (
-        [unit for at, n in enumerate(counts) for unit in draw(st.permutations(units.in_layers([at])))[:n]] for _ in "12"
+        [unit for site, n in zip(units.sites, counts, strict=True) for unit in draw(drawn_from(units, site))[:n]]
+        for _ in "12"
     )
     return units, tuple(sorted(first)), tuple(sorted(second))
 
@@ -448,7 +460,7 @@ def test_a_larger_draw_begins_with_the_smaller_one(
 def test_two_candidates_of_a_large_model_share_as_many_controls_as_possible(name: str) -> None:
     """The share of groups disjoint from both among those disjoint from one: 99 draws of at least 16 600 groups."""
     units = UnitSpace.heads([30, 30])
-    labels = Labels(tuple("ab"[unit.layer] for unit in units.units), units)
+    labels = Labels(tuple("ab"[layer] for layer, _ in places(units)), units)
     first, second = (0, 1, 30, 31), (1, 2, 31, 32)
     of_first, of_second = (set(draw(name, candidate, units, labels=labels).groups) for candidate in (first, second))
     free = [60, 4] if name == "uniform" else [30, 2]

@@ -19,6 +19,7 @@ from harness.cells.cell import Cell
 from harness.data.batch import Batch
 from harness.data.contracts import Intervention
 from harness.data.recording import Reader, Rows, Source
+from harness.data.tokens import Tokens
 from harness.engine.flops import Work, closure, forward_pass, with_gradient
 from harness.engine.shapes import PUBLISHED, Shapes, of_config, shapes_of
 from harness.engine.subject import HeadSubject

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,6 +15,7 @@ from hypothesis import strategies as st
 
 from harness.data.batch import Batch, Counterfactual, Vocabulary
 from harness.data.contracts import Metric
+from harness.data.tokens import Tokens
 from harness.registry.config import registry
 from harness.registry.registry import Registry
 from harness.testing.examples import word_vocabulary
@@ -65,23 +65,18 @@ def test_every_token_except_a_and_b_is_equally_likely_as_the_other_b() -> None:
 
 def test_counterfactuals_are_drawn_by_the_seed_and_follow_their_examples() -> None:
     one, same, other = (write("synthetic_induction", n=12, seed=seed) for seed in (1, 1, 2))
-    assert (counterfactual_of(one).tokens == counterfactual_of(same).tokens).all()
+    assert (counterfactual_of(one).content == counterfactual_of(same).content).all()
     assert (counterfactual_of(one).target != counterfactual_of(other).target).any()
     some = one.take(np.array([5, 2]))
-    assert (counterfactual_of(some).tokens == counterfactual_of(one).tokens[[5, 2]]).all()
+    assert (counterfactual_of(some).content == counterfactual_of(one).content[[5, 2]]).all()
     assert (some.counterfactual_batch.target == counterfactual_of(one).target[[5, 2]]).all()
 
 
 # -- natural text ------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Numbers:
-    """A vocabulary for texts that are their own token ids."""
-
-    vocab_size: int = 1000
-    context: int = 128
-    encode: Callable[[str], list[int]] | None = lambda text: [int(word) for word in text.split()]
+NUMBERS = Vocabulary(1000, 128, lambda text: [int(word) for word in text.split()])
+"""For texts that are their own token ids."""
 
 
 @pytest.fixture
@@ -94,13 +89,13 @@ def file(tmp_path: Path) -> Path:
 
 def natural(file: Path, **parameters: Any) -> Batch:
     settings = {"text": str(file), "length": 20, "gap": 7, "min_id": 3, **parameters}
-    return write("natural_text", Numbers(), **settings)
+    return write("natural_text", NUMBERS, **settings)
 
 
 @pytest.mark.parametrize("target", ["next_token", "repeat"])
 def test_a_natural_counterfactual_is_the_context_of_another_example_and_our_query(file: Path, target: str) -> None:
     batch = natural(file, n=20, target=target)
-    counterfactual, other = counterfactual_of(batch), counterfactual_of(batch).tokens[:, 0] // 20
+    counterfactual, other = counterfactual_of(batch), counterfactual_of(batch).content[:, 0] // 20
     document = batch.tokens[:, 0] // 20
     assert len(set(batch.query)) > 1
     assert sorted(other) == sorted(document)  # each is the context once
@@ -113,7 +108,7 @@ def test_a_natural_counterfactual_is_the_context_of_another_example_and_our_quer
 
 
 def test_natural_counterfactuals_depend_on_the_seed_even_if_the_windows_do_not(file: Path) -> None:
-    sources = [counterfactual_of(natural(file, n=20, seed=seed)).tokens[:, 0].tolist() for seed in (None, None, 5)]
+    sources = [counterfactual_of(natural(file, n=20, seed=seed)).content[:, 0].tolist() for seed in (None, None, 5)]
     assert sources[0] == sources[1] != sources[2]
 
 
@@ -143,7 +138,7 @@ class Prefers(Metric):
 def test_patching_every_head_gives_the_counterfactual_answer_in_the_tiny_model() -> None:
     """The model copies B in the example and B' in the counterfactual; only heads move them to the query."""
     tiny = offered().get("subject", "tiny").build({})()
-    batch = write("synthetic_induction", tiny, n=48)
+    batch = write("synthetic_induction", tiny.reads, n=48)
     everything = tuple(range(len(tiny.units)))
     patching = offered().get("intervention", "patching").build({})
     baseline, patched = tiny.evaluate(batch, [(), everything], patching, [Prefers()])[0]

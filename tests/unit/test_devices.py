@@ -57,7 +57,8 @@ def test_a_pass_copies_only_metrics_from_its_device(
     assert len(metrics) == len(list(micro_batches(batch, load, subject.budget)))
     assert sum(shape[1] for shape in metrics) == len(CONDITIONS) * len(batch)
     averaged = name == "mean"
-    assert len(reads) - len(metrics) == averaged * len({subject.units.depth_of[u] for group in CONDITIONS for u in group})
+    layers = {subject.units.depth_of[unit] for group in CONDITIONS for unit in group}
+    assert len(reads) - len(metrics) == averaged * len(layers)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")

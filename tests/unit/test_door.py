@@ -52,12 +52,15 @@ NAMES = [
     "Subject",
     "SubjectMethod",
     "Tick",
+    "Tokens",
     "Transform",
     "UNCLASSIFIED",
     "Unit",
     "UnitSpace",
+    "Vectors",
     "Verdict",
     "Vocabulary",
+    "Width",
     "Windows",
     "Workspace",
     "close",
@@ -69,7 +72,6 @@ NAMES = [
     "hookimpl",
     "isolation",
     "jaccard",
-    "site_bands",
     "load_model",
     "method",
     "others",
@@ -81,7 +83,9 @@ NAMES = [
     "run",
     "seed_for",
     "signed_part",
+    "site_bands",
     "spread",
+    "tokens_of",
 ]
 SMALL = ("subject=planted", "batch=planted", "batch.n=128", "controls.n=39", "reruns=0", "tracking=none", "cache=false")
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from transformers import models as hf
 from transformers.pytorch_utils import Conv1D
 
-from harness.data.batch import Batch
 from harness.data.contracts import Metric
 from harness.data.recording import Reader, Rows, Source
+from harness.data.tokens import Tokens
 from harness.engine.attention import Probe, _active, active, switched
 from harness.engine.discovery import output_matrix
 from harness.engine.subject import HeadSubject
@@ -46,7 +46,7 @@ class Whole(Reader):
 def conditions_for(subject: HeadSubject) -> list[tuple[int, ...]]:
     """No head; single heads early and late; across layers; a whole layer; all heads. Not in the order of layers."""
     n = len(subject.units)
-    last_layer = subject.units.in_layers([int(subject.units.depth_of[-1])])
+    last_layer = subject.units.at_sites(subject.units.sites[-1:])
     return [(2, n - 3), (), (n - 1,), last_layer, (0,), (1, 5, n // 2, n - 2), tuple(range(n)), ()]
 
 
@@ -381,15 +381,16 @@ def test_ablating_one_group_by_a_hook_and_another_by_the_engine_ablates_both(
     handles = []
     for unit in first:
         head = subject.units.units[unit]
-        of_layer = len(subject.units.in_layers([head.layer]))
+        of_layer = subject.units.at_sites([head.site])
+        at, count = of_layer.index(unit), len(of_layer)
 
-        def mute(_, args, place=head.index, heads=of_layer):
+        def mute(_, args, place=at, heads=count):
             hidden = args[0].clone()
             width = hidden.shape[-1] // heads
             hidden[..., place * width : (place + 1) * width] = 0
             return (hidden, *args[1:])
 
-        projection = subject.model.get_submodule(architecture.projection.format(head.layer))
+        projection = subject.model.get_submodule(architecture.projection.format(head.depth))
         handles.append(projection.register_forward_pre_hook(mute))
     one_by_one = subject.evaluate(ragged_batch, [second], silence, every_logit)
     for handle in handles:

@@ -71,8 +71,16 @@ def test_incomplete_selectivities_are_ignored(tmp_path: Path) -> None:
 
 
 def test_units_can_have_any_order_and_kind(tmp_path: Path) -> None:
-    experts = UnitSpace((Unit(1, 3, "E"), Unit(0, 7, "E"), Unit(0, 2, "H")))
-    assert labels(tmp_path, {"L0H2": "a", "L1E3": "b"}, experts).classes == ("b", None, "a")
+    experts = [Unit(f"L{layer}E{place}", f"L{layer}.experts", layer, "expert") for layer, place in ((1, 3), (0, 7))]
+    units = UnitSpace((*experts, Unit.head(0, 2)))
+    assert labels(tmp_path, {"L0H2": "a", "L1E3": "b"}, units).classes == ("b", None, "a")
+
+
+def test_any_label_of_the_subject_is_read(tmp_path: Path) -> None:
+    neurons = UnitSpace.from_labels(["linear1:0", "linear1:1", "fc <- in"])
+    assert labels(tmp_path, {"linear1:1": "a", "fc <- in": "b"}, neurons).classes == (None, "a", "b")
+    with pytest.raises(HarnessError, match="none of the known forms, or names no unit of this subject"):
+        labels(tmp_path, {"L0H0": "a"}, neurons)
 
 
 def test_saved_survey_labels_are_read_back_unchanged(tmp_path: Path) -> None:
@@ -82,7 +90,7 @@ def test_saved_survey_labels_are_read_back_unchanged(tmp_path: Path) -> None:
     assert main(["survey", *words]) == 0
     (saved,) = tmp_path.glob("surveys/*.json")
     data = json.loads(saved.read_text())["units"]
-    units = UnitSpace(tuple(Unit.parse(entry["unit"]) for entry in data))
+    units = UnitSpace.from_labels(entry["unit"] for entry in data)
     found = labels(tmp_path, saved.read_text(), units)
     assert found.classes == tuple(entry["class"] for entry in data)
     np.testing.assert_array_equal(found.selectivity["self"], [entry["selectivity"]["self"] for entry in data])
@@ -115,12 +123,15 @@ def test_every_class_is_unknown_without_labels() -> None:
         ({"classifications": {"L0H0": "self"}}, "none of the known forms"),
         ({"classifications": [{"layer": 0, "classification": "self"}]}, "KeyError: 'head'"),
         ({"classifications": ["L0H0"]}, "an entry has the wrong form"),
-        ({"classifications": [{"layer": 0, "head": 1.5, "classification": "self"}]}, "'L0H1.5' is not of the form"),
+        (
+            {"classifications": [{"layer": 0, "head": 1.5, "classification": "self"}]},
+            "'L0H1.5' is not a unit of this subject",
+        ),
         ({"units": [{"unit": "L0H0"}]}, "KeyError: 'class'"),
         ({"L0H0": "self", "L2H0": "self"}, "'L2H0' is not a unit of this subject"),
         ({"classifications": [], "all_head_selectivity": {"L0_H2": {}}}, "'L0H2' is not a unit of this subject"),
-        ({"L0H0": "self", "size": "2"}, "'size' is not of the form"),
-        ({"L0H0": "self", "L00H0": "local"}, "'L00H0' occurs twice"),
+        ({"L0H0": "self", "size": "2"}, "'size' is not a unit of this subject"),
+        ({"L0H0": "self", "L00H0": "local"}, "'L00H0' is not a unit .* Did you mean: L0H0?"),
         ('{"L0H0": "self", "L0H0": "local"}', "'L0H0' occurs twice"),
         ({"units": [{"unit": "L0H0", "class": "a"}, {"unit": "L0H0", "class": "a"}]}, "'L0H0' occurs twice"),
         ({"L0H1": 3}, "the class of L0H1 is 3"),

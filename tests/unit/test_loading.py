@@ -60,7 +60,7 @@ def test_a_subject_describes_itself(saved):
         "heads": 16,
     }
     assert subject.label == "llama-mini"
-    assert (subject.vocab_size, subject.context) == (48, 64)
+    assert (subject.reads.vocab_size, subject.reads.context) == (48, 64)
     assert weights == load_model(str(saved)).about["weights"]
     with (saved / "model.safetensors").open("r+b") as file:
         file.seek(-4, 2)
@@ -74,7 +74,7 @@ def test_the_model_has_the_requested_dtype(saved):
 
 
 def test_text_is_encoded_without_special_tokens_or_warnings(saved, caplog, capsys):
-    encode = load_model(str(saved)).encode
+    encode = load_model(str(saved)).reads.encode
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert encode("the cat sat") == [1, 2, 3]
@@ -88,8 +88,8 @@ def test_a_folder_without_a_tokenizer_encodes_nothing_unless_given_one(saved, tm
     elsewhere.mkdir()
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (saved / name).rename(elsewhere / name)
-    assert load_model(str(saved)).encode is None
-    assert load_model(str(saved), tokenizer=str(elsewhere)).encode("mat") == [5]
+    assert load_model(str(saved)).reads.encode is None
+    assert load_model(str(saved), tokenizer=str(elsewhere)).reads.encode("mat") == [5]
 
 
 def test_loading_prints_nothing(saved):

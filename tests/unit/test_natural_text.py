@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from harness.data.batch import Batch
+from harness.data.batch import Batch, Vocabulary
 from harness.registry.config import registry
 from harness.util.errors import HarnessError
 
@@ -19,20 +18,13 @@ GAP = 7
 LENGTH = 20
 
 
-@dataclass(frozen=True)
-class Numbers:
-    """A vocabulary for texts that are their own token ids."""
-
-    vocab_size: int = 1000
-    context: int = 128
-    encode: Callable[[str], list[int]] | None = lambda text: [int(word) for word in text.split()]
+NUMBERS = Vocabulary(1000, 128, lambda text: [int(word) for word in text.split()])
+"""For texts that are their own token ids."""
 
 
-def write(text: Path | str, vocabulary: Numbers | None = None, **parameters: Any) -> Batch:
+def write(text: Path | str, vocabulary: Vocabulary = NUMBERS, **parameters: Any) -> Batch:
     settings = {"length": LENGTH, "gap": GAP, "min_id": 3, **parameters}
-    batch: Batch = (
-        registry().get("batch", "natural_text").build({"text": str(text), **settings})(vocabulary or Numbers())
-    )
+    batch: Batch = registry().get("batch", "natural_text").build({"text": str(text), **settings})(vocabulary)
     return batch
 
 
@@ -140,7 +132,7 @@ def test_a_folder_is_read_in_the_order_of_its_files(documents: list[list[int]], 
 
 
 def test_window_and_minimum_id_default_to_those_of_the_subject(file: Path) -> None:
-    batch = write(file, Numbers(vocab_size=96, context=40), n=1, length=None, min_id=None)
+    batch = write(file, replace(NUMBERS, vocab_size=96, context=40), n=1, length=None, min_id=None)
     assert batch.notes["length"] == 40
     assert batch.notes["min_id"] == 3  # 96 // 32
 
@@ -172,7 +164,7 @@ def test_a_text_that_is_too_short_is_refused_with_its_number_of_examples(file: P
 
 def test_a_subject_without_a_tokenizer_is_refused(file: Path) -> None:
     with pytest.raises(HarnessError, match="needs a tokenizer"):
-        write(file, Numbers(encode=None), n=1)
+        write(file, replace(NUMBERS, encode=None), n=1)
 
 
 @pytest.mark.parametrize("wrong", [{"n": 0}, {"gap": 4}, {"length": GAP}, {"target": "next"}, {"windows": "last"}])

@@ -28,7 +28,7 @@ def planted(**parameters: Any) -> Any:
 
 
 def examples(subject: Any, n: int = 64, seed: int = 0) -> Batch:
-    batch: Batch = registry().get("batch", "planted").build({"n": n, "seed": seed})(subject)
+    batch: Batch = registry().get("batch", "planted").build({"n": n, "seed": seed})(subject.reads)
     return batch
 
 
@@ -123,7 +123,7 @@ def test_a_decoy_does_exactly_the_damage_of_its_layers(kind: str, share: float) 
     subject, batch = planted(), examples(planted())
     (group,) = subject.groups[kind]
     layers = set(subject.units.depth_of[list(group)].tolist())
-    others = [unit for unit in subject.units.in_layers(layers) if unit not in group]
+    others = [unit for unit in subject.units.at_sites(f"L{layer}.attn" for layer in layers) if unit not in group]
     found = damage(subject, batch, group, tuple(others[:4]), tuple(others[-4:]))
     np.testing.assert_allclose(found, share * 4 * GENERAL, rtol=1e-5)
     assert (found == found[0]).all()
@@ -140,7 +140,7 @@ def test_every_unit_has_its_own_effect_with_noise() -> None:
     subject = planted(noise=0.1, seed=4)
     batch = examples(subject, n=200)
     filler = [
-        unit for unit, role in enumerate(subject.truth.classes) if role is None and 2 <= subject.units.depth_of[unit] < 10
+        unit for unit, at in enumerate(subject.units.depth_of) if subject.truth.classes[unit] is None and 2 <= at < 10
     ]
     effects = damage(subject, batch, *((unit,) for unit in filler))
     assert 0.07 < effects.mean(axis=1).std() < 0.13  # over units: 0.1
@@ -181,7 +181,7 @@ def test_maximum_attention_and_output_norm_are_the_activity() -> None:
 
 def test_sources_that_planted_units_do_not_have_are_refused() -> None:
     subject = planted()
-    with pytest.raises(HarnessError, match="reads 'first_order', which the units of planted-0 do not have"):
+    with pytest.raises(HarnessError, match="reads 'first_order', which subject planted-0 does not have"):
         activity(subject, examples(subject), "attribution")
 
 
@@ -269,7 +269,7 @@ def test_counterfactuals_have_another_answer_and_activate_the_same_circuits() ->
     batch = examples(planted(), n=200)
     counterfactual = batch.counterfactual_batch
     assert (counterfactual.target != batch.target).all()
-    np.testing.assert_array_equal(counterfactual.content[:, 1:], batch.tokens[:, 1:])
+    np.testing.assert_array_equal(counterfactual.tokens[:, 1:], batch.tokens[:, 1:])
     assert batch.query.min() >= 12
     assert len(set(batch.query.tolist())) > 40
 

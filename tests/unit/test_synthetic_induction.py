@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.data.batch import Batch
+from harness.data.batch import Batch, Vocabulary
 from harness.registry.config import registry
 from harness.testing.examples import word_vocabulary
 from harness.util.errors import HarnessError

@@ -13,6 +13,7 @@ from sklearn.linear_model import LinearRegression
 
 from harness.data.batch import Batch
 from harness.data.recording import Activity
+from harness.data.tokens import Tokens
 from harness.data.units import UnitSpace
 from harness.registry.config import registry
 from harness.util.errors import HarnessError
