@@ -17,6 +17,7 @@ from .data.contracts import Metric as Metric
 from .data.contracts import Partitioner as Partitioner
 from .data.contracts import Selector as Selector
 from .data.contracts import Signal as Signal
+from .data.contracts import Stratifier as Stratifier
 from .data.contracts import Subject as Subject
 from .data.contracts import SubjectMethod as SubjectMethod
 from .data.contracts import Tick as Tick
@@ -46,6 +47,7 @@ from .data.sampling import from_pools as from_pools
 from .data.sampling import from_windows as from_windows
 from .data.sampling import others as others
 from .data.sampling import site_bands as site_bands
+from .data.strata import Strata as Strata
 from .data.tokens import Tokens as Tokens
 from .data.tokens import default_id_range as default_id_range
 from .data.tokens import repeat_anchors as repeat_anchors

@@ -49,7 +49,7 @@ def propose(*overrides: str) -> Proposal:
     cell = _cell(*overrides)
     if cell.settings.group:
         raise HarnessError("propose: the group is named by hand, so nothing is proposed.", "Leave out group=...")
-    return run_cell(cell, Memo(disk=cache_of(cell)), Progress(quiet=True), test=False).proposal
+    return run_cell(cell, Memo(disk=cache_of(cell)), Progress(quiet=True), test=False).proposals[0]
 
 
 def close(units: str | Iterable[str], *overrides: str) -> ClosureReport:

@@ -19,12 +19,13 @@ class Vocabulary:
     """What a subject of token sequences reads.
 
     ``vocab_size``: the number of token ids. ``context``: the number of positions that it can attend over. ``encode``:
-    text to token ids, without special tokens (None: the subject has no tokenizer).
+    text to token ids, without special tokens; ``decode``: the reverse (None: the subject has no tokenizer).
     """
 
     vocab_size: int
     context: int
     encode: Callable[[str], list[int]] | None = None
+    decode: Callable[[list[int]], str] | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,10 @@ class Batch(ABC):
     @abstractmethod
     def check(self, reads: Reads) -> None:
         """Refuse a batch that a subject cannot read. Errors: another kind; content outside what the subject reads."""
+
+    @abstractmethod
+    def shown(self, example: int, reads: Reads) -> str:
+        """One example in a line, with its target."""
 
     @property
     @abstractmethod

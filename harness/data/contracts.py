@@ -20,6 +20,7 @@ from jaxtyping import Float
 from harness.data.batch import Batch, Reads
 from harness.data.grouping import Affinity, Candidate, Labels, Partition
 from harness.data.recording import Activity, Reader, Recording, Rows, Source, Spins
+from harness.data.strata import Strata
 from harness.data.units import UnitSpace
 from harness.util.errors import HarnessError
 
@@ -134,6 +135,17 @@ class LabelMethod(Method, Protocol):
 
     source: ClassVar[Source | None] = None
     __call__: Callable[..., Labels]
+
+
+@runtime_checkable
+class Stratifier(Method, Protocol):
+    """Recording -> strata of the examples. It is fitted on the examples proposed on.
+
+    One with a ``source`` is also a :class:`Reader`; its readings are ``recording.readings["stratifier"]``.
+    """
+
+    source: ClassVar[Source | None] = None
+    __call__: Callable[..., Strata]
 
 
 @runtime_checkable

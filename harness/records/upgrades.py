@@ -73,12 +73,19 @@ def renamed(values: Mapping[str, Any], names: Mapping[str, str]) -> Json:
 
 
 def _from_3(data: Json) -> Json:
-    """Schema 4 gives the sites of all units. Until then every unit was a head: ``L3H5`` is head 5 of layer 3."""
+    """Schema 4 gives the sites of all units; it marks chosen partitions, of which there can be several.
+
+    Until then every unit was a head: ``L3H5`` is head 5 of layer 3.
+    """
     units = UnitSpace.from_labels(data["units"]) if data.get("units") else None
     return {
-        **data,
+        **{key: value for key, value in data.items() if key != "chosen"},
         "schema": f"{PREFIX}4",
         "sites": [asdict(run) for run in units.runs] if units else [],
+        "partitions": [
+            {**partition, "chosen": place == data.get("chosen")}
+            for place, partition in enumerate(data.get("partitions", ()))
+        ],
         "candidates": [_candidate_3(candidate) for candidate in data.get("candidates", ())],
         "closure": [_closure_3(closure) for closure in data.get("closure", ())],
     }
