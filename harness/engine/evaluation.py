@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ Predict = Callable[[Sequence[Group]], Float[Tensor, "rows outputs"]]
 """Predictions for the examples of a micro-batch: of the baseline, then under each condition."""
 
 
+@runtime_checkable
 class Passes(Protocol):
     """How a subject computes predictions.
 
