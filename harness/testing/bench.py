@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 from functools import cached_property, lru_cache
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -174,9 +175,10 @@ class Bench:
 
     @cached_property
     def pair(self) -> Group:
-        """Two of the units that can be ablated together, if there are two."""
-        first, *others = self.units
-        return next(((first, other) for other in others if self.subject.units.allows((first, other))), (first,))
+        """Two units that can be ablated together, if there are two; of one site, if one has two."""
+        site_of, allows = self.subject.units.site_of, self.subject.units.allows
+        pairs = [pair for pair in combinations(self.units, 2) if allows(pair)]
+        return min(pairs, key=lambda pair: site_of[pair[0]] != site_of[pair[1]], default=(self.units[0],))
 
     @cached_property
     def one_place(self) -> bool:

@@ -131,7 +131,7 @@ def gives_the_same_values_twice(plugin: Any) -> None:
                 values.append(test.evaluate([(), (test.units[0],)], probe))
                 readings.append(test.record(test.batch, source)[1].readings["signal"])
         require(
-            test.same(*values) and np.allclose(*readings, rtol=1e-4, atol=1e-5),
+            test.same(*values) and np.allclose(readings[0], readings[1], rtol=1e-4, atol=1e-5),
             "two calls with the same input differ: switch dropout off (model.eval()), and draw from seeds of your own",
         )
 

@@ -82,11 +82,13 @@ class Donor(Probe):
 class Noise(Probe):
     """The noise. ``numbers``: all that it was given."""
 
-    numbers: Tensor = torch.zeros(0)
+    def __init__(self, gain: float = 1.0, **declared: Any) -> None:
+        super().__init__(gain, **declared)
+        self.numbers: list[Float[np.ndarray, " numbers"]] = []
 
     def __call__(self, output: Tensor, noise: Tensor) -> Tensor:
         self.keep(output, noise=noise)
-        self.numbers = torch.cat([self.numbers, noise.detach().float().cpu().flatten()])
+        self.numbers.append(noise.detach().float().cpu().numpy().flatten())
         return noise * self.gain
 
 
@@ -97,14 +99,14 @@ ASKING: dict[str, type[Probe]] = {"output": Output, "mean": Mean, "std": Std, "d
 class Constant(Probe):
     """The same numbers [width] everywhere."""
 
-    def __init__(self, numbers: Float[np.ndarray, " width"], **declared: Any) -> None:
+    def __init__(self, value: Float[np.ndarray, " width"], **declared: Any) -> None:
         super().__init__(**declared)
-        self.numbers = torch.from_numpy(numbers)
+        self.value = torch.from_numpy(value)
 
     def __call__(self, output: Tensor) -> Tensor:
-        if len(self.numbers) != output.shape[-1]:  # units of another site
+        if len(self.value) != output.shape[-1]:  # units of another site
             return output
-        return self.numbers.to(output).expand_as(output)
+        return self.value.to(output).expand_as(output)
 
 
 class Push(Probe):
