@@ -26,7 +26,7 @@ from sphinx.util.docutils import SphinxDirective
 
 import harness
 from harness.cells.cell import NEUTRAL, Settings
-from harness.cli.main import COMMANDS, _parser
+from harness.cli.main import COMMANDS, parser_of
 from harness.data.stages import STAGES, inputs_of
 from harness.records.record import Record
 from harness.registry.config import registry
@@ -35,7 +35,8 @@ from harness.registry.registry import Method
 log = logging.getLogger(__name__)
 CONF = Path(__file__).parents[1] / "conf"
 GROUPS = {  # headings of the page on the Python API, by the module of a name
-    "notebook": "From a notebook",
+    "notebook.calls": "From a notebook",
+    "notebook.results": "What these calls return",
     "data.contracts": "Contracts of the stages",
     "data": "What stages exchange",
     "engine": "Models",
@@ -128,8 +129,8 @@ def commands() -> str:
     """The text that every command prints for ``--help``."""
     os.environ["COLUMNS"] = "100"
     blocks = []
-    for name, command in COMMANDS.items():
-        text = _parser(name, command).format_help()
+    for name in COMMANDS:
+        text = parser_of(name).format_help()
         if name != next(iter(COMMANDS)):  # the first command shows the part that all have in common
             text = re.sub(r"\nKEY=VALUE words are .*?(?=\n\nexample:|\Z)", "", text, flags=re.DOTALL)
         blocks.append(f"{_heading(f'harness {name}', '-')}\n\n.. code-block:: text\n\n{textwrap.indent(text, '   ')}")

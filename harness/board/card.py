@@ -41,7 +41,7 @@ def _closure(record: Record, closure: ClosureReport, where: str) -> str:
         f"  {'':<15}{'baseline':>9}{'ablated':>10}   {'effect [95 %]':<26}{'controls (5 % .. 95 %)':<24}"
         f"{'z':>6}{'p':>7}{'corrected p':>13}",
         *(_effect(name, effect) for name, effect in closure.effects.items()),
-        f"  all units of these sites: {bounds}",
+        f"  all units of these sites: {bounds or '-'}",
         *_inside(closure),
         f"  {_examples(record, closure)}",
         f"  method: {record.cell.method}{_chosen(record)}",
@@ -115,7 +115,7 @@ def _effect(name: str, effect: Effect) -> str:
         controls = f"{low:+.2f} .. {high:+.2f}"
     else:
         controls = "none"
-    note = "   (saturated: cannot get worse)" if effect.saturated else ""
+    note = "   (saturated: cannot get worse)" if effect.saturated else "" if effect.decides else "   (does not decide)"
     return (
         f"  {_spaced(name):<13}{ARROW[effect.damage]}{effect.baseline:>10.2f}{effect.ablated:>10.2f}   "
         f"{f'{effect.delta:+.2f} {interval}':<26}{controls:<24}{_number(effect.z, '+.1f'):>6}"

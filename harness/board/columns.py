@@ -47,19 +47,30 @@ def _starred(value: float | None, row: Row) -> str:
     return number(value, ".2f") + ("*" if row.chosen_by_labels and value is not None else "")
 
 
+def _seeds(row: Row) -> str:
+    if (spread := row.spread) is None:
+        return ""
+    all_finished = spread.finished == spread.started
+    seeds = str(spread.finished) if all_finished else f"{spread.finished} of {spread.started}"
+    ranges = [f"passed {spread.passed[0]:.2f} .. {spread.passed[1]:.2f}"]
+    if spread.effect:
+        ranges.append(f"effect {spread.effect[0]:+.2f} .. {spread.effect[1]:+.2f}")
+    return f"{seeds} [{', '.join(ranges)}]"
+
+
 def _giga(flops: int | float | None) -> float | None:
     return None if flops is None else flops / 1e9
 
 
-def costs(cost: Mapping[str, int]) -> list[str]:
+def costs(cost: Mapping[str, int | float]) -> list[str]:
     """A cell's costs, each with its unit."""
-    return [_COSTS[what](amount) if what in _COSTS else f"{amount} {what}" for what, amount in cost.items()]
+    return [_COSTS[what](amount) if what in _COSTS else f"{amount:.0f} {what}" for what, amount in cost.items()]
 
 
-_COSTS: Mapping[str, Callable[[int], str]] = {
+_COSTS: Mapping[str, Callable[[int | float], str]] = {
     "flops": lambda flops: f"{number(_giga(flops), '.3g')} GFLOP",
-    "memory": lambda size: f"{write_size(size)} of memory",
-    "gpu_memory": lambda size: f"{write_size(size)} on GPUs",
+    "memory": lambda size: f"{write_size(int(size))} of memory",
+    "gpu_memory": lambda size: f"{write_size(int(size))} on GPUs",
 }
 RANK = Column(
     "rank",
@@ -91,6 +102,13 @@ COLUMNS = (
         "narrow if there are few tasks].",
         lambda row: ranged(row.effect, row.effect_interval, "+.2f"),
         lambda row: row.effect,
+    ),
+    Column(
+        "seeds",
+        "number of seeds, where there are several; the row's figures are over all of them. Brackets: the least and the "
+        "largest share passed and effect of a seed, which the interval of the effect does not include.",
+        _seeds,
+        lambda row: None if row.spread is None else float(row.spread.finished),
     ),
     Column(
         "q",

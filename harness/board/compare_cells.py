@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from harness.board.card import ARROW
+from harness.board.seeds import seed_of
 from harness.closure.statistics import Difference, excess, paired_difference
 from harness.records.record import Record
 from harness.records.workspace import Workspace
@@ -47,15 +48,15 @@ def compare_cells(first: Record, second: Record, workspace: Workspace) -> CellCo
                 "Name two cells with a tested candidate: harness leaderboard",
             )
     tests = [
-        (r.cell.task, r.cell.protocol, r.provenance["batch"]["digest"], r.closure[0].n_examples)
+        (r.cell.task, r.cell.protocol, r.provenance["batch"]["digest"], r.closure[0].n_examples, seed_of(r))
         for r in (first, second)
     ]
     if tests[0] != tests[1]:
         raise HarnessError(
             f"cells {first.cell.id} and {second.cell.id} were not tested on the same examples in the same way: "
-            f"{first.cell.task} (protocol {first.cell.protocol}, {tests[0][3]} examples) and {second.cell.task} "
-            f"(protocol {second.cell.protocol}, {tests[1][3]} examples).",
-            "Name cells with the same subject, batch, intervention and protocol. "
+            f"{first.cell.task} (protocol {first.cell.protocol}, {tests[0][3]} examples, seed {tests[0][4]}) and "
+            f"{second.cell.task} (protocol {second.cell.protocol}, {tests[1][3]} examples, seed {tests[1][4]}).",
+            "Name cells with the same subject, batch, intervention, protocol and seed. "
             "A group named by hand is tested on all examples.",
         )
     deltas = [deltas_of(record, workspace) for record in (first, second)]

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from harness.board.compare_cells import CellComparison, compare_cells, deltas_of, line, metric_label
+from harness.board.seeds import seed_of
 from harness.closure.statistics import Difference, paired_difference
 from harness.closure.verdict import Verdict
 from harness.records.record import FINISHED, Record
@@ -26,8 +27,8 @@ class MethodComparison:
     ``tasks``: tasks that both were tested on; ``passed``: on how many of them each method's first candidate passed;
     ``pairs``: the comparison on every task for which both proposed a group; ``together``: the mean difference over
     these tasks, per metric, each task with the same weight. An example with several interventions is one observation:
-    its differences are averaged first. ``left_out``: tasks that both were tested on under other protocols; they share
-    examples with these and would count twice.
+    its differences are averaged first. ``left_out``: tasks that both were tested on under other protocols or seeds;
+    they share examples with these and would count twice.
     """
 
     methods: tuple[str, str]
@@ -42,7 +43,8 @@ class MethodComparison:
 def compare_methods(first: Sequence[Record], second: Sequence[Record], workspace: Workspace) -> MethodComparison:
     """One method's candidates against the other's, per task and over all tasks.
 
-    If there are several protocols, the one with most tasks on which both proposed a group is used, then the latest.
+    If there are several protocols or seeds, the one with most tasks on which both proposed a group is used, then the
+    latest.
 
     Errors: no task for which both proposed a group; no metric that all of these tasks have; missing deltas.
     """
@@ -77,8 +79,8 @@ def methods_text(comparison: MethodComparison) -> str:
     ]
     if comparison.left_out:
         lines.append(
-            f"protocol {comparison.protocol}; tasks under other protocols are left out: {comparison.left_out} "
-            "(compare their cells: harness compare CELL CELL)"
+            f"protocol {comparison.protocol}; tasks under other protocols or seeds are left out: "
+            f"{comparison.left_out} (compare their cells: harness compare CELL CELL)"
         )
     primary, damage = next(iter(comparison.together)), comparison.pairs[0].damage
     width = max(len(pair.task) for pair in comparison.pairs)
@@ -91,14 +93,15 @@ def methods_text(comparison: MethodComparison) -> str:
     return "\n".join(lines)
 
 
-def _common_tasks(first: Sequence[Record], second: Sequence[Record]) -> dict[str, list[Both]]:
-    """By protocol: every task that both methods were tested on."""
+def _common_tasks(first: Sequence[Record], second: Sequence[Record]) -> dict[tuple[str, int], list[Both]]:
+    """By protocol and seed, which decides the examples: every task that both methods were tested on."""
     by_task = [
-        {(r.cell.protocol, r.cell.task): r for r in records if r.status in FINISHED} for records in (first, second)
+        {(r.cell.protocol, seed_of(r), r.cell.task): r for r in records if r.status in FINISHED}
+        for records in (first, second)
     ]
-    common: dict[str, list[Both]] = {}
+    common: dict[tuple[str, int], list[Both]] = {}
     for key in sorted(by_task[0].keys() & by_task[1].keys()):
-        common.setdefault(key[0], []).append((by_task[0][key], by_task[1][key]))
+        common.setdefault(key[:2], []).append((by_task[0][key], by_task[1][key]))
     return common
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.board.references import command
-from harness.closure.statistics import Effect
 from harness.closure.verdict import Verdict, decision_order
 from harness.records.record import PartitionRecord, Record
 from harness.util.digest import digest
+
+PEAKS = frozenset({"memory", "gpu_memory"})
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,8 @@ class Task:
 
 @dataclass(frozen=True)
 class Result:
-    """One method on one task; over several candidates, means, the largest p and q, and the largest F1.
+    """One method on one task; over several candidates, means, the largest p and q, and the largest F1. Over several
+    seeds, all tests together, the largest p and q, and means.
 
     ``effect``: mean change of the board's metric, ``effect_interval``: 95 %, over examples; ``beyond_controls``: damage
     beyond the matched controls, in their standard deviations; ``f1``: overlap of a candidate with a planted circuit;
@@ -46,7 +49,7 @@ class Result:
     chosen_by_labels: bool
     stability: float | None
     seconds: float
-    cost: Mapping[str, int]
+    cost: Mapping[str, int | float]
     command: str
 
     @classmethod
@@ -63,7 +66,7 @@ class Result:
             tests=max(1, len(record.closure)),  # a task without a candidate is one test that is not passed
             passed=sum(closure.verdict is Verdict.PASS for closure in record.closure),
             effect=mean(effect.delta for effect in effects),
-            effect_interval=_interval(effects),
+            effect_interval=mean_of_intervals([effect.interval for effect in effects if effect.interval]),
             p=max((effect.p for effect in effects if effect.p is not None), default=None),
             q=max((q for (cell, _), q in q_values.items() if cell == record.cell.id), default=None),
             beyond_controls=mean(None if effect.z is None else effect.damage * effect.z for effect in effects),
@@ -75,6 +78,36 @@ class Result:
             seconds=sum(record.seconds.values()),
             cost=dict(record.cost),
             command=command(record, record),
+        )
+
+    @classmethod
+    def over_seeds(cls, by_seed: Mapping[int, Result]) -> Result:
+        """One method on one task, tested with several seeds."""
+        results = list(by_seed.values())
+        if len(results) == 1:
+            return results[0]
+        intervals = [result.effect_interval for result in results if result.effect_interval]
+        words = [word for word in shlex.split(results[0].command)[2:] if not word.startswith("seed=")]
+        return cls(
+            cell=" ".join(result.cell for result in results),
+            status=", ".join(dict.fromkeys(result.status for result in results)),
+            reason=" ".join(dict.fromkeys(result.reason for result in results if result.reason)),
+            verdicts=tuple(verdict for result in results for verdict in result.verdicts),
+            tests=sum(result.tests for result in results),
+            passed=sum(result.passed for result in results),
+            effect=mean(result.effect for result in results),
+            effect_interval=mean_of_intervals(intervals),
+            p=max((result.p for result in results if result.p is not None), default=None),
+            q=max((result.q for result in results if result.q is not None), default=None),
+            beyond_controls=mean(result.beyond_controls for result in results),
+            f1=mean(result.f1 for result in results),
+            ari=mean(result.ari for result in results),
+            nmi=mean(result.nmi for result in results),
+            chosen_by_labels=any(result.chosen_by_labels for result in results),
+            stability=mean(result.stability for result in results),
+            seconds=sum(result.seconds for result in results) / len(results),
+            cost=mean_costs([result.cost for result in results]),
+            command=shlex.join(["harness", "sweep", *words, f"seed={','.join(map(str, by_seed))}"]) if words else "",
         )
 
 
@@ -107,9 +140,17 @@ def mean(values: Iterable[float | None]) -> float | None:
     return sum(numbers) / len(numbers) if numbers else None
 
 
-def _interval(effects: Sequence[Effect]) -> tuple[float, float] | None:
-    """The mean of the candidates' intervals: they share their examples, so that averaging does not narrow it."""
-    intervals = [effect.interval for effect in effects if effect.interval]
+def mean_costs(costs: Sequence[Mapping[str, int | float]]) -> dict[str, float]:
+    """Means over the cells that have each cost; for memory, which does not add up, the maximum."""
+    by_name: dict[str, list[int | float]] = {}
+    for cost in costs:
+        for name, amount in cost.items():
+            by_name.setdefault(name, []).append(amount)
+    return {name: float(max(each)) if name in PEAKS else sum(each) / len(each) for name, each in by_name.items()}
+
+
+def mean_of_intervals(intervals: Sequence[tuple[float, float]]) -> tuple[float, float] | None:
+    """The mean of intervals of candidates or seeds: they share examples, so that averaging does not narrow it."""
     if not intervals:
         return None
     low, high = (sum(ends) / len(intervals) for ends in zip(*intervals, strict=True))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.board.references import command
 from harness.board.result import task_digest
+from harness.board.seeds import seed_of
 from harness.board.table import PROTOCOL, Board, build
 from harness.cells.cell import Cell
 from harness.closure.report import ClosureReport
@@ -72,9 +73,9 @@ def _problems(record: Record, existing: Sequence[Record], boards: Sequence[Board
             "has other examples on the board" if same_name else f"is not on the board, which has {'; '.join(names)}"
         )
         yield f"its task '{record.cell.task}' {problem}"
-    place = (record.cell.protocol, record.cell.row, digest)
+    place = (record.cell.protocol, record.cell.row, seed_of(record), digest)
     for other in existing:
-        same_place = (other.cell.protocol, other.cell.row, task_digest(other)) == place
+        same_place = (other.cell.protocol, other.cell.row, seed_of(other), task_digest(other)) == place
         if (same_place or other.cell.id == record.cell.id) and other.digest != record.digest:
             yield f"the board already has this method on this task (cell {other.cell.id}); records are never replaced"
     yield from _identity(record, registry)
@@ -132,6 +133,6 @@ def _missing_tasks(row: Sequence[Record], existing: Sequence[Record], boards: Se
 def _protocol_changes(record: Record, of_board: Record) -> str:
     """The settings in which a record's protocol differs from the board's."""
     submitted, required = record.config, of_board.config
-    differing = [key for key in PROTOCOL if submitted.get(key) != required.get(key)]
+    differing = [key for key in PROTOCOL if key != "seed" and submitted.get(key) != required.get(key)]
     changes = [f"{key} is {submitted.get(key)}, the board has {required.get(key)}" for key in differing]
     return "; ".join(changes) or "other settings or files"

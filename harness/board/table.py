@@ -16,14 +16,14 @@ from harness.board.ranking import (
     rank_intervals,
 )
 from harness.board.references import REFERENCES, Kind, Reference, command, kind_of
-from harness.board.result import Result, Task, mean, metric_of, task_digest, tasks_of
+from harness.board.result import Result, Task, mean, mean_costs, metric_of, task_digest, tasks_of
+from harness.board.seeds import Spread, seed_of, spread_of
 from harness.closure.statistics import benjamini_hochberg, wilson_interval
 from harness.records.record import FINISHED, Record, Status
 
 PROTOCOL = ("controls", "metric", "labels", "split", "alpha", "futility", "ddof", "seed", "reruns", "active")
 """Keys of the configuration that decide how candidates are tested."""
 TASK = ("subject", "batch", "intervention")
-PEAKS = frozenset({"memory", "gpu_memory"})
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Missing:
 
 @dataclass(frozen=True)
 class Row:
-    """One method on one board; its figures are means over its tasks.
+    """One method on one board; its figures are means over its tasks, and ``spread`` is None with a single seed.
 
     ``rank``: None for references, and for methods with missing tasks; ``rank_interval``: 95 %, by bootstrap over tasks.
     ``score``: share of closure tests passed, averaged over tasks; ``passed_interval``: Wilson's 95 % interval of
@@ -68,6 +68,7 @@ class Row:
     results: Mapping[str, Result]
     missing: tuple[Missing, ...]
     cells: tuple[str, ...]
+    spread: Spread | None = None
 
     @property
     def complete(self) -> bool:
@@ -95,13 +96,14 @@ class Board:
 def build(records: Iterable[Record]) -> list[Board]:
     """One board per protocol and set of methods that share tasks; groups named by hand are left out.
 
-    If there are several records of one method on one task (by older code, for example), the newest is used.
+    If there are several records of one method on one task with one seed (by older code, for example), the newest is
+    used.
     """
     newest: dict[tuple[str, ...], Record] = {}
     for record in sorted(records, key=lambda record: (str(record.provenance.get("started")), record.cell.id)):
         if not record.config.get("group"):
             task = [str(record.config.get(stage)) for stage in TASK]
-            newest[record.cell.protocol, record.cell.row, *task] = record
+            newest[record.cell.protocol, record.cell.row, str(seed_of(record)), *task] = record
     by_protocol: dict[str, list[Record]] = {}
     for record in sorted(newest.values(), key=lambda record: record.cell.id):
         by_protocol.setdefault(record.cell.protocol, []).append(record)
@@ -138,11 +140,14 @@ def _board(records: Sequence[Record]) -> Board:
     tasks = tasks_of(finished)
     metric, damage = metric_of(finished)
     q_values = _q_values(finished, metric)
-    by_task = {task_digest(record): record for record in finished}
+    by_task = {task_digest(record): record for record in sorted(finished, key=seed_of, reverse=True)}  # the first seed
     examples = {task: by_task[key] for key, task in tasks.items()}
     by_row: dict[str, list[Record]] = {}
     for record in records:
         by_row.setdefault(record.cell.row, []).append(record)
+    settings = {key: _text(records[0].config[key]) for key in PROTOCOL if key in records[0].config}
+    if len(seeds := sorted(set(map(seed_of, records)))) > 1:
+        settings["seed"] = ", ".join(map(str, seeds))
     rows = [_row(of_row, examples, metric, q_values) for of_row in by_row.values()]
     rows.sort(key=_order)
     if judged := [row for row in rows if row.results]:
@@ -150,7 +155,7 @@ def _board(records: Sequence[Record]) -> Board:
         rows += [_absent(ref, judged[0], finished, examples) for ref in REFERENCES if ref not in present]
     return Board(
         protocol=records[0].cell.protocol,
-        settings={key: _text(records[0].config[key]) for key in PROTOCOL if key in records[0].config},
+        settings=settings,
         metric=metric,
         damage=damage,
         tasks=tuple(examples),
@@ -184,15 +189,20 @@ def _row(
     records: Sequence[Record], examples: Mapping[Task, Record], metric: str, q_values: Mapping[tuple[str, int], float]
 ) -> Row:
     """The row of one method; ``examples``: one record of each task."""
-    by_task = {task_digest(record): record for record in records if record.status in FINISHED}
-    results = {t.name: Result.of(by_task[t.digest], metric, q_values) for t in examples if t.digest in by_task}
-    return _summary(
+    by_task: dict[str, dict[int, Result]] = {}
+    for record in sorted(records, key=seed_of):
+        if record.status in FINISHED:
+            by_task.setdefault(task_digest(record), {})[seed_of(record)] = Result.of(record, metric, q_values)
+    by_seed = {task.name: by_task[task.digest] for task in examples if task.digest in by_task}
+    results = {name: Result.over_seeds(of_task) for name, of_task in by_seed.items()}
+    row = _summary(
         records[0].cell.method,
         kind_of(records[0].config),
         results,
         tuple(_missing(task, records, examples) for task in examples if task.name not in results),
         tuple(sorted(record.cell.id for record in records)),
     )
+    return replace(row, spread=spread_of(set(map(seed_of, records)), list(by_seed.values())))
 
 
 def _absent(reference: Reference, first: Row, finished: Sequence[Record], examples: Mapping[Task, Record]) -> Row:
@@ -230,7 +240,7 @@ def _summary(
         chosen_by_labels=any(result.chosen_by_labels for result in done),
         stability=mean(result.stability for result in done),
         seconds=mean(result.seconds for result in done),
-        cost=_costs([result.cost for result in done]),
+        cost=mean_costs([result.cost for result in done]),
         pareto_optimal=False,
         results=results,
         missing=missing,
@@ -241,15 +251,6 @@ def _summary(
 def _standard_error(interval: tuple[float, float] | None) -> float:
     """The standard error of an effect, from its 95 % interval; 0 without an interval."""
     return (interval[1] - interval[0]) / 3.92 if interval else 0.0
-
-
-def _costs(costs: Sequence[Mapping[str, int]]) -> dict[str, float]:
-    """Means over the cells that have each cost; for memory, which does not add up, the maximum."""
-    by_name: dict[str, list[int]] = {}
-    for cost in costs:
-        for name, amount in cost.items():
-            by_name.setdefault(name, []).append(amount)
-    return {name: float(max(each)) if name in PEAKS else sum(each) / len(each) for name, each in by_name.items()}
 
 
 def _missing(task: Task, records: Sequence[Record], examples: Mapping[Task, Record]) -> Missing:

@@ -18,7 +18,7 @@ from harness.board.upgrades import SCHEMA
 from harness.records.record import Record
 from harness.records.workspace import Workspace, write_atomically
 
-NESTED = frozenset({"verdicts", "results", "missing", "cells"})
+NESTED = frozenset({"verdicts", "results", "missing", "cells", "spread"})
 """Fields that a CSV has in another form."""
 
 
@@ -57,8 +57,11 @@ def as_json(boards: Sequence[Board], lineage: Lineage) -> str:
 
 
 def as_data(boards: Sequence[Board]) -> list[Any]:
-    """The boards as plain values, figures to nine digits."""
-    return [_rounded(dataclasses.asdict(board)) for board in boards]
+    """The boards as plain values, figures to nine digits. A row of a single seed has no spread."""
+    data = [_rounded(dataclasses.asdict(board)) for board in boards]
+    for row in (row for board in data for row in board["rows"] if row["spread"] is None):
+        del row["spread"]
+    return data
 
 
 def as_csv(boards: Sequence[Board]) -> str:
@@ -68,6 +71,7 @@ def as_csv(boards: Sequence[Board]) -> str:
             "protocol": board.protocol,
             "board": i,
             **_flat(row),
+            **_flat_spread(row),
             "missing": "; ".join(missing.task for missing in row.missing),
             "cells": " ".join(row.cells),
         }
@@ -113,6 +117,20 @@ def _flat(row: Row | Result) -> dict[str, Any]:
         elif field.name not in NESTED:
             flat[field.name] = value
     return flat
+
+
+def _flat_spread(row: Row) -> dict[str, Any]:
+    """Seeds, and the ranges of figures between them; no columns for a single seed."""
+    if row.spread is None:
+        return {}
+    (passed_low, passed_high), (effect_low, effect_high) = row.spread.passed, row.spread.effect or (None, None)
+    return {
+        "seeds": row.spread.finished,
+        "seed_passed_low": passed_low,
+        "seed_passed_high": passed_high,
+        "seed_effect_low": effect_low,
+        "seed_effect_high": effect_high,
+    }
 
 
 def _csv(lines: Iterable[Mapping[str, Any]]) -> str:

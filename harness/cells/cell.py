@@ -14,7 +14,7 @@ from annotated_types import Ge, Interval
 
 from harness.data.stages import STAGES, inputs_of, upstream
 from harness.records.upgrades import SETTINGS_2
-from harness.registry.registry import Method, Registry
+from harness.registry.registry import IN_SESSION, Method, Registry
 from harness.util.bytesize import parse_size
 from harness.util.digest import digest
 from harness.util.errors import HarnessError, unknown
@@ -170,9 +170,13 @@ class Cell:
 
     @property
     def protocol(self) -> str:
-        """Identity of how candidates are judged; records of different protocols are never ranked together."""
+        """Identity of how candidates are judged; records of different protocols are never ranked together.
+
+        Seeds of one protocol are repetitions: they share a row of a board.
+        """
         judges = [self.identity(stage) for stage in ("controls", "labels", "metric")]
         settings = {FIRST_NAMES.get(key, key): value for key, value in self._settings_in_identity().items()}
+        settings["seed"] = Settings.seed
         del settings["group"]
         return digest(settings, judges)[:12]
 
@@ -185,7 +189,10 @@ class Cell:
 
     @property
     def command(self) -> str:
-        """The command that runs this cell again."""
+        """The command that runs this cell again; a comment where it has objects of a Python session."""
+        objects = [f"{s} {m.name}" for s, methods in self.methods.items() for m in methods if m.owner == IN_SESSION]
+        if objects:
+            return f"# run from Python, with objects in memory: {', '.join(objects)}"
         words = ["harness", "run"]
         for stage, methods in self.methods.items():
             names = [method.name for method in methods]

@@ -112,6 +112,8 @@ def _partitions(proposal: Proposal) -> list[PartitionRecord]:
 def _diagnostics(proposal: Proposal) -> dict[str, Any]:
     """The diagnostics of every step that was computed."""
     by_stage: dict[str, Any] = {}
+    if proposal.has("measured") and (notes := proposal.measured.diagnostics):
+        by_stage["signal"] = notes
     if proposal.has("observations") and isinstance(proposal.observations, Spins):
         by_stage["binarizer"] = dict(proposal.observations.diagnostics)
     if proposal.has("affinity"):

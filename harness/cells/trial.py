@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Float
 
 from harness.cells.inputs import Inputs
 from harness.closure.selection import null_damage as damage_of
 from harness.closure.trial import Trial
 from harness.data.grouping import Labels
-from harness.data.recording import Activity, OutputNorm
+from harness.data.recording import Activity, Norm, Source
 from harness.data.stages import inputs_of
 from harness.proposal.null import null_groups
 from harness.proposal.proposal import Proposal
@@ -40,7 +41,8 @@ def trial_of(inputs: Inputs, proposal: Proposal) -> Trial:
         stratum=inputs.stratum,
         in_stratum=settings.scope == "stratum",
         labels=_labels(inputs, proposal) if "labels" in matched_by else None,
-        strength=_strength(inputs) if "strength" in matched_by else None,
+        strength=_norms(inputs).mean(axis=0, dtype=np.float64) if "strength" in matched_by else None,
+        usage=(_norms(inputs, "activation") > 0).mean(axis=0) if "usage" in matched_by else None,
     )
 
 
@@ -75,9 +77,11 @@ def _labels(inputs: Inputs, proposal: Proposal) -> Labels:
     return proposal.labels if proposal.has("labels") else inputs.labels_of_units()
 
 
-def _strength(inputs: Inputs) -> np.ndarray:
-    """The mean output norm of every unit [units]."""
+def _norms(inputs: Inputs, source: Source | None = None) -> Float[np.ndarray, "examples units"]:
+    """The norm of what every unit writes to the residual stream or, where the subject has no such thing, hands on."""
     assert inputs.proposal_half is not None
-    norms = inputs.record(inputs.proposal_half, {"strength": OutputNorm()}).readings["strength"]
-    mean: np.ndarray = norms.mean(axis=0, dtype=np.float64)
-    return mean
+    source = source or ("contribution" if "contribution" in inputs.subject.sources else "activation")
+    norms: Float[np.ndarray, "examples units"] = inputs.record(
+        inputs.proposal_half, {"controls": Norm(source)}
+    ).readings["controls"]
+    return norms

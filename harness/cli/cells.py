@@ -88,14 +88,18 @@ def plan(arguments: Namespace) -> int:
     from harness.cli.forecast import rows_of, text_of, to_do
     from harness.forecast.estimate import estimate
     from harness.forecast.machine import here
+    from harness.forecast.steps import Measured
 
     session = Session.open(arguments)
     cells = session.cells()
     workspace = session.workspace_of(cells)
     records = [workspace.find(cell.id) for cell in cells]
     machine = here()
-    finished = [record for record in workspace.records() if not to_do(record)]
-    estimates = [estimate(cell, machine, finished) for cell in cells]
+    measured = Measured.of(record for record in workspace.records() if not to_do(record))
+    estimates = [
+        estimate(cell, machine, measured) if to_do(record) else None
+        for cell, record in zip(cells, records, strict=True)
+    ]
     unfinished = sum(map(to_do, records))
     counts = f"{len(cells)} cells, {len(cells) - unfinished} done, {unfinished} to do (workspace {workspace.root})"
     text = f"{text_of(cells, records, estimates, machine)}\n{counts}"

@@ -7,8 +7,9 @@ from typing import Any
 
 from harness.cells.cell import Cell
 from harness.cli.session import lines
-from harness.forecast.estimate import Estimate, Span, Step, estimate, itemsize_of, shapes_of_cell, total
+from harness.forecast.estimate import Estimate, estimate, itemsize_of, shapes_of_cell
 from harness.forecast.machine import GPUS, Machine
+from harness.forecast.steps import Span, Step, total
 from harness.records.record import FINISHED, Record
 from harness.util.bytesize import write_size
 
@@ -30,7 +31,7 @@ def write_span(span: Span | None) -> str:
 
 
 def rows_of(
-    cells: Sequence[Cell], records: Sequence[Record | None], estimates: Sequence[Estimate]
+    cells: Sequence[Cell], records: Sequence[Record | None], estimates: Sequence[Estimate | None]
 ) -> list[dict[str, Any]]:
     """Every cell with its status; for cells to do, time and memory on this machine, by step, and on GPUs."""
     rows = []
@@ -40,7 +41,7 @@ def rows_of(
             "status": record.status.value if record else "to do",
             "title": cell.title,
         }
-        if to_do(record):
+        if forecast:
             row["seconds"], row["memory"] = forecast.seconds and vars(forecast.seconds), forecast.memory
             row["steps"] = {step.name: step.seconds and vars(step.seconds) for step in forecast.steps}
             rows_of_gpus = on_gpus([cell])
@@ -50,16 +51,14 @@ def rows_of(
 
 
 def text_of(
-    cells: Sequence[Cell], records: Sequence[Record | None], estimates: Sequence[Estimate], machine: Machine
+    cells: Sequence[Cell], records: Sequence[Record | None], estimates: Sequence[Estimate | None], machine: Machine
 ) -> str:
     """The same as text, with the total."""
     table = [
-        (cell.id, record.status.value if record else "to do", *_columns(record, forecast), cell.title)
+        (cell.id, record.status.value if record else "to do", *_columns(forecast), cell.title)
         for cell, record, forecast in zip(cells, records, estimates, strict=True)
     ]
-    waiting = [
-        (cell, forecast) for cell, record, forecast in zip(cells, records, estimates, strict=True) if to_do(record)
-    ]
+    waiting = [(cell, forecast) for cell, forecast in zip(cells, estimates, strict=True) if forecast]
     parts = [lines(table, ""), _total([forecast for _, forecast in waiting], machine) if waiting else ""]
     if gpus := on_gpus([cell for cell, _ in waiting]):
         rows = [(name, write_span(span), f"{write_size(size)} each") for name, span, size in gpus]
@@ -72,8 +71,8 @@ def to_do(record: Record | None) -> bool:
     return record is None or record.status not in FINISHED
 
 
-def _columns(record: Record | None, forecast: Estimate) -> tuple[str, str]:
-    if not to_do(record):
+def _columns(forecast: Estimate | None) -> tuple[str, str]:
+    if forecast is None:
         return "", ""
     return write_span(forecast.seconds), "unknown" if forecast.memory is None else write_size(forecast.memory)
 

@@ -22,7 +22,7 @@ from harness.execution import execute
 from harness.records.record import FINISHED, Record
 from harness.records.workspace import Workspace
 from harness.registry import plugins
-from harness.registry.config import plain, registry, runs_here
+from harness.registry.config import by_experiment, config_name, plain, registry, runs_here
 from harness.registry.plugins import Plugins
 from harness.tracking.mlflow import watch
 from harness.util.cache import Memo
@@ -70,7 +70,7 @@ def perform(cell: Cell, loaded: Plugins, progress: Progress) -> Record:
     with (
         loaded.watched_by(AffinityPicture(memo.disk), "affinity picture"),  # before the mirror, which copies it
         watch(cell.settings.tracking, workspace, loaded),
-        isolated(cell, memo, progress.say),
+        isolated(cell, memo, progress.warn),
     ):
         return execute(cell, workspace, loaded, memo, progress)
 
@@ -98,7 +98,8 @@ def launch(overrides: list[str], cells: Sequence[Cell]) -> None:
             for cell in cells:
                 run_one(cell)
         else:
-            _multirun([*overrides, f"workspace={as_override(str(workspace))}"])
+            for words in by_experiment(overrides):
+                _multirun([*words, f"workspace={as_override(str(workspace))}"])
     finally:
         os.environ.pop(STOP_VARIABLE, None)
         stop.unlink(missing_ok=True)
@@ -114,7 +115,7 @@ def _multirun(overrides: list[str]) -> None:
     sys.argv += [f"++hydra.job.env_set.{name}={as_override(value)}" for name, value in environment.items()]
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     try:
-        hydra.main(version_base="1.3", config_path="pkg://harness_conf", config_name="config")(job)()
+        hydra.main(version_base="1.3", config_path="pkg://harness_conf", config_name=config_name())(job)()
     except SystemExit as error:
         raise HarnessError("the sweep could not be launched. Hydra gives the reason above.") from error
     except (

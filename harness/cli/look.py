@@ -7,6 +7,7 @@ import importlib.util
 import inspect
 import os
 import platform
+import shlex
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -14,23 +15,26 @@ from typing import Any
 from harness.cli.formulas import in_terminal
 from harness.cli.session import Session, lines
 from harness.data.stages import STAGES
-from harness.registry.config import presets
+from harness.registry.config import expand, search_options
+from harness.registry.presets import GROUPS, Preset, find_preset, presets
 from harness.registry.registry import Method
 from harness.util.errors import HarnessError, unknown
 from harness.util.threads import cores, one_thread
 
 
 def list_methods(arguments: Namespace) -> int:
-    """List methods by stage with summary, parameters and owner, then presets, then broken plugins."""
+    """List methods by stage with summary, parameters and owner, then experiments and presets, then broken plugins."""
     session = Session.open(arguments)
     session.accept_only_workspace()
-    stages = arguments.words or list(STAGES)
-    for stage in stages:
-        if stage not in STAGES:
-            raise unknown("stage", stage, STAGES)
+    for word in arguments.words:
+        if word not in STAGES and word not in GROUPS:
+            raise unknown("stage", word, [*STAGES, *GROUPS])
+    listed = arguments.words or [*STAGES, *GROUPS]
+    stages = [word for word in listed if word in STAGES]
     methods = [method for (stage, _), method in sorted(session.registry.methods.items()) if stage in stages]
     blocks = []
-    others = presets(stages, session.registry)
+    found = {group: presets(group, session.registry) for group in listed}
+    others = {group: [preset.name for preset in of_group] for group, of_group in found.items()}
     for stage in stages:
         of_stage = [method for method in methods if method.stage == stage]
         width = max((len(method.name) for method in of_stage), default=0)
@@ -40,6 +44,9 @@ def list_methods(arguments: Namespace) -> int:
         ]
         block = "\n".join([f"{stage}: {STAGES[stage].does}", *(rows or ["  (none)"])])
         blocks.append(block + (f"\n  presets: {', '.join(others[stage])}" if others[stage] else ""))
+    for group in [word for word in listed if word in GROUPS]:
+        text = lines([(preset.name, preset.summary) for preset in found[group]])
+        blocks.append(f"{group}: {GROUPS[group]} ({group}=NAME; harness show {group} NAME)\n{text or '  (none)'}")
     blocks += [f"broken: {b.name} ({b.origin})\n  {b.reason}" for b in session.registry.problems]
     data = {
         "methods": [
@@ -54,11 +61,16 @@ def list_methods(arguments: Namespace) -> int:
 
 
 def show(arguments: Namespace) -> int:
-    """Show one method: its docstring (formula, shapes, units, source), its parameters, its file."""
-    if len(arguments.words) != 2:
-        raise HarnessError("show takes a stage and a name.", "Example: harness show affinity ising")
+    """Show one method: its docstring (formula, shapes, units, source), its parameters, its file. Or show a preset."""
     session = Session.open(arguments)
-    method = session.registry.get(*arguments.words)
+    *groups, name = arguments.words or [""]
+    if len(groups) < 2 and (preset := find_preset(name, session.registry, *groups)):
+        return _show_preset(session, preset)
+    if len(groups) != 1:
+        raise HarnessError(
+            "show takes a stage and a name, or a preset.", "Example: harness show affinity ising, harness show grid"
+        )
+    method = session.registry.get(groups[0], name)
     import dataclasses
 
     parameters, types = method.parameters, method.types
@@ -85,6 +97,18 @@ def show(arguments: Namespace) -> int:
         "parameters": method.parameters,
     }
     session.print(text.rstrip(), data)
+    return 0
+
+
+def _show_preset(session: Session, preset: Preset) -> int:
+    word = f"{preset.group}={preset.name}"
+    cells = len(expand([word], session.registry))
+    command = shlex.join(["harness", "run" if cells == 1 else "sweep", word, *search_options()])
+    title = f"{preset.group} {preset.name}   ({preset.origin})"
+    number = f"{cells} cell{'s' if cells > 1 else ''}: {command}"
+    text = "\n\n".join(part for part in (title, preset.comment, preset.body, number) if part)
+    data = {"group": preset.group, "name": preset.name, "doc": preset.comment, "sets": preset.body, "cells": cells}
+    session.print(text, data)
     return 0
 
 

@@ -10,7 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness import __version__
-from harness.util.errors import HarnessError
+from harness.cli.hydra_options import (
+    Parser,
+    add_search_options,
+    add_show_options,
+    as_sweep,
+    check_options,
+    show_configuration,
+    shows_configuration,
+    without_command,
+)
+from harness.util.errors import HarnessError, unknown
 
 OVERRIDES = """\
 KEY=VALUE words are Hydra overrides:
@@ -18,38 +28,45 @@ KEY=VALUE words are Hydra overrides:
   affinity.l2=0.01 'partitioner.k=[4,6]'        set its parameters            (harness show STAGE NAME)
   split=none alpha=0.01 seed=1 metric=[loss]    settings of the cell
   workspace=DIR (default: runs)  tracking=local|none|URI
-  experiment=quickstart                         several settings from one file"""
+  experiment=quickstart                         several settings from one file   (harness list experiment)
+  ~preset  +key=value  ++key=value              delete, add, add or replace, as in Hydra"""
 
 
 @dataclass(frozen=True)
 class Command:
-    """One command: its summary, its function (imported only when it is called), its own words and flags."""
+    """One command: its summary, its function (imported only when it is called), its own words and flags.
+
+    ``configured``: it works on cells that Hydra composes from its overrides, so that it has Hydra's options.
+    """
 
     summary: str
     target: str
     words: str = ""
     flags: tuple[tuple[str, str], ...] = ()
     example: str = ""
+    configured: bool = False
 
 
 FORCE = ("--force", "redo finished cells (add cache=false to recompute cached results as well)")
 COMMANDS = {
     "run": Command("run one cell: propose a group and run its closure test", "cells:run", flags=(FORCE,),
-                   example="harness run subject=tiny affinity=mutual_information"),
+                   example="harness run subject=tiny affinity=mutual_information", configured=True),
     "sweep": Command("run a grid of cells (Hydra multirun) and make its board", "cells:sweep", flags=(FORCE,),
-                     example="harness sweep affinity=ising,mutual_information batch=synthetic_induction,natural_text"),
+                     example="harness sweep affinity=ising,mutual_information batch=synthetic_induction,natural_text",
+                     configured=True),
     "propose": Command("run one cell without the closure test", "cells:propose",
-                       example="harness propose affinity=ising 'partitioner.k=[4,6,8]'"),
+                       example="harness propose affinity=ising 'partitioner.k=[4,6,8]'", configured=True),
     "close": Command("run the closure test of a group that you name", "cells:close", "UNITS",
-                     (FORCE,), example="harness close L1H0,L1H3 subject=tiny batch=synthetic_induction"),
+                     (FORCE,), example="harness close L1H0,L1H3 subject=tiny batch=synthetic_induction",
+                     configured=True),
     "survey": Command("classify every unit by what it attends to", "survey:survey",
-                      example="harness survey subject=smollm2_wheel batch=natural_text"),
+                      example="harness survey subject=smollm2_wheel batch=natural_text", configured=True),
     "plan": Command("list the cells of a sweep, which are done, and the time of the rest", "cells:plan",
-                    example="harness plan affinity=ising,mutual_information"),
-    "list": Command("list the available methods by stage", "look:list_methods", "[STAGE]",
-                    example="harness list affinity"),
-    "show": Command("show a method's formula, parameters and source", "look:show", "STAGE NAME",
-                    example="harness show affinity ising"),
+                    example="harness plan affinity=ising,mutual_information", configured=True),
+    "list": Command("list the available methods by stage, experiments and presets", "look:list_methods",
+                    "[STAGE|experiment|preset]", example="harness list affinity"),
+    "show": Command("show a method's formula, parameters and source, or what a preset sets", "look:show",
+                    "STAGE NAME|PRESET", example="harness show affinity ising"),
     "new-plugin": Command("write a working plugin and its test, for you to edit", "kit:new_plugin", "STAGE NAME",
                           example="harness new-plugin affinity my_affinity"),
     "check": Command("check a plugin against the contract of its stage", "look:check", "[NAME ...]",
@@ -70,6 +87,8 @@ COMMANDS = {
     "cache": Command("show or prune the cached results of a workspace", "cache:cache", "show|prune",
                      example="harness cache prune cache_limit=1GB"),
     "doctor": Command("check versions, plugins, workspace and tracking", "look:doctor"),
+    "completion": Command("print the script that completes words in a shell", "completion:completion",
+                          "bash|zsh|fish", example='eval "$(harness completion bash)"'),
 }  # fmt: skip
 
 
@@ -109,28 +128,40 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _call(name: str, words: list[str], debug: bool) -> int:
+    if name.startswith("-") or "=" in name:
+        raise without_command([name, *words])
     if name not in COMMANDS:
-        from harness.util.errors import unknown
-
         raise unknown("command", name, COMMANDS)
     if debug:
         os.environ["HARNESS_DEBUG"] = "1"
+    if name in ("run", "sweep", "plan") and (swept := as_sweep(words)) is not None:
+        name, words = "sweep" if name == "run" else name, swept
+    check_options(words)
     command = COMMANDS[name]
-    arguments = _parser(name, command).parse_intermixed_args(words)
-    arguments.overrides = [word for word in arguments.words if "=" in word]
-    arguments.words = [word for word in arguments.words if "=" not in word]
+    arguments = parser_of(name).parse_intermixed_args(words)
+    arguments.overrides = [word for word in arguments.words if _is_override(word)]
+    arguments.words = [word for word in arguments.words if not _is_override(word)]
     if arguments.words and not command.words:
         raise HarnessError(
             f"{name}: '{arguments.words[0]}' is not of the form KEY=VALUE.", f"Example: {command.example}"
         )
     if getattr(arguments, "force", False):
         arguments.overrides.append("force=true")
+    if shows_configuration(arguments):
+        return show_configuration(arguments)
     module, function = command.target.split(":")
     return int(getattr(importlib.import_module(f"harness.cli.{module}"), function)(arguments) or 0)
 
 
-def _parser(name: str, command: Command) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _is_override(word: str) -> bool:
+    """``KEY=VALUE``, or ``~KEY``, which deletes a choice."""
+    return "=" in word or (word.startswith("~") and not word.startswith("~/"))
+
+
+def parser_of(name: str) -> argparse.ArgumentParser:
+    """The parser of a command's words and options."""
+    command = COMMANDS[name]
+    parser = Parser(
         prog=f"harness {name}",
         usage=f"harness {name} {command.words + ' ' if command.words else ''}[KEY=VALUE ...] [options]",
         description=command.summary,
@@ -145,6 +176,10 @@ def _parser(name: str, command: Command) -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     for flag, text in command.flags:
         parser.add_argument(flag, action="store_true", help=text)
+    if command.configured or name in ("list", "show"):
+        add_search_options(parser)
+    if command.configured:
+        add_show_options(parser)
     return parser
 
 

@@ -15,7 +15,7 @@ from harness.cells.cell import Cell
 from harness.cells.progress import Progress
 from harness.records.workspace import Workspace
 from harness.registry import plugins
-from harness.registry.config import expand, registry, resolve
+from harness.registry.config import DIR_VARIABLE, NAME_VARIABLE, expand, registry, resolve, resolve_all
 from harness.registry.plugins import Plugins
 from harness.registry.registry import Registry
 from harness.util.errors import HarnessError
@@ -32,7 +32,14 @@ class Session:
 
     @classmethod
     def open(cls, arguments: Namespace) -> Session:
-        """Load plugins. The processes that a sweep starts load those of ``--plugin`` as well."""
+        """Load plugins, and name the user's configuration files. The processes that a sweep starts do so as well."""
+        if folder := getattr(arguments, "config_dir", None):
+            if not Path(folder).is_dir():
+                where = Path(folder).resolve()
+                raise HarnessError(f"--config-dir: {where} is not a folder.", "Name a folder with YAML files.")
+            os.environ[DIR_VARIABLE] = str(Path(folder).resolve())
+        if name := getattr(arguments, "config_name", None):
+            os.environ[NAME_VARIABLE] = name.removesuffix(".yaml")
         extra = tuple(str(Path(name).resolve()) if name.endswith(".py") else name for name in arguments.plugin)
         every = [*plugins.names(os.environ.get(plugins.EXTRA_VARIABLE)), *extra]
         os.environ[plugins.EXTRA_VARIABLE] = ",".join(dict.fromkeys(every))
@@ -62,7 +69,7 @@ class Session:
     def cells(self) -> list[Cell]:
         """Every cell of the sweep that these overrides describe."""
         grid = expand(self.overrides, self.registry)
-        return [Cell.of(resolve(overrides, self.registry), self.registry) for overrides in grid]
+        return [Cell.of(config, self.registry) for config in resolve_all(grid, self.registry)]
 
     def progress(self) -> Progress:
         """A new progress display, which also measures times."""

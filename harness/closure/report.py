@@ -1,4 +1,4 @@
-"""The closure test: ablate candidates, their parts, their controls and their whole layers, and compare the damage."""
+"""The closure test: ablate candidates, their parts, their controls and their whole sites, and compare the damage."""
 
 from __future__ import annotations
 
@@ -50,10 +50,11 @@ class ClosureReport:
     did as much damage that testing stopped.
     ``shortfall``: sites (or classes) with too few units for matched controls, with the number of units that were taken
     from others. ``effects``: by metric. ``site_ablation``: by metric, the change when every unit of the candidate's
-    sites is ablated. ``anatomy``: by metric, the inside of the group. ``inflation``: the factor by which the spread of
-    the controls was increased before p was computed (see :class:`ControlSets`; None: infinite, so that p is undefined).
-    ``dispensable``: units without which the primary metric changes as much. ``selection_p``: p of the damage against
-    the best groups of the same pipeline on permuted data, where the candidate was chosen on its test examples.
+    sites is ablated (empty if they cannot be ablated together). ``anatomy``: by metric, the inside of the group.
+    ``inflation``: the factor by which the spread of the controls was increased before p was computed (see
+    :class:`ControlSets`; None: infinite, so that p is undefined). ``dispensable``: units without which the primary
+    metric changes as much. ``selection_p``: p of the damage against the best groups of the same pipeline on permuted
+    data, where the candidate was chosen on its test examples.
     """
 
     units: tuple[str, ...]
@@ -156,7 +157,8 @@ def _measure(
         baseline = values[()][m]
         deltas = _Deltas(np.stack([values[group][m] - baseline for group in groups]), row)
         effects[metric.name] = _effect(m, baseline[judged], deltas, case, trial)
-        site_ablation[metric.name] = trial.mean_change(case.candidate, deltas[case.site_units])
+        if case.site_units is not None:
+            site_ablation[metric.name] = trial.mean_change(case.candidate, deltas[case.site_units])
         shift = None if contrast is None else contrast[m]
         anatomies[metric.name] = _anatomy(case, metric, deltas, active, shift, trial)
         kept.append(deltas.rows([case.candidate, *case.controls.groups]))
@@ -220,7 +222,7 @@ def _anatomy(
     leave_one_out = anatomy.leave_one_out(whole, deltas.rows(case.leave_one_out)) if case.leave_one_out else None
     single_unit = anatomy.single_unit(whole, singles) if case.singles else None
     sufficiency = on_input = None
-    if not case.stopped_early:
+    if not case.stopped_early and case.all_units is not None and case.complement is not None:
         sufficiency = anatomy.sufficiency(deltas[case.all_units], deltas[case.complement], metric.damage)
     if active is not None:
         controls = deltas.rows(case.controls.groups)

@@ -55,8 +55,8 @@ class Trial:
     ``deciding``: which metrics decide: the first listed and those that declare it (``declared``), or ``all``.
     ``stratum``: the one that candidates were proposed on, if any; ``in_stratum``: ``batch`` are its examples.
     ``futility``: testing of a candidate stops early when this many controls do at least as much damage
-    (:mod:`harness.closure.stopping`). ``labels``, ``strength`` (mean output norm [units]): given where the controls ask
-    for them.
+    (:mod:`harness.closure.stopping`). ``labels``, ``strength`` (mean output norm [units]), ``usage`` (share of examples
+    on which each unit is active [units]): given where the controls ask for them.
     """
 
     units: UnitSpace
@@ -79,6 +79,7 @@ class Trial:
     in_stratum: bool = False
     labels: Labels | None = None
     strength: Float[np.ndarray, " units"] | None = None
+    usage: Float[np.ndarray, " units"] | None = None
 
     def values(self, batch: Batch, conditions: Sequence[Group], tick: Tick) -> Float[np.ndarray, "metrics _ examples"]:
         """Every metric on every example of a batch, under each condition."""
@@ -123,7 +124,7 @@ class Trial:
         controls for all, shifted by one place per candidate, a candidate has p <= 5 % in 8 % of cells without a circuit
         (13 % with twenty candidates). With separate controls it is 5 %.
 
-        Errors: the controls ask for labels or strength, and the trial has none.
+        Errors: the controls ask for labels, strength or usage, and the trial has none.
         """
         controls = self.controls
         if place:
@@ -133,6 +134,7 @@ class Trial:
             "units": self.units,
             "labels": self.labels,
             "strength": self.strength,
+            "usage": self.usage,
         }
         for name in inputs_of(type(controls)):
             if available[name] is None:
@@ -150,16 +152,17 @@ class Case:
 
     ``site_units``: all units of the candidate's sites. ``singles``: each of its units by itself. ``leave_one_out``:
     the candidate without each of its units. ``complement``: all units but the candidate's. ``stopped_early``: further
-    controls exist but are not evaluated; the candidate is then not decomposed.
+    controls exist but are not evaluated; the candidate is then not decomposed. None: these units cannot be ablated
+    together.
     """
 
     candidate: Group
-    site_units: Group
+    site_units: Group | None
     controls: ControlSets
     singles: tuple[Group, ...]
     leave_one_out: tuple[Group, ...]
-    all_units: Group
-    complement: Group
+    all_units: Group | None
+    complement: Group | None
     stopped_early: bool = False
 
     @classmethod
@@ -167,14 +170,18 @@ class Case:
         """A candidate with its controls, decomposed unless it is larger than ``LARGEST_DECOMPOSED``."""
         decomposed = candidate if 1 < len(candidate) <= LARGEST_DECOMPOSED else ()
         all_units = tuple(range(len(units)))
+
+        def allowed(group: Group) -> Group | None:
+            return group if units.allows(group) else None
+
         return cls(
             candidate=candidate,
-            site_units=units.at_sites(units.sites_of(candidate)),
+            site_units=allowed(units.at_sites(units.sites_of(candidate))),
             controls=controls,
             singles=tuple((unit,) for unit in decomposed),
             leave_one_out=tuple(tuple(u for u in candidate if u != unit) for unit in decomposed),
-            all_units=all_units,
-            complement=tuple(unit for unit in all_units if unit not in candidate),
+            all_units=allowed(all_units),
+            complement=allowed(tuple(unit for unit in all_units if unit not in candidate)),
         )
 
     def up_to(self, n: int) -> Case:
@@ -187,13 +194,16 @@ class Case:
     @property
     def compared_groups(self) -> list[Group]:
         """The groups that early stopping looks at: candidate, its whole sites, controls."""
-        return [self.candidate, self.site_units, *self.controls.groups]
+        sites = [] if self.site_units is None else [self.site_units]
+        return [self.candidate, *sites, *self.controls.groups]
 
     @property
     def ablated_groups(self) -> list[Group]:
         """Every group that is ablated."""
-        inside = [] if self.stopped_early else [*self.singles, *self.leave_one_out, self.all_units, self.complement]
-        return [*self.compared_groups, *inside]
+        if self.stopped_early:
+            return self.compared_groups
+        whole = [group for group in (self.all_units, self.complement) if group is not None]
+        return [*self.compared_groups, *self.singles, *self.leave_one_out, *whole]
 
 
 def cases_of(candidates: Iterable[Group], trial: Trial) -> tuple[Case, ...]:

@@ -60,7 +60,7 @@ class Batch(ABC):
     @property
     @abstractmethod
     def digest(self) -> str:
-        """Digest of everything that has an effect on results."""
+        """Digest of the content. ``groups`` are not part of it: dividing the examples gives other batches."""
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -119,9 +119,6 @@ class Batch(ABC):
 
     def _groups_of(self, examples: Int[np.ndarray, " chosen"]) -> dict[str, Shaped[np.ndarray, " chosen"]]:
         return {name: values[examples] for name, values in self.groups.items()}
-
-    def _digest_of_groups(self) -> list[Any]:
-        return [part for name in sorted(self.groups) for part in (name, self.groups[name].tolist())]
 
 
 @dataclass(frozen=True, eq=False)

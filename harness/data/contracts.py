@@ -155,8 +155,6 @@ class Signal(Method, Reader, Protocol):
     A signal whose readings are not one number per example and unit also defines the call.
     """
 
-    source: ClassVar[Source]
-
     @abstractmethod
     def read(self, rows: Rows) -> Float[np.ndarray, "examples units *rest"]: ...
 

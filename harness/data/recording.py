@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol, runtime_checkable
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int, Int8, Shaped
@@ -31,8 +32,8 @@ SOURCES: Mapping[str, str] = {
 class Rows:
     """The values that a subject computed at the query position: the units of one site on one micro-batch.
 
-    ``values`` are those of the ``source`` (:data:`SOURCES`). ``batch``: the examples of this micro-batch, which are
-    ``whole.take(examples)``.
+    ``values`` are those of the ``source`` (:data:`harness.data.recording.SOURCES`). ``batch``: the examples of
+    this micro-batch, which are ``whole.take(examples)``.
     """
 
     source: Source
@@ -47,7 +48,13 @@ class Rows:
 class Reader(Protocol):
     """Reduces rows while a batch streams through a subject, so that no array [examples, units, keys] is kept."""
 
-    source: ClassVar[Source]
+    if TYPE_CHECKING:
+
+        @property
+        def source(self) -> Source:
+            """What it reads: a ``ClassVar``, or a parameter."""
+    else:
+        source: Source  # a property would become the default value of a parameter
 
     def read(self, rows: Rows) -> Float[np.ndarray, "examples units *rest"]:
         """One site on one micro-batch, reduced to one entry per example and unit."""
@@ -58,10 +65,10 @@ class Reader(Protocol):
 
 
 @dataclass(frozen=True)
-class OutputNorm(Reader):
-    """Norm of what each unit writes to the residual stream. Controls may be matched by its mean."""
+class Norm(Reader):
+    """The norm of a unit's values. Controls may be matched by its mean, or by how often it is not zero."""
 
-    source: ClassVar[Source] = "contribution"
+    source: Source
 
     def read(self, rows: Rows) -> Float[np.ndarray, "examples units"]:
         """One number per example and unit."""
@@ -109,6 +116,29 @@ class Activity:
     def constant(self) -> tuple[int, ...]:
         """Positions of the units whose activity never changes."""
         return tuple(np.flatnonzero(self.values.min(axis=0) == self.values.max(axis=0)).tolist())
+
+    @property
+    def diagnostics(self) -> dict[str, object]:
+        """Units that no clustering can place, by label, where there are any.
+
+        ``dead``: activity that is always 0. ``always_on``: always the same other number. ``aliases``: unit -> the first
+        unit with exactly the same activity.
+        """
+        labels, first = self.units.labels, self.values[0]
+        aliases: dict[str, str] = {}
+        seen: dict[bytes, str] = {}
+        varying = np.setdiff1d(np.arange(len(labels)), self.constant)
+        for some in np.array_split(varying, 1 + len(varying) // 1024):  # a copy of all columns would be large
+            for unit, column in zip(some.tolist(), np.ascontiguousarray(self.values[:, some].T), strict=True):
+                original = seen.setdefault(blake2b(column, digest_size=16).digest(), labels[unit])
+                if original != labels[unit]:
+                    aliases[labels[unit]] = original
+        found = {
+            "dead": self.units.names(unit for unit in self.constant if first[unit] == 0),
+            "always_on": self.units.names(unit for unit in self.constant if first[unit] != 0),
+            "aliases": aliases,
+        }
+        return {name: units for name, units in found.items() if units}
 
     @property
     def scores(self) -> Scores:

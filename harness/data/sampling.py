@@ -39,7 +39,8 @@ def from_pools(
     """Up to ``n`` distinct groups with as many units of each pool as the candidate, and none of the candidate's units.
 
     Pools are disjoint and include the candidate's units; together with the seed they determine the order of groups.
-    Groups are uniform over all possible ones. If fewer than ``n`` exist, all are returned. Candidates share as many
+    Groups are uniform over all possible ones that can be ablated together. If fewer than ``n`` exist, all are returned
+    (of more than ``LISTED`` possible ones, those found in ``DEALS`` draws for each control). Candidates share as many
     controls as possible, unless less than one group in ``DEALS`` is free of the candidate's units: then only other
     units are drawn.
     """
@@ -59,13 +60,17 @@ def from_pools(
     rng = rng_for(seed, "; ".join(f"controls of {count} of {names}" for _, count, names in named))
     scarce = DEALS * possible < math.prod(map(math.comb, map(len, ordered), counts))
     groups: dict[Group, None] = {}
-    while len(groups) < min(n, possible):
+    refused = 0
+    while len(groups) < min(n, possible) and refused < DEALS * n:
         group: list[int] = []
         for pool, count, _ in named:
             drawn = rng.permutation(pool)[: 2 * count].tolist()  # at most half of these are the candidate's
             group += [unit for unit in drawn if not scarce or unit not in members][:count]
         if members.isdisjoint(group):
-            groups[tuple(sorted(group))] = None
+            if units.allows(group):
+                groups[tuple(sorted(group))] = None
+            else:
+                refused += 1
     return ControlSets(tuple(groups), shortfall or {}, factor)
 
 
@@ -75,7 +80,7 @@ def _first(n: int, groups: Iterable[Group], seed: int, units: UnitSpace) -> tupl
     def rank(group: Group) -> int:
         return seed_for(seed, f"control {' '.join(sorted(units.names(group)))}")
 
-    return tuple(tuple(sorted(group)) for group in sorted(groups, key=rank)[:n])
+    return tuple(tuple(sorted(group)) for group in sorted(filter(units.allows, groups), key=rank)[:n])
 
 
 def inflation(pools: Iterable[tuple[int, int]]) -> float:
@@ -140,7 +145,9 @@ class Windows:
 def from_windows(
     parts: Sequence[Windows], units: UnitSpace, n: int, seed: int, shortfall: Mapping[str, int] | None = None
 ) -> ControlSets:
-    """Up to ``n`` distinct groups, each the union of one group of every part; uniform over all possible ones.
+    """Up to ``n`` distinct groups, each the union of one group of every part, that can be ablated together.
+
+    They are uniform over all possible ones. Of more than ``LISTED``, those found in ``DEALS`` draws for each are taken.
 
     Windows depend on the candidate and determine the order of groups. Candidates therefore share controls only where
     all groups are listed (``LISTED``).
@@ -152,10 +159,16 @@ def from_windows(
         return ControlSets(_first(n, every, seed, units), shortfall or {}, factor)
     windows = "; ".join(f"{part.lows} .. {part.highs} of {' '.join(units.names(part.pool))}" for part in parts)
     rng = rng_for(seed, f"controls: {windows}")
-    drawn: dict[int, None] = {}
-    while len(drawn) < min(n, possible):  # 64 extra bits: probabilities differ by less than 2^-64
-        drawn[int.from_bytes(rng.bytes(possible.bit_length() // 8 + 9)) % possible] = None
-    return ControlSets(tuple(tuple(sorted(_numbered(parts, number))) for number in drawn), shortfall or {}, factor)
+    drawn: dict[Group, None] = {}
+    refused = 0
+    while len(drawn) < min(n, possible) and refused < DEALS * n:
+        # 64 extra bits: probabilities differ by less than 2^-64.
+        group = _numbered(parts, int.from_bytes(rng.bytes(possible.bit_length() // 8 + 9)) % possible)
+        if units.allows(group):
+            drawn[tuple(sorted(group))] = None
+        else:
+            refused += 1
+    return ControlSets(tuple(drawn), shortfall or {}, factor)
 
 
 def _numbered(parts: Sequence[Windows], number: int) -> Group:

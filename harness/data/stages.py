@@ -47,7 +47,7 @@ class Stage:
 
 _KNOWING = ("recording", "units", "truth")
 _REPLACING = ("output", "donor", "mean", "std", "noise")
-_MATCHING = ("candidate", "units", "labels", "strength")
+_MATCHING = ("candidate", "units", "labels", "strength", "usage")
 _PROPOSED = ("affinity", "scores", "labels", "units", "spins", "observations", "activity")
 STAGES: Mapping[str, Stage] = {
     stage.name: stage
@@ -113,7 +113,8 @@ INPUTS: Mapping[str, tuple[tuple[str, ...], str]] = {
     "std": ((), "standard deviation of their output, of the same shape"),
     "noise": ((), "standard normal numbers of the output's shape, the same ones in every condition"),
     "candidate": ((), "positions of the candidate's units"),
-    "strength": ((), "mean norm of each unit's contribution to the residual stream [units]"),
+    "strength": ((), "mean norm of what each unit writes to the residual stream, or hands on [units]"),
+    "usage": ((), "share of the proposal examples on which each unit hands on anything but zero [units]"),
     "prediction": ((), "logits at the query, and the target"),
 }
 """The inputs that a method may request by name: the stages that produce each, and its meaning."""

@@ -93,12 +93,11 @@ class Tokens(Batch):
 
     @cached_property
     def digest(self) -> str:
-        """Digest of the content: tokens up to the query, queries, targets, anchors, counterfactuals, groups."""
+        """Digest of the content: tokens up to the query, queries, targets, anchors, counterfactuals."""
         anchors = [part for key in sorted(self.anchors) for part in (key, np.asarray(self.anchors[key]))]
         other = self.counterfactual
         counterfactual = [self._up_to_query(other.content), other.target] if other else []
-        content = [self._up_to_query(self.tokens), self.query, self.target, *anchors, *counterfactual]
-        return digest(*content, *self._digest_of_groups())
+        return digest(self._up_to_query(self.tokens), self.query, self.target, *anchors, *counterfactual)
 
     @property
     def _token_ids(self) -> dict[str, Int[np.ndarray, " tokens"]]:

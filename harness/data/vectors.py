@@ -62,8 +62,8 @@ class Vectors(Batch):
 
     @cached_property
     def digest(self) -> str:
-        """Digest of the content: inputs, targets, counterfactuals, groups."""
-        return digest(*self._parts.values(), *self._digest_of_groups())
+        """Digest of the content: inputs, targets, counterfactuals."""
+        return digest(*self._parts.values())
 
     @property
     def _parts(self) -> dict[str, Num[np.ndarray, examples * _]]:

@@ -45,7 +45,7 @@ class Recorder:
         probe = Probe(query)
         if "attention" in self.sources:
             probe.rows = self._read_rows
-        if self.sources & {"head_output", "contribution"}:
+        if self.sources & {"head_output", "activation", "contribution"}:
             probe.outputs = self._read_outputs
         if "first_order" in self.sources:
             self._run_with_gradients(probe, tokens, target)
@@ -87,7 +87,8 @@ class Recorder:
 
     def _read_outputs(self, module: nn.Module, outputs: Tensor) -> None:
         layer, projection = self._sites[module].layer, self._sites[module].projection
-        self._read("head_output", layer, outputs)
+        for source in ("head_output", "activation"):  # what a head hands on
+            self._read(source, layer, outputs)
         if "contribution" in self.sources and projection is not None:
             if layer not in self._matrices:
                 self._matrices[layer] = output_matrix(projection, outputs)

@@ -125,8 +125,8 @@ class Moments:
 def moments(
     over: Batch,
     each_position: bool,
-    parts: Iterable[Int[np.ndarray, " chosen"]],
-    run: Callable[[Int[np.ndarray, " chosen"]], Mapping[Any, Tensor]],
+    parts: Iterable[Int[np.ndarray, " _"]],
+    run: Callable[[Int[np.ndarray, " _"]], Mapping[Any, Tensor]],
     spread: bool,
 ) -> Moments:
     """Moments over positions up to each example's query; ``run`` returns the outputs of a part of the examples.
@@ -156,9 +156,8 @@ def moments(
                 add(squares, site, seen.cpu().double().square())
     counts = torch.from_numpy(reached.sum(axis=0) if each_position else reached.sum(keepdims=True)[0])[:, None, None]
     means = {site: total / counts for site, total in sums.items()}
-    std = {
-        site: (total / counts - (exact[site] / counts).square()).clamp(min=0).sqrt() for site, total in squares.items()
-    }
+    variances = {site: total / counts - (exact[site] / counts).square() for site, total in squares.items()}
+    std = {site: variance.clamp(min=0).sqrt() for site, variance in variances.items()}
     return Moments(means, std)
 
 

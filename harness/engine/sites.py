@@ -45,7 +45,7 @@ class Site(ABC):
 
     @abstractmethod
     def add(self, output: Tensor, change: Values, units: Int[Tensor, " changed"]) -> Tensor:
-        """The output, where these units hand on ``change`` [rows, *places, changed, width] more than they did.
+        """The output, where these units hand on ``change`` ``[rows, *places, changed, width]`` more than they did.
 
         A bias, and every part of the output that belongs to no unit, stays as it is: it is part of ``output``.
         """

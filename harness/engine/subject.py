@@ -46,7 +46,7 @@ class HeadSubject(Subject):
     """
 
     sources: Mapping[str, str] = {
-        name: SOURCES[name] for name in ("attention", "head_output", "contribution", "first_order")
+        name: SOURCES[name] for name in ("attention", "head_output", "activation", "contribution", "first_order")
     }
     gives: frozenset[str] = frozenset({"output", "mean", "std", "noise", "donor"})
 

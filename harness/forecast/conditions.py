@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 from harness.cells.cell import Cell
@@ -15,19 +16,35 @@ from harness.util.seeds import rng_for
 SIZE = 8  # heads of a candidate, where the selector allows it: the middle of the default 4 to 12
 
 
-def conditions_of(cell: Cell, shapes: Shapes, controls: int) -> list[Group]:
-    """The conditions of a cell that evaluates this many controls per candidate.
+@dataclass(frozen=True)
+class Design:
+    """What decides the conditions of a cell: its ``n`` candidates, and how many controls are ``drawn`` for each.
 
-    A group named by hand is the candidate; otherwise candidates are drawn at random.
+    A group ``named`` by hand is the candidate; otherwise candidates of one ``size`` are drawn at random.
     """
-    selector = cell.stages["selector"]
-    smallest, largest = selector.min_size or 1, selector.max_size or shapes.units
-    size = min(max(SIZE, smallest), largest, shapes.units)
-    named = UnitSpace.heads([shapes.heads] * shapes.layers).find(cell.settings.group)
-    n = 1 if named else selector.count or max(1, shapes.units // size)
-    drawn = max(controls, cell.stages["controls"].n or 99)
-    cases = _cases(shapes.layers, shapes.heads, named, size, n, drawn)
-    return conditions(case.up_to(controls) for case in cases)
+
+    layers: int
+    heads: int
+    named: Group
+    size: int
+    n: int
+    drawn: int
+
+    @classmethod
+    def of(cls, cell: Cell, shapes: Shapes) -> Design:
+        """The design of a cell."""
+        selector = cell.stages["selector"]
+        smallest, largest = selector.min_size or 1, selector.max_size or shapes.units
+        size = min(max(SIZE, smallest), largest, shapes.units)
+        named = UnitSpace.heads([shapes.heads] * shapes.layers).find(cell.settings.group)
+        n = 1 if named else selector.count or max(1, shapes.units // size)
+        return cls(shapes.layers, shapes.heads, named, size, n, cell.stages["controls"].n or 99)
+
+    def conditions(self, controls: int) -> list[Group]:
+        """The conditions of a cell that evaluates this many controls per candidate."""
+        drawn = max(controls, self.drawn)
+        cases = _cases(self.layers, self.heads, self.named, self.size, self.n, drawn)
+        return conditions(case.up_to(controls) for case in cases)
 
 
 @lru_cache

@@ -70,12 +70,12 @@ class PartitionRecord:
     k: int
     groups: int
     labels: tuple[int, ...]
-    chosen: bool = False
-    stratum: str = ""
     quality: float | None = None
     agreement: Agreement | None = None
     stability: Stability | None = None
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
+    chosen: bool = False
+    stratum: str = ""
     __pydantic_config__: ClassVar = _STRICT
 
 

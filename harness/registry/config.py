@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, lru_cache
@@ -14,6 +16,7 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins as HydraPlugins
 from hydra.errors import HydraException, MissingConfigException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
@@ -22,15 +25,21 @@ from omegaconf.errors import OmegaConfBaseException
 
 from harness.data.stages import STAGES
 from harness.registry import plugins
+from harness.registry.grid import GridComposer
+from harness.registry.hydra_keys import check_hydra_keys
 from harness.registry.registry import Registry
 from harness.registry.renamed import check_keys, check_overrides
 from harness.util.errors import HarnessError, unknown
 
 CONFIG_MODULE = "harness_conf"
+DIR_VARIABLE = "HARNESS_CONFIG_DIR"
+"""A folder of the user's own configuration files: ``--config-dir``, also for the processes that a sweep starts."""
+NAME_VARIABLE = "HARNESS_CONFIG_NAME"
+"""The file that a configuration starts from: ``--config-name``, by default ``config``."""
 
 
 class PluginSearchPath(SearchPathPlugin):
-    """Adds the configuration folders of plugins to Hydra's search path."""
+    """Adds the configuration folders of plugins, and that of the user, to Hydra's search path."""
 
     folders: ClassVar[tuple[tuple[str, str], ...]] = ()
 
@@ -38,6 +47,13 @@ class PluginSearchPath(SearchPathPlugin):
         """Hydra calls this when it starts."""
         for owner, path in self.folders:
             search_path.append(provider=owner, path=path)
+        if folder := os.environ.get(DIR_VARIABLE):
+            search_path.append(provider="--config-dir", path=f"file://{folder}")
+
+
+def config_name() -> str:
+    """The name of the file that a configuration starts from."""
+    return os.environ.get(NAME_VARIABLE) or "config"
 
 
 def registry() -> Registry:
@@ -89,13 +105,69 @@ def resolve(overrides: Sequence[str], methods: Registry) -> dict[str, Any]:
     """The configuration of one cell, as plain data.
 
     Errors: a stage option or key that does not exist (with the nearest names) or that has another name now, an override
-    that does not parse.
+    that does not parse, several values for a key.
     """
-    check_overrides(overrides)
+    with composing(overrides, methods):
+        config = compose(config_name(), overrides=list(overrides))
+    plain_config = plain(config)
+    check_keys(plain_config, overrides)
+    return plain_config
+
+
+def resolve_all(cells: Sequence[Sequence[str]], methods: Registry) -> list[dict[str, Any]]:
+    """The configurations of the cells of a sweep (:func:`expand`), as :func:`resolve` gives each. Errors: the same."""
+    configs = []
     with hydra_ready(), _explained(methods):
-        config = plain(compose("config", overrides=list(overrides)))
-    check_keys(config, overrides)
-    return config
+        composer = GridComposer(config_name(), cells[0]) if cells else None
+        for cell in cells:
+            assert composer is not None
+            config = composer.config(tuple(cell))
+            text = repr(config)
+            configs.append(plain(OmegaConf.create(config)) if "${" in text or "'???'" in text else config)
+            check_keys(configs[-1], cell)
+    return configs
+
+
+@contextmanager
+def composing(overrides: Sequence[str], methods: Registry) -> Iterator[None]:
+    """Hydra is ready to compose one cell of these overrides. Errors: as :func:`resolve`."""
+    check_overrides(overrides)
+    check_hydra_keys(overrides, sweep=False)
+    with hydra_ready(), _explained(methods):
+        _check_one_cell(overrides)
+        yield
+
+
+def _check_one_cell(overrides: Sequence[str]) -> None:
+    """Errors: overrides that describe several cells."""
+    parsed = _parsed(overrides)
+    swept = [text for text, override in zip(overrides, parsed, strict=True) if override.is_sweep_override()]
+    fix = f"Type {shlex.join(['harness', 'sweep', *overrides, *search_options()])}\nfor all of them, or name one value."
+    if swept:
+        raise HarnessError(f"{swept[0]} has several values, and this command takes one cell.", fix)
+    if any(override.key_or_group == "experiment" for override in parsed):
+        lists = _lists_of_files(overrides)
+        if lists:
+            raise HarnessError(f"the experiment sweeps {', '.join(lists)}, and this command takes one cell.", fix)
+
+
+def search_options() -> list[str]:
+    """The options by which this process finds configuration files and plugins, for a command that is printed."""
+    by_option = {"--config-dir": os.environ.get(DIR_VARIABLE), "--config-name": os.environ.get(NAME_VARIABLE)}
+    extra = [word for name in plugins.names(os.environ.get(plugins.EXTRA_VARIABLE)) for word in ("--plugin", name)]
+    return [*(word for option, value in by_option.items() if value for word in (option, value)), *extra]
+
+
+def _parsed(overrides: Sequence[str]) -> list[Override]:
+    return OverridesParser.create(config_loader=GlobalHydra.instance().config_loader()).parse_overrides(list(overrides))
+
+
+def _lists_of_files(overrides: Sequence[str]) -> dict[str, Any]:
+    """Lists of configuration files (``hydra.sweeper.params``) for keys that the overrides do not name."""
+    named = {override.key_or_group for override in _parsed(overrides)}
+    params = _hydra_node(overrides).sweeper.params or {}
+    check_keys(params, overrides)
+    return {key: value for key, value in params.items() if key not in named}
 
 
 def expand(overrides: Sequence[str], methods: Registry) -> list[list[str]]:
@@ -107,16 +179,28 @@ def expand(overrides: Sequence[str], methods: Registry) -> list[list[str]]:
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
     check_overrides(overrides)
+    check_hydra_keys(overrides, sweep=True)
+    cells = []
     with hydra_ready(), _explained(methods):
-        loader = GlobalHydra.instance().config_loader()
-        parser = OverridesParser.create(config_loader=loader)
-        parsed_overrides = parser.parse_overrides(list(overrides))
-        params = _hydra_node(overrides).sweeper.params or {}
-        named = {parsed.key_or_group for parsed in parsed_overrides}
-        swept = [f"{key}={value}" for key, value in params.items() if key not in named]
-        check_keys(params, overrides)
-        batches = BasicSweeper.split_arguments(parser.parse_overrides([*swept, *overrides]), max_batch_size=None)
-        return [list(cell) for batch in batches for cell in batch]
+        for words in _by_experiment(overrides):
+            swept = [f"{key}={value}" for key, value in _lists_of_files(words).items()]
+            batches = BasicSweeper.split_arguments(_parsed([*swept, *words]), max_batch_size=None)
+            cells += [list(cell) for batch in batches for cell in batch]
+    return cells
+
+
+def by_experiment(overrides: Sequence[str]) -> list[list[str]]:
+    """The overrides once for every experiment: each of ``experiment=grid,baselines`` has lists of its own."""
+    with hydra_ready(), _explained(None):
+        return _by_experiment(overrides)
+
+
+def _by_experiment(overrides: Sequence[str]) -> list[list[str]]:
+    for i, override in enumerate(_parsed(overrides)):
+        if override.key_or_group == "experiment" and override.is_sweep_override():
+            chosen = [f"experiment={name}" for name in override.sweep_string_iterator()]
+            return [[*overrides[:i], word, *overrides[i + 1 :]] for word in chosen]
+    return [list(overrides)]
 
 
 def runs_here(overrides: Sequence[str]) -> bool:
@@ -128,21 +212,10 @@ def runs_here(overrides: Sequence[str]) -> bool:
 
 def _hydra_node(overrides: Sequence[str]) -> DictConfig:
     """Hydra's own settings for a sweep, from the overrides that are not swept."""
-    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
-    parsed = zip(overrides, parser.parse_overrides(list(overrides)), strict=True)
+    parsed = zip(overrides, _parsed(overrides), strict=True)
     fixed = [text for text, override in parsed if not override.is_sweep_override()]
-    node: DictConfig = compose("config", overrides=fixed, return_hydra_config=True).hydra
+    node: DictConfig = compose(config_name(), overrides=fixed, return_hydra_config=True).hydra
     return node
-
-
-def presets(stages: Sequence[str], methods: Registry) -> dict[str, list[str]]:
-    """The presets of each stage: configuration files of the harness and of plugins, without the methods themselves."""
-    with hydra_ready():
-        loader = GlobalHydra.instance().config_loader()
-        return {
-            stage: [name for name in loader.get_group_options(stage) if name not in {"__init__", *methods.names(stage)}]
-            for stage in stages
-        }
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
@@ -163,6 +236,11 @@ def _explained(methods: Registry | None) -> Iterator[None]:
             methods.get(group, name)
         # For a list of choices (metric=[lss]) Hydra does not give the options.
         options = list(error.options or (methods.names(group) if methods is not None and group in STAGES else []))
+        if error.missing_cfg_file == config_name():
+            raise HarnessError(
+                f"--config-name: there is no file {config_name()}.yaml.",
+                "Put it into a folder and name that: --config-dir DIR. Its defaults list starts with `- config`.",
+            ) from error
         if not group or not options:
             raise HarnessError(f"configuration: {_first_lines(error)}") from error
         hint = f"`harness list {group}` describes them" if group in STAGES else ""
@@ -173,6 +251,10 @@ def _explained(methods: Registry | None) -> Iterator[None]:
 
 def _explain(error: Exception) -> HarnessError:
     text = str(error)
+    if deleted := re.search(r"Could not delete (?:from config. )?'([^'=]+)", text):
+        many = deleted[1] in STAGES and STAGES[deleted[1]].many
+        fix = f"{deleted[1]} is a list. Type '{deleted[1]}=[]'." if many else "`harness run --cfg job` shows all keys."
+        return HarnessError(f"~{deleted[1]} deletes nothing.", fix)
     key = re.search(r"Could not override '([^']+)'", text)
     if key is None:
         return HarnessError(

@@ -121,6 +121,7 @@ def _candidate(plugin: Any, candidate: tuple[int, ...] = CANDIDATE) -> dict[str,
         "units": UNITS,
         "labels": examples.labels(),
         "strength": examples.strength(),
+        "usage": examples.usage(),
     }
     return {name: available[name] for name in inputs_of(type(plugin))}
 
@@ -157,7 +158,7 @@ def draws_other_groups_with_another_seed(plugin: Any) -> None:
 
 def does_not_depend_on_the_order_of_units(plugin: Any) -> None:
     """Permuted units give the same groups."""
-    labels, strength = examples.labels(), examples.strength()
+    labels, strength, usage = examples.labels(), examples.strength(), examples.usage()
     straight = [sorted(UNITS.names(group)) for group in plugin(**_candidate(plugin)).groups]
     for seed in range(3):
         order = np.random.default_rng(seed).permutation(len(UNITS))
@@ -167,6 +168,7 @@ def does_not_depend_on_the_order_of_units(plugin: Any) -> None:
             "units": units,
             "labels": Labels(tuple(labels.classes[i] for i in order), units),
             "strength": strength[order],
+            "usage": usage[order],
         }
         drawn = plugin(**{name: available[name] for name in inputs_of(type(plugin))})
         require(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from harness.registry.registry import Method
-from harness.testing import activity, closure, inputs, proposal
+from harness.testing import activity, closure, inputs, proposal, strata
 from harness.testing.ablation import ABLATION
 from harness.testing.checks import Check, NotChecked, Violation, contents, require
 from harness.testing.isolation import ISOLATION
@@ -23,6 +23,7 @@ CONTRACTS: Mapping[str, tuple[Check, ...]] = {
     "subject": (*SUBJECT, *ISOLATION, *ABLATION, *SITE),
     "batch": inputs.BATCH,
     "labels": inputs.LABELS,
+    "stratifier": strata.STRATIFIER,
     "signal": activity.SIGNAL,
     "transform": activity.TRANSFORM,
     "binarizer": activity.BINARIZER,

@@ -35,6 +35,11 @@ def strength() -> Float[np.ndarray, " units"]:
     return np.random.default_rng(8).gamma(2.0, size=len(UNITS))
 
 
+def usage() -> Float[np.ndarray, " units"]:
+    """The share of examples on which each unit is active; a few units never are."""
+    return np.maximum(0, np.random.default_rng(9).uniform(-0.2, 1, size=len(UNITS)))
+
+
 def activity(n_units: int = len(UNITS)) -> Activity:
     """Units of a block share a signal; no unit is constant."""
     rng = np.random.default_rng(0)
@@ -154,9 +159,9 @@ def rows(source: Source, whole: Tokens, at_once: int) -> Iterator[Rows]:
             yield Rows(source, site, _VALUES[source](layer, whole)[chosen], part, whole, chosen)
 
 
-def read(reader: Reader, name: str, at_once: int = 100) -> Recording:
+def read(reader: Reader, name: str, at_once: int = 100, n: int = 24) -> Recording:
     """A recording of one reader, joined over examples and sites."""
-    whole = batch()
+    whole = batch(n)
     sites: dict[str, list[np.ndarray]] = {site: [] for site in UNITS.sites}
     for seen in rows(reader.source, whole, at_once):
         sites[seen.site].append(reader.read(seen))

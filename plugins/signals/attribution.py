@@ -15,17 +15,20 @@ from harness import Rows, Signal, Source, hookimpl
 class Attribution(Signal):
     r"""How much a unit contributes to the target's logit, to first order: a supervised reference.
 
-    .. math:: a_{e,h} = \sum_{t \le q_e} z^{(h)}_{e}[t] \cdot \frac{\partial\, \ell_e}{\partial z^{(h)}_{e}[t]}
-              \approx \ell_e - \ell_e\bigl(z^{(h)} \to 0\bigr)
+    .. math:: a_{e,u} = \sum_{t \le q_e} z^{(u)}_{e}[t] \cdot \frac{\partial\, \ell_e}{\partial z^{(u)}_{e}[t]}
+              \approx \ell_e - \ell_e\bigl(z^{(u)} \to 0\bigr)
 
-    z is the head's input to the output projection, :math:`\ell_e` the logit of the target at the query. A positive
-    value means that the head supports the answer: zeroing it at all positions lowers the logit. The signal uses the
-    target and the gradient, which unsupervised signals do not. It is a reference for them, not a competitor.
+    z is what the unit hands on (a head: its input to the output projection), :math:`\ell_e` the logit of the target at
+    the query. A positive value means that the unit supports the answer: zeroing it at all positions lowers the logit.
+    The signal uses the target and the gradient, which unsupervised signals do not. It is a reference for them, not a
+    competitor.
 
-    All heads together need one forward and one backward pass. The approximation is linear around the baseline run.
+    All units together need one forward and one backward pass. The approximation is linear around the baseline run.
     Where a norm or a softmax saturates, the ablation itself can give a different result.
 
-    Input: first-order drops [examples, heads, 1]. Output: activity [examples, units] in logits.
+    Input: first-order drops [examples, units, 1]. Output: activity [examples, units] in logits.
+
+    Errors: targets that are vectors, which have no logit.
     Source: Michel et al. 2019 (the same product for the loss, in absolute value, as the importance of a head);
     Kramár et al. 2024 on where such approximations fail.
     """

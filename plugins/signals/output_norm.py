@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness import Signal, hookimpl
-from harness.data.recording import OutputNorm as NormReader
+import numpy as np
+from jaxtyping import Float
+
+from harness import Rows, Signal, Source, hookimpl
 
 
 @dataclass(frozen=True)
-class OutputNorm(NormReader, Signal):
+class OutputNorm(Signal):
     r"""How much a head writes to the residual stream at the query, whatever it attends to.
 
     .. math:: a_{e,h} = \lVert z^{(h)}_{e}[q_e]\, W_O^{(h)} \rVert_2
@@ -27,6 +29,11 @@ class OutputNorm(NormReader, Signal):
     """
 
     name: ClassVar[str] = "output_norm"
+    source: ClassVar[Source] = "contribution"
+
+    def read(self, rows: Rows) -> Float[np.ndarray, "examples units"]:
+        norms: Float[np.ndarray, "examples units"] = np.linalg.norm(rows.values, axis=2)
+        return norms
 
 
 @hookimpl

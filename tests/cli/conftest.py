@@ -34,7 +34,8 @@ def harness(
 ) -> Callable[..., Answer]:
     """Run a command in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HARNESS_EXTRA_PLUGINS", "")  # set, so that what a command adds is taken back after the test
+    for variable in ("HARNESS_EXTRA_PLUGINS", "HARNESS_CONFIG_DIR", "HARNESS_CONFIG_NAME"):
+        monkeypatch.setenv(variable, "")  # set, so that what a command adds is taken back after the test
     for variable in ("HARNESS_PLUGINS", "HARNESS_BLOCK_PLUGINS", "HARNESS_DEBUG", "HARNESS_PARENT_RUN"):
         monkeypatch.delenv(variable, raising=False)
 

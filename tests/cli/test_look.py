@@ -33,6 +33,28 @@ def test_list_of_a_stage_shows_only_that_stage(harness: Run) -> None:
     assert {method["name"] for method in data["methods"]} >= {"layer_matched", "uniform"}
 
 
+def test_list_describes_experiments_and_presets(harness: Run) -> None:
+    whole = harness("list").out
+    for group in ("experiment", "preset"):
+        listed = harness("list", group).out
+        assert listed.strip() in whole
+        assert "affinity:" not in listed
+    experiments = harness("list", "experiment").out
+    assert "\n  paper_1     The closure paper's test 1: OLMo-1B on synthetic induction.\n" in experiments
+    assert harness("list", "preset", "--json").data["presets"] == {"preset": ["default", "paper"]}
+
+
+def test_show_prints_what_a_preset_sets_and_how_many_cells_it_makes(harness: Run) -> None:
+    shown = harness("show", "grid").out
+    assert shown == harness("show", "experiment", "grid").out
+    assert "      affinity: ising,mutual_information,pearson_knn\n" in shown
+    assert shown.endswith("81 cells: harness sweep experiment=grid\n")
+    paper = harness("show", "preset", "paper", "--json").data
+    assert paper["cells"] == 1
+    assert "futility: null" in paper["sets"]
+    assert "GPT-2 small: 12 layers" in harness("show", "subject", "gpt2").out
+
+
 def test_show_prints_formula_and_source(harness: Run) -> None:
     answer = harness("show", "affinity", "ising")
     assert "    P(sᵢ | s₋ᵢ) = σ(2 sᵢ (hᵢ + ∑ⱼ Jᵢⱼ sⱼ))\n" in answer.out

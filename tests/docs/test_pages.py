@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from harness.cells.cell import Cell
-from harness.cli.main import COMMANDS, _parser, main
+from harness.cli.main import COMMANDS, main, parser_of
 from harness.data.stages import STAGES
-from harness.registry.config import expand, registry, resolve
+from harness.registry.config import expand, registry, resolve_all
+from harness.registry.presets import GROUPS, find_preset
 
 ROOT = Path(__file__).resolve().parents[2]
 OWN = {"leaderboard": ("out",), "calibrate": ("out", "worlds")}  # keys of a command, not of a cell
@@ -23,7 +24,8 @@ EXAMPLES = ROOT / "docs" / "examples"
 def _build(overrides: tuple[str, ...], plugins: tuple[str, ...]) -> None:
     """Build a cell. Pages name the same grids, so each of their cells is built once; ``plugins`` are loaded already."""
     methods = registry()
-    Cell.of(resolve(overrides, methods), methods)
+    (config,) = resolve_all([overrides], methods)
+    Cell.of(config, methods)
 
 
 def _plugin(page: Any, file: str, folder: Path) -> Path:
@@ -41,7 +43,7 @@ def test_every_command_on_a_page_is_valid_and_its_cells_can_be_built(
     monkeypatch.chdir(tmp_path)
     name, *rest = command
     assert name in COMMANDS
-    typed = _parser(name, COMMANDS[name]).parse_intermixed_args(rest)  # exits where a flag is not known
+    typed = parser_of(name).parse_intermixed_args(rest)  # exits where a flag is not known
     plugins = [str(_plugin(page, plugin, tmp_path)) for plugin in typed.plugin]
     monkeypatch.setenv("HARNESS_EXTRA_PLUGINS", ",".join(plugins))
     registered = registry()
@@ -50,9 +52,9 @@ def test_every_command_on_a_page_is_valid_and_its_cells_can_be_built(
     words = [word for word in typed.words if "=" not in word]
     assert bool(words) <= bool(COMMANDS[name].words)
     if name in ("list", "new-plugin"):
-        assert set(words[:1]) <= set(STAGES)
+        assert set(words[:1]) <= {*STAGES, *(GROUPS if name == "list" else ())}
     if name == "show":
-        assert registered.get(*words)
+        assert find_preset(words[-1], registered, *words[:-1]) or registered.get(*words)
     if name == "check":
         assert set(words) <= {method for _, method in registered.methods}
     words = [word for word in typed.words if "=" in word and word.partition("=")[0] not in OWN.get(name, ())]

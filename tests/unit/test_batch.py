@@ -154,6 +154,7 @@ def test_one_example_cannot_be_split() -> None:
     assert "split=none" in caught.value.fix
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_groups_of_examples_are_part_of_a_batch() -> None:
     grouped = make(groups={"domain": np.array(["a", "b", "a", "c"])})
     assert grouped.digest != make().digest
@@ -215,6 +216,7 @@ def test_a_vector_is_read_at_position_zero() -> None:
     ],
 )
 @pytest.mark.filterwarnings("ignore:invalid value")
+@pytest.mark.usefixtures("unchecked")
 def test_invalid_vectors_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(HarnessError, match=message):
         vectors(**changes)

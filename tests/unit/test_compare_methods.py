@@ -47,7 +47,7 @@ def test_the_protocol_with_most_tasks_is_compared(judged: Judged, tmp_path: Path
     assert len(found.pairs) == 2
     assert found.together["target_logit"].mean == 1.0  # a logit that falls by 2 instead of by 1
     assert found.together["target_logit"].n == 40
-    assert "protocol wide; tasks under other protocols are left out: 1 (" in methods_text(found)
+    assert "protocol wide; tasks under other protocols or seeds are left out: 1 (" in methods_text(found)
 
 
 def test_the_last_protocol_is_compared_if_the_numbers_of_tasks_are_equal(judged: Judged, tmp_path: Path) -> None:

@@ -70,7 +70,11 @@ def test_a_preset_is_a_method_with_other_values() -> None:
         ("affinity.l2=[1", "configuration: ", "how overrides are written"),
         ("affinity.l2", "configuration: ", "how overrides are written"),
         ("affinity=null", "configuration: ", "how overrides are written"),
-        ("affinity=ising,mutual_information", "configuration: Ambiguous value", "how overrides are written"),
+        ("affinity=ising,pearson", "affinity=ising,pearson has several values", "harness sweep affinity=ising,pearson"),
+        ("seed=range(0,3)", "seed=range(0,3) has several values", "harness sweep 'seed=range(0,3)'"),
+        ("experiment=quickstart", "the experiment sweeps batch, affinity,", "harness sweep experiment=quickstart"),
+        ("hydra.run.dir=x", "hydra.run.dir has no effect", "workspace=DIR"),
+        ("+hydra.job.env_set.A=b", "hydra.job.env_set.A has an effect in sweeps only", "harness sweep"),
         ("seed=${no_such_key}", "configuration: ", "how overrides are written"),
     ],
 )
@@ -133,6 +137,12 @@ def test_the_command_line_replaces_the_lists_of_an_experiment() -> None:
     assert len(grid("experiment=quickstart", "affinity=ising")) == 2
     assert len(grid("experiment=quickstart", "affinity=ising", "batch=natural_text")) == 1
     assert len(grid("experiment=quickstart", "seed=1,2,3")) == 12
+
+
+def test_several_experiments_are_swept_each_with_its_own_lists() -> None:
+    both = grid("experiment=quickstart,baselines", "seed=1,2")
+    assert both == [*grid("experiment=quickstart", "seed=1,2"), *grid("experiment=baselines", "seed=1,2")]
+    assert len(both) == 2 * (4 + 3)
 
 
 def test_every_cell_of_a_grid_resolves_independently() -> None:

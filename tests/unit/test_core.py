@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
+import os
 import re
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -140,10 +143,10 @@ def test_named_units_are_found_in_order() -> None:
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (["L2H0"], "'L2H0' is not a unit of this subject. Did you mean: L0H2"),
+        (["L2H0"], "'L2H0' is not a unit of this subject. Did you mean: L1H0?"),
         (["L0H1", "L0H1"], "named twice"),
         (["0.1"], "'0.1' is not a unit of this subject.\nIt has 8 units: L0H0 .. L1H3"),
-        (["l1h3"], "'l1h3' is not a unit of this subject. Did you mean: L1H3?"),
+        (["L1H33"], "'L1H33' is not a unit of this subject. Did you mean: L1H3?"),
     ],
 )
 def test_units_that_cannot_be_found_are_named(labels: list[str], message: str) -> None:
@@ -213,6 +216,24 @@ def test_the_digest_of_files_depends_on_names_and_contents(tmp_path: Path) -> No
 
     assert digest_of("a", "x") == digest_of("a", "x")
     assert len({digest_of("a", "x"), digest_of("b", "x"), digest_of("a", "y")}) == 3
+
+
+def test_a_file_is_read_again_only_if_it_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, of_file = [], hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda file, name: read.append(name) or of_file(file, name))
+    path = tmp_path / "weights"
+    path.write_text("one")
+    just_written = [digest_files(path), digest_files(path)]
+    assert len(read) == 2, "a file that may still change within a tick of its clock is read each time"
+    monkeypatch.setattr("harness.util.digest.SETTLED", 0)
+    time.sleep(0.02)  # longer than a tick of the file system's clock
+    assert {digest_files(path), digest_files(path), *just_written} == {just_written[0]}
+    assert len(read) == 3
+    status = path.stat()
+    path.write_text("two")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    time.sleep(0.02)
+    assert digest_files(path) != just_written[0], "size and time of modification are the same"
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -23,8 +23,9 @@ from harness.data.tokens import Tokens
 from harness.engine.flops import Work, closure, forward_pass, with_gradient
 from harness.engine.shapes import PUBLISHED, Shapes, of_config, shapes_of
 from harness.engine.subject import HeadSubject
-from harness.forecast.estimate import Span, Step, budget_of, estimate, shapes_of_cell, total, work_of
+from harness.forecast.estimate import budget_of, estimate, shapes_of_cell, work_of
 from harness.forecast.machine import GPUS, REFERENCE, Machine, measured
+from harness.forecast.steps import Span, Step, total
 from harness.registry.config import registry, resolve
 from harness.util.errors import HarnessError
 from harness.util.seeds import rng_for

@@ -261,7 +261,7 @@ def test_a_record_of_schema_2_is_read_with_every_field_under_its_new_name() -> N
     """The figures stand in ``tests/old/record_2.json`` under the old names, in brackets."""
     record = read_record(OLD / "record_2.json")
     assert record.schema == "closure-harness/record/4"
-    assert (record.status, record.cell.title.split()[0], record.chosen) == (Status.OK, "tiny", 4)
+    assert (record.status, record.cell.title.split()[0], record.partition) == (Status.OK, "tiny", record.partitions[4])
     assert record.config["futility"] == 10  # give_up
     assert "give_up" not in record.config
     assert record.provenance["subject"]["shares"] == ["trunk", "inside", "tail", "past"]  # no part of the closure

@@ -37,6 +37,7 @@ class PlantedSubject(Subject):
     sources: Mapping[str, str] = {
         "attention": "rows whose maximum is the activity of a unit [examples, units, keys]",
         "head_output": "what a unit writes, of the norm of its activity [examples, units, tokens]",
+        "activation": "the same",
         "contribution": "the same",
     }
     gives: frozenset[str] = frozenset({"output", "mean", "donor"})
