@@ -9,6 +9,7 @@ share nothing, and the harness can only be as fast.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -70,10 +71,13 @@ def sites_of(model: LlamaForCausalLM, family: str) -> list[Site]:
 
 
 def groups_of(subject: HookedSubject, n: int, size: int, depths: Sequence[int]) -> list[Group]:
-    """Random groups of units at these depths."""
+    """Distinct random groups of units at these depths: ``n``, or all that there are."""
     pool = np.flatnonzero(np.isin(subject.units.depth_of, depths))
     rng = rng_for(0, f"{subject.label} {list(depths)}")
-    return [tuple(sorted(rng.choice(pool, size, replace=False).tolist())) for _ in range(n)]
+    groups: set[Group] = set()
+    while len(groups) < min(n, math.comb(len(pool), size)):
+        groups.add(tuple(sorted(rng.choice(pool, size, replace=False).tolist())))
+    return sorted(groups)
 
 
 def tasks() -> list[Task]:
@@ -86,16 +90,16 @@ def tasks() -> list[Task]:
         subject = HookedSubject(model, sites_of(model, family), vocabulary_of(model), f"decoder, {family}")
         for where, depths in (("all layers", range(LAYERS)), ("last third", range(8, LAYERS)), ("first layer", [0])):
             few = min(size, int(np.isin(subject.units.depth_of, depths).sum()))
-            groups = groups_of(subject, 1 if family == "MLP layers" and few == 1 else 16, few, depths)
+            groups = groups_of(subject, 8, few, depths)
             found.append(Task(f"{subject.label}, {len(groups)} groups of {few} in {where}", subject, batch, groups))
     for widths, examples in (((784, 512, 512, 256, 10), 256), ((20, 16, 16, 4), 64)):
-        subject, n = classifier(widths), 1000 if widths[0] < 100 else 200
+        subject, n = classifier(widths), 1000 if widths[0] < 100 else 100
         vectors = Vectors("random", rng.normal(size=(examples, widths[0])).astype(np.float32),
                           rng.integers(0, widths[-1], examples), "class")  # fmt: skip
         layers = len(widths) - 2
         for where, depths in (("all layers", range(layers)), ("last layer", [layers - 1]), ("first layer", [0])):
             groups = groups_of(subject, n, 3, depths)
-            found.append(Task(f"{subject.label}, {n} groups of 3 in {where}", subject, vectors, groups))
+            found.append(Task(f"{subject.label}, {len(groups)} groups of 3 in {where}", subject, vectors, groups))
     return found
 
 
