@@ -27,7 +27,7 @@ import torch
 from harness_plugins.subjects.tiny.subject import WEIGHTS
 from torch.utils.flop_counter import FlopCounterMode
 
-from harness.data.batch import Batch
+from harness.data.tokens import Tokens
 from harness.engine.loading import quiet
 from harness.engine.subject import HeadSubject
 from harness.registry.config import registry
@@ -45,19 +45,21 @@ class Task:
 
     name: str
     subject: HeadSubject
-    batch: Batch
+    batch: Tokens
     conditions: list[Group]
     sample: int
 
     @property
     def heads(self) -> list[dict[int, list[int]]]:
         """Each condition as heads by layer."""
-        units = self.subject.units.units
+        units = self.subject.units
+        first = {site: units.at_sites([site])[0] for site in units.sites}
         found: list[dict[int, list[int]]] = []
         for condition in self.conditions:
             by_layer: dict[int, list[int]] = {}
             for unit in condition:
-                by_layer.setdefault(units[unit].layer, []).append(units[unit].index)
+                head = units.units[unit]
+                by_layer.setdefault(head.depth, []).append(unit - first[head.site])
             found.append(by_layer)
         return found
 
@@ -86,7 +88,7 @@ def task_of(name: str, kind: str) -> Task:
     methods = registry()
     subject = methods.get("subject", name).build({})()
     n, sample = SIZES[name]
-    batch = methods.get("batch", "natural_text").build({"n": n, "length": 128})(subject)
+    batch = methods.get("batch", "natural_text").build({"n": n, "length": 128})(subject.reads)
     layers = subject.units.depth_of
     late = np.flatnonzero(layers >= layers.max() + 1 - max(1, (layers.max() + 1) // 5))
     pool = np.arange(len(subject.units)) if kind == "random" else late

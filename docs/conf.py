@@ -11,8 +11,12 @@ from harness import __version__
 
 project = "Closure Harness"
 html_title = f"{project} {__version__}"
-extensions = ["myst_parser", "sphinx.ext.autodoc", "generated", "mathml"]
-exclude_patterns = ["examples", "figures"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "generated", "mathml"]
+exclude_patterns = ["figures"]
+nb_execution_mode = "force"  # the notebook has no outputs: those of the site are made when it is built
+nb_execution_in_temp = True
+nb_execution_raise_on_error = True
+nb_execution_timeout = 600
 html_theme = "furo"
 html_math_renderer = "mathml"
 html_static_path = ["static"]

@@ -35,7 +35,8 @@ from harness.registry.registry import Method
 log = logging.getLogger(__name__)
 CONF = Path(__file__).parents[1] / "conf"
 GROUPS = {  # headings of the page on the Python API, by the module of a name
-    "notebook": "From a notebook",
+    "notebook.calls": "From a notebook",
+    "notebook.results": "What these calls return",
     "data.contracts": "Contracts of the stages",
     "data": "What stages exchange",
     "engine": "Models",

@@ -16,9 +16,12 @@ from harness.util.cache import Memo
 from harness.util.errors import HarnessError
 
 
-def execute(cell: Cell, workspace: Workspace, plugins: Plugins, memo: Memo, progress: Progress) -> Record:
-    """Run a cell, or return its finished record. Ctrl-C ends the cell as interrupted and is raised again."""
-    if not cell.settings.force and (finished := workspace.finished(cell.id)):
+def execute(cell: Cell, workspace: Workspace | None, plugins: Plugins, memo: Memo, progress: Progress) -> Record:
+    """Run a cell, or return its finished record. Ctrl-C ends the cell as interrupted and is raised again.
+
+    Without a workspace the record is only returned: nothing is written, and no watcher is called.
+    """
+    if workspace is not None and not cell.settings.force and (finished := workspace.finished(cell.id)):
         progress.say(f"  done already: {workspace.folder(cell.id)}")
         return finished
     interrupt: KeyboardInterrupt | None = None
@@ -27,7 +30,8 @@ def execute(cell: Cell, workspace: Workspace, plugins: Plugins, memo: Memo, prog
         outcome = run_cell(cell, memo, progress)
         record = outcome.record
         record.to_json()  # diagnostics that JSON cannot hold fail the cell here, not when it is written
-        result.write_arrays(outcome, workspace.folder(cell.id))
+        if workspace is not None:
+            result.write_arrays(outcome, workspace.folder(cell.id))
     except HarnessError as error:
         record = result.unfinished(cell, Status.INVALID, str(error), progress)
     except KeyboardInterrupt as error:
@@ -36,8 +40,9 @@ def execute(cell: Cell, workspace: Workspace, plugins: Plugins, memo: Memo, prog
         trace = traceback.format_exc()
         reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         record = result.unfinished(cell, Status.FAILED, reason, progress)
-    folder = workspace.write(record, trace)
-    announce(CellFinished(record, folder), plugins, progress)
+    if workspace is not None:
+        folder = workspace.write(record, trace)
+        announce(CellFinished(record, folder), plugins, progress)
     if interrupt:
         raise interrupt
     return record
@@ -49,4 +54,4 @@ def announce(event: CellFinished, plugins: Plugins, progress: Progress) -> None:
         try:
             implementation.function(**dict.fromkeys(implementation.argnames, event))
         except Exception as error:
-            progress.say(f"  warning: {implementation.plugin_name}: {type(error).__name__}: {error}")
+            progress.warn(f"{implementation.plugin_name}: {type(error).__name__}: {error}")

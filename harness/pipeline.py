@@ -7,7 +7,7 @@ from harness.cells.inputs import Inputs
 from harness.cells.progress import Progress
 from harness.cells.result import CellResult
 from harness.cells.trial import null_damage, trial_of
-from harness.closure.report import CandidateResult, close
+from harness.closure.report import CandidateResult, judge, measure
 from harness.closure.trial import cases_of, conditions
 from harness.proposal.proposal import Proposal
 from harness.util.cache import Memo
@@ -22,10 +22,14 @@ def run_cell(cell: Cell, memo: Memo, progress: Progress, test: bool = True) -> C
     """
     forget_peak()
     inputs = Inputs.gather(cell, memo, progress, test)
-    proposal = propose(inputs)
-    tested = dispose(inputs, proposal) if test and proposal.candidates else ()
+    parts, tested = [], []
+    for part in inputs.strata():  # one, unless the cell divides its examples
+        proposal = propose(part)
+        parts.append((part, proposal))
+        if test and proposal.candidates:
+            tested += dispose(part, proposal)
     progress.spend(**peak())
-    return CellResult.of(inputs, proposal, tested)
+    return CellResult.of(parts, judge(tested, cell.settings.alpha))
 
 
 def propose(inputs: Inputs) -> Proposal:
@@ -35,7 +39,7 @@ def propose(inputs: Inputs) -> Proposal:
     """
     cell, subject = inputs.cell, inputs.subject
     if cell.settings.group:
-        return Proposal.by_hand(subject.units, subject.units.find(cell.settings.group))
+        return Proposal.by_hand(subject.units, subject.units.find(cell.settings.group), inputs.stratum)
     proposal = Proposal(
         stages=cell.stages,
         units=subject.units,
@@ -43,18 +47,20 @@ def propose(inputs: Inputs) -> Proposal:
         reruns=cell.settings.reruns,
         seed=cell.settings.seed,
         cache=inputs.memo.disk,
+        stratum=inputs.stratum,
+        labels=inputs.labels,
     )
     with inputs.progress.step("proposal", cell.method), one_thread():
         proposal.run()
     return proposal
 
 
-def dispose(inputs: Inputs, proposal: Proposal) -> tuple[CandidateResult, ...]:
-    """The closure test of every candidate."""
+def dispose(inputs: Inputs, proposal: Proposal) -> list[CandidateResult]:
+    """The closure test of every candidate, without verdicts: these depend on all candidates of the cell."""
     trial = trial_of(inputs, proposal)
     null = null_damage(inputs, proposal, trial)
     cases = cases_of([candidate.members for candidate in proposal.candidates], trial)
     groups = len(conditions(cases))  # at most: a candidate may be stopped early
     evaluations = groups * len(trial.batch) + ((1 + len(cases)) * len(trial.contrast) if trial.contrast else 0)
     with inputs.progress.step("closure", f"{groups} groups, {len(trial.batch)} examples", evaluations) as tick:
-        return close(cases, trial, tick, null)
+        return measure(cases, trial, tick, null)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -156,8 +157,7 @@ def make_record() -> Callable[..., Record]:
             units=UNITS.labels,
             sites=UNITS.runs,
             classes=("induction", None, "unclassified", None, "self"),
-            partitions=(OTHER, partition) if partition else (),
-            chosen=1 if partition else None,
+            partitions=(OTHER, replace(partition, chosen=True)) if partition else (),
             candidates=(CandidateRecord(("L0H1", "L1H0", "L1H2"), 3, ("L0.attn", "L1.attn"), 0.5, 2.0, 0.25),),
             closure=(closure,) if tested else (),
             diagnostics={"affinity": {"constant": ["L0H0"]}},

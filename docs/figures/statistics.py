@@ -107,14 +107,15 @@ def shared_controls(layers: int, heads: int, size: int, pairs: int) -> float:
     shares = []
     for _ in range(pairs):
         first = rng.permutation(len(units))[:size]
-        of_layer, counts = np.unique(units.depth_of[first], return_counts=True)
+        places, counts = np.unique(units.site_of[first], return_counts=True)
         second = [
-            rng.permutation(units.in_layers([at]))[:n] for at, n in zip(of_layer.tolist(), counts.tolist(), strict=True)
+            rng.permutation(units.at_sites([units.sites[place]]))[:n]
+            for place, n in zip(places.tolist(), counts.tolist(), strict=True)
         ]
         drawn = []
         for candidate in (tuple(first.tolist()), tuple(np.concatenate(second).tolist())):
             bands, _ = site_bands(candidate, units, 99)
-            drawn.append(set(from_pools(candidate, map(units.in_layers, bands), units, 99, seed=0).groups))
+            drawn.append(set(from_pools(candidate, map(units.at_sites, bands), units, 99, seed=0).groups))
         shares.append(len(drawn[0] & drawn[1]) / len(drawn[0]))
     return float(np.mean(shares))
 

@@ -32,10 +32,10 @@ def card(record: Record, folder: Path | None = None) -> str:
 def _closure(record: Record, closure: ClosureReport, where: str) -> str:
     space = record.unit_space
     sites = len(space.sites_of(space.find(closure.units)))
-    size = len(closure.units)
+    size, stratum = len(closure.units), f" · {closure.stratum}" if closure.stratum else ""
     bounds = ", ".join(f"{_spaced(name)} {_share(closure, name)}" for name in closure.site_ablation)
     lines = [
-        f"{' '.join(closure.units)}   {_count(size, 'unit')}, {_count(sites, 'site')}      {where}",
+        f"{' '.join(closure.units)}   {_count(size, 'unit')}, {_count(sites, 'site')}      {where}{stratum}",
         f"{_spaced(closure.verdict.value).upper()}  {closure.reason}",
         f"  {_controls(closure)}",
         f"  {'':<15}{'baseline':>9}{'ablated':>10}   {'effect [95 %]':<26}{'controls (5 % .. 95 %)':<24}"
@@ -52,8 +52,8 @@ def _closure(record: Record, closure: ClosureReport, where: str) -> str:
 
 def _controls(closure: ClosureReport) -> str:
     """How many controls (inflated, as for p) did at least as much damage, on the first metric that can show damage."""
-    usable = [name for name, effect in closure.effects.items() if not effect.saturated]
-    name = decision_order(usable or closure.effects)[0]
+    order = decision_order(closure.effects)
+    name = next((name for name in order if not closure.effects[name].saturated), order[0])
     effect = closure.effects[name]
     distinct = _count(closure.n_controls, "distinct control")
     if closure.inflation is None:
@@ -66,7 +66,7 @@ def _controls(closure: ClosureReport) -> str:
 def _reservations(closure: ClosureReport) -> str:
     notes = []
     if closure.shortfall:
-        notes.append(f"not fully matched: {', '.join(f'{layer} lacks {n}' for layer, n in closure.shortfall.items())}")
+        notes.append(f"not fully matched: {', '.join(f'{site} lacks {n}' for site, n in closure.shortfall.items())}")
     if closure.inflation != 1:
         notes.append(f"their spread inflated by {closure.inflation:.2f}")
     return f" ({'; '.join(notes)})" if notes else ""
@@ -79,7 +79,7 @@ def _inside(closure: ClosureReport) -> list[str]:
         lines.append(f"  against the best groups of the same pipeline on permuted data: p {closure.selection_p:.3f}")
     if not closure.anatomy:
         return lines
-    name = decision_order(closure.anatomy)[0]
+    name = decision_order(closure.effects)[0]
     anatomy, metric = closure.anatomy[name], _spaced(name)
     if anatomy.leave_one_out and closure.verdict is not Verdict.NULL:
         shares = zip(closure.units, anatomy.leave_one_out, strict=True)
@@ -115,7 +115,7 @@ def _effect(name: str, effect: Effect) -> str:
         controls = f"{low:+.2f} .. {high:+.2f}"
     else:
         controls = "none"
-    note = "   (saturated: cannot get worse)" if effect.saturated else ""
+    note = "   (saturated: cannot get worse)" if effect.saturated else "" if effect.decides else "   (does not decide)"
     return (
         f"  {_spaced(name):<13}{ARROW[effect.damage]}{effect.baseline:>10.2f}{effect.ablated:>10.2f}   "
         f"{f'{effect.delta:+.2f} {interval}':<26}{controls:<24}{_number(effect.z, '+.1f'):>6}"
@@ -130,12 +130,14 @@ def _share(closure: ClosureReport, name: str) -> str:
 
 
 def _examples(record: Record, closure: ClosureReport) -> str:
+    tested = closure.n_examples if closure.n_tested is None else closure.n_tested
+    where_active = f"; judged on the {closure.n_examples} where it is active" if closure.scope == "active" else ""
     if record.config.get("group"):
-        return f"group named by hand, tested on all {closure.n_examples} examples"
+        return f"group named by hand, tested on all {tested} examples{where_active}"
     if record.config.get("split") == "none":
-        return f"proposed and tested on the same {closure.n_examples} examples: p-values are too small"
-    proposed = record.provenance["batch"]["n"] - closure.n_examples
-    return f"proposed on {proposed} examples, tested on {closure.n_examples} others"
+        return f"proposed and tested on the same {tested} examples{where_active}: p-values are too small"
+    proposed = record.provenance["batch"]["n"] - tested if closure.n_proposed is None else closure.n_proposed
+    return f"proposed on {proposed} examples, tested on {tested} others{where_active}"
 
 
 def _chosen(record: Record) -> str:
@@ -163,7 +165,7 @@ def _proposal(record: Record) -> str:
     lines = [f"PROPOSED  by {record.cell.method}   {where}"]
     head = ("groups", "ARI", "NMI", "purity", "seeds", "resamples", "quality")
     lines.append(f"  {'':<18}" + "".join(f"{word:>10}" for word in head))
-    for i, partition in enumerate(record.partitions):
+    for partition in record.partitions:
         agreement, stability = partition.agreement, partition.stability
         numbers = [
             *([agreement.ari, agreement.nmi, agreement.purity] if agreement else [None] * 3),
@@ -171,7 +173,7 @@ def _proposal(record: Record) -> str:
             partition.quality,
         ]
         shown = "".join(f"{_number(number, '.3f'):>10}" for number in numbers)
-        lines.append(f"{'>' if i == record.chosen else ' ':>2}{partition.name:<18}{partition.groups:>10}{shown}")
+        lines.append(f"{'>' if partition.chosen else ' ':>2}{partition.name:<18}{partition.groups:>10}{shown}")
     lines.append("  >: the chosen partition. ARI, NMI, purity: agreement with the labels.")
     lines.append("  seeds, resamples: stability, as ARI with reruns (other orders and seeds; resampled examples).")
     for candidate in record.candidates:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from harness.board.compare_cells import CellComparison, compare_cells, deltas_of, line, metric_label
 from harness.board.seeds import seed_of
 from harness.closure.statistics import Difference, paired_difference
-from harness.closure.verdict import Verdict, decision_order
+from harness.closure.verdict import Verdict
 from harness.records.record import FINISHED, Record
 from harness.records.workspace import Workspace
 from harness.util.errors import HarnessError
@@ -82,7 +82,7 @@ def methods_text(comparison: MethodComparison) -> str:
             f"protocol {comparison.protocol}; tasks under other protocols or seeds are left out: "
             f"{comparison.left_out} (compare their cells: harness compare CELL CELL)"
         )
-    primary, damage = decision_order(comparison.together)[0], comparison.pairs[0].damage
+    primary, damage = next(iter(comparison.together)), comparison.pairs[0].damage
     width = max(len(pair.task) for pair in comparison.pairs)
     title = f"  damage to {primary.replace('_', ' ')}, A - B, paired by example"
     lines.append(f"{title:<{width + 4}}{'difference':>12}   {'95 % interval':<20}{'p':>7}")

@@ -85,7 +85,7 @@ def _proposal(record: Record, workspace: Workspace) -> Iterator[Figure]:
     if partition is None:
         return
     attributes = {"group": partition.labels} | ({"label": record.classes} if any(record.classes) else {})
-    caption = "Every unit at its layer, with its group and its label. Outlined: the candidate."
+    caption = "Every unit at its site, with its group and its label. Outlined: the candidate."
     yield Figure("Groups and labels", caption, draw.unit_map(record, attributes))
     arrays = _beside(record, "affinity.safetensors", workspace)
     lacking = "no method of this cell uses an affinity, or affinity.safetensors is missing beside the record."

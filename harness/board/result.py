@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.board.references import command
-from harness.closure.verdict import PRIMARY, Verdict, decision_order
+from harness.closure.verdict import Verdict, decision_order
 from harness.records.record import PartitionRecord, Record
 from harness.util.digest import digest
 
@@ -126,12 +126,12 @@ def tasks_of(records: Sequence[Record]) -> dict[str, Task]:
 
 
 def metric_of(records: Sequence[Record]) -> tuple[str, int]:
-    """The metric that decides first, and the sign of damage."""
+    """The metric that decides first, and the sign of damage; no name where nothing was tested."""
     for record in records:
         for closure in record.closure:
             name = decision_order(closure.effects)[0]
             return name, closure.effects[name].damage
-    return PRIMARY, -1
+    return "", -1
 
 
 def mean(values: Iterable[float | None]) -> float | None:

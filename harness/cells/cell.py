@@ -14,7 +14,7 @@ from annotated_types import Ge, Interval
 
 from harness.data.stages import STAGES, inputs_of, upstream
 from harness.records.upgrades import SETTINGS_2
-from harness.registry.registry import Method, Registry
+from harness.registry.registry import IN_SESSION, Method, Registry
 from harness.util.bytesize import parse_size
 from harness.util.digest import digest
 from harness.util.errors import HarnessError, unknown
@@ -34,7 +34,10 @@ class Settings:
     - ``ddof``: delta degrees of freedom of the controls' standard deviation in z.
     - ``seed``: of the split, the bootstrap and the reruns.
     - ``reruns``: how often partitions are computed again to measure their stability (this many reruns of each kind).
+    - ``scope``: the examples that a group is judged on: ``all``, those on which this group is ``active``, or those of
+      the ``stratum`` that it was proposed on.
     - ``active``: a group is active on an example where any of its units is, all are, or its most selective one is.
+    - ``deciding``: the metrics that decide: the first and those that declare it (``declared``), or ``all``.
     - ``null_proposals``: how often the pipeline runs on permuted data (None: see :attr:`permuted_runs`).
     - ``group``: units named by hand, which are tested as they are.
 
@@ -51,7 +54,9 @@ class Settings:
     ddof: Literal[0, 1] = 1
     seed: int = 0
     reruns: Annotated[int, Ge(0)] = 5
+    scope: Literal["all", "active", "stratum"] = "all"
     active: Literal["any", "all", "most_selective"] = "any"
+    deciding: Literal["declared", "all"] = "declared"
     null_proposals: Annotated[int, Ge(0)] | None = None
     group: tuple[str, ...] = ()
     workspace: str = "runs"
@@ -146,12 +151,22 @@ class Cell:
         """The proposing methods, in one line: the row of a board."""
         if self.settings.group:
             return f"by hand: {' '.join(self.settings.group)}"
-        return " ".join(text for stage in self.proposing if (text := self.describe(stage)))
+        return " ".join(text for stage in self._row_stages if (text := self.describe(stage)))
 
     @property
     def row(self) -> str:
         """Identity of a board's row: the proposing methods with all their parameters."""
-        return digest(self.settings.group or [self.identity(stage) for stage in self.proposing])[:12]
+        return digest(self.settings.group or [self.identity(stage) for stage in self._row_stages])[:12]
+
+    @property
+    def _row_stages(self) -> tuple[str, ...]:
+        """The proposing stages, after the stratifier if the cell has strata."""
+        return (*(["stratifier"] if self.has_strata else []), *self.proposing)
+
+    @property
+    def has_strata(self) -> bool:
+        """Whether examples are divided into strata, each proposed on by itself."""
+        return self.methods["stratifier"][0].name != "none"
 
     @property
     def protocol(self) -> str:
@@ -174,7 +189,10 @@ class Cell:
 
     @property
     def command(self) -> str:
-        """The command that runs this cell again."""
+        """The command that runs this cell again; a comment where it has objects of a Python session."""
+        objects = [f"{s} {m.name}" for s, methods in self.methods.items() for m in methods if m.owner == IN_SESSION]
+        if objects:
+            return f"# run from Python, with objects in memory: {', '.join(objects)}"
         words = ["harness", "run"]
         for stage, methods in self.methods.items():
             names = [method.name for method in methods]

@@ -29,6 +29,7 @@ from harness.data.contracts import (
     reads,
     with_defaults,
 )
+from harness.data.grouping import Labels
 from harness.data.recording import Reader, Recording
 from harness.data.stages import call_with, inputs_of
 from harness.records.workspace import Workspace
@@ -45,7 +46,8 @@ class Inputs:
 
     ``batch``: every example; ``proposal_half`` and ``test_half``: the examples to propose on and to test on, which are
     all examples where a group is named by hand or ``split=none``. The three are None if no stage uses examples.
-    ``contrast``: examples of another kind, where the cell names some.
+    ``contrast``: examples of another kind, where the cell names some. ``stratum``: the stratum that the proposal half
+    belongs to, if examples are divided; ``labels`` are then those of all examples proposed on.
     """
 
     cell: Cell
@@ -56,6 +58,8 @@ class Inputs:
     proposal_half: Batch | None = None
     test_half: Batch | None = None
     contrast: Batch | None = None
+    stratum: str = ""
+    labels: Labels | None = None
 
     @classmethod
     def gather(cls, cell: Cell, memo: Memo, progress: Progress, test: bool) -> Inputs:
@@ -65,9 +69,11 @@ class Inputs:
         not have; an intervention that asks for something it does not give.
         """
         inputs = cls(cell, memo, progress, load_subject(cell, memo, progress))
-        check_sources(inputs.subject, inputs.readers("signal", "labels"))
-        if not test and cell.requested.isdisjoint({"recording", "batch"}):
+        check_sources(inputs.subject, inputs.readers("stratifier", "signal", "labels"))
+        if not test and not cell.has_strata and cell.requested.isdisjoint({"recording", "batch"}):
             return inputs
+        if (observations := inputs.subject.observations) is not None and not test:
+            return replace(inputs, batch=observations, proposal_half=observations)
         batch = inputs.write(cell.stages["batch"], cell.describe("batch"))
         shared = cell.settings.group or cell.settings.split == "none"
         first, second = (batch, batch) if shared else batch.halves(cell.settings.seed)
@@ -75,6 +81,57 @@ class Inputs:
         if test:
             check_gives(inputs.subject, cell.stages["intervention"])
         return replace(inputs, batch=batch, proposal_half=first, test_half=second, contrast=contrast)
+
+    @property
+    def examples(self) -> str:
+        """The examples in words: the chosen batch, or the observations of a subject without a model."""
+        if self.subject.observations is None:
+            return self.cell.describe("batch")
+        return f"{len(self.subject.observations)} observations"
+
+    def strata(self) -> list[Inputs]:
+        """These inputs, or one for each stratum: its examples of the proposal half, and with ``scope=stratum`` also its
+        examples of the test half.
+
+        Errors: ``scope=stratum`` without strata; no stratum with two examples in each half.
+        """
+        cell = self.cell
+        in_stratum = cell.settings.scope == "stratum"
+        if not cell.has_strata:
+            if in_stratum:
+                raise HarnessError(
+                    "scope=stratum: this cell has no strata.", "Choose some (stratifier=groups), or scope=all."
+                )
+            return [self]
+        assert self.proposal_half is not None
+        readers = self.readers("stratifier")
+        recordings = [self.record(half, readers) for half in (self.proposal_half, self.test_half) if half is not None]
+        strata = call_with(cell.stages["stratifier"], recording=recordings[0])
+        proposed, tested = (strata.of(recording) for recording in (recordings[0], recordings[-1]))
+        labels = self.labels_of_units()
+        parts = []
+        for place, name in enumerate(strata.names):
+            examples = [np.flatnonzero(proposed == place), np.flatnonzero(tested == place)]
+            if min(map(len, examples)) >= 2:
+                half = recordings[-1].batch.take(examples[1]) if in_stratum else self.test_half
+                part = self.proposal_half.take(examples[0])
+                parts.append(replace(self, proposal_half=part, test_half=half, stratum=name, labels=labels))
+        if not parts:
+            raise HarnessError(
+                f"stratifier {cell.describe('stratifier')}: no stratum has two examples in each half.",
+                "Use more examples (batch.n=...).",
+            )
+        return parts
+
+    def labels_of_units(self) -> Labels:
+        """The classes of the units, from the examples proposed on."""
+        method = self.cell.stages["labels"]
+        recording = None
+        if "recording" in inputs_of(type(method)):
+            assert self.proposal_half is not None
+            recording = self.record(self.proposal_half, self.readers("labels"))
+        labels: Labels = call_with(method, recording=recording, units=self.subject.units, truth=self.subject.truth)
+        return labels
 
     def write(self, method: BatchMethod, description: str) -> Batch:
         """The batch of a method, in the subject's tokens and checked against it. Errors: as for :meth:`gather`."""
@@ -95,7 +152,7 @@ class Inputs:
 
     def readers(self, *stages: str) -> dict[str, Reader]:
         """The methods of these stages that read the model, where the cell's candidates depend on them."""
-        used = [stage for stage in stages if stage == "labels" or stage in self.cell.proposing]
+        used = [stage for stage in stages if stage in ("labels", "stratifier") or stage in self.cell.proposing]
         return {stage: self.cell.stages[stage] for stage in used if reads(self.cell.stages[stage])}
 
     def record(self, batch: Batch, readers: Mapping[str, Reader]) -> Recording:

@@ -20,6 +20,7 @@ from harness.util.seeds import seed_for
 
 # Variables that libraries set for themselves when they are first imported.
 OF_LIBRARIES = ("KMP_", "TORCHINDUCTOR_", "MLFLOW_")
+PUT_BACK = "This has been put back."
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class State:
 
 
 @contextmanager
-def isolated(cell: Cell, memo: Memo, say: Callable[[str], None]) -> Iterator[None]:
+def isolated(cell: Cell, memo: Memo, warn: Callable[[str], None]) -> Iterator[None]:
     """Run a cell so that its record is the only effect.
 
     Global random states are equal at the start of every cell, wherever it runs, and are restored afterwards. All other
@@ -54,30 +55,30 @@ def isolated(cell: Cell, memo: Memo, say: Callable[[str], None]) -> Iterator[Non
     finally:
         random.setstate(chance[0])
         np.random.set_state(chance[1])
-        changed = []
+        changed: list[tuple[str, str]] = []
         for state, value in zip(shared, before, strict=True):
             if (now := state.read()) != value:
                 state.restore(value)
-                changed.append(f"{state.name}{_difference(value, now)}")
-        if any(_fingerprint(model) != loaded for model, loaded in _models.items()):
+                changed.append((f"{state.name}{_difference(value, now)}", PUT_BACK))
+        if remedies := [remedy for model, (loaded, remedy) in _models.items() if _fingerprint(model) != loaded]:
             memo.forget("subject")
             _models.clear()
-            changed.append("the model (hooks, weights, mode or attention implementation)")
-        for what in changed:
-            say(f"  warning: cell {cell.id} changed {what}. This has been put back. Its methods: {cell.method}")
+            changed.append(("the model (hooks, weights, mode or attention implementation)", remedies[0]))
+        for what, remedy in changed:
+            warn(f"cell {cell.id} changed {what}. {remedy} Its methods: {cell.method}")
 
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Models, as they were loaded
 # ----------------------------------------------------------------------------------------------------------------------
 
-_models: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+_models: WeakKeyDictionary[Any, tuple[Any, str]] = WeakKeyDictionary()
 
 
-def watch_models(subject: Subject) -> None:
-    """Remember the state of the subject's model after loading."""
+def watch_models(subject: Subject, remedy: str = PUT_BACK) -> None:
+    """Remember the state of the subject's model. ``remedy``: what follows if a cell changes it."""
     if subject.model is not None:
-        _models[subject.model] = _fingerprint(subject.model)
+        _models[subject.model] = _fingerprint(subject.model), remedy
 
 
 def _fingerprint(model: Any) -> Any:

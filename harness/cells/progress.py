@@ -43,6 +43,10 @@ class Progress:
         if not self.quiet:
             print(text, file=sys.stderr, flush=True)
 
+    def warn(self, text: str) -> None:
+        """Show a warning."""
+        self.say(f"  warning: {text}")
+
     @contextmanager
     def _bar(self, what: str, total: int | None) -> Iterator[Tick]:
         if self.quiet or total is None or not sys.stderr.isatty():

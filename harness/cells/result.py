@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,13 @@ import numpy as np
 
 from harness.cells.cell import Cell
 from harness.cells.inputs import Inputs
+from harness.cells.most_active import most_active
 from harness.cells.progress import Progress
 from harness.cells.provenance import provenance, without_password
 from harness.closure.report import CandidateResult
 from harness.data.batch import Batch
 from harness.data.grouping import Candidate
 from harness.data.recording import Spins
-from harness.data.units import UnitSpace
 from harness.proposal.proposal import Proposal
 from harness.records.record import CandidateRecord, CellInfo, PartitionRecord, Record, Status
 from harness.records.workspace import atomically
@@ -27,37 +28,40 @@ class CellResult:
     """The results of a cell: its record, and the arrays that are too large for a record."""
 
     record: Record
-    proposal: Proposal
+    proposals: tuple[Proposal, ...]
     tested: tuple[CandidateResult, ...]
 
     @classmethod
-    def of(cls, inputs: Inputs, proposal: Proposal, tested: tuple[CandidateResult, ...]) -> CellResult:
+    def of(cls, parts: Sequence[tuple[Inputs, Proposal]], tested: tuple[CandidateResult, ...]) -> CellResult:
         """The result of a cell that reached its end. Its status is skipped where nothing qualified as a candidate."""
+        inputs, first = parts[0]
         cell, subject, batch, progress = inputs.cell, inputs.subject, inputs.batch, inputs.progress
-        candidates, proposed = proposal.candidates, proposal.has("raw_partitions")
+        proposals = tuple(proposal for _, proposal in parts)
+        candidates = [_candidate(c, *part) for part in parts for c in part[1].candidates]
+        units = subject.units
+        proposed = first.has("raw_partitions")
         record = Record(
             status=Status.OK if candidates else Status.SKIPPED,
-            reason="" if candidates else _why_nothing(cell, proposal),
-            cell=_info(cell, subject.label, batch.target_kind if batch else "none"),
+            reason="" if candidates else _why_nothing(cell, first),
+            cell=_info(cell, subject.label, batch.target_kind if batch else "none", inputs.examples),
             config=_shown(cell),
             provenance={**provenance(cell), "subject": dict(subject.about), "batch": _about(batch) if batch else {}},
-            units=subject.units.labels,
-            sites=subject.units.runs,
-            classes=proposal.labels.classes if proposed else (),
-            partitions=_partitions(proposal) if proposed else (),
-            chosen=proposal.chosen if proposed else None,
-            candidates=tuple(_candidate(candidate, subject.units) for candidate in candidates),
+            units=units.labels,
+            sites=units.runs,
+            classes=first.labels.classes if proposed else (),
+            partitions=tuple(p for proposal in proposals for p in _partitions(proposal)) if proposed else (),
+            candidates=tuple(candidates),
             closure=tuple(closure.report for closure in tested),
-            diagnostics=_diagnostics(proposal) if proposed else {},
+            diagnostics=_diagnostics(first) if proposed else {},
             seconds={name: round(seconds, 4) for name, seconds in progress.seconds.items()},
             cost=dict(progress.cost),
         )
-        return cls(record, proposal, tested)
+        return cls(record, proposals, tested)
 
 
 def unfinished(cell: Cell, status: Status, reason: str, progress: Progress) -> Record:
     """The record of a cell that did not reach its end."""
-    info = _info(cell, cell.describe("subject"), "unknown")
+    info = _info(cell, cell.describe("subject"), "unknown", cell.describe("batch"))
     return Record(status, reason, info, _shown(cell), provenance(cell), seconds=progress.seconds)
 
 
@@ -65,9 +69,11 @@ def write_arrays(result: CellResult, folder: Path) -> None:
     """Write the arrays beside the record: the affinity, and the change of every metric per example."""
     from safetensors.numpy import save_file
 
-    if result.proposal.has("affinity"):
-        with atomically(folder / "affinity.safetensors") as beside:
-            save_file(result.proposal.affinity.arrays(), beside)
+    for proposal in result.proposals:
+        if proposal.has("affinity"):
+            name = f"affinity.{proposal.stratum}" if proposal.stratum else "affinity"
+            with atomically(folder / f"{name.replace('/', '_')}.safetensors") as beside:
+                save_file(proposal.affinity.arrays(), beside)
     if result.tested:
         deltas = {f"candidate.{i}": closure.deltas.astype(np.float32) for i, closure in enumerate(result.tested)}
         with atomically(folder / "deltas.safetensors") as beside:
@@ -83,13 +89,15 @@ def _shown(cell: Cell) -> dict[str, Any]:
     return {**cell.config, "tracking": without_password(cell.settings.tracking)}
 
 
-def _partitions(proposal: Proposal) -> tuple[PartitionRecord, ...]:
-    return tuple(
+def _partitions(proposal: Proposal) -> list[PartitionRecord]:
+    return [
         PartitionRecord(
             name=partition.name,
             k=partition.k,
             groups=len(partition.groups()),
             labels=tuple(partition.labels.tolist()),
+            chosen=partition is proposal.partition,
+            stratum=proposal.stratum,
             quality=quality,
             agreement=agreement,
             stability=partition.stability,
@@ -98,7 +106,7 @@ def _partitions(proposal: Proposal) -> tuple[PartitionRecord, ...]:
         for partition, quality, agreement in zip(
             proposal.partitions, proposal.quality, proposal.agreement(), strict=True
         )
-    )
+    ]
 
 
 def _diagnostics(proposal: Proposal) -> dict[str, Any]:
@@ -129,7 +137,7 @@ def _why_nothing(cell: Cell, proposal: Proposal) -> str:
     return f"selector {cell.describe('selector')} found no group that qualifies: {outcome}"
 
 
-def _info(cell: Cell, subject: str, target: str) -> CellInfo:
+def _info(cell: Cell, subject: str, target: str, examples: str) -> CellInfo:
     return CellInfo(
         id=cell.id,
         row=cell.row,
@@ -137,14 +145,16 @@ def _info(cell: Cell, subject: str, target: str) -> CellInfo:
         title=cell.title,
         method=cell.method,
         subject=subject,
-        batch=cell.describe("batch"),
+        batch=examples,
         target=target,
         intervention=cell.describe("intervention"),
         supervised=cell.supervised,
     )
 
 
-def _candidate(candidate: Candidate, units: UnitSpace) -> CandidateRecord:
+def _candidate(candidate: Candidate, inputs: Inputs, proposal: Proposal) -> CandidateRecord:
+    units = inputs.subject.units
+    of_group, of_units = most_active(inputs, proposal, candidate)
     return CandidateRecord(
         units=tuple(units.names(candidate.members)),
         size=len(candidate.members),
@@ -153,4 +163,7 @@ def _candidate(candidate: Candidate, units: UnitSpace) -> CandidateRecord:
         isolation=candidate.isolation,
         score=candidate.score,
         stability=candidate.stability,
+        stratum=proposal.stratum,
+        most_active=of_group,
+        unit_most_active=of_units,
     )

@@ -10,7 +10,7 @@ from harness.closure.selection import null_damage as damage_of
 from harness.closure.trial import Trial
 from harness.data.grouping import Labels
 from harness.data.recording import Activity, Norm, Source
-from harness.data.stages import call_with, inputs_of
+from harness.data.stages import inputs_of
 from harness.proposal.null import null_groups
 from harness.proposal.proposal import Proposal
 from harness.util.threads import one_thread
@@ -36,6 +36,10 @@ def trial_of(inputs: Inputs, proposal: Proposal) -> Trial:
         contrast=inputs.contrast,
         activity=_activity(inputs, proposal),
         rule=settings.active,
+        scope="active" if settings.scope == "active" else "all",
+        deciding=settings.deciding,
+        stratum=inputs.stratum,
+        in_stratum=settings.scope == "stratum",
         labels=_labels(inputs, proposal) if "labels" in matched_by else None,
         strength=_norms(inputs).mean(axis=0, dtype=np.float64) if "strength" in matched_by else None,
         usage=(_norms(inputs, "activation") > 0).mean(axis=0) if "usage" in matched_by else None,
@@ -55,25 +59,22 @@ def null_damage(inputs: Inputs, proposal: Proposal, trial: Trial) -> list[float]
 
 def _activity(inputs: Inputs, proposal: Proposal) -> Activity | None:
     """The units' activity on the examples of the test. None where no signal is in use."""
-    if not proposal.has("measured"):
+    by_hand = bool(inputs.cell.settings.group)
+    if by_hand and inputs.cell.settings.scope != "active":
         return None
-    if inputs.test_half is inputs.proposal_half:
+    if not by_hand and not proposal.has("measured"):
+        return None
+    if not by_hand and inputs.test_half is inputs.proposal_half:
         return proposal.measured
     assert inputs.test_half is not None
-    activity: Activity = inputs.cell.stages["signal"](inputs.record(inputs.test_half, inputs.readers("signal")))
+    signal = inputs.cell.stages["signal"]
+    activity: Activity = signal(inputs.record(inputs.test_half, {"signal": signal}))
     return activity
 
 
 def _labels(inputs: Inputs, proposal: Proposal) -> Labels:
     """The proposal's labels. A group named by hand has none: they are computed from its test examples."""
-    if proposal.has("labels"):
-        return proposal.labels
-    method, recording = inputs.cell.stages["labels"], None
-    if "recording" in inputs_of(type(method)):
-        assert inputs.proposal_half is not None
-        recording = inputs.record(inputs.proposal_half, inputs.readers("labels"))
-    labels: Labels = call_with(method, recording=recording, units=inputs.subject.units, truth=inputs.subject.truth)
-    return labels
+    return proposal.labels if proposal.has("labels") else inputs.labels_of_units()
 
 
 def _norms(inputs: Inputs, source: Source | None = None) -> Float[np.ndarray, "examples units"]:

@@ -70,7 +70,7 @@ def perform(cell: Cell, loaded: Plugins, progress: Progress) -> Record:
     with (
         loaded.watched_by(AffinityPicture(memo.disk), "affinity picture"),  # before the mirror, which copies it
         watch(cell.settings.tracking, workspace, loaded),
-        isolated(cell, memo, progress.say),
+        isolated(cell, memo, progress.warn),
     ):
         return execute(cell, workspace, loaded, memo, progress)
 

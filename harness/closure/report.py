@@ -1,4 +1,4 @@
-"""The closure test: ablate candidates, their parts, their controls and their whole layers, and compare the damage."""
+"""The closure test: ablate candidates, their parts, their controls and their whole sites, and compare the damage."""
 
 from __future__ import annotations
 
@@ -44,8 +44,10 @@ class Anatomy:
 class ClosureReport:
     """The result of the closure test of one candidate.
 
-    ``units``: labels of the group. ``n_examples``: number of test examples. ``n_controls``: distinct control groups
-    that were counted. ``stopped_early``: there are more controls, but so many did as much damage that testing stopped.
+    ``units``: labels of the group. ``scope``: the examples that it is judged on (all, those on which it is active, or
+    those of its ``stratum``): ``n_examples`` of ``n_tested``. ``n_proposed``: how many it was proposed on.
+    ``n_controls``: distinct control groups that were counted. ``stopped_early``: there are more controls, but so many
+    did as much damage that testing stopped.
     ``shortfall``: sites (or classes) with too few units for matched controls, with the number of units that were taken
     from others. ``effects``: by metric. ``site_ablation``: by metric, the change when every unit of the candidate's
     sites is ablated (empty if they cannot be ablated together). ``anatomy``: by metric, the inside of the group.
@@ -68,6 +70,10 @@ class ClosureReport:
     dispensable: tuple[str, ...] = ()
     selection_p: float | None = None
     stopped_early: bool = False
+    scope: str = "all"
+    stratum: str = ""
+    n_proposed: int | None = None
+    n_tested: int | None = None
 
 
 @dataclass(frozen=True)
@@ -84,17 +90,28 @@ class CandidateResult:
 def close(
     cases: Sequence[Case], trial: Trial, tick: Tick, null_damage: Sequence[float] = ()
 ) -> tuple[CandidateResult, ...]:
-    """Run the closure test on the candidates of a cell.
+    """Run the closure test on candidates: :func:`measure`, then :func:`judge`."""
+    return judge(measure(cases, trial, tick, null_damage), trial.alpha)
+
+
+def measure(
+    cases: Sequence[Case], trial: Trial, tick: Tick, null_damage: Sequence[float] = ()
+) -> list[CandidateResult]:
+    """Ablate the candidates and their controls. The results have no verdicts yet.
 
     Every candidate and its controls are evaluated on the same examples. :class:`Effect` and :class:`Anatomy` say what
-    is computed by metric, :data:`RULES` how the verdict follows. p-values are corrected over all candidates and
-    metrics. ``null_damage``: change of the primary metric by the best groups of the same pipeline on permuted data.
+    is computed by metric. ``null_damage``: change of the primary metric by the best groups of the same pipeline on
+    permuted data.
     """
     cases, values = evaluate_cases(cases, trial, tick)
     contrast = _contrast(cases, trial, tick)
-    results = [_measure(case, trial, values, contrast.get(case.candidate), null_damage) for case in cases]
-    corrected = _corrected([result.report for result in results], trial.alpha)
-    return tuple(_judge(result, effects, trial.alpha) for result, effects in zip(results, corrected, strict=True))
+    return [_measure(case, trial, values, contrast.get(case.candidate), null_damage) for case in cases]
+
+
+def judge(results: Sequence[CandidateResult], alpha: float) -> tuple[CandidateResult, ...]:
+    """The results of a cell with their verdicts (:data:`RULES`). p is corrected over all candidates and metrics."""
+    corrected = _corrected([result.report for result in results], alpha)
+    return tuple(_judge(result, effects, alpha) for result, effects in zip(results, corrected, strict=True))
 
 
 def _contrast(cases: Sequence[Case], trial: Trial, tick: Tick) -> Values:
@@ -131,7 +148,7 @@ def _measure(
     """The report on a candidate, except for corrected p and verdict, which depend on other candidates."""
     groups = conditions([case])
     row = {group: i for i, group in enumerate(groups)}
-    active = _active(case.candidate, trial)
+    active, judged = trial.active(case.candidate), trial.judged(case.candidate)
     effects: dict[str, Effect] = {}
     anatomies: dict[str, Anatomy] = {}
     site_ablation: dict[str, float] = {}
@@ -139,9 +156,9 @@ def _measure(
     for m, metric in enumerate(trial.metrics):
         baseline = values[()][m]
         deltas = _Deltas(np.stack([values[group][m] - baseline for group in groups]), row)
-        effects[metric.name] = _effect(metric, baseline, deltas, case, trial)
+        effects[metric.name] = _effect(m, baseline[judged], deltas, case, trial)
         if case.site_units is not None:
-            site_ablation[metric.name] = float(deltas[case.site_units].mean())
+            site_ablation[metric.name] = trial.mean_change(case.candidate, deltas[case.site_units])
         shift = None if contrast is None else contrast[m]
         anatomies[metric.name] = _anatomy(case, metric, deltas, active, shift, trial)
         kept.append(deltas.rows([case.candidate, *case.controls.groups]))
@@ -150,7 +167,11 @@ def _measure(
     controls = case.controls
     report = ClosureReport(
         units=tuple(names(case.candidate)),
-        n_examples=len(trial.batch),
+        n_examples=int(judged.sum()),
+        scope="stratum" if trial.in_stratum else trial.scope,
+        stratum=trial.stratum,
+        n_proposed=None if trial.reference is None else len(trial.reference),
+        n_tested=len(trial.batch),
         n_controls=len(controls.groups),
         shortfall=dict(controls.shortfall),
         effects=effects,
@@ -166,12 +187,12 @@ def _measure(
     return CandidateResult(report, np.stack(kept))
 
 
-def _effect(
-    metric: Metric, baseline: Float[np.ndarray, " examples"], deltas: _Deltas, case: Case, trial: Trial
-) -> Effect:
-    change, mean = deltas[case.candidate], float(baseline.mean())
-    delta = float(change.mean())
-    controls = tuple(float(control) for control in deltas.rows(case.controls.groups).mean(axis=1))
+def _effect(m: int, baseline: Float[np.ndarray, " judged"], deltas: _Deltas, case: Case, trial: Trial) -> Effect:
+    """The effect on one metric, on the examples that each group is judged on."""
+    metric, change = trial.metrics[m], deltas[case.candidate][trial.judged(case.candidate)]
+    mean = float(baseline.mean()) if len(baseline) else 0.0
+    delta = trial.mean_change(case.candidate, deltas[case.candidate])
+    controls = tuple(trial.mean_change(control, deltas[control]) for control in case.controls.groups)
     inflation = case.controls.inflation
     return Effect(
         baseline=mean,
@@ -184,6 +205,7 @@ def _effect(
         interval=bootstrap_interval(change, trial.seed),
         damage=metric.damage,
         saturated=saturated(metric, baseline),
+        decides=trial.decides(m),
     )
 
 
@@ -214,13 +236,6 @@ def _anatomy(
         on_input=on_input,
         contrast=None if shift is None else (float(shift.mean()), bootstrap_interval(shift, trial.seed)),
     )
-
-
-def _active(candidate: Group, trial: Trial) -> Bool[np.ndarray, " examples"] | None:
-    """On which examples the group is active. None where activity was not measured per example."""
-    if trial.activity is None or len(trial.activity.values) != len(trial.batch):
-        return None
-    return anatomy.active(trial.activity.values[:, list(candidate)], trial.rule)
 
 
 def _corrected(cell: Sequence[ClosureReport], alpha: float) -> list[dict[str, Effect]]:
@@ -266,5 +281,5 @@ def _over_candidates(name: str, cell: Sequence[ClosureReport], alpha: float) -> 
 
 def _judge(result: CandidateResult, effects: Mapping[str, Effect], alpha: float) -> CandidateResult:
     report = result.report
-    verdict, reason = decide(effects, alpha, report.selection_p, report.stopped_early)
+    verdict, reason = decide(effects, alpha, report.selection_p, report.stopped_early, report.n_examples)
     return replace(result, report=replace(report, effects=effects, verdict=verdict, reason=reason))

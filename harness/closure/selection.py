@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 
 from harness.closure.trial import Trial
-from harness.closure.verdict import decision_order
 from harness.data.contracts import Tick
 from harness.data.sampling import Group
 
@@ -18,9 +17,7 @@ def null_damage(runs: Sequence[Sequence[Group]], trial: Trial, tick: Tick) -> li
     harmless direction.
     """
     conditions = list(dict.fromkeys([(), *(group for groups in runs for group in groups)]))
-    names = [metric.name for metric in trial.metrics]
-    m = names.index(decision_order(names)[0])
-    means = trial.values(trial.batch, conditions, tick)[m].mean(axis=1)
-    change = dict(zip(conditions, (means - means[0]).tolist(), strict=True))
-    damage = trial.metrics[m].damage
+    values = trial.values(trial.batch, conditions, tick)[0]
+    change = {group: trial.mean_change(group, values[i] - values[0]) for i, group in enumerate(conditions)}
+    damage = trial.metrics[0].damage
     return [damage * max((damage * change[group] for group in groups), default=-math.inf) for groups in runs]

@@ -28,7 +28,8 @@ class Effect:
     than two controls, or controls that do not differ). ``p``: permutation p-value in the direction of damage (None:
     no controls). ``p_adjusted``: corrected for the metrics and candidates tested together. ``interval``: 95 % interval
     of delta over examples (None: a single example). ``damage``: the sign of a change for the worse. ``saturated``: the
-    baseline is already at the metric's worst value.
+    baseline is already at the metric's worst value. ``decides``: the metric takes part in the verdict; the others are
+    reported only.
     """
 
     baseline: float
@@ -41,6 +42,7 @@ class Effect:
     interval: tuple[float, float] | None
     damage: int
     saturated: bool = False
+    decides: bool = True
 
 
 def z_score(delta: float, controls: Sequence[float], ddof: int = 1) -> float | None:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
-from harness.closure.anatomy import ActiveRule
+from harness.closure.anatomy import ActiveRule, active
 from harness.closure.stopping import MIN_CONTROLS, as_damaging, first_round, next_round
-from harness.closure.verdict import decision_order, enough
+from harness.closure.verdict import enough
 from harness.data.batch import Batch
 from harness.data.contracts import Controls, ControlSets, Intervention, Metric, Tick, reseeded
 from harness.data.grouping import Labels
@@ -51,7 +51,10 @@ class Trial:
 
     ``reference``: other examples, for interventions that take a mean over them. ``contrast``: a batch of another task,
     on which a specific group does no damage. ``activity``: of the units on ``batch``; ``rule`` says when a group counts
-    as active. ``futility``: testing of a candidate stops early when this many controls do at least as much damage
+    as active. ``scope``: the examples that a group is judged on: ``all``, or those on which this group is ``active``.
+    ``deciding``: which metrics decide: the first listed and those that declare it (``declared``), or ``all``.
+    ``stratum``: the one that candidates were proposed on, if any; ``in_stratum``: ``batch`` are its examples.
+    ``futility``: testing of a candidate stops early when this many controls do at least as much damage
     (:mod:`harness.closure.stopping`). ``labels``, ``strength`` (mean output norm [units]), ``usage`` (share of examples
     on which each unit is active [units]): given where the controls ask for them.
     """
@@ -70,6 +73,10 @@ class Trial:
     contrast: Batch | None = None
     activity: Activity | None = None
     rule: ActiveRule = "any"
+    scope: Literal["all", "active"] = "all"
+    deciding: Literal["declared", "all"] = "declared"
+    stratum: str = ""
+    in_stratum: bool = False
     labels: Labels | None = None
     strength: Float[np.ndarray, " units"] | None = None
     usage: Float[np.ndarray, " units"] | None = None
@@ -77,6 +84,36 @@ class Trial:
     def values(self, batch: Batch, conditions: Sequence[Group], tick: Tick) -> Float[np.ndarray, "metrics _ examples"]:
         """Every metric on every example of a batch, under each condition."""
         return self.evaluate(batch, conditions, self.intervention, self.metrics, tick, self.reference)
+
+    def active(self, group: Group) -> Bool[np.ndarray, " examples"] | None:
+        """On which examples a group is active. None where activity was not measured per example."""
+        if self.activity is None or len(self.activity.values) != len(self.batch):
+            return None
+        return active(self.activity.values[:, list(group)], self.rule)
+
+    def judged(self, group: Group) -> Bool[np.ndarray, " examples"]:
+        """The examples that a group is judged on.
+
+        Errors: ``scope=active``, where activity was not measured per example.
+        """
+        if self.scope == "all" or not group:
+            return np.ones(len(self.batch), dtype=bool)
+        examples = self.active(group)
+        if examples is None:
+            raise HarnessError(
+                "scope=active: this cell has no activity of its units on single examples.",
+                "Choose a signal whose observations are examples (signal=max_attention), or scope=all.",
+            )
+        return examples
+
+    def mean_change(self, group: Group, change: Float[np.ndarray, " examples"]) -> float:
+        """The mean change on the examples that a group is judged on; 0 where there are none."""
+        judged = self.judged(group)
+        return float(change[judged].mean()) if judged.any() else 0.0
+
+    def decides(self, m: int) -> bool:
+        """Whether the metric in this place takes part in the verdict."""
+        return m == 0 or self.deciding == "all" or self.metrics[m].decides
 
     def draw(self, candidate: Group, place: int = 0) -> ControlSets:
         """Draw the controls of a candidate. ``place``: how many candidates of its size precede it in its cell.
@@ -239,12 +276,13 @@ class Interim:
         """The interim result after the first ``evaluated`` controls of a case."""
         drawn, baseline = len(case.controls.groups), values[()]
         decidable = enough(drawn, trial.alpha)
-        usable = {metric.name: m for m, metric in enumerate(trial.metrics) if not saturated(metric, baseline[m])}
-        if not usable:
+        judged = trial.judged(case.candidate)
+        usable = (m for m, metric in enumerate(trial.metrics) if not saturated(metric, baseline[m][judged]))
+        m = next(filter(trial.decides, usable), None)
+        if m is None:
             return cls(drawn, decidable)
-        m = usable[decision_order(usable)[0]]
         groups = [case.candidate, *case.controls.groups[:evaluated]]
-        delta, *controls = (float((values[group][m] - baseline[m]).mean()) for group in groups)
+        delta, *controls = (trial.mean_change(group, values[group][m] - baseline[m]) for group in groups)
         return cls(drawn, decidable, delta, tuple(controls), case.controls.inflation, trial.metrics[m].damage)
 
     def still_needed(self, m: int, futility: int) -> int:
@@ -261,5 +299,5 @@ class Interim:
 
 
 def saturated(metric: Metric, baseline: Float[np.ndarray, " examples"]) -> bool:
-    """Whether the baseline mean is already the metric's worst value."""
-    return float(baseline.mean()) == metric.worst
+    """Whether the baseline mean is already the metric's worst value, or there is no example."""
+    return not len(baseline) or float(baseline.mean()) == metric.worst

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from harness.closure.statistics import Effect
-
-PRIMARY = "target_logit"
-LOSS = "loss"
 
 
 class Verdict(StrEnum):
@@ -30,25 +27,25 @@ class Evidence:
 
     A metric is *harmed* if its whole 95 % interval lies on the damage side of zero, *helped* if it lies on the other
     side. It *exceeds controls* if it is harmed and its p, corrected over the cell's metrics and candidates, is at most
-    ``alpha``. ``primary`` is the target logit where it is measured, else the first metric that is not loss.
-    ``selection_p``: p against the best groups of the same pipeline on permuted data. ``stopped_early``: not all
-    controls were evaluated.
+    ``alpha``. ``selection_p``: p against the best groups of the same pipeline on permuted data. ``stopped_early``: not
+    all controls were evaluated. ``examples``: how many the group is judged on.
     """
 
     effects: Mapping[str, Effect]
     alpha: float
     selection_p: float | None = None
     stopped_early: bool = False
+    examples: int | None = None
 
     @property
-    def usable(self) -> dict[str, Effect]:
-        """Effects on metrics whose baseline is not at its worst value."""
-        return {name: effect for name, effect in self.effects.items() if not effect.saturated}
+    def deciding(self) -> dict[str, Effect]:
+        """Effects on the metrics that decide, except those whose baseline is at its worst value."""
+        return {name: effect for name, effect in self.effects.items() if effect.decides and not effect.saturated}
 
     @property
     def primary(self) -> str:
         """The metric that decides first."""
-        return decision_order(self.usable)[0]
+        return next(iter(self.deciding))
 
     def harmed(self, name: str) -> bool:
         """The ablation made this metric worse."""
@@ -68,7 +65,7 @@ class Evidence:
         """There are enough controls for p to reach ``alpha``. Testing stops early only if there are enough."""
         return all(
             effect.p is not None and (self.stopped_early or enough(len(effect.controls), self.alpha))
-            for effect in self.usable.values()
+            for effect in self.deciding.values()
         )
 
 
@@ -81,17 +78,22 @@ class Rule:
     holds: Callable[[Evidence], bool]
 
 
-# The first rule that holds decides. Direction precedes specificity; loss alone never decides.
+# The first rule that holds decides. Direction precedes specificity. Metrics are those that decide.
 RULES: tuple[Rule, ...] = (
     Rule(
         Verdict.UNDERPOWERED,
-        "every metric except loss is already at its worst value or not measured, and loss alone does not decide",
-        lambda e: not set(e.usable) - {LOSS},
+        "there is no example on which the group is active",
+        lambda e: e.examples == 0,
+    ),
+    Rule(
+        Verdict.UNDERPOWERED,
+        "every metric that decides is already at its worst value",
+        lambda e: not e.deciding,
     ),
     Rule(
         Verdict.UNDERPOWERED,
         "one example is not enough for a confidence interval",
-        lambda e: any(effect.interval is None for effect in e.usable.values()),
+        lambda e: any(effect.interval is None for effect in e.deciding.values()),
     ),
     Rule(
         Verdict.UNDERPOWERED,
@@ -101,10 +103,10 @@ RULES: tuple[Rule, ...] = (
     Rule(
         Verdict.WRONG_DIRECTION,
         "ablating these units improves at least one metric",
-        lambda e: any(e.helped(name) for name in e.usable),
+        lambda e: any(e.helped(name) for name in e.deciding),
     ),
     Rule(
-        Verdict.NULL, "ablating these units damages no metric", lambda e: not any(e.harmed(name) for name in e.usable)
+        Verdict.NULL, "ablating these units damages no metric", lambda e: not any(e.harmed(name) for name in e.deciding)
     ),
     Rule(
         Verdict.NOT_SPECIFIC,
@@ -119,12 +121,12 @@ RULES: tuple[Rule, ...] = (
     Rule(
         Verdict.PASS,
         "ablating these units damages every metric significantly more than ablating matched random groups",
-        lambda e: len(e.usable) > 1 and all(e.exceeds_controls(name) for name in e.usable),
+        lambda e: all(e.exceeds_controls(name) for name in e.deciding),
     ),
     Rule(
         Verdict.REDUNDANT,
         "ablating these units damages the primary metric only: other units may compensate for them",
-        lambda e: len(e.usable) > 1 and not any(e.harmed(name) for name in e.usable if name != e.primary),
+        lambda e: not any(e.harmed(name) for name in e.deciding if name != e.primary),
     ),
     Rule(
         Verdict.WEAK_PASS,
@@ -136,17 +138,21 @@ RULES: tuple[Rule, ...] = (
 
 
 def decide(
-    effects: Mapping[str, Effect], alpha: float, selection_p: float | None = None, stopped_early: bool = False
+    effects: Mapping[str, Effect],
+    alpha: float,
+    selection_p: float | None = None,
+    stopped_early: bool = False,
+    examples: int | None = None,
 ) -> tuple[Verdict, str]:
     """The first rule that holds, and its reason."""
-    evidence = Evidence(effects, alpha, selection_p, stopped_early)
+    evidence = Evidence(effects, alpha, selection_p, stopped_early, examples)
     rule = next(rule for rule in RULES if rule.holds(evidence))
     return rule.verdict, rule.reason
 
 
-def decision_order(metrics: Iterable[str]) -> list[str]:
-    """The order in which metrics decide: the target logit, then the others as listed, then loss."""
-    return sorted(metrics, key=lambda name: (name != PRIMARY, name == LOSS))
+def decision_order(effects: Mapping[str, Effect]) -> list[str]:
+    """The order in which metrics decide: as listed. Those that do not decide come last."""
+    return sorted(effects, key=lambda name: not effects[name].decides)
 
 
 def enough(controls: int, alpha: float) -> bool:

@@ -19,12 +19,13 @@ class Vocabulary:
     """What a subject of token sequences reads.
 
     ``vocab_size``: the number of token ids. ``context``: the number of positions that it can attend over. ``encode``:
-    text to token ids, without special tokens (None: the subject has no tokenizer).
+    text to token ids, without special tokens; ``decode``: the reverse (None: the subject has no tokenizer).
     """
 
     vocab_size: int
     context: int
     encode: Callable[[str], list[int]] | None = None
+    decode: Callable[[list[int]], str] | None = None
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Batch(ABC):
     @property
     @abstractmethod
     def digest(self) -> str:
-        """Digest of everything that has an effect on results."""
+        """Digest of the content. ``groups`` are not part of it: dividing the examples gives other batches."""
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -75,6 +76,10 @@ class Batch(ABC):
     @abstractmethod
     def check(self, reads: Reads) -> None:
         """Refuse a batch that a subject cannot read. Errors: another kind; content outside what the subject reads."""
+
+    @abstractmethod
+    def shown(self, example: int, reads: Reads) -> str:
+        """One example in a line, with its target."""
 
     @property
     @abstractmethod
@@ -114,9 +119,6 @@ class Batch(ABC):
 
     def _groups_of(self, examples: Int[np.ndarray, " chosen"]) -> dict[str, Shaped[np.ndarray, " chosen"]]:
         return {name: values[examples] for name, values in self.groups.items()}
-
-    def _digest_of_groups(self) -> list[Any]:
-        return [part for name in sorted(self.groups) for part in (name, self.groups[name].tolist())]
 
 
 @dataclass(frozen=True, eq=False)

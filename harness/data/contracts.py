@@ -20,6 +20,7 @@ from jaxtyping import Float
 from harness.data.batch import Batch, Reads
 from harness.data.grouping import Affinity, Candidate, Labels, Partition
 from harness.data.recording import Activity, Reader, Recording, Rows, Source, Spins
+from harness.data.strata import Strata
 from harness.data.units import Run, UnitSpace
 from harness.util.errors import HarnessError
 
@@ -40,8 +41,8 @@ Tick = Callable[[int], None]
 class Subject(Protocol):
     """A loaded model. It can record a batch, and evaluate it with groups of units ablated.
 
-    A subject without a model (``reads`` is None) consists of units only. They can be grouped by data from files, but
-    not tested.
+    A subject without a model (``reads`` is None) has units, and may have observations of them. They can be grouped by
+    data from files, but not tested.
     """
 
     label: str
@@ -56,6 +57,8 @@ class Subject(Protocol):
     """What interventions may ask for: ``output``, ``mean``, ``std``, ``noise``, ``donor``."""
     truth: Labels | None = None
     """The class of every unit, where the subject knows it (planted subjects do)."""
+    observations: Batch | None = None
+    """What a subject without a model has measured: groups are proposed on all of it, instead of a batch."""
     model: torch.nn.Module | None = None
     """The module that a cell must not change. FLOPs are computed from the shapes in its ``config``."""
 
@@ -155,6 +158,17 @@ class LabelMethod(Method, Protocol):
 
     source: ClassVar[Source | None] = None
     __call__: Callable[..., Labels]
+
+
+@runtime_checkable
+class Stratifier(Method, Protocol):
+    """Recording -> strata of the examples. It is fitted on the examples proposed on.
+
+    One with a ``source`` is also a :class:`Reader`; its readings are ``recording.readings["stratifier"]``.
+    """
+
+    source: ClassVar[Source | None] = None
+    __call__: Callable[..., Strata]
 
 
 @runtime_checkable

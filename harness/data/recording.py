@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int, Int8, Shaped
@@ -32,8 +32,8 @@ SOURCES: Mapping[str, str] = {
 class Rows:
     """The values that a subject computed at the query position: the units of one site on one micro-batch.
 
-    ``values`` are those of the ``source`` (:data:`SOURCES`). ``batch``: the examples of this micro-batch, which are
-    ``whole.take(examples)``.
+    ``values`` are those of the ``source`` (:data:`harness.data.recording.SOURCES`). ``batch``: the examples of
+    this micro-batch, which are ``whole.take(examples)``.
     """
 
     source: Source
@@ -48,9 +48,13 @@ class Rows:
 class Reader(Protocol):
     """Reduces rows while a batch streams through a subject, so that no array [examples, units, keys] is kept."""
 
-    @property
-    def source(self) -> Source:
-        """What it reads: a ``ClassVar``, or a parameter."""
+    if TYPE_CHECKING:
+
+        @property
+        def source(self) -> Source:
+            """What it reads: a ``ClassVar``, or a parameter."""
+    else:
+        source: Source  # a property would become the default value of a parameter
 
     def read(self, rows: Rows) -> Float[np.ndarray, "examples units *rest"]:
         """One site on one micro-batch, reduced to one entry per example and unit."""

@@ -23,6 +23,7 @@ from harness.data.contracts import (
     Partitioner,
     Selector,
     Signal,
+    Stratifier,
     SubjectMethod,
     Transform,
 )
@@ -57,6 +58,10 @@ STAGES: Mapping[str, Stage] = {
             ("vocabulary", "width"),
         ),
         Stage("labels", "harness_labels", "classes of units that are known without clustering", LabelMethod, _KNOWING),
+        Stage(
+            "stratifier", "harness_stratifiers", "recording -> strata of examples, each proposed on by itself",
+            Stratifier, ("recording",),
+        ),
         Stage("signal", "harness_signals", "recording -> one number per observation and unit", Signal, ("recording",)),
         Stage(
             "transform", "harness_transforms", "activity -> activity, one after the other", Transform,

@@ -16,6 +16,8 @@ from harness.util.errors import HarnessError
 
 LOCAL = np.array([2, 3, 4, 5])
 """How many steps before the query count as local."""
+SHOWN = 24
+"""How many tokens of an example are shown."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,12 +93,11 @@ class Tokens(Batch):
 
     @cached_property
     def digest(self) -> str:
-        """Digest of the content: tokens up to the query, queries, targets, anchors, counterfactuals, groups."""
+        """Digest of the content: tokens up to the query, queries, targets, anchors, counterfactuals."""
         anchors = [part for key in sorted(self.anchors) for part in (key, np.asarray(self.anchors[key]))]
         other = self.counterfactual
         counterfactual = [self._up_to_query(other.content), other.target] if other else []
-        content = [self._up_to_query(self.tokens), self.query, self.target, *anchors, *counterfactual]
-        return digest(*content, *self._digest_of_groups())
+        return digest(self._up_to_query(self.tokens), self.query, self.target, *anchors, *counterfactual)
 
     @property
     def _token_ids(self) -> dict[str, Int[np.ndarray, " tokens"]]:
@@ -162,6 +163,14 @@ class Tokens(Batch):
                 step += 1
         return replace(self, tokens=tokens, counterfactual=None)
 
+    def shown(self, example: int, reads: Reads) -> str:
+        """The last tokens up to the query, as text if the subject has a tokenizer, and the target."""
+        query = int(self.query[example])
+        ids = self.tokens[example, max(0, query + 1 - SHOWN) : query + 1].tolist()
+        decode = reads.decode if isinstance(reads, Vocabulary) and reads.decode else _spaced
+        start = "… " if query >= SHOWN else ""
+        return f"{start}{decode(ids)} → {decode([int(self.target[example])])}"
+
     def check(self, reads: Reads) -> None:
         """Refuse a batch that a subject cannot read.
 
@@ -185,6 +194,10 @@ class Tokens(Batch):
                 f"{reads.context} positions.",
                 f"Use shorter sequences: batch.length={reads.context}",
             )
+
+
+def _spaced(ids: list[int]) -> str:
+    return " ".join(map(str, ids))
 
 
 def tokens_of(batch: Batch, who: str) -> Tokens:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cached_property
 from itertools import groupby
@@ -18,7 +18,7 @@ from harness.util.digest import digest
 from harness.util.errors import HarnessError
 
 _DIGITS = re.compile(r"(\d+)")
-_HEAD = re.compile(r"L(\d+)H(\d+)")
+_HEAD = re.compile(r"L([0-9]+)H([0-9]+)")
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class UnitSpace:
         labels = [label.strip() for label in labels]
         heads = [_HEAD.fullmatch(label) for label in labels]
         if all(heads):
-            return cls(tuple(Unit.head(int(head[1]), int(head[2])) for head in heads if head))
+            return cls(tuple(replace(Unit.head(int(head[1]), 0), label=head[0]) for head in heads if head))
         return cls(tuple(Unit(label, "units", 0, "unit") for label in labels))
 
     @classmethod

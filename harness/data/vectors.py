@@ -14,6 +14,9 @@ from harness.data.batch import Batch, Counterfactual, Reads, Width, described
 from harness.util.digest import digest
 from harness.util.errors import HarnessError
 
+SHOWN = 6
+"""How many numbers of an example are shown."""
+
 
 @dataclass(frozen=True, eq=False)
 class Vectors(Batch):
@@ -59,8 +62,8 @@ class Vectors(Batch):
 
     @cached_property
     def digest(self) -> str:
-        """Digest of the content: inputs, targets, counterfactuals, groups."""
-        return digest(*self._parts.values(), *self._digest_of_groups())
+        """Digest of the content: inputs, targets, counterfactuals."""
+        return digest(*self._parts.values())
 
     @property
     def _parts(self) -> dict[str, Num[np.ndarray, examples * _]]:
@@ -98,6 +101,13 @@ class Vectors(Batch):
         inputs = np.empty_like(self.inputs)
         inputs[cycle] = self.inputs[np.roll(cycle, -1)]
         return replace(self, inputs=inputs, counterfactual=None)
+
+    def shown(self, example: int, reads: Reads) -> str:  # noqa: ARG002  # vectors need no vocabulary
+        """The largest inputs, and the target."""
+        inputs, target = self.inputs[example], np.atleast_1d(self.target[example])
+        largest = np.argsort(-np.abs(inputs), kind="stable")[:SHOWN]
+        named = " ".join(f"x{place}={inputs[place]:.2g}" for place in sorted(largest.tolist()) if inputs[place])
+        return f"{named or 'zero'} → {' '.join(f'{value:.3g}' for value in target[:SHOWN])}"
 
     def check(self, reads: Reads) -> None:
         """Refuse a batch that a subject cannot read.

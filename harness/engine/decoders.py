@@ -28,7 +28,7 @@ def mlp_layers(model: PreTrainedModel) -> list[Site]:
     """
     return [
         Whole(f"L{layer}.mlp", layer, [f"L{layer}.mlp"], _writer(model, layer, mlp), family="mlp")
-        for layer, mlp in enumerate(_mlps(model))
+        for layer, mlp in enumerate(mlps_of(model))
     ]
 
 
@@ -37,7 +37,7 @@ def mlp_neurons(model: PreTrainedModel, layers: Collection[int] | None = None) -
 
     Errors: a layer that does not exist; an MLP of experts, or without a linear down projection.
     """
-    mlps = _mlps(model)
+    mlps = mlps_of(model)
     sites: list[Site] = []
     for layer in _checked(layers, len(mlps)):
         down = _down_projection(model, layer, mlps[layer])
@@ -130,8 +130,11 @@ def blocks_of(model: PreTrainedModel) -> list[nn.Module]:
     return max(lists, key=lambda blocks: sum(weight.numel() for block in blocks for weight in block.parameters()))
 
 
-def _mlps(model: PreTrainedModel) -> list[nn.Module]:
-    """The MLP of each block: the last part with a weight matrix that treats every position separately."""
+def mlps_of(model: PreTrainedModel) -> list[nn.Module]:
+    """The MLP of each block: the last part with a weight matrix that treats every position separately.
+
+    Errors: a block without an MLP.
+    """
     found = []
     for layer, block in enumerate(blocks_of(model)):
         parts = {name: part for name, part in block.named_children() if any(w.ndim > 1 for w in part.parameters())}

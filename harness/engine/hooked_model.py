@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from harness.data.batch import Batch
 from harness.data.sampling import Group
 from harness.data.units import UnitSpace
-from harness.engine.batching import at_query
 from harness.engine.chain import chain_of, element_of, growing
 from harness.engine.forward import Forward, by_row, with_result
 from harness.engine.replacement import Replacement, Unchanged
@@ -115,9 +114,12 @@ class HookedModel:
             blocks = schedule.ablated.get(element)
             if blocks is None or site.name not in chosen:
                 continue
-            units = chosen[site.name].cpu().numpy() + self._first_unit[site.name]
-            mask = np.stack([np.isin(units, group) for group in blocks])
-            if mask.any():
+            units = (chosen[site.name] + self._first_unit[site.name]).tolist()
+            column = {unit: place for place, unit in enumerate(units)}
+            ablated = [(row, column[unit]) for row, group in enumerate(blocks) for unit in group if unit in column]
+            if ablated:
+                mask = np.zeros((len(blocks), len(units)), dtype=bool)
+                mask[tuple(np.transpose(ablated))] = True
                 masks[site.name] = torch.from_numpy(mask).to(chosen[site.name].device)
         return masks
 
@@ -153,23 +155,27 @@ class _Ablation:
     def __call__(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         inputs, whole = by_row(args, kwargs, output, len(self.mask) * self.n)
         blocks = self.mask.any(dim=1).nonzero()[:, 0]
+        query = self.query.repeat(len(blocks))
         rows = (blocks[:, None] * self.n + torch.arange(self.n, device=blocks.device)).flatten()
-        inputs = tuple(value[rows] for value in inputs)
-        ablated, query = self.mask[blocks].repeat_interleave(self.n, dim=0), self.query.repeat(len(blocks))
-        part = whole[rows]
-        if self.replacement.intervention.positions == "query" and part.ndim > 2:
-            at = torch.arange(len(part), device=part.device), query
-            changed = self._changed(tuple(at_query(v, query) for v in inputs), part[at][:, None], ablated, query, True)
-            part[at] = changed[:, 0]
+        result = whole.clone()
+        if self.replacement.intervention.positions == "query" and whole.ndim > 2:
+            at = rows, query
+            result[at] = self._changed([value[at][:, None] for value in inputs], whole[at][:, None], blocks, True)[:, 0]
         else:
-            part = self._changed(inputs, part, ablated, query, False)
-        return with_result(output, whole.index_copy(0, rows, part))
+            first, count = int(blocks[0]), len(blocks)
+            adjacent = count == int(blocks[-1]) + 1 - first  # a slice needs no copy
+            part = slice(first * self.n, (first + count) * self.n) if adjacent else rows
+            result[part] = self._changed([value[part] for value in inputs], whole[part], blocks, False)
+        return with_result(output, result)
 
     def _changed(
-        self, inputs: tuple[Tensor, ...], output: Tensor, ablated: Tensor, query: Tensor, query_only: bool
+        self, inputs: Sequence[Tensor], output: Tensor, blocks: Int[Tensor, " some"], query_only: bool
     ) -> Tensor:
-        """These rows of the module's output, where the ablated units hand on the replacement."""
-        values = self.site.values_of(inputs, output, self.units)
+        """The output of the rows of these blocks, where the units that they ablate hand on the replacement."""
+        columns = self.mask.any(dim=0).nonzero()[:, 0]
+        units, ablated = self.units[columns], self.mask[blocks][:, columns].repeat_interleave(self.n, dim=0)
+        values = self.site.values_of(tuple(inputs), output, units)
         by_place = values if values.ndim == 4 else values.unsqueeze(1)
-        replaced = self.replacement(self.site.name, by_place, ablated, query, query_only)
-        return self.site.add(output, (replaced - by_place).to(values.dtype).reshape(values.shape), self.units)
+        query = self.query.repeat(len(blocks))
+        replaced = self.replacement(self.site.name, by_place, ablated, query, query_only, columns)
+        return self.site.add(output, (replaced - by_place).to(values.dtype).reshape(values.shape), units)

@@ -104,7 +104,7 @@ def load(
     """
     files = find(path, revision, allow_pickle)
     _check_packages(files, device_map)
-    first_device = torch.device("cpu") if device_map else _device(device)
+    first_device = torch.device("cpu") if device_map else device_named(device)
     with quiet(), _explained(path, dtype):
         model = _model(path, files, getattr(torch, dtype), device_map)
         if device_map is None:
@@ -230,7 +230,11 @@ def _check_packages(files: ModelFiles, device_map: str | None) -> None:
         )
 
 
-def _device(device: str) -> torch.device:
+def device_named(device: str) -> torch.device:
+    """The device that ``subject.device`` names; ``auto`` is the first CUDA device, or the processor.
+
+    Errors: not a device; a CUDA device that this machine does not have.
+    """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if re.fullmatch(r"cpu|cuda(:\d+)?", device) is None:

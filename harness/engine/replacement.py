@@ -46,20 +46,26 @@ class Replacement:
         ablated: Bool[Tensor, "rows units"],
         query: Int[Tensor, " rows"],
         query_only: bool = False,
+        units: Int[Tensor, " units"] | None = None,
     ) -> Float[Tensor, "rows places units width"]:
         """The outputs, with those of ablated units replaced by the intervention's.
 
-        ``query_only``: the outputs are given at the query position only.
+        ``query_only``: the outputs are given at the query position only. ``units``: which of the units that the inputs
+        are for (None: all).
         """
+
+        def chosen(values: Tensor) -> Tensor:
+            return (values if units is None else values.index_select(-2, units.to(values.device))).to(output)
+
         available: dict[str, Any] = {"output": output}
         for name, by_example in (("donor", self.donor), ("noise", self.noise)):
             if site in by_example:
-                values = by_example[site].to(output)
+                values = chosen(by_example[site])
                 values = at_query(values, query[: len(values)]) if query_only else values[:, : output.shape[1]]
                 available[name] = values.repeat(len(output) // len(values), 1, 1, 1)
         for name, by_place in (("mean", self.mean), ("std", self.std)):
             if site in by_place:
-                values = by_place[site].to(output)
+                values = chosen(by_place[site])
                 if query_only:
                     available[name] = values[query].unsqueeze(1) if self.intervention.per == "position" else values
                 else:
@@ -125,8 +131,8 @@ class Moments:
 def moments(
     over: Batch,
     each_position: bool,
-    parts: Iterable[Int[np.ndarray, " chosen"]],
-    run: Callable[[Int[np.ndarray, " chosen"]], Mapping[Any, Tensor]],
+    parts: Iterable[Int[np.ndarray, " _"]],
+    run: Callable[[Int[np.ndarray, " _"]], Mapping[Any, Tensor]],
     spread: bool,
 ) -> Moments:
     """Moments over positions up to each example's query; ``run`` returns the outputs of a part of the examples.
@@ -137,6 +143,7 @@ def moments(
     reached = np.arange(over.query.max() + 1) <= over.query[:, None]
     positions = reached.shape[1] if each_position else 1
     sums: dict[Any, Tensor] = {}
+    exact: dict[Any, Tensor] = {}
     squares: dict[Any, Tensor] = {}
 
     def add(totals: dict[Any, Tensor], site: Any, values: Tensor) -> None:
@@ -151,10 +158,12 @@ def moments(
             seen = output.float().masked_fill(unseen[:, :, None, None], 0)
             add(sums, site, seen)
             if spread:  # in float64: the mean of the squares can be much larger than the variance
+                add(exact, site, seen.cpu().double())
                 add(squares, site, seen.cpu().double().square())
     counts = torch.from_numpy(reached.sum(axis=0) if each_position else reached.sum(keepdims=True)[0])[:, None, None]
     means = {site: total / counts for site, total in sums.items()}
-    std = {site: (total / counts - means[site].square()).clamp(min=0).sqrt() for site, total in squares.items()}
+    variances = {site: total / counts - (exact[site] / counts).square() for site, total in squares.items()}
+    std = {site: variance.clamp(min=0).sqrt() for site, variance in variances.items()}
     return Moments(means, std)
 
 

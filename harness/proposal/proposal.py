@@ -49,6 +49,7 @@ class Proposal:
     ``inputs``: the inputs of the first steps, by name (``batch``, ``recording``, ``truth``). An input is None or absent
     if no stage requests it, for example with ``affinity=precomputed``. ``reruns``: how often partitions are computed
     again to measure their stability. Affinities and partitions that are in the ``cache`` are read from there.
+    ``stratum``: the stratum that the inputs belong to, if examples are divided. ``labels``: given, not computed.
     """
 
     def __init__(
@@ -59,15 +60,18 @@ class Proposal:
         reruns: int = 0,
         seed: int = 0,
         cache: Cache | None = None,
+        stratum: str = "",
+        labels: Labels | None = None,
     ) -> None:
         self.stages, self.units, self.inputs = stages, units, dict(inputs or {})
         self.reruns, self.seed, self.cache = reruns, seed, cache or Cache()
-        self.steps: dict[str, Any] = {}
+        self.stratum = stratum
+        self.steps: dict[str, Any] = {} if labels is None else {"labels": labels}
 
     @classmethod
-    def by_hand(cls, units: UnitSpace, members: tuple[int, ...]) -> Proposal:
+    def by_hand(cls, units: UnitSpace, members: tuple[int, ...], stratum: str = "") -> Proposal:
         """A proposal of one candidate, which the user names. No stage is called."""
-        proposal = cls({}, units)
+        proposal = cls({}, units, stratum=stratum)
         proposal.steps["candidates"] = (Candidate(members),)
         return proposal
 

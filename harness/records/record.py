@@ -62,7 +62,8 @@ class CellInfo:
 class PartitionRecord:
     """One partition: ``labels[i]`` is the group of ``units[i]``, or -1 where the unit is in no group.
 
-    ``k``: how many groups were requested; ``groups``: how many were found; ``quality``: the chooser's score.
+    ``k``: how many groups were requested; ``groups``: how many were found; ``chosen``: candidates come from
+    it; ``stratum``: the examples it was found on, if examples were divided; ``quality``: the chooser's score.
     """
 
     name: str
@@ -73,12 +74,28 @@ class PartitionRecord:
     agreement: Agreement | None = None
     stability: Stability | None = None
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
+    chosen: bool = False
+    stratum: str = ""
+    __pydantic_config__: ClassVar = _STRICT
+
+
+@dataclass(frozen=True)
+class ActiveExample:
+    """An example on which a group or a unit is active: its place among those proposed on, and its content in a line."""
+
+    example: int
+    activity: float
+    shown: str
     __pydantic_config__: ClassVar = _STRICT
 
 
 @dataclass(frozen=True)
 class CandidateRecord:
-    """One candidate group, with the numbers that were used to choose it."""
+    """One candidate group, with the numbers that were used to choose it.
+
+    ``stratum``: the examples that it was proposed on, if they were divided. ``most_active``: the examples on which the
+    group is most active; ``unit_most_active``: the same for its units, by label.
+    """
 
     units: tuple[str, ...]
     size: int
@@ -87,6 +104,9 @@ class CandidateRecord:
     isolation: float | None
     score: float | None
     stability: float | None = None
+    stratum: str = ""
+    most_active: tuple[ActiveExample, ...] = ()
+    unit_most_active: Mapping[str, tuple[ActiveExample, ...]] = field(default_factory=dict)
     __pydantic_config__: ClassVar = _STRICT
 
 
@@ -113,7 +133,6 @@ class Record:
     sites: tuple[Run, ...] = ()
     classes: tuple[str | None, ...] = ()
     partitions: tuple[PartitionRecord, ...] = ()
-    chosen: int | None = None
     candidates: tuple[CandidateRecord, ...] = ()
     closure: tuple[ClosureReport, ...] = ()
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
@@ -130,8 +149,8 @@ class Record:
 
     @property
     def partition(self) -> PartitionRecord | None:
-        """The partition that the candidates come from."""
-        return None if self.chosen is None else self.partitions[self.chosen]
+        """The partition that the candidates come from; with strata, that of the first stratum."""
+        return next((partition for partition in self.partitions if partition.chosen), None)
 
     @property
     def chosen_by_labels(self) -> bool:

@@ -73,19 +73,33 @@ def renamed(values: Mapping[str, Any], names: Mapping[str, str]) -> Json:
 
 
 def _from_3(data: Json) -> Json:
-    """Schema 4 gives the sites of all units. Until then every unit was a head: ``L3H5`` is head 5 of layer 3."""
+    """Schema 4 gives the sites of all units; it marks chosen partitions, of which there can be several.
+
+    Until then every unit was a head: ``L3H5`` is head 5 of layer 3.
+    """
     units = UnitSpace.from_labels(data["units"]) if data.get("units") else None
     return {
-        **data,
+        **{key: value for key, value in data.items() if key != "chosen"},
         "schema": f"{PREFIX}4",
         "sites": [asdict(run) for run in units.runs] if units else [],
+        "partitions": [
+            {**partition, "chosen": place == data.get("chosen")}
+            for place, partition in enumerate(data.get("partitions", ()))
+        ],
         "candidates": [_candidate_3(candidate) for candidate in data.get("candidates", ())],
+        "closure": [_closure_3(closure) for closure in data.get("closure", ())],
     }
 
 
 def _candidate_3(candidate: Json) -> Json:
     sites = [Unit.head(layer, 0).site for layer in candidate["layers"]]
     return {"sites": sites, **{key: value for key, value in candidate.items() if key != "layers"}}
+
+
+def _closure_3(closure: Json) -> Json:
+    """``shortfall`` named layers as ``L3``; the other keys are classes."""
+    short = {re.sub(r"^L(\d+)$", r"L\1.attn", key): missing for key, missing in closure.get("shortfall", {}).items()}
+    return {**closure, "shortfall": short}
 
 
 UPGRADES: Mapping[Any, Callable[[Json], Json]] = {f"{PREFIX}2": _from_2, f"{PREFIX}3": _from_3}

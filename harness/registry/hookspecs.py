@@ -25,6 +25,7 @@ from harness.data.contracts import (
     Partitioner,
     Selector,
     Signal,
+    Stratifier,
     SubjectMethod,
     Transform,
 )
@@ -82,6 +83,14 @@ def harness_labels() -> Iterable[type[LabelMethod]]:  # type: ignore[empty-body]
 # ----------------------------------------------------------------------------------------------------------------------
 # Proposing: recording -> activity -> spins -> affinity -> partition -> candidates
 # ----------------------------------------------------------------------------------------------------------------------
+
+
+@hookspec
+def harness_stratifiers() -> Iterable[type[Stratifier]]:  # type: ignore[empty-body]
+    """Stratifiers of this plugin: strata of the examples, each proposed on by itself.
+
+    Example: ``plugins/stratifiers/groups.py``.
+    """
 
 
 @hookspec

@@ -14,7 +14,7 @@ from hydra.plugins.config_source import ConfigSource
 from harness.data.stages import STAGES
 from harness.registry.config import hydra_ready
 from harness.registry.registry import Registry
-from harness.util.errors import unknown
+from harness.util.errors import HarnessError, unknown
 
 GROUPS = {"experiment": "sweeps and settings from one file", "preset": "a protocol: how candidates are tested"}
 """Groups of presets that are no stage: what their files are."""
@@ -66,8 +66,8 @@ def find_preset(name: str, methods: Registry, group: str | None = None) -> Prese
     searched = [group] if group else [*GROUPS, *STAGES]
     found = [preset for one in searched for preset in presets(one, methods) if preset.name == name]
     if len(found) > 1:
-        groups = [preset.group for preset in found]
-        raise unknown("preset", name, [f"{one} {name}" for one in groups], f"harness show {groups[0]} {name}")
+        groups = ", ".join(preset.group for preset in found)
+        raise HarnessError(f"presets called '{name}': {groups}.", f"Type harness show {found[0].group} {name}")
     if not found and group in GROUPS:
         raise unknown(group, name, [preset.name for preset in presets(group, methods)], f"harness list {group}")
     return found[0] if found else None

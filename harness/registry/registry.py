@@ -15,6 +15,9 @@ from harness.util.errors import PluginError, unknown
 from harness.util.fingerprint import code_of
 from harness.util.validation import type_text, validated
 
+IN_SESSION = "Python session"
+"""The owner of a method whose object was given from Python: no other process has it."""
+
 
 @dataclass(frozen=True)
 class Method:
@@ -133,8 +136,7 @@ class Registry:
         return sorted(name for method_stage, name in self.methods if method_stage == stage)
 
     def _add(self, stage: str, cls: Any, owner: str) -> None:
-        _check(stage, cls, owner)
-        method = Method(stage, cls.name, cls, owner)
+        method = method_of(stage, cls, owner)
         key = (stage, method.name)
         if key in self.methods:
             where = f"{owner} ({inspect.getfile(cls)})"
@@ -145,6 +147,12 @@ class Registry:
             )
             return
         self.methods[key] = method
+
+
+def method_of(stage: str, cls: Any, owner: str) -> Method:
+    """The method that a class defines. Errors: a class that is not of the shape of a method, with what to change."""
+    _check(stage, cls, owner)
+    return Method(stage, cls.name, cls, owner)
 
 
 def _check(stage: str, cls: Any, owner: str) -> None:

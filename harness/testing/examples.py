@@ -159,9 +159,9 @@ def rows(source: Source, whole: Tokens, at_once: int) -> Iterator[Rows]:
             yield Rows(source, site, _VALUES[source](layer, whole)[chosen], part, whole, chosen)
 
 
-def read(reader: Reader, name: str, at_once: int = 100) -> Recording:
+def read(reader: Reader, name: str, at_once: int = 100, n: int = 24) -> Recording:
     """A recording of one reader, joined over examples and sites."""
-    whole = batch()
+    whole = batch(n)
     sites: dict[str, list[np.ndarray]] = {site: [] for site in UNITS.sites}
     for seen in rows(reader.source, whole, at_once):
         sites[seen.site].append(reader.read(seen))

@@ -6,9 +6,11 @@ import ast
 import dataclasses
 import importlib.util
 import inspect
+import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from types import CodeType
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -45,7 +47,11 @@ def identity(method: Any) -> list[Any]:
 def code_of(thing: type | str) -> str:
     """Digest of the file of a class or module, and of all files of the harness or of its own package that it imports,
     directly or indirectly. Imports are found in the text, so that imports inside functions count as well.
+
+    A class without a file, typed into a notebook, is digested by its compiled methods and the code of its bases.
     """
+    if isinstance(thing, type) and _without_file(thing):
+        return digest(*_compiled(thing))
     module, file = (thing, _file_of(thing)) if isinstance(thing, str) else (thing.__module__, inspect.getfile(thing))
     found: dict[str, str] = {}
     waiting = [(module, Path(file or ""))]
@@ -55,6 +61,34 @@ def code_of(thing: type | str) -> str:
             found[module], imported = _read(module, file)
             waiting += imported
     return digest(sorted(found.values()))
+
+
+def _without_file(cls: type) -> bool:
+    """Whether a class was typed into this session. ``__main__`` may name another file, that of the program."""
+    main = sys.modules["__main__"]
+    return cls.__module__ == "__main__" and not (hasattr(main, "__file__") and getattr(main, cls.__name__, None) is cls)
+
+
+def _compiled(cls: type) -> Iterator[Any]:
+    """Names, plain values and compiled methods of a class without a file; then the code of its bases."""
+    for name, member in sorted(vars(cls).items()):
+        function = getattr(member, "fget", None) or getattr(member, "__func__", member)
+        yield name
+        if hasattr(function, "__code__"):
+            yield from _instructions(function.__code__)
+        elif isinstance(member, str | int | float | None) and not name.startswith("__"):
+            yield member
+    yield from (code_of(base) for base in cls.__bases__ if base.__module__ not in ("builtins", "typing"))
+
+
+def _instructions(code: CodeType) -> Iterator[Any]:
+    """Bytecode, names and constants, without the file and the lines, which differ between sessions."""
+    yield from (code.co_code.hex(), code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _instructions(constant)
+        else:
+            yield repr(constant)
 
 
 @cache  # once per process: a file that is edited later does not change the code that runs here

@@ -36,7 +36,7 @@ class NaturalText(BatchMethod):
     ``text`` is ``python-docs`` (the documentation of the running Python), a text file, a folder of ``.txt`` and ``.md``
     files, or a Hugging Face dataset with a column ``text``, by its name or as a folder of data files (streamed; needs
     the extra ``datasets``). Every file is a document; a form feed starts another one. If there are more than ``n``
-    windows, ``seed`` draws which are used.
+    windows, ``seed`` draws which are used. The property ``document`` of an example is the number of its document.
 
     Errors: a text with fewer than ``n`` examples; a subject without a tokenizer; a text that does not exist; a length
     that is not above ``gap``.
@@ -84,7 +84,7 @@ class NaturalText(BatchMethod):
         min_id = self.min_id if self.min_id is not None else default_id_range(vocabulary.vocab_size)[0]
         ahead = 1 if self.target == "next_token" else 0
         examples = []
-        for document in documents(self.text, self.split):
+        for place, document in enumerate(documents(self.text, self.split)):
             ids = np.array(vocabulary.encode(document), dtype=np.int64)
             starts = range(0, len(ids) - length + 1, length)
             for start in starts if self.windows == "all" else starts[:1]:
@@ -92,7 +92,7 @@ class NaturalText(BatchMethod):
                 places = self._find(window, min_id)
                 if places is not None and start + places[1] + ahead < len(ids):
                     target = ids[start + places[1] + 1] if ahead else window[places[0] + 1]
-                    examples.append((window, *places, int(target)))
+                    examples.append((window, *places, int(target), place))
             if len(examples) >= self.n * (1 if self.seed is None else POOL):  # do not read a whole dataset
                 break
         total = len(examples)
@@ -115,13 +115,14 @@ class NaturalText(BatchMethod):
                 return i, last[t]
         return None
 
-    def _batch(self, examples: list[tuple[np.ndarray, int, int, int]], length: int, min_id: int) -> Tokens:
+    def _batch(self, examples: list[tuple[np.ndarray, int, int, int, int]], length: int, min_id: int) -> Tokens:
         tokens = np.stack([window for window, *_ in examples])
-        first, query, target = (np.array([example[part] for example in examples]) for part in (1, 2, 3))
+        first, query, target, document = (np.array([example[part] for example in examples]) for part in (1, 2, 3, 4))
         anchors = repeat_anchors(first, query)
         notes = {"length": length, "min_id": min_id, "text": self.text}
         counterfactual = self._counterfactual(tokens, query, target) if self.n > 1 else None
-        return Tokens(self.name, tokens, query, target, anchors, self.target, notes, counterfactual)
+        groups = {"document": document}
+        return Tokens(self.name, tokens, query, target, anchors, self.target, notes, counterfactual, groups)
 
     def _counterfactual(self, tokens: np.ndarray, query: np.ndarray, target: np.ndarray) -> Counterfactual:
         """Each example in the context of another. Windows are full, so positions after a query contain text as well."""

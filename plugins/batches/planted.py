@@ -11,6 +11,7 @@ from annotated_types import Ge
 from harness import BatchMethod, Counterfactual, HarnessError, Tokens, Vocabulary, hookimpl, rng_for
 from harness.data.tokens import LOCAL
 
+STRATUM, STRATA = 1, 4  # position of the token that decides the stratum, and the number of strata
 EARLIEST = 12  # first query position: the tokens that a planted subject reads come before it
 
 
@@ -21,7 +22,8 @@ class PlantedBatch(BatchMethod):
     The tokens after the first one tell a planted subject which of its circuits are active. Each is active in half of
     the examples, independently. Query positions are uniform over 12 .. context - 1. Anchors: first-token, self,
     previous-token and local. No token is repeated on purpose, so there are no anchors for induction and
-    duplicate-token. The counterfactual has the same tokens except the first, which is its answer.
+    duplicate-token. The property ``stratum`` of an example is the one that planted subjects read from it. The
+    counterfactual has the same tokens except the first, which is its answer.
 
     Errors: a context below 13 positions; a vocabulary of fewer than two tokens.
     Source: none; made for subjects with planted circuits (batch=planted subject=planted).
@@ -50,7 +52,8 @@ class PlantedBatch(BatchMethod):
             "local": query[:, None] - LOCAL,
         }
         counterfactual = Counterfactual(np.column_stack([other, tokens[:, 1:]]), other)
-        return Tokens(self.name, tokens, query, target, anchors, "answer", {"length": length}, counterfactual)
+        groups = {"stratum": tokens[:, STRATUM] % STRATA}
+        return Tokens(self.name, tokens, query, target, anchors, "answer", {"length": length}, counterfactual, groups)
 
 
 @hookimpl

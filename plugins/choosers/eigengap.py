@@ -50,7 +50,7 @@ class Eigengap(Chooser):
 def _spectrum(links: scipy.sparse.csr_array, count: int) -> Float[np.ndarray, " found"]:
     """The lowest eigenvalues, ascending: ``count`` of them, or fewer if a large component cuts its spectrum off."""
     parts = [part for members, part in components(links) if len(members) > 1]
-    spectra = [lowest(part, min(count, part.shape[0]))[0] for part in parts]
+    spectra = [lowest(part, min(count, part.shape[0])).values for part in parts]
     cut = [values[-1] for values, part in zip(spectra, parts, strict=True) if len(values) < min(count, part.shape[0])]
     values = np.sort(np.concatenate([np.zeros(0), *spectra]))
     return values[values <= min(cut, default=np.inf)]

@@ -21,12 +21,13 @@ class Loss(Metric):
 
     Input: logits [rows, outputs]. Output: [rows], in nats.
     If the target is not the true continuation (``target=repeat``), the loss falls whenever the model becomes less
-    confident in the true one. Therefore a verdict never rests on loss alone.
+    confident in the true one. Therefore it is reported and does not decide, unless it is listed first.
     Source: closure paper, section 3.8.
     """
 
     name: ClassVar[str] = "loss"
     damage: ClassVar[Literal[1, -1]] = 1
+    decides: ClassVar[bool] = False
 
     def __call__(self, prediction: Prediction) -> torch.Tensor:
         import torch

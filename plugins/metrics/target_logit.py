@@ -27,6 +27,7 @@ class TargetLogit(Metric):
 
     name: ClassVar[str] = "target_logit"
     damage: ClassVar[Literal[1, -1]] = -1
+    decides: ClassVar[bool] = False
 
     def __call__(self, prediction: Prediction) -> torch.Tensor:
         return prediction.logits.gather(1, prediction.target_class(self.name)[:, None])[:, 0]

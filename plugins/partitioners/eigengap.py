@@ -86,25 +86,29 @@ class Eigengap(Partitioner):
             return one_group
         # The symmetric form has the eigenvectors of the generalised form times sqrt(D). Scaling rows to length one
         # removes the difference.
-        values, vectors = lowest(links, most + 1, self.below)
+        spectrum = lowest(links, most + 1, self.below)
+        values = spectrum.values
         gaps = np.diff(values).round(10)  # so that rounding errors do not choose between equal gaps
         k = int(np.argmax(np.where(values[:-1] < self.below, gaps, -1.0))) + 1
         if k == 1:
             return one_group
-        rows = vectors[:, :k] / np.linalg.norm(vectors[:, :k], axis=1, keepdims=True)
-        groups: Int[np.ndarray, " m"] = np.unique(self._k_means(rows), return_inverse=True)[1].astype(np.int64)
-        return groups
+        groups = self._k_means(spectrum.rows(k), k)
+        return np.unique(groups, return_inverse=True)[1].astype(np.int64)
 
-    def _k_means(self, rows: Float[np.ndarray, "m k"]) -> Int[np.ndarray, " m"]:
+    def _k_means(self, rows: Float[np.ndarray, "m columns"] | scipy.sparse.csr_array, k: int) -> Int[np.ndarray, " m"]:
         """Many rows get one start, k nearly orthogonal rows: random starts miss some groups if k is large."""
         from sklearn.cluster import KMeans
 
-        m, k = rows.shape
-        if m <= WHOLE_UP_TO:
+        if scipy.sparse.issparse(rows):
+            rows = scipy.sparse.diags_array(1 / scipy.sparse.linalg.norm(rows, axis=1)) @ rows
+            candidates = rows[rows.argmax(axis=0)].toarray()  # the unit that is nearest to each vector of the basis
+        else:
+            candidates = rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        if rows.shape[0] <= WHOLE_UP_TO:
             k_means = KMeans(k, n_init=10, random_state=self.seed)
         else:
-            pivots = scipy.linalg.qr(rows.T, mode="r", pivoting=True, check_finite=False)[1]
-            k_means = KMeans(k, init=rows[pivots[:k]], n_init=1, random_state=self.seed)
+            pivots = scipy.linalg.qr(candidates.T, mode="r", pivoting=True, check_finite=False)[1]
+            k_means = KMeans(k, init=candidates[pivots[:k]], n_init=1, random_state=self.seed)
         groups: Int[np.ndarray, " m"] = k_means.fit_predict(rows)
         return groups
 

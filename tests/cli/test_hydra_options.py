@@ -62,7 +62,8 @@ def test_a_folder_of_ones_own_is_searched_by_every_command(harness: Run, small: 
     swept = harness("sweep", "experiment=mine", *rest, "--json").data
     assert [(cell["config"]["seed"], cell["config"]["alpha"]) for cell in swept["cells"]] == [(1, 0.1), (2, 0.1)]
     assert harness("list", "experiment", *mine).out.count("Two seeds of mine.\n") == 1
-    assert "2 cells: harness sweep experiment=mine --config-dir" in harness("show", "mine", *mine).out
+    assert "2 cells: harness sweep experiment=mine --config-dir" in harness("show", "experiment", "mine", *mine).out
+    assert "presets called 'mine': experiment, subject" in harness("show", "mine", *mine).err
 
 
 def test_a_configuration_starts_from_another_file(harness: Run, mine: Any) -> None:

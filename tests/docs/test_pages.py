@@ -12,7 +12,7 @@ import pytest
 from harness.cells.cell import Cell
 from harness.cli.main import COMMANDS, main, parser_of
 from harness.data.stages import STAGES
-from harness.registry.config import expand, registry, resolve
+from harness.registry.config import expand, registry, resolve_all
 from harness.registry.presets import GROUPS, find_preset
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,7 +24,8 @@ EXAMPLES = ROOT / "docs" / "examples"
 def _build(overrides: tuple[str, ...], plugins: tuple[str, ...]) -> None:
     """Build a cell. Pages name the same grids, so each of their cells is built once; ``plugins`` are loaded already."""
     methods = registry()
-    Cell.of(resolve(overrides, methods), methods)
+    (config,) = resolve_all([overrides], methods)
+    Cell.of(config, methods)
 
 
 def _plugin(page: Any, file: str, folder: Path) -> Path:

@@ -22,12 +22,12 @@ def test_the_blocks_of_the_page_run_from_top_to_bottom(tmp_path: Path, monkeypat
     for block in blocks:
         exec(compile(block, "docs/python.md", "exec", dont_inherit=True), names)
     assert names["again"].cell.id == names["record"].cell.id
-    assert names["report"].effects
+    assert names["result"].effects
 
 
 def test_the_page_shows_every_function_for_notebooks() -> None:
     source = Path(harness.__file__).with_suffix(".pyi").read_text(encoding="utf-8")
-    functions = re.findall(r"^from \.notebook import (\w+)", source, re.MULTILINE)
+    functions = re.findall(r"^from \.notebook\.calls import (\w+)", source, re.MULTILINE)
     assert functions
     for name in functions:
         assert re.search(rf"\b{name}\(", PAGE), name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 import subprocess
@@ -26,6 +27,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site, built as `make docs` builds it."""
     pytest.importorskip("sphinx", reason="the docs extra is not installed: pip install -e '.[docs]'")
     pytest.importorskip("furo", reason="the docs extra is not installed: pip install -e '.[docs]'")
+    pytest.importorskip("myst_nb", reason="the docs extra is not installed: pip install -e '.[docs]'")
     folder = tmp_path_factory.mktemp("site")
     (command,) = re.findall(r"-m (sphinx .*) docs ", (ROOT / "Makefile").read_text(encoding="utf-8"))
     words = [sys.executable, "-m", *command.split(), "docs", str(folder)]
@@ -54,6 +56,22 @@ def test_nothing_is_loaded_from_a_network(site: Path) -> None:
         assert not [link for link in loaded if re.match(r"(https?:)?//", link)], page.name
     for style in site.rglob("*.css"):
         assert not re.search(r"url\(['\"]?(https?:)?//", style.read_text(encoding="utf-8")), style.name
+
+
+def test_the_notebook_is_shown_with_the_outputs_of_its_cells(site: Path) -> None:
+    page = (site / "examples" / "closure.html").read_text(encoding="utf-8")
+    outputs = page.split('<div class="cell_output')[1:]
+    elements = [output for output in outputs if 'class="closure-harness"' in output]
+    assert len(elements) == 3  # a test, a proposal, a sweep
+    assert all("<svg" in element for element in elements[:2])
+    assert sum('<table border="1" class="dataframe">' in output for output in outputs) == 3
+    assert re.search(r'<img [^>]*src="../_images/\w+\.png"', page)
+    assert not re.search(r"Traceback|Warning|output stderr", page)
+
+
+def test_the_committed_notebook_has_no_outputs() -> None:
+    notebook = json.loads((ROOT / "docs" / "examples" / "closure.ipynb").read_text(encoding="utf-8"))
+    assert not [cell for cell in notebook["cells"] if cell.get("outputs") or cell.get("execution_count")]
 
 
 def test_every_public_name_is_on_its_page(site: Path) -> None:

@@ -1,4 +1,4 @@
-"""Batches: checked when created, split by a seed, identified by what a subject reads."""
+"""Batches: checked when created, split by a seed, identified by what a subject reads: token sequences, then vectors."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.data.batch import Batch
-from harness.data.tokens import Tokens
+from harness.data.batch import Counterfactual, Width
+from harness.data.tokens import Tokens, tokens_of
+from harness.data.vectors import Vectors
 from harness.testing.examples import word_vocabulary
 from harness.util.errors import HarnessError
 
 
-def make(**changes: Any) -> Batch:
+def make(**changes: Any) -> Tokens:
     """Four examples of six tokens, with different query positions."""
     parts: dict[str, Any] = {
         "name": "made",
@@ -28,7 +29,7 @@ def make(**changes: Any) -> Batch:
     return Tokens(**{**parts, **changes})
 
 
-def edit(values: np.ndarray, at: tuple[int, ...], value: int) -> np.ndarray:
+def edit(values: np.ndarray, at: tuple[int, ...], value: float) -> np.ndarray:
     edited = values.copy()
     edited[at] = value
     return edited
@@ -151,3 +152,150 @@ def test_one_example_cannot_be_split() -> None:
     with pytest.raises(HarnessError, match="cannot be split") as caught:
         make().take(np.array([0])).halves(0)
     assert "split=none" in caught.value.fix
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_groups_of_examples_are_part_of_a_batch() -> None:
+    grouped = make(groups={"domain": np.array(["a", "b", "a", "c"])})
+    assert grouped.digest == make().digest  # dividing the examples gives other batches
+    assert grouped.take(np.array([3, 0])).groups["domain"].tolist() == ["c", "a"]
+    with pytest.raises(HarnessError, match="4 examples but 3 entries in 'domain'"):
+        make(groups={"domain": np.array(["a", "b", "a"])})
+
+
+def test_exchanged_tokens_are_those_of_other_examples_up_to_their_query() -> None:
+    """Cycle 0 1 2 3. Example 0 needs six tokens: the four of example 1, then two of example 2, and so on."""
+    found = make().exchanged(np.array([0, 1, 2, 3]))
+    expected = [[6, 7, 8, 9, 12, 13], [12, 13, 14, 15], [18, 19, 20, 21, 22], [0, 1, 2, 3, 4, 5]]
+    assert [row[: query + 1].tolist() for row, query in zip(found.tokens, found.query, strict=True)] == expected
+    assert found.query.tolist() == make().query.tolist()
+    assert found.target.tolist() == make().target.tolist()
+    assert found.counterfactual is None
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Vectors
+# ----------------------------------------------------------------------------------------------------------------------
+
+VECTORS = np.arange(12.0).reshape(4, 3)
+CLASSES, OUTPUTS = np.array([1, 0, 2, 1]), np.arange(8.0).reshape(4, 2)
+
+
+def vectors(**changes: Any) -> Vectors:
+    """Four vectors of three numbers, each with a class."""
+    parts: dict[str, Any] = {"name": "made", "inputs": VECTORS, "target": CLASSES, "target_kind": "class"}
+    return Vectors(**{**parts, **changes})
+
+
+OTHER = Counterfactual(-VECTORS, np.array([0, 1, 1, 0]))
+
+
+def test_a_vector_is_read_at_position_zero() -> None:
+    assert vectors().query.tolist() == [0, 0, 0, 0]
+    assert len(vectors()) == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"inputs": np.zeros((0, 3)), "target": np.zeros(0, dtype=int)}, "no examples"),
+        ({"target": CLASSES[:3]}, "4 examples but 3 entries in 'target'"),
+        ({"groups": {"domain": np.array(["a"])}}, "4 examples but 1 entries in 'domain'"),
+        ({"inputs": edit(VECTORS, (1, 2), np.nan)}, "inputs contains NaN or infinity"),
+        ({"inputs": edit(VECTORS, (3, 0), -np.inf)}, "inputs contains NaN or infinity"),
+        ({"target": edit(OUTPUTS, (0, 1), np.nan)}, "target contains NaN or infinity"),
+        ({"target": edit(CLASSES, (2,), -1)}, "target contains class -1"),
+        (
+            {"counterfactual": Counterfactual(VECTORS[:, :2], CLASSES)},
+            r"counterfactuals have shapes \(4, 2\) and \(4,\)",
+        ),
+        ({"counterfactual": Counterfactual(VECTORS, OUTPUTS)}, r"counterfactuals have shapes \(4, 3\) and \(4, 2\)"),
+        ({"counterfactual": Counterfactual(VECTORS, CLASSES - 1)}, "target of a counterfactual contains class -1"),
+        ({"counterfactual": Counterfactual(VECTORS * np.inf, CLASSES)}, "inputs of a counterfactual contains NaN"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:invalid value")
+@pytest.mark.usefixtures("unchecked")
+def test_invalid_vectors_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(HarnessError, match=message):
+        vectors(**changes)
+
+
+@given(st.integers(0, 3), st.integers(0, 2), st.sampled_from(["inputs", "target", "content"]))
+def test_the_digest_of_vectors_depends_on_every_number(example: int, place: int, part: str) -> None:
+    plain = vectors(counterfactual=OTHER)
+    changed = {
+        "inputs": {"inputs": edit(VECTORS, (example, place), 99)},
+        "target": {"target": edit(CLASSES, (example,), 9)},
+        "content": {"counterfactual": Counterfactual(edit(OTHER.content, (example, place), 99), OTHER.target)},
+    }[part]
+    assert vectors(**{"counterfactual": OTHER, **changed}).digest != plain.digest
+    assert vectors(counterfactual=OTHER, name="other", notes={"a": 1}).digest == plain.digest
+    assert len({plain.digest, vectors().digest, vectors(target=OUTPUTS).digest}) == 3
+
+
+def test_taking_vectors_selects_every_field() -> None:
+    whole = vectors(target=OUTPUTS, counterfactual=Counterfactual(-VECTORS, -OUTPUTS), groups={"row": np.arange(4)})
+    taken = whole.take(np.array([2, 0]))
+    assert taken.inputs.tolist() == VECTORS[[2, 0]].tolist()
+    assert taken.target.tolist() == OUTPUTS[[2, 0]].tolist()
+    assert taken.query.tolist() == [0, 0]
+    assert taken.groups["row"].tolist() == [2, 0]
+    assert taken.counterfactual is not None
+    assert taken.counterfactual.content.tolist() == (-VECTORS[[2, 0]]).tolist()
+    assert taken.counterfactual.target.tolist() == (-OUTPUTS[[2, 0]]).tolist()
+
+
+def test_halves_of_vectors_are_the_halves_of_tokens() -> None:
+    """The split depends on the seed and the number of examples only."""
+    n = 21
+    propose, test = vectors(inputs=np.ones((n, 2)), target=np.arange(n)).halves(7)
+    tokens = make(tokens=np.ones((n, 2), dtype=int), query=np.ones(n, dtype=int), target=np.arange(n), anchors={})
+    assert (len(propose), len(test)) == (10, 11)
+    assert [half.target.tolist() for half in (propose, test)] == [half.target.tolist() for half in tokens.halves(7)]
+    assert sorted([*propose.target, *test.target]) == list(range(n))
+
+
+def test_exchanged_vectors_are_those_of_the_next_example_on_the_cycle() -> None:
+    found = vectors(counterfactual=OTHER).exchanged(np.array([2, 0, 3, 1]))
+    assert found.inputs.tolist() == VECTORS[[3, 2, 0, 1]].tolist()
+    assert found.target.tolist() == CLASSES.tolist()
+    assert found.counterfactual is None
+
+
+def test_the_counterfactuals_of_vectors_are_a_batch_whose_counterfactuals_are_the_examples() -> None:
+    other = vectors(counterfactual=OTHER).counterfactual_batch
+    assert other.inputs.tolist() == (-VECTORS).tolist()
+    assert other.target.tolist() == [0, 1, 1, 0]
+    assert other.counterfactual_batch.digest == vectors(counterfactual=OTHER).digest
+    with pytest.raises(HarnessError, match="has no counterfactuals"):
+        _ = vectors().counterfactual_batch
+
+
+@pytest.mark.parametrize(
+    ("changes", "reads", "message"),
+    [
+        ({}, Width(4, 3), "inputs has 3 numbers per example; the subject has 4"),
+        ({}, Width(3, 2), "target contains class 2, which is outside the subject's 2 outputs"),
+        ({"target": OUTPUTS}, Width(3, 3), "target has 2 numbers per example; the subject has 3"),
+        (
+            {"target": np.zeros(4, dtype=int), "counterfactual": Counterfactual(VECTORS, CLASSES)},
+            Width(3, 2),
+            "target of a counterfactual contains class 2",
+        ),
+        ({}, word_vocabulary(), "has vectors; the subject reads token sequences"),
+        ({}, None, "has vectors; the subject reads nothing, because it has no model"),
+    ],
+)
+def test_vectors_that_a_subject_cannot_read_are_refused(changes: dict[str, Any], reads: Any, message: str) -> None:
+    vectors(**changes).check(Width(3, 2 if "target" in changes and changes["target"] is OUTPUTS else 3))
+    with pytest.raises(HarnessError, match=message):
+        vectors(**changes).check(reads)
+
+
+def test_tokens_are_refused_by_a_subject_of_vectors_and_vectors_by_methods_of_tokens() -> None:
+    with pytest.raises(HarnessError, match="has token sequences; the subject reads vectors of 3 numbers"):
+        make().check(Width(3, 3))
+    with pytest.raises(HarnessError, match="labels survey needs token sequences; batch made has vectors"):
+        tokens_of(vectors(), "labels survey")
+    assert tokens_of(make(), "anyone").digest == make().digest

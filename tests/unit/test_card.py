@@ -66,11 +66,17 @@ def test_a_card_names_layers_without_enough_controls(make_record: Make) -> None:
 
 def test_a_card_counts_the_sites_of_units_of_every_kind(make_record: Make) -> None:
     """A layer can have two sites: its experts and its heads."""
-    places = (("L2E1", "L2.experts"), ("L2E40", "L2.experts"), ("L2H0", "L2.attn"), ("L11E3", "L11.experts"))
+    places = (
+        ("L2E1", "L2.experts"),
+        ("L2E40", "L2.experts"),
+        ("L2H0", "L2.attn"),
+        ("L11E3", "L11.experts"),
+        ("L11H0", "L11.attn"),
+    )
     units = UnitSpace(tuple(Unit(label, site, int(site[1:].split(".")[0])) for label, site in places))
-    record = replace(make_record(), units=units.labels, sites=units.runs)
+    record = replace(make_record(), units=units.labels, sites=units.runs, partitions=())
     for chosen, sites in ((("L2E1", "L2E40"), "1 site "), (("L2E40", "L2H0", "L11E3"), "3 sites")):
-        closure = replace(record.closure[0], units=chosen)
+        closure = replace(record.closure[0], units=chosen, anatomy={}, dispensable=())
         assert f"{len(chosen)} units, {sites}" in card(replace(record, closure=(closure,)))
 
 

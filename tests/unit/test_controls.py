@@ -427,7 +427,7 @@ def alike_in_layers(draw: st.DrawFn) -> tuple[UnitSpace, tuple[int, ...], tuple[
     units = UnitSpace.heads(heads)
     counts = [draw(st.integers(int(layer == 0), 2)) for layer in range(len(heads))]
     first, second = (
-        [unit for at, n in enumerate(counts) for unit in draw(st.permutations(units.at_sites([f"L{at}.attn"])))[:n]]
+        [unit for site, n in zip(units.sites, counts, strict=True) for unit in draw(drawn_from(units, site))[:n]]
         for _ in "12"
     )
     return units, tuple(sorted(first)), tuple(sorted(second))

@@ -23,11 +23,15 @@ NAMES = [
     "CellFinished",
     "Chooser",
     "ClosureReport",
+    "ClosureResult",
+    "Columns",
     "ControlSets",
     "Controls",
     "Counterfactual",
+    "Features",
     "HarnessError",
     "HeadSubject",
+    "HookedSubject",
     "Intervention",
     "LabelMethod",
     "Labels",
@@ -36,30 +40,43 @@ NAMES = [
     "Partitioner",
     "PluginError",
     "Prediction",
+    "Profile",
     "Proposal",
+    "ProposalResult",
     "Reader",
     "Record",
     "Recording",
+    "Residual",
     "Rows",
+    "RunResult",
     "Scores",
     "Selector",
     "Sign",
     "Signal",
+    "Site",
     "Source",
     "Spins",
     "Stability",
     "Status",
+    "Strata",
+    "Stratifier",
     "Subject",
     "SubjectMethod",
+    "SweepResult",
     "Tick",
+    "Tokens",
     "Transform",
     "UNCLASSIFIED",
     "Unit",
     "UnitSpace",
+    "Vectors",
     "Verdict",
     "Vocabulary",
+    "Whole",
+    "Width",
     "Windows",
     "Workspace",
+    "batch",
     "close",
     "default_id_range",
     "digest",
@@ -69,7 +86,6 @@ NAMES = [
     "hookimpl",
     "isolation",
     "jaccard",
-    "site_bands",
     "load_model",
     "method",
     "others",
@@ -81,7 +97,11 @@ NAMES = [
     "run",
     "seed_for",
     "signed_part",
+    "site_bands",
     "spread",
+    "subject",
+    "sweep",
+    "tokens_of",
 ]
 SMALL = ("subject=planted", "batch=planted", "batch.n=128", "controls.n=39", "reruns=0", "tracking=none", "cache=false")
 
@@ -119,11 +139,11 @@ def test_a_method_is_built_by_name_with_checked_parameters() -> None:
 
 def test_a_notebook_runs_a_cell_and_finds_its_record(tmp_path: Path) -> None:
     words = (*SMALL, f"workspace={tmp_path}")
-    record = run(*words)
-    assert isinstance(record, Record)
-    assert record.status in (Status.OK, Status.SKIPPED)
-    assert harness.Workspace.at(tmp_path).find(record.cell.id) == record
-    assert run(*words) == record  # served, with the same times
+    result = run(*words)
+    assert isinstance(result.record, Record)
+    assert result.status in (Status.OK, Status.SKIPPED)
+    assert harness.Workspace.at(tmp_path).find(result.record.cell.id) == result.record
+    assert run(*words) == result  # served, with the same times
 
 
 def test_a_notebook_can_propose_and_inspect_every_step(tmp_path: Path) -> None:
@@ -143,3 +163,4 @@ def test_a_notebook_closes_a_planted_circuit(tmp_path: Path) -> None:
     assert list(report.units) == circuit
     assert report.verdict is Verdict.PASS
     assert close(",".join(circuit), *SMALL, "subject.noise=0.0", f"workspace={tmp_path}") == report
+    assert close(circuit, *SMALL, "subject.noise=0.0").report == report.report  # without a workspace

@@ -14,8 +14,8 @@ LINES = (
     {"cells"},
     {"pipeline"},
     {"execution"},
-    {"notebook"},
     {"forecast", "board"},
+    {"notebook"},
     {"tracking", "calibration"},
     {"testing"},
     {"cli"},
@@ -27,9 +27,9 @@ SUBJECTS = {*PLUGINS, "harness.engine", "harness.closure"}
 
 
 def allowed(importer: str, imported: str) -> bool:
-    """Whether a package may import another. ``harness`` itself may import every package up to the notebook."""
+    """Whether a package may import another. ``harness`` itself may import all up to execution, and the notebook."""
     if importer == "harness":
-        return LINE[imported] <= LINE["harness.notebook"]
+        return LINE[imported] <= LINE["harness.execution"] or imported == "harness.notebook"
     if imported == "harness":
         return importer == "harness.cli" or importer.startswith("harness_plugins")
     if importer in LINE:

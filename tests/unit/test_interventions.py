@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from harness.data.batch import Batch, Counterfactual
 from harness.data.contracts import Intervention, Metric
 from harness.data.tokens import Tokens
+from harness.engine.replacement import noise_of
 from harness.engine.sharing import NOTHING, Shared
 from harness.engine.subject import HeadSubject
 from harness.registry.config import registry
@@ -135,18 +136,10 @@ def instead(
     ]
 
 
-@pytest.mark.parametrize("positions", ["all", "query"])
-@pytest.mark.parametrize("kind", KINDS, ids=str)
-@pytest.mark.parametrize("hooked", HOOKED)
-def test_an_intervention_equals_a_hook(
-    hooked: str, kind: tuple[str, dict[str, Any]], positions: str, architectures: Any, batch: Batch, reference: Batch,
-    every_logit: Any,
-) -> None:  # fmt: skip
-    architecture, (name, parameters) = architectures[hooked], kind
+def by_hooks(architecture: Any, instead_of: Sequence[Written], batch: Batch, positions: str) -> np.ndarray:
+    """Logits [vocabulary, conditions, examples] with the outputs of each group of HEADS replaced."""
     expected = np.empty((48, len(HEADS), len(batch)))
-    for example, (text, new) in enumerate(
-        zip(texts(batch), instead(architecture, name, parameters, batch, reference), strict=True)
-    ):
+    for example, (text, new) in enumerate(zip(texts(batch), instead_of, strict=True)):
         for condition, group in enumerate(HEADS):
 
             def put(layer: int, heads: torch.Tensor, group: Any = group, new: Written = new) -> torch.Tensor:
@@ -157,6 +150,19 @@ def test_an_intervention_equals_a_hook(
                 return changed
 
             expected[:, condition, example] = with_hooks(architecture, put, text)
+    return expected
+
+
+@pytest.mark.parametrize("positions", ["all", "query"])
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+@pytest.mark.parametrize("hooked", HOOKED)
+def test_an_intervention_equals_a_hook(
+    hooked: str, kind: tuple[str, dict[str, Any]], positions: str, architectures: Any, batch: Batch, reference: Batch,
+    every_logit: Any,
+) -> None:  # fmt: skip
+    architecture, (name, parameters) = architectures[hooked], kind
+    new = instead(architecture, name, parameters, batch, reference)
+    expected = by_hooks(architecture, new, batch, positions)
     subject = HeadSubject(architecture.build(), "test", tokens_per_pass=150)
     conditions = [tuple(4 * layer + head for layer, head in group) for group in HEADS]
     intervention = build(name, positions=positions, **parameters)
@@ -164,6 +170,61 @@ def test_an_intervention_equals_a_hook(
     np.testing.assert_allclose(ours[:, :-1], expected, atol=1e-4 * np.abs(expected).max(), rtol=0)
     moved = np.abs(ours[:, :-1] - ours[:, [-1]]).max(axis=(0, 2))
     assert (moved > 1e-3).all(), "an intervention without effect shows nothing"
+
+
+@dataclass(frozen=True)
+class Disturbed(Intervention):
+    """A random output with the mean and the standard deviation of the unit's output."""
+
+    name: ClassVar[str] = "disturbed"
+    seed: int = 5
+    positions: Literal["all", "query"] = "all"
+    over: Literal["batch", "reference"] = "reference"
+    per: Literal["all", "position"] = "all"
+
+    def __call__(self, mean: torch.Tensor, std: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        return mean + std * noise
+
+
+def disturbed(architecture: Any, kind: Disturbed, batch: Batch, reference: Batch) -> list[Written]:
+    """Replaced outputs by definition; the noise is drawn per example, for its own positions only."""
+    seen = [written(architecture, text) for text in texts(batch if kind.over == "batch" else reference)]
+
+    def moments_at(layer: int, place: int) -> tuple[torch.Tensor, torch.Tensor]:
+        if kind.per == "all":
+            values = torch.cat([outputs[layer] for outputs in seen])
+        else:
+            values = torch.stack([outputs[layer][place] for outputs in seen if place < len(outputs[layer])])
+        return values.mean(dim=0), values.double().std(dim=0, correction=0).float()
+
+    replaced = []
+    for example, text in enumerate(texts(batch)):
+        new = {}
+        for layer in range(4):
+            width = seen[0][layer].shape[-1]
+            labels = [f"L{layer}H{head}" for head in range(4)]
+            noise = noise_of(kind.seed, labels, np.array([example]), len(text), width)[0]
+            means, spreads = zip(*(moments_at(layer, place) for place in range(len(text))), strict=True)
+            new[layer] = torch.stack(means) + torch.stack(spreads) * noise
+        replaced.append(new)
+    return replaced
+
+
+@pytest.mark.parametrize("positions", ["all", "query"])
+@pytest.mark.parametrize(("over", "per"), [("reference", "all"), ("batch", "position"), ("reference", "position")])
+@pytest.mark.parametrize("hooked", ["gpt2", "llama_gqa"])
+def test_noise_and_standard_deviations_equal_a_hook(
+    hooked: str, over: Any, per: Any, positions: Any, architectures: Any, batch: Batch, reference: Batch,
+    every_logit: Any,
+) -> None:  # fmt: skip
+    architecture, kind = architectures[hooked], Disturbed(positions=positions, over=over, per=per)
+    expected = by_hooks(architecture, disturbed(architecture, kind, batch, reference), batch, positions)
+    subject = HeadSubject(architecture.build(), "test", tokens_per_pass=150)
+    conditions = [tuple(4 * layer + head for layer, head in group) for group in HEADS]
+    ours = subject.evaluate(batch, [*conditions, ()], kind, every_logit, reference=reference)
+    np.testing.assert_allclose(ours[:, :-1], expected, atol=1e-4 * np.abs(expected).max(), rtol=0)
+    other = subject.evaluate(batch, conditions, replace(kind, seed=6), every_logit, reference=reference)
+    assert (np.abs(other - expected).max(axis=(0, 2)) > 1e-3).all(), "another seed gives other noise"
 
 
 # -- what theory says --------------------------------------------------------------------------------------------------

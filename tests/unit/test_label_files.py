@@ -71,9 +71,8 @@ def test_incomplete_selectivities_are_ignored(tmp_path: Path) -> None:
 
 
 def test_units_can_have_any_order_and_kind(tmp_path: Path) -> None:
-    experts = UnitSpace(
-        (Unit("L1E3", "L1.experts", 1, "expert"), Unit("L0E7", "L0.experts", 0, "expert"), Unit.head(0, 2))
-    )
+    experts = [Unit(f"L{layer}E{place}", f"L{layer}.experts", layer, "expert") for layer, place in ((1, 3), (0, 7))]
+    units = UnitSpace((*experts, Unit.head(0, 2)))
     assert labels(tmp_path, {"L0H2": "a", "L1E3": "b"}, units).classes == ("b", None, "a")
 
 

@@ -99,14 +99,14 @@ def test_a_group_given_by_hand_is_tested_on_all_examples_and_nothing_is_proposed
     record = run("group=[L0H0,L1H1]")
     assert record.closure[0].units == ("L0H0", "L1H1")
     assert record.closure[0].n_examples == 24
-    assert (record.partitions, record.classes, record.chosen) == ((), (), None)
+    assert (record.partitions, record.classes, record.partition) == ((), (), None)
 
 
 def test_a_proposal_stops_before_anything_is_ablated(memo: Memo) -> None:
     outcome = run_cell(make(), memo, Progress(quiet=True), test=False)
     assert outcome.record.closure == outcome.tested == ()
     assert outcome.record.candidates
-    assert outcome.proposal.has("affinity")
+    assert outcome.proposals[0].has("affinity")
 
 
 def test_a_finished_cell_is_reused_and_not_computed_again(run: Callable[..., Record]) -> None:

@@ -181,7 +181,7 @@ def test_maximum_attention_and_output_norm_are_the_activity() -> None:
 
 def test_sources_that_planted_units_do_not_have_are_refused() -> None:
     subject = planted()
-    with pytest.raises(HarnessError, match="reads 'first_order', which the units of planted-0 do not have"):
+    with pytest.raises(HarnessError, match="reads 'first_order', which subject planted-0 does not have"):
         activity(subject, examples(subject), "attribution")
 
 
@@ -269,7 +269,7 @@ def test_counterfactuals_have_another_answer_and_activate_the_same_circuits() ->
     batch = examples(planted(), n=200)
     counterfactual = batch.counterfactual_batch
     assert (counterfactual.target != batch.target).all()
-    np.testing.assert_array_equal(counterfactual.content[:, 1:], batch.tokens[:, 1:])
+    np.testing.assert_array_equal(counterfactual.tokens[:, 1:], batch.tokens[:, 1:])
     assert batch.query.min() >= 12
     assert len(set(batch.query.tolist())) > 40
 

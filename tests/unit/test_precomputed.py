@@ -11,6 +11,7 @@ import pytest
 
 from harness.data.units import UnitSpace
 from harness.registry.config import registry, resolve
+from harness.testing import examples
 from harness.util.errors import HarnessError
 
 
@@ -40,6 +41,7 @@ def test_units_can_be_given_as_layers_by_heads() -> None:
 def test_units_can_be_given_by_a_file(tmp_path: Path) -> None:
     assert subject(units=written(tmp_path, ["L1H3", "L0H0"])).units.labels == ("L1H3", "L0H0")
     assert subject(units=written(tmp_path, {"n_layers": 2, "n_heads": 1})).units.labels == ("L0H0", "L1H0")
+    assert subject(units=written(tmp_path, ["first", "linear1:2"])).units.labels == ("first", "linear1:2")
 
 
 @pytest.mark.parametrize(
@@ -49,7 +51,6 @@ def test_units_can_be_given_by_a_file(tmp_path: Path) -> None:
         ({"layers": 2}, "none of the known forms"),
         ({"n_layers": "2", "n_heads": 1}, "none of the known forms"),
         ([0, 1], "none of the known forms"),
-        (["L0H0", "first"], "'first' is not of the form"),
         (["L0H0", "L0H0"], "twice"),
         ([], "at least one unit"),
         ({"n_layers": 0, "n_heads": 4}, "at least one unit"),
@@ -157,6 +158,8 @@ def test_matrix_and_labels_default_to_those_of_the_cell() -> None:
     assert resolve(words, registry())["subject"] == {
         "name": "precomputed",
         "units": "",
+        "activity": "",
+        "key": "",
         "matrix": "J.npy",
         "labels": "l.json",
     }
@@ -177,7 +180,7 @@ def test_every_use_of_the_model_is_refused() -> None:
     found = subject(units="2x2")
     assert found.reads is None
     for asks in (
-        lambda: found.record(None, {}, None),
+        lambda: found.record(examples.batch(), {}, lambda _: None),
         lambda: found.evaluate(None, [()], None, [], None),
     ):
         with pytest.raises(HarnessError, match="has no model") as caught:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from harness.cells.provenance import without_password
 from harness.closure.verdict import Verdict
+from harness.data.units import UnitSpace
 from harness.records.record import SCHEMA, Record, Status, read_record
 from harness.records.workspace import Workspace, write_atomically
 from harness.util.errors import HarnessError
@@ -260,7 +261,7 @@ def test_a_record_of_schema_2_is_read_with_every_field_under_its_new_name() -> N
     """The figures stand in ``tests/old/record_2.json`` under the old names, in brackets."""
     record = read_record(OLD / "record_2.json")
     assert record.schema == "closure-harness/record/4"
-    assert (record.status, record.cell.title.split()[0], record.chosen) == (Status.OK, "tiny", 4)
+    assert (record.status, record.cell.title.split()[0], record.partition) == (Status.OK, "tiny", record.partitions[4])
     assert record.config["futility"] == 10  # give_up
     assert "give_up" not in record.config
     assert record.provenance["subject"]["shares"] == ["trunk", "inside", "tail", "past"]  # no part of the closure
@@ -275,7 +276,7 @@ def test_a_record_of_schema_2_is_read_with_every_field_under_its_new_name() -> N
     assert closure.inflation == 1.8459832744593563  # widening
     assert closure.dispensable == ()  # idle
     assert closure.stopped_early is True  # given_up
-    assert (closure.n_examples, closure.n_controls, closure.shortfall) == (64, 13, {"L2": 8})
+    assert (closure.n_examples, closure.n_controls, closure.shortfall) == (64, 13, {"L2.attn": 8})
     assert closure.effects["loss"].controls[1] == 3.5331415641121566
     anatomy = closure.anatomy["target_logit"]
     assert anatomy.on_input is not None
@@ -283,6 +284,35 @@ def test_a_record_of_schema_2_is_read_with_every_field_under_its_new_name() -> N
     assert anatomy.on_input.leakage == 1.0011576251649998
     assert (anatomy.sufficiency, anatomy.leave_one_out, anatomy.dispensable) == (None, None, ())  # kept, shares, idle
     assert (anatomy.interaction, anatomy.contrast) == (None, None)  # elsewhere
+
+
+def test_a_record_of_schema_3_gets_the_sites_of_its_heads(tmp_path: Path) -> None:
+    """Every unit was a head: its layer is read from its label. All numbers stay."""
+    old = json.loads((OLD / "record_3.json").read_text())
+    record = read_record(OLD / "record_3.json")
+    assert (old["schema"], record.schema) == ("closure-harness/record/3", "closure-harness/record/4")
+    assert record.unit_space == UnitSpace.heads([8] * 4)
+    assert [(run.site, run.depth, run.family, run.units) for run in record.sites] == [
+        (f"L{layer}.attn", layer, "head", 8) for layer in range(4)
+    ]
+    assert old["candidates"][0]["layers"] == [2]
+    assert record.candidates[0].sites == ("L2.attn",)
+    written = json.loads(record.to_json())
+    assert old["closure"][0].pop("shortfall") == {"L2": 8}
+    assert written["closure"][0].pop("shortfall") == {"L2.attn": 8}
+    changed = ("schema", "candidates", "sites")
+    assert {key: value for key, value in written.items() if key not in changed} == {
+        key: value for key, value in old.items() if key not in changed
+    }
+    assert json.loads(record.as_written()) == json.loads((OLD / "record_3.json").read_text())
+    assert read_record(write(record, tmp_path)) == replace(record, original="")
+
+
+def test_a_record_of_schema_3_that_proposed_nothing_is_read(tmp_path: Path) -> None:
+    old = json.loads((OLD / "record_3.json").read_text())
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps({**old, "status": "failed", "units": [], "candidates": [], "closure": []}))
+    assert (read_record(path).units, read_record(path).sites) == ((), ())
 
 
 def test_every_optional_part_of_an_old_record_is_read_under_its_new_name(tmp_path: Path) -> None:

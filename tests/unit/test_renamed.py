@@ -182,6 +182,10 @@ def test_every_new_place_exists_and_no_old_place_does() -> None:
     for new in NAMES.values():
         module, _, name = new.rpartition(".")
         tree = ast.parse(folder.joinpath(*module.split(".")).with_suffix(".py").read_text())
-        assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}, new
+        defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+        constants = {
+            ast.unparse(target) for node in tree.body if isinstance(node, ast.Assign) for target in node.targets
+        }
+        assert name in defined | constants, new
     assert not set(FIELDS) & set(NAMES)
     assert set(SETTINGS.values()) <= set(resolve(["batch@contrast=natural_text"], registry()))

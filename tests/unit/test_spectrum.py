@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy
+from harness_plugins.partitioners import eigengap
 from sklearn.metrics import adjusted_rand_score
 
-from harness.data import spectrum
+from harness.data import localised, spectrum
 from harness.data.grouping import Affinity, Partition
 from harness.data.units import UnitSpace
 from harness.registry.config import registry
@@ -49,18 +50,20 @@ UNEVEN = [3, 4, 5, 8, 8, 12, 20, 40] * 4
 
 def test_filtering_finds_the_eigenvalues_that_lapack_finds(monkeypatch: pytest.MonkeyPatch) -> None:
     links, block = blocks_with_faint_links(UNEVEN)
-    whole, vectors = spectrum.lowest(links, 60)
+    by_lapack = spectrum.lowest(links, 60)
     monkeypatch.setattr(spectrum, "WHOLE_UP_TO", 10)
-    values, found = spectrum.lowest(links, 60)
+    filtered = spectrum.lowest(links, 60)
+    whole, values = by_lapack.values, filtered.values
     n = int((whole < 0.7).sum())
+    vectors, found = by_lapack.rows(n), filtered.rows(n)
     assert (len(values), found.shape) == (n + 1, (len(block), n))
     np.testing.assert_allclose(values[:n], whole[:n], atol=1e-5)
     assert values[n] == pytest.approx(whole[n], abs=0.005)
-    same = np.linalg.svd(found.T @ vectors[:, :n])[1]  # cosines of the angles between the two subspaces
+    same = np.linalg.svd(found.T @ vectors)[1]  # cosines of the angles between the two subspaces
     np.testing.assert_allclose(same, 1, atol=1e-5)
-    fewer, of_them = spectrum.lowest(links, 5)
-    np.testing.assert_array_equal(fewer, values[:5])
-    assert of_them.shape == (len(block), 5)
+    fewer = spectrum.lowest(links, 5)
+    np.testing.assert_array_equal(fewer.values, values[:5])
+    assert fewer.rows(5).shape == (len(block), 5)
 
 
 def test_filtering_finds_eigenvalues_with_their_multiplicity(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,9 +75,9 @@ def test_filtering_finds_eigenvalues_with_their_multiplicity(monkeypatch: pytest
     corner = np.zeros((size, size))
     corner[0, 0] = 0.1
     links += np.kron(ring + ring.T, corner)
-    whole = spectrum.lowest(scipy.sparse.csr_array(links), 40)[0]
+    whole = spectrum.lowest(scipy.sparse.csr_array(links), 40).values
     monkeypatch.setattr(spectrum, "WHOLE_UP_TO", 10)
-    values = spectrum.lowest(scipy.sparse.csr_array(links), 40)[0]
+    values = spectrum.lowest(scipy.sparse.csr_array(links), 40).values
     assert len(values) == (whole < 0.7).sum() + 1 == n + 1
     np.testing.assert_allclose(values[:n], whole[:n], atol=1e-5)
 
@@ -110,6 +113,63 @@ def test_k_means_from_pivots_finds_many_groups_where_random_starts_miss_some() -
     assert found.diagnostics["components"] == 1
     assert found.k == 150
     assert adjusted_rand_score(block, found.labels) == 1
+
+
+MANY = [2, 3, 4, 5, 8, 8, 12, 20] * 12
+"""Groups of a component whose eigenvectors have a sparse basis."""
+
+
+def test_a_sparse_basis_gives_the_eigenvectors_that_lapack_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    links, _ = blocks_with_faint_links(MANY)
+    whole = spectrum.lowest(links, 200)
+    monkeypatch.setattr(spectrum, "WHOLE_UP_TO", 10)
+    found = spectrum.lowest(links, 200)
+    assert scipy.sparse.issparse(found.basis)
+    n = int((whole.values < 0.7).sum())
+    assert len(found.values) == n + 1 == len(MANY) + 1
+    np.testing.assert_allclose(found.values[:n], whole.values[:n], atol=1e-4)
+    assert found.values[n] == pytest.approx(whole.values[n], abs=0.005)
+    rows, vectors = scipy.sparse.csr_array(found.rows(len(MANY))), whole.rows(len(MANY))
+    np.testing.assert_allclose((rows @ rows.T).toarray(), vectors @ vectors.T, atol=2 * localised.TOLERANCE)
+
+
+@pytest.mark.parametrize("parameters", [{}, {"cap": 96}, {"below": 0.5}, {"seed": 4}])
+def test_eigengap_finds_the_same_groups_in_a_sparse_basis(
+    parameters: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    links, block = blocks_with_faint_links(MANY, seed=1)
+    affinity = Affinity(links, UnitSpace.heads([len(block)]))
+    partitioner = build("partitioner", "eigengap", **parameters)
+    (whole,) = partitioner(affinity)
+    monkeypatch.setattr(spectrum, "WHOLE_UP_TO", 10)
+    monkeypatch.setattr(eigengap, "WHOLE_UP_TO", 10)
+    (sparse,) = partitioner(affinity)
+    monkeypatch.setattr(spectrum, "localised", lambda *_: None)
+    (filtered,) = partitioner(affinity)
+    for found in (whole, sparse, filtered):
+        assert adjusted_rand_score(found.labels, block) == 1
+
+
+def test_graphs_without_a_group_per_vector_have_no_sparse_basis() -> None:
+    """A chain has no group, and a random graph has one."""
+    n = 400
+    chain = scipy.sparse.diags_array([np.ones(n - 1), np.ones(n - 1)], offsets=[-1, 1], format="csr")
+    noise = scipy.sparse.csr_array(np.triu(np.random.default_rng(0).random((n, n)) < 0.1, 1), dtype=np.float64)
+    for links in (chain, noise + noise.T):
+        root = np.sqrt(links.sum(axis=1))
+        scale = scipy.sparse.diags_array(1 / root)
+        similar = scipy.sparse.csr_array(scale @ links @ scale, dtype=np.float32)
+        assert localised.localised(similar, root, 0.7, 2048) is None
+
+
+def test_the_smooth_step_rises_from_zero_to_one_without_ripples() -> None:
+    """Jackson's kernel is positive, so that the approximation of a step is monotone: Weisse et al. 2006."""
+    points = np.linspace(-1, 1, 2001)
+    step = np.polynomial.chebyshev.chebval(points, localised._smooth_step(0.45, 12))
+    assert (np.diff(step) > -1e-4).all()  # coefficients, not the kernel's integral, are exact
+    assert step[0] == pytest.approx(0, abs=0.001)
+    assert step[-1] == pytest.approx(1, abs=0.003)
+    assert np.interp(0.45, points, step) == pytest.approx(0.5, abs=0.03)
 
 
 def test_a_component_without_clear_groups_is_refused_with_a_fix(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,6 +56,7 @@ class Measure(Metric):
     name: str
     damage: Literal[1, -1]
     worst: float | None = None
+    decides: bool = True
 
     def __call__(self, prediction: Any) -> Any:
         raise NotImplementedError
@@ -72,7 +73,7 @@ class Nothing(Intervention):
 @dataclass(frozen=True)
 class Given(Controls):
     groups: tuple[tuple[int, ...], ...]
-    shortfall: Mapping[int, int] = field(default_factory=dict)
+    shortfall: Mapping[str, int] = field(default_factory=dict)
     inflation: float = 1.0
     name: ClassVar[str] = "given"
 
@@ -169,16 +170,29 @@ def test_controls_are_damages_of_the_same_kind_and_z_is_taken_from_them() -> Non
 
 
 def test_metrics_are_tested_in_order_and_each_counts_only_if_the_earlier_ones_do() -> None:
-    report = report_on(model(**STRONG), [LOSS, LOGIT])
+    report = report_on(model(**STRONG), [LOGIT, LOSS])
     assert [effect.p for effect in report.effects.values()] == pytest.approx([1 / 9, 1 / 9])
     assert [effect.p_adjusted for effect in report.effects.values()] == pytest.approx([1 / 9, 1 / 9])
     assert report.verdict is Verdict.PASS
     weak = model(**{**STRONG, "target_logit": [-0.1, -0.1, -3.0, 0.0, 0.0, 0.0, 0.0, 0.0]})
-    report = report_on(weak, [LOSS, LOGIT])
+    report = report_on(weak, [LOGIT, LOSS])
     assert report.effects["target_logit"].p == pytest.approx(5 / 9)  # the four controls with unit 2 do worse
     assert report.effects["loss"].p == pytest.approx(1 / 9)
-    assert report.effects["loss"].p_adjusted == pytest.approx(5 / 9)  # the logit is asked first, and did not count
+    assert report.effects["loss"].p_adjusted == pytest.approx(5 / 9)  # the logit is tested first, and did not count
+    report = report_on(weak, [LOSS, LOGIT])
+    assert report.effects["loss"].p_adjusted == pytest.approx(1 / 9)  # it is listed first
     assert list(report.effects) == ["loss", "target_logit"]
+
+
+def test_metrics_that_do_not_decide_are_reported_only_unless_they_are_listed_first() -> None:
+    shown = Measure("loss", 1, decides=False)
+    helped = model(**{**STRONG, "loss": [-1.0, -1.0, *STRONG["loss"][2:]]})
+    assert report_on(helped, [LOGIT, LOSS]).verdict is Verdict.WRONG_DIRECTION
+    report = report_on(helped, [LOGIT, shown])
+    assert (report.verdict, report.effects["loss"].decides) == (Verdict.PASS, False)
+    assert report.effects["loss"].delta == pytest.approx(-2.0)
+    assert report_on(helped, [LOGIT, shown], deciding="all").verdict is Verdict.WRONG_DIRECTION
+    assert report_on(helped, [shown, LOGIT]).verdict is Verdict.WRONG_DIRECTION
 
 
 def test_p_is_corrected_for_the_candidates_tested_together() -> None:
@@ -246,7 +260,7 @@ def test_a_group_chosen_on_the_test_examples_is_compared_with_the_best_groups_of
 
 
 def test_the_null_takes_the_most_damaging_group_of_each_permuted_run() -> None:
-    trial = trial_on(model(**STRONG), Given(CONTROLS), [LOSS, LOGIT])
+    trial = trial_on(model(**STRONG), Given(CONTROLS), [LOGIT, LOSS])
     found = null_damage([[(2, 3), (0,)], [(7,)], []], trial, lambda _: None)
     assert found == pytest.approx([-2.0, -0.2, np.inf])  # a run that proposes nothing damages nothing
 
@@ -283,8 +297,9 @@ def test_controls_with_the_same_damage_make_the_candidate_not_specific() -> None
     assert report.effects["loss"].z is None  # no spread among them
 
 
-def test_a_shortfall_of_controls_is_reported_by_layer_label() -> None:
-    assert report_on(model(**STRONG), [LOGIT], Given(CONTROLS, {0: 2})).shortfall == {"L0": 2}
+def test_a_shortfall_of_controls_is_reported_as_it_is_given() -> None:
+    short = {"L0.attn": 2, "induction": 1}
+    assert report_on(model(**STRONG), [LOGIT], Given(CONTROLS, short)).shortfall == short
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -350,9 +365,9 @@ def test_stopping_uses_the_first_metric_that_is_not_saturated() -> None:
     """Weak by the logit, strongest by loss: the logit decides. Where it is saturated, loss does."""
     subject = graded(0.3)
     subject.damage = {**subject.damage, "loss": np.r_[9.0, 9.0, np.zeros(206)]}
-    assert report_on(subject, [LOSS, LOGIT], Given(PAIRS), alpha=0.05).stopped_early
+    assert report_on(subject, [LOGIT, LOSS], Given(PAIRS), alpha=0.05).stopped_early
     floor = Measure("target_logit", -1, worst=24.0)  # offsets average 20
-    assert not report_on(subject, [LOSS, floor], Given(PAIRS), alpha=0.05).stopped_early
+    assert not report_on(subject, [floor, LOSS], Given(PAIRS), alpha=0.05).stopped_early
 
 
 def test_the_card_names_candidates_that_stopped_early(make_record: Callable[..., Record]) -> None:

@@ -1,8 +1,9 @@
-"""The verdict: every rule is reached, direction comes before everything else, and loss alone decides nothing."""
+"""The verdict: every rule is reached, direction comes before specificity, and only metrics that decide count."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -63,6 +64,7 @@ def test_power_precedes_direction_and_the_last_rule_covers_the_rest() -> None:
         Verdict.UNDERPOWERED,
         Verdict.UNDERPOWERED,
         Verdict.UNDERPOWERED,
+        Verdict.UNDERPOWERED,
         Verdict.WRONG_DIRECTION,
         Verdict.NULL,
         Verdict.NOT_SPECIFIC,
@@ -88,8 +90,25 @@ def test_a_group_chosen_on_the_test_examples_must_exceed_groups_chosen_from_nois
     assert decide({name: make_effect() for name in METRICS}, 0.05, p)[0] is verdict
 
 
-def test_the_decision_order_does_not_depend_on_the_order_of_metrics() -> None:
-    assert decision_order(["loss", "kl", "target_logit", "accuracy"]) == ["target_logit", "kl", "accuracy", "loss"]
+def test_metrics_decide_in_the_order_in_which_they_are_listed_and_the_others_come_last(make_effect: Make) -> None:
+    decides = {"kl": True, "loss": False, "accuracy": True, "target_logit": False}
+    listed = {name: make_effect(decides=value) for name, value in decides.items()}
+    assert decision_order(listed) == ["kl", "accuracy", "loss", "target_logit"]
+
+
+@pytest.mark.parametrize("loss", [BEATS, HARMED, NOTHING, HELPED])
+def test_a_metric_that_does_not_decide_changes_no_verdict(make_effect: Make, loss: object) -> None:
+    shown = effects(make_effect, target_logit=BEATS, accuracy=BEATS, loss=loss)  # type: ignore[arg-type]
+    shown["loss"] = replace(shown["loss"], decides=False)
+    assert decide(shown, 0.05)[0] is Verdict.PASS
+    shown["accuracy"] = make_effect(interval=(-0.1, 0.1), p_adjusted=0.6)
+    assert decide(shown, 0.05)[0] is Verdict.REDUNDANT
+
+
+def test_a_group_that_is_judged_on_no_example_is_underpowered(make_effect: Make) -> None:
+    shown = effects(make_effect, target_logit=BEATS)
+    assert decide(shown, 0.05, examples=0)[0] is Verdict.UNDERPOWERED
+    assert decide(shown, 0.05, examples=1)[0] is Verdict.PASS
 
 
 def test_zero_controls_are_underpowered(make_effect: Make) -> None:
@@ -123,28 +142,22 @@ def test_equal_changes_on_all_examples_are_significant(make_effect: Make) -> Non
     assert decide(shown, 0.05)[0] is Verdict.WEAK_PASS
 
 
-@pytest.mark.parametrize("p", [0.01, 0.04])
-def test_loss_alone_never_passes(make_effect: Make, p: float) -> None:
-    alone = effects(make_effect, loss=((2.0, 3.0), p))
-    assert decide(alone, 0.05)[0] is Verdict.UNDERPOWERED
-    assert decide({**alone, "accuracy": make_effect(saturated=True)}, 0.05)[0] is Verdict.UNDERPOWERED
-    both = effects(make_effect, target_logit=NOTHING, loss=((2.0, 3.0), p))
-    assert decide(both, 0.05)[0] not in (Verdict.PASS, Verdict.WEAK_PASS)
-
-
 @pytest.mark.parametrize(
-    ("loss", "accuracy", "verdict"),
-    [(BEATS, HARMED, Verdict.NOT_SPECIFIC), (HARMED, BEATS, Verdict.WEAK_PASS), (BEATS, BEATS, Verdict.PASS)],
+    ("first", "second", "verdict"),
+    [(BEATS, HARMED, Verdict.WEAK_PASS), (HARMED, BEATS, Verdict.NOT_SPECIFIC), (BEATS, BEATS, Verdict.PASS)],
 )
-def test_the_first_metric_except_loss_decides_without_a_target_logit(
-    make_effect: Make, loss: object, accuracy: object, verdict: Verdict
+def test_the_metric_listed_first_decides_first(
+    make_effect: Make, first: object, second: object, verdict: Verdict
 ) -> None:
-    shown = effects(make_effect, loss=loss, accuracy=accuracy)  # type: ignore[arg-type]
-    assert decide(shown, 0.05)[0] is verdict
+    for names in (("loss", "accuracy"), ("accuracy", "loss"), ("target_logit", "loss")):
+        shown = effects(make_effect, **dict(zip(names, (first, second), strict=True)))  # type: ignore[arg-type]
+        assert decide(shown, 0.05)[0] is verdict
 
 
-def test_one_metric_is_not_enough_to_pass(make_effect: Make) -> None:
-    assert decide(effects(make_effect, target_logit=BEATS), 0.05)[0] is Verdict.WEAK_PASS
+@pytest.mark.parametrize(("shown", "verdict"), [(BEATS, Verdict.PASS), (HARMED, Verdict.NOT_SPECIFIC)])
+def test_one_metric_can_pass(make_effect: Make, shown: object, verdict: Verdict) -> None:
+    for name in METRICS:
+        assert decide(effects(make_effect, **{name: shown}), 0.05)[0] is verdict  # type: ignore[arg-type]
 
 
 intervals = st.none() | st.tuples(st.floats(), st.floats())
@@ -184,7 +197,7 @@ def test_a_pass_requires_damage_beyond_the_controls_in_every_metric(found: dict[
     verdict, _ = decide(found, 0.05)
     worst_end = {name: min(e.damage * e.interval[0], e.damage * e.interval[1]) for name, e in found.items()}  # type: ignore[index]
     convincing = all(worst_end[name] > 0 and found[name].p_adjusted <= 0.05 for name in found)  # type: ignore[operator]
-    assert (verdict is Verdict.PASS) == (convincing and len(found) > 1)
+    assert (verdict is Verdict.PASS) == convincing
 
 
 @given(st.dictionaries(st.sampled_from(METRICS), sound, min_size=1))
@@ -195,11 +208,6 @@ def test_a_result_and_its_sign_reversal_never_both_pass(found: dict[str, Effect]
     }
     passes = {Verdict.PASS, Verdict.WEAK_PASS, Verdict.REDUNDANT}
     assert not (decide(found, 0.05)[0] in passes and decide(turned, 0.05)[0] in passes)
-
-
-def test_the_target_logit_alone_passes_weakly_and_loss_alone_decides_nothing(make_effect: Make) -> None:
-    assert decide(effects(make_effect, target_logit=BEATS), 0.05)[0] is Verdict.WEAK_PASS
-    assert decide(effects(make_effect, loss=BEATS), 0.05)[0] is Verdict.UNDERPOWERED
 
 
 def test_an_underpowered_test_gives_the_reason(make_effect: Make) -> None:

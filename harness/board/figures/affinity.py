@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import scipy
 from jaxtyping import Float, Int
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from harness.board.figures.style import NewFigure, figure
 from harness.data.grouping import Affinity, Partition
 
 CELLS = 600
@@ -22,7 +22,9 @@ def draw_affinity(affinity: Affinity, partition: Partition, candidate: tuple[int
     affinity_figure(affinity, partition, candidate).savefig(path, dpi=120)
 
 
-def affinity_figure(affinity: Affinity, partition: Partition, candidate: tuple[int, ...]) -> Figure:
+def affinity_figure(
+    affinity: Affinity, partition: Partition, candidate: tuple[int, ...], new: NewFigure = figure
+) -> Figure:
     """Affinity [units, units], groups in order of size (the candidate's first), the candidate outlined.
 
     Colours saturate at the 99th percentile of the off-diagonal entries, so that one outlying pair does not wash out all
@@ -37,11 +39,10 @@ def affinity_figure(affinity: Affinity, partition: Partition, candidate: tuple[i
     low = -(top or 1.0) if (matrix < 0).any() else 0.0
 
     mean = f", mean of {across} x {across}" if across > 1 else ""
-    figure = Figure(figsize=(7.2, 6.4), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    drawn = new(7.2, 6.4)
+    axes = drawn.add_subplot()
     image = axes.imshow(matrix, cmap="RdBu_r" if low else "magma_r", vmin=low, vmax=top or 1.0, interpolation="nearest")
-    figure.colorbar(image, ax=axes, label=f"affinity{mean} (colour saturates at the 99th percentile)", shrink=0.85)
+    drawn.colorbar(image, ax=axes, label=f"affinity{mean} (colour saturates at the 99th percentile)", shrink=0.85)
     if across == 1:  # else the lines would cover the groups
         for edge in np.cumsum([len(group) for group in groups])[:-1]:
             axes.axhline(edge - 0.5, color="0.35", linewidth=0.6)
@@ -58,7 +59,7 @@ def affinity_figure(affinity: Affinity, partition: Partition, candidate: tuple[i
         axes.set_yticks([])
     marked = f", candidate of {len(candidate)} outlined" if groups[:1] == [candidate] else ""
     axes.set_title(f"{len(labels)} units in {len(groups)} groups{marked}", fontsize=10)
-    return figure
+    return drawn
 
 
 def _shrunk(affinity: Affinity, order: Int[np.ndarray, " shown"], across: int) -> Float[np.ndarray, "cells cells"]:

@@ -9,10 +9,11 @@ import numpy as np
 import scipy
 from jaxtyping import Float
 from markupsafe import Markup
+from matplotlib.figure import Figure
 
 from harness.board.card import ARROW
 from harness.board.figures.affinity import affinity_figure
-from harness.board.figures.style import INK, figure, style, svg
+from harness.board.figures.style import INK, NewFigure, figure, style, svg
 from harness.closure.report import ClosureReport
 from harness.closure.verdict import decision_order
 from harness.data.grouping import Affinity, Partition
@@ -29,10 +30,16 @@ SITES_NAMED_UP_TO = 32
 
 
 def cloud(closure: ClosureReport) -> Markup:
+    """:func:`cloud_figure` as an element of a page."""
+    with style():
+        return svg(cloud_figure(closure), "effect of the candidate and of its controls, per metric")
+
+
+def cloud_figure(closure: ClosureReport, new: NewFigure = figure) -> Figure:
     """Per metric, the effects of the candidate, of each of its controls, and of all units of its sites."""
     names = decision_order(closure.effects)
     with style():
-        drawn = figure(6.4, 0.5 + 0.95 * len(names))
+        drawn = new(6.4, 0.5 + 0.95 * len(names))
         for axes, name in zip(drawn.subplots(len(names), 1, squeeze=False)[:, 0], names, strict=True):
             effect = closure.effects[name]
             controls = np.array(effect.controls)
@@ -50,7 +57,7 @@ def cloud(closure: ClosureReport) -> Markup:
             axes.yaxis.label.set(rotation=0, ha="right", va="center")
         drawn.axes[0].legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, fontsize=8)
         drawn.axes[-1].set_xlabel("change under ablation")
-        return svg(drawn, "effect of the candidate and of its controls, per metric")
+    return drawn
 
 
 def by_example(closure: ClosureReport, deltas: Float[np.ndarray, "metrics groups examples"]) -> Markup:
@@ -82,7 +89,8 @@ def spectrum(affinity: Affinity, groups: int) -> Markup:
     """
     links = scipy.sparse.csr_array(abs(affinity.links))
     parts = [part for _, part in components(links) if part.shape[0] > 1]
-    values = np.sort(np.concatenate([lowest(part, min(EIGENVALUES, part.shape[0]))[0] for part in parts]))[:EIGENVALUES]
+    spectra = [lowest(part, min(EIGENVALUES, part.shape[0])).values for part in parts]
+    values = np.sort(np.concatenate(spectra))[:EIGENVALUES]
     with style():
         drawn = figure(4.6, 3.2)
         axes = drawn.add_subplot()

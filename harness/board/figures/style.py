@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Callable
 from typing import Any
 
 import matplotlib
@@ -11,6 +12,8 @@ from markupsafe import Markup
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+NewFigure = Callable[[float, float], Figure]
+"""Makes an empty figure of this width and height, in inches."""
 INK = "#010203"
 """Replaced by the page's text colour, light or dark."""
 STYLE: dict[Any, Any] = {

@@ -1,0 +1,1 @@
+"""Stratifiers: strata of the examples, each proposed on by itself."""
