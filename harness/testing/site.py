@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness.engine.forward import tensors_of
-from harness.engine.sites import Site, first_tensor
+from harness.engine.forward import by_row
+from harness.engine.sites import Site
 from harness.testing.bench import Bench, bench
 from harness.testing.checks import Check, NotChecked, require
 from harness.testing.probes import Output
@@ -126,21 +126,27 @@ def _passes(test: Bench) -> Iterator[_Pass]:
     if not sites:
         raise NotChecked("it has no sites (HookedSubject has)")
     seen: dict[str, tuple[tuple[Tensor, ...], Tensor]] = {}
+    rows: list[int] = []
+
+    def count(_: nn.Module, args: tuple[Any, ...]) -> None:
+        rows.append(len(args[0]))
 
     def keeping(site: Site) -> Callable[..., None]:
         def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-            seen[site.name] = tensors_of(args, kwargs), first_tensor(output)
+            seen[site.name] = by_row(args, kwargs, output, rows[-1])
 
         return hook
 
+    model = test.subject.model
+    assert model is not None  # a subject with sites has their model
     with ExitStack() as stack:
+        stack.callback(model.register_forward_pre_hook(count).remove)
         for site in sites:
             stack.callback(site.module.register_forward_hook(keeping(site), with_kwargs=True).remove)
         test.evaluate([()], Output())
     with torch.inference_mode():
         for site in sites:
             inputs, output = seen[site.name]
-            inputs = tuple(value for value in inputs if len(value) == len(output))
             yield _Pass(site, inputs, output, site.values(inputs, output))
 
 

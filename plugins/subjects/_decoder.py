@@ -42,7 +42,7 @@ class DecoderUnits(SubjectMethod):
         default="tiny",
         metadata={"help": "hub id, folder in Hugging Face layout, .gguf file; or tiny, smollm2_wheel"},
     )
-    revision: str = field(
+    revision: int | str = field(
         default="main", metadata={"help": "branch, tag or commit on the hub; of tiny, a training step"}
     )
     dtype: Literal["float32", "bfloat16", "float16"] = field(
@@ -92,7 +92,7 @@ class DecoderUnits(SubjectMethod):
             return Tiny("final" if self.revision == "main" else self.revision, self.device)
         if self.path == "smollm2_wheel":
             return SmolLM2Wheel(self.device)
-        return HuggingFace(self.path, self.revision, self.dtype, device=self.device)
+        return HuggingFace(self.path, str(self.revision), self.dtype, device=self.device)
 
     def _load(self) -> LoadedModel:
         source = self._source
