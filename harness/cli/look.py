@@ -139,15 +139,12 @@ def check(arguments: Namespace) -> int:
             )
         methods = [method for method in methods if method.name in arguments.words]
     findings = [(method, finding) for method in methods for finding in check_method(method)]
-    rows = [(f"{m.stage} {m.name}", f.outcome, f.check, f.reason) for m, f in findings]
+    rows = [(f"{m.stage} {m.name}", f.outcome, f.check, f.reason or f.about) for m, f in findings]
     failed = sum(f.outcome == "failed" for _, f in findings)
     summary = f"{len(methods)} plugins, {len(findings)} checks, {failed} failed"
     session.print(
         f"{lines(rows, '')}\n{summary}",
-        [
-            {"stage": m.stage, "name": m.name, "check": f.check, "outcome": f.outcome, "reason": f.reason}
-            for m, f in findings
-        ],
+        [{"stage": m.stage, "name": m.name, **vars(f)} for m, f in findings],
     )
     return 1 if failed else 0
 

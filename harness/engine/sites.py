@@ -6,6 +6,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -33,6 +34,8 @@ class Site(ABC):
     depth: int
     labels: Sequence[str]
     module: nn.Module
+    complete: ClassVar[bool] = True
+    """Whether the output is what units hand on, plus a constant. False: a part of it belongs to no unit."""
     family: str = field(default="unit", kw_only=True)
     at_most: int | None = field(default=None, kw_only=True)
 
@@ -114,6 +117,8 @@ class Whole(Site):
 
 class Residual(Whole):
     """One unit: what a residual block writes, its output minus its input. With zero ablation the block is skipped."""
+
+    complete: ClassVar[bool] = False  # the input belongs to no unit
 
     def values(self, inputs: tuple[Tensor, ...], output: Tensor) -> Values:
         """The output minus the input."""

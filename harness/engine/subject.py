@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from harness.data.batch import Batch, Vocabulary
-from harness.data.contracts import Intervention, Metric, Subject, Tick, check_sources
+from harness.data.contracts import Intervention, Metric, Subject, Tick, check_gives, check_sources
 from harness.data.recording import SOURCES, Reader, Recording
 from harness.data.sampling import Group
 from harness.data.stages import inputs_of
@@ -113,6 +113,7 @@ class HeadSubject(Subject):
         Errors: donors or a reference that do not fit the batch, see :mod:`harness.engine.replacement`.
         """
         batch.check(self.reads)
+        check_gives(self, intervention)
         batch = tokens_of(batch, self.label)
         groups = sorted((group for group in conditions if group), key=sorted)
         with switched(self.model), self._within_memory(), torch.inference_mode():

@@ -64,6 +64,7 @@ def usual_checks(
     """
 
     def answers_ordinary_input(plugin: Any) -> None:
+        """Ordinary input gives output of the right type and shape."""
         given = ordinary(plugin)
         try:
             output = plugin(**given)
@@ -74,10 +75,12 @@ def usual_checks(
         judge(plugin, output)
 
     def gives_the_same_result_twice(plugin: Any) -> None:
+        """Two calls with the same input give the same output."""
         first, second = (contents(plugin(**ordinary(plugin))) for _ in range(2))
         require(first == second, "two calls with the same input differ: use rng_for(self.seed, ...) for random numbers")
 
     def does_not_change_its_input(plugin: Any) -> None:
+        """A call leaves its input as it is."""
         given = ordinary(plugin)
         before = contents(given)
         plugin(**given)
@@ -86,9 +89,10 @@ def usual_checks(
         )
 
     def does_not_use_global_random_state(plugin: Any) -> None:
+        """All random numbers come from the method's own seed."""
         answers = []
         for seed in (1, 2):
-            with _global_seed(seed):
+            with global_seed(seed):
                 before = _global_state()
                 answers.append(contents(plugin(**ordinary(plugin))))
                 require(
@@ -105,7 +109,7 @@ def usual_checks(
 
 
 @contextmanager
-def _global_seed(seed: int) -> Iterator[None]:
+def global_seed(seed: int) -> Iterator[None]:
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     random.seed(seed)
     np.random.seed(seed)

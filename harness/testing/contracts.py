@@ -6,17 +6,21 @@ import dataclasses
 import json
 import pickle
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from harness.registry.registry import Method
 from harness.testing import activity, closure, inputs, proposal, strata
+from harness.testing.ablation import ABLATION
 from harness.testing.checks import Check, NotChecked, Violation, contents, require
+from harness.testing.isolation import ISOLATION
+from harness.testing.site import SITE
+from harness.testing.subject import SUBJECT
 from harness.util.errors import HarnessError, PluginError
 from harness.util.threads import one_thread
 
 CONTRACTS: Mapping[str, tuple[Check, ...]] = {
-    "subject": inputs.SUBJECT,
+    "subject": (*SUBJECT, *ISOLATION, *ABLATION, *SITE),
     "batch": inputs.BATCH,
     "labels": inputs.LABELS,
     "stratifier": strata.STRATIFIER,
@@ -36,11 +40,15 @@ SMALL = {"batch": {"n": 8}}  # parameters that make checks fast
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of one check. ``reason``: why it failed or was skipped, or the known limit of the plugin."""
+    """The result of one check. ``reason``: why it failed or was skipped, or the known limit of the plugin.
+
+    ``about``: what the check requires, in one line.
+    """
 
     check: str
     outcome: Literal["passed", "failed", "skipped", "known limit"]
     reason: str = ""
+    about: str = ""
 
 
 def check_method(method: Method) -> list[Finding]:
@@ -71,24 +79,28 @@ def _with_limits(findings: list[Finding], limits: Mapping[str, str]) -> list[Fin
     return unknown + [
         finding
         if finding.check not in limits
-        else Finding(finding.check, "known limit", limits[finding.check])
+        else replace(finding, outcome="known limit", reason=limits[finding.check])
         if finding.outcome == "failed"
-        else Finding(finding.check, "failed", "known_limits declares this check, but it passes: remove the declaration")
+        else replace(
+            finding,
+            outcome="failed",
+            reason="known_limits declares this check, but it passes: remove the declaration",
+        )
         for finding in findings
     ]
 
 
 def _find(check: Callable[[Any], None], subject: Any) -> Finding:
-    name = check.__name__.replace("_", " ")
+    passed = Finding(check.__name__.replace("_", " "), "passed", about=(check.__doc__ or "").split("\n", 1)[0])
     try:
         check(subject)
     except Violation as violation:
-        return Finding(name, "failed", str(violation))
+        return replace(passed, outcome="failed", reason=str(violation))
     except NotChecked as why:
-        return Finding(name, "skipped", str(why))
+        return replace(passed, outcome="skipped", reason=str(why))
     except Exception as error:  # plugin code may raise anything
-        return Finding(name, "failed", f"{type(error).__name__}: {error}".strip())
-    return Finding(name, "passed")
+        return replace(passed, outcome="failed", reason=f"{type(error).__name__}: {error}".strip())
+    return passed
 
 
 def describes_itself(method: Method) -> None:

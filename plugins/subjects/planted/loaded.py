@@ -24,7 +24,7 @@ from harness import (
     Vocabulary,
     tokens_of,
 )
-from harness.data.contracts import check_sources
+from harness.data.contracts import check_gives, check_sources
 from harness.data.stages import call_with, inputs_of
 from harness.util.cache import Memo
 
@@ -82,6 +82,7 @@ class PlantedSubject(Subject):
         from harness import Prediction
 
         batch.check(self.reads)
+        check_gives(self, intervention)
         response = self._response(batch)
         replaced = self._replaced(batch, intervention, reference)
         ablated = np.array([np.isin(np.arange(len(self.units)), condition) for condition in conditions])
