@@ -69,7 +69,10 @@ class Inputs:
         not have; an intervention that asks for something it does not give.
         """
         inputs = cls(cell, memo, progress, load_subject(cell, memo, progress))
-        check_sources(inputs.subject, inputs.readers("stratifier", "signal", "labels"))
+        readers = inputs.readers("stratifier", "signal", "labels")
+        if readers and inputs.subject.reads is None and inputs.subject.observations is None:
+            raise without_model(inputs.subject.label)
+        check_sources(inputs.subject, readers)
         if not test and not cell.has_strata and cell.requested.isdisjoint({"recording", "batch"}):
             return inputs
         if (observations := inputs.subject.observations) is not None and not test:
