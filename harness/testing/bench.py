@@ -115,7 +115,8 @@ class Bench:
     @cached_property
     def baseline(self) -> Float[np.ndarray, "metrics examples"]:
         """The values without ablation."""
-        return self.evaluate([()], Output())[0]
+        values: Float[np.ndarray, "metrics examples"] = self.evaluate([()], Output())[0]
+        return values
 
     @cached_property
     def scale(self) -> float:
@@ -132,7 +133,7 @@ class Bench:
         """Whether outputs have at least 32 bits."""
         return self._probe.dtype.itemsize >= 4
 
-    def same(self, values: Float[np.ndarray, "..."], others: Float[np.ndarray, "..."]) -> bool:
+    def same(self, values: Float[np.ndarray, "*shape"], others: Float[np.ndarray, "*shape"]) -> bool:
         """Whether all values are equal, up to the last digits."""
         return bool(np.abs(values - others).max() <= self.tolerance)
 
