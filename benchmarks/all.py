@@ -24,6 +24,7 @@ from harness.util.threads import cores
 RESULTS = Path(__file__).parent / "results.md"
 SECTIONS = {
     "closure": "The closure test",
+    "hooked": "Units of any module",
     "affinities": "Affinities",
     "grid": "A grid of cells",
     "sparse": "Fifty thousand units",

@@ -34,13 +34,14 @@ def _closure(record: Record, closure: ClosureReport, where: str) -> str:
     sites = len(space.sites_of(space.find(closure.units)))
     size, stratum = len(closure.units), f" · {closure.stratum}" if closure.stratum else ""
     bounds = ", ".join(f"{_spaced(name)} {_share(closure, name)}" for name in closure.site_ablation)
+    width = max(13, *(len(name) + 1 for name in closure.effects))
     lines = [
         f"{' '.join(closure.units)}   {_count(size, 'unit')}, {_count(sites, 'site')}      {where}{stratum}",
         f"{_spaced(closure.verdict.value).upper()}  {closure.reason}",
         f"  {_controls(closure)}",
-        f"  {'':<15}{'baseline':>9}{'ablated':>10}   {'effect [95 %]':<26}{'controls (5 % .. 95 %)':<24}"
+        f"  {'':<{width + 2}}{'baseline':>9}{'ablated':>10}   {'effect [95 %]':<26}{'controls (5 % .. 95 %)':<24}"
         f"{'z':>6}{'p':>7}{'corrected p':>13}",
-        *(_effect(name, effect) for name, effect in closure.effects.items()),
+        *(_effect(name, effect, width) for name, effect in closure.effects.items()),
         f"  all units of these sites: {bounds or '-'}",
         *_inside(closure),
         f"  {_examples(record, closure)}",
@@ -108,7 +109,7 @@ def _facts(closure: ClosureReport, anatomy: Anatomy) -> list[str]:
     return facts
 
 
-def _effect(name: str, effect: Effect) -> str:
+def _effect(name: str, effect: Effect, width: int) -> str:
     interval = f"[{effect.interval[0]:+.2f}, {effect.interval[1]:+.2f}]" if effect.interval else "(one example)"
     if effect.controls:
         low, high = np.percentile(effect.controls, [5, 95])
@@ -117,7 +118,7 @@ def _effect(name: str, effect: Effect) -> str:
         controls = "none"
     note = "   (saturated: cannot get worse)" if effect.saturated else "" if effect.decides else "   (does not decide)"
     return (
-        f"  {_spaced(name):<13}{ARROW[effect.damage]}{effect.baseline:>10.2f}{effect.ablated:>10.2f}   "
+        f"  {_spaced(name):<{width}}{ARROW[effect.damage]}{effect.baseline:>10.2f}{effect.ablated:>10.2f}   "
         f"{f'{effect.delta:+.2f} {interval}':<26}{controls:<24}{_number(effect.z, '+.1f'):>6}"
         f"{_number(effect.p, '.3f'):>7}{_number(effect.p_adjusted, '.3f'):>13}{note}"
     )

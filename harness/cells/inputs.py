@@ -72,6 +72,8 @@ class Inputs:
         check_sources(inputs.subject, inputs.readers("stratifier", "signal", "labels"))
         if not test and not cell.has_strata and cell.requested.isdisjoint({"recording", "batch"}):
             return inputs
+        if (observations := inputs.subject.observations) is not None and not test:
+            return replace(inputs, batch=observations, proposal_half=observations)
         batch = inputs.write(cell.stages["batch"], cell.describe("batch"))
         shared = cell.settings.group or cell.settings.split == "none"
         first, second = (batch, batch) if shared else batch.halves(cell.settings.seed)
@@ -79,6 +81,13 @@ class Inputs:
         if test:
             check_gives(inputs.subject, cell.stages["intervention"])
         return replace(inputs, batch=batch, proposal_half=first, test_half=second, contrast=contrast)
+
+    @property
+    def examples(self) -> str:
+        """The examples in words: the chosen batch, or the observations of a subject without a model."""
+        if self.subject.observations is None:
+            return self.cell.describe("batch")
+        return f"{len(self.subject.observations)} observations"
 
     def strata(self) -> list[Inputs]:
         """These inputs, or one for each stratum: its examples of the proposal half, and with ``scope=stratum`` also its

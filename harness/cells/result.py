@@ -43,7 +43,7 @@ class CellResult:
         record = Record(
             status=Status.OK if candidates else Status.SKIPPED,
             reason="" if candidates else _why_nothing(cell, first),
-            cell=_info(cell, subject.label, batch.target_kind if batch else "none"),
+            cell=_info(cell, subject.label, batch.target_kind if batch else "none", inputs.examples),
             config=_shown(cell),
             provenance={**provenance(cell), "subject": dict(subject.about), "batch": _about(batch) if batch else {}},
             units=units.labels,
@@ -61,7 +61,7 @@ class CellResult:
 
 def unfinished(cell: Cell, status: Status, reason: str, progress: Progress) -> Record:
     """The record of a cell that did not reach its end."""
-    info = _info(cell, cell.describe("subject"), "unknown")
+    info = _info(cell, cell.describe("subject"), "unknown", cell.describe("batch"))
     return Record(status, reason, info, _shown(cell), provenance(cell), seconds=progress.seconds)
 
 
@@ -137,7 +137,7 @@ def _why_nothing(cell: Cell, proposal: Proposal) -> str:
     return f"selector {cell.describe('selector')} found no group that qualifies: {outcome}"
 
 
-def _info(cell: Cell, subject: str, target: str) -> CellInfo:
+def _info(cell: Cell, subject: str, target: str, examples: str) -> CellInfo:
     return CellInfo(
         id=cell.id,
         row=cell.row,
@@ -145,7 +145,7 @@ def _info(cell: Cell, subject: str, target: str) -> CellInfo:
         title=cell.title,
         method=cell.method,
         subject=subject,
-        batch=cell.describe("batch"),
+        batch=examples,
         target=target,
         intervention=cell.describe("intervention"),
         supervised=cell.supervised,

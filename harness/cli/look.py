@@ -12,6 +12,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from harness.cells.cell import as_override
 from harness.cli.formulas import in_terminal
 from harness.cli.session import Session, lines
 from harness.data.stages import STAGES
@@ -86,6 +87,7 @@ def show(arguments: Namespace) -> int:
             "",
             "Parameters:" if rows else "No parameters.",
             lines(rows),
+            *_choices(method),
         ]
     )
     data = {
@@ -95,9 +97,16 @@ def show(arguments: Namespace) -> int:
         "file": inspect.getfile(method.cls),
         "doc": inspect.getdoc(method.cls),
         "parameters": method.parameters,
+        "defaults": method.defaults,
     }
     session.print(text.rstrip(), data)
     return 0
+
+
+def _choices(method: Method) -> list[str]:
+    """The methods that a subject chooses for other stages."""
+    words = [f"{stage}={as_override(choice)}" for stage, choice in method.defaults.items()]
+    return ["", "Unless others are chosen, a cell with it has:", f"  {' '.join(words)}"] if words else []
 
 
 def _show_preset(session: Session, preset: Preset) -> int:

@@ -21,7 +21,7 @@ from harness.data.batch import Batch, Reads
 from harness.data.grouping import Affinity, Candidate, Labels, Partition
 from harness.data.recording import Activity, Reader, Recording, Rows, Source, Spins
 from harness.data.strata import Strata
-from harness.data.units import UnitSpace
+from harness.data.units import Run, UnitSpace
 from harness.util.errors import HarnessError
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ Tick = Callable[[int], None]
 class Subject(Protocol):
     """A loaded model. It can record a batch, and evaluate it with groups of units ablated.
 
-    A subject without a model (``reads`` is None) consists of units only. They can be grouped by data from files, but
-    not tested.
+    A subject without a model (``reads`` is None) has units, and may have observations of them. They can be grouped by
+    data from files, but not tested.
     """
 
     label: str
@@ -57,6 +57,8 @@ class Subject(Protocol):
     """What interventions may ask for: ``output``, ``mean``, ``std``, ``noise``, ``donor``."""
     truth: Labels | None = None
     """The class of every unit, where the subject knows it (planted subjects do)."""
+    observations: Batch | None = None
+    """What a subject without a model has measured: groups are proposed on all of it, instead of a batch."""
     model: torch.nn.Module | None = None
     """The module that a cell must not change. FLOPs are computed from the shapes in its ``config``."""
 
@@ -100,6 +102,20 @@ class Method(Protocol):
 
 
 @runtime_checkable
+class Sizes(Protocol):
+    """Sizes of a decoder, known without loading it (:class:`harness.engine.shapes.Shapes`)."""
+
+    @property
+    def layers(self) -> int: ...
+    @property
+    def heads(self) -> int: ...
+    @property
+    def kv_heads(self) -> int: ...
+    @property
+    def mlp(self) -> int: ...
+
+
+@runtime_checkable
 class SubjectMethod(Method, Protocol):
     """The parameters of a subject. Calling it loads the model."""
 
@@ -114,6 +130,13 @@ class SubjectMethod(Method, Protocol):
 
     def config(self) -> str | None:
         """The folder or hub name whose ``config.json`` gives the model's shapes, for forecasts. None: unknown."""
+        return None
+
+    def runs(self, sizes: Sizes) -> tuple[Run, ...] | None:  # noqa: ARG002  # used by subjects of other units
+        """The sites of its units, for forecasts. None: they are attention heads, and conditions share work like them.
+
+        Units at other sites are evaluated by hooks: conditions share the blocks before the first one that differs.
+        """
         return None
 
 

@@ -30,10 +30,11 @@ def python_documentation() -> tuple[str, ...]:
     80 characters by path and line. The order is fixed and every document occurs once. The text depends on the version
     of Python: results computed from it should store its digest. Licence: Python Software Foundation.
     """
-    return tuple(dict.fromkeys((*_topics(), *_docstrings(Path(sysconfig.get_path("stdlib"))))))
+    return tuple(dict.fromkeys((*python_topics(), *_docstrings(Path(sysconfig.get_path("stdlib"))))))
 
 
-def _topics() -> Iterator[str]:
+def python_topics() -> Iterator[str]:
+    """The topics of the language reference, by name: a part of :func:`python_documentation` that is read at once."""
     try:
         from pydoc_data.topics import topics
     except ImportError:  # some Linux distributions have it in a separate package

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from jaxtyping import Int
 
 from harness.data.sampling import Group
 from harness.engine.budget import Budget, Load
@@ -87,6 +88,33 @@ def closure(
     if query_only:
         past = _block(shapes, length) * (shapes.layers - 1) + Work(shapes.before * length, positions=length)
         work += past * examples + Work(passes=batches)
+    return work
+
+
+def hooked_closure(
+    shapes: Shapes,
+    examples: int,
+    length: int,
+    conditions: Sequence[Group],
+    budget: Budget,
+    layer_of: Int[np.ndarray, " units"],
+) -> Work:
+    """The same for units that are ablated by hooks (:mod:`harness.engine.chain`): conditions share whole blocks only.
+
+    ``layer_of``: the block of every unit.
+    """
+    ablating = sorted(set(conditions) - {()}, key=sorted)
+    load = load_of(Schedule.of([(), *ablating], layer_of).blocks)
+    per_pass = min(examples, budget.examples(length, load))
+    each = budget.conditions(len(ablating), per_pass, length, load)
+    work = Work()
+    for start in range(0, max(1, len(ablating)), each):
+        blocks = Schedule.of([(), *ablating[start : start + each]], layer_of).blocks
+        # Blocks between two with units have the rows of the first of them.
+        place = np.searchsorted(np.unique(layer_of), np.arange(shapes.layers), side="right")
+        rows = sum(blocks[at] for at in place)
+        logits = Work(shapes.unembedding * blocks[-1])
+        work += (_block(shapes, length) * rows + logits) * examples + Work(passes=math.ceil(examples / per_pass))
     return work
 
 

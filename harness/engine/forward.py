@@ -20,6 +20,7 @@ from harness.data.vectors import Vectors
 from harness.engine.batching import at_query, tensors, unembedding_only
 from harness.engine.budget import Budget
 from harness.engine.evaluation import allowed_memory, fastest_on
+from harness.engine.sites import first_tensor
 from harness.util.errors import HarnessError
 
 _SAMPLE_TOKENS = 6
@@ -166,6 +167,25 @@ class Measured:
         )  # fmt: skip
 
 
-def tensors_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Tensor, ...]:
-    """The tensors among a module's arguments."""
-    return tuple(value for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
+def by_row(args: Sequence[Any], kwargs: Mapping[str, Any], output: Any, rows: int) -> tuple[tuple[Tensor, ...], Tensor]:
+    """A module's inputs and its output [rows, *places, width].
+
+    Inputs are the tensors among its arguments that have the rows and places of its output. The blocks of language
+    models take others as well: masks [rows, 1, positions, positions], angles of positions. In OPT, rows and positions
+    are one dimension in the MLP.
+    """
+
+    def unflattened(values: Tensor) -> Tensor:
+        return values if len(values) == rows else values.reshape(rows, -1, *values.shape[1:])
+
+    result = unflattened(first_tensor(output))
+    shared = result.shape[: min(2, result.ndim - 1)]
+    tensors = (value for value in (*args, *kwargs.values()) if isinstance(value, Tensor) and value.ndim)
+    inputs = (unflattened(value) for value in tensors if len(value) % rows == 0)
+    return tuple(value for value in inputs if value.shape[: len(shared)] == shared), result
+
+
+def with_result(output: Any, result: Tensor) -> Any:
+    """A module's output with another tensor [rows, *places, width]: alone, or as the first of several."""
+    changed = result.reshape(first_tensor(output).shape)
+    return (changed, *output[1:]) if isinstance(output, tuple) else changed

@@ -161,7 +161,7 @@ class _Passes:
         replacement = Replacement(self._intervention, donor, self._moments.mean, self._moments.std, noise)
         return lambda groups: self._model.predictions(content, query, groups, replacement, self._chosen)
 
-    def _noise(self, examples: Int[np.ndarray, " chosen"]) -> dict[str, Float[Tensor, "chosen places units width"]]:
+    def _noise(self, examples: Int[np.ndarray, " chosen"]) -> dict[str, Float[Tensor, "chosen places _ _"]]:
         part = self._batch.take(examples)
         sizes = {name: values.shape for name, values in self._model.outputs(part, self._chosen).items()}
         labels = {site.name: site.labels for site in self._model.sites}

@@ -16,15 +16,14 @@ from torch import Tensor, nn
 from harness.data.batch import Batch
 from harness.data.sampling import Group
 from harness.data.units import UnitSpace
-from harness.engine.batching import at_query
 from harness.engine.chain import chain_of, element_of, growing
-from harness.engine.forward import Forward, tensors_of
+from harness.engine.forward import Forward, by_row, with_result
 from harness.engine.replacement import Replacement, Unchanged
 from harness.engine.schedule import Schedule
-from harness.engine.sites import Site, first_tensor
+from harness.engine.sites import Site
 
-Chosen = Mapping[str, Int[Tensor, " chosen"]]
-"""By site, the places of some of its units."""
+Chosen = Mapping[str, Int[Tensor, " _"]]
+"""By site, the places of some of its units. Sites differ in their number, so the axis has no name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,13 +62,14 @@ class HookedModel:
         blocks = outputs.reshape(-1, n, outputs.shape[-1])
         return blocks[torch.tensor(schedule.places, device=outputs.device)].flatten(0, 1)
 
-    def outputs(self, part: Batch, chosen: Chosen) -> dict[str, Float[Tensor, "examples places chosen width"]]:
+    def outputs(self, part: Batch, chosen: Chosen) -> dict[str, Float[Tensor, "examples places _ _"]]:
         """By site, what the chosen units hand on in a baseline pass."""
         kept: dict[str, Tensor] = {}
 
         def keeping(site: Site) -> Callable[..., None]:
             def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-                values = site.values_of(tensors_of(args, kwargs), first_tensor(output), chosen[site.name])
+                inputs, result = by_row(args, kwargs, output, len(part))
+                values = site.values_of(inputs, result, chosen[site.name])
                 kept[site.name] = values if values.ndim == 4 else values.unsqueeze(1)
 
             return hook
@@ -83,9 +83,9 @@ class HookedModel:
 
     def schedule(self, groups: Sequence[Group]) -> Schedule:
         """The blocks of rows in each element of the chain, or at each site."""
-        return Schedule.of([(), *groups], self._element_of_unit, trunk=bool(self.chain))
+        return Schedule.of([(), *groups], self.element_of_unit, trunk=bool(self.chain))
 
-    def chosen(self, groups: Sequence[Group]) -> dict[str, Int[Tensor, " chosen"]]:
+    def chosen(self, groups: Sequence[Group]) -> dict[str, Int[Tensor, " _"]]:
         """The units that any of these groups ablates."""
         places: dict[str, set[int]] = {}
         for unit in {unit for group in groups for unit in group}:
@@ -107,16 +107,19 @@ class HookedModel:
         tolerance = float(baseline.abs().max()) * (1e-4 if baseline.dtype.itemsize >= 4 else 0.05)
         return torch.allclose(outputs, baseline.repeat(1 + len(groups), 1), rtol=0, atol=tolerance)
 
-    def _masks(self, schedule: Schedule, chosen: Chosen) -> dict[str, Bool[Tensor, "blocks chosen"]]:
+    def _masks(self, schedule: Schedule, chosen: Chosen) -> dict[str, Bool[Tensor, "_ _"]]:
         """By site, which of the chosen units each block ablates, for the sites where any block does."""
         masks = {}
         for site, element in zip(self.sites, self._elements, strict=True):
             blocks = schedule.ablated.get(element)
             if blocks is None or site.name not in chosen:
                 continue
-            units = chosen[site.name].cpu().numpy() + self._first_unit[site.name]
-            mask = np.stack([np.isin(units, group) for group in blocks])
-            if mask.any():
+            units = (chosen[site.name] + self._first_unit[site.name]).tolist()
+            column = {unit: place for place, unit in enumerate(units)}
+            ablated = [(row, column[unit]) for row, group in enumerate(blocks) for unit in group if unit in column]
+            if ablated:
+                mask = np.zeros((len(blocks), len(units)), dtype=bool)
+                mask[tuple(np.transpose(ablated))] = True
                 masks[site.name] = torch.from_numpy(mask).to(chosen[site.name].device)
         return masks
 
@@ -133,7 +136,8 @@ class HookedModel:
         return [place if element is None else element for place, element in enumerate(found)]
 
     @cached_property
-    def _element_of_unit(self) -> Int[np.ndarray, " units"]:
+    def element_of_unit(self) -> Int[np.ndarray, " units"]:
+        """The element of the chain that contains each unit."""
         return np.repeat(self._elements, [len(site.labels) for site in self.sites])
 
 
@@ -149,26 +153,29 @@ class _Ablation:
     replacement: Replacement
 
     def __call__(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-        whole = first_tensor(output)
+        inputs, whole = by_row(args, kwargs, output, len(self.mask) * self.n)
         blocks = self.mask.any(dim=1).nonzero()[:, 0]
+        query = self.query.repeat(len(blocks))
         rows = (blocks[:, None] * self.n + torch.arange(self.n, device=blocks.device)).flatten()
-        inputs = tuple(value[rows] for value in tensors_of(args, kwargs) if len(value) == len(whole))
-        ablated, query = self.mask[blocks].repeat_interleave(self.n, dim=0), self.query.repeat(len(blocks))
-        part = whole[rows]
-        if self.replacement.intervention.positions == "query" and part.ndim > 2:
-            at = torch.arange(len(part), device=part.device), query
-            changed = self._changed(tuple(at_query(v, query) for v in inputs), part[at][:, None], ablated, query, True)
-            part[at] = changed[:, 0]
+        result = whole.clone()
+        if self.replacement.intervention.positions == "query" and whole.ndim > 2:
+            at = rows, query
+            result[at] = self._changed([value[at][:, None] for value in inputs], whole[at][:, None], blocks, True)[:, 0]
         else:
-            part = self._changed(inputs, part, ablated, query, False)
-        whole = whole.index_copy(0, rows, part)
-        return (whole, *output[1:]) if isinstance(output, tuple) else whole
+            first, count = int(blocks[0]), len(blocks)
+            adjacent = count == int(blocks[-1]) + 1 - first  # a slice needs no copy
+            part = slice(first * self.n, (first + count) * self.n) if adjacent else rows
+            result[part] = self._changed([value[part] for value in inputs], whole[part], blocks, False)
+        return with_result(output, result)
 
     def _changed(
-        self, inputs: tuple[Tensor, ...], output: Tensor, ablated: Tensor, query: Tensor, query_only: bool
+        self, inputs: Sequence[Tensor], output: Tensor, blocks: Int[Tensor, " some"], query_only: bool
     ) -> Tensor:
-        """These rows of the module's output, where the ablated units hand on the replacement."""
-        values = self.site.values_of(inputs, output, self.units)
+        """The output of the rows of these blocks, where the units that they ablate hand on the replacement."""
+        columns = self.mask.any(dim=0).nonzero()[:, 0]
+        units, ablated = self.units[columns], self.mask[blocks][:, columns].repeat_interleave(self.n, dim=0)
+        values = self.site.values_of(tuple(inputs), output, units)
         by_place = values if values.ndim == 4 else values.unsqueeze(1)
-        replaced = self.replacement(self.site.name, by_place, ablated, query, query_only)
-        return self.site.add(output, (replaced - by_place).to(values.dtype).reshape(values.shape), self.units)
+        query = self.query.repeat(len(blocks))
+        replaced = self.replacement(self.site.name, by_place, ablated, query, query_only, columns)
+        return self.site.add(output, (replaced - by_place).to(values.dtype).reshape(values.shape), units)

@@ -15,8 +15,8 @@ from harness.data.batch import Batch
 from harness.data.recording import Reader, Rows
 from harness.engine.attention import frozen
 from harness.engine.batching import at_query
-from harness.engine.forward import Forward, tensors_of
-from harness.engine.sites import Site, first_tensor
+from harness.engine.forward import Forward, by_row, with_result
+from harness.engine.sites import Site
 from harness.util.errors import HarnessError
 
 
@@ -62,9 +62,9 @@ class HookedRecorder:
 
         def reading(site: Site) -> Callable[..., None]:
             def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-                inputs, result = tensors_of(args, kwargs), first_tensor(output)
+                inputs, result = by_row(args, kwargs, output, len(part))
                 if self._forward.has_positions:
-                    inputs = tuple(at_query(value, query) for value in inputs if len(value) == len(query))
+                    inputs = tuple(at_query(value, query) for value in inputs)
                     values = site.values(inputs, at_query(result, query))[:, 0]
                 else:
                     values = site.values(inputs, result)
@@ -85,11 +85,10 @@ class HookedRecorder:
             everything = torch.arange(len(site.labels), device=self._forward.device)
 
             def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-                result = first_tensor(output)
-                values[site.name] = site.values(tensors_of(args, kwargs), result).detach()
+                inputs, result = by_row(args, kwargs, output, len(part))
+                values[site.name] = site.values(inputs, result).detach()
                 changes[site.name] = torch.zeros_like(values[site.name], requires_grad=True)
-                changed = site.add(result, changes[site.name], everything)
-                return (changed, *output[1:]) if isinstance(output, tuple) else changed
+                return with_result(output, site.add(result, changes[site.name], everything))
 
             return hook
 

@@ -1,4 +1,4 @@
-"""From a hub id, a folder or a GGUF file to a subject. Every weight comes from the files; no code of a model runs."""
+"""From a hub id, a folder or a GGUF file to a model. Every weight comes from the files; no code of a model runs."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import io
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 import torch
 from transformers import (
@@ -22,26 +23,77 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from harness.engine.decoders import sites_of_families
 from harness.engine.files import ModelFiles, find
-from harness.engine.subject import HeadSubject
+from harness.engine.hooked import HookedSubject
+from harness.engine.subject import HeadSubject, vocabulary_of
 from harness.util.errors import HarnessError
 
+Dtype = Literal["float32", "bfloat16", "float16"]
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt")
 
 
-def load_model(
+@dataclass(frozen=True)
+class LoadedModel:
+    """A causal language model in memory. ``encode``: text to token ids, None without a tokenizer; ``about``: see
+    :class:`harness.data.contracts.Subject`. ``label``: its name in results.
+    """
+
+    model: PreTrainedModel
+    label: str
+    encode: Callable[[str], list[int]] | None
+    about: Mapping[str, Any]
+
+    def described(self, **about: Any) -> LoadedModel:
+        """The same model with other entries of ``about``."""
+        return replace(self, about={**self.about, **about})
+
+    def heads(self, memory: str = "auto") -> HeadSubject:
+        """Its attention heads as a subject."""
+        with quiet():
+            subject = HeadSubject(self.model, self.label, self.encode, self.about, memory)
+        subject.about |= {"layers": len(subject.units.sites), "heads": len(subject.units)}
+        return subject
+
+    def units(
+        self, families: Collection[str], memory: str = "auto", layers: Collection[int] | None = None
+    ) -> HookedSubject:
+        """Units of any families (:data:`harness.engine.decoders.FAMILIES`). ``layers``: those whose neurons are units.
+
+        Errors: those of :func:`harness.engine.decoders.sites_of_families`.
+        """
+        with quiet():
+            sites = sites_of_families(self.model, families, layers)
+            reads = vocabulary_of(self.model, self.encode)
+            subject = HookedSubject(self.model, sites, reads, self.label, self.about, memory)
+        subject.about |= {"sites": len(sites), "units": len(subject.units)}
+        return subject
+
+
+class Options(TypedDict, total=False):
+    """How a model is loaded (:func:`load`)."""
+
+    revision: str
+    dtype: Dtype
+    device: str
+    device_map: str | None
+    allow_pickle: bool
+    tokenizer: str | None
+    label: str | None
+
+
+def load(
     path: str,
     *,
     revision: str = "main",
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+    dtype: Dtype = "float32",
     device: str = "auto",
     device_map: str | None = None,
     allow_pickle: bool = False,
-    memory: str = "auto",
     tokenizer: str | None = None,
     label: str | None = None,
-) -> HeadSubject:
-    """The attention heads of a causal language model.
+) -> LoadedModel:
+    """A causal language model.
 
     ``path``: a hub id, a folder in Hugging Face layout, or a ``.gguf`` file. ``device``: ``auto`` is the first CUDA
     device if there is one; ``device_map`` spreads the model over devices instead. ``tokenizer``: a folder with a
@@ -52,15 +104,13 @@ def load_model(
     """
     files = find(path, revision, allow_pickle)
     _check_packages(files, device_map)
-    first_device = torch.device("cpu") if device_map else _device(device)
-    with quiet():
-        with _explained(path, dtype):
-            model = _model(path, files, getattr(torch, dtype), device_map)
-            if device_map is None:
-                model.to(first_device)  # type: ignore[arg-type]  # transformers types its wrapper as if it were unbound
-            encode = _encoder(files if tokenizer is None else ModelFiles(Path(tokenizer)))
-        subject = HeadSubject(model, label or _label(path, revision, files), encode, memory=memory)
-    subject.about |= {
+    first_device = torch.device("cpu") if device_map else device_named(device)
+    with quiet(), _explained(path, dtype):
+        model = _model(path, files, getattr(torch, dtype), device_map)
+        if device_map is None:
+            model.to(first_device)  # type: ignore[arg-type]  # transformers types its wrapper as if it were unbound
+        encode = _encoder(files if tokenizer is None else ModelFiles(Path(tokenizer)))
+    about = {
         "architecture": type(model).__name__,
         "path": path,
         "revision": files.commit,
@@ -68,10 +118,16 @@ def load_model(
         "device": _devices(model),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "weights": files.digest,
-        "layers": len(subject.units.sites),
-        "heads": len(subject.units),
     }
-    return subject
+    return LoadedModel(model, label or _label(path, revision, files), encode, about)
+
+
+def load_model(path: str, *, memory: str = "auto", **options: Unpack[Options]) -> HeadSubject:
+    """The attention heads of a causal language model. ``options``: those of :func:`load`.
+
+    Errors: those of :func:`load`; a model whose attention cannot be intercepted.
+    """
+    return load(path, **options).heads(memory)
 
 
 @contextmanager
@@ -102,7 +158,7 @@ def _model(path: str, files: ModelFiles, dtype: torch.dtype, device_map: str | N
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise HarnessError(
             f"subject.path={path}: a {config.model_type or type(config).__name__} is not a causal language model.",
-            "Heads are ablated in models that predict the next token (transformers' AutoModelForCausalLM).",
+            "Units are ablated in models that predict the next token (transformers' AutoModelForCausalLM).",
         )
     loaded: Any = AutoModelForCausalLM.from_pretrained(
         files.folder,
@@ -174,7 +230,11 @@ def _check_packages(files: ModelFiles, device_map: str | None) -> None:
         )
 
 
-def _device(device: str) -> torch.device:
+def device_named(device: str) -> torch.device:
+    """The device that ``subject.device`` names; ``auto`` is the first CUDA device, or the processor.
+
+    Errors: not a device; a CUDA device that this machine does not have.
+    """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if re.fullmatch(r"cpu|cuda(:\d+)?", device) is None:

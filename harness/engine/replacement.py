@@ -46,20 +46,26 @@ class Replacement:
         ablated: Bool[Tensor, "rows units"],
         query: Int[Tensor, " rows"],
         query_only: bool = False,
+        units: Int[Tensor, " units"] | None = None,
     ) -> Float[Tensor, "rows places units width"]:
         """The outputs, with those of ablated units replaced by the intervention's.
 
-        ``query_only``: the outputs are given at the query position only.
+        ``query_only``: the outputs are given at the query position only. ``units``: which of the units that the inputs
+        are for (None: all).
         """
+
+        def chosen(values: Tensor) -> Tensor:
+            return (values if units is None else values.index_select(-2, units.to(values.device))).to(output)
+
         available: dict[str, Any] = {"output": output}
         for name, by_example in (("donor", self.donor), ("noise", self.noise)):
             if site in by_example:
-                values = by_example[site].to(output)
+                values = chosen(by_example[site])
                 values = at_query(values, query[: len(values)]) if query_only else values[:, : output.shape[1]]
                 available[name] = values.repeat(len(output) // len(values), 1, 1, 1)
         for name, by_place in (("mean", self.mean), ("std", self.std)):
             if site in by_place:
-                values = by_place[site].to(output)
+                values = chosen(by_place[site])
                 if query_only:
                     available[name] = values[query].unsqueeze(1) if self.intervention.per == "position" else values
                 else:
@@ -118,8 +124,8 @@ def averaged_over(intervention: Intervention, batch: Batch, reference: Batch | N
 class Moments:
     """Mean and standard deviation of units' outputs by site [1 or places, units, width]; float64."""
 
-    mean: Mapping[Any, Float[Tensor, "places units width"]]
-    std: Mapping[Any, Float[Tensor, "places units width"]]
+    mean: Mapping[Any, Float[Tensor, "places _ _"]]
+    std: Mapping[Any, Float[Tensor, "places _ _"]]
 
 
 def moments(

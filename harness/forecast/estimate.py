@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
+
 from harness.cells.cell import Cell
 from harness.closure.stopping import expected_controls
+from harness.data.grouping import PAIRS_UP_TO
 from harness.data.sampling import Group
 from harness.data.stages import uses_other_runs
 from harness.engine.budget import Budget
-from harness.engine.flops import Work, closure, forward_pass, with_gradient
+from harness.engine.flops import Work, closure, forward_pass, hooked_closure, with_gradient
 from harness.engine.shapes import Shapes, shapes_of
 from harness.forecast.conditions import Design
 from harness.forecast.machine import Machine
@@ -101,6 +104,7 @@ class Tests:
     """What decides the work of a cell's closure tests. Cells of a grid that differ elsewhere do the same work."""
 
     design: Design
+    hooked: bool
     shapes: Shapes
     budget: Budget
     examples: int
@@ -114,6 +118,7 @@ class Tests:
         intervention = cell.stages["intervention"]
         return cls(
             Design.of(cell, shapes),
+            cell.stages["subject"].runs(shapes) is not None,
             shapes,
             budget,
             examples_of(cell)[1],
@@ -124,6 +129,9 @@ class Tests:
 
     def closure(self, conditions: Sequence[Group]) -> Work:
         """The work of these conditions."""
+        if self.hooked:
+            layer_of = np.repeat([run.depth for run in self.design.runs], [run.units for run in self.design.runs])
+            return hooked_closure(self.shapes, self.examples, self.length, conditions, self.budget, layer_of)
         return closure(self.shapes, self.examples, self.length, conditions, self.budget, self.at_query)
 
 
@@ -171,10 +179,12 @@ def _expected(cell: Cell, shapes: Shapes, machine: Machine) -> tuple[Span, dict[
     recording = pass_of(shapes, proposing, length, budget)
     if cell.settings.split != "none":  # on which examples of the test half is each unit active?
         recording += forward_pass(shapes, testing, length, budget)
-    fit = FITTED[0] + FITTED[1] * proposing * shapes.units**2
-    divide = DIVIDED[0] + DIVIDED[1] * shapes.units**2
+    tests = Tests.of(cell, shapes, budget)
+    units, pairs = tests.design.units, min(tests.design.units, PAIRS_UP_TO) ** 2
+    fit = FITTED[0] + FITTED[1] * proposing * units**2
+    divide = DIVIDED[0] + DIVIDED[1] * pairs
     reruns = cell.settings.reruns
-    null = _null_work(Tests.of(cell, shapes, budget), cell.settings.permuted_runs)
+    null = _null_work(tests, cell.settings.permuted_runs)
     ends = work_of(cell, shapes, budget)
     (fewest, first), (most, last) = ends[0], ends[-1]
     return Span(float(fewest), float(most)), {
@@ -195,8 +205,9 @@ def _memory(cell: Cell, shapes: Shapes, machine: Machine) -> int:
     largest_pass = budget.rows(length) * (length * budget.per_position + budget.per_row)
     examples = sum(examples_of(cell))
     outputs = cell.stages["signal"].source in ("head_output", "contribution")
-    readings = 4 * examples * shapes.units * (shapes.head_dim if outputs else 1)
-    return AT_REST + weights + largest_pass + readings + 4 * 8 * shapes.units**2
+    units = Design.of(cell, shapes).units
+    readings = 4 * examples * units * (shapes.head_dim if outputs else 1)
+    return AT_REST + weights + largest_pass + readings + 4 * 8 * min(units, PAIRS_UP_TO) ** 2
 
 
 def itemsize_of(cell: Cell) -> int:

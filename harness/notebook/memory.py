@@ -88,6 +88,8 @@ def _parts_of_site(site: Any, model: torch.nn.Module) -> Iterator[Any]:
         if isinstance(value, nn.Module):
             yield [name for name, module in model.named_modules() if module is value]
             yield from (_bytes(tensor) for tensor in value.state_dict().values())
+        elif isinstance(value, Digested):
+            yield value.digest
         else:
             yield _bytes(value) if isinstance(value, Tensor) else repr(value)
 

@@ -70,6 +70,13 @@ def _registered(loaded: plugins.Plugins) -> Registry:
     for (stage, name), method in methods.methods.items():
         node = {"name": name, **method.node}
         node |= {key: f"${{oc.select:{other},null}}" for key, other in method.follows.items()}
+        if method.defaults:
+            # Hydra reads defaults lists from the last entry to the first, and the first choice that it meets counts:
+            # that of a word, then of an experiment, of a preset, of a subject, of config.yaml.
+            node["defaults"] = [
+                *({f"override /{other}@_global_.{other}": choice} for other, choice in method.defaults.items()),
+                "_self_",
+            ]
         package = f"{stage}.{name}" if STAGES[stage].many else None  # each of several methods has its own node
         store.store(group=stage, name=name, node=node, package=package, provider=method.owner)
     HydraPlugins.instance().register(PluginSearchPath)
@@ -211,9 +218,15 @@ def runs_here(overrides: Sequence[str]) -> bool:
 
 
 def _hydra_node(overrides: Sequence[str]) -> DictConfig:
-    """Hydra's own settings for a sweep, from the overrides that are not swept."""
-    parsed = zip(overrides, _parsed(overrides), strict=True)
-    fixed = [text for text, override in parsed if not override.is_sweep_override()]
+    """Hydra's own settings for a sweep, from the overrides that are not swept.
+
+    Parameters of methods are left out: a method that a swept subject chooses is not chosen here.
+    """
+    fixed = []
+    for text, override in zip(overrides, _parsed(overrides), strict=True):
+        stage, _, parameter = override.key_or_group.partition(".")
+        if not override.is_sweep_override() and not (stage in STAGES and parameter):
+            fixed.append(text)
     node: DictConfig = compose(config_name(), overrides=fixed, return_hydra_config=True).hydra
     return node
 

@@ -52,6 +52,12 @@ class Method:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in self.parameters.items()}
 
     @property
+    def defaults(self) -> dict[str, str | list[str]]:
+        """The methods that a subject chooses for other stages, by stage. Methods of other stages choose none."""
+        choices = getattr(self.cls, "defaults", {}).items() if self.stage == "subject" else ()
+        return {stage: choice if isinstance(choice, str) else list(choice) for stage, choice in choices}
+
+    @property
     def neutral(self) -> frozenset[str]:
         """Parameters that change how something is computed, not the result. They do not enter a cell's identity."""
         return frozenset(f.name for f in dataclasses.fields(self.cls) if f.metadata.get("neutral"))
@@ -172,6 +178,9 @@ def _check(stage: str, cls: Any, owner: str) -> None:
     for method in ("__call__", *sorted(contract.__abstractmethods__)):  # type: ignore[attr-defined]
         if method not in members or hasattr(members[method], "__isabstractmethod__"):
             raise refuse(f"it has no method {method}: define it (the contract is {contract.__name__})")
+    others = {*(cls.defaults if stage == "subject" and hasattr(cls, "defaults") else ())} - {*STAGES}
+    if others:
+        raise refuse(f"its defaults name {', '.join(sorted(others))}, which is no stage: {', '.join(STAGES)}")
     allowed = STAGES[stage].asks
     for argument in inputs_of(cls) if "__call__" in declared else ():
         if argument not in allowed:

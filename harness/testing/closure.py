@@ -208,14 +208,23 @@ ROWS, VOCABULARY = 8, 11
 GOOD, BAD = 20.0, -20.0
 
 
-def _prediction(_: Any, shift: float = 0.0) -> dict[str, Prediction]:
-    """Random logits, the target's shifted by ``shift``. The baseline is certain of the target."""
+def _prediction(plugin: Any, shift: float = 0.0) -> dict[str, Prediction]:
+    """Random logits, the target's shifted by ``shift``. The baseline is certain of the target.
+
+    Targets are classes; for a metric that refuses them, they are all right outputs.
+    """
     logits = torch.randn((ROWS, VOCABULARY), generator=torch.Generator().manual_seed(0))
     rows, target = torch.arange(ROWS), torch.arange(ROWS) % VOCABULARY
     ablated, baseline = logits.clone(), logits.clone()
     ablated[rows, target] += shift
     baseline[rows, target] += GOOD
-    return {"prediction": Prediction(ablated, target, baseline, (target + 1) % VOCABULARY)}
+    prediction = Prediction(ablated, target, baseline, (target + 1) % VOCABULARY)
+    try:
+        plugin(prediction)
+    except HarnessError as error:
+        _judge_refusal(error)
+        prediction = Prediction(ablated, baseline.clone(), baseline, baseline.roll(1, dims=1))
+    return {"prediction": prediction}
 
 
 def _judge_measure(plugin: Any, measure: Any) -> None:

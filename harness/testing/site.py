@@ -7,11 +7,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from harness.engine.forward import tensors_of
-from harness.engine.sites import Site, first_tensor
+from harness.engine.forward import by_row
+from harness.engine.sites import Site
 from harness.testing.bench import Bench, bench
 from harness.testing.checks import Check, NotChecked, require
 from harness.testing.probes import Output
@@ -62,10 +63,7 @@ def keeps_rows_and_positions_apart(plugin: Any) -> None:
         change = torch.ones_like(one.values)
         for axis, word in enumerate(("row", "position")[: one.output.ndim - 1]):
             for place in range(one.output.shape[axis]):
-                inputs = tuple(
-                    value.narrow(axis, place, 1) if value.shape[:2] == one.output.shape[:2] or axis == 0 else value
-                    for value in one.inputs
-                )
+                inputs = tuple(value.narrow(axis, place, 1) for value in one.inputs)
                 output = one.output.narrow(axis, place, 1)
                 require(
                     one.close(one.site.values(inputs, output), one.values.narrow(axis, place, 1)),
@@ -125,22 +123,23 @@ def _passes(test: Bench) -> Iterator[_Pass]:
     sites = getattr(test.subject, "sites", ())
     if not sites:
         raise NotChecked("it has no sites (HookedSubject has)")
+    # Examples of one length share a pass, so that a hook sees all of them.
+    batch = test.batch.take(np.flatnonzero(test.batch.query == test.batch.query[0]))
     seen: dict[str, tuple[tuple[Tensor, ...], Tensor]] = {}
 
     def keeping(site: Site) -> Callable[..., None]:
         def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-            seen[site.name] = tensors_of(args, kwargs), first_tensor(output)
+            seen[site.name] = by_row(args, kwargs, output, len(batch))
 
         return hook
 
     with ExitStack() as stack:
         for site in sites:
             stack.callback(site.module.register_forward_hook(keeping(site), with_kwargs=True).remove)
-        test.evaluate([()], Output())
+        test.evaluate([()], Output(), batch)
     with torch.inference_mode():
         for site in sites:
             inputs, output = seen[site.name]
-            inputs = tuple(value for value in inputs if len(value) == len(output))
             yield _Pass(site, inputs, output, site.values(inputs, output))
 
 

@@ -37,6 +37,6 @@ def without_model(label: str) -> HarnessError:
     """The error for a subject that has units and no model."""
     return HarnessError(
         f"subject {label} has no model, so it can be neither recorded nor ablated.",
-        "Use `harness propose`, which stops before ablation, with inputs from files: affinity=precomputed, and "
-        "labels=file or labels=none instead of labels=survey.",
+        "Use `harness propose`, which stops before ablation, with inputs from files: affinity=precomputed or "
+        "subject.activity=A.npy, and labels=file or labels=none instead of labels=survey.",
     )

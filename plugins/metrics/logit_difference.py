@@ -23,7 +23,7 @@ class LogitDifference(Metric):
     the same target as the example, it is always 0.
 
     Input: logits [rows, outputs], target [rows], counterfactual [rows]. Output: [rows], in logits (natural units).
-    Errors: a batch without counterfactuals.
+    Errors: a batch without counterfactuals; targets that are vectors of outputs.
     Source: Wang et al. 2023 (indirect object identification in GPT-2).
     """
 
@@ -36,10 +36,8 @@ class LogitDifference(Metric):
                 "metric=logit_difference: the batch has no counterfactuals, whose targets this metric needs.",
                 "Use a batch with counterfactuals (batch=synthetic_induction), or remove it from metric=[...].",
             )
-        target, counterfactual = (
-            prediction.logits.gather(1, token[:, None])[:, 0]
-            for token in (prediction.target, prediction.counterfactual)
-        )
+        classes = prediction.target_class(self.name), prediction.counterfactual  # the two have the same shape
+        target, counterfactual = (prediction.logits.gather(1, output[:, None])[:, 0] for output in classes)
         return target - counterfactual
 
 

@@ -10,6 +10,7 @@ from harness import SubjectMethod, hookimpl
 
 if TYPE_CHECKING:
     from harness import HeadSubject
+    from harness.engine.loading import LoadedModel
 
 
 @dataclass(frozen=True)
@@ -44,16 +45,19 @@ class HuggingFace(SubjectMethod):
     )
 
     def __call__(self) -> HeadSubject:
-        from harness import load_model
+        return self.load().heads(self.memory)
 
-        return load_model(
+    def load(self) -> LoadedModel:
+        """The model, for units of any family."""
+        from harness.engine.loading import load
+
+        return load(
             self.path,
             revision=self.revision,
             dtype=self.dtype,
             device=self.device,
             device_map=self.device_map,
             allow_pickle=self.allow_pickle,
-            memory=self.memory,
         )
 
     def config(self) -> str:

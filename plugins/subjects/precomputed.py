@@ -1,37 +1,72 @@
-"""Units without a model, for an affinity from a file."""
+"""Units without a model, for an affinity or an activity from a file."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Never
 
 import numpy as np
+from jaxtyping import Float
 
-from harness import HarnessError, Subject, SubjectMethod, UnitSpace, digest, hookimpl
+from harness import (
+    Batch,
+    HarnessError,
+    Reader,
+    Recording,
+    Rows,
+    Subject,
+    SubjectMethod,
+    Tick,
+    Unit,
+    UnitSpace,
+    Vectors,
+    digest,
+    hookimpl,
+)
+from harness.data.contracts import check_sources
+from harness.util.arrays import one_array
 from harness.util.errors import without_model
 
 
 @dataclass(frozen=True)
 class Precomputed(SubjectMethod):
-    """Units without a model: affinities from files can be grouped, but groups cannot be tested.
+    """Units without a model: activity or affinities from files can be grouped, but groups cannot be tested.
 
-    Units: attention heads, index = layer * heads + head, or the units that a file lists. Without ``units``, their
-    number is the size of the matrix. Layers x heads must then be the only shape of that size that contains every head
-    in the labels (published label files name all heads). By default, ``matrix`` and ``labels`` are the files of the
-    cell.
+    With ``activity`` [observations, units], groups are proposed on all observations, which ``signal=activation`` reads;
+    there is no batch. The units are then ``u0``, ``u1``, ... of one site, unless ``units`` lists them.
 
-    Errors: nothing gives the units; several shapes fit, or none; a step that needs a model.
+    Otherwise units are attention heads, index = layer * heads + head, or the units that a file lists. Without
+    ``units``, their number is the size of the matrix. Layers x heads must then be the only shape of that size that
+    contains every head in the labels (published label files name all heads). By default, ``matrix`` and ``labels`` are
+    the files of the cell.
+
+    A list of units is a JSON file of labels, ``["a", "b"]``, or of units, ``[{"label": "a", "site": "layer1", "depth":
+    1, "family": "neuron"}]``, of which only the label is required.
+
+    Errors: nothing gives the units; several shapes fit, or none; activity that is NaN, or has another number of units;
+    a step that needs a model.
     Source: none.
     """
 
     name: ClassVar[str] = "precomputed"
+    defaults: ClassVar[Mapping[str, str | Sequence[str]]] = {
+        "labels": "none",
+        "signal": "activation",
+        "binarizer": "none",
+        "affinity": "pearson_knn",
+    }  # the chooser and selector of published matrices are those of heads
     units: str = field(
         default="", metadata={"help": '16x16 (layers x heads), or a JSON file: ["L0H0", ...]; empty: from the files'}
     )
+    activity: str = field(
+        default="",
+        metadata={"help": "observations x units: .npy, .npz, .safetensors or .csv file", "by_content": True},
+    )
+    key: str = field(default="", metadata={"help": "name of the activity in a file of several arrays"})
     matrix: str | None = field(
         default=None,
         metadata={
@@ -46,16 +81,41 @@ class Precomputed(SubjectMethod):
     )
 
     def __call__(self) -> WithoutModel:
-        units = self._given() if self.units else self._inferred()
-        label = f"precomputed {Path(self.matrix).stem}" if self.matrix else "precomputed"
-        return WithoutModel(units, {"matrix": self.matrix, "n_units": len(units)}, label)
+        values = self._activity() if self.activity else None
+        units = self._given() if self.units else self._inferred() if values is None else numbered(values.shape[1])
+        if values is not None and values.shape[1] != len(units):
+            raise HarnessError(
+                f"subject.activity={self.activity}: it has {values.shape[1]} columns; subject.units={self.units} gives "
+                f"{len(units)} units.",
+                "Give one column per unit, in the order of the units.",
+            )
+        source = self.activity or self.matrix
+        label = f"precomputed {Path(source).stem}" if source else "precomputed"
+        about = {"matrix": self.matrix, "activity": self.activity or None, "n_units": len(units)}
+        return WithoutModel(units, about, label, values)
 
     def fingerprint(self) -> str:
-        """Digest of the units, from any source."""
+        """Digest of the units and their activity, from any source."""
         try:
-            return digest(self().units.labels)
+            return self().digest
         except HarnessError:
             return ""
+
+    def _activity(self) -> Float[np.ndarray, "observations units"]:
+        values = one_array("subject.activity", self.activity, self.key)
+        if values.ndim != 2 or values.dtype.kind not in "biuf" or not values.size:
+            raise HarnessError(
+                f"subject.activity={self.activity}: the array has the shape {values.shape} and dtype {values.dtype}.",
+                "Give numbers [observations, units].",
+            )
+        bad = np.argwhere(~np.isfinite(values))
+        if len(bad):
+            raise HarnessError(
+                f"subject.activity={self.activity}: {len(bad)} numbers are NaN or infinite; the first is in row "
+                f"{bad[0, 0]}, column {bad[0, 1]}.",
+                "Remove these observations, or these units.",
+            )
+        return values.astype(np.float32)
 
     def _given(self) -> UnitSpace:
         if shape := re.fullmatch(r"(\d+)x(\d+)", self.units):
@@ -65,14 +125,20 @@ class Precomputed(SubjectMethod):
                 return UnitSpace.heads([heads] * layers)
             case [*labels] if all(isinstance(label, str) for label in labels):
                 return UnitSpace.from_labels(labels)
-        forms = 'Write a list ["L0H0", "L0H1", ...], or {"n_layers": 16, "n_heads": 16}.'
+            case [*entries] if all(isinstance(entry, dict) and "label" in entry for entry in entries):
+                return UnitSpace(tuple(_unit(entry) for entry in entries))
+        forms = (
+            'Write a list ["L0H0", "L0H1", ...] or [{"label": "a", "site": "layer1", "depth": 1}, ...], or '
+            '{"n_layers": 16, "n_heads": 16}.'
+        )
         raise HarnessError(f"subject.units={self.units}: its content has none of the known forms.", forms)
 
     def _inferred(self) -> UnitSpace:
         if not self.matrix:
             raise HarnessError(
                 "subject precomputed: nothing gives its units.",
-                "Give the matrix (affinity=precomputed affinity.path=J.npy), or the units (subject.units=16x16).",
+                "Give the activity (subject.activity=A.npy), the matrix (affinity=precomputed affinity.path=J.npy), or "
+                "the units (subject.units=16x16).",
             )
         n = _size(self.matrix)
         labelled = list(_heads(_json("labels.path", self.labels))) if self.labels else []
@@ -94,20 +160,69 @@ class Precomputed(SubjectMethod):
         )
 
 
-@dataclass(frozen=True)
 class WithoutModel(Subject):
-    """Units only: nothing to read, nothing to record. They can be grouped, but not tested."""
+    """Units without a model. They can be grouped, but not tested.
 
-    units: UnitSpace
-    about: Mapping[str, Any]
-    label: str
+    ``activity`` [observations, units]: what was measured elsewhere. Its rows are the examples that readers see.
+    """
+
     reads: None = None
 
-    def record(self, *_: Any, **__: Any) -> Never:
+    def __init__(
+        self,
+        units: UnitSpace,
+        about: Mapping[str, Any],
+        label: str = "precomputed",
+        activity: Float[np.ndarray, "observations units"] | None = None,
+    ) -> None:
+        self.units, self.about, self.label = units, about, label
+        self.observations: Batch | None = None
+        if activity is not None:
+            self.sources = {"activation": "the activity [observations, units, 1]"}
+            self.observations = Vectors("observations", activity, np.zeros(len(activity), dtype=np.int64), "none")
+
+    @property
+    def digest(self) -> str:
+        """Digest of the units and their activity."""
+        return digest(self.units.digest, self.observations.digest if self.observations else None)
+
+    def record(self, batch: Batch, readers: Mapping[str, Reader], tick: Tick) -> Recording:
+        """Every reader reads the activity, site by site. Errors: there is none; another source."""
+        if self.observations is None or not isinstance(batch, Vectors):
+            raise without_model(self.label)
+        check_sources(self, readers)
+        examples = np.arange(len(batch))
+        places = [self.units.at_sites([site]) for site in self.units.sites]
+        back = np.argsort(np.concatenate(places))
+        readings = {}
+        for name, reader in readers.items():
+            rows = [
+                Rows("activation", site, batch.inputs[:, list(units), None], batch, batch, examples)
+                for site, units in zip(self.units.sites, places, strict=True)
+            ]
+            readings[name] = np.concatenate([np.asarray(reader.read(seen)) for seen in rows], axis=1)[:, back]
+        tick(len(batch))
+        return Recording(batch, self.units, readings)
+
+    def evaluate(self, *_: Any, **__: Any) -> Never:
         """Errors: always, because there is no model."""
         raise without_model(self.label)
 
-    evaluate = record
+
+def numbered(n: int) -> UnitSpace:
+    """Units ``u0``, ``u1``, ... of one site."""
+    return UnitSpace.from_labels(f"u{unit}" for unit in range(n))
+
+
+def _unit(entry: Mapping[str, Any]) -> Unit:
+    """A unit as a JSON file describes it. Errors: a key that units do not have; a depth that is not a whole number."""
+    values = {"site": "units", "depth": 0, "family": "unit", **entry}
+    if set(values) != {"label", "site", "depth", "family"} or not isinstance(values["depth"], int):
+        raise HarnessError(
+            f"subject.units: {json.dumps(entry)} does not describe a unit.",
+            'Write {"label": "a", "site": "layer1", "depth": 1, "family": "neuron"}; only the label is required.',
+        )
+    return Unit(str(values["label"]), str(values["site"]), values["depth"], str(values["family"]))
 
 
 def _size(path: str) -> int:

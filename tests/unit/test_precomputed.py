@@ -11,6 +11,7 @@ import pytest
 
 from harness.data.units import UnitSpace
 from harness.registry.config import registry, resolve
+from harness.testing import examples
 from harness.util.errors import HarnessError
 
 
@@ -157,6 +158,8 @@ def test_matrix_and_labels_default_to_those_of_the_cell() -> None:
     assert resolve(words, registry())["subject"] == {
         "name": "precomputed",
         "units": "",
+        "activity": "",
+        "key": "",
         "matrix": "J.npy",
         "labels": "l.json",
     }
@@ -177,7 +180,7 @@ def test_every_use_of_the_model_is_refused() -> None:
     found = subject(units="2x2")
     assert found.reads is None
     for asks in (
-        lambda: found.record(None, {}, None),
+        lambda: found.record(examples.batch(), {}, lambda _: None),
         lambda: found.evaluate(None, [()], None, [], None),
     ):
         with pytest.raises(HarnessError, match="has no model") as caught:

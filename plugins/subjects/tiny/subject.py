@@ -11,6 +11,7 @@ from harness.util.errors import unknown
 
 if TYPE_CHECKING:
     from harness import HeadSubject
+    from harness.engine.loading import Dtype, LoadedModel
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -36,13 +37,16 @@ class Tiny(SubjectMethod):
     )
 
     def __call__(self) -> HeadSubject:
-        from harness import load_model
+        return self.load().heads(self.memory)
+
+    def load(self, dtype: Dtype = "float32") -> LoadedModel:
+        """The model, for units of any family."""
+        from harness.engine.loading import load
 
         folder = self._folder()
         label = "tiny" if folder == WEIGHTS else f"tiny@{folder.name}"
-        subject = load_model(str(folder), device=self.device, memory=self.memory, tokenizer=str(WEIGHTS), label=label)
-        subject.about["path"] = label  # the path on this machine does not belong in a record
-        return subject
+        loaded = load(str(folder), dtype=dtype, device=self.device, tokenizer=str(WEIGHTS), label=label)
+        return loaded.described(path=label)  # the path on this machine does not belong in a record
 
     def config(self) -> str:
         """The folder whose config.json has the shapes of the model."""

@@ -1,0 +1,1 @@
+"""The small classifier that comes with the harness: its module, its training, its weights."""

@@ -1,0 +1,99 @@
+"""What the subjects of one family of units have in common: the model that their units are in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from harness import SubjectMethod
+from harness.data.units import Run
+
+from .hf import HuggingFace
+from .smollm2_wheel import SmolLM2Wheel
+from .tiny import Tiny
+
+if TYPE_CHECKING:
+    from harness.data.contracts import Sizes
+    from harness.engine.hooked import HookedSubject
+    from harness.engine.loading import LoadedModel
+
+Family = Literal["heads", "kv_groups", "mlp_layers", "mlp_neurons", "stream"]
+DEFAULTS = {
+    "labels": "none",
+    "signal": "activation",
+    "binarizer": "none",
+    "affinity": "pearson_knn",
+    "partitioner": "leiden",
+    "chooser": "modularity",
+    "selector": "isolated",
+    "controls": "layer_matched",
+}
+"""By stage: methods that need neither attention nor labels, for any number of units."""
+
+
+@dataclass(frozen=True)
+class DecoderUnits(SubjectMethod):
+    """The parameters of units of any family in a causal language model; ``name`` is the family."""
+
+    defaults: ClassVar[Mapping[str, str | Sequence[str]]] = DEFAULTS
+
+    path: str = field(
+        default="tiny",
+        metadata={"help": "hub id, folder in Hugging Face layout, .gguf file; or tiny, smollm2_wheel"},
+    )
+    revision: str = field(
+        default="main", metadata={"help": "branch, tag or commit on the hub; of tiny, a training step"}
+    )
+    dtype: Literal["float32", "bfloat16", "float16"] = field(
+        default="float32", metadata={"help": "precision of weights and computation"}
+    )
+    also: tuple[Family, ...] = field(default=(), metadata={"help": "other families in the same space: [heads]"})
+    device: str = field(default="auto", metadata={"help": "auto, cpu, cuda or cuda:1", "neutral": True})
+    memory: str = field(
+        default="auto",
+        metadata={"help": "memory for one pass, such as 4GiB; it changes only the time", "neutral": True},
+    )
+
+    def __call__(self) -> HookedSubject:
+        return self._load().units({self.name, *self.also}, self.memory)
+
+    def config(self) -> str | None:
+        """The folder or hub id whose config.json has the shapes of the model."""
+        return self._source.config()
+
+    def runs(self, sizes: Sizes) -> tuple[Run, ...]:
+        """The sites of its units in a model of these sizes."""
+        sites = {
+            "heads": ("attn", "head", sizes.heads),
+            "kv_groups": ("attn", "kv_group", sizes.kv_heads),
+            "mlp_neurons": ("neurons", "neuron", sizes.mlp),
+            "mlp_layers": ("mlp", "mlp", 1),
+            "stream": ("stream", "stream", 1),
+        }
+        return tuple(
+            Run(f"L{layer}.{site}", layer, kind, units)
+            for layer in range(sizes.layers)
+            for family, (site, kind, units) in sites.items()
+            if family in self._families(layer)
+        )
+
+    def _families(self, layer: int) -> set[str]:  # noqa: ARG002  # neurons are units in some layers only
+        """The families with units in this layer."""
+        return {self.name, *self.also}
+
+    def fingerprint(self) -> str:
+        """That of the subject that loads the same model."""
+        return self._source.fingerprint()
+
+    @property
+    def _source(self) -> Tiny | SmolLM2Wheel | HuggingFace:
+        if self.path == "tiny":
+            return Tiny("final" if self.revision == "main" else self.revision, self.device)
+        if self.path == "smollm2_wheel":
+            return SmolLM2Wheel(self.device)
+        return HuggingFace(self.path, self.revision, self.dtype, device=self.device)
+
+    def _load(self) -> LoadedModel:
+        source = self._source
+        return source.load() if isinstance(source, HuggingFace) else source.load(self.dtype)
