@@ -82,6 +82,7 @@ from .records.record import read_record as read_record
 from .records.workspace import Workspace as Workspace
 from .registry.hookspecs import CellFinished as CellFinished
 from .registry.hookspecs import hookimpl as hookimpl
+from .testing.contracts import check as check
 from .util.digest import digest as digest
 from .util.digest import digest_files as digest_files
 from .util.errors import HarnessError as HarnessError

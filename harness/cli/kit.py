@@ -27,7 +27,13 @@ def new_plugin(arguments: Namespace) -> int:
     session.accept_only_workspace()
     if stage not in STAGES:
         raise unknown("stage", stage, STAGES)
-    template = (SCAFFOLD / f"{stage}.py.txt").read_text(encoding="utf-8")
+    if arguments.family and stage != "subject":
+        raise HarnessError(
+            f"new-plugin: --family={arguments.family} has no effect on stage {stage}.",
+            "Leave it out: only subjects have a family.",
+        )
+    kind = f"_{arguments.family}" if arguments.family in ("neurons", "vectors") else ""
+    template = (SCAFFOLD / f"{stage}{kind}.py.txt").read_text(encoding="utf-8")
     _check_name(stage, name, template, session.registry)
     names = {"stage": stage, "name": name, "Class": _class(name)}
     plugin, test = Template(template).substitute(names).split(DIVIDER)

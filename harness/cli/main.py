@@ -68,7 +68,8 @@ COMMANDS = {
     "show": Command("show a method's formula, parameters and source, or what a preset sets", "look:show",
                     "STAGE NAME|PRESET", example="harness show affinity ising"),
     "new-plugin": Command("write a working plugin and its test, for you to edit", "kit:new_plugin", "STAGE NAME",
-                          example="harness new-plugin affinity my_affinity"),
+                          (("--family=heads|neurons|vectors", "the units of a subject (default: heads)"),),
+                          "harness new-plugin affinity my_affinity"),
     "check": Command("check a plugin against the contract of its stage", "look:check", "[NAME ...]",
                      (("--all", "check every plugin"),), example="harness check mutual_information"),
     "compare": Command("compare two cells, or two methods on all their tasks, in pairs",
@@ -175,7 +176,11 @@ def parser_of(name: str) -> argparse.ArgumentParser:
     parser.add_argument("--plugin", action="append", default=[], metavar="FILE.py|MODULE", help="load one more plugin")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     for flag, text in command.flags:
-        parser.add_argument(flag, action="store_true", help=text)
+        name, _, choices = flag.partition("=")
+        if choices:
+            parser.add_argument(name, choices=choices.split("|"), help=text)
+        else:
+            parser.add_argument(name, action="store_true", help=text)
     if command.configured or name in ("list", "show"):
         add_search_options(parser)
     if command.configured:

@@ -110,9 +110,8 @@ def _culprit(test: Bench, unit: int) -> str:
     """The unit that changes instead, if a few tries find it."""
     site = test.subject.units.units[unit].site
     for other in [*test.candidates, *test.subject.units.at_sites([site])[:32]]:
-        if other != unit:
-            if _ablates(test, unit, other):
-                return f", but that of {test.name(other)}"
+        if other != unit and _ablates(test, unit, other):
+            return f", but that of {test.name(other)}"
     return ""
 
 
@@ -284,7 +283,7 @@ def estimates_damage_to_first_order(plugin: Any) -> None:
     require(
         worst <= 0.1 * np.abs(slope).max() + test.tolerance / step,
         f"`first_order` differs by {worst:.2g} from the slope of the target's output when outputs are scaled: it is "
-        "the gradient times what the unit hands on, summed over its positions; with positions=all, a unit is ablated at "
+        "the gradient times what the unit hands on, summed over positions; with positions=all, a unit is ablated at "
         "every position",
     )
 

@@ -29,6 +29,16 @@ SIZES = tuple(10.0**power for power in range(-2, 5))
 LOOKS: tuple[Metric, ...] = (Look(0), Look(1))
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class InMemory:
+    """A subject that is loaded already, in the place of its plugin."""
+
+    subject: Subject
+
+    def __call__(self) -> Subject:
+        return self.subject
+
+
 @lru_cache(maxsize=1)
 def loaded(plugin: Any) -> Any:
     """The subject. It is loaded once for all checks."""
@@ -105,7 +115,8 @@ class Bench:
     @cached_property
     def baseline(self) -> Float[np.ndarray, "metrics examples"]:
         """The values without ablation."""
-        return self.evaluate([()], Output())[0]
+        values: Float[np.ndarray, "metrics examples"] = self.evaluate([()], Output())[0]
+        return values
 
     @cached_property
     def scale(self) -> float:
@@ -122,13 +133,14 @@ class Bench:
         """Whether outputs have at least 32 bits."""
         return self._probe.dtype.itemsize >= 4
 
-    def same(self, values: Float[np.ndarray, ...], others: Float[np.ndarray, ...]) -> bool:
+    def same(self, values: Float[np.ndarray, "*shape"], others: Float[np.ndarray, "*shape"]) -> bool:
         """Whether all values are equal, up to the last digits."""
         return bool(np.abs(values - others).max() <= self.tolerance)
 
     def changed(self, values: Float[np.ndarray, "*more metrics examples"]) -> Bool[np.ndarray, "*more"]:
         """Whether values differ from the baseline."""
-        changed: Bool[np.ndarray, "*more"] = np.abs(values - self.baseline).max(axis=(-2, -1)) > self.tolerance
+        differences = np.abs(values - self.baseline).max(axis=(-2, -1))
+        changed: Bool[np.ndarray, "*more"] = np.asarray(differences > self.tolerance)
         return changed
 
     # -- units -------------------------------------------------------------------------------------------------------

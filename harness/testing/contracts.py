@@ -9,9 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from harness.data.contracts import Subject
+from harness.data.stages import STAGES
 from harness.registry.registry import Method
 from harness.testing import activity, closure, inputs, proposal, strata
 from harness.testing.ablation import ABLATION
+from harness.testing.bench import InMemory
 from harness.testing.checks import Check, NotChecked, Violation, contents, require
 from harness.testing.isolation import ISOLATION
 from harness.testing.site import SITE
@@ -68,6 +71,32 @@ def check_method(method: Method) -> list[Finding]:
         others = [_find(check, plugin) for check in more] if answered.outcome == "passed" else []
     findings = [described, built, _find(is_frozen, plugin), _find(can_be_pickled, plugin), answered, *others]
     return _with_limits(findings, plugin.known_limits)
+
+
+def check(plugin: Any, stage: str = "") -> list[str]:
+    """What is wrong with a method, or with a loaded subject: its failed checks with their reasons. Empty: nothing.
+
+    ``plugin``: the class of a method, or a subject that is in memory. ``stage``: needed only for a class that does not
+    inherit from the contract of its stage.
+
+    Errors: a class without a contract, where no stage is given.
+    """
+    if isinstance(plugin, Subject):
+        with one_thread():
+            findings = [_find(one, InMemory(plugin)) for one in CONTRACTS["subject"]]
+    else:
+        findings = check_method(Method(stage or _stage_of(plugin), plugin.name, plugin, plugin.__module__))
+    return [f"{finding.check}: {finding.reason}" for finding in findings if finding.outcome == "failed"]
+
+
+def _stage_of(cls: Any) -> str:
+    found = next((stage.name for stage in STAGES.values() if stage.contract in getattr(cls, "__mro__", ())), None)
+    if found is None:
+        raise HarnessError(
+            f"check: {cls!r} does not say which stage it is for.",
+            "Let it inherit from a contract such as harness.AffinityMethod, or give stage='affinity'.",
+        )
+    return found
 
 
 def _with_limits(findings: list[Finding], limits: Mapping[str, str]) -> list[Finding]:

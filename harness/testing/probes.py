@@ -199,6 +199,8 @@ class Target(Metric):
 class Keep(Reader):
     """Keeps all rows. Its reading is the sum of a unit's numbers."""
 
+    source: Source = "activation"
+
     def __init__(self, source: Source) -> None:
         self.source = source
         self.rows: list[Rows] = []

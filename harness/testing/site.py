@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -62,10 +63,7 @@ def keeps_rows_and_positions_apart(plugin: Any) -> None:
         change = torch.ones_like(one.values)
         for axis, word in enumerate(("row", "position")[: one.output.ndim - 1]):
             for place in range(one.output.shape[axis]):
-                inputs = tuple(
-                    value.narrow(axis, place, 1) if value.shape[:2] == one.output.shape[:2] or axis == 0 else value
-                    for value in one.inputs
-                )
+                inputs = tuple(value.narrow(axis, place, 1) for value in one.inputs)
                 output = one.output.narrow(axis, place, 1)
                 require(
                     one.close(one.site.values(inputs, output), one.values.narrow(axis, place, 1)),
@@ -125,25 +123,20 @@ def _passes(test: Bench) -> Iterator[_Pass]:
     sites = getattr(test.subject, "sites", ())
     if not sites:
         raise NotChecked("it has no sites (HookedSubject has)")
+    # Examples of one length share a pass, so that a hook sees all of them.
+    batch = test.batch.take(np.flatnonzero(test.batch.query == test.batch.query[0]))
     seen: dict[str, tuple[tuple[Tensor, ...], Tensor]] = {}
-    rows: list[int] = []
-
-    def count(_: nn.Module, args: tuple[Any, ...]) -> None:
-        rows.append(len(args[0]))
 
     def keeping(site: Site) -> Callable[..., None]:
         def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-            seen[site.name] = by_row(args, kwargs, output, rows[-1])
+            seen[site.name] = by_row(args, kwargs, output, len(batch))
 
         return hook
 
-    model = test.subject.model
-    assert model is not None  # a subject with sites has their model
     with ExitStack() as stack:
-        stack.callback(model.register_forward_pre_hook(count).remove)
         for site in sites:
             stack.callback(site.module.register_forward_hook(keeping(site), with_kwargs=True).remove)
-        test.evaluate([()], Output())
+        test.evaluate([()], Output(), batch)
     with torch.inference_mode():
         for site in sites:
             inputs, output = seen[site.name]

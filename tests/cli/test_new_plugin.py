@@ -157,4 +157,33 @@ def test_an_existing_file_is_not_overwritten(harness: Run, tmp_path: Path, there
 
 def test_every_stage_has_a_template() -> None:
     found = {path.name for path in (ROOT / "harness" / "scaffold").iterdir()}
-    assert found == {f"{stage}.py.txt" for stage in STAGES} | {"contract.py.txt"}
+    families = {"subject_neurons.py.txt", "subject_vectors.py.txt"}
+    assert found == {f"{stage}.py.txt" for stage in STAGES} | {"contract.py.txt"} | families
+
+
+@pytest.mark.parametrize(("family", "units"), [("heads", "L0H0"), ("neurons", "L0N0"), ("vectors", "h0:0")])
+def test_a_new_subject_of_every_family_is_short_correct_and_runs(
+    harness: Run, family: str, units: str, tmp_path: Path, import_here: Callable[[str], ModuleType]
+) -> None:
+    name = f"my_{family}"
+    assert harness("new-plugin", "subject", name, f"--family={family}").code == 0
+    for path in (tmp_path / f"{name}.py", tmp_path / f"test_{name}.py"):
+        assert len(path.read_text().splitlines()) < 60
+    module = import_here(f"test_{name}")
+    module.test_a_number_from_theory()
+    module.test_it_keeps_the_contract_of_its_stage()
+    (cls,) = import_here(name).harness_subjects()
+    assert cls()().units.labels[0] == units
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["subject", "mine", "--family=experts"], "choose from"),
+        (["affinity", "mine", "--family=neurons"], "only subjects have a family"),
+    ],
+)
+def test_a_family_that_does_not_exist_is_refused(harness: Run, words: list[str], says: str, tmp_path: Path) -> None:
+    answer = harness("new-plugin", *words)
+    assert (answer.code, says in answer.err) == (2, True), answer.err
+    assert not list(tmp_path.iterdir())

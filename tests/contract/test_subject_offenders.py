@@ -510,7 +510,7 @@ WRONG: dict[partial[Any], tuple[str, str]] = {
     partial(neurons, kind=IgnoresUnits): ("adds changes up", "changes of single units do not add up"),
     partial(neurons, kind=Clips): ("adds changes up", "not linear"),
     partial(vectors, IgnoresTheIntervention): (
-        "hands on what the intervention returns", "returns the output unchanged changes the prediction",
+        "hands on what the intervention returns", "adding any number .* changes nothing",
     ),
     partial(vectors, AblatesAnotherUnit): ("ablates the named unit and no other", "of h0:0, but that of h0:1"),
     partial(vectors, kind=ForgetsWidth): ("hands on values of the right shape", "need \\[rows, units, width\\]"),

@@ -77,6 +77,7 @@ NAMES = [
     "Windows",
     "Workspace",
     "batch",
+    "check",
     "close",
     "default_id_range",
     "digest",

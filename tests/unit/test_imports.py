@@ -27,9 +27,9 @@ SUBJECTS = {*PLUGINS, "harness.engine", "harness.closure"}
 
 
 def allowed(importer: str, imported: str) -> bool:
-    """Whether a package may import another. ``harness`` itself may import all up to execution, and the notebook."""
+    """Whether a package may import another. ``harness``: all up to execution, the notebook and the checks."""
     if importer == "harness":
-        return LINE[imported] <= LINE["harness.execution"] or imported == "harness.notebook"
+        return LINE[imported] <= LINE["harness.execution"] or imported in ("harness.notebook", "harness.testing")
     if imported == "harness":
         return importer == "harness.cli" or importer.startswith("harness_plugins")
     if importer in LINE:
