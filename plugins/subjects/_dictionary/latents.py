@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -78,6 +78,7 @@ class Latents(Site):
     output through its row of the decoder. So the error of the reconstruction, the biases and a skip connection stay.
     """
 
+    complete: ClassVar[bool] = False  # the error of the reconstruction belongs to no unit
     dictionary: Dictionary = field(kw_only=True)
     encodes: Literal["output", "input"] = field(default="output", kw_only=True)
 
