@@ -78,7 +78,7 @@ class Latents(Site):
     output through its row of the decoder. So the error of the reconstruction, the biases and a skip connection stay.
     """
 
-    complete: ClassVar[bool] = False  # the error of the reconstruction belongs to no latent
+    complete: ClassVar[bool] = False  # the error of the reconstruction belongs to no unit
     dictionary: Dictionary = field(kw_only=True)
     encodes: Literal["output", "input"] = field(default="output", kw_only=True)
 
