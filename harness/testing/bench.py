@@ -133,7 +133,7 @@ class Bench:
         """Whether outputs have at least 32 bits."""
         return self._probe.dtype.itemsize >= 4
 
-    def same(self, values: Float[np.ndarray, "*shape"], others: Float[np.ndarray, "*shape"]) -> bool:
+    def same(self, values: Float[np.ndarray, "*shape"], others: Float[np.ndarray, "*broadcast"]) -> bool:
         """Whether all values are equal, up to the last digits."""
         return bool(np.abs(values - others).max() <= self.tolerance)
 

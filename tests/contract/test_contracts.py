@@ -25,9 +25,8 @@ def test_every_plugin_satisfies_its_contract(method: Method) -> None:
     findings = check_method(method)
     broken = [f"{finding.check}: {finding.reason}" for finding in findings if finding.outcome == "failed"]
     assert not broken, "\n".join(broken)
-    skipped = [f"{finding.check}: {finding.reason}" for finding in findings if finding.outcome == "skipped"]
-    if skipped:
-        pytest.skip("; ".join(skipped))
+    if findings[-1].outcome == "skipped" and len(findings) <= 5:  # it needs parameters, so its stage is not checked
+        pytest.skip(f"{findings[-1].check}: {findings[-1].reason}")
 
 
 def test_every_stage_has_a_contract() -> None:

@@ -1,18 +1,16 @@
-"""The contract suite finds batches, labels and subjects that violate it, and skips those that need parameters."""
+"""The contract suite finds batches and labels that violate it, and skips those that need parameters."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
-from harness.data.batch import Batch, Vocabulary
-from harness.data.contracts import Subject
+from harness.data.batch import Batch
 from harness.data.grouping import Affinity, Labels
 from harness.data.recording import Recording, Rows, Source, Spins
-from harness.data.units import UnitSpace
 from harness.testing import examples
 from harness.testing.contracts import Finding
 from harness.util.errors import HarnessError
@@ -115,87 +113,8 @@ LABELS = {
 }
 
 
-@dataclass
-class Toy(Subject):
-    """A subject of four units, each with a weight on the sum of the tokens."""
-
-    label: str = "toy"
-    units: Any = field(default_factory=lambda: UnitSpace.heads([2, 2]))
-    about: Mapping[str, Any] = field(default_factory=dict)
-    reads: Any = field(default_factory=lambda: Vocabulary(60, context=64))
-    sources: Any = field(default_factory=lambda: {"attention": "even rows"})
-    gives: Any = frozenset({"output"})
-    leak: int = 0
-    shape: tuple[int, ...] | None = None
-
-    def record(self, batch: Batch, readers: Mapping[str, Any], tick: Any) -> Recording:
-        keys = batch.tokens.shape[1]
-        seen = np.arange(keys) <= batch.query[:, None] + self.leak
-        values = np.repeat((seen / seen.sum(axis=1, keepdims=True))[:, None, :], 2, axis=1)
-        every = np.arange(len(batch))
-        readings = {
-            name: np.concatenate(
-                [reader.read(Rows("attention", site, values, batch, batch, every)) for site in self.units.sites], axis=1
-            )
-            for name, reader in readers.items()
-        }
-        return Recording(batch, self.units, readings)
-
-    def evaluate(
-        self, batch: Batch, conditions: Any, intervention: Any, metrics: Any, tick: Any, reference: Any = None
-    ) -> np.ndarray:
-        seen = np.arange(batch.tokens.shape[1]) <= batch.query[:, None] + self.leak
-        total = (batch.tokens * seen).sum(axis=1) / 100
-        values = np.array([[total * (4 - len(condition)) for condition in conditions] for _ in metrics])
-        return values.reshape(self.shape) if self.shape else values
-
-
-class SubjectOf:
-    """Builds a toy subject."""
-
-    name: ClassVar[str] = "subject"
-
-    def __call__(self) -> Any:
-        return Toy()
-
-
-class Leaking(SubjectOf):
-    """Depends on tokens after the query."""
-
-    def __call__(self) -> Toy:
-        return Toy(leak=2)
-
-
-class Nameless(SubjectOf):
-    """Has no UnitSpace."""
-
-    def __call__(self) -> Toy:
-        return Toy(units=["L0H0"])
-
-
-class Flat(SubjectOf):
-    """Returns values without one of their axes."""
-
-    def __call__(self) -> Toy:
-        return Toy(shape=(5, -1))
-
-
-class Foundling(SubjectOf):
-    """Returns an object that is not a subject."""
-
-    def __call__(self) -> Any:
-        return "toy"
-
-
-SUBJECTS = {
-    Foundling: ("loads and names its units", "returns str, not Subject"),
-    Leaking: ("does not see past the query", "tokens after the query change the values"),
-    Nameless: ("loads and names its units", "not a UnitSpace"),
-    Flat: ("evaluates every condition on every example", "shape"),
-}
-
-CORRECT = {"batch": BatchOf, "labels": LabelsOf, "subject": SubjectOf}
-OFFENDERS = {"batch": BATCHES, "labels": LABELS, "subject": SUBJECTS}
+CORRECT = {"batch": BatchOf, "labels": LabelsOf}
+OFFENDERS = {"batch": BATCHES, "labels": LABELS}
 for frozen in (*CORRECT.values(), *(cls for classes in OFFENDERS.values() for cls in classes)):
     dataclass(frozen=True)(frozen)
 
@@ -212,10 +131,12 @@ def test_an_offender_fails_the_expected_check(
     assert_fails(stage, cls, check, reason)
 
 
-class Homeless(SubjectOf):
+class Homeless:
     """Requires a path."""
 
-    def __call__(self) -> Toy:
+    name: ClassVar[str] = "homeless"
+
+    def __call__(self) -> Any:
         raise HarnessError("subject.path is empty: which model?")
 
 

@@ -551,6 +551,22 @@ def test_correct_subjects_pass(build: Callable[[], Any]) -> None:
     assert {name: reason for name, reason in found.items() if reason} == {}
 
 
+class Nameless(HookedSubject):
+    """Has labels instead of units."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.units = list(self.units.labels)  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    ("build", "says"),
+    [(lambda: "toy", "returns str, not Subject"), (partial(vectors, Nameless), "not a UnitSpace")],
+)
+def test_what_is_no_subject_is_refused_first(build: Callable[[], Any], says: str) -> None:
+    assert says in finding(CONTRACTS["subject"][0], Made(build))
+
+
 def case(build: partial[Any], check: str, says: str) -> Any:
     """A wrong subject, by the name of the class that is wrong."""
     wrong = next(part for part in (*build.args, *build.keywords.values()) if isinstance(part, type))
