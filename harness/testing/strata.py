@@ -11,7 +11,7 @@ from harness.data.contracts import reads
 from harness.data.recording import Recording
 from harness.data.strata import Strata
 from harness.testing import examples
-from harness.testing.checks import Check, require, usual_checks
+from harness.testing.checks import Check, contents, require, usual_checks
 
 N = 120
 
@@ -50,6 +50,14 @@ def gives_the_same_strata_twice(plugin: Any) -> None:
     require(found[0] == found[1], "two calls differ: use rng_for(self.seed, ...) for random numbers")
 
 
+def does_not_change_its_input(plugin: Any) -> None:
+    """The call does not change the recording, which other stages and cells share."""
+    given = _given(plugin)
+    before = contents(given)
+    plugin(**given)
+    require(contents(given) == before, "the call changed its input, which other stages and cells share: copy it first")
+
+
 def judges_every_example_by_itself(plugin: Any) -> None:
     """The stratum of an example does not depend on the other examples, nor on micro-batches."""
     strata, whole = plugin(**_given(plugin)), _recording(plugin)
@@ -66,5 +74,6 @@ def judges_every_example_by_itself(plugin: Any) -> None:
 STRATIFIER: tuple[Check, ...] = (
     usual_checks(_given, _judge)[0],
     gives_the_same_strata_twice,
+    does_not_change_its_input,
     judges_every_example_by_itself,
 )

@@ -14,7 +14,7 @@ from harness import Strata, Stratifier, hookimpl
 class NoStrata(Stratifier):
     """All examples together: one stratum.
 
-    Output: strata of one name, which holds every example.
+    Input: none. Output: strata of one name, which holds every example.
     Source: none.
     """
 
