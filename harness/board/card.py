@@ -10,6 +10,7 @@ import numpy as np
 from harness.closure.report import Anatomy, ClosureReport
 from harness.closure.statistics import Effect, exceedances, inflated
 from harness.closure.verdict import Verdict, decision_order
+from harness.data.units import named
 from harness.records.record import PartitionRecord, Record, Status
 
 ARROW = {1: "↑", -1: "↓"}
@@ -36,7 +37,7 @@ def _closure(record: Record, closure: ClosureReport, where: str) -> str:
     bounds = ", ".join(f"{_spaced(name)} {_share(closure, name)}" for name in closure.site_ablation)
     width = max(13, *(len(name) + 1 for name in closure.effects))
     lines = [
-        f"{' '.join(closure.units)}   {_count(size, 'unit')}, {_count(sites, 'site')}      {where}{stratum}",
+        f"{named(closure.units)}   {_count(size, 'unit')}, {_count(sites, 'site')}      {where}{stratum}",
         f"{_spaced(closure.verdict.value).upper()}  {closure.reason}",
         f"  {_controls(closure)}",
         f"  {'':<{width + 2}}{'baseline':>9}{'ablated':>10}   {'effect [95 %]':<26}{'controls (5 % .. 95 %)':<24}"
@@ -97,7 +98,7 @@ def _facts(closure: ClosureReport, anatomy: Anatomy) -> list[str]:
     if anatomy.sufficiency is not None:
         facts.append(f"sufficiency {round(100 * anatomy.sufficiency)} %")
     if closure.dispensable:
-        facts.append(f"dispensable {' '.join(closure.dispensable)}")
+        facts.append(f"dispensable {named(closure.dispensable)}")
     on = anatomy.on_input
     if on and not on.n:
         facts.append("never active on these examples")
@@ -180,7 +181,7 @@ def _proposal(record: Record) -> str:
     for candidate in record.candidates:
         scores = {"purity": candidate.purity, "isolation": candidate.isolation, "stability": candidate.stability}
         shown = ", ".join(f"{name} {_number(value, '.2f')}" for name, value in scores.items())
-        lines.append(f"  candidate: {' '.join(candidate.units)}   {shown}")
+        lines.append(f"  candidate: {named(candidate.units)}   {shown}")
     return "\n".join(lines + _warnings(record))
 
 

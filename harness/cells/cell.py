@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Interval
 
 from harness.data.stages import STAGES, inputs_of, upstream
+from harness.data.units import named
 from harness.records.upgrades import SETTINGS_2
 from harness.registry.registry import IN_SESSION, Method, Registry
 from harness.util.bytesize import parse_size
@@ -150,7 +151,7 @@ class Cell:
     def method(self) -> str:
         """The proposing methods, in one line: the row of a board."""
         if self.settings.group:
-            return f"by hand: {' '.join(self.settings.group)}"
+            return f"by hand: {named(self.settings.group)}"
         return " ".join(text for stage in self._row_stages if (text := self.describe(stage)))
 
     @property

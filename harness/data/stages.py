@@ -119,6 +119,18 @@ INPUTS: Mapping[str, tuple[tuple[str, ...], str]] = {
 }
 """The inputs that a method may request by name: the stages that produce each, and its meaning."""
 
+FOR_ANY_UNITS: Mapping[str, str] = {
+    "labels": "none",
+    "signal": "activation",
+    "binarizer": "none",
+    "affinity": "pearson_knn",
+    "partitioner": "leiden",
+    "chooser": "modularity",
+    "selector": "isolated",
+    "controls": "layer_matched",
+}
+"""By stage: methods that need neither attention nor labels, for any number of units."""
+
 # ----------------------------------------------------------------------------------------------------------------------
 # Properties of a method
 # ----------------------------------------------------------------------------------------------------------------------

@@ -215,6 +215,12 @@ class UnitSpace:
         return UnitSpace(units, {site: limit for site, limit in self.at_most.items() if site in kept})
 
 
+def named(labels: Sequence[str], most: int = 16) -> str:
+    """The labels in a line; of a larger group, the first ones and how many more there are."""
+    rest = len(labels) - most
+    return " ".join(labels) if rest <= 0 else f"{' '.join(labels[:most])} and {rest} more"
+
+
 def _natural(name: str) -> list[tuple[int, str]]:
     """A sorting key by which numbers in a name are compared as numbers."""
     parts = _DIGITS.split(name)

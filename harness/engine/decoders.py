@@ -14,7 +14,7 @@ from transformers.pytorch_utils import Conv1D
 
 from harness.engine.discovery import AttentionSite, sites_of
 from harness.engine.sites import Columns, Residual, Site, Whole, weight_of
-from harness.util.errors import HarnessError
+from harness.util.errors import HarnessError, unknown
 
 # Names differ between models: mlp, feed_forward, ffn, block_sparse_moe. In OPT, fc1 and fc2 are parts of the block.
 _MLP = re.compile(r"mlp|ffn|feed_?forward|moe")
@@ -98,8 +98,11 @@ def sites_of_families(
 ) -> list[Site]:
     """The sites of several families in one space, from early to late. ``layers``: those whose MLP neurons are units.
 
-    Errors: those of each family; heads and KV groups together, because every head is part of a KV group.
+    Errors: those of each family; an unknown one; heads and KV groups together, because every head is part of a KV group.
     """
+    for family in families:
+        if family not in FAMILIES:
+            raise unknown("family of units", family, FAMILIES)
     if {"heads", "kv_groups"} <= {*families}:
         raise HarnessError(
             "heads and kv_groups cannot be units of one subject: every head is part of a KV group.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from harness.data.batch import Reads
 from harness.engine.hooked import HookedSubject
-from harness.engine.loading import quiet
+from harness.engine.loading import LoadedModel, quiet
 from harness.engine.sites import Site
 from harness.engine.subject import HeadSubject, vocabulary_of
 from harness.util.errors import HarnessError
@@ -22,16 +22,18 @@ def subject_of(
     model: nn.Module,
     tokenizer: Any = None,
     *,
+    units: str | Collection[str] = "heads",
     sites: Sequence[Site] = (),
     reads: Reads = None,
     label: str = "",
     memory: str = "auto",
 ) -> HeadSubject | HookedSubject:
-    """A model as a subject. Without ``sites``, its units are the attention heads of a causal language model.
+    """A model as a subject. Without ``sites``, its units are those of some families of a causal language model.
 
-    ``tokenizer``: a tokenizer of transformers; without one, batches of text cannot be made. ``reads``: what the module
-    takes; a model of transformers says it itself. ``label``: the name in results; by default the last part of the path
-    that the model was loaded from, or its class.
+    ``units``: one or several of :data:`harness.engine.decoders.FAMILIES`. ``tokenizer``: a tokenizer of transformers;
+    without one, batches of text cannot be made. ``reads``: what the module takes; a model of transformers says it
+    itself. ``label``: the name in results; by default the last part of the path that the model was loaded from, or its
+    class.
 
     Errors: a model in training mode; a module without sites; a model whose attention cannot be intercepted.
     """
@@ -47,9 +49,12 @@ def subject_of(
         )
     path = model.config.name_or_path if isinstance(model, PreTrainedModel) else None
     name = label or Path(path or "").name or type(model).__name__
+    families = {units} if isinstance(units, str) else set(units)
     encode = None if tokenizer is None else partial(tokenizer.encode, add_special_tokens=False)
     with quiet():
         if isinstance(model, PreTrainedModel):
+            if not sites and families != {"heads"}:
+                return LoadedModel(model, name, encode, _about(model)).units(families, memory)
             if not sites:
                 return HeadSubject(model, name, encode, _about(model), memory)
             reads = reads or vocabulary_of(model, encode)

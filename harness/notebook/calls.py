@@ -60,6 +60,7 @@ def subject(
     tokenizer: Any = None,
     /,
     *,
+    units: str | Iterable[str] = "heads",
     sites: Sequence[Site] = (),
     reads: Vocabulary | Width | None = None,
     label: str = "",
@@ -68,8 +69,9 @@ def subject(
 def subject(model: Any, tokenizer: Any = None, /, **parameters: Any) -> Subject:
     """A subject: ``subject("tiny")`` by name, or ``subject(model, tokenizer)`` for a model that is in memory.
 
-    The units of a causal language model of transformers are its attention heads. Those of any other torch module are
-    at ``sites``: ``subject(module, sites=[Features("hidden", 0, labels, module.hidden)], reads=Width(12, 4))``.
+    The units of a causal language model of transformers are its attention heads, or those of other families:
+    ``subject(model, units="mlp_neurons")``, ``units=["heads", "mlp_layers"]``. Those of any other torch module are at
+    ``sites``: ``subject(module, sites=[Features("hidden", 0, labels, module.hidden)], reads=Width(12, 4))``.
     ``reads``: the vocabulary of a module of token ids, or the widths of one of vectors. ``label``: the name in results.
     ``memory``: how much memory a pass may use (``8GB``). Without a ``tokenizer``, batches of text cannot be made.
 

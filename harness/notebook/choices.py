@@ -11,7 +11,7 @@ from typing import Any
 from harness.cells.cell import Cell, as_override
 from harness.data.batch import Batch
 from harness.data.contracts import Subject, with_defaults
-from harness.data.stages import STAGES
+from harness.data.stages import FOR_ANY_UNITS, STAGES
 from harness.notebook.memory import LoadedBatch, LoadedSubject, method_of
 from harness.registry.config import registry, resolve
 from harness.registry.registry import IN_SESSION, Method, Registry
@@ -67,7 +67,7 @@ def cell_of(words: Sequence[str], choices: Mapping[str, Any]) -> Cell:
     Errors: those of :func:`harness.registry.config.resolve` and of :meth:`Cell.of`; an object that is not a method.
     """
     methods = registry()
-    overrides = [*_fitting(choices), *words]
+    overrides = [*_fitting(choices, words), *words]
     given: dict[str, list[Any]] = {}
     for key, value in choices.items():
         if value is None and key in (*STAGES, "contrast", "workspace"):
@@ -95,11 +95,15 @@ def is_subject(value: Any) -> bool:
     return hasattr(value, "evaluate") and hasattr(value, "units")
 
 
-def _fitting(choices: Mapping[str, Any]) -> Iterator[str]:
-    """Choices that fit a loaded subject, where the usual ones do not: the survey labels by where units attend."""
+def _fitting(choices: Mapping[str, Any], words: Sequence[str]) -> Iterator[str]:
+    """Methods that fit a loaded subject whose units do not attend, for the stages for which none is chosen."""
     subject = choices.get("subject")
-    if is_subject(subject) and "attention" not in getattr(subject, "sources", ()):
-        yield "labels=none"
+    if subject is None or not is_subject(subject) or "attention" in getattr(subject, "sources", ()):
+        return
+    alone = len(subject.units.sites) == len(subject.units)  # one unit per site: sites are matched in bands
+    fitting = {**FOR_ANY_UNITS, **({"controls": "depth_band"} if alone else {})}
+    chosen = {*choices, *(word.partition("=")[0] for word in words)}
+    yield from (f"{stage}={name}" for stage, name in fitting.items() if stage not in chosen)
 
 
 def _items(key: str, value: Any) -> Sequence[Any]:

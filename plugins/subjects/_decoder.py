@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from harness import SubjectMethod
+from harness.data.stages import FOR_ANY_UNITS
 from harness.data.units import Run
 
 from .hf import HuggingFace
@@ -19,24 +20,13 @@ if TYPE_CHECKING:
     from harness.engine.loading import LoadedModel
 
 Family = Literal["heads", "kv_groups", "mlp_layers", "mlp_neurons", "stream"]
-DEFAULTS = {
-    "labels": "none",
-    "signal": "activation",
-    "binarizer": "none",
-    "affinity": "pearson_knn",
-    "partitioner": "leiden",
-    "chooser": "modularity",
-    "selector": "isolated",
-    "controls": "layer_matched",
-}
-"""By stage: methods that need neither attention nor labels, for any number of units."""
 
 
 @dataclass(frozen=True)
 class DecoderUnits(SubjectMethod):
     """The parameters of units of any family in a causal language model; ``name`` is the family."""
 
-    defaults: ClassVar[Mapping[str, str | Sequence[str]]] = DEFAULTS
+    defaults: ClassVar[Mapping[str, str | Sequence[str]]] = FOR_ANY_UNITS
 
     path: str = field(
         default="tiny",

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from harness import hookimpl
+from harness.data.stages import FOR_ANY_UNITS
 
-from ._decoder import DEFAULTS, DecoderUnits
+from ._decoder import DecoderUnits
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class MLPLayers(DecoderUnits):
     """
 
     name: ClassVar[str] = "mlp_layers"
-    defaults: ClassVar[Mapping[str, str | Sequence[str]]] = DEFAULTS | {"controls": "depth_band"}
+    defaults: ClassVar[Mapping[str, str | Sequence[str]]] = {**FOR_ANY_UNITS, "controls": "depth_band"}
 
 
 @hookimpl

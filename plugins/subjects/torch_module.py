@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from annotated_types import Ge
 
 from harness import HarnessError, SubjectMethod, Width, digest, digest_files, hookimpl
-
-from ._decoder import DEFAULTS
+from harness.data.stages import FOR_ANY_UNITS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,7 +42,7 @@ class TorchModule(SubjectMethod):
 
     name: ClassVar[str] = "torch_module"
     defaults: ClassVar[Mapping[str, str | Sequence[str]]] = {
-        **DEFAULTS,
+        **FOR_ANY_UNITS,
         "batch": "vectors",
         "metric": ("logit_difference", "accuracy", "loss"),
     }
