@@ -169,7 +169,7 @@ class Tokens(Batch):
         ids = self.tokens[example, max(0, query + 1 - SHOWN) : query + 1].tolist()
         decode = reads.decode if isinstance(reads, Vocabulary) and reads.decode else _spaced
         start = "… " if query >= SHOWN else ""
-        return f"{start}{decode(ids)} → {decode([int(self.target[example])])}"
+        return f"{start}{decode(ids)} → {decode([int(self.target[example])])}".replace("\n", "⏎")
 
     def check(self, reads: Reads) -> None:
         """Refuse a batch that a subject cannot read.

@@ -98,7 +98,7 @@ def sites_of_families(
 ) -> list[Site]:
     """The sites of several families in one space, from early to late. ``layers``: those whose MLP neurons are units.
 
-    Errors: those of each family; an unknown one; heads and KV groups together, because every head is part of a KV group.
+    Errors: an unknown family; those of each family; heads with KV groups, because every head is part of a KV group.
     """
     for family in families:
         if family not in FAMILIES:

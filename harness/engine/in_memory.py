@@ -51,13 +51,14 @@ def subject_of(
     name = label or Path(path or "").name or type(model).__name__
     families = {units} if isinstance(units, str) else set(units)
     encode = None if tokenizer is None else partial(tokenizer.encode, add_special_tokens=False)
+    decode = None if tokenizer is None else tokenizer.decode
     with quiet():
         if isinstance(model, PreTrainedModel):
             if not sites and families != {"heads"}:
-                return LoadedModel(model, name, encode, _about(model)).units(families, memory)
+                return LoadedModel(model, name, encode, _about(model), decode).units(families, memory)
             if not sites:
-                return HeadSubject(model, name, encode, _about(model), memory)
-            reads = reads or vocabulary_of(model, encode)
+                return HeadSubject(model, name, encode, _about(model), memory, decode=decode)
+            reads = reads or vocabulary_of(model, encode, decode)
         return HookedSubject(model, sites, reads, name, _about(model), memory)
 
 

@@ -35,7 +35,7 @@ _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json"
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A causal language model in memory. ``encode``: text to token ids, None without a tokenizer; ``about``: see
+    """A causal language model in memory. ``encode``, ``decode``: None without a tokenizer; ``about``: see
     :class:`harness.data.contracts.Subject`. ``label``: its name in results.
     """
 
@@ -43,6 +43,7 @@ class LoadedModel:
     label: str
     encode: Callable[[str], list[int]] | None
     about: Mapping[str, Any]
+    decode: Callable[[list[int]], str] | None = None
 
     def described(self, **about: Any) -> LoadedModel:
         """The same model with other entries of ``about``."""
@@ -51,7 +52,7 @@ class LoadedModel:
     def heads(self, memory: str = "auto") -> HeadSubject:
         """Its attention heads as a subject."""
         with quiet():
-            subject = HeadSubject(self.model, self.label, self.encode, self.about, memory)
+            subject = HeadSubject(self.model, self.label, self.encode, self.about, memory, decode=self.decode)
         subject.about |= {"layers": len(subject.units.sites), "heads": len(subject.units)}
         return subject
 
@@ -64,7 +65,7 @@ class LoadedModel:
         """
         with quiet():
             sites = sites_of_families(self.model, families, layers)
-            reads = vocabulary_of(self.model, self.encode)
+            reads = vocabulary_of(self.model, self.encode, self.decode)
             subject = HookedSubject(self.model, sites, reads, self.label, self.about, memory)
         subject.about |= {"sites": len(sites), "units": len(subject.units)}
         return subject
@@ -109,7 +110,7 @@ def load(
         model = _model(path, files, getattr(torch, dtype), device_map)
         if device_map is None:
             model.to(first_device)  # type: ignore[arg-type]  # transformers types its wrapper as if it were unbound
-        encode = _encoder(files if tokenizer is None else ModelFiles(Path(tokenizer)))
+        encode, decode = _text(files if tokenizer is None else ModelFiles(Path(tokenizer)))
     about = {
         "architecture": type(model).__name__,
         "path": path,
@@ -119,7 +120,7 @@ def load(
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "weights": files.digest,
     }
-    return LoadedModel(model, label or _label(path, revision, files), encode, about)
+    return LoadedModel(model, label or _label(path, revision, files), encode, about, decode)
 
 
 def load_model(path: str, *, memory: str = "auto", **options: Unpack[Options]) -> HeadSubject:
@@ -182,20 +183,25 @@ def _model(path: str, files: ModelFiles, dtype: torch.dtype, device_map: str | N
     return model
 
 
-def _encoder(files: ModelFiles) -> Callable[[str], list[int]] | None:
-    """Text to token ids without special tokens; None where there is no tokenizer."""
+def _text(
+    files: ModelFiles,
+) -> tuple[Callable[[str], list[int]] | None, Callable[[list[int]], str] | None]:
+    """Text to token ids without special tokens, and the reverse; None where there is no tokenizer."""
     if files.gguf is not None:
         tokenizer = AutoTokenizer.from_pretrained(files.folder, gguf_file=files.gguf, trust_remote_code=False)
     elif any((files.folder / name).is_file() for name in _TOKENIZER_FILES):
         tokenizer = AutoTokenizer.from_pretrained(files.folder, trust_remote_code=False)
     else:
-        return None
+        return None, None
     tokenizer.model_max_length = 10**30  # batches cut texts themselves, so no warning about long ones
 
     def encode(text: str) -> list[int]:
         return list(tokenizer.encode(text, add_special_tokens=False))
 
-    return encode
+    def decode(ids: list[int]) -> str:
+        return str(tokenizer.decode(ids))
+
+    return encode, decode
 
 
 @contextmanager

@@ -59,10 +59,11 @@ class HeadSubject(Subject):
         memory: str = "auto",
         tokens_per_pass: int | None = None,
         share: Shared = EVERYTHING,
+        decode: Callable[[list[int]], str] | None = None,
     ) -> None:
         self.model: PreTrainedModel = model
         self.label = label
-        self.reads = vocabulary_of(model, encode)
+        self.reads = vocabulary_of(model, encode, decode)
         self._sites = sites_of(model)
         heads = sorted((site.layer, site.heads) for site in self._sites.values())
         self.units = UnitSpace(tuple(Unit.head(layer, head) for layer, n in heads for head in range(n)))
@@ -220,11 +221,15 @@ class _HeadPasses:
         return lambda groups: self._branching.logits(tokens, query, groups, replacement, past)
 
 
-def vocabulary_of(model: PreTrainedModel, encode: Callable[[str], list[int]] | None = None) -> Vocabulary:
+def vocabulary_of(
+    model: PreTrainedModel,
+    encode: Callable[[str], list[int]] | None = None,
+    decode: Callable[[list[int]], str] | None = None,
+) -> Vocabulary:
     """What a language model reads."""
     config = model.config.get_text_config()
     # Not every configuration has max_position_embeddings: without learned positions there is no such bound.
-    return Vocabulary(config.vocab_size, getattr(config, "max_position_embeddings", None) or 2**31, encode)
+    return Vocabulary(config.vocab_size, getattr(config, "max_position_embeddings", None) or 2**31, encode, decode)
 
 
 def budget_of(model: PreTrainedModel, width: int, memory: str, tokens_per_pass: int | None) -> Budget:

@@ -98,7 +98,7 @@ class SparseAutoencoder(DecoderUnits):
             "dictionary": {"file": self._file.name, "activation": dictionary.activation, **fit, **trained},
         }
         sites = sorted([*sites_of_families(loaded.model, self.also), latents], key=lambda site: site.depth)
-        reads = vocabulary_of(loaded.model, loaded.encode)
+        reads = vocabulary_of(loaded.model, loaded.encode, loaded.decode)
         return HookedSubject(loaded.model, sites, reads, f"{loaded.label} {prefix} latents", about, self.memory)
 
     def runs(self, sizes: Sizes) -> tuple[Run, ...]:
