@@ -51,7 +51,7 @@ class TorchModule(SubjectMethod):
         metadata={"help": "your Python file and its function, FILE.py:build; the file is run", "by_content": True},
     )
     weights: str = field(default="", metadata={"help": ".safetensors file of weights", "by_content": True})
-    sites: tuple[str, ...] = field(
+    sites: tuple[int | str, ...] = field(
         default=(), metadata={"help": "modules whose outputs are the units; empty: the hidden layers"}
     )
     inputs: Annotated[int, Ge(1)] | None = field(
@@ -75,7 +75,7 @@ class TorchModule(SubjectMethod):
         if weights:
             self._load(model, weights)
         model.to(device_named(self.device)).eval()
-        modules = {path: module_at(model, path) for path in self.sites or hidden_layers(model)}
+        modules = {path: module_at(model, path) for path in [str(site) for site in self.sites] or hidden_layers(model)}
         inputs = self.inputs or first_inputs(model)
         sizes, outputs = measured(model, modules, inputs)
         sites = [
