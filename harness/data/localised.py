@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from harness.util.seeds import rng_for
 
 SMALLEST = 1e-4
-"""Smaller entries of a basis of unit vectors are set to zero. Newton's method starts with three times as much: faster."""
+"""Smaller entries of a basis of unit vectors are set to zero. Newton's method starts with a threefold limit: faster."""
 TOLERANCE = 1e-2
 """Largest accepted residual of an eigenvector. The error of its eigenvalue is about the square."""
 FEW = 64
@@ -59,8 +59,8 @@ def localised(
         inside = scipy.sparse.csr_array(0.5 * (inside + inside.T))  # `/` would give float64
         rest = cut(image - basis @ inside, smallest)
         before, residual = residual, float(scipy.sparse.linalg.norm(rest, axis=0).max())
-        if not residual < before:
-            if smallest == SMALLEST:
+        if not residual < before / 2:  # limited by the entries that are set to zero
+            if not residual < (before if smallest == SMALLEST else 1):
                 return None
             smallest = SMALLEST
         if residual < TOLERANCE:
