@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from harness.util.seeds import rng_for
 
 SMALLEST = 1e-4
-"""Smaller entries of a basis of unit vectors are set to zero."""
+"""Smaller entries of a basis of unit vectors are set to zero. Newton's method starts with a threefold limit: faster."""
 TOLERANCE = 1e-2
 """Largest accepted residual of an eigenvector. The error of its eigenvalue is about the square."""
 FEW = 64
@@ -45,30 +45,34 @@ def localised(
     length = np.sqrt(np.bincount(groups, root**2))[groups]
     m = len(root)
     basis = scipy.sparse.csr_array(((root / length).astype(np.float32), groups, np.arange(m + 1, dtype=np.int32)))
-    residual = math.inf
+    residual, smallest = math.inf, 3 * SMALLEST
     for step in range(ROUNDS):
-        image = cut(similar @ basis, SMALLEST / 4)
-        inside = cut(basis.T @ image)
+        whole = similar @ basis
+        image = cut(whole.copy(), smallest / 4)
+        inside = cut(basis.T @ image, smallest)
         if step == 0:  # Newton's method fails for vectors that are no group; near 1 - clear, values still rise
             group = np.flatnonzero(inside.diagonal() > 1 - clear - 0.1)
             if not FEW < len(group) <= most:
                 return None
-            basis, image, inside = basis[:, group], image[:, group], inside[np.ix_(group, group)]
+            basis, whole, image = basis[:, group], whole[:, group], image[:, group]
+            inside = inside[np.ix_(group, group)]
         inside = scipy.sparse.csr_array(0.5 * (inside + inside.T))  # `/` would give float64
-        rest = cut(image - basis @ inside)
+        rest = cut(image - basis @ inside, smallest)
         before, residual = residual, float(scipy.sparse.linalg.norm(rest, axis=0).max())
-        if not residual < before:
-            return None
+        if not residual < before / 2:  # limited by the entries that are set to zero
+            if not residual < (before if smallest == SMALLEST else 1):
+                return None
+            smallest = SMALLEST
         if residual < TOLERANCE:
             # Without the small entries of `image`, many of which have the same sign, values are too low by 0.002.
-            products = (basis.T @ (similar @ basis)).toarray().astype(np.float64)
+            products = (basis.T @ whole).toarray().astype(np.float64)
             values, turn = scipy.linalg.eigh(products, (basis.T @ basis).toarray().astype(np.float64))
             off = np.einsum("ij,ij->j", turn, (rest.T @ rest) @ turn)[values > 1 - clear]
             if off.max(initial=0) < TOLERANCE**2:
-                return values[::-1], basis, turn[:, ::-1]
-        basis = cut(basis + _newton(similar, basis, inside, rest))
+                return values[::-1], basis, turn[:, ::-1].astype(np.float32)
+        basis = cut(basis + _newton(similar, basis, inside, rest, smallest), smallest)
         # one step of Newton and Schulz: the inverse root of nearly orthonormal columns' products
-        basis = cut(1.5 * basis - 0.5 * basis @ cut(basis.T @ basis))
+        basis = cut(1.5 * basis - 0.5 * basis @ cut(basis.T @ basis, smallest), smallest)
     return None
 
 
@@ -81,21 +85,20 @@ def _groups(similar: scipy.sparse.csr_array, low: float) -> Int[np.ndarray, " m"
     m = similar.shape[0]
     before = rng_for(0, "random projections").standard_normal((m, 32), dtype=np.float32)
     now = similar @ before
-    first, second, *others = _smooth_step(low + 0.15, 12)
-    rows = first * before + second * now
+    constant, linear, *others = _smooth_step(low + 0.15, 12)
+    rows = constant * before + linear * now
     for coefficient in others:
         before, now = now, 2 * (similar @ now) - before
         rows += coefficient * now
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    start = np.repeat(np.arange(m), np.diff(similar.indptr))
+    first, second = scipy.sparse.triu(similar, 1).coords
     alike = np.concatenate(
         [
-            np.einsum("ij,ij->i", rows[start[part]], rows[similar.indices[part]]) > 0.8
-            for part in (slice(at, at + 2**14) for at in range(0, similar.nnz, 2**14))
+            np.einsum("ij,ij->i", rows[first[part]], rows[second[part]]) > 0.8
+            for part in (slice(at, at + 2**14) for at in range(0, len(first), 2**14))
         ]
     )
-    links = scipy.sparse.csr_array((alike, similar.indices.copy(), similar.indptr.copy()), shape=similar.shape)
-    links.eliminate_zeros()
+    links = scipy.sparse.coo_array((alike[alike], (first[alike], second[alike])), shape=similar.shape)
     groups: Int[np.ndarray, " m"] = scipy.sparse.csgraph.connected_components(links, directed=False)[1]
     return groups
 
@@ -115,20 +118,21 @@ def _newton(
     basis: scipy.sparse.csr_array,
     inside: scipy.sparse.csr_array,
     rest: scipy.sparse.csr_array,
+    smallest: float,
 ) -> scipy.sparse.csr_array:
     """The change X of the basis, from its residual ``rest``, by conjugate gradients."""
     change, direction, left = 0 * rest, rest, rest
     size = _square(left)
     for _ in range(STEPS):
-        image = cut(similar @ direction, SMALLEST / 4)
-        product = cut(direction @ inside - image + basis @ cut(basis.T @ image))
+        image = cut(similar @ direction, smallest / 4)
+        product = cut(direction @ inside - image + basis @ cut(basis.T @ image, smallest), smallest)
         curvature = float(direction.multiply(product).sum())
         if curvature <= 0:  # nothing left, or a vector of the basis that is no group
             break
         change = change + (size / curvature) * direction
-        left = cut(left - (size / curvature) * product)
+        left = cut(left - (size / curvature) * product, smallest)
         size, before = _square(left), size
-        direction = cut(left + (size / before) * direction)
+        direction = cut(left + (size / before) * direction, smallest)
     return change
 
 
@@ -137,7 +141,7 @@ def _square(matrix: scipy.sparse.csr_array) -> float:
 
 
 def cut(matrix: scipy.sparse.sparray, smallest: float = SMALLEST) -> scipy.sparse.csr_array:
-    """The matrix in rows, without entries below ``smallest``; without them, vectors would fill with rounding errors."""
+    """The matrix in rows, without entries below ``smallest``: with them, vectors would fill with rounding errors."""
     rows = scipy.sparse.csr_array(matrix)
     rows.data[np.abs(rows.data) < smallest] = 0
     rows.eliminate_zeros()

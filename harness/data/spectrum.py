@@ -27,7 +27,10 @@ def components(links: scipy.sparse.csr_array) -> Iterator[tuple[Int[np.ndarray, 
     """Each connected component: the positions of its m units, ascending, and the links between them [m, m]."""
     component = scipy.sparse.csgraph.connected_components(links, directed=False)[1]
     order = np.argsort(component, kind="stable")  # each component becomes one block on the diagonal
-    sorted_links = links[np.ix_(order, order)]
+    position = np.empty(len(order), dtype=links.indices.dtype)
+    position[order] = np.arange(len(order))
+    sorted_links = links[order]  # columns stay sorted: all of a row are in one component
+    sorted_links.indices = position[sorted_links.indices]
     ends = np.cumsum(np.bincount(component)).tolist()
     for start, end in zip([0, *ends], ends, strict=False):
         yield order[start:end], sorted_links[start:end, start:end]
@@ -76,9 +79,10 @@ def lowest(links: scipy.sparse.csr_array, most: int, below: float = 0.7) -> Spec
         root = np.sqrt(matrix.sum(axis=1))
         return Spectrum(*scipy.linalg.eigh(np.eye(m) - matrix / np.outer(root, root), subset_by_index=(0, most - 1)))
     root = np.sqrt(links.sum(axis=1))
-    scale = scipy.sparse.diags_array(1 / root)
-    similar = scipy.sparse.csr_array(scale @ links @ scale, dtype=np.float32)  # has the eigenvalues 1 - lambda
-    similar.indices, similar.indptr = similar.indices.astype(np.int32), similar.indptr.astype(np.int32)
+    scale = (1 / root).astype(np.float32)
+    scaled = links.data.astype(np.float32) * np.repeat(scale, np.diff(links.indptr)) * scale[links.indices]
+    indices, ends = links.indices.astype(np.int32), links.indptr.astype(np.int32)
+    similar = scipy.sparse.csr_array((scaled, indices, ends), shape=links.shape)  # has the eigenvalues 1 - lambda
     clear = min(max(below, 1e-3), 1.9)  # below: float32 cannot separate them; above: nothing to filter
     if found := _of_groups(similar, root, clear):
         return Spectrum(found.values[:most], found.basis, found.turn)
@@ -120,8 +124,8 @@ def _of_groups(similar: scipy.sparse.csr_array, root: Float[np.ndarray, " m"], c
     values, basis, turn = found
     low = values > 1 - clear
     values, turn = values[low], turn[:, low]
-    raised = ((turn * (values + 1)) @ turn.T).astype(np.float32)
-    after = 1 - _next(similar, lambda x: basis @ (raised @ (basis.T @ x)), tolerance=0.05)
+    raised = (turn * (values + 1).astype(np.float32)) @ turn.T
+    after = 1 - _next(similar, lambda x: basis @ (raised @ (basis.T @ x)), tolerance=0.01)
     return Spectrum(np.append(1 - values, after), basis, turn) if after >= clear else None
 
 
@@ -149,12 +153,13 @@ def _next(
 ) -> float:
     """The largest eigenvalue that is left when ``lowered``, value + 1 times projector, moves the given ones to -1.
 
-    Its error is about the square of the ``tolerance``.
+    Its error is at most the ``tolerance``, and about the square of it if the next value is not near.
     """
     m = similar.shape[0]
-    rest = scipy.sparse.linalg.LinearOperator((m, m), matvec=lambda x: similar @ x - lowered(x), dtype=np.float32)
+    # Shifted by 1, so that a tolerance relative to the value is one relative to the spectrum.
+    rest = scipy.sparse.linalg.LinearOperator((m, m), matvec=lambda x: similar @ x + x - lowered(x), dtype=np.float32)
     start = rng_for(0, "start of Lanczos").standard_normal(m, dtype=np.float32)
     found: np.ndarray = scipy.sparse.linalg.eigsh(
-        rest, 1, which="LA", v0=start, tol=tolerance, return_eigenvectors=False
+        rest, 1, which="LA", v0=start, ncv=40, tol=tolerance, return_eigenvectors=False
     )
-    return float(found[0])
+    return float(found[0]) - 1

@@ -11,6 +11,7 @@ from annotated_types import Ge, Gt, Le
 from jaxtyping import Float, Int
 
 from harness import Affinity, Partition, Partitioner, hookimpl
+from harness.data.localised import TOLERANCE, cut
 from harness.data.spectrum import WHOLE_UP_TO, components, lowest
 
 
@@ -100,7 +101,8 @@ class Eigengap(Partitioner):
         from sklearn.cluster import KMeans
 
         if scipy.sparse.issparse(rows):
-            rows = scipy.sparse.diags_array(1 / scipy.sparse.linalg.norm(rows, axis=1)) @ rows
+            lengths = scipy.sparse.linalg.norm(rows, axis=1)
+            rows = cut(scipy.sparse.diags_array(1 / lengths).astype(rows.dtype) @ rows, TOLERANCE)
             candidates = rows[rows.argmax(axis=0)].toarray()  # the unit that is nearest to each vector of the basis
         else:
             candidates = rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)

@@ -11,6 +11,9 @@ from jaxtyping import Float
 
 from harness import Activity, Batch, HarnessError, Transform, hookimpl
 
+LARGE = 512
+"""In a layer of more units, the sum of the others is the sum of all minus the unit: the cost grows with units."""
+
 
 @dataclass(frozen=True)
 class Residualize(Transform):
@@ -47,9 +50,15 @@ class Residualize(Transform):
         layers, order = activity.units.site_of, activity.units.canonical
         shared = [self._position(activity, batch)] if "position" in self.on else []
         residuals = np.zeros_like(values)
+        of_layer = [order[layers[order] == layer] for layer in range(len(activity.units.sites))]
+        sums = [values[:, units].sum(axis=1) if len(units) > LARGE else None for units in of_layer]
         for unit in order:
-            mates = order[(layers[order] == layers[unit]) & (order != unit)]
-            others = [values[:, mates].mean(axis=1)] if "layer" in self.on and len(mates) else []
+            units, total = of_layer[layers[unit]], sums[layers[unit]]
+            others: list[np.ndarray] = []
+            if "layer" in self.on and total is not None:
+                others = [(total - values[:, unit]) / (len(units) - 1)]
+            elif "layer" in self.on and len(units) > 1:
+                others = [values[:, units[units != unit]].mean(axis=1)]
             regressors = [r for r in [*shared, *others] if np.ptp(r) > rounding * np.abs(r).max()]
             residuals[:, unit] = _residual(values[:, unit], regressors, rounding)
         return replace(activity, values=residuals)

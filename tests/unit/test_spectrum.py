@@ -150,6 +150,34 @@ def test_eigengap_finds_the_same_groups_in_a_sparse_basis(
         assert adjusted_rand_score(found.labels, block) == 1
 
 
+@pytest.mark.parametrize(
+    ("share", "links_per_unit", "weight"), [(1, 4, 0.3), (1, 8, 0.5), (0.5, 1, 0.2), (0.3, 4, 0.5)]
+)
+def test_noise_and_loose_groups_give_the_values_and_groups_of_lapack(
+    share: float, links_per_unit: float, weight: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Noise inside a group (a ``share`` of its links) gives eigenvalues below 0.7 that belong to no group."""
+    rng = np.random.default_rng(2)
+    block = np.repeat(np.arange(70), 16)
+    n = len(block)
+    inside = np.where((block[:, None] == block) & (rng.random((n, n)) < share), rng.uniform(0.3, 1, (n, n)), 0.0)
+    noise = weight * rng.uniform(0.5, 1, (n, n)) * (rng.random((n, n)) < links_per_unit / n)
+    upper = np.triu(np.maximum(inside, noise), 1)
+    ((_, links),) = spectrum.components(scipy.sparse.csr_array(upper + upper.T))
+    affinity = Affinity(links, UnitSpace.heads([n]))
+    (whole,) = build("partitioner", "eigengap")(affinity)
+    values = spectrum.lowest(links, n).values
+    monkeypatch.setattr(spectrum, "WHOLE_UP_TO", 10)
+    monkeypatch.setattr(eigengap, "WHOLE_UP_TO", 10)
+    found = spectrum.lowest(links, n // 2).values
+    assert len(found) == (values < 0.7).sum() + 1
+    np.testing.assert_allclose(found[:-1], values[: len(found) - 1], atol=5e-4)
+    assert found[-1] == pytest.approx(values[len(found) - 1], abs=0.01)
+    (large,) = build("partitioner", "eigengap")(affinity)
+    assert large.k == whole.k
+    assert adjusted_rand_score(large.labels, whole.labels) > 0.97  # k-means has other starts
+
+
 def test_graphs_without_a_group_per_vector_have_no_sparse_basis() -> None:
     """A chain has no group, and a random graph has one."""
     n = 400

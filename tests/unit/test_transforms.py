@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.stats
+from harness_plugins.transforms import residualize
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import LinearRegression
@@ -68,7 +69,11 @@ def ordered(activity: Activity, order: list[int]) -> Activity:
 
 @pytest.mark.parametrize("on", [("position", "layer"), ("position",), ("layer",)])
 @pytest.mark.parametrize("seed", range(3))
-def test_residuals_are_those_of_the_regression_of_scikit_learn(seed: int, on: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("large", [residualize.LARGE, 2])
+def test_residuals_are_those_of_the_regression_of_scikit_learn(
+    seed: int, on: tuple[str, ...], large: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(residualize, "LARGE", large)
     batch = ragged(seed)
     activity = confounded(batch, seed)
     found = transform("residualize", activity, batch=batch, on=on).values
