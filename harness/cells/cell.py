@@ -79,6 +79,8 @@ class Settings:
 
 FIRST_NAMES = {new: old for old, new in SETTINGS_2.items()}
 """A renamed setting enters the digest of a protocol under its first name, so that older records share the protocol."""
+FORMERLY = {"scope": "all", "deciding": "all"}
+"""Settings that older records do not have, with the value that they follow. It does not enter the digest either."""
 NEUTRAL = frozenset({"workspace", "tracking", "force", "on_error", "cache", "cache_limit"})
 
 
@@ -176,7 +178,11 @@ class Cell:
         Seeds of one protocol are repetitions: they share a row of a board.
         """
         judges = [self.identity(stage) for stage in ("controls", "labels", "metric")]
-        settings = {FIRST_NAMES.get(key, key): value for key, value in self._settings_in_identity().items()}
+        settings = {
+            FIRST_NAMES.get(key, key): value
+            for key, value in self._settings_in_identity().items()
+            if (key, value) not in FORMERLY.items()
+        }
         settings["seed"] = Settings.seed
         del settings["group"]
         return digest(settings, judges)[:12]

@@ -148,7 +148,7 @@ def _measure(
     """The report on a candidate, except for corrected p and verdict, which depend on other candidates."""
     groups = conditions([case])
     row = {group: i for i, group in enumerate(groups)}
-    active, judged = trial.active(case.candidate), trial.judged(case.candidate)
+    active = trial.active(case.candidate)
     effects: dict[str, Effect] = {}
     anatomies: dict[str, Anatomy] = {}
     site_ablation: dict[str, float] = {}
@@ -156,7 +156,7 @@ def _measure(
     for m, metric in enumerate(trial.metrics):
         baseline = values[()][m]
         deltas = _Deltas(np.stack([values[group][m] - baseline for group in groups]), row)
-        effects[metric.name] = _effect(m, baseline[judged], deltas, case, trial)
+        effects[metric.name] = _effect(m, trial.in_scope(case.candidate, baseline), deltas, case, trial)
         if case.site_units is not None:
             site_ablation[metric.name] = trial.mean_change(case.candidate, deltas[case.site_units])
         shift = None if contrast is None else contrast[m]
@@ -167,7 +167,7 @@ def _measure(
     controls = case.controls
     report = ClosureReport(
         units=tuple(names(case.candidate)),
-        n_examples=int(judged.sum()),
+        n_examples=len(trial.in_scope(case.candidate, np.ones(len(trial.batch)))),
         scope="stratum" if trial.in_stratum else trial.scope,
         stratum=trial.stratum,
         n_proposed=None if trial.reference is None else len(trial.reference),
@@ -189,7 +189,7 @@ def _measure(
 
 def _effect(m: int, baseline: Float[np.ndarray, " judged"], deltas: _Deltas, case: Case, trial: Trial) -> Effect:
     """The effect on one metric, on the examples that each group is judged on."""
-    metric, change = trial.metrics[m], deltas[case.candidate][trial.judged(case.candidate)]
+    metric, change = trial.metrics[m], trial.in_scope(case.candidate, deltas[case.candidate])
     mean = float(baseline.mean()) if len(baseline) else 0.0
     delta = trial.mean_change(case.candidate, deltas[case.candidate])
     controls = tuple(trial.mean_change(control, deltas[control]) for control in case.controls.groups)

@@ -91,25 +91,26 @@ class Trial:
             return None
         return active(self.activity.values[:, list(group)], self.rule)
 
-    def judged(self, group: Group) -> Bool[np.ndarray, " examples"]:
-        """The examples that a group is judged on.
+    def in_scope(self, group: Group, values: Float[np.ndarray, " examples"]) -> Float[np.ndarray, " judged"]:
+        """The values on the examples that a group is judged on.
 
         Errors: ``scope=active``, where activity was not measured per example.
         """
-        if self.scope == "all" or not group:
-            return np.ones(len(self.batch), dtype=bool)
+        if self.scope == "all":
+            return values
         examples = self.active(group)
         if examples is None:
             raise HarnessError(
                 "scope=active: this cell has no activity of its units on single examples.",
                 "Choose a signal whose observations are examples (signal=max_attention), or scope=all.",
             )
-        return examples
+        judged: Float[np.ndarray, " judged"] = values[examples]
+        return judged
 
     def mean_change(self, group: Group, change: Float[np.ndarray, " examples"]) -> float:
         """The mean change on the examples that a group is judged on; 0 where there are none."""
-        judged = self.judged(group)
-        return float(change[judged].mean()) if judged.any() else 0.0
+        judged = self.in_scope(group, change) if group else change
+        return float(judged.mean()) if len(judged) else 0.0
 
     def decides(self, m: int) -> bool:
         """Whether the metric in this place takes part in the verdict."""
@@ -276,8 +277,8 @@ class Interim:
         """The interim result after the first ``evaluated`` controls of a case."""
         drawn, baseline = len(case.controls.groups), values[()]
         decidable = enough(drawn, trial.alpha)
-        judged = trial.judged(case.candidate)
-        usable = (m for m, metric in enumerate(trial.metrics) if not saturated(metric, baseline[m][judged]))
+        judged = [trial.in_scope(case.candidate, values) for values in baseline]
+        usable = (m for m, metric in enumerate(trial.metrics) if not saturated(metric, judged[m]))
         m = next(filter(trial.decides, usable), None)
         if m is None:
             return cls(drawn, decidable)

@@ -81,6 +81,7 @@ def _from_3(data: Json) -> Json:
     return {
         **{key: value for key, value in data.items() if key != "chosen"},
         "schema": f"{PREFIX}4",
+        "config": {**ADDED_4, **data.get("config", {})},
         "sites": [asdict(run) for run in units.runs] if units else [],
         "partitions": [
             {**partition, "chosen": place == data.get("chosen")}
@@ -89,6 +90,10 @@ def _from_3(data: Json) -> Json:
         "candidates": [_candidate_3(candidate) for candidate in data.get("candidates", ())],
         "closure": [_closure_3(closure) for closure in data.get("closure", ())],
     }
+
+
+ADDED_4: Json = {"stratifier": {"name": "none"}, "scope": "all", "deciding": "all"}
+"""What records of schema 4 say, and older ones did without saying."""
 
 
 def _candidate_3(candidate: Json) -> Json:

@@ -61,7 +61,7 @@ def test_max_attention_is_the_largest_entry_of_each_row() -> None:
         [[[0.1, 0.6, 0.3, 0.0], [0.4, 0.3, 0.3, 0.0]], [[0.0, 0.0, 1.0, 0.0], [0.25] * 4]], dtype=np.float32
     )
     batch = examples.batch(2)
-    read = plugin.read(Rows("attention", 0, rows, batch, batch, np.arange(2)))
+    read = plugin.read(Rows("attention", "L0.attn", rows, batch, batch, np.arange(2)))
     np.testing.assert_array_equal(read, np.array([[0.6, 0.4], [1.0, 0.25]], dtype=np.float32))
     units = UnitSpace.heads([2])
     np.testing.assert_array_equal(plugin(Recording(batch, units, {"signal": read})).values, read)

@@ -111,8 +111,9 @@ def test_records_without_a_p_have_no_q(make_record: Make, make_effect: Make) -> 
     assert one([make_record(effects={"loss": make_effect(damage=1, p=None)})]).rows[0].q is None
 
 
-def test_the_first_metric_is_judged_if_the_target_logit_is_not_measured(make_record: Make, make_effect: Make) -> None:
-    board = one([make_record(effects={"loss": make_effect(damage=1), "kl": make_effect(p=0.5, damage=1)})])
+def test_the_first_metric_that_decides_is_judged(make_record: Make, make_effect: Make) -> None:
+    shown = make_effect(damage=1, decides=False)
+    board = one([make_record(effects={"loss": shown, "kl": make_effect(p=0.5, damage=1)})])
     assert (board.metric, board.damage, board.rows[0].q) == ("kl", 1, 0.5)
 
 

@@ -121,7 +121,7 @@ def test_the_row_covers_the_proposing_methods_and_the_protocol_covers_the_test()
     for override in ("controls.n=59", "alpha=0.01", "split=none", "metric=[loss]", "labels=survey_paper"):
         assert cell(override).row == usual.row
         assert cell(override).protocol != usual.protocol
-    for override in ("batch=natural_text", "batch.n=100", "subject.checkpoint=300", "seed=2"):
+    for override in ("batch=natural_text", "batch.n=100", "subject.checkpoint=400", "seed=2"):
         assert cell(override).id != usual.id
         assert cell(override).row == usual.row
         assert cell(override).protocol == usual.protocol

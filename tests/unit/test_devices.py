@@ -53,7 +53,7 @@ def test_a_pass_copies_only_metrics_from_its_device(
     monkeypatch.setattr("transformers.masking_utils.find_packed_sequence_indices", lambda _: None)
     assert not ablated(subject, batch, name, where).any()
     metrics = [shape for shape in reads if shape[0] == len(METRICS)]
-    load = subject._branching.load(CONDITIONS[1:])
+    load = subject.branching.load(CONDITIONS[1:])
     assert len(metrics) == len(list(micro_batches(batch, load, subject.budget)))
     assert sum(shape[1] for shape in metrics) == len(CONDITIONS) * len(batch)
     averaged = name == "mean"

@@ -300,6 +300,14 @@ def test_a_record_of_schema_3_gets_the_sites_of_its_heads(tmp_path: Path) -> Non
     written = json.loads(record.to_json())
     assert old["closure"][0].pop("shortfall") == {"L2": 8}
     assert written["closure"][0].pop("shortfall") == {"L2.attn": 8}
+    added = {"stratifier": {"name": "none"}, "scope": "all", "deciding": "all"}
+    assert written.pop("config") == {**added, **old.pop("config")}
+    chosen = [place for place, partition in enumerate(written["partitions"]) if partition.pop("chosen")]
+    assert chosen == [old.pop("chosen")]
+    assert {partition.pop("stratum") for partition in written["partitions"]} == {""}
+    closure = written["closure"][0]
+    assert [closure.pop(name) for name in ("scope", "stratum", "n_proposed", "n_tested")] == ["all", "", None, None]
+    assert {effect.pop("decides") for effect in closure["effects"].values()} == {True}
     changed = ("schema", "candidates", "sites")
     assert {key: value for key, value in written.items() if key not in changed} == {
         key: value for key, value in old.items() if key not in changed

@@ -16,7 +16,7 @@ from harness.closure.trial import Trial
 from harness.closure.verdict import Verdict
 from harness.data.contracts import ControlSets
 from harness.data.recording import Activity
-from harness.notebook import _cell
+from harness.notebook.choices import cell_of
 from harness.pipeline import run_cell
 from harness.testing import examples
 from harness.util.cache import Memo
@@ -25,7 +25,7 @@ PLANTED = ("subject=planted", "batch=planted", "batch.n=256", "reruns=0", "contr
 
 
 def run(folder: Path, *words: str) -> Any:
-    cell = _cell(*PLANTED, f"workspace={folder}", *words)
+    cell = cell_of((*PLANTED, f"workspace={folder}", *words), {})
     return run_cell(cell, Memo(disk=cache_of(cell)), Progress(quiet=True))
 
 

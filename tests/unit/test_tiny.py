@@ -25,7 +25,7 @@ def build(stage: str, name: str, **parameters: Any) -> Any:
 def accuracy(checkpoint: str) -> float:
     """Top-1 accuracy at the query of examples not used in training (a different seed from the log's)."""
     subject: HeadSubject = build("subject", "tiny", checkpoint=checkpoint)()
-    batch = build("batch", "synthetic_induction", n=64, seed=7)(subject)
+    batch = build("batch", "synthetic_induction", n=64, seed=7)(subject.reads)
     hits = subject.evaluate(batch, [()], build("intervention", "zero"), [build("metric", "accuracy")])
     return float(hits.mean())
 
@@ -34,7 +34,7 @@ def accuracy(checkpoint: str) -> float:
 def labels() -> Labels:
     subject = build("subject", "tiny")()
     survey = build("labels", "survey")
-    batch = build("batch", "synthetic_induction", n=128, seed=7)(subject)
+    batch = build("batch", "synthetic_induction", n=128, seed=7)(subject.reads)
     found: Labels = survey(subject.record(batch, {"labels": survey}))
     return found
 
