@@ -17,7 +17,7 @@ import numpy as np
 from harness.cells.cell import Cell
 from harness.cells.inputs import Inputs, load_subject
 from harness.cells.progress import Progress
-from harness.closure.report import ClosureReport
+from harness.closure.report import ClosureReport, judge
 from harness.closure.statistics import wilson_interval
 from harness.closure.verdict import Verdict
 from harness.data.contracts import Subject, reseeded
@@ -180,7 +180,7 @@ def put_to_test(cell: Cell, group: tuple[int, ...], memo: Memo) -> ClosureReport
     names = tuple(load_subject(cell, memo, Progress(quiet=True)).units.names(group))
     by_hand = dataclasses.replace(cell, settings=dataclasses.replace(cell.settings, group=names))
     inputs = Inputs.gather(by_hand, memo, Progress(quiet=True), test=True)
-    return dispose(inputs, propose(inputs))[0].report
+    return judge(dispose(inputs, propose(inputs)), cell.settings.alpha)[0].report
 
 
 def rulings_on(
