@@ -44,6 +44,7 @@ GROUPS = {  # headings of the page on the Python API, by the module of a name
     "closure": "Results",
     "records": "Results",
     "registry": "Hooks",
+    "testing": "Checks",
     "util": "Errors, seeds, digests",
 }
 

@@ -63,7 +63,7 @@ def harness_batches():
         (["survey", "give_up=5"], ["Write futility=5."]),
         (["calibrate", "give_up=5"], ["Write futility=5."]),
         (["close", "L9H9"], ["unit 'L9H9' is not a unit of this subject"]),
-        (["close", "banana"], ["'banana' is not of the form L<layer>H<index>"]),
+        (["close", "banana"], ["unit 'banana' is not a unit of this subject.", "It has 32 units: L0H0 .. L3H7"]),
         (["close", "L0H0,L0H0"], ["named twice"]),
         (["close"], ["close needs the units of a group"]),
         (["list", "affinty"], ["stage 'affinty' is not known", "affinity"]),

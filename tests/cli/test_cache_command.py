@@ -13,7 +13,7 @@ import pytest
 from harness.cells.inputs import _opened
 
 Run = Callable[..., Any]
-RESULTS = ("status", "units", "classes", "partitions", "chosen", "candidates", "closure", "diagnostics")
+RESULTS = ("status", "units", "classes", "partitions", "candidates", "closure", "diagnostics")
 
 
 def entries(folder: Path) -> list[Path]:

@@ -120,7 +120,8 @@ def test_new_runs_are_added_to_a_board_of_an_older_schema(harness: Run) -> None:
     checked = harness("leaderboard", "--check", "out=mine")
     assert checked.code == 0, checked.out
     assert NOT_COMPARED in checked.err
-    assert harness("sweep", "experiment=quickstart", "affinity=cosine", "workspace=theirs", "tracking=none").code == 0
+    words = ("sweep", "experiment=quickstart", "affinity=cosine", "workspace=theirs", "tracking=none")
+    assert harness(*words, "deciding=all").code == 0  # the rule of older records: every metric decides
 
     added = harness("leaderboard", "--add", "theirs", "out=mine")
     assert (added.code, added.out.split(":")[0]) == (0, "2 record(s) added"), added.err

@@ -62,7 +62,7 @@ def test_the_page_works_when_typed_from_top_to_bottom(
         small = SMALL if name in ("propose", "run", "plan", "sweep") else ()
         code, output = harness(name, *words, *small)
         assert code == 0, output
-        if name == "new-plugin":  # and then the reader puts the page's code there
+        if name == "new-plugin" and words[0] == "affinity":  # and then the reader puts the page's code there
             assert {path.name for path in tmp_path.iterdir()} == set(plugins_page.files)
             for file, source in plugins_page.files.items():
                 (tmp_path / file).write_text(source)
