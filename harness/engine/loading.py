@@ -72,7 +72,7 @@ class LoadedModel:
 
 
 class Options(TypedDict, total=False):
-    """How a model is loaded (:func:`load`)."""
+    """How a model is loaded (``load``)."""
 
     revision: str
     dtype: Dtype
@@ -124,9 +124,9 @@ def load(
 
 
 def load_model(path: str, *, memory: str = "auto", **options: Unpack[Options]) -> HeadSubject:
-    """The attention heads of a causal language model. ``options``: those of :func:`load`.
+    """The attention heads of a causal language model. ``options``: those of ``load``.
 
-    Errors: those of :func:`load`; a model whose attention cannot be intercepted.
+    Errors: those of ``load``; a model whose attention cannot be intercepted.
     """
     return load(path, **options).heads(memory)
 
