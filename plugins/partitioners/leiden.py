@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+import random
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import scipy  # scipy.sparse loads at first use: `harness list` must stay fast
 from annotated_types import Ge, Gt, Lt, MinLen
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from harness import Affinity, HarnessError, Partition, Partitioner, hookimpl
+
+LARGE = 8192
+"""Above this many units igraph's own implementation is used, which is 20 times as fast there."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,9 @@ class Leiden(Partitioner):
     found. Units without any link are in no group. The order of the input units has no effect; other seeds may give
     other partitions of about the same quality. Diagnostics: ``quality`` Q, ``isolated`` units by name, ``singletons``
     (number of groups of one unit), ``all_in_one`` (whether all linked units are in one group).
+
+    Graphs of more than 8,192 units without negative links are divided by igraph's implementation of the same algorithm,
+    smaller ones by that of leidenalg. The two visit units in different orders, so they differ as two seeds do.
 
     Errors: no positive affinity; resolutions so high that no two units are joined.
     Source: Traag, Waltman & van Eck 2019; Reichardt & Bornholdt 2006; Traag, Van Dooren & Nesterov 2011 (cpm);
@@ -92,15 +99,19 @@ class Leiden(Partitioner):
         import igraph
         import leidenalg
 
+        def graph_of(chosen: Bool[np.ndarray, " links"]) -> igraph.Graph:
+            return igraph.Graph(links.shape[0], np.stack([links.row, links.col], axis=1)[chosen])
+
+        if links.shape[0] > LARGE and (links.data > 0).all():
+            return self._communities_of_large(graph_of(links.data > 0), links.data.tolist(), gamma)
         null = leidenalg.CPMVertexPartition if self.quality == "cpm" else leidenalg.RBConfigurationVertexPartition
         layers, signs = [], []
         for sign in (1, -1):
             chosen = sign * links.data > 0
             if chosen.any():
                 resolution = 0.0 if self.quality == "cpm" and sign < 0 else gamma
-                graph = igraph.Graph(links.shape[0], np.stack([links.row, links.col], axis=1)[chosen])
                 weights = np.abs(links.data[chosen]).tolist()
-                layers.append(null(graph, weights=weights, resolution_parameter=resolution))
+                layers.append(null(graph_of(chosen), weights=weights, resolution_parameter=resolution))
                 signs.append(sign)
         optimiser = leidenalg.Optimiser()
         optimiser.set_rng_seed(self.seed)
@@ -109,6 +120,27 @@ class Leiden(Partitioner):
         optimiser.optimise_partition_multiplex(layers, signs, self.iterations)
         total = sum(sign * layer.quality() for sign, layer in zip(signs, layers, strict=True))
         return np.array(layers[0].membership, dtype=np.int64), float(total / (2 * np.abs(links.data).sum()))
+
+    def _communities_of_large(
+        self, graph: Any, weights: list[float], gamma: float
+    ) -> tuple[Int[np.ndarray, " n"], float]:
+        """The same by igraph's implementation."""
+        import igraph
+
+        objective = "CPM" if self.quality == "cpm" else "modularity"
+        state = random.getstate()  # igraph draws from Python's global generator, also while it is set
+        igraph.set_random_number_generator(random.Random(self.seed))
+        try:
+            found = graph.community_leiden(objective, weights, resolution=gamma, n_iterations=self.iterations)
+        finally:
+            igraph.set_random_number_generator(random)
+            random.setstate(state)
+        groups = np.array(found.membership, dtype=np.int64)
+        if objective == "modularity":
+            return groups, float(graph.modularity(groups.tolist(), weights, resolution=gamma))
+        inside = np.array(weights)[[groups[a] == groups[b] for a, b in graph.get_edgelist()]].sum()
+        pairs = sum(size * (size - 1) / 2 for size in np.bincount(groups).tolist())
+        return groups, float((inside - gamma * pairs) / sum(weights))
 
 
 @hookimpl
