@@ -39,13 +39,18 @@ class CellComparison:
 def compare_cells(first: Record, second: Record, workspace: Workspace) -> CellComparison:
     """One candidate's damage minus the other's, per example.
 
-    Errors: cells without a tested candidate, of different tasks or protocols; missing deltas.
+    Errors: cells without a tested candidate, of different tasks or protocols, or with ``scope=active``; missing deltas.
     """
     for record in (first, second):
         if not record.closure:
             raise HarnessError(
                 f"cell {record.cell.id} has no tested candidate: {record.status.value}. {record.reason}".rstrip(),
                 "Name two cells with a tested candidate: harness leaderboard",
+            )
+        if record.closure[0].scope == "active":
+            raise HarnessError(
+                f"cell {record.cell.id} judges each group on its own active examples, which differ between groups.",
+                "Compare cells with scope=all: they are paired by example.",
             )
     tests = [
         (r.cell.task, r.cell.protocol, r.provenance["batch"]["digest"], r.closure[0].n_examples, seed_of(r))

@@ -124,9 +124,12 @@ def load(
 
 
 def load_model(path: str, *, memory: str = "auto", **options: Unpack[Options]) -> HeadSubject:
-    """The attention heads of a causal language model. ``options``: those of ``load``.
+    """The attention heads of a causal language model.
 
-    Errors: those of ``load``; a model whose attention cannot be intercepted.
+    ``path``: a hub id, a folder in Hugging Face layout, or a ``.gguf`` file. ``options``: ``revision``, ``dtype``,
+    ``device``, ``device_map``, ``allow_pickle``, ``tokenizer``, ``label``. ``memory``: how much memory a pass may use.
+
+    Errors: a model that cannot be found or loaded; one whose attention cannot be intercepted.
     """
     return load(path, **options).heads(memory)
 

@@ -172,3 +172,12 @@ def test_the_examples_on_which_a_candidate_is_most_active_are_those_of_its_activ
     assert candidate.most_active[0].example == scores.argmax()
     shown = candidate.most_active[0].shown
     assert shown.endswith(f" → {proposal.batch.target[scores.argmax()]}")
+
+
+def test_cells_that_judge_groups_on_their_own_examples_are_not_compared(tmp_path: Path) -> None:
+    from harness.board.compare_cells import compare_cells
+    from harness.records.workspace import Workspace
+
+    record = run(tmp_path, "scope=active", "group=[L2H4,L2H9]").record
+    with pytest.raises(HarnessError, match="judges each group on its own active examples"):
+        compare_cells(record, record, Workspace.at(str(tmp_path)))
