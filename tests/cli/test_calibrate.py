@@ -11,7 +11,7 @@ Run = Callable[..., Any]
 
 
 def test_a_calibration_writes_its_page_its_figures_and_its_picture(harness: Run, tmp_path: Path) -> None:
-    words = ("batch.n=64", "controls.n=19", "subject.layers=6", "subject.width=16", "workspace=here")
+    words = ("batch.n=128", "controls.n=19", "subject.layers=6", "subject.width=16", "workspace=here")
     answer = harness("calibrate", "worlds=1", *words, "--json")
     assert answer.code == 0, answer.err
     assert answer.data["command"] == f"harness calibrate worlds=1 {' '.join(words)}"
