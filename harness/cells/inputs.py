@@ -24,13 +24,12 @@ from harness.data.contracts import (
     Subject,
     SubjectMethod,
     Tick,
-    check_gives,
-    check_sources,
     reads,
     with_defaults,
 )
 from harness.data.grouping import Labels
 from harness.data.recording import Reader, Recording
+from harness.data.requests import check_gives, check_sources
 from harness.data.stages import call_with, inputs_of
 from harness.records.workspace import Workspace
 from harness.util.bytesize import parse_size

@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 Tick = Callable[[int], None]
 """Reports progress: called with the work just done, in examples x conditions."""
 
+
+def no_tick(_: int) -> None:
+    """For callers that show no progress."""
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 # The subject, once it is loaded
 # ----------------------------------------------------------------------------------------------------------------------
@@ -340,27 +345,3 @@ def reseeded(method: Any, seed: int) -> Any:
 def reads(method: Any) -> bool:
     """Whether a method reads the model: it is also a :class:`Reader`."""
     return method.source is not None
-
-
-def check_gives(subject: Subject, intervention: Intervention) -> None:
-    """Refuse an intervention that asks for something the subject does not give."""
-    from harness.data.stages import inputs_of  # stages lists the contracts
-
-    for name in inputs_of(type(intervention)):
-        if name not in subject.gives:
-            raise HarnessError(
-                f"intervention {intervention.name} asks for '{name}', which subject {subject.label} does not give.",
-                f"It gives: {', '.join(sorted(subject.gives)) or 'nothing'}. Choose another intervention "
-                "(`harness list intervention`).",
-            )
-
-
-def check_sources(subject: Subject, readers: Mapping[str, Reader]) -> None:
-    """Refuse readers of a source that the subject does not have."""
-    for name, reader in readers.items():
-        if reader.source not in subject.sources:
-            has = ", ".join(subject.sources) or "nothing"
-            raise HarnessError(
-                f"{name} reads '{reader.source}', which subject {subject.label} does not have.",
-                f"It has: {has}. Choose a {name} that reads one of these (harness list {name}).",
-            )

@@ -12,9 +12,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from harness.data.batch import Batch, Reads
-from harness.data.contracts import Intervention, Metric, Subject, Tick, check_gives, check_sources
+from harness.data.contracts import Intervention, Metric, Subject, Tick, no_tick
 from harness.data.grouping import Labels
 from harness.data.recording import SOURCES, Reader, Recording
+from harness.data.requests import check_gives, check_sources
 from harness.data.sampling import Group
 from harness.data.stages import inputs_of
 from harness.data.units import UnitSpace
@@ -29,10 +30,6 @@ from harness.engine.replacement import Moments, Replacement, averaged_over, dono
 from harness.engine.schedule import load_of
 from harness.engine.sites import Site
 from harness.util.errors import HarnessError
-
-
-def no_tick(_: int) -> None:
-    """For callers that show no progress."""
 
 
 class HookedSubject(Subject):

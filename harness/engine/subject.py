@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from harness.data.batch import Batch, Vocabulary
-from harness.data.contracts import Intervention, Metric, Subject, Tick, check_gives, check_sources
+from harness.data.contracts import Intervention, Metric, Subject, Tick, no_tick
 from harness.data.recording import SOURCES, Reader, Recording
+from harness.data.requests import check_gives, check_sources
 from harness.data.sampling import Group
 from harness.data.stages import inputs_of
 from harness.data.tokens import Tokens, tokens_of
@@ -29,10 +30,6 @@ from harness.engine.recorder import Recorder, check_projections
 from harness.engine.replacement import Moments, Replacement, Unchanged, averaged_over, donors_of, moments, noise_of
 from harness.engine.sharing import EVERYTHING, Shared, most_shared
 from harness.util.errors import HarnessError
-
-
-def no_tick(_: int) -> None:
-    """For callers that show no progress."""
 
 
 class HeadSubject(Subject):

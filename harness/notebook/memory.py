@@ -67,7 +67,7 @@ def subject_digest(subject: Subject) -> str:
         return subject.digest
     if subject.model is None:
         raise HarnessError(
-            f"subject {subject.label} has no model, so it cannot be told from another one.",
+            f"subject {subject.label} has no model, so nothing identifies it.",
             f"Give {type(subject).__name__} a property `digest`: equal digests mean equal results.",
         )
     model = subject.model

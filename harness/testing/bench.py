@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from harness.data.batch import Batch, Counterfactual, Vocabulary, Width
-from harness.data.contracts import Intervention, Metric, Subject
+from harness.data.contracts import Intervention, Metric, Subject, no_tick
 from harness.data.recording import Recording, Source
 from harness.data.sampling import Group
 from harness.data.tokens import Tokens
@@ -69,7 +69,7 @@ class Bench:
     def record(self, batch: Batch, source: Source) -> tuple[Keep, Recording]:
         """All rows of a source, and the joined readings."""
         keep = Keep(source)
-        return keep, self.subject.record(batch, {"signal": keep}, _no_tick)
+        return keep, self.subject.record(batch, {"signal": keep}, no_tick)
 
     def handed_on(self, batch: Batch, unit: int) -> Float[np.ndarray, "examples width"]:
         """What a unit hands on at the query of every example, as it is recorded."""
@@ -106,7 +106,7 @@ class Bench:
     ) -> Float[np.ndarray, "conditions metrics examples"]:
         """Every metric under every condition."""
         batch = self.batch if batch is None else batch
-        values = self.subject.evaluate(batch, conditions, intervention, metrics, _no_tick, reference)
+        values = self.subject.evaluate(batch, conditions, intervention, metrics, no_tick, reference)
         shape = (len(metrics), len(conditions), len(batch))
         require(np.shape(values) == shape, f"shape {np.shape(values)}, not {shape} [metrics, conditions, examples]")
         by_condition: Float[np.ndarray, "conditions metrics examples"] = np.moveaxis(np.asarray(values), 0, 1)
@@ -236,7 +236,3 @@ def named(labels: Iterable[str]) -> str:
     """The first few of some labels."""
     labels = list(labels)
     return ", ".join(labels[:5]) + (" ..." if len(labels) > 5 else "")
-
-
-def _no_tick(_: int) -> None:
-    """No progress is shown."""

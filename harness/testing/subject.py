@@ -118,7 +118,7 @@ def refuses_a_source_that_it_does_not_have(plugin: Any) -> None:
     _require_refusal(
         partial(test.record, test.batch, "no_such_source"),
         "a reader of 'no_such_source'",
-        "call harness.data.contracts.check_sources(self, readers) in record",
+        "call harness.data.requests.check_sources(self, readers) in record",
     )
 
 
@@ -160,7 +160,7 @@ def refuses_an_intervention_that_asks_for_more_than_it_gives(plugin: Any) -> Non
             _require_refusal(
                 partial(test.evaluate, [(), (0,)], _asking(name)),
                 f"an intervention that asks for '{name}'",
-                "call harness.data.contracts.check_gives(self, intervention) in evaluate",
+                "call harness.data.requests.check_gives(self, intervention) in evaluate",
             )
 
 

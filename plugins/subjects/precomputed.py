@@ -27,7 +27,7 @@ from harness import (
     digest,
     hookimpl,
 )
-from harness.data.contracts import check_sources
+from harness.data.requests import check_sources
 from harness.util.arrays import one_array
 from harness.util.errors import without_model
 

@@ -24,7 +24,7 @@ from harness import (
     Vocabulary,
     tokens_of,
 )
-from harness.data.contracts import check_gives, check_sources
+from harness.data.requests import check_gives, check_sources
 from harness.data.stages import call_with, inputs_of
 from harness.util.cache import Memo
 

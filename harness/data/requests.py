@@ -1,0 +1,32 @@
+"""What methods request of a subject: a request for what it does not have is refused, in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from harness.data.contracts import Intervention, Subject
+from harness.data.recording import Reader
+from harness.data.stages import inputs_of
+from harness.util.errors import HarnessError
+
+
+def check_gives(subject: Subject, intervention: Intervention) -> None:
+    """Refuse an intervention that asks for something the subject does not give."""
+    for name in inputs_of(type(intervention)):
+        if name not in subject.gives:
+            raise HarnessError(
+                f"intervention {intervention.name} asks for '{name}', which subject {subject.label} does not give.",
+                f"It gives: {', '.join(sorted(subject.gives)) or 'nothing'}. Choose another intervention "
+                "(`harness list intervention`).",
+            )
+
+
+def check_sources(subject: Subject, readers: Mapping[str, Reader]) -> None:
+    """Refuse readers of a source that the subject does not have."""
+    for name, reader in readers.items():
+        if reader.source not in subject.sources:
+            has = ", ".join(subject.sources) or "nothing"
+            raise HarnessError(
+                f"{name} reads '{reader.source}', which subject {subject.label} does not have.",
+                f"It has: {has}. Choose a {name} that reads one of these (harness list {name}).",
+            )
