@@ -7,8 +7,8 @@ from harness.cells.inputs import Inputs
 from harness.cells.progress import Progress
 from harness.cells.result import CellResult
 from harness.cells.trial import null_damage, trial_of
+from harness.closure.cases import cases_of, conditions
 from harness.closure.report import CandidateResult, judge, measure
-from harness.closure.trial import cases_of, conditions
 from harness.proposal.proposal import Proposal
 from harness.util.cache import Memo
 from harness.util.memory import forget_peak, peak

@@ -31,13 +31,17 @@ class Settings:
 
     - ``split``: propose on one half of the examples and test on the other (``half``), or use all for both (``none``).
     - ``alpha``: the level of the verdict.
-    - ``futility``: testing a candidate stops early when this many controls did at least as much damage (None: never).
+    - ``futility``: testing a candidate stops early when this many groups have at least its statistic (None: never).
     - ``ddof``: delta degrees of freedom of the controls' standard deviation in z.
     - ``seed``: of the split, the bootstrap and the reruns.
     - ``reruns``: how often partitions are computed again to measure their stability (this many reruns of each kind).
     - ``scope``: the examples that a group is judged on: ``all``, those on which this group is ``active``, or those of
       the ``stratum`` that it was proposed on.
     - ``active``: a group is active on an example where any of its units is, all are, or its most selective one is.
+    - ``test``: the exact test, or the former one against ``disjoint`` groups. ``statistic``: what the exact test
+      compares:
+      the ``necessity`` of the units, or their ``share`` of the group's damage.
+    - ``joint``: a group passes only if its units need each other: their interaction is certainly below zero.
     - ``deciding``: the metrics that decide: the first and those that declare it (``declared``), or ``all``.
     - ``null_proposals``: how often the pipeline runs on permuted data (None: see :attr:`permuted_runs`).
     - ``group``: units named by hand, which are tested as they are.
@@ -57,6 +61,9 @@ class Settings:
     reruns: Annotated[int, Ge(0)] = 5
     scope: Literal["all", "active", "stratum"] = "all"
     active: Literal["any", "all", "most_selective"] = "any"
+    test: Literal["exact", "disjoint"] = "exact"
+    statistic: Literal["necessity", "share"] = "necessity"
+    joint: bool = False
     deciding: Literal["declared", "all"] = "declared"
     null_proposals: Annotated[int, Ge(0)] | None = None
     group: tuple[str, ...] = ()
@@ -79,7 +86,7 @@ class Settings:
 
 FIRST_NAMES = {new: old for old, new in SETTINGS_2.items()}
 """A renamed setting enters the digest of a protocol under its first name, so that older records share the protocol."""
-FORMERLY = {"scope": "all", "deciding": "all"}
+FORMERLY = {"scope": "all", "deciding": "all", "test": "disjoint", "statistic": "necessity", "joint": False}
 """Settings that older records do not have, with the value that they follow. It does not enter the digest either."""
 NEUTRAL = frozenset({"workspace", "tracking", "force", "on_error", "cache", "cache_limit"})
 
