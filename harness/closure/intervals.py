@@ -16,6 +16,7 @@ AT_ONCE = 1 << 14
 """How many numbers are drawn at once, so that resampling fits into the processor's cache."""
 FURTHEST = 10.0
 """Largest t of a resample: one of (nearly) equal changes has a standard error of (nearly) zero."""
+ROUNDING = 1e-10
 FEW = 10
 """With fewer changed examples than this, a card gives their number instead of an interval."""
 
@@ -49,6 +50,9 @@ def mean_interval(
     mean = sums.mean() / sizes.mean()
     residuals = sums - mean * sizes
     error = _standard_errors(residuals[None], sizes[None]).item()
+    if error == 0:
+        return float(mean), float(mean)
+    residuals /= error
     rng = rng_for(seed, "bootstrap")
     t_values = []
     for many in _portions(RESAMPLES, n):
@@ -71,8 +75,9 @@ def beyond_groups(
         s^2 = \operatorname{var}_e(\bar d_{\cdot e}) / E + \operatorname{var}_g(\bar d_{g \cdot}) / G
 
     Examples and groups are resampled independently of each other. Resampling examples alone leaves out that other
-    groups could have been drawn, and covers the difference in .28 to .75 of cases instead of .95. The variance of
-    single cells counts in both terms of s, so the interval is slightly too wide with few examples and few groups.
+    groups could have been drawn, and covers the difference in .28 to .75 of cases instead of .95. The interval is for
+    the mean of all groups from which ``groups`` were drawn, so it is too wide if they are most of them. With five
+    groups of very unequal effects it covers .85.
 
     Output: lower and upper limit. None: fewer than two examples or two groups.
     Source: Owen 2007 (the pigeonhole bootstrap); Efron & Tibshirani 1993, chapter 12.
@@ -84,6 +89,9 @@ def beyond_groups(
     mean = differences.mean()
     residuals = differences - mean
     error = math.sqrt(residuals.mean(axis=0).var(ddof=1) / n + residuals.mean(axis=1).var(ddof=1) / g)
+    if error == 0:
+        return float(mean), float(mean)
+    residuals /= error
     rng = rng_for(seed, "bootstrap")
     t_values = []
     for many in _portions(RESAMPLES, g + n):
@@ -169,9 +177,11 @@ def _standard_errors(
 
 
 def _t(shifts: Float[np.ndarray, " n"], errors: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """Shifts in standard errors, at most :data:`FURTHEST`; 0 where both are 0."""
-    least = np.maximum(np.abs(shifts) / FURTHEST, np.finfo(float).tiny)
-    t: Float[np.ndarray, " n"] = shifts / np.maximum(errors, least)
+    """Shifts in standard errors of their resamples, at most :data:`FURTHEST`; 0 for a shift of 0 up to rounding.
+
+    Both arguments are in standard errors of the data.
+    """
+    t: Float[np.ndarray, " n"] = shifts / np.maximum(errors, np.maximum(np.abs(shifts) / FURTHEST, ROUNDING))
     return t
 
 
