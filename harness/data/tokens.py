@@ -220,6 +220,21 @@ def default_id_range(vocab_size: int) -> tuple[int, int]:
     return min(100, high // 32), high
 
 
+def id_range(chosen: tuple[int, int] | None, vocab_size: int, fewest: int) -> tuple[int, int]:
+    """The token ids [lo, hi) that examples are drawn from: those of ``batch.vocab``, or the default range.
+
+    Errors: a range outside the vocabulary, or with fewer than ``fewest`` tokens.
+    """
+    low, high = chosen or default_id_range(vocab_size)
+    if not 0 <= low <= high - fewest or high > vocab_size:
+        raise HarnessError(
+            f"batch.vocab=[{low},{high}]: it is outside the subject's vocabulary of {vocab_size} tokens, or has fewer "
+            f"than {fewest} tokens.",
+            f"Use 'batch.vocab=[lo,hi]' with 0 <= lo, lo + {fewest} <= hi and hi <= {vocab_size}, or leave it out.",
+        )
+    return low, high
+
+
 def repeat_anchors(
     first: Int[np.ndarray, " examples"], query: Int[np.ndarray, " examples"]
 ) -> dict[str, Int[np.ndarray, "examples _"]]:
