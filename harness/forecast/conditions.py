@@ -15,7 +15,7 @@ from harness.data.units import Run, UnitSpace
 from harness.engine.shapes import Shapes
 from harness.util.seeds import rng_for
 
-SIZE = 8  # units of a candidate, where the selector allows it: the middle of the default 4 to 12
+SIZE = 8  # units of a candidate, where the selector allows it: about the middle of the default 2 to 12
 
 
 @dataclass(frozen=True)
