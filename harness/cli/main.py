@@ -61,6 +61,8 @@ COMMANDS = {
                      configured=True),
     "survey": Command("classify every unit by what it attends to", "survey:survey",
                       example="harness survey subject=smollm2_wheel batch=natural_text", configured=True),
+    "map": Command("ablate every unit alone: print the strongest and draw all", "map:map_units", "[CELL]",
+                   example="harness map subject=tiny intervention=mean out=map.png", configured=True),
     "plan": Command("list the cells of a sweep, which are done, and the time of the rest", "cells:plan",
                     example="harness plan affinity=ising,mutual_information", configured=True),
     "list": Command("list the available methods by stage, experiments and presets", "look:list_methods",

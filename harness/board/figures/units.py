@@ -11,7 +11,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harness.board.card import ARROW
+from harness.board.compare_cells import metric_label
 from harness.board.figures.style import CANDIDATE, NewFigure, figure, style, svg
 from harness.cells.unit_damage import UnitDamage
 from harness.data.units import UnitSpace
@@ -60,7 +60,7 @@ def damage_map(damage: UnitDamage, candidate: Collection[int] = (), new: NewFigu
         image = axes.imshow(grid, cmap=colours, vmin=-top, vmax=top, interpolation="nearest", aspect="auto")
         drawn.colorbar(image, ax=axes)
         numbers = [f"{value:+.2g}" if abs(value) >= top / 10 else "" for value in change]
-        _finish(axes, units, candidate, f"{name.replace('_', ' ')} {ARROW[damage.damage[name]]}", numbers)
+        _finish(axes, units, candidate, metric_label(name, damage.damage[name]), numbers)
     return drawn
 
 
