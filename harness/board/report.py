@@ -95,10 +95,12 @@ def _units(record: Record) -> Iterator[Figure]:
     if attributes:
         caption = "Every unit at its site, with its group and its label. Outlined: the candidate."
         yield Figure("Groups and labels", caption, unit_map(record, attributes))
-    elif candidate:
-        caption = "Every unit at its site. Outlined: the candidate."
-        yield Figure("Units", caption, unit_map(record, {"candidate": [None] * len(record.units)}))
-    if damage := UnitDamage.of(record):
+    damage = UnitDamage.of(record)
+    if not attributes and damage is None and candidate:
+        caption = "Every unit at its site. Filled: the candidate."
+        kinds = ["candidate" if unit in candidate else "other units" for unit in range(len(record.units))]
+        yield Figure("Units", caption, unit_map(record, {"units": kinds}))
+    if damage:
         yield Figure(
             "Damage of single units",
             "Mean change of each metric when one unit alone is ablated. Red: for the worse. Outlined: the candidate.",

@@ -23,6 +23,7 @@ MOST_DAMAGED, TYPICAL = 5, 2
 """How many examples are shown: those with the largest damage, and those whose damage is closest to the median."""
 LONGEST = 200
 """Longest prompt that is shown whole, in characters."""
+UNPRINTABLE = "\ufffd"
 REACHES = (32, 16, 8, 4, 2, 1)
 """How many tokens on either side of a relevant position are shown of a longer prompt: the most that fit."""
 
@@ -96,10 +97,12 @@ def prompt(batch: Tokens, example: int, reads: Reads) -> str:
 def token(index: int, reads: Reads) -> str:
     """One token as text. Its number, if it has no text of its own: a blank, or a part of a character."""
     text = _text([index], reads)
-    return text if text.strip() and "\ufffd" not in text else f"token {index}"
+    return text if text.strip() and UNPRINTABLE not in text else f"token {index}"
 
 
 def _text(ids: list[int], reads: Reads) -> str:
+    """Text in one line, with a sign for characters that cannot be shown."""
     if isinstance(reads, Vocabulary) and reads.decode:
-        return reads.decode(ids).replace("\n", "⏎")
+        decoded = reads.decode(ids).replace("\n", "⏎")
+        return "".join(character if character.isprintable() else UNPRINTABLE for character in decoded)
     return " ".join(map(str, ids))

@@ -20,6 +20,7 @@ from harness.cli.hydra_options import (
     shows_configuration,
     without_command,
 )
+from harness.cli.terminal import write_what_is_possible
 from harness.util.errors import HarnessError, unknown
 
 OVERRIDES = """\
@@ -100,6 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Spinning threads make a busy machine three times slower. OpenMP reads this when torch is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words = list(sys.argv[1:] if argv is None else argv)
+    write_what_is_possible(json="--json" in words)
     if not words or words[0] in ("-h", "--help", "help"):
         print(_usage())
         return 0

@@ -60,7 +60,8 @@ def damage_map(damage: UnitDamage, candidate: Collection[int] = (), new: NewFigu
         image = axes.imshow(grid, cmap=colours, vmin=-top, vmax=top, interpolation="nearest", aspect="auto")
         drawn.colorbar(image, ax=axes)
         numbers = [f"{value:+.2g}" if abs(value) >= top / 10 else "" for value in change]
-        _finish(axes, units, candidate, metric_label(name, damage.damage[name]), numbers)
+        inks = ["white" if abs(value) > 0.6 * top else "black" for value in change]
+        _finish(axes, units, candidate, metric_label(name, damage.damage[name]), numbers, inks)
     return drawn
 
 
@@ -99,16 +100,24 @@ def _height(units: UnitSpace) -> float:
     return max(2.6, min(8.0, 0.32 * len(units.sites) + 1.2))
 
 
-def _finish(axes: Axes, units: UnitSpace, candidate: Collection[int], title: str, numbers: Sequence[str]) -> None:
+def _finish(
+    axes: Axes,
+    units: UnitSpace,
+    candidate: Collection[int],
+    title: str,
+    numbers: Sequence[str],
+    inks: Sequence[str] | None = None,
+) -> None:
     """Outline the candidate, write a number into each square, name the sites."""
     from matplotlib.patches import Rectangle
 
     for unit, (row, column) in enumerate(zip(units.site_of.tolist(), places_in_site(units), strict=True)):
         if unit in candidate:
             corner = (column - 0.5, row - 0.5)
-            axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=CANDIDATE, linewidth=2))
+            axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=CANDIDATE, linewidth=2, clip_on=False))
         if numbers[unit] and len(units) <= NAMED_UP_TO:
-            axes.text(column, row, numbers[unit], ha="center", va="center", fontsize=7, color="black")
+            ink = inks[unit] if inks else "black"
+            axes.text(column, row, numbers[unit], ha="center", va="center", fontsize=7, color=ink)
     axes.set(title=title, xlabel="unit")
     axes.xaxis.get_major_locator().set_params(integer=True)
     if len(units.sites) <= SITES_NAMED_UP_TO:
