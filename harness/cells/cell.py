@@ -139,6 +139,12 @@ class Cell:
         return tuple(stage for stage in PROPOSING if stage in reached)
 
     @cached_property
+    def used(self) -> tuple[str, ...]:
+        """The stages that the result depends on. Of a group named by hand, activity matters with ``scope=active``."""
+        active = {"signal"} if self.settings.group and self.settings.scope == "active" else set()
+        return tuple(stage for stage in self.stages if stage not in PROPOSING or stage in {*self.proposing, *active})
+
+    @cached_property
     def requested(self) -> frozenset[str]:
         """The names that the labels and the proposing stages ask for; none where a group is named by hand."""
         stages = () if self.settings.group else {"labels", *self.proposing}
@@ -152,9 +158,9 @@ class Cell:
     @cached_property
     def id(self) -> str:
         """Digest of everything that decides the result: configuration, outside inputs, code of methods and core."""
-        used = [stage for stage in self.stages if stage not in PROPOSING or stage in self.proposing]
-        code = [[method.code for method in self.methods[stage]] for stage in used]
-        return digest(_core_code(), self._settings_in_identity(), [self.identity(stage) for stage in used], code)[:12]
+        code = [[method.code for method in self.methods[stage]] for stage in self.used]
+        stages = [self.identity(stage) for stage in self.used]
+        return digest(_core_code(), self._settings_in_identity(), stages, code)[:12]
 
     @property
     def method(self) -> str:
@@ -197,9 +203,8 @@ class Cell:
     @property
     def title(self) -> str:
         """The cell in one line."""
-        return (
-            f"{self.describe('subject')} · {self.describe('batch')} · {self.method} · {self.describe('intervention')}"
-        )
+        parts = (self.describe("subject"), self.describe("batch"), self.method, self.describe("intervention"))
+        return " · ".join(parts)
 
     @property
     def command(self) -> str:
@@ -208,10 +213,10 @@ class Cell:
         if objects:
             return f"# run from Python, with objects in memory: {', '.join(objects)}"
         words = ["harness", "run"]
-        for stage, methods in self.methods.items():
-            names = [method.name for method in methods]
+        for stage in self.used:
+            names = [method.name for method in self.methods[stage]]
             words.append(f"{stage}={as_override(names) if STAGES[stage].many else names[0]}")
-            for method, node in zip(methods, self._nodes(stage), strict=True):
+            for method, node in zip(self.methods[stage], self._nodes(stage), strict=True):
                 place = f"{stage}.{method.name}" if STAGES[stage].many else stage
                 words += [f"{place}.{key}={as_override(value)}" for key, value in self._changed(method, node).items()]
         if self.contrast is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 from harness.cells.cell import Cell
 from harness.cells.inputs import Inputs
 from harness.cells.most_active import most_active
+from harness.cells.predictions import example_predictions
 from harness.cells.progress import Progress
 from harness.cells.provenance import provenance, without_password
 from harness.closure.report import CandidateResult
@@ -37,7 +38,8 @@ class CellResult:
         inputs, first = parts[0]
         cell, subject, batch, progress = inputs.cell, inputs.subject, inputs.batch, inputs.progress
         proposals = tuple(proposal for _, proposal in parts)
-        candidates = [_candidate(c, *part) for part in parts for c in part[1].candidates]
+        results = {(result.report.stratum, result.report.units): result for result in tested}
+        candidates = [_candidate(c, *part, results) for part in parts for c in part[1].candidates]
         units = subject.units
         proposed = first.has("raw_partitions")
         record = Record(
@@ -152,11 +154,18 @@ def _info(cell: Cell, subject: str, target: str, examples: str) -> CellInfo:
     )
 
 
-def _candidate(candidate: Candidate, inputs: Inputs, proposal: Proposal) -> CandidateRecord:
+def _candidate(
+    candidate: Candidate,
+    inputs: Inputs,
+    proposal: Proposal,
+    results: Mapping[tuple[str, tuple[str, ...]], CandidateResult],
+) -> CandidateRecord:
     units = inputs.subject.units
+    names = tuple(units.names(candidate.members))
     of_group, of_units = most_active(inputs, proposal, candidate)
+    result = results.get((proposal.stratum, names))
     return CandidateRecord(
-        units=tuple(units.names(candidate.members)),
+        units=names,
         size=len(candidate.members),
         sites=units.sites_of(candidate.members),
         purity=candidate.purity,
@@ -166,4 +175,5 @@ def _candidate(candidate: Candidate, inputs: Inputs, proposal: Proposal) -> Cand
         stratum=proposal.stratum,
         most_active=of_group,
         unit_most_active=of_units,
+        examples=example_predictions(inputs, candidate.members, result.deltas[0, 0]) if result else (),
     )

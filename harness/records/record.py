@@ -90,11 +90,29 @@ class ActiveExample:
 
 
 @dataclass(frozen=True)
+class ExampleRecord:
+    """A test example: its place among those tested, its prompt (shortened) and answer as text or token ids.
+
+    ``before``, ``after``: the model's most likely output without and with ablation of the candidate. ``change``: of the
+    first metric, by the ablation.
+    """
+
+    example: int
+    prompt: str
+    answer: str
+    before: str
+    after: str
+    change: float
+    __pydantic_config__: ClassVar = _STRICT
+
+
+@dataclass(frozen=True)
 class CandidateRecord:
     """One candidate group, with the numbers that were used to choose it.
 
     ``stratum``: the examples that it was proposed on, if they were divided. ``most_active``: the examples on which the
-    group is most active; ``unit_most_active``: the same for its units, by label.
+    group is most active; ``unit_most_active``: the same for its units, by label. ``examples``: some test examples with
+    the model's predictions, those first that ablation damages most.
     """
 
     units: tuple[str, ...]
@@ -107,6 +125,7 @@ class CandidateRecord:
     stratum: str = ""
     most_active: tuple[ActiveExample, ...] = ()
     unit_most_active: Mapping[str, tuple[ActiveExample, ...]] = field(default_factory=dict)
+    examples: tuple[ExampleRecord, ...] = ()
     __pydantic_config__: ClassVar = _STRICT
 
 
@@ -115,7 +134,9 @@ class Record:
     """The complete result of one cell.
 
     ``units``: the labels of all units, in order; ``sites``: their sites, as runs. ``classes``: the class
-    of each unit according to the labels. ``diagnostics``: warnings of the stages. ``seconds``: time spent per stage.
+    of each unit according to the labels. ``unit_damage``: by metric and unit, the damage when this unit alone is
+    ablated, where it was measured: the mean change on the test examples, positive for the worse. ``diagnostics``:
+    warnings of the stages. ``seconds``: time spent per stage.
 
     ``cost``: ``conditions`` requested (group x batch), and how many of them were ``computed`` here because no earlier
     cell had computed them; ``forwards``, one per condition and example; ``flops`` of all forwards and recordings,
@@ -135,6 +156,7 @@ class Record:
     partitions: tuple[PartitionRecord, ...] = ()
     candidates: tuple[CandidateRecord, ...] = ()
     closure: tuple[ClosureReport, ...] = ()
+    unit_damage: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     cost: Mapping[str, int] = field(default_factory=dict)

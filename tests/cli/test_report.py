@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.board.figures.report import spectrum, unit_map
+from harness.board.figures.report import spectrum
+from harness.board.figures.units import unit_map
 from harness.board.report import report
 from harness.data.grouping import Affinity
 from harness.data.units import UnitSpace
