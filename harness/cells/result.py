@@ -19,6 +19,7 @@ from harness.closure.report import CandidateResult
 from harness.data.batch import Batch
 from harness.data.grouping import Candidate
 from harness.data.recording import Spins
+from harness.data.units import UnitSpace
 from harness.proposal.proposal import Proposal
 from harness.records.record import CandidateRecord, CellInfo, PartitionRecord, Record, Status
 from harness.records.workspace import atomically
@@ -54,11 +55,22 @@ class CellResult:
             partitions=tuple(p for proposal in proposals for p in _partitions(proposal)) if proposed else (),
             candidates=tuple(candidates),
             closure=tuple(closure.report for closure in tested),
+            unit_damage=_unit_damage(cell, units, tested) if len(parts) == 1 else {},
             diagnostics=_diagnostics(first) if proposed else {},
             seconds={name: round(seconds, 4) for name, seconds in progress.seconds.items()},
             cost=dict(progress.cost),
         )
         return cls(record, proposals, tested)
+
+
+def _unit_damage(cell: Cell, units: UnitSpace, tested: Sequence[CandidateResult]) -> Mapping[str, Mapping[str, float]]:
+    """By metric and unit: the damage of every unit that was ablated alone."""
+    changes = {unit: change for result in tested for unit, change in result.single_units.items()}
+    return {
+        metric.name: {units.labels[unit]: float(metric.damage * changes[unit][m]) for unit in sorted(changes)}
+        for m, metric in enumerate(cell.stages["metric"])
+        if changes
+    }
 
 
 def unfinished(cell: Cell, status: Status, reason: str, progress: Progress) -> Record:

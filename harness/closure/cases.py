@@ -17,6 +17,7 @@ from harness.closure.trial import Trial
 from harness.closure.verdict import enough
 from harness.data.contracts import Metric
 from harness.data.sampling import Group
+from harness.data.units import UnitSpace
 
 SEQUENCE = 3
 """Up to this many candidates of a cell are tested in a fixed sequence. More: their false discovery rate is controlled,
@@ -41,9 +42,8 @@ class Case:
     n: int
 
     @classmethod
-    def of(cls, candidate: Group, comparison: Comparison, trial: Trial) -> Case:
+    def of(cls, candidate: Group, comparison: Comparison, units: UnitSpace, seed: int) -> Case:
         """A candidate with the groups that it is compared with."""
-        units = trial.units
         all_units = tuple(range(len(units)))
 
         def allowed(group: Group) -> Group | None:
@@ -52,7 +52,7 @@ class Case:
         return cls(
             candidate=candidate,
             comparison=comparison,
-            parts=Parts.of(candidate, units, trial.controls.seed),
+            parts=Parts.of(candidate, units, seed),
             site_units=allowed(units.at_sites(units.sites_of(candidate))),
             all_units=allowed(all_units),
             complement=allowed(tuple(unit for unit in all_units if unit not in candidate)),
@@ -87,7 +87,8 @@ class Case:
 def cases_of(candidates: Sequence[Group], trial: Trial) -> tuple[Case, ...]:
     """The cases of the candidates of a cell."""
     proposed = {tuple(sorted(candidate)) for candidate in candidates} if len(candidates) > SEQUENCE else ()
-    return tuple(Case.of(group, trial.comparison(group, proposed), trial) for group in candidates)
+    units, seed = trial.units, trial.controls.seed
+    return tuple(Case.of(group, trial.comparison(group, proposed), units, seed) for group in candidates)
 
 
 def conditions(cases: Iterable[Case]) -> list[Group]:

@@ -57,6 +57,11 @@ class Comparison(Protocol):
         return None if extreme is None else (1 + extreme) / (1 + len(others))
 
 
+def as_extreme(own: float, others: Float[np.ndarray, " groups"]) -> int:
+    """How many of the ``others`` have at least this statistic. Minus infinity: the statistic is not defined."""
+    return int((others >= own - ROUNDING * abs(own)).sum()) if math.isfinite(own) else len(others)
+
+
 @dataclass(frozen=True)
 class Exact(Comparison):
     """The exact test: T of the candidate among T of the groups of its profile.
@@ -89,7 +94,7 @@ class Exact(Comparison):
         return share
 
     def as_extreme(self, own: float, others: Float[np.ndarray, " groups"]) -> int:
-        return int((others >= own - ROUNDING * abs(own)).sum()) if math.isfinite(own) else len(others)
+        return as_extreme(own, others)
 
 
 @dataclass(frozen=True)

@@ -310,7 +310,8 @@ def _anatomy(
     interaction = anatomy.interaction(whole, rows(case.parts.singles), trial.seed) if decomposed else None
     sufficiency = on_input = None
     if not case.stopped_early and case.all_units is not None and case.complement is not None:
-        sufficiency = anatomy.sufficiency(*rows([case.all_units, case.complement]), damage)
+        whole_model, complement = rows([case.all_units, case.complement])
+        sufficiency = anatomy.sufficiency(whole_model, complement, damage)
     if (active := trial.active(candidate)) is not None:
         inflation = case.comparison.inflation
         on_input = anatomy.on_input(whole, rows(case.compared[:KEPT]), active, damage, trial.ddof, inflation)

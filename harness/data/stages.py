@@ -85,7 +85,8 @@ STAGES: Mapping[str, Stage] = {
             _REPLACING,
         ),
         Stage(
-            "controls", "harness_controls", "a partition of the units, in whose cells groups are matched", Controls, _MATCHING
+            "controls", "harness_controls", "a partition of the units, in whose cells groups are matched", Controls,
+            _MATCHING,
         ),
         Stage(
             "metric", "harness_metrics", "what ablation may damage, and in which direction", Metric,
@@ -132,7 +133,9 @@ FOR_ANY_UNITS: Mapping[str, str] = {
 }
 """By stage: methods that need neither attention nor labels, for any number of units."""
 
-FOR_COUNTERFACTUALS: Mapping[str, tuple[str, ...]] = {"metric": ("logit_difference", "accuracy", "target_logit", "loss")}
+FOR_COUNTERFACTUALS: Mapping[str, tuple[str, ...]] = {
+    "metric": ("logit_difference", "accuracy", "target_logit", "loss")
+}
 """By stage: methods for examples whose counterfactual has an answer of its own, which competes with the target."""
 
 # ----------------------------------------------------------------------------------------------------------------------

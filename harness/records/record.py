@@ -17,7 +17,7 @@ from harness.records.upgrades import PREFIX, UPGRADES, upgraded
 from harness.util.digest import digest
 from harness.util.errors import HarnessError
 
-SCHEMA = f"{PREFIX}4"
+SCHEMA = f"{PREFIX}5"
 _STRICT: dict[str, Any] = {"extra": "forbid"}
 
 
