@@ -262,7 +262,7 @@ def purity(members: Sequence[int], labels: Labels) -> float | None:
     return max(classes.count(c) for c in set(classes)) / len(classes) if classes else None
 
 
-def jaccard(a: Collection[int], b: Collection[int]) -> float:
+def jaccard(a: Collection[object], b: Collection[object]) -> float:
     """Units in both groups, as a share of the units in either: 1 for equal groups, 0 for disjoint ones."""
     both, either = set(a) & set(b), set(a) | set(b)
     if not either:

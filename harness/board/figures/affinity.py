@@ -54,8 +54,9 @@ def affinity_figure(
         n = len(candidate) / across
         axes.add_patch(Rectangle((-0.5, -0.5), n, n, fill=False, edgecolor="tab:green", linewidth=2.5, clip_on=False))
     labels = affinity.units.labels
-    places, names = range(len(order)), [labels[unit] for unit in order]
-    if len(order) > NAMED_UP_TO:
+    if len(order) <= NAMED_UP_TO:
+        places, names = [*map(float, range(len(order)))], [labels[unit] for unit in order]
+    else:
         places, names = _named_groups(partition, groups, across)
     axes.set_xticks(places, names, rotation=90, fontsize=8)
     axes.set_yticks(places, names, fontsize=8)

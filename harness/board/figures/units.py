@@ -110,6 +110,7 @@ def _finish(
 ) -> None:
     """Outline the candidate, write a number into each square, name the sites."""
     from matplotlib.patches import Rectangle
+    from matplotlib.ticker import MaxNLocator
 
     for unit, (row, column) in enumerate(zip(units.site_of.tolist(), places_in_site(units), strict=True)):
         if unit in candidate:
@@ -119,6 +120,6 @@ def _finish(
             ink = inks[unit] if inks else "black"
             axes.text(column, row, numbers[unit], ha="center", va="center", fontsize=7, color=ink)
     axes.set(title=title, xlabel="unit")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if len(units.sites) <= SITES_NAMED_UP_TO:
         axes.set_yticks(range(len(units.sites)), units.sites)
