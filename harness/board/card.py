@@ -47,6 +47,7 @@ def _closure(record: Record, closure: ClosureReport, where: str) -> str:
         *_necessity(closure),
         *_compared(record, closure),
         *_inside(closure),
+        *_pruned(record, closure),
         f"  {_examples(record, closure)}",
         f"  method: {record.cell.method}{_chosen(record)}",
         *_warnings(record),
@@ -177,6 +178,13 @@ def _share(closure: ClosureReport, name: str) -> str:
     bound, delta = closure.site_ablation[name], closure.effects[name].delta
     comparable = bound and math.copysign(1, bound) == math.copysign(1, delta)
     return f"{bound:+.2f}" + (f" (this group: {100 * delta / bound:.0f} %)" if comparable else "")
+
+
+def _pruned(record: Record, closure: ClosureReport) -> list[str]:
+    """The units that were dropped before the test."""
+    place = (closure.units, closure.stratum)
+    dropped = next((c.pruned for c in record.candidates if (c.units, c.stratum) == place), ())
+    return [f"  dropped before the test, by ablation on the proposal half: {named(dropped)}"] if dropped else []
 
 
 def _examples(record: Record, closure: ClosureReport) -> str:

@@ -184,6 +184,7 @@ def _candidate(
         isolation=candidate.isolation,
         score=candidate.score,
         stability=candidate.stability,
+        pruned=tuple(units.names(candidate.pruned)),
         stratum=proposal.stratum,
         most_active=of_group,
         unit_most_active=of_units,

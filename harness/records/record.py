@@ -112,7 +112,8 @@ class CandidateRecord:
 
     ``stratum``: the examples that it was proposed on, if they were divided. ``most_active``: the examples on which the
     group is most active; ``unit_most_active``: the same for its units, by label. ``examples``: some test examples with
-    the model's predictions, those first that ablation damages most.
+    the model's predictions, those first that ablation damages most. ``pruned``: units of the proposed group that were
+    dropped before the test, because the group does not need them.
     """
 
     units: tuple[str, ...]
@@ -126,6 +127,7 @@ class CandidateRecord:
     most_active: tuple[ActiveExample, ...] = ()
     unit_most_active: Mapping[str, tuple[ActiveExample, ...]] = field(default_factory=dict)
     examples: tuple[ExampleRecord, ...] = ()
+    pruned: tuple[str, ...] = ()
     __pydantic_config__: ClassVar = _STRICT
 
 
