@@ -88,8 +88,8 @@ def _compared(record: Record, closure: ClosureReport) -> list[str]:
     lines = []
     if closure.test == "disjoint":
         lines.append(f"  {_controls(closure, name)}")
-        passed, why = paper_verdict(closure.effects)
-        lines.append(f"  by the closure paper's rule: {'pass' if passed else 'fail'} ({why})")
+        verdict, why = paper_verdict(closure.effects)
+        lines.append(f"  by the closure paper's rule: {_spaced(verdict.value)} ({why})")
     elif effect.share is not None:
         as_much = round(effect.share * effect.disjoint)
         groups = _count(effect.disjoint, "group")
