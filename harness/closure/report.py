@@ -15,7 +15,7 @@ from harness.closure import anatomy
 from harness.closure.anatomy import OnInput
 from harness.closure.cases import SEQUENCE, Case, evaluate_cases, saturated, statistics_of
 from harness.closure.comparison import Test
-from harness.closure.intervals import FEW, flips, mean_interval
+from harness.closure.intervals import FEW, beyond_groups, flips, mean_interval
 from harness.closure.necessity import DISPENSABLE
 from harness.closure.outcomes import Outcomes
 from harness.closure.statistics import Effect, benjamini_hochberg, selection_p, z_score
@@ -257,6 +257,7 @@ def _effect(
         statistics=tuple(_finite(value) for value in statistics[1:]) if exact else (),
         share=as_much / len(disjoint) if disjoint else None,
         disjoint=len(disjoint),
+        beyond=_beyond(change, case, outcomes) if m == 0 and trial.scope == "all" else None,
         **_certain(m, change, candidate, trial),
     )
 
@@ -282,6 +283,14 @@ def _certain(m: int, change: Float[np.ndarray, " judged"], candidate: Group, tri
     _, helped = _damage_side(mean_interval(change, trial.seed, clusters, 1 - 2 * level) if m else interval, damage)
     low, high = _damage_side(interval, damage)
     return {"interval": interval, "harmed": low > 0, "helped": helped < 0, "bound": high}
+
+
+def _beyond(change: Float[np.ndarray, " examples"], case: Case, outcomes: Outcomes) -> tuple[float, float] | None:
+    """Interval of the first metric's change beyond that of groups without a common unit (up to ``KEPT``)."""
+    members = set(case.candidate)
+    groups = [group for group in case.compared if members.isdisjoint(group)][:KEPT]
+    changes = np.array([outcomes.change(group)[0] for group in groups]).reshape(len(groups), len(change))
+    return beyond_groups(change, changes, outcomes.trial.seed)
 
 
 def _damage_side(interval: tuple[float, float] | None, damage: int) -> tuple[float, float]:
