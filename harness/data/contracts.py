@@ -149,9 +149,7 @@ class SubjectMethod(Method, Protocol):
 class BatchMethod(Method, Protocol):
     """The parameters of a batch. Calling it creates the examples in the subject's tokens."""
 
-    defaults: ClassVar[Mapping[str, str | Sequence[str]]] = {
-        "metric": ("log_odds", "accuracy", "target_logit", "loss")
-    }
+    defaults: ClassVar[Mapping[str, str | Sequence[str]]] = {"metric": ("log_odds", "accuracy", "target_logit", "loss")}
     """By stage: the methods that fit its examples. A batch with counterfactuals names ``logit_difference`` first."""
     n: int | None = None
     """The number of examples. None: unknown before the batch is created."""

@@ -131,7 +131,9 @@ FOR_ANY_UNITS: Mapping[str, str] = {
 }
 """By stage: methods that need neither attention nor labels, for any number of units."""
 
-FOR_COUNTERFACTUALS: Mapping[str, tuple[str, ...]] = {"metric": ("logit_difference", "accuracy", "target_logit", "loss")}
+FOR_COUNTERFACTUALS: Mapping[str, tuple[str, ...]] = {
+    "metric": ("logit_difference", "accuracy", "target_logit", "loss")
+}
 """By stage: methods for examples whose counterfactual has an answer of its own, which competes with the target."""
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 from jaxtyping import Float
-from scipy.stats import beta, binom, binomtest, bootstrap, multinomial, ttest_1samp
+from scipy.stats import bootstrap, ttest_1samp
 
-from harness.closure.intervals import FURTHEST, Flips, beyond_groups, flips, mean_interval
+from harness.closure.intervals import mean_interval
 
 Interval = tuple[float, float]
 
