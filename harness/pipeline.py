@@ -6,6 +6,7 @@ from harness.cells.cell import Cell
 from harness.cells.inputs import Inputs
 from harness.cells.progress import Progress
 from harness.cells.result import CellResult
+from harness.cells.size_curve import size_curve_of
 from harness.cells.trial import null_damage, trial_of
 from harness.closure.report import CandidateResult, judge, measure
 from harness.closure.trial import cases_of, conditions
@@ -28,8 +29,9 @@ def run_cell(cell: Cell, memo: Memo, progress: Progress, test: bool = True) -> C
         parts.append((part, proposal))
         if test and proposal.candidates:
             tested += dispose(part, proposal)
+    curve = size_curve_of(*parts[0]) if test else None
     progress.spend(**peak())
-    return CellResult.of(parts, judge(tested, cell.settings.alpha))
+    return CellResult.of(parts, judge(tested, cell.settings.alpha), curve)
 
 
 def propose(inputs: Inputs) -> Proposal:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from harness.board.board import Board, Row
 from harness.board.references import Kind
 from harness.board.result import Result
-from harness.board.table import Board, Row
 from harness.util.bytesize import write_size
 
 

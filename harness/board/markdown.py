@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.board.board import Board, Row
 from harness.board.columns import METHOD, RANK, explanation, nonempty, number, verdict
 from harness.board.lineage import Lineage
-from harness.board.table import Board, Row
 
 DAMAGE = {1: "raises", -1: "lowers"}
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from harness.board.board import Board
 from harness.board.columns import METHOD, RANK, costs, details, explanation, nonempty, verdict
 from harness.board.lineage import Lineage
-from harness.board.table import Board
 from harness.closure.verdict import Verdict
 
 if TYPE_CHECKING:

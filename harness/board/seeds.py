@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.board.result import Result, mean
+from harness.board.result import Result
+from harness.board.score import mean
 from harness.records.record import Record
 
 

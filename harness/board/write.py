@@ -10,10 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.board.board import Board, Row
 from harness.board.lineage import Lineage
 from harness.board.markdown import lineage_section, markdown
 from harness.board.result import Result
-from harness.board.table import Board, Row, build
+from harness.board.table import build
 from harness.board.upgrades import SCHEMA
 from harness.records.record import Record
 from harness.records.workspace import Workspace, write_atomically

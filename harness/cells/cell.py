@@ -39,6 +39,7 @@ class Settings:
       the ``stratum`` that it was proposed on.
     - ``active``: a group is active on an example where any of its units is, all are, or its most selective one is.
     - ``deciding``: the metrics that decide: the first and those that declare it (``declared``), or ``all``.
+    - ``size_curve``: also measure the damage by the method's first 1, 2, 4, 8 and 16 units, for boards.
     - ``null_proposals``: how often the pipeline runs on permuted data (None: see :attr:`permuted_runs`).
     - ``group``: units named by hand, which are tested as they are.
 
@@ -58,6 +59,7 @@ class Settings:
     scope: Literal["all", "active", "stratum"] = "all"
     active: Literal["any", "all", "most_selective"] = "any"
     deciding: Literal["declared", "all"] = "declared"
+    size_curve: bool = False
     null_proposals: Annotated[int, Ge(0)] | None = None
     group: tuple[str, ...] = ()
     workspace: str = "runs"
@@ -79,7 +81,7 @@ class Settings:
 
 FIRST_NAMES = {new: old for old, new in SETTINGS_2.items()}
 """A renamed setting enters the digest of a protocol under its first name, so that older records share the protocol."""
-FORMERLY = {"scope": "all", "deciding": "all"}
+FORMERLY = {"scope": "all", "deciding": "all", "size_curve": False}
 """Settings that older records do not have, with the value that they follow. It does not enter the digest either."""
 NEUTRAL = frozenset({"workspace", "tracking", "force", "on_error", "cache", "cache_limit"})
 

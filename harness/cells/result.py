@@ -15,6 +15,7 @@ from harness.cells.most_active import most_active
 from harness.cells.progress import Progress
 from harness.cells.provenance import provenance, without_password
 from harness.closure.report import CandidateResult
+from harness.closure.size_curve import SizeCurve
 from harness.data.batch import Batch
 from harness.data.grouping import Candidate
 from harness.data.recording import Spins
@@ -32,7 +33,12 @@ class CellResult:
     tested: tuple[CandidateResult, ...]
 
     @classmethod
-    def of(cls, parts: Sequence[tuple[Inputs, Proposal]], tested: tuple[CandidateResult, ...]) -> CellResult:
+    def of(
+        cls,
+        parts: Sequence[tuple[Inputs, Proposal]],
+        tested: tuple[CandidateResult, ...],
+        size_curve: SizeCurve | None = None,
+    ) -> CellResult:
         """The result of a cell that reached its end. Its status is skipped where nothing qualified as a candidate."""
         inputs, first = parts[0]
         cell, subject, batch, progress = inputs.cell, inputs.subject, inputs.batch, inputs.progress
@@ -52,6 +58,7 @@ class CellResult:
             partitions=tuple(p for proposal in proposals for p in _partitions(proposal)) if proposed else (),
             candidates=tuple(candidates),
             closure=tuple(closure.report for closure in tested),
+            size_curve=size_curve,
             diagnostics=_diagnostics(first) if proposed else {},
             seconds={name: round(seconds, 4) for name, seconds in progress.seconds.items()},
             cost=dict(progress.cost),

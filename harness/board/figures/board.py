@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from harness.board.board import Board
 from harness.board.figures.style import INK, figure, style, svg
 from harness.board.references import Kind
-from harness.board.table import Board
 
 COLOURS = {Kind.METHOD: "#2f7ed8", Kind.BASELINE: "#8a8f98", Kind.CEILING: "#c77c02", Kind.SUPERVISED: "#a04fc4"}
 
