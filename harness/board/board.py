@@ -28,11 +28,12 @@ class Row:
     """One method on one board; its figures are means over its tasks, and ``spread`` is None with a single seed.
 
     ``rank``: by ``score``; None for references, for methods with missing tasks, and for methods without any pass or
-    weak pass. ``rank_interval``: 95 %, by bootstrap over tasks. ``by_task``: its scores by subject and
-    batch, the means over interventions; ``scores``: their means, with 95 % intervals by bootstrap over tasks (None with
-    one task); ``score_by_task``: what ranks are made of (:meth:`harness.board.score.Scores.total`). ``tests``, ``passed``: closure tests, and those with verdict pass;
-    ``passed_interval``: Wilson's 95 % interval. ``pareto_optimal``: no other complete unsupervised row is at least as
-    good in score and seconds, and better in one.
+    weak pass. ``rank_interval``: 95 %, by bootstrap over tasks. ``by_task``: its scores by subject and batch, the means
+    over interventions; ``scores``: their means, with 95 % intervals by bootstrap over tasks (None with one task);
+    ``score_by_task``: what ranks are made of (:meth:`harness.board.score.Scores.total`). ``tests``, ``passed``: closure
+    tests, and those with verdict pass; ``passed_interval``: Wilson's 95 % interval. ``q``: the largest of its groups,
+    ``discoveries``: how many of its tests have q at most alpha. ``pareto_optimal``: no other complete unsupervised row
+    is at least as good in score and seconds, and better in one.
     """
 
     rank: int | None
@@ -51,6 +52,7 @@ class Row:
     effect: float | None
     effect_interval: tuple[float, float] | None
     q: float | None
+    discoveries: int
     ari: float | None
     nmi: float | None
     chosen_by_labels: bool
@@ -84,7 +86,8 @@ class Board:
     """Methods tested under one protocol on the same tasks, best first.
 
     ``settings``: the protocol, as text by key; ``metric``: the one that effect, p and q refer to; ``damage``: the sign
-    of its damage. ``groups``: distinct groups that methods proposed; ``discoveries``: those with q at most alpha.
+    of its damage. ``alpha``: the level of discoveries. ``groups``: distinct groups that methods proposed and that have
+    a p; ``discoveries``: those with q at most alpha.
     """
 
     protocol: str
@@ -94,6 +97,7 @@ class Board:
     tasks: tuple[Task, ...]
     rows: tuple[Row, ...]
     comparison: Comparison
+    alpha: float
     groups: int
     discoveries: int
     correlations: tuple[Correlation, ...]

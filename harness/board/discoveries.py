@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from harness.board.references import Kind, kind_of
 from harness.board.score import p_of
-from harness.board.seeds import seed_of
-from harness.board.task import task_digest
+from harness.board.task import seed_of, task_digest
 from harness.closure.report import ClosureReport
 from harness.closure.statistics import benjamini_hochberg
 from harness.records.record import FINISHED, Record
@@ -19,9 +18,13 @@ Test = tuple[str, int, str, frozenset[str]]
 
 @dataclass(frozen=True)
 class Discoveries:
-    """The q-value of every distinct group that a method of the board proposed; those of references are left out."""
+    """The q-value of every distinct group that a method of the board proposed; those of references are left out.
+
+    A group is a discovery if its q is at most ``alpha``, the level of the board's protocol.
+    """
 
     q: Mapping[Test, float]
+    alpha: float
 
     @classmethod
     def of(cls, records: Sequence[Record]) -> Discoveries:
@@ -30,17 +33,20 @@ class Discoveries:
         for test, closure in distinct_tests([r for r in records if kind_of(r.config) is Kind.METHOD]):
             if (p := p_of(closure)) is not None:
                 p_values[test] = max(p, p_values.get(test, 0.0))
-        return cls(dict(zip(p_values, benjamini_hochberg(list(p_values.values())), strict=True)))
+        q_values = benjamini_hochberg(list(p_values.values()))
+        alpha = min((float(record.config.get("alpha", 0.05)) for record in records), default=0.05)
+        return cls(dict(zip(p_values, q_values, strict=True)), alpha)
 
-    def q_of(self, record: Record) -> float | None:
-        """The largest q-value of a record's candidates. None: it has none, or belongs to a reference."""
+    def q_of(self, record: Record) -> list[float]:
+        """The q-values of a record's candidates, where they are defined. None for references."""
         if kind_of(record.config) is not Kind.METHOD:
-            return None
-        return max((self.q[test] for test, _ in distinct_tests([record]) if test in self.q), default=None)
+            return []
+        return [self.q[test] for test, _ in distinct_tests([record]) if test in self.q]
 
-    def found(self, level: float) -> int:
-        """How many distinct groups are discoveries at this false discovery rate."""
-        return sum(q <= level for q in self.q.values())
+    @property
+    def found(self) -> int:
+        """How many distinct groups are discoveries."""
+        return sum(q <= self.alpha for q in self.q.values())
 
 
 def distinct_tests(records: Sequence[Record]) -> list[tuple[Test, ClosureReport]]:

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from harness.board.discoveries import Discoveries
 from harness.board.references import command
 from harness.board.score import Scores, mean, p_of
 from harness.closure.verdict import Verdict, decision_order
@@ -22,10 +23,10 @@ class Result:
     together, the largest p and q, and means.
 
     ``scores``: what the row is ranked by. ``tests``, ``passed``: closure tests, and those with verdict pass (not weak
-    pass). ``effect``: mean change of the board's metric, ``effect_interval``: 95 %, over examples; ``p``: before any
-    correction; ``q``: among the distinct groups of the board (:mod:`harness.board.discoveries`); ``beyond_controls``:
-    damage beyond the controls, in their standard deviations; ``chosen_by_labels``: the labels were used to choose the
-    partition.
+    pass). ``effect``: mean change of the board's metric, ``effect_interval``: 95 %, over examples. ``p``: before any
+    correction. ``q``: among the distinct groups of the board; ``discoveries``: how many have q at most alpha.
+    ``beyond_controls``: damage beyond the controls, in their standard deviations. ``chosen_by_labels``: the labels were
+    used to choose the partition.
     """
 
     cell: str
@@ -39,6 +40,7 @@ class Result:
     effect_interval: tuple[float, float] | None
     p: float | None
     q: float | None
+    discoveries: int
     beyond_controls: float | None
     ari: float | None
     nmi: float | None
@@ -49,8 +51,9 @@ class Result:
     command: str
 
     @classmethod
-    def of(cls, record: Record, metric: str, q: float | None) -> Result:
+    def of(cls, record: Record, metric: str, discoveries: Discoveries) -> Result:
         """The result in a finished record; ``metric``: that of its effect."""
+        q_values = discoveries.q_of(record)
         effects = [closure.effects[metric] for closure in record.closure if metric in closure.effects]
         partition = record.partition
         agreement = partition.agreement if partition else None
@@ -65,7 +68,8 @@ class Result:
             effect=mean(effect.delta for effect in effects),
             effect_interval=mean_of_intervals([effect.interval for effect in effects if effect.interval]),
             p=max((p for closure in record.closure if (p := p_of(closure)) is not None), default=None),
-            q=q,
+            q=max(q_values, default=None),
+            discoveries=sum(q <= discoveries.alpha for q in q_values),
             beyond_controls=mean(None if effect.z is None else effect.damage * effect.z for effect in effects),
             ari=agreement.ari if agreement else None,
             nmi=agreement.nmi if agreement else None,
@@ -96,6 +100,7 @@ class Result:
             effect_interval=mean_of_intervals(intervals),
             p=max((result.p for result in results if result.p is not None), default=None),
             q=max((result.q for result in results if result.q is not None), default=None),
+            discoveries=sum(result.discoveries for result in results),
             beyond_controls=mean(result.beyond_controls for result in results),
             ari=mean(result.ari for result in results),
             nmi=mean(result.nmi for result in results),

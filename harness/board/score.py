@@ -19,7 +19,7 @@ class Scores:
 
     ``known_circuits``: F of its candidates with the circuits of the subject (:func:`overlap`); None where no circuits
     are known. ``beyond_random``: mean of 1 - 2p over its candidates, about 0 for random groups and at most 1; None
-    where circuits are known. ``size_curve``: :attr:`harness.closure.size_curve.SizeCurve.score`; None where there is none.
+    where circuits are known. ``size_curve``: :attr:`harness.closure.size_curve.SizeCurve.score`.
     """
 
     known_circuits: float | None

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from harness.board.board import Board
 from harness.board.references import command
-from harness.board.seeds import seed_of
 from harness.board.table import PROTOCOL, build
-from harness.board.task import task_digest
+from harness.board.task import seed_of, task_digest
 from harness.cells.cell import Cell
 from harness.closure.report import ClosureReport
 from harness.closure.statistics import inflated, p_value

@@ -11,12 +11,13 @@ from jaxtyping import Float
 from harness.board.board import Board, Missing, Row
 from harness.board.discoveries import Discoveries
 from harness.board.metrics import correlations, losses_per_logit
-from harness.board.ranking import compare_ranks, competition_ranks, mean_interval, pareto_optimal, rank_intervals
+from harness.board.rank_intervals import rank_intervals
+from harness.board.ranking import compare_ranks, competition_ranks, mean_interval, pareto_optimal
 from harness.board.references import REFERENCES, Kind, Reference, command, kind_of
 from harness.board.result import Result, mean_costs, metric_of
 from harness.board.score import Scores, mean
-from harness.board.seeds import seed_of, spread_of
-from harness.board.task import Task, task_digest, tasks_of
+from harness.board.seeds import spread_of
+from harness.board.task import Task, seed_of, task_digest, tasks_of
 from harness.closure.statistics import wilson_interval
 from harness.records.record import FINISHED, Record, Status
 
@@ -94,8 +95,9 @@ def _board(records: Sequence[Record]) -> Board:
         tasks=tuple(examples),
         rows=tuple(sorted(_ranked(rows), key=_order)),
         comparison=compare_ranks([row.method for row in complete], _matrix(complete)),
+        alpha=discoveries.alpha,
         groups=len(discoveries.q),
-        discoveries=discoveries.found(float(records[0].config.get("alpha", 0.05))),
+        discoveries=discoveries.found,
         correlations=correlations(finished),
         losses_per_logit=losses_per_logit(finished),
     )
@@ -126,9 +128,7 @@ def _row(records: Sequence[Record], examples: Mapping[Task, Record], metric: str
     by_task: dict[str, dict[int, Result]] = {}
     for record in sorted(records, key=seed_of):
         if record.status in FINISHED:
-            by_task.setdefault(task_digest(record), {})[seed_of(record)] = Result.of(
-                record, metric, discoveries.q_of(record)
-            )
+            by_task.setdefault(task_digest(record), {})[seed_of(record)] = Result.of(record, metric, discoveries)
     by_seed = {task.name: by_task[task.digest] for task in examples if task.digest in by_task}
     results = {name: Result.over_seeds(of_task) for name, of_task in by_seed.items()}
     by_base: dict[str, list[Scores]] = {}
@@ -184,6 +184,7 @@ def _summary(
         effect=float(effects.mean()) if measured else None,
         effect_interval=mean_interval(effects, errors) if errors.any() else None,
         q=max((result.q for result in done if result.q is not None), default=None),
+        discoveries=sum(result.discoveries for result in done),
         ari=mean(result.ari for result in done),
         nmi=mean(result.nmi for result in done),
         chosen_by_labels=any(result.chosen_by_labels for result in done),
@@ -228,7 +229,7 @@ def _ranked(rows: Sequence[Row]) -> Iterable[Row]:
     ranked = [i for i, row in enumerate(rows) if row.rankable]
     scores = _matrix([rows[i] for i in ranked])
     ranks = dict(zip(ranked, competition_ranks(scores.mean(axis=-1).round(12)), strict=True)) if ranked else {}
-    intervals = dict(zip(ranked, rank_intervals(scores), strict=True)) if ranked else {}
+    intervals = dict(zip(ranked, rank_intervals(scores, seed=0), strict=True)) if ranked else {}
     unsupervised = [i for i, row in enumerate(rows) if row.complete and row.kind in (Kind.METHOD, Kind.BASELINE)]
     points = [(rows[i].score, rows[i].seconds or 0.0) for i in unsupervised]
     optimal = dict(zip(unsupervised, pareto_optimal(points), strict=True))

@@ -28,6 +28,11 @@ def task_digest(record: Record) -> str:
     return digest(record.cell.task, stages, _content(record))[:12]
 
 
+def seed_of(record: Record) -> int:
+    """The seed of a cell. Cells that differ only in it are repetitions."""
+    return int(record.config.get("seed", 0))
+
+
 def tasks_of(records: Sequence[Record]) -> dict[str, Task]:
     """The tasks of records by digest, in the order of their names; equal names get their digests appended."""
     by_digest = {task_digest(record): record for record in records}
