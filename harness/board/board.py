@@ -86,8 +86,8 @@ class Board:
     """Methods tested under one protocol on the same tasks, best first.
 
     ``settings``: the protocol, as text by key; ``metric``: the one that effect, p and q refer to; ``damage``: the sign
-    of its damage. ``alpha``: the level of discoveries. ``groups``: distinct groups that methods proposed and that have
-    a p; ``discoveries``: those with q at most alpha.
+    of its damage. ``groups``: distinct groups that methods proposed and that have a p; ``discoveries``: those with q at
+    most ``level``, the alpha of the protocol.
     """
 
     protocol: str
@@ -97,7 +97,7 @@ class Board:
     tasks: tuple[Task, ...]
     rows: tuple[Row, ...]
     comparison: Comparison
-    alpha: float
+    level: float
     groups: int
     discoveries: int
     correlations: tuple[Correlation, ...]

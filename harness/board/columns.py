@@ -76,11 +76,11 @@ _COSTS: Mapping[str, Callable[[int | float], str]] = {
 _VERDICTS = [verdict.value for verdict in Verdict]
 RANK = Column(
     "rank",
-    "95 % interval of the rank by score, by bootstrap over tasks: 2-5 is from second to fifth. The "
-    "score of a task is F where circuits are known and 1 - 2p elsewhere, averaged with the size curve where there is "
-    "one. Interventions on the same subject and batch are averaged first, they count as one task. No rank (-): a method "
-    "with missing tasks, or without any pass or weak pass. References are in parentheses and have no rank: a baseline "
-    "uses no model data; the ceiling uses the labels; a supervised method uses gradients of the target.",
+    "95 % interval of the rank by score, by bootstrap over tasks: 2-5 is from second to fifth. The score of a task is "
+    "F where circuits are known and 1 - 2p elsewhere, averaged with the size curve where there is one. Interventions on "
+    "the same subject and batch are averaged first: they count as one task. No rank (-): a method with missing tasks, "
+    "or without any pass or weak pass. References are in parentheses and have no rank: a baseline uses no model data; "
+    "the ceiling uses the labels; a supervised method uses gradients of the target.",
     _rank,
     lambda row: None if row.rank is None else float(row.rank),
 )
@@ -103,8 +103,8 @@ COLUMNS = (
     Column(
         "other tasks: 1 - 2p",
         "mean over the first three candidates of 1 - 2p, on subjects whose circuits are not known. p: of the metric "
-        "that decides first, before any correction. About 0 for random groups, 1 at best; 0 without a candidate, and for a "
-        "candidate with too few groups to compare with. Brackets: 95 % interval, by bootstrap over tasks.",
+        "that decides first, before any correction. About 0 for random groups, 1 at best; 0 without a candidate, and "
+        "for a candidate with too few groups to compare with. Brackets: 95 % interval, by bootstrap over tasks.",
         lambda row: ranged(row.scores.beyond_random, row.beyond_random_interval, ".2f"),
         lambda row: row.scores.beyond_random,
     ),

@@ -72,7 +72,7 @@ def _other_tasks(board: Board, methods: Sequence[Row]) -> str:
     named = f", proposed by {proposers} of {len(methods)} methods" if board.discoveries else ""
     return (
         f"{board.discoveries} of {board.groups} distinct groups do more damage than random groups at a false discovery "
-        f"rate of {board.alpha:g}{named}."
+        f"rate of {board.level:g}{named}."
     )
 
 

@@ -21,7 +21,19 @@ from harness.board.task import Task, seed_of, task_digest, tasks_of
 from harness.closure.statistics import wilson_interval
 from harness.records.record import FINISHED, Record, Status
 
-PROTOCOL = ("controls", "metric", "labels", "split", "alpha", "futility", "ddof", "seed", "reruns", "active")
+PROTOCOL = (
+    "controls",
+    "metric",
+    "labels",
+    "split",
+    "alpha",
+    "futility",
+    "ddof",
+    "seed",
+    "reruns",
+    "active",
+    "size_curve",
+)
 """Keys of the configuration that decide how candidates are tested."""
 TASK = ("subject", "batch", "intervention")
 
@@ -95,7 +107,7 @@ def _board(records: Sequence[Record]) -> Board:
         tasks=tuple(examples),
         rows=tuple(sorted(_ranked(rows), key=_order)),
         comparison=compare_ranks([row.method for row in complete], _matrix(complete)),
-        alpha=discoveries.alpha,
+        level=discoveries.alpha,
         groups=len(discoveries.q),
         discoveries=discoveries.found,
         correlations=correlations(finished),
@@ -119,8 +131,8 @@ def _scored(rows: Sequence[Row]) -> list[Row]:
 
 def _matrix(rows: Sequence[Row]) -> Float[np.ndarray, "rows tasks"]:
     """The score of complete rows on every task."""
-    scores = [list(row.score_by_task.values()) for row in rows]
-    return np.array(scores).reshape(len(rows), -1).round(12)
+    tasks = max((len(row.score_by_task) for row in rows), default=0)
+    return np.array([list(row.score_by_task.values()) for row in rows]).reshape(len(rows), tasks).round(12)
 
 
 def _row(records: Sequence[Record], examples: Mapping[Task, Record], metric: str, discoveries: Discoveries) -> Row:
