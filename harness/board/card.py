@@ -94,7 +94,8 @@ def _compared(record: Record, closure: ClosureReport) -> list[str]:
         as_much = round(effect.share * effect.disjoint)
         groups = _count(effect.disjoint, "group")
         z = _number(effect.z, "+.1f")
-        lines.append(f"  plain damage: {as_much} of {groups} that share no unit with it do as much (z {z})")
+        beyond = f"; beyond their mean: {_bracketed(effect.beyond)}" if effect.beyond else ""
+        lines.append(f"  plain damage: {as_much} of {groups} that share no unit with it do as much (z {z}){beyond}")
     if shared := shared_unit(closure.groups, [effect.damage * change for change in effect.controls]):
         unit, with_unit, most, everywhere = shared
         where = f"{with_unit} of the {most} most damaging groups (of all {len(closure.groups)}: {everywhere})"
@@ -166,9 +167,13 @@ def _effect(name: str, effect: Effect, width: int) -> str:
     )
 
 
+def _bracketed(interval: tuple[float, float]) -> str:
+    return f"[{interval[0]:+.2f}, {interval[1]:+.2f}]"
+
+
 def _interval(effect: Effect) -> str:
     if effect.interval:
-        return f"[{effect.interval[0]:+.2f}, {effect.interval[1]:+.2f}]"
+        return _bracketed(effect.interval)
     if effect.changed:
         return f"({effect.changed[0]} worse, {effect.changed[1]} better)"
     return "(one example)"

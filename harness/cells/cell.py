@@ -39,12 +39,12 @@ class Settings:
       the ``stratum`` that it was proposed on.
     - ``active``: a group is active on an example where any of its units is, all are, or its most selective one is.
     - ``test``: the exact test, or the former one against ``disjoint`` groups. ``statistic``: what the exact test
-      compares:
-      the ``necessity`` of the units, or their ``share`` of the group's damage.
+      compares: the ``necessity`` of the units, or their ``share`` of the group's damage.
     - ``joint``: a group passes only if its units need each other: their interaction is certainly below zero.
     - ``deciding``: the metrics that decide: the first and those that declare it (``declared``), or ``all``.
     - ``prune``: drop units that a candidate does not need, by ablation on the proposal half, before it is tested.
     - ``check_task``: the verdict is TASK_NOT_DONE where the model does not do the task better than chance.
+    - ``size_curve``: also measure the damage by the method's first 1, 2, 4, 8 and 16 units, for boards.
     - ``null_proposals``: how often the pipeline runs on permuted data (None: see :attr:`permuted_runs`).
     - ``group``: units named by hand, which are tested as they are.
 
@@ -69,6 +69,7 @@ class Settings:
     deciding: Literal["declared", "all"] = "declared"
     prune: bool = False
     check_task: bool = True
+    size_curve: bool = False
     null_proposals: Annotated[int, Ge(0)] | None = None
     group: tuple[str, ...] = ()
     workspace: str = "runs"
@@ -210,7 +211,7 @@ class Cell:
             if (key, value) not in FORMERLY.items()
         }
         settings["seed"] = Settings.seed
-        del settings["group"], settings["prune"]
+        del settings["group"], settings["prune"], settings["size_curve"]
         return digest(settings, judges)[:12]
 
     @property

@@ -131,7 +131,7 @@ class Rule:
 
 # The first rule that holds decides. Metrics are those that decide.
 RULES: tuple[Rule, ...] = (
-    Rule(Verdict.TASK_NOT_DONE, lambda e: bool(e.task), lambda e: e.task),
+    Rule(Verdict.TASK_NOT_DONE, lambda e: bool(e.task), lambda e: e.task.rstrip(".")),
     Rule(Verdict.UNDERPOWERED, lambda e: e.examples == 0, lambda _: "the group is active on no example"),
     Rule(
         Verdict.UNDERPOWERED,
