@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
@@ -18,6 +19,8 @@ from harness.closure.verdict import Verdict
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+COLUMNS = re.compile(r" +\S.* {3,}\S")
+"""A line of a card that is a row of a table: it is not wrapped."""
 VERDICTS = [verdict.value for verdict in Verdict]
 
 
@@ -61,6 +64,7 @@ def environment() -> Environment:
     )
     jinja.globals["static"] = _static
     jinja.filters["costs"] = costs
+    jinja.tests["columns"] = COLUMNS.match
     jinja.filters["spaced"] = lambda text: str(text).replace("_", " ")
     return jinja
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
 from harness.board.card import card
 from harness.board.figures import report as draw
+from harness.board.figures.units import candidate_of, damage_svg, unit_map
 from harness.board.page import environment
+from harness.cells.unit_damage import UnitDamage
 from harness.records.record import Record
 from harness.records.workspace import Workspace
 from harness.util.errors import HarnessError
@@ -60,6 +63,7 @@ def _figures(record: Record, workspace: Workspace, whole: bool) -> Iterator[Figu
         if whole:
             yield from _inside(record, i, suffix, workspace)
     if whole:
+        yield from _units(record)
         yield from _proposal(record, workspace)
 
 
@@ -80,13 +84,34 @@ def _inside(record: Record, i: int, suffix: str, workspace: Workspace) -> Iterat
     )
 
 
+def _units(record: Record) -> Iterator[Figure]:
+    """The maps of all units: what they were grouped and labelled as, and what each does alone."""
+    if not record.units:
+        return
+    candidate = candidate_of(record)
+    partition = record.partition
+    attributes: dict[str, Sequence[Any]] = {"group": partition.labels} if partition else {}
+    attributes |= {"label": record.classes} if any(record.classes) else {}
+    if attributes:
+        caption = "Every unit at its site, with its group and its label. Outlined: the candidate."
+        yield Figure("Groups and labels", caption, unit_map(record, attributes))
+    damage = UnitDamage.of(record)
+    if not attributes and damage is None and candidate:
+        caption = "Every unit at its site. Filled: the candidate."
+        kinds = ["candidate" if unit in candidate else "other units" for unit in range(len(record.units))]
+        yield Figure("Units", caption, unit_map(record, {"units": kinds}))
+    if damage:
+        yield Figure(
+            "Damage of single units",
+            "Mean change of each metric when one unit alone is ablated. Red: for the worse. Outlined: the candidate.",
+            damage_svg(damage, candidate),
+        )
+
+
 def _proposal(record: Record, workspace: Workspace) -> Iterator[Figure]:
     partition = record.partition
     if partition is None:
         return
-    attributes = {"group": partition.labels} | ({"label": record.classes} if any(record.classes) else {})
-    caption = "Every unit at its site, with its group and its label. Outlined: the candidate."
-    yield Figure("Groups and labels", caption, draw.unit_map(record, attributes))
     arrays = _beside(record, "affinity.safetensors", workspace)
     lacking = "no method of this cell uses an affinity, or affinity.safetensors is missing beside the record."
     if not arrays:

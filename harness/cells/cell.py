@@ -31,15 +31,21 @@ class Settings:
 
     - ``split``: propose on one half of the examples and test on the other (``half``), or use all for both (``none``).
     - ``alpha``: the level of the verdict.
-    - ``futility``: testing a candidate stops early when this many controls did at least as much damage (None: never).
+    - ``futility``: testing a candidate stops early when this many groups have at least its statistic (None: never).
     - ``ddof``: delta degrees of freedom of the controls' standard deviation in z.
     - ``seed``: of the split, the bootstrap and the reruns.
     - ``reruns``: how often partitions are computed again to measure their stability (this many reruns of each kind).
     - ``scope``: the examples that a group is judged on: ``all``, those on which this group is ``active``, or those of
       the ``stratum`` that it was proposed on.
     - ``active``: a group is active on an example where any of its units is, all are, or its most selective one is.
+    - ``test``: the exact test, or the former one against ``disjoint`` groups. ``statistic``: what the exact test
+      compares:
+      the ``necessity`` of the units, or their ``share`` of the group's damage.
+    - ``joint``: a group passes only if its units need each other: their interaction is certainly below zero.
     - ``deciding``: the metrics that decide: the first and those that declare it (``declared``), or ``all``.
     - ``size_curve``: also measure the damage by the method's first 1, 2, 4, 8 and 16 units, for boards.
+    - ``prune``: drop units that a candidate does not need, by ablation on the proposal half, before it is tested.
+    - ``check_task``: the verdict is TASK_NOT_DONE where the model does not do the task better than chance.
     - ``null_proposals``: how often the pipeline runs on permuted data (None: see :attr:`permuted_runs`).
     - ``group``: units named by hand, which are tested as they are.
 
@@ -58,8 +64,13 @@ class Settings:
     reruns: Annotated[int, Ge(0)] = 5
     scope: Literal["all", "active", "stratum"] = "all"
     active: Literal["any", "all", "most_selective"] = "any"
+    test: Literal["exact", "disjoint"] = "exact"
+    statistic: Literal["necessity", "share"] = "necessity"
+    joint: bool = False
     deciding: Literal["declared", "all"] = "declared"
     size_curve: bool = False
+    prune: bool = False
+    check_task: bool = True
     null_proposals: Annotated[int, Ge(0)] | None = None
     group: tuple[str, ...] = ()
     workspace: str = "runs"
@@ -81,7 +92,15 @@ class Settings:
 
 FIRST_NAMES = {new: old for old, new in SETTINGS_2.items()}
 """A renamed setting enters the digest of a protocol under its first name, so that older records share the protocol."""
-FORMERLY = {"scope": "all", "deciding": "all", "size_curve": False}
+FORMERLY = {
+    "scope": "all",
+    "deciding": "all",
+    "test": "disjoint",
+    "statistic": "necessity",
+    "joint": False,
+    "size_curve": False,
+    "check_task": False,
+}
 """Settings that older records do not have, with the value that they follow. It does not enter the digest either."""
 NEUTRAL = frozenset({"workspace", "tracking", "force", "on_error", "cache", "cache_limit"})
 
@@ -134,6 +153,12 @@ class Cell:
         return tuple(stage for stage in PROPOSING if stage in reached)
 
     @cached_property
+    def used(self) -> tuple[str, ...]:
+        """The stages that the result depends on. Of a group named by hand, activity matters with ``scope=active``."""
+        active = {"signal"} if self.settings.group and self.settings.scope == "active" else set()
+        return tuple(stage for stage in self.stages if stage not in PROPOSING or stage in {*self.proposing, *active})
+
+    @cached_property
     def requested(self) -> frozenset[str]:
         """The names that the labels and the proposing stages ask for; none where a group is named by hand."""
         stages = () if self.settings.group else {"labels", *self.proposing}
@@ -147,21 +172,23 @@ class Cell:
     @cached_property
     def id(self) -> str:
         """Digest of everything that decides the result: configuration, outside inputs, code of methods and core."""
-        used = [stage for stage in self.stages if stage not in PROPOSING or stage in self.proposing]
-        code = [[method.code for method in self.methods[stage]] for stage in used]
-        return digest(_core_code(), self._settings_in_identity(), [self.identity(stage) for stage in used], code)[:12]
+        code = [[method.code for method in self.methods[stage]] for stage in self.used]
+        stages = [self.identity(stage) for stage in self.used]
+        return digest(_core_code(), self._settings_in_identity(), stages, code)[:12]
 
     @property
     def method(self) -> str:
         """The proposing methods, in one line: the row of a board."""
         if self.settings.group:
             return f"by hand: {named(self.settings.group)}"
-        return " ".join(text for stage in self._row_stages if (text := self.describe(stage)))
+        words = [text for stage in self._row_stages if (text := self.describe(stage))]
+        return " ".join([*words, "pruned"] if self.settings.prune else words)
 
     @property
     def row(self) -> str:
         """Identity of a board's row: the proposing methods with all their parameters."""
-        return digest(self.settings.group or [self.identity(stage) for stage in self._row_stages])[:12]
+        proposing = [self.identity(stage) for stage in self._row_stages]
+        return digest(self.settings.group or (["pruned", *proposing] if self.settings.prune else proposing))[:12]
 
     @property
     def _row_stages(self) -> tuple[str, ...]:
@@ -186,15 +213,14 @@ class Cell:
             if (key, value) not in FORMERLY.items()
         }
         settings["seed"] = Settings.seed
-        del settings["group"]
+        del settings["group"], settings["prune"]
         return digest(settings, judges)[:12]
 
     @property
     def title(self) -> str:
         """The cell in one line."""
-        return (
-            f"{self.describe('subject')} · {self.describe('batch')} · {self.method} · {self.describe('intervention')}"
-        )
+        parts = (self.describe("subject"), self.describe("batch"), self.method, self.describe("intervention"))
+        return " · ".join(parts)
 
     @property
     def command(self) -> str:
@@ -203,10 +229,10 @@ class Cell:
         if objects:
             return f"# run from Python, with objects in memory: {', '.join(objects)}"
         words = ["harness", "run"]
-        for stage, methods in self.methods.items():
-            names = [method.name for method in methods]
+        for stage in self.used:
+            names = [method.name for method in self.methods[stage]]
             words.append(f"{stage}={as_override(names) if STAGES[stage].many else names[0]}")
-            for method, node in zip(methods, self._nodes(stage), strict=True):
+            for method, node in zip(self.methods[stage], self._nodes(stage), strict=True):
                 place = f"{stage}.{method.name}" if STAGES[stage].many else stage
                 words += [f"{place}.{key}={as_override(value)}" for key, value in self._changed(method, node).items()]
         if self.contrast is not None:

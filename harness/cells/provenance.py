@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.cells.cell import Cell
+from harness.data.stages import inputs_of
 
 PACKAGES = ("closure-harness", "torch", "transformers", "numpy", "scikit-learn", "hydra-core", "pluggy", "mlflow")
 
@@ -32,13 +33,19 @@ def provenance(cell: Cell) -> dict[str, Any]:
         "commit": _commit(),
         "packages": _packages(),
         "plugins": {
-            stage: [f"{method.name} ({method.owner}, code {method.code[:12]})" for method in methods]
-            for stage, methods in cell.methods.items()
+            stage: [f"{method.name} ({method.owner}, code {method.code[:12]})" for method in cell.methods[stage]]
+            for stage in _asked(cell)
         },
         "python": platform.python_version(),
         "platform": platform.platform(),
         "threads": torch.get_num_threads(),
     }
+
+
+def _asked(cell: Cell) -> list[str]:
+    """The stages that this cell ran: the labels of a group named by hand only if its controls ask for them."""
+    labels = not cell.settings.group or any("labels" in inputs_of(method.cls) for method in cell.methods["controls"])
+    return [stage for stage in cell.used if cell.methods[stage] and (labels or stage != "labels")]
 
 
 @cache

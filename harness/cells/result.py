@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 from harness.cells.cell import Cell
 from harness.cells.inputs import Inputs
 from harness.cells.most_active import most_active
+from harness.cells.predictions import example_predictions
 from harness.cells.progress import Progress
 from harness.cells.provenance import provenance, without_password
 from harness.closure.report import CandidateResult
@@ -19,6 +20,7 @@ from harness.closure.size_curve import SizeCurve
 from harness.data.batch import Batch
 from harness.data.grouping import Candidate
 from harness.data.recording import Spins
+from harness.data.units import UnitSpace
 from harness.proposal.proposal import Proposal
 from harness.records.record import CandidateRecord, CellInfo, PartitionRecord, Record, Status
 from harness.records.workspace import atomically
@@ -43,7 +45,8 @@ class CellResult:
         inputs, first = parts[0]
         cell, subject, batch, progress = inputs.cell, inputs.subject, inputs.batch, inputs.progress
         proposals = tuple(proposal for _, proposal in parts)
-        candidates = [_candidate(c, *part) for part in parts for c in part[1].candidates]
+        results = {(result.report.stratum, result.report.units): result for result in tested}
+        candidates = [_candidate(c, *part, results) for part in parts for c in part[1].candidates]
         units = subject.units
         proposed = first.has("raw_partitions")
         record = Record(
@@ -59,11 +62,22 @@ class CellResult:
             candidates=tuple(candidates),
             closure=tuple(closure.report for closure in tested),
             size_curve=size_curve,
+            unit_damage=_unit_damage(cell, units, tested) if len(parts) == 1 else {},
             diagnostics=_diagnostics(first) if proposed else {},
             seconds={name: round(seconds, 4) for name, seconds in progress.seconds.items()},
             cost=dict(progress.cost),
         )
         return cls(record, proposals, tested)
+
+
+def _unit_damage(cell: Cell, units: UnitSpace, tested: Sequence[CandidateResult]) -> Mapping[str, Mapping[str, float]]:
+    """By metric and unit: the damage of every unit that was ablated alone."""
+    changes = {unit: change for result in tested for unit, change in result.single_units.items()}
+    return {
+        metric.name: {units.labels[unit]: float(metric.damage * changes[unit][m]) for unit in sorted(changes)}
+        for m, metric in enumerate(cell.stages["metric"])
+        if changes
+    }
 
 
 def unfinished(cell: Cell, status: Status, reason: str, progress: Progress) -> Record:
@@ -159,18 +173,27 @@ def _info(cell: Cell, subject: str, target: str, examples: str) -> CellInfo:
     )
 
 
-def _candidate(candidate: Candidate, inputs: Inputs, proposal: Proposal) -> CandidateRecord:
+def _candidate(
+    candidate: Candidate,
+    inputs: Inputs,
+    proposal: Proposal,
+    results: Mapping[tuple[str, tuple[str, ...]], CandidateResult],
+) -> CandidateRecord:
     units = inputs.subject.units
+    names = tuple(units.names(candidate.members))
     of_group, of_units = most_active(inputs, proposal, candidate)
+    result = results.get((proposal.stratum, names))
     return CandidateRecord(
-        units=tuple(units.names(candidate.members)),
+        units=names,
         size=len(candidate.members),
         sites=units.sites_of(candidate.members),
         purity=candidate.purity,
         isolation=candidate.isolation,
         score=candidate.score,
         stability=candidate.stability,
+        pruned=tuple(units.names(candidate.pruned)),
         stratum=proposal.stratum,
         most_active=of_group,
         unit_most_active=of_units,
+        examples=example_predictions(inputs, candidate.members, result.deltas[0, 0]) if result else (),
     )

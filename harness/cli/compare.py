@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from argparse import Namespace
+from typing import Any
 
 from harness.cli.session import Session
 from harness.records.record import Record
@@ -14,6 +15,7 @@ from harness.util.errors import HarnessError
 def compare(arguments: Namespace) -> int:
     """Two cells of a workspace, by (the beginning of) their ids, or two methods, by words of their names."""
     from harness.board.compare_cells import cells_text, compare_cells
+    from harness.board.compare_groups import compare_groups, groups_text
     from harness.board.compare_methods import compare_methods, methods_text
 
     if len(arguments.words) != 2:
@@ -31,8 +33,15 @@ def compare(arguments: Namespace) -> int:
         session.print(methods_text(matched), dataclasses.asdict(matched))
         return 0
     first, second = (find(session.workspace, word) for word in arguments.words)
-    comparison = compare_cells(first, second, session.workspace)
-    session.print(cells_text(comparison), dataclasses.asdict(comparison))
+    groups = compare_groups(first, second)
+    data: dict[str, Any] = {"groups": dataclasses.asdict(groups)}
+    try:
+        comparison = compare_cells(first, second, session.workspace)
+    except HarnessError as error:  # other examples, or nothing tested: only the groups can be compared
+        damage, data["not_compared"] = f"damage: not compared: {error}", str(error)
+    else:
+        damage, data = cells_text(comparison), {**dataclasses.asdict(comparison), **data}
+    session.print(f"{groups_text(groups)}\n{damage}", data)
     return 0
 
 

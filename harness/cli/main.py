@@ -20,6 +20,7 @@ from harness.cli.hydra_options import (
     shows_configuration,
     without_command,
 )
+from harness.cli.terminal import write_what_is_possible
 from harness.util.errors import HarnessError, unknown
 
 OVERRIDES = """\
@@ -61,6 +62,8 @@ COMMANDS = {
                      configured=True),
     "survey": Command("classify every unit by what it attends to", "survey:survey",
                       example="harness survey subject=smollm2_wheel batch=natural_text", configured=True),
+    "map": Command("ablate every unit alone: print the strongest and draw all", "map:map_units", "[CELL]",
+                   example="harness map subject=tiny intervention=mean out=map.png", configured=True),
     "plan": Command("list the cells of a sweep, which are done, and the time of the rest", "cells:plan",
                     example="harness plan affinity=ising,mutual_information", configured=True),
     "list": Command("list the available methods by stage, experiments and presets", "look:list_methods",
@@ -98,6 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Spinning threads make a busy machine three times slower. OpenMP reads this when torch is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words = list(sys.argv[1:] if argv is None else argv)
+    write_what_is_possible(json="--json" in words)
     if not words or words[0] in ("-h", "--help", "help"):
         print(_usage())
         return 0

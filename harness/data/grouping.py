@@ -229,7 +229,8 @@ class Candidate:
 
     ``score``: given by the selector. ``purity``: share of its labelled units that have its most common class.
     ``isolation``: mean |affinity| inside / mean |affinity| to other units. ``stability``: mean best Jaccard overlap
-    with the groups of reruns on resamples. None where not defined (no labels; no affinity; no reruns).
+    with the groups of reruns on resamples. None where not defined (no labels; no affinity; no reruns). ``pruned``:
+    units that were in the proposed group and are not in this one, because it does not need them.
     """
 
     members: tuple[int, ...]
@@ -237,6 +238,7 @@ class Candidate:
     purity: float | None = None
     isolation: float | None = None
     stability: float | None = None
+    pruned: tuple[int, ...] = ()
 
 
 def isolation(
@@ -262,7 +264,7 @@ def purity(members: Sequence[int], labels: Labels) -> float | None:
     return max(classes.count(c) for c in set(classes)) / len(classes) if classes else None
 
 
-def jaccard(a: Collection[int], b: Collection[int]) -> float:
+def jaccard(a: Collection[object], b: Collection[object]) -> float:
     """Units in both groups, as a share of the units in either: 1 for equal groups, 0 for disjoint ones."""
     both, either = set(a) & set(b), set(a) | set(b)
     if not either:

@@ -18,7 +18,7 @@ from harness.records.upgrades import PREFIX, UPGRADES, upgraded
 from harness.util.digest import digest
 from harness.util.errors import HarnessError
 
-SCHEMA = f"{PREFIX}4"
+SCHEMA = f"{PREFIX}5"
 _STRICT: dict[str, Any] = {"extra": "forbid"}
 
 
@@ -96,11 +96,30 @@ class ActiveExample:
 
 
 @dataclass(frozen=True)
+class ExampleRecord:
+    """A test example: its place among those tested, its prompt (shortened) and answer as text or token ids.
+
+    ``before``, ``after``: the model's most likely output without and with ablation of the candidate. ``change``: of the
+    first metric, by the ablation.
+    """
+
+    example: int
+    prompt: str
+    answer: str
+    before: str
+    after: str
+    change: float
+    __pydantic_config__: ClassVar = _STRICT
+
+
+@dataclass(frozen=True)
 class CandidateRecord:
     """One candidate group, with the numbers that were used to choose it.
 
     ``stratum``: the examples that it was proposed on, if they were divided. ``most_active``: the examples on which the
-    group is most active; ``unit_most_active``: the same for its units, by label.
+    group is most active; ``unit_most_active``: the same for its units, by label. ``examples``: some test examples with
+    the model's predictions, those first that ablation damages most. ``pruned``: units of the proposed group that were
+    dropped before the test, because the group does not need them.
     """
 
     units: tuple[str, ...]
@@ -113,6 +132,8 @@ class CandidateRecord:
     stratum: str = ""
     most_active: tuple[ActiveExample, ...] = ()
     unit_most_active: Mapping[str, tuple[ActiveExample, ...]] = field(default_factory=dict)
+    examples: tuple[ExampleRecord, ...] = ()
+    pruned: tuple[str, ...] = ()
     __pydantic_config__: ClassVar = _STRICT
 
 
@@ -121,8 +142,9 @@ class Record:
     """The complete result of one cell.
 
     ``units``: the labels of all units, in order; ``sites``: their sites, as runs. ``classes``: the class
-    of each unit according to the labels. ``size_curve``: where the cell asks for one. ``diagnostics``: warnings of the
-    stages. ``seconds``: time spent per stage.
+    of each unit according to the labels. ``size_curve``: where the cell asks for one. ``unit_damage``: by metric and
+    unit, the damage when this unit alone is ablated, where it was measured: the mean change on the test examples,
+    positive for the worse. ``diagnostics``: warnings of the stages. ``seconds``: time spent per stage.
 
     ``cost``: ``conditions`` requested (group x batch), and how many of them were ``computed`` here because no earlier
     cell had computed them; ``forwards``, one per condition and example; ``flops`` of all forwards and recordings,
@@ -143,6 +165,7 @@ class Record:
     candidates: tuple[CandidateRecord, ...] = ()
     closure: tuple[ClosureReport, ...] = ()
     size_curve: SizeCurve | None = None
+    unit_damage: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     cost: Mapping[str, int] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from matplotlib.patches import Rectangle
 from harness.board.figures.style import NewFigure, figure
 from harness.data.grouping import Affinity, Partition
 
+NAMED_UP_TO = 32
+"""Up to this many units are named; of more, the groups are. It is also how many names fit on an axis."""
 CELLS = 600
 """Maximum number of rows and columns of the picture, which has no pixels for more."""
 
@@ -51,15 +54,26 @@ def affinity_figure(
         n = len(candidate) / across
         axes.add_patch(Rectangle((-0.5, -0.5), n, n, fill=False, edgecolor="tab:green", linewidth=2.5, clip_on=False))
     labels = affinity.units.labels
-    if len(labels) <= 64:
-        axes.set_xticks(range(len(order)), [labels[unit] for unit in order], rotation=90, fontsize=6)
-        axes.set_yticks(range(len(order)), [labels[unit] for unit in order], fontsize=6)
+    if len(order) <= NAMED_UP_TO:
+        places, names = [*map(float, range(len(order)))], [labels[unit] for unit in order]
     else:
-        axes.set_xticks([])
-        axes.set_yticks([])
+        places, names = _named_groups(partition, groups, across)
+    axes.set_xticks(places, names, rotation=90, fontsize=8)
+    axes.set_yticks(places, names, fontsize=8)
     marked = f", candidate of {len(candidate)} outlined" if groups[:1] == [candidate] else ""
     axes.set_title(f"{len(labels)} units in {len(groups)} groups{marked}", fontsize=10)
     return drawn
+
+
+def _named_groups(
+    partition: Partition, groups: Sequence[tuple[int, ...]], across: int
+) -> tuple[list[float], list[str]]:
+    """The middle of every group that is wide enough for a name, and its number."""
+    sizes = [len(group) / across for group in groups]
+    room = sum(sizes) / NAMED_UP_TO
+    middles = np.cumsum(sizes) - np.array(sizes) / 2 - 0.5
+    named = [i for i, size in enumerate(sizes) if size >= room]
+    return [middles[i] for i in named], [f"group {partition.labels[groups[i][0]]}" for i in named]
 
 
 def _shrunk(affinity: Affinity, order: Int[np.ndarray, " shown"], across: int) -> Float[np.ndarray, "cells cells"]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import scipy
@@ -13,20 +12,15 @@ from matplotlib.figure import Figure
 
 from harness.board.card import ARROW
 from harness.board.figures.affinity import affinity_figure
-from harness.board.figures.style import INK, NewFigure, figure, style, svg
+from harness.board.figures.style import CANDIDATE, INK, NewFigure, figure, style, svg
 from harness.closure.report import ClosureReport
 from harness.closure.verdict import decision_order
 from harness.data.grouping import Affinity, Partition
 from harness.data.spectrum import components, lowest
-from harness.data.units import UnitSpace
 from harness.records.record import PartitionRecord, Record
 
-CANDIDATE, CONTROLS, BOUND = "#d1495b", "#8a8f98", "#2f7ed8"
-NONE = (0.5, 0.5, 0.5, 0.12)
+CONTROLS, BOUND = "#8a8f98", "#2f7ed8"
 EIGENVALUES = 24
-NAMED_UP_TO = 200
-"""With up to this many units, each square also shows the number of its group."""
-SITES_NAMED_UP_TO = 32
 
 
 def cloud(closure: ClosureReport) -> Markup:
@@ -101,49 +95,6 @@ def spectrum(affinity: Affinity, groups: int) -> Markup:
         axes.set(xlabel="index", ylabel="eigenvalue")
         axes.legend(fontsize=8)
         return svg(drawn, "lowest eigenvalues of the affinity's Laplacian")
-
-
-def unit_map(record: Record, attributes: Mapping[str, Sequence[Any]]) -> Markup:
-    """Every unit at its site, coloured by each of the ``attributes``; the first candidate's units are outlined."""
-    from matplotlib import colormaps
-    from matplotlib.patches import Patch, Rectangle
-
-    units = record.unit_space
-    sites, rows = units.sites, units.site_of.tolist()
-    columns = _places_in_site(units)
-    candidate = set(units.find(record.candidates[0].units)) if record.candidates else set()
-    with style():
-        drawn = figure(3.6 * len(attributes), max(2.6, min(8.0, 0.32 * len(sites) + 1.2)))
-        panels = drawn.subplots(1, len(attributes), squeeze=False)[0]
-        for axes, (name, values) in zip(panels, attributes.items(), strict=True):
-            kinds = sorted({value for value in values if value not in (None, -1)}, key=str)
-            colour = {kind: colormaps["tab20"](i % 20) for i, kind in enumerate(kinds)}
-            grid = np.zeros((len(sites), max(columns) + 1, 4))
-            for unit, (row, column, value) in enumerate(zip(rows, columns, values, strict=True)):
-                grid[row, column] = colour.get(value, NONE)
-                if unit in candidate:
-                    corner = (column - 0.5, row - 0.5)
-                    axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=CANDIDATE, linewidth=2))
-                if isinstance(value, int) and value >= 0 and len(units) <= NAMED_UP_TO:
-                    axes.text(column, row, str(value), ha="center", va="center", fontsize=7, color="black")
-            axes.imshow(grid, interpolation="nearest", aspect="auto")
-            axes.set(title=name, xlabel="unit")
-            if len(sites) <= SITES_NAMED_UP_TO:
-                axes.set_yticks(range(len(sites)), sites)
-            if kinds and isinstance(kinds[0], str):
-                handles = [Patch(color=colour[kind], label=kind) for kind in kinds]
-                axes.legend(handles=handles, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)
-        return svg(drawn, f"units by site: {' and '.join(attributes)}; the candidate outlined")
-
-
-def _places_in_site(units: UnitSpace) -> list[int]:
-    """The place of every unit among the units of its site."""
-    places, counts = [0] * len(units), [0] * len(units.sites)
-    for unit in units.canonical.tolist():
-        site = int(units.site_of[unit])
-        places[unit] = counts[site]
-        counts[site] += 1
-    return places
 
 
 def leave_one_out(closure: ClosureReport) -> Markup | None:

@@ -16,6 +16,7 @@ NewFigure = Callable[[float, float], Figure]
 """Makes an empty figure of this width and height, in inches."""
 INK = "#010203"
 """Replaced by the page's text colour, light or dark."""
+CANDIDATE = "#d1495b"
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "closure-harness",
