@@ -53,7 +53,7 @@ def test_a_random_order_scores_zero_on_average() -> None:
 
 
 def test_the_score_follows_its_formula() -> None:
-    """By hand: (3 - 1) / (5 - 1) and (4 - 2) / (4 - 2); where greedy does no more than random, a size does not count."""
+    """(3 - 1) / (5 - 1) and (4 - 2) / (4 - 2). A size does not count where greedy does no more than random."""
     curve = SizeCurve((1, 2, 4), ("a",) * 4, ("b",) * 4, 9, (3.0, 4.0, 9.0), (5.0, 4.0, 6.0), (1.0, 2.0, 6.0))
     assert curve.score == pytest.approx(0.75)
     assert replace(curve, greedy=curve.pool).score is None
@@ -136,7 +136,15 @@ def test_a_baseline_has_no_order_within_its_groups() -> None:
 
 
 def test_a_cell_measures_its_size_curve_where_it_is_asked_to_and_pays_nothing_for_it() -> None:
-    words = ["subject=planted", "batch=planted", "batch.n=64", "labels=truth", "affinity=pearson", "reruns=0"]
+    words = [
+        "subject=planted",
+        "batch=planted",
+        "batch.n=64",
+        "labels=truth",
+        "affinity=pearson",
+        "chooser=modularity",
+        "reruns=0",
+    ]
     cells = [Cell.of(resolve([*words, *more], registry()), registry()) for more in ([], ["size_curve=true"])]
     plain, curved = (run_cell(cell, Memo(), Progress(quiet=True)).record for cell in cells)
     assert plain.size_curve is None
