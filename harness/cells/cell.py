@@ -39,8 +39,7 @@ class Settings:
       the ``stratum`` that it was proposed on.
     - ``active``: a group is active on an example where any of its units is, all are, or its most selective one is.
     - ``test``: the exact test, or the former one against ``disjoint`` groups. ``statistic``: what the exact test
-      compares:
-      the ``necessity`` of the units, or their ``share`` of the group's damage.
+      compares: the ``necessity`` of the units, or their ``share`` of the group's damage.
     - ``joint``: a group passes only if its units need each other: their interaction is certainly below zero.
     - ``deciding``: the metrics that decide: the first and those that declare it (``declared``), or ``all``.
     - ``null_proposals``: how often the pipeline runs on permuted data (None: see :attr:`permuted_runs`).
