@@ -97,7 +97,6 @@ FORMERLY = {
     "test": "disjoint",
     "statistic": "necessity",
     "joint": False,
-    "size_curve": False,
     "check_task": False,
 }
 """Settings that older records do not have, with the value that they follow. It does not enter the digest either."""
