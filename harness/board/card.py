@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.closure.paper import paper_verdict
 from harness.closure.report import Anatomy, ClosureReport
+from harness.closure.shared import shared_unit
 from harness.closure.statistics import Effect, exceedances, inflated
-from harness.closure.verdict import Verdict, decision_order
+from harness.closure.verdict import decision_order
 from harness.data.units import named
 from harness.records.record import PartitionRecord, Record, Status
 
@@ -34,17 +36,18 @@ def _closure(record: Record, closure: ClosureReport, where: str) -> str:
     space = record.unit_space
     sites = len(space.sites_of(space.find(closure.units)))
     size, stratum = len(closure.units), f" · {closure.stratum}" if closure.stratum else ""
-    bounds = ", ".join(f"{_spaced(name)} {_share(closure, name)}" for name in closure.site_ablation)
     width = max(13, *(len(name) + 1 for name in closure.effects))
     lines = [
         f"{named(closure.units)}   {_count(size, 'unit')}, {_count(sites, 'site')}      {where}{stratum}",
-        f"{_spaced(closure.verdict.value).upper()}  {closure.reason}",
-        f"  {_controls(closure)}",
-        f"  {'':<{width + 2}}{'baseline':>9}{'ablated':>10}   {'effect [95 %]':<26}{'controls (5 % .. 95 %)':<24}"
-        f"{'z':>6}{'p':>7}{'corrected p':>13}",
+        f"{_spaced(closure.verdict.value).upper()}  {_sentence(closure.reason)}",
+        *([f"  {closure.task}"] if closure.task and closure.task_done else []),
+        f"  {'':<{width + 2}}{'baseline':>9}{'ablated':>10}   {'effect [95 %]':<26}"
+        f"{'groups like it (5 % .. 95 %)':<30}{'p':>7}{'corrected p':>13}",
         *(_effect(name, effect, width) for name, effect in closure.effects.items()),
-        f"  all units of these sites: {bounds or '-'}",
+        *_necessity(closure),
+        *_compared(record, closure),
         *_inside(closure),
+        *_pruned(record, closure),
         f"  {_examples(record, closure)}",
         f"  method: {record.cell.method}{_chosen(record)}",
         *_warnings(record),
@@ -52,10 +55,59 @@ def _closure(record: Record, closure: ClosureReport, where: str) -> str:
     return "\n".join(lines)
 
 
-def _controls(closure: ClosureReport) -> str:
-    """How many controls (inflated, as for p) did at least as much damage, on the first metric that can show damage."""
+def _sentence(reason: str) -> str:
+    return f"{reason[:1].upper()}{reason[1:]}."
+
+
+def _first(closure: ClosureReport) -> str:
+    """The metric that decides first, among those that can show damage."""
     order = decision_order(closure.effects)
-    name = next((name for name in order if not closure.effects[name].saturated), order[0])
+    return next((name for name in order if not closure.effects[name].saturated), order[0])
+
+
+def _necessity(closure: ClosureReport) -> list[str]:
+    """What each unit adds, and the group's place among those of its profile."""
+    name = _first(closure)
+    inside, effect = closure.anatomy.get(name), closure.effects[name]
+    if closure.test == "disjoint" or inside is None or inside.necessity is None or effect.statistic is None:
+        return []
+    each = "  ".join(f"{unit} {_number(c, '.2f')}" for unit, c in zip(closure.units, inside.necessity, strict=True))
+    profile = ", ".join(f"{n} in {cell}" for cell, n in closure.profile.items())
+    lines = [f"  necessity of each unit ({_spaced(name)}): {each}"]
+    if effect.p is None:
+        return [*lines, f"  no other group has {profile}"]
+    own, groups = round(effect.p * (1 + len(effect.controls))), 1 + len(effect.controls)
+    early = f", stopped early: {closure.comparable} have this profile" if closure.stopped_early else ""
+    return [*lines, f"  T {effect.statistic:.2f}: place {own} among {groups} groups with {profile}{early}"]
+
+
+def _compared(record: Record, closure: ClosureReport) -> list[str]:
+    """How the plain damage compares with that of groups without a common unit, and what damaging groups share."""
+    name = _first(closure)
+    effect = closure.effects[name]
+    lines = []
+    if closure.test == "disjoint":
+        lines.append(f"  {_controls(closure, name)}")
+        verdict, why = paper_verdict(closure.effects)
+        lines.append(f"  by the closure paper's rule: {_spaced(verdict.value)} ({why})")
+    elif effect.share is not None:
+        as_much = round(effect.share * effect.disjoint)
+        groups = _count(effect.disjoint, "group")
+        z = _number(effect.z, "+.1f")
+        beyond = f"; beyond their mean: {_bracketed(effect.beyond)}" if effect.beyond else ""
+        lines.append(f"  plain damage: {as_much} of {groups} that share no unit with it do as much (z {z}){beyond}")
+    if shared := shared_unit(closure.groups, [effect.damage * change for change in effect.controls]):
+        unit, with_unit, most, everywhere = shared
+        where = f"{with_unit} of the {most} most damaging groups (of all {len(closure.groups)}: {everywhere})"
+        lines.append(f"  {record.units[unit]} is in {where}")
+    if closure.site_ablation:
+        bounds = ", ".join(f"{_spaced(name)} {_share(closure, name)}" for name in closure.site_ablation)
+        lines.append(f"  all units of these sites: {bounds}")
+    return lines
+
+
+def _controls(closure: ClosureReport, name: str) -> str:
+    """How many controls (inflated, as for p) did at least as much damage, in the former test."""
     effect = closure.effects[name]
     distinct = _count(closure.n_controls, "distinct control")
     if closure.inflation is None:
@@ -79,39 +131,29 @@ def _inside(closure: ClosureReport) -> list[str]:
     lines = []
     if closure.selection_p is not None:
         lines.append(f"  against the best groups of the same pipeline on permuted data: p {closure.selection_p:.3f}")
-    if not closure.anatomy:
-        return lines
-    name = decision_order(closure.effects)[0]
-    anatomy, metric = closure.anatomy[name], _spaced(name)
-    if anatomy.leave_one_out and closure.verdict is not Verdict.NULL:
-        shares = zip(closure.units, anatomy.leave_one_out, strict=True)
-        parts = "  ".join(f"{unit} {round(100 * share)} %" for unit, share in shares)
-        lines.append(f"  leave-one-out, share of the effect on {metric} that is lost: {parts}")
-    facts = _facts(closure, anatomy)
-    return [*lines, f"  not deciding, {metric}: {'; '.join(facts)}"] if facts else lines
+    name = _first(closure)
+    facts = _facts(closure.anatomy[name]) if name in closure.anatomy else []
+    return [*lines, f"  not deciding, {_spaced(name)}: {'; '.join(facts)}"] if facts else lines
 
 
-def _facts(closure: ClosureReport, anatomy: Anatomy) -> list[str]:
+def _facts(anatomy: Anatomy) -> list[str]:
     facts = []
     if anatomy.interaction is not None:
         facts.append(f"interaction {anatomy.interaction:+.2f} (-1 serial chain, 0 independent, > 0 backup)")
     if anatomy.sufficiency is not None:
         facts.append(f"sufficiency {round(100 * anatomy.sufficiency)} %")
-    if closure.dispensable:
-        facts.append(f"dispensable {named(closure.dispensable)}")
     on = anatomy.on_input
     if on and not on.n:
         facts.append("never active on these examples")
     elif on and on.delta is not None:
         off = f"{on.off_input:+.2f}" if on.off_input is not None else "-"
-        facts.append(f"active on {on.n} examples: {on.delta:+.2f} (p {_number(on.p, '.3f')}), off-input {off}")
+        facts.append(f"active on {on.n} examples: {on.delta:+.2f}, off-input {off}")
     if anatomy.contrast:
         facts.append(f"contrast batch {anatomy.contrast[0]:+.2f}")
     return facts
 
 
 def _effect(name: str, effect: Effect, width: int) -> str:
-    interval = f"[{effect.interval[0]:+.2f}, {effect.interval[1]:+.2f}]" if effect.interval else "(one example)"
     if effect.controls:
         low, high = np.percentile(effect.controls, [5, 95])
         controls = f"{low:+.2f} .. {high:+.2f}"
@@ -120,15 +162,34 @@ def _effect(name: str, effect: Effect, width: int) -> str:
     note = "   (saturated: cannot get worse)" if effect.saturated else "" if effect.decides else "   (does not decide)"
     return (
         f"  {_spaced(name):<{width}}{ARROW[effect.damage]}{effect.baseline:>10.2f}{effect.ablated:>10.2f}   "
-        f"{f'{effect.delta:+.2f} {interval}':<26}{controls:<24}{_number(effect.z, '+.1f'):>6}"
+        f"{f'{effect.delta:+.2f} {_interval(effect)}':<26}{controls:<30}"
         f"{_number(effect.p, '.3f'):>7}{_number(effect.p_adjusted, '.3f'):>13}{note}"
     )
+
+
+def _bracketed(interval: tuple[float, float]) -> str:
+    return f"[{interval[0]:+.2f}, {interval[1]:+.2f}]"
+
+
+def _interval(effect: Effect) -> str:
+    if effect.interval:
+        return _bracketed(effect.interval)
+    if effect.changed:
+        return f"({effect.changed[0]} worse, {effect.changed[1]} better)"
+    return "(one example)"
 
 
 def _share(closure: ClosureReport, name: str) -> str:
     bound, delta = closure.site_ablation[name], closure.effects[name].delta
     comparable = bound and math.copysign(1, bound) == math.copysign(1, delta)
     return f"{bound:+.2f}" + (f" (this group: {100 * delta / bound:.0f} %)" if comparable else "")
+
+
+def _pruned(record: Record, closure: ClosureReport) -> list[str]:
+    """The units that were dropped before the test."""
+    place = (closure.units, closure.stratum)
+    dropped = next((c.pruned for c in record.candidates if (c.units, c.stratum) == place), ())
+    return [f"  dropped before the test, by ablation on the proposal half: {named(dropped)}"] if dropped else []
 
 
 def _examples(record: Record, closure: ClosureReport) -> str:

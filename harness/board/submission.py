@@ -6,13 +6,16 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
+from harness.board.board import Board
 from harness.board.references import command
-from harness.board.result import task_digest
-from harness.board.seeds import seed_of
-from harness.board.table import PROTOCOL, Board, build
+from harness.board.table import PROTOCOL, build
+from harness.board.task import seed_of, task_digest
 from harness.cells.cell import Cell
+from harness.closure.comparison import as_extreme
 from harness.closure.report import ClosureReport
-from harness.closure.statistics import inflated, p_value
+from harness.closure.statistics import Effect, inflated, p_value
 from harness.closure.verdict import decide
 from harness.records.record import FINISHED, Record, parse_record
 from harness.registry.registry import Registry
@@ -103,17 +106,25 @@ def _identity(record: Record, registry: Registry) -> Iterator[str]:
 def _numbers(closure: ClosureReport, record: Record) -> Iterator[str]:
     """p-values and the verdict must follow from the numbers beside them."""
     for name, effect in closure.effects.items():
-        factor = closure.inflation
-        p = None if factor is None else p_value(effect.delta, inflated(effect.controls, factor), effect.damage)
+        p = _p_value(closure, effect)
         if (p is None) != (effect.p is None) or (p is not None and not math.isclose(p, effect.p or 0.0)):
-            yield f"{name}: p is {effect.p}, but its {len(effect.controls)} controls make {p}"
+            yield f"{name}: p is {effect.p}, but its {len(effect.controls)} compared groups make {p}"
         if effect.p is not None and effect.p_adjusted is not None and effect.p_adjusted < effect.p - 1e-12:
             yield f"{name}: corrected p {effect.p_adjusted} is below p {effect.p}"
-    verdict, _ = decide(
-        closure.effects, float(record.config.get("alpha", 0.05)), closure.selection_p, closure.stopped_early
-    )
+    if record.original:
+        return  # verdicts of earlier schemas followed other rules
+    verdict, _ = decide(closure.evidence(float(record.config.get("alpha", 0.05))))
     if verdict is not closure.verdict:
         yield f"its verdict is {closure.verdict.value}, but its numbers make {verdict.value}"
+
+
+def _p_value(closure: ClosureReport, effect: Effect) -> float | None:
+    """p, computed again from what the record holds of the compared groups."""
+    if closure.test == "exact" and effect.statistics:
+        own, *others = (-math.inf if value is None else value for value in (effect.statistic, *effect.statistics))
+        return (1 + as_extreme(own, np.array(others))) / (1 + len(others))
+    factor = closure.inflation
+    return None if factor is None else p_value(effect.delta, inflated(effect.controls, factor), effect.damage)
 
 
 def _missing_tasks(row: Sequence[Record], existing: Sequence[Record], boards: Sequence[Board]) -> Iterator[str]:

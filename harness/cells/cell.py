@@ -31,14 +31,20 @@ class Settings:
 
     - ``split``: propose on one half of the examples and test on the other (``half``), or use all for both (``none``).
     - ``alpha``: the level of the verdict.
-    - ``futility``: testing a candidate stops early when this many controls did at least as much damage (None: never).
+    - ``futility``: testing a candidate stops early when this many groups have at least its statistic (None: never).
     - ``ddof``: delta degrees of freedom of the controls' standard deviation in z.
     - ``seed``: of the split, the bootstrap and the reruns.
     - ``reruns``: how often partitions are computed again to measure their stability (this many reruns of each kind).
     - ``scope``: the examples that a group is judged on: ``all``, those on which this group is ``active``, or those of
       the ``stratum`` that it was proposed on.
     - ``active``: a group is active on an example where any of its units is, all are, or its most selective one is.
+    - ``test``: the exact test, or the former one against ``disjoint`` groups. ``statistic``: what the exact test
+      compares: the ``necessity`` of the units, or their ``share`` of the group's damage.
+    - ``joint``: a group passes only if its units need each other: their interaction is certainly below zero.
     - ``deciding``: the metrics that decide: the first and those that declare it (``declared``), or ``all``.
+    - ``prune``: drop units that a candidate does not need, by ablation on the proposal half, before it is tested.
+    - ``check_task``: the verdict is TASK_NOT_DONE where the model does not do the task better than chance.
+    - ``size_curve``: also measure the damage by the method's first 1, 2, 4, 8 and 16 units, for boards.
     - ``null_proposals``: how often the pipeline runs on permuted data (None: see :attr:`permuted_runs`).
     - ``group``: units named by hand, which are tested as they are.
 
@@ -57,7 +63,13 @@ class Settings:
     reruns: Annotated[int, Ge(0)] = 5
     scope: Literal["all", "active", "stratum"] = "all"
     active: Literal["any", "all", "most_selective"] = "any"
+    test: Literal["exact", "disjoint"] = "exact"
+    statistic: Literal["necessity", "share"] = "necessity"
+    joint: bool = False
     deciding: Literal["declared", "all"] = "declared"
+    prune: bool = False
+    check_task: bool = True
+    size_curve: bool = False
     null_proposals: Annotated[int, Ge(0)] | None = None
     group: tuple[str, ...] = ()
     workspace: str = "runs"
@@ -79,7 +91,14 @@ class Settings:
 
 FIRST_NAMES = {new: old for old, new in SETTINGS_2.items()}
 """A renamed setting enters the digest of a protocol under its first name, so that older records share the protocol."""
-FORMERLY = {"scope": "all", "deciding": "all"}
+FORMERLY = {
+    "scope": "all",
+    "deciding": "all",
+    "test": "disjoint",
+    "statistic": "necessity",
+    "joint": False,
+    "check_task": False,
+}
 """Settings that older records do not have, with the value that they follow. It does not enter the digest either."""
 NEUTRAL = frozenset({"workspace", "tracking", "force", "on_error", "cache", "cache_limit"})
 
@@ -160,12 +179,14 @@ class Cell:
         """The proposing methods, in one line: the row of a board."""
         if self.settings.group:
             return f"by hand: {named(self.settings.group)}"
-        return " ".join(text for stage in self._row_stages if (text := self.describe(stage)))
+        words = [text for stage in self._row_stages if (text := self.describe(stage))]
+        return " ".join([*words, "pruned"] if self.settings.prune else words)
 
     @property
     def row(self) -> str:
         """Identity of a board's row: the proposing methods with all their parameters."""
-        return digest(self.settings.group or [self.identity(stage) for stage in self._row_stages])[:12]
+        proposing = [self.identity(stage) for stage in self._row_stages]
+        return digest(self.settings.group or (["pruned", *proposing] if self.settings.prune else proposing))[:12]
 
     @property
     def _row_stages(self) -> tuple[str, ...]:
@@ -190,7 +211,7 @@ class Cell:
             if (key, value) not in FORMERLY.items()
         }
         settings["seed"] = Settings.seed
-        del settings["group"]
+        del settings["group"], settings["prune"], settings["size_curve"]
         return digest(settings, judges)[:12]
 
     @property

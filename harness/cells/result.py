@@ -16,9 +16,11 @@ from harness.cells.predictions import example_predictions
 from harness.cells.progress import Progress
 from harness.cells.provenance import provenance, without_password
 from harness.closure.report import CandidateResult
+from harness.closure.size_curve import SizeCurve
 from harness.data.batch import Batch
 from harness.data.grouping import Candidate
 from harness.data.recording import Spins
+from harness.data.units import UnitSpace
 from harness.proposal.proposal import Proposal
 from harness.records.record import CandidateRecord, CellInfo, PartitionRecord, Record, Status
 from harness.records.workspace import atomically
@@ -33,7 +35,12 @@ class CellResult:
     tested: tuple[CandidateResult, ...]
 
     @classmethod
-    def of(cls, parts: Sequence[tuple[Inputs, Proposal]], tested: tuple[CandidateResult, ...]) -> CellResult:
+    def of(
+        cls,
+        parts: Sequence[tuple[Inputs, Proposal]],
+        tested: tuple[CandidateResult, ...],
+        size_curve: SizeCurve | None = None,
+    ) -> CellResult:
         """The result of a cell that reached its end. Its status is skipped where nothing qualified as a candidate."""
         inputs, first = parts[0]
         cell, subject, batch, progress = inputs.cell, inputs.subject, inputs.batch, inputs.progress
@@ -54,11 +61,23 @@ class CellResult:
             partitions=tuple(p for proposal in proposals for p in _partitions(proposal)) if proposed else (),
             candidates=tuple(candidates),
             closure=tuple(closure.report for closure in tested),
+            unit_damage=_unit_damage(cell, units, tested) if len(parts) == 1 else {},
+            size_curve=size_curve,
             diagnostics=_diagnostics(first) if proposed else {},
             seconds={name: round(seconds, 4) for name, seconds in progress.seconds.items()},
             cost=dict(progress.cost),
         )
         return cls(record, proposals, tested)
+
+
+def _unit_damage(cell: Cell, units: UnitSpace, tested: Sequence[CandidateResult]) -> Mapping[str, Mapping[str, float]]:
+    """By metric and unit: the damage of every unit that was ablated alone."""
+    changes = {unit: change for result in tested for unit, change in result.single_units.items()}
+    return {
+        metric.name: {units.labels[unit]: float(metric.damage * changes[unit][m]) for unit in sorted(changes)}
+        for m, metric in enumerate(cell.stages["metric"])
+        if changes
+    }
 
 
 def unfinished(cell: Cell, status: Status, reason: str, progress: Progress) -> Record:
@@ -172,6 +191,7 @@ def _candidate(
         isolation=candidate.isolation,
         score=candidate.score,
         stability=candidate.stability,
+        pruned=tuple(units.names(candidate.pruned)),
         stratum=proposal.stratum,
         most_active=of_group,
         unit_most_active=of_units,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -14,8 +13,6 @@ from harness.closure.statistics import bootstrap_means, inflated, p_value, z_sco
 from harness.util.errors import HarnessError
 
 ActiveRule = Literal["any", "all", "most_selective"]
-DISPENSABLE = 0.05
-"""A unit is dispensable up to this share of the group's damage."""
 
 
 @dataclass(frozen=True)
@@ -76,30 +73,10 @@ def leave_one_out(
     r"""Leave-one-out share of each unit: :math:`[d(G) - d(G \setminus u)] / d(G)`; None where the group has no effect.
 
     1 for each unit of a pair that back each other up. 0 for a bystander, and for each link of a chain, because any
-    other link breaks the chain as well: see :func:`dispensable`.
+    other link breaks the chain as well: see :mod:`harness.closure.necessity`.
     """
     whole = _mean(group)
     return tuple(float((whole - mean) / whole) for mean in without.mean(axis=1)) if whole != 0 else None
-
-
-def single_unit(
-    group: Float[np.ndarray, " examples"], parts: Float[np.ndarray, "units examples"]
-) -> tuple[float, ...] | None:
-    r"""Effect of each unit alone, as a share of the group's: :math:`d(u) / d(G)`; None: see leave_one_out."""
-    whole = _mean(group)
-    return tuple(float(mean / whole) for mean in parts.mean(axis=1)) if whole != 0 else None
-
-
-def dispensable(
-    leave_one_out: Sequence[float], single_unit: Sequence[float] | None = None, epsilon: float = DISPENSABLE
-) -> tuple[int, ...]:
-    """Positions of the units that the group does not need: their share is at most ``epsilon``.
-
-    A link of a chain has no leave-one-out share either, but does the damage alone. With ``single_unit`` given, a unit
-    is therefore dispensable only if both its shares are at most ``epsilon``.
-    """
-    alone = leave_one_out if single_unit is None else single_unit
-    return tuple(i for i, shares in enumerate(zip(leave_one_out, alone, strict=True)) if max(shares) <= epsilon)
 
 
 def sufficiency(

@@ -1,34 +1,50 @@
-"""The closure test: ablate candidates, their parts, their controls and their whole sites, and compare the damage."""
+"""The closure test: ablate candidates, their parts and the groups that they are compared with; measure, then judge."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
+from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Int
 
 from harness.closure import anatomy
 from harness.closure.anatomy import OnInput
-from harness.closure.statistics import Effect, bootstrap_interval, inflated, max_t, p_value, selection_p, z_score
-from harness.closure.trial import Case, Trial, Values, conditions, evaluate_cases, saturated
-from harness.closure.verdict import Verdict, decide, decision_order, enough
-from harness.data.contracts import Metric, Tick
+from harness.closure.cases import SEQUENCE, Case, evaluate_cases, first_unsaturated, saturated, statistics_of
+from harness.closure.comparison import Test
+from harness.closure.intervals import FEW, beyond_groups, flips, mean_interval
+from harness.closure.necessity import DISPENSABLE
+from harness.closure.outcomes import Outcomes
+from harness.closure.statistics import Effect, benjamini_hochberg, selection_p, z_score
+from harness.closure.task import Task, task_of
+from harness.closure.trial import Trial
+from harness.closure.verdict import Evidence, Verdict, decide, decision_order, enough
+from harness.data.contracts import Tick
 from harness.data.sampling import Group
+
+KEPT = 199
+"""Changes by example are kept of the candidate and of up to this many compared groups."""
+LEVEL = 0.025
+"""One-sided level at which damage, or an improvement of the first metric, is certain."""
+LARGEST_DECOMPOSED = 16
+"""Largest candidate whose leave-one-out shares and interaction are reported."""
 
 
 @dataclass(frozen=True)
 class Anatomy:
     """The inside of a group, by one metric.
 
-    ``sufficiency``: share of the damage of ablating every unit that is avoided when only the candidate is left.
-    ``leave_one_out``: share of the group's damage that is lost without each unit, in the order of ``units``.
-    ``dispensable``: positions of the units that add nothing to the group's damage and do none alone. ``interaction``:
-    damage of the group beyond the sum of its units' (about -1: a serial chain; 0: independent units; above 0: backups),
-    with its interval. ``on_input``: damage where the group is active. ``contrast``: change on the contrast batch, with
-    its interval. None: not requested or not defined. The first four are None where the test stopped early, because they
-    need further ablations.
+    ``necessity``: what each unit adds to the group's damage (:mod:`harness.closure.necessity`), in the order of
+    ``units``; None for units of a large group that were not examined. ``sufficiency``: share of the damage of ablating
+    every unit that is avoided when only the candidate is left. ``leave_one_out``: share of the group's damage that is
+    lost without each unit. ``dispensable``: positions of the units whose necessity is at most 5 % of the group's
+    damage. ``interaction``: damage of the group beyond the sum of its units' (about -1: a serial chain; 0: independent
+    units; above 0: backups), with its interval. ``on_input``: damage where the group is active. ``contrast``: change on
+    the contrast batch, with its interval. None: not requested or not defined. Sufficiency is None where the test
+    stopped early.
     """
 
     sufficiency: float | None
@@ -38,6 +54,7 @@ class Anatomy:
     interaction_interval: tuple[float, float] | None
     on_input: OnInput | None
     contrast: tuple[float, tuple[float, float] | None] | None
+    necessity: tuple[float | None, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -46,15 +63,21 @@ class ClosureReport:
 
     ``units``: labels of the group. ``scope``: the examples that it is judged on (all, those on which it is active, or
     those of its ``stratum``): ``n_examples`` of ``n_tested``. ``n_proposed``: how many it was proposed on.
-    ``n_controls``: distinct control groups that were counted. ``stopped_early``: there are more controls, but so many
-    did as much damage that testing stopped.
-    ``shortfall``: sites (or classes) with too few units for matched controls, with the number of units that were taken
-    from others. ``effects``: by metric. ``site_ablation``: by metric, the change when every unit of the candidate's
-    sites is ablated (empty if they cannot be ablated together). ``anatomy``: by metric, the inside of the group.
-    ``inflation``: the factor by which the spread of the controls was increased before p was computed (see
-    :class:`ControlSets`; None: infinite, so that p is undefined). ``dispensable``: units without which the primary
-    metric changes as much. ``selection_p``: p of the damage against the best groups of the same pipeline on permuted
-    data, where the candidate was chosen on its test examples.
+
+    ``test``: ``exact`` or ``disjoint``. ``profile``: how many units the group has in each cell of the partition within
+    which groups are matched. ``comparable``: how many other groups there are to compare it with; ``groups``: those that
+    count, as positions of units, in random order; ``n_controls``: their number. ``stopped_early``: there are more, but
+    so many had at least the candidate's statistic that testing stopped.
+
+    ``effects``: by metric. ``site_ablation``: by metric, the change when every unit of the candidate's sites is ablated
+    (empty if they cannot be ablated together). ``anatomy``: by metric, the inside of the group. ``dispensable``: units
+    that the group does not need for its damage to the first metric. ``selection_p``: p of the damage against the best
+    groups of the same pipeline on permuted data, where the candidate was chosen on its test examples. ``task``: how
+    well the model does the task without ablation, in a sentence; ``task_done``: whether it does (None: not checked).
+
+    ``joint``: a pass needs an interaction below zero. Of the former test: ``shortfall``: sites (or classes) with too
+    few units for matched controls, with the number of units that were taken from others; ``inflation``: the factor by
+    which the spread of the controls was increased before p was computed (None: infinite, so that p is undefined).
     """
 
     units: tuple[str, ...]
@@ -74,17 +97,45 @@ class ClosureReport:
     stratum: str = ""
     n_proposed: int | None = None
     n_tested: int | None = None
+    test: Test = "disjoint"
+    profile: Mapping[str, int] = field(default_factory=dict)
+    comparable: int | None = None
+    groups: tuple[tuple[int, ...], ...] = ()
+    joint: bool = False
+    task: str = ""
+    task_done: bool | None = None
+
+    def evidence(self, alpha: float) -> Evidence:
+        """What the verdict follows from."""
+        first = decision_order(self.effects)[0]
+        inside = self.anatomy.get(first)
+        return Evidence(
+            effects=self.effects,
+            alpha=alpha,
+            units=self.units,
+            dispensable=self.dispensable,
+            undecided=sum(value is None for value in inside.necessity or ()) if inside else 0,
+            comparable=self.comparable,
+            examples=self.n_examples,
+            task=self.task if self.task_done is False else "",
+            interaction=inside.interaction_interval if inside else None,
+            joint=self.joint,
+            selection_p=self.selection_p,
+            test=self.test,
+        )
 
 
 @dataclass(frozen=True)
 class CandidateResult:
     """The report on a candidate, and the changes of every metric on every example that it was computed from.
 
-    ``deltas`` [metrics, 1 + controls, examples]: first the candidate's, then each control's.
+    ``deltas`` [metrics, 1 + groups, examples]: first the candidate's, then those of up to ``KEPT`` compared groups.
+    ``single_units``: the mean change of every metric over all examples, by each unit that was ablated alone.
     """
 
     report: ClosureReport
     deltas: Float[np.ndarray, "metrics groups examples"]
+    single_units: Mapping[int, Float[np.ndarray, " metrics"]] = field(default_factory=dict)
 
 
 def close(
@@ -97,24 +148,28 @@ def close(
 def measure(
     cases: Sequence[Case], trial: Trial, tick: Tick, null_damage: Sequence[float] = ()
 ) -> list[CandidateResult]:
-    """Ablate the candidates and their controls. The results have no verdicts yet.
+    """Ablate the candidates and the groups that they are compared with. The results have no verdicts yet.
 
-    Every candidate and its controls are evaluated on the same examples. :class:`Effect` and :class:`Anatomy` say what
-    is computed by metric. ``null_damage``: change of the primary metric by the best groups of the same pipeline on
-    permuted data.
+    :class:`Effect` and :class:`Anatomy` say what is computed by metric. ``null_damage``: change of the first metric by
+    the best groups of the same pipeline on permuted data.
     """
-    cases, values = evaluate_cases(cases, trial, tick)
+    if not cases:
+        return []
+    outcomes = Outcomes(trial, tick)
+    cases = evaluate_cases(cases, outcomes)
     contrast = _contrast(cases, trial, tick)
-    return [_measure(case, trial, values, contrast.get(case.candidate), null_damage) for case in cases]
+    deciding = [metric for m, metric in enumerate(trial.metrics) if trial.decides(m)]
+    task = task_of(trial.evaluate, trial.batch, trial.intervention, deciding, trial.seed) if trial.check_task else None
+    return [_measure(case, outcomes, task, contrast.get(case.candidate), null_damage) for case in cases]
 
 
 def judge(results: Sequence[CandidateResult], alpha: float) -> tuple[CandidateResult, ...]:
-    """The results of a cell with their verdicts (:data:`RULES`). p is corrected over all candidates and metrics."""
+    """The results of a cell with their verdicts. p is corrected over its candidates and metrics."""
     corrected = _corrected([result.report for result in results], alpha)
     return tuple(_judge(result, effects, alpha) for result, effects in zip(results, corrected, strict=True))
 
 
-def _contrast(cases: Sequence[Case], trial: Trial, tick: Tick) -> Values:
+def _contrast(cases: Sequence[Case], trial: Trial, tick: Tick) -> Mapping[Group, np.ndarray]:
     """The changes by each candidate on the contrast batch. Empty if there is no contrast batch."""
     if trial.contrast is None:
         return {}
@@ -123,163 +178,227 @@ def _contrast(cases: Sequence[Case], trial: Trial, tick: Tick) -> Values:
     return {group: values[:, i] - values[:, 0] for i, group in enumerate(groups)}
 
 
-@dataclass(frozen=True)
-class _Deltas:
-    """Change of one metric on every example: one row per ablated group."""
-
-    array: Float[np.ndarray, "groups examples"]
-    row: Mapping[Group, int]
-
-    def __getitem__(self, group: Group) -> Float[np.ndarray, " examples"]:
-        change: Float[np.ndarray, " examples"] = self.array[self.row[group]]
-        return change
-
-    def rows(self, groups: Sequence[Group]) -> Float[np.ndarray, "chosen examples"]:
-        return self.array[[self.row[group] for group in groups]]
-
-
 def _measure(
     case: Case,
-    trial: Trial,
-    values: Values,
+    outcomes: Outcomes,
+    task: Task | None,
     contrast: Float[np.ndarray, "metrics others"] | None,
     null_damage: Sequence[float],
 ) -> CandidateResult:
     """The report on a candidate, except for corrected p and verdict, which depend on other candidates."""
-    groups = conditions([case])
-    row = {group: i for i, group in enumerate(groups)}
-    active = trial.active(case.candidate)
+    trial, candidate, comparison = outcomes.trial, case.candidate, case.comparison
+    statistics = statistics_of(case, outcomes)
+    controls = np.array([outcomes.mean_change(group, group) for group in case.compared])
+    necessity = case.parts.contributions(outcomes.damage(candidate))
+    first_place = first_unsaturated(candidate, outcomes)
     effects: dict[str, Effect] = {}
     anatomies: dict[str, Anatomy] = {}
-    site_ablation: dict[str, float] = {}
-    kept: list[np.ndarray] = []
     for m, metric in enumerate(trial.metrics):
-        baseline = values[()][m]
-        deltas = _Deltas(np.stack([values[group][m] - baseline for group in groups]), row)
-        effects[metric.name] = _effect(m, trial.in_scope(case.candidate, baseline), deltas, case, trial)
-        if case.site_units is not None:
-            site_ablation[metric.name] = trial.mean_change(case.candidate, deltas[case.site_units])
+        level = LEVEL if m == first_place else LEVEL / max(1, trial.n_deciding - 1)
+        compared = controls[:, m] if len(controls) else ()
+        effects[metric.name] = _effect(m, case, outcomes, statistics[:, m], compared, level)
         shift = None if contrast is None else contrast[m]
-        anatomies[metric.name] = _anatomy(case, metric, deltas, active, shift, trial)
-        kept.append(deltas.rows([case.candidate, *case.controls.groups]))
-    primary = decision_order(effects)[0]
+        anatomies[metric.name] = _anatomy(m, case, outcomes, necessity[:, m], shift)
+    first = decision_order(effects)[0]
     names = trial.units.names
-    controls = case.controls
+    site_changes = None if case.site_units is None else outcomes.mean_change(case.site_units, candidate)
     report = ClosureReport(
-        units=tuple(names(case.candidate)),
-        n_examples=len(trial.in_scope(case.candidate, np.ones(len(trial.batch)))),
+        units=tuple(names(candidate)),
+        n_examples=trial.in_scope(candidate, np.ones(len(trial.batch))).shape[-1],
         scope="stratum" if trial.in_stratum else trial.scope,
         stratum=trial.stratum,
         n_proposed=None if trial.reference is None else len(trial.reference),
         n_tested=len(trial.batch),
-        n_controls=len(controls.groups),
-        shortfall=dict(controls.shortfall),
+        test=trial.test,
+        profile=comparison.profile,
+        comparable=len(comparison.groups),
+        groups=case.compared,
+        n_controls=case.n,
+        shortfall=dict(comparison.shortfall),
         effects=effects,
-        site_ablation=site_ablation,
+        site_ablation={}
+        if site_changes is None
+        else {metric.name: float(change) for metric, change in zip(trial.metrics, site_changes, strict=True)},
         verdict=Verdict.UNDERPOWERED,  # replaced once p is corrected over all candidates
         reason="",
         anatomy=anatomies,
-        inflation=controls.inflation if math.isfinite(controls.inflation) else None,
-        dispensable=tuple(names(case.candidate[i] for i in anatomies[primary].dispensable)),
-        selection_p=selection_p(effects[primary].delta, null_damage, effects[primary].damage),
+        inflation=comparison.inflation if math.isfinite(comparison.inflation) else None,
+        dispensable=tuple(names(candidate[i] for i in anatomies[first].dispensable)),
+        selection_p=selection_p(effects[first].delta, null_damage, effects[first].damage),
         stopped_early=case.stopped_early,
+        joint=trial.joint,
+        task=task.sentence if task else "",
+        task_done=task.done if task and task.checked else None,
     )
-    return CandidateResult(report, np.stack(kept))
+    kept = [candidate, *case.compared[:KEPT]]
+    deltas = np.stack([outcomes.change(group) for group in kept], axis=1)
+    return CandidateResult(report, deltas, outcomes.single_units())
 
 
-def _effect(m: int, baseline: Float[np.ndarray, " judged"], deltas: _Deltas, case: Case, trial: Trial) -> Effect:
-    """The effect on one metric, on the examples that each group is judged on."""
-    metric, change = trial.metrics[m], trial.in_scope(case.candidate, deltas[case.candidate])
+def _effect(
+    m: int,
+    case: Case,
+    outcomes: Outcomes,
+    statistics: Float[np.ndarray, " groups"],
+    controls: Sequence[float] | Float[np.ndarray, " compared"],
+    level: float,
+) -> Effect:
+    """The effect on one metric. Every group is judged on its own examples. ``level``: of an improvement."""
+    trial, candidate = outcomes.trial, case.candidate
+    metric = trial.metrics[m]
+    baseline = trial.in_scope(candidate, outcomes.values[()][m])
+    change = trial.in_scope(candidate, outcomes.change(candidate)[m])
+    yes_no = bool(np.isin(outcomes.values[()][m], (0, 1)).all())  # equal changes of a loss are no counts
     mean = float(baseline.mean()) if len(baseline) else 0.0
-    delta = trial.mean_change(case.candidate, deltas[case.candidate])
-    controls = tuple(trial.mean_change(control, deltas[control]) for control in case.controls.groups)
-    inflation = case.controls.inflation
+    delta = float(outcomes.mean_change(candidate, candidate)[m])
+    members = set(candidate)
+    disjoint = [float(c) for c, group in zip(controls, case.compared, strict=True) if members.isdisjoint(group)]
+    as_much = sum(metric.damage * c >= metric.damage * delta for c in disjoint)
+    exact = trial.test == "exact"
     return Effect(
         baseline=mean,
         ablated=mean + delta,
         delta=delta,
-        controls=controls,
-        z=z_score(delta, controls, trial.ddof),
-        p=p_value(delta, inflated(controls, inflation), metric.damage) if math.isfinite(inflation) else None,
+        controls=tuple(float(c) for c in controls),
+        z=z_score(delta, disjoint, trial.ddof),
+        p=case.comparison.p(statistics[0], statistics[1:]),
         p_adjusted=None,
-        interval=bootstrap_interval(change, trial.seed),
         damage=metric.damage,
         saturated=saturated(metric, baseline),
         decides=trial.decides(m),
+        statistic=_finite(statistics[0]) if exact else None,
+        statistics=tuple(_finite(value) for value in statistics[1:]) if exact else (),
+        share=as_much / len(disjoint) if disjoint else None,
+        disjoint=len(disjoint),
+        beyond=_beyond(change, case, outcomes) if m == 0 and trial.scope == "all" else None,
+        **_certain(change, metric.damage, trial, trial.clusters(candidate), level, yes_no),
     )
+
+
+def _certain(
+    change: Float[np.ndarray, " judged"],
+    damage: int,
+    trial: Trial,
+    clusters: Int[np.ndarray, " judged"] | None,
+    level: float,
+    yes_no: bool,
+) -> dict[str, Any]:
+    """What is certain about the mean change: its interval or its counts, and its direction."""
+    counts = flips(change, damage) if yes_no and len(change) > 1 else None
+    if counts is not None:
+        return {
+            "interval": mean_interval(change, trial.seed, clusters) if counts.worse + counts.better >= FEW else None,
+            "changed": (counts.worse, counts.better),
+            "harmed": counts.p_worse <= LEVEL,
+            "helped": counts.p_better <= level,
+            "bound": counts.bound()[1],
+        }
+    interval = mean_interval(change, trial.seed, clusters)
+    if interval is None:
+        return {"interval": None}
+    wider = interval if level == LEVEL else mean_interval(change, trial.seed, clusters, 1 - 2 * level)
+    _, helped = _damage_side(wider, damage)
+    low, high = _damage_side(interval, damage)
+    return {"interval": interval, "harmed": low > 0, "helped": helped < 0, "bound": high}
+
+
+def _beyond(change: Float[np.ndarray, " examples"], case: Case, outcomes: Outcomes) -> tuple[float, float] | None:
+    """Interval of the first metric's change beyond that of groups without a common unit (up to ``KEPT``)."""
+    members = set(case.candidate)
+    groups = [group for group in case.compared if members.isdisjoint(group)][:KEPT]
+    changes = np.array([outcomes.change(group)[0] for group in groups]).reshape(len(groups), len(change))
+    return beyond_groups(change, changes, outcomes.trial.seed)
+
+
+def _damage_side(interval: tuple[float, float] | None, damage: int) -> tuple[float, float]:
+    """The interval of the damage, positive for the worse."""
+    assert interval is not None
+    low, high = sorted(damage * bound for bound in interval)
+    return low, high
 
 
 def _anatomy(
+    m: int,
     case: Case,
-    metric: Metric,
-    deltas: _Deltas,
-    active: Bool[np.ndarray, " examples"] | None,
+    outcomes: Outcomes,
+    necessity: Float[np.ndarray, " members"],
     shift: Float[np.ndarray, " others"] | None,
-    trial: Trial,
 ) -> Anatomy:
-    whole, singles = deltas[case.candidate], deltas.rows(case.singles)
-    interaction = anatomy.interaction(whole, singles, trial.seed)
-    leave_one_out = anatomy.leave_one_out(whole, deltas.rows(case.leave_one_out)) if case.leave_one_out else None
-    single_unit = anatomy.single_unit(whole, singles) if case.singles else None
+    trial, candidate = outcomes.trial, case.candidate
+    damage = trial.metrics[m].damage
+
+    def rows(groups: Sequence[Group]) -> Float[np.ndarray, "groups examples"]:
+        changes = [outcomes.change(group)[m] for group in groups]
+        return np.array(changes).reshape(len(groups), len(trial.batch))
+
+    def judged(groups: Sequence[Group]) -> Float[np.ndarray, "groups judged"]:
+        inside: Float[np.ndarray, "groups judged"] = trial.in_scope(candidate, rows(groups))
+        return inside
+
+    whole = outcomes.change(candidate)[m]
+    (own_change,) = judged([candidate])
+    decomposed = 1 < len(candidate) <= LARGEST_DECOMPOSED and len(own_change) > 0
+    interaction = anatomy.interaction(own_change, judged(case.parts.singles), trial.seed) if decomposed else None
     sufficiency = on_input = None
     if not case.stopped_early and case.all_units is not None and case.complement is not None:
-        sufficiency = anatomy.sufficiency(deltas[case.all_units], deltas[case.complement], metric.damage)
-    if active is not None:
-        controls = deltas.rows(case.controls.groups)
-        on_input = anatomy.on_input(whole, controls, active, metric.damage, trial.ddof, case.controls.inflation)
+        whole_model, complement = rows([case.all_units, case.complement])
+        sufficiency = anatomy.sufficiency(whole_model, complement, damage)
+    if (active := trial.active(candidate)) is not None:
+        inflation = case.comparison.inflation
+        on_input = anatomy.on_input(whole, rows(case.compared[:KEPT]), active, damage, trial.ddof, inflation)
+    share = dict(zip(case.parts.members, necessity.tolist(), strict=True))
+    own = damage * float(outcomes.mean_change(candidate, candidate)[m])
+    spared = [i for i, unit in enumerate(candidate) if unit in share and share[unit] <= DISPENSABLE * own]
     return Anatomy(
+        necessity=tuple(share.get(unit) for unit in candidate),
         sufficiency=sufficiency,
-        leave_one_out=leave_one_out,
-        dispensable=anatomy.dispensable(leave_one_out, single_unit) if leave_one_out else (),
+        leave_one_out=anatomy.leave_one_out(own_change, judged(case.parts.without)) if decomposed else None,
+        dispensable=tuple(spared) if own > 0 and len(candidate) > 1 else (),
         interaction=interaction.value if interaction else None,
         interaction_interval=interaction.interval if interaction else None,
         on_input=on_input,
-        contrast=None if shift is None else (float(shift.mean()), bootstrap_interval(shift, trial.seed)),
+        contrast=None if shift is None else (float(shift.mean()), mean_interval(shift, trial.seed)),
     )
 
 
-def _corrected(cell: Sequence[ClosureReport], alpha: float) -> list[dict[str, Effect]]:
-    """Correct the p-values of a cell: over candidates by max-T, over metrics by a fixed sequence.
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
 
-    Metrics are tested in a fixed order, and each one only if those before it were significant. Each can then be tested
-    at the full level; its corrected p is the largest so far (Maurer, Hothorn & Lehmacher 1995). Saturated metrics are
-    not tested.
+
+def _corrected(cell: Sequence[ClosureReport], alpha: float) -> list[dict[str, Effect]]:
+    """Correct the p-values of a cell: over candidates, then over metrics.
+
+    Candidates that can reach ``alpha``: up to ``SEQUENCE`` are tested in the selector's order on the metric that
+    decides first, each one only if those before it were significant; more by Benjamini-Hochberg. Metrics are tested in
+    a fixed order in the same way. In a fixed sequence each test has the full level, and its corrected p is the largest
+    so far (Maurer, Hothorn & Lehmacher 1995). Saturated metrics are not tested.
     """
     corrected: list[dict[str, Effect]] = [{} for _ in cell]
-    for name in decision_order(cell[0].effects) if cell else ():
-        over_candidates = _over_candidates(name, cell, alpha)
+    testable = [i for i, report in enumerate(cell) if report.comparable is None or enough(report.comparable, alpha)]
+    for place, name in enumerate(decision_order(cell[0].effects) if cell else ()):
+        over_candidates = _over_candidates([report.effects[name] for report in cell], testable, first=place == 0)
         for report, done, p in zip(cell, corrected, over_candidates, strict=True):
             before = [effect.p_adjusted for effect in done.values() if effect.p_adjusted is not None]
             done[name] = replace(report.effects[name], p_adjusted=None if p is None else max([p, *before]))
     return [{name: done[name] for name in report.effects} for report, done in zip(cell, corrected, strict=True)]
 
 
-def _over_candidates(name: str, cell: Sequence[ClosureReport], alpha: float) -> list[float | None]:
-    """One metric's p by candidate, corrected over the candidates that can reach ``alpha``.
-
-    If candidates have different numbers of controls, the smallest number is used for all.
-    """
-    effects = [report.effects[name] for report in cell]
-    tests = [
-        (i, effect, report.inflation or 1.0)
-        for i, (effect, report) in enumerate(zip(effects, cell, strict=True))
-        if not effect.saturated
-        and effect.p is not None
-        and (report.stopped_early or enough(len(effect.controls), alpha))
-    ]
-    corrected = [None if effect.saturated else effect.p for effect in effects]
-    if len(tests) > 1:
-        n = min(len(effect.controls) for _, effect, _ in tests)
-        damage = np.array([effect.damage * effect.delta for _, effect, _ in tests])
-        controls = np.array(
-            [[effect.damage * c for c in inflated(effect.controls, inflation)[:n]] for _, effect, inflation in tests]
-        )
-        for (i, _, _), p in zip(tests, max_t(damage, controls), strict=True):
-            corrected[i] = float(p)
-    return corrected
+def _over_candidates(effects: Sequence[Effect], testable: Sequence[int], first: bool) -> list[float | None]:
+    """One metric's p by candidate, corrected over the candidates that are ``testable``."""
+    p_values = [None if effect.saturated else effect.p for effect in effects]
+    tested = [(i, p) for i in testable if (p := p_values[i]) is not None]
+    places, raw = [i for i, _ in tested], [p for _, p in tested]
+    corrected: Sequence[float] = raw
+    if len(effects) > SEQUENCE:
+        corrected = benjamini_hochberg(raw)
+    elif first:
+        corrected = list(accumulate(raw, max))
+    for i, p in zip(places, corrected, strict=True):
+        p_values[i] = p
+    return p_values
 
 
 def _judge(result: CandidateResult, effects: Mapping[str, Effect], alpha: float) -> CandidateResult:
-    report = result.report
-    verdict, reason = decide(effects, alpha, report.selection_p, report.stopped_early, report.n_examples)
-    return replace(result, report=replace(report, effects=effects, verdict=verdict, reason=reason))
+    report = replace(result.report, effects=effects)
+    verdict, reason = decide(report.evidence(alpha))
+    return replace(result, report=replace(report, verdict=verdict, reason=reason))

@@ -18,6 +18,6 @@ def null_damage(runs: Sequence[Sequence[Group]], trial: Trial, tick: Tick) -> li
     """
     conditions = list(dict.fromkeys([(), *(group for groups in runs for group in groups)]))
     values = trial.values(trial.batch, conditions, tick)[0]
-    change = {group: trial.mean_change(group, values[i] - values[0]) for i, group in enumerate(conditions)}
+    change = {group: float(trial.mean_change(group, values[i] - values[0])) for i, group in enumerate(conditions)}
     damage = trial.metrics[0].damage
     return [damage * max((damage * change[group] for group in groups), default=-math.inf) for groups in runs]

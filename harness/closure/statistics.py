@@ -24,12 +24,20 @@ class Effect:
     """The effect of ablation on one metric.
 
     ``baseline``, ``ablated``: means over examples. ``delta``: their difference. ``controls``: the same difference for
-    each control group. ``z``: delta in standard deviations of the controls, in the metric's own direction (None: fewer
-    than two controls, or controls that do not differ). ``p``: permutation p-value in the direction of damage (None:
-    no controls). ``p_adjusted``: corrected for the metrics and candidates tested together. ``interval``: 95 % interval
-    of delta over examples (None: a single example). ``damage``: the sign of a change for the worse. ``saturated``: the
-    baseline is already at the metric's worst value. ``decides``: the metric takes part in the verdict; the others are
-    reported only.
+    each group that the candidate is compared with. ``statistic``: the candidate's statistic of the exact test, and
+    ``statistics``: that of each compared group. ``p``: the share of groups with at least this statistic (in the former
+    test: this damage), itself included. ``p_adjusted``: corrected for the candidates and metrics tested together.
+
+    ``z``: delta in standard deviations of the compared groups that share no unit with the candidate, in the metric's
+    own direction; ``disjoint``: how many these are; ``share``: which part of them does at least as much damage;
+    ``beyond``: 95 % interval of delta minus their mean, over examples and groups (of the first metric only).
+
+    ``interval``: 95 % interval of delta over examples; ``changed``: for a metric that is yes or no, how many examples
+    got worse and better instead. ``harmed``, ``helped``: the ablation certainly made the metric worse, or better (at
+    2.5 %; a metric that decides after the first is helped at 2.5 % divided by their number). ``bound``: the largest
+    damage that is not excluded at 97.5 % (None: a single example). ``damage``: the sign of a change for the worse.
+    ``saturated``: the baseline is already at the metric's worst value. ``decides``: the metric takes part in the
+    verdict; the others are reported only.
     """
 
     baseline: float
@@ -43,6 +51,20 @@ class Effect:
     damage: int
     saturated: bool = False
     decides: bool = True
+    statistic: float | None = None
+    statistics: tuple[float | None, ...] = ()
+    share: float | None = None
+    disjoint: int = 0
+    beyond: tuple[float, float] | None = None
+    changed: tuple[int, int] | None = None
+    harmed: bool = False
+    helped: bool = False
+    bound: float | None = None
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of the damage of the compared groups."""
+        return float(np.std(self.controls, ddof=1)) if len(self.controls) > 1 else 0.0
 
 
 def z_score(delta: float, controls: Sequence[float], ddof: int = 1) -> float | None:
@@ -69,7 +91,7 @@ def p_value(delta: float, controls: Sequence[float], damage: int) -> float | Non
 
 def exceedances(delta: float, controls: Sequence[float], damage: int) -> int:
     """How many controls do at least as much damage."""
-    _refuse_nan(np.array([delta, *controls]))
+    refuse_nan(np.array([delta, *controls]))
     return int(sum(damage * control >= damage * delta for control in controls))
 
 
@@ -157,7 +179,7 @@ def paired_difference(a: Float[np.ndarray, " examples"], b: Float[np.ndarray, " 
             f"two methods were measured on {len(a)} and {len(b)} examples.", "Measure both on the same examples."
         )
     difference = a - b
-    _refuse_nan(difference)
+    refuse_nan(difference)
     n, mean = len(difference), float(difference.mean())
     far = abs(mean) - 1e-12 * float(np.abs(difference).max())  # a flip with the same mean may be rounded differently
     as_far = sum(
@@ -165,33 +187,6 @@ def paired_difference(a: Float[np.ndarray, " examples"], b: Float[np.ndarray, " 
     )
     p = as_far / 2**n if n <= EXACT_UP_TO else (1 + as_far) / (1 + FLIPS)
     return Difference(n, mean, bootstrap_interval(difference, seed), p)
-
-
-def max_t(damage: Float[np.ndarray, " tests"], controls: Float[np.ndarray, "tests controls"]) -> tuple[float, ...]:
-    r"""p-values corrected for several tests, which may depend on each other in any way (max-T).
-
-    .. math:: p_i = \frac{1 + \#\{c : \max_j t_{jc} \ge t_i\}}{1 + n}
-
-    t is damage in standard deviations of its test. Mean and deviation include the candidate: under the null it is one
-    of the draws, and only then do all draws have the same distribution of t. Column ``c`` of ``controls`` is one draw
-    of all tests: the same group for the metrics of one candidate, a separate group for each candidate. If candidates
-    share a group, p is too small, because the maximum over tests is then the maximum over fewer draws. It is also too
-    small where the columns consist of the same few groups in other positions.
-
-    Input: changes times the sign of a change for the worse. Output: one p per test, at least 1 / (1 + n).
-    Errors: no controls; NaN.
-    Source: Westfall & Young 1993, single-step max-T.
-    """
-    _refuse_nan(damage, controls)
-    if not controls.size:
-        raise HarnessError("max-T needs at least one control group.", "Use controls.n=1 or more.")
-    draws = np.column_stack([damage, controls])
-    varies = draws.min(axis=1) < draws.max(axis=1)
-    t = np.zeros_like(draws)  # without variation the candidate ties with every control
-    t[varies] = draws[varies] - draws[varies].mean(axis=1, keepdims=True)
-    t[varies] /= draws[varies].std(axis=1, keepdims=True)
-    worst = t[:, 1:].max(axis=0)
-    return tuple(float((1 + (worst >= candidate).sum()) / (1 + controls.shape[1])) for candidate in t[:, 0])
 
 
 def selection_p(best: float, null_best: Sequence[float], damage: int) -> float | None:
@@ -219,7 +214,7 @@ def _flips(n: int, seed: int) -> Iterator[Bool[np.ndarray, "flips examples"]]:
         yield rng.integers(2, size=(many, n)).astype(bool)
 
 
-def _refuse_nan(*values: np.ndarray) -> None:
+def refuse_nan(*values: np.ndarray) -> None:
     """Any comparison with NaN is false, so a NaN would give the smallest possible p."""
     if any(np.isnan(value).any() for value in values):
         raise HarnessError(

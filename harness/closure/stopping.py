@@ -13,21 +13,16 @@ at the first ``m`` at which ``k`` is ``futility``. With ``n`` controls drawn, at
   at most ``futility`` until then; if it did not stop, ``k`` stayed below ``futility``. The candidate's rank among
   :math:`1 + m^*` random groups is this small with a probability of at most :math:`\alpha`.
 
-Both statements are exact for one candidate whose controls are not inflated. Inflated controls
-(:func:`harness.data.sampling.inflation`) are spread about the mean of the controls counted so far, which changes a
-little. If several candidates are corrected together, all continue until none needs another control. Over the same
-controls the corrected p is never below p, so the first statement holds for it as well. Source: Besag & Clifford 1991.
+Both statements are exact for the exact test. The groups of the former test are spread about the mean of those counted
+so far (:func:`harness.data.sampling.inflation`), which changes a little. Source: Besag & Clifford 1991.
 
-Controls are evaluated in rounds, because many at once cost less than one after the other. Controls of the last round
-that come after the stopping point are not counted, so the sizes of rounds change no result.
+Groups are evaluated in rounds, because many at once cost less than one after the other. Groups of the last round that
+come after the stopping point are not counted, so the sizes of rounds change no result.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-
-from harness.closure.statistics import exceedances, inflated
 
 MIN_CONTROLS = 10
 """No test stops before this many controls: fewer say little about their spread."""
@@ -51,8 +46,3 @@ def next_round(m: int, k: int, futility: int) -> int:
 def expected_controls(n: int, futility: int | None) -> int:
     """Controls evaluated for a candidate that does as much damage as the median random group."""
     return n if futility is None else min(n, max(MIN_CONTROLS, 2 * futility))
-
-
-def as_damaging(delta: float, controls: Sequence[float], inflation: float, damage: int) -> float:
-    """How many inflated controls do at least as much damage. Infinite if the inflation is: p is then undefined."""
-    return float(exceedances(delta, inflated(controls, inflation), damage)) if math.isfinite(inflation) else math.inf

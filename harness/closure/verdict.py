@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from harness.closure.comparison import Test
 from harness.closure.statistics import Effect
+
+EQUIVALENT = 0.5
+"""A damage counts as absent up to this share of the standard deviation of the compared groups' damage."""
 
 
 class Verdict(StrEnum):
@@ -18,24 +23,34 @@ class Verdict(StrEnum):
     NOT_SPECIFIC = "not_specific"
     WRONG_DIRECTION = "wrong_direction"
     NULL = "null"
+    INCONCLUSIVE = "inconclusive"
     UNDERPOWERED = "underpowered"
+    TASK_NOT_DONE = "task_not_done"
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """The input of the rules: the effects, and the level ``alpha``.
+    """The input of the rules.
 
-    A metric is *harmed* if its whole 95 % interval lies on the damage side of zero, *helped* if it lies on the other
-    side. It *exceeds controls* if it is harmed and its p, corrected over the cell's metrics and candidates, is at most
-    ``alpha``. ``selection_p``: p against the best groups of the same pipeline on permuted data. ``stopped_early``: not
-    all controls were evaluated. ``examples``: how many the group is judged on.
+    ``effects``: by metric. ``units``: of the group; ``dispensable`` among them; ``undecided``: those of a large group
+    whose contribution was not computed. ``comparable``: how many groups there are to compare it with. ``examples``: how
+    many the group is judged on. ``task``: why the model does not do the task; empty if it does, or if this is not
+    checked. ``interaction``: the interval of the interaction on the first metric; ``joint``: a pass needs it below
+    zero. ``selection_p``: p against the best groups of the same pipeline on permuted data.
     """
 
     effects: Mapping[str, Effect]
     alpha: float
-    selection_p: float | None = None
-    stopped_early: bool = False
+    units: Sequence[str] = ()
+    dispensable: Sequence[str] = ()
+    undecided: int = 0
+    comparable: int | None = None
     examples: int | None = None
+    task: str = ""
+    interaction: tuple[float, float] | None = None
+    joint: bool = False
+    selection_p: float | None = None
+    test: Test = "exact"
 
     @property
     def deciding(self) -> dict[str, Effect]:
@@ -43,30 +58,80 @@ class Evidence:
         return {name: effect for name, effect in self.effects.items() if effect.decides and not effect.saturated}
 
     @property
-    def primary(self) -> str:
+    def first(self) -> str:
         """The metric that decides first."""
         return next(iter(self.deciding))
 
-    def harmed(self, name: str) -> bool:
-        """The ablation made this metric worse."""
-        return _side(self.effects[name]) > 0
-
-    def helped(self, name: str) -> bool:
-        """The ablation made this metric better."""
-        return _side(self.effects[name]) < 0
-
-    def exceeds_controls(self, name: str) -> bool:
-        """The ablation made this metric worse, and significantly more so than ablating matched random groups."""
-        p = self.effects[name].p_adjusted
-        return self.harmed(name) and p is not None and p <= self.alpha
+    @property
+    def first_effect(self) -> Effect:
+        """The effect on it."""
+        return self.deciding[self.first]
 
     @property
-    def reachable(self) -> bool:
-        """There are enough controls for p to reach ``alpha``. Testing stops early only if there are enough."""
-        return all(
-            effect.p is not None and (self.stopped_early or enough(len(effect.controls), self.alpha))
-            for effect in self.deciding.values()
-        )
+    def others(self) -> dict[str, Effect]:
+        """The effects on the metrics that decide after it."""
+        return {name: effect for name, effect in self.deciding.items() if name != self.first}
+
+    def passes(self, name: str) -> bool:
+        """The ablation made this metric worse, and the group's statistic is among the largest of its profile."""
+        effect = self.effects[name]
+        return effect.harmed and effect.p_adjusted is not None and effect.p_adjusted <= self.alpha
+
+    @property
+    def not_above(self) -> str:
+        """Why a group that does damage does not pass on its first metric."""
+        p = self.first_effect.p
+        if p is not None and p <= self.alpha:
+            return f"p is above {self.alpha:g} once it is corrected for the candidates tested together"
+        return "they do not stand out"
+
+    @property
+    def chosen_on_test_examples(self) -> bool:
+        """The group was chosen on its test examples and is not better than groups of permuted data."""
+        return self.selection_p is not None and self.selection_p > self.alpha
+
+    @property
+    def separate(self) -> bool:
+        """A joint group is asked for, and the interaction does not show one."""
+        return self.joint and (self.interaction is None or self.interaction[1] >= 0)
+
+    @property
+    def weaknesses(self) -> list[str]:
+        """What a group lacks that passes on its first metric, as sentences."""
+        found = []
+        for name, effect in self.others.items():
+            if effect.helped:
+                found.append(f"{_spaced(name)} improves")
+            elif not self.passes(name):
+                found.append(f"{_spaced(name)} does not pass ({self._why_not(effect)})")
+        return [*found, *self.spare_parts]
+
+    @property
+    def spare_parts(self) -> list[str]:
+        """What keeps a group from being a whole, as sentences."""
+        found = []
+        if self.dispensable:
+            core = [unit for unit in self.units if unit not in set(self.dispensable)]
+            found.append(f"{_listed(self.dispensable)} can be spared (core: {' '.join(core) or 'none'})")
+        if self.separate:
+            found.append("its units are not shown to need each other (joint=true asks for it)")
+        return found
+
+    def _why_not(self, effect: Effect) -> str:
+        return self.counted(effect) if effect.harmed else "no certain damage"
+
+    def counted(self, effect: Effect) -> str:
+        """What p counts, in words."""
+        n = len(effect.controls)
+        compared = "groups of the same profile" if self.test == "exact" else "control groups"
+        what = "are at least as necessary" if self.test == "exact" else "do at least as much damage"
+        if effect.p is None or not n:
+            return f"no {compared} to compare it with"
+        k = round(effect.p * (1 + n)) - 1
+        words = f"{k} of {n} {compared} {what}, p {_p(effect.p)}"
+        if effect.p_adjusted is not None and effect.p_adjusted > effect.p * (1 + 1e-9):
+            words += f"; {_p(effect.p_adjusted)} after correction"
+        return words
 
 
 @dataclass(frozen=True)
@@ -74,95 +139,139 @@ class Rule:
     """One line of the table: if it ``holds``, this is the verdict, for this ``reason``."""
 
     verdict: Verdict
-    reason: str
     holds: Callable[[Evidence], bool]
+    reason: Callable[[Evidence], str]
 
 
-# The first rule that holds decides. Direction precedes specificity. Metrics are those that decide.
+# The first rule that holds decides. Metrics are those that decide.
 RULES: tuple[Rule, ...] = (
+    Rule(Verdict.TASK_NOT_DONE, lambda e: bool(e.task), lambda e: e.task.rstrip(".")),
+    Rule(Verdict.UNDERPOWERED, lambda e: e.examples == 0, lambda _: "the group is active on no example"),
     Rule(
         Verdict.UNDERPOWERED,
-        "there is no example on which the group is active",
-        lambda e: e.examples == 0,
-    ),
-    Rule(
-        Verdict.UNDERPOWERED,
-        "every metric that decides is already at its worst value",
         lambda e: not e.deciding,
+        lambda _: "every metric that decides is already at its worst value",
     ),
     Rule(
         Verdict.UNDERPOWERED,
-        "one example is not enough for a confidence interval",
-        lambda e: any(effect.interval is None for effect in e.deciding.values()),
+        lambda e: any(effect.bound is None for effect in e.deciding.values()),
+        lambda _: "a confidence interval needs two examples (of two documents, where examples have documents)",
     ),
     Rule(
         Verdict.UNDERPOWERED,
-        "too few units are left to draw control groups from: no p-value can reach alpha",
-        lambda e: not e.reachable,
+        lambda e: (e.comparable is not None and not enough(e.comparable, e.alpha)) or e.first_effect.p is None,
+        lambda e: (
+            f"{e.comparable or 'no'} other groups can be compared with it; p <= {e.alpha:g} needs {needed(e.alpha)}"
+        ),
     ),
     Rule(
         Verdict.WRONG_DIRECTION,
-        "ablating these units improves at least one metric",
-        lambda e: any(e.helped(name) for name in e.deciding),
+        lambda e: e.first_effect.helped,
+        lambda e: f"ablating these units improves {_spaced(e.first)}",
     ),
     Rule(
-        Verdict.NULL, "ablating these units damages no metric", lambda e: not any(e.harmed(name) for name in e.deciding)
+        Verdict.NULL,
+        lambda e: not e.first_effect.harmed and bounded(e.first_effect),
+        lambda e: (
+            f"ablating these units damages {_spaced(e.first)} by at most {e.first_effect.bound:.3g}, no more than "
+            f"{EQUIVALENT:g} standard deviations of the compared groups"
+        ),
+    ),
+    Rule(
+        Verdict.INCONCLUSIVE,
+        lambda e: not e.first_effect.harmed,
+        lambda e: (
+            f"no damage to {_spaced(e.first)} is certain, and one of up to {e.first_effect.bound:.3g} is not "
+            "excluded: more examples are needed (batch.n=...)"
+        ),
     ),
     Rule(
         Verdict.NOT_SPECIFIC,
-        "ablating these units does damage, but not significantly more than ablating matched random groups",
-        lambda e: not e.exceeds_controls(e.primary),
+        lambda e: not e.passes(e.first),
+        lambda e: f"ablating these units damages {_spaced(e.first)}, but {e.not_above} ({e.counted(e.first_effect)})",
     ),
     Rule(
         Verdict.NOT_SPECIFIC,
-        "the group was chosen on its test examples, and groups chosen alike on permuted data do as much damage",
-        lambda e: e.selection_p is not None and e.selection_p > e.alpha,
+        lambda e: e.chosen_on_test_examples,
+        lambda _: (
+            "the group was chosen on its test examples, and groups chosen alike on permuted data do as much damage"
+        ),
     ),
     Rule(
         Verdict.PASS,
-        "ablating these units damages every metric significantly more than ablating matched random groups",
-        lambda e: all(e.exceeds_controls(name) for name in e.deciding),
+        lambda e: not e.weaknesses,
+        lambda e: (
+            f"ablating these units damages {_listed([_spaced(name) for name in e.deciding])}{_needed(e)}: "
+            f"{e.counted(e.first_effect)}"
+        ),
     ),
     Rule(
         Verdict.REDUNDANT,
-        "ablating these units damages the primary metric only: other units may compensate for them",
-        lambda e: not any(e.harmed(name) for name in e.deciding if name != e.primary),
+        lambda e: bool(e.others) and all(unchanged(effect) for effect in e.others.values()),
+        lambda e: "; ".join(
+            [
+                f"ablating these units damages {_spaced(e.first)} ({e.counted(e.first_effect)}) and leaves "
+                f"{_listed([_spaced(name) for name in e.others])} unchanged: other units may compensate for them",
+                *e.spare_parts,
+            ]
+        ),
     ),
     Rule(
         Verdict.WEAK_PASS,
-        "ablating these units damages the primary metric significantly more than ablating matched random groups, "
-        "but not every metric",
-        lambda e: True,  # noqa: ARG005  # the last rule covers all remaining cases
+        lambda _: True,
+        lambda e: (
+            f"ablating these units damages {_spaced(e.first)} ({e.counted(e.first_effect)}), but "
+            f"{'; '.join(e.weaknesses)}"
+        ),
     ),
 )
 
 
-def decide(
-    effects: Mapping[str, Effect],
-    alpha: float,
-    selection_p: float | None = None,
-    stopped_early: bool = False,
-    examples: int | None = None,
-) -> tuple[Verdict, str]:
+def decide(evidence: Evidence) -> tuple[Verdict, str]:
     """The first rule that holds, and its reason."""
-    evidence = Evidence(effects, alpha, selection_p, stopped_early, examples)
     rule = next(rule for rule in RULES if rule.holds(evidence))
-    return rule.verdict, rule.reason
+    return rule.verdict, rule.reason(evidence)
 
 
 def decision_order(effects: Mapping[str, Effect]) -> list[str]:
-    """The order in which metrics decide: as listed. Those that do not decide come last."""
-    return sorted(effects, key=lambda name: not effects[name].decides)
+    """The order in which metrics decide: as listed. Those that are at their worst value or do not decide come last."""
+    return sorted(effects, key=lambda name: not effects[name].decides or effects[name].saturated)
 
 
-def enough(controls: int, alpha: float) -> bool:
-    """Whether this many controls allow p <= ``alpha``: the smallest possible p is 1 / (1 + n)."""
-    return alpha * (1 + controls) >= 1 - 1e-9
+def enough(groups: int, alpha: float) -> bool:
+    """Whether this many groups allow p <= ``alpha``: the smallest possible p is 1 / (1 + n)."""
+    return alpha * (1 + groups) >= 1 - 1e-9
 
 
-def _side(effect: Effect) -> int:
-    """+1: the whole interval lies on the damage side of zero; -1: on the other side; 0: it contains zero."""
-    if effect.interval is None:
-        return 0
-    low, high = sorted(effect.damage * bound for bound in effect.interval)
-    return 1 if low > 0 else -1 if high < 0 else 0
+def needed(alpha: float) -> int:
+    """The smallest number of groups that allows p <= ``alpha``."""
+    return math.ceil(1 / alpha - 1e-9) - 1
+
+
+def bounded(effect: Effect) -> bool:
+    """Whether the damage is certainly small, compared with the spread of the compared groups' damage."""
+    return effect.bound is not None and effect.bound <= EQUIVALENT * effect.spread
+
+
+def unchanged(effect: Effect) -> bool:
+    """Whether neither damage nor improvement is certain, and the damage is certainly small."""
+    return not effect.harmed and not effect.helped and bounded(effect)
+
+
+def _needed(e: Evidence) -> str:
+    if e.test == "disjoint" or len(e.units) == 1:
+        return ""
+    computed = f" of the {len(e.units) - e.undecided} that were examined" if e.undecided else ""
+    return f", and each unit{computed} is needed"
+
+
+def _spaced(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _p(p: float) -> str:
+    return f"{p:.3f}" if p >= 0.001 else f"{p:.1e}"

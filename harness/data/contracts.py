@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import torch
 
     from harness.data.prediction import Prediction
+from harness.data.profile import Profile
 
 Tick = Callable[[int], None]
 """Reports progress: called with the work just done, in examples x conditions."""
@@ -149,6 +150,8 @@ class SubjectMethod(Method, Protocol):
 class BatchMethod(Method, Protocol):
     """The parameters of a batch. Calling it creates the examples in the subject's tokens."""
 
+    defaults: ClassVar[Mapping[str, str | Sequence[str]]] = {"metric": ("log_odds", "accuracy", "target_logit", "loss")}
+    """By stage: the methods that fit its examples. A batch with counterfactuals names ``logit_difference`` first."""
     n: int | None = None
     """The number of examples. None: unknown before the batch is created."""
     length: int | None = None
@@ -274,7 +277,7 @@ class Intervention(Method, Protocol):
 
 @dataclass(frozen=True)
 class ControlSets:
-    """Distinct random groups that a candidate is compared with, in random order. None contains one of its units.
+    """The groups of the former test: distinct, in random order, and without any of the candidate's units.
 
     ``shortfall``: sites or classes with too few other units, and how many were missing; the missing units
     were taken from other sites or classes. ``inflation``: the spread of damage over random groups, divided by the
@@ -289,11 +292,18 @@ class ControlSets:
 
 @runtime_checkable
 class Controls(Method, Protocol):
-    """Candidate (and properties of the units) -> matched random groups."""
+    """Units, and their properties -> a profile: a partition of all units within whose cells groups are matched.
+
+    A candidate is compared with groups that have as many units in each cell. The partition is fixed before any damage
+    is seen, and does not depend on the candidate.
+    """
 
     n: int | None = None
-    """Maximum number of groups. None: the method decides."""
-    __call__: Callable[..., ControlSets]
+    """Number of groups. None: all where there are at most 2000, otherwise 199."""
+    disjoint: Callable[..., ControlSets] | None = None
+    """Candidate, ``n`` (and properties of the units) -> the groups of the former test (``test=disjoint``). None: groups
+    of the profile that share no unit with the candidate."""
+    __call__: Callable[..., Profile]
 
 
 @runtime_checkable

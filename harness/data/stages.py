@@ -47,7 +47,7 @@ class Stage:
 
 _KNOWING = ("recording", "units", "truth")
 _REPLACING = ("output", "donor", "mean", "std", "noise")
-_MATCHING = ("candidate", "units", "labels", "strength", "usage")
+_MATCHING = ("units", "labels", "strength", "usage")
 _PROPOSED = ("affinity", "scores", "labels", "units", "spins", "observations", "activity")
 STAGES: Mapping[str, Stage] = {
     stage.name: stage
@@ -84,7 +84,10 @@ STAGES: Mapping[str, Stage] = {
             "intervention", "harness_interventions", "what replaces the output of an ablated unit", Intervention,
             _REPLACING,
         ),
-        Stage("controls", "harness_controls", "random groups matched to the candidate", Controls, _MATCHING),
+        Stage(
+            "controls", "harness_controls", "a partition of the units, in whose cells groups are matched", Controls,
+            _MATCHING,
+        ),
         Stage(
             "metric", "harness_metrics", "what ablation may damage, and in which direction", Metric,
             ("prediction",), many=True,
@@ -112,7 +115,6 @@ INPUTS: Mapping[str, tuple[tuple[str, ...], str]] = {
     "mean": ((), "mean output of the units [places, units, width]"),
     "std": ((), "standard deviation of their output, of the same shape"),
     "noise": ((), "standard normal numbers of the output's shape, the same ones in every condition"),
-    "candidate": ((), "positions of the candidate's units"),
     "strength": ((), "mean norm of what each unit writes to the residual stream, or hands on [units]"),
     "usage": ((), "share of the proposal examples on which each unit hands on anything but zero [units]"),
     "prediction": ((), "logits at the query, and the target"),
@@ -130,6 +132,11 @@ FOR_ANY_UNITS: Mapping[str, str] = {
     "controls": "layer_matched",
 }
 """By stage: methods that need neither attention nor labels, for any number of units."""
+
+FOR_COUNTERFACTUALS: Mapping[str, tuple[str, ...]] = {
+    "metric": ("logit_difference", "accuracy", "target_logit", "loss")
+}
+"""By stage: methods for examples whose counterfactual has an answer of its own, which competes with the target."""
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Properties of a method

@@ -163,6 +163,12 @@ class Tokens(Batch):
                 step += 1
         return replace(self, tokens=tokens, counterfactual=None)
 
+    def with_targets(self, target: Int[np.ndarray, " examples"]) -> Tokens:
+        """The same examples with other targets. The targets of their counterfactuals become the former targets."""
+        other = self.counterfactual
+        former = Counterfactual(other.content, self.target) if other else None
+        return replace(self, target=target, counterfactual=former)
+
     def shown(self, example: int, reads: Reads) -> str:
         """The last tokens up to the query, as text if the subject has a tokenizer, and the target."""
         query = int(self.query[example])
@@ -186,7 +192,7 @@ class Tokens(Batch):
                 raise HarnessError(
                     f"batch {self.name}: {part} {ids.max()} is outside the subject's vocabulary of "
                     f"{reads.vocab_size} tokens.",
-                    f"Use ids from 0 to {reads.vocab_size - 1} (for synthetic_induction: batch.vocab=[lo,hi]).",
+                    f"Use ids from 0 to {reads.vocab_size - 1} (batch.vocab=[lo,hi], where the batch has it).",
                 )
         if self.query.max() >= reads.context:
             raise HarnessError(
@@ -218,6 +224,21 @@ def default_id_range(vocab_size: int) -> tuple[int, int]:
     """
     high = min(10_000, vocab_size)
     return min(100, high // 32), high
+
+
+def id_range(chosen: tuple[int, int] | None, vocab_size: int, fewest: int) -> tuple[int, int]:
+    """The token ids [lo, hi) that examples are drawn from: those of ``batch.vocab``, or the default range.
+
+    Errors: a range outside the vocabulary, or with fewer than ``fewest`` tokens.
+    """
+    low, high = chosen or default_id_range(vocab_size)
+    if not 0 <= low <= high - fewest or high > vocab_size:
+        raise HarnessError(
+            f"batch.vocab=[{low},{high}]: it is outside the subject's vocabulary of {vocab_size} tokens, or has fewer "
+            f"than {fewest} tokens.",
+            f"Use 'batch.vocab=[lo,hi]' with 0 <= lo, lo + {fewest} <= hi and hi <= {vocab_size}, or leave it out.",
+        )
+    return low, high
 
 
 def repeat_anchors(

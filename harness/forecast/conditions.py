@@ -3,34 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
-
-import numpy as np
+from functools import cached_property, lru_cache
 
 from harness.cells.cell import Cell
-from harness.closure.trial import Case, conditions
-from harness.data.contracts import ControlSets
-from harness.data.sampling import Group
+from harness.closure.cases import Case, conditions
+from harness.closure.comparison import Comparison, Disjoint, Exact, Test
+from harness.closure.pool import DRAWN, LISTED, Pool
+from harness.data.profile import Profile
+from harness.data.sampling import Group, from_pools
 from harness.data.units import Run, UnitSpace
 from harness.engine.shapes import Shapes
 from harness.util.seeds import rng_for
 
-SIZE = 8  # units of a candidate, where the selector allows it: the middle of the default 4 to 12
+SIZE = 4  # units of a candidate, where the selector allows it
 
 
 @dataclass(frozen=True)
 class Design:
-    """What decides the conditions of a cell: its ``n`` candidates, and how many controls are ``drawn`` for each.
+    """What decides the conditions of a cell: its ``count`` candidates, and the groups that each is compared with.
 
     A group ``named`` by hand is the candidate; otherwise candidates of one ``size`` are drawn at random. ``runs``: the
-    sites of the units, in order.
+    sites of the units, in order. ``n``: of the controls. Groups are matched by site; where a site is a single unit (an
+    MLP), by size only.
     """
 
     runs: tuple[Run, ...]
     named: Group
     size: int
-    n: int
-    drawn: int
+    count: int
+    n: int | None
+    test: Test
 
     @classmethod
     def of(cls, cell: Cell, shapes: Shapes) -> Design:
@@ -45,44 +47,54 @@ class Design:
         named = heads.find(group) if others is None else tuple(range(len(group)))
         smallest, largest = selector.min_size or 1, selector.max_size or units
         size = min(max(SIZE, smallest), largest, units)
-        n = 1 if named else selector.count or max(1, units // size)
-        return cls(runs, named, size, n, cell.stages["controls"].n or 99)
+        count = 1 if named else selector.count or max(1, units // size)
+        return cls(runs, named, size, count, cell.stages["controls"].n, cell.settings.test)
 
     @property
     def units(self) -> int:
         """The number of units."""
         return sum(run.units for run in self.runs)
 
-    def conditions(self, controls: int) -> list[Group]:
-        """The conditions of a cell that evaluates this many controls per candidate."""
-        drawn = max(controls, self.drawn)
-        cases = _cases(self.runs, self.named, self.size, self.n, drawn)
-        return conditions(case.up_to(controls) for case in cases)
+    @cached_property
+    def cases(self) -> tuple[Case, ...]:
+        """The candidates with all groups that they are compared with."""
+        return _cases(self)
+
+    @property
+    def compared(self) -> int:
+        """How many groups a candidate is compared with, at most."""
+        return max(len(case.comparison.groups) for case in self.cases)
+
+    def random_groups(self, n: int) -> list[Group]:
+        """Random groups of a candidate's size."""
+        rng = rng_for(0, "random groups of a plan")
+        size = len(self.named) or self.size
+        return [tuple(sorted(rng.permutation(self.units)[:size].tolist())) for _ in range(n)]
+
+    def conditions(self, compared: int) -> list[Group]:
+        """The conditions of a cell that evaluates this many compared groups per candidate."""
+        return conditions(case.up_to(compared) for case in self.cases)
 
 
 @lru_cache
-def _cases(runs: tuple[Run, ...], named: Group, size: int, n: int, controls: int) -> tuple[Case, ...]:
-    """Candidates, each with controls that have as many units in each site.
-
-    Where a site is a single unit (an MLP), controls have units of any site.
-    """
+def _cases(design: Design) -> tuple[Case, ...]:
+    """Candidates of a plan, drawn at random, each with the groups that it is compared with."""
     rng = rng_for(0, "groups of a plan")
-    sizes = [run.units for run in runs]
-    first = np.cumsum([0, *sizes])
-    units = UnitSpace.from_runs([str(unit) for unit in range(first[-1])], runs)
+    units = UnitSpace.from_runs([str(unit) for unit in range(design.units)], design.runs)
+    alone = any(run.units == 1 for run in design.runs)
+    profile = Profile.of(units, ["all"] * len(units)) if alone else Profile.by_site(units)
     cases = []
-    for _ in range(n):
-        candidate = named or tuple(sorted(rng.permutation(int(first[-1]))[:size].tolist()))
-        site_of = np.repeat(np.arange(len(sizes)), sizes)[list(candidate)].tolist()
-        earlier = [site_of[:i].count(site) for i, site in enumerate(site_of)]  # units before it in its site
-        anywhere = any(sizes[site] == 1 for site in site_of)
-        groups = []
-        for _ in range(controls):
-            if anywhere:
-                chosen = rng.permutation(int(first[-1]))[: len(candidate)].tolist()
-            else:
-                order = {site: rng.permutation(units_there) for site, units_there in enumerate(sizes)}
-                chosen = [int(first[site] + order[site][i]) for site, i in zip(site_of, earlier, strict=True)]
-            groups.append(tuple(sorted(chosen)))
-        cases.append(Case.of(candidate, units, ControlSets(tuple(groups))))
+    for _ in range(design.count):
+        candidate = design.named or tuple(sorted(rng.permutation(len(units))[: design.size].tolist()))
+        cases.append(Case.of(candidate, _comparison(candidate, profile, units, design), units, seed=0))
     return tuple(cases)
+
+
+def _comparison(candidate: Group, profile: Profile, units: UnitSpace, design: Design) -> Comparison:
+    n = design.n or DRAWN
+    if design.test == "disjoint":
+        drawn = from_pools(candidate, profile.pools(candidate), units, n, seed=0)
+        return Disjoint(drawn.groups, len(drawn.groups), {}, {}, 1.0)
+    pool = Pool.of(profile, profile.counts(candidate), units, n + 1, seed=0)
+    most = design.n if design.n is not None or pool.possible <= LISTED else DRAWN
+    return Exact(pool.without({candidate}, most), pool.possible, pool.profile, units, 0)

@@ -140,8 +140,9 @@ def work_of(cell: Cell, shapes: Shapes, budget: Budget) -> Sequence[tuple[int, W
 
     The list has one entry if no candidate can be stopped early.
     """
-    n = int(cell.stages["controls"].n or 99)
-    return _work(Tests.of(cell, shapes, budget), (expected_controls(n, cell.settings.futility), n))
+    tests = Tests.of(cell, shapes, budget)
+    n = tests.design.compared
+    return _work(tests, (expected_controls(n, cell.settings.futility), n))
 
 
 @lru_cache
@@ -160,7 +161,7 @@ def _work(tests: Tests, numbers_of_controls: tuple[int, ...]) -> Sequence[tuple[
 @lru_cache
 def _null_work(tests: Tests, runs: int) -> Work:
     """The work of testing one group for each run on permuted data."""
-    return tests.closure(tests.design.conditions(runs))
+    return tests.closure([(), *tests.design.random_groups(runs)])
 
 
 def _expected(cell: Cell, shapes: Shapes, machine: Machine) -> tuple[Span, dict[str, Span]]:
@@ -177,6 +178,8 @@ def _expected(cell: Cell, shapes: Shapes, machine: Machine) -> tuple[Span, dict[
 
     pass_of = with_gradient if cell.stages["signal"].source == "first_order" else forward_pass
     recording = pass_of(shapes, proposing, length, budget)
+    if pass_of is with_gradient and uses_other_runs(cell.stages["intervention"]):
+        recording += forward_pass(shapes, proposing, length, budget)
     if cell.settings.split != "none":  # on which examples of the test half is each unit active?
         recording += forward_pass(shapes, testing, length, budget)
     tests = Tests.of(cell, shapes, budget)

@@ -10,8 +10,8 @@ from typing import Any
 
 from harness.cells.cell import Cell, as_override
 from harness.data.batch import Batch
-from harness.data.contracts import Subject, with_defaults
-from harness.data.stages import FOR_ANY_UNITS, STAGES
+from harness.data.contracts import BatchMethod, Subject, with_defaults
+from harness.data.stages import FOR_ANY_UNITS, FOR_COUNTERFACTUALS, STAGES
 from harness.notebook.memory import LoadedBatch, LoadedSubject, method_of
 from harness.registry.config import registry, resolve
 from harness.registry.registry import IN_SESSION, Method, Registry
@@ -96,13 +96,16 @@ def is_subject(value: Any) -> bool:
 
 
 def _fitting(choices: Mapping[str, Any], words: Sequence[str]) -> Iterator[str]:
-    """Methods that fit a loaded subject whose units do not attend, for the stages for which none is chosen."""
-    subject = choices.get("subject")
+    """Methods that fit a loaded batch, and a loaded subject whose units do not attend, where none are chosen."""
+    subject, batch = choices.get("subject"), choices.get("batch")
+    chosen = {*choices, *(word.partition("=")[0] for word in words)}
+    if isinstance(batch, Batch) and "metric" not in chosen:
+        metrics = (FOR_COUNTERFACTUALS if batch.counterfactual else BatchMethod.defaults)["metric"]
+        yield f"metric={as_override(metrics)}"
     if subject is None or not is_subject(subject) or "attention" in getattr(subject, "sources", ()):
         return
     alone = len(subject.units.sites) == len(subject.units)  # one unit per site: sites are matched in bands
     fitting = {**FOR_ANY_UNITS, **({"controls": "depth_band"} if alone else {})}
-    chosen = {*choices, *(word.partition("=")[0] for word in words)}
     yield from (f"{stage}={name}" for stage, name in fitting.items() if stage not in chosen)
 
 

@@ -107,5 +107,24 @@ def _closure_3(closure: Json) -> Json:
     return {**closure, "shortfall": short}
 
 
-UPGRADES: Mapping[Any, Callable[[Json], Json]] = {f"{PREFIX}2": _from_2, f"{PREFIX}3": _from_3}
+def _from_4(data: Json) -> Json:
+    """Schema 5 has the exact test. Until then candidates were compared with groups that share no unit with them."""
+    return {**data, "schema": f"{PREFIX}5", "config": {**ADDED_5, **data.get("config", {})}}
+
+
+ADDED_5: Json = {
+    "test": "disjoint",
+    "statistic": "necessity",
+    "joint": False,
+    "prune": False,
+    "check_task": False,
+    "size_curve": False,
+}
+"""What records of schema 5 say, and older ones did without saying."""
+
+UPGRADES: Mapping[Any, Callable[[Json], Json]] = {
+    f"{PREFIX}2": _from_2,
+    f"{PREFIX}3": _from_3,
+    f"{PREFIX}4": _from_4,
+}
 """By schema: the function that converts its records to the next schema."""

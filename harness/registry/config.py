@@ -38,6 +38,9 @@ NAME_VARIABLE = "HARNESS_CONFIG_NAME"
 """The file that a configuration starts from: ``--config-name``, by default ``config``."""
 
 
+SEVERAL = frozenset(stage.name for stage in STAGES.values() if stage.many)
+
+
 class PluginSearchPath(SearchPathPlugin):
     """Adds the configuration folders of plugins, and that of the user, to Hydra's search path."""
 
@@ -72,7 +75,10 @@ def _registered(loaded: plugins.Plugins) -> Registry:
         node |= {key: f"${{oc.select:{other},null}}" for key, other in method.follows.items()}
         if method.defaults:
             # Hydra reads defaults lists from the last entry to the first, and the first choice that it meets counts:
-            # that of a word, then of an experiment, of a preset, of a subject, of config.yaml.
+            # that of a word, then of an experiment, of a preset, of a subject, of a batch, of config.yaml. A subject
+            # comes before the batch, because it may choose the batch as well, and knows what its outputs are. Every
+            # batch chooses (the contract does for the others), so that the contrast batch, which Hydra meets last,
+            # never does.
             node["defaults"] = [
                 *({f"override /{other}@_global_.{other}": choice} for other, choice in method.defaults.items()),
                 "_self_",
@@ -128,6 +134,7 @@ def resolve_all(cells: Sequence[Sequence[str]], methods: Registry) -> list[dict[
         composer = GridComposer(config_name(), cells[0]) if cells else None
         for cell in cells:
             assert composer is not None
+            _check_repeated(cell)
             config = composer.config(tuple(cell))
             text = repr(config)
             configs.append(plain(OmegaConf.create(config)) if "${" in text or "'???'" in text else config)
@@ -142,6 +149,7 @@ def composing(overrides: Sequence[str], methods: Registry) -> Iterator[None]:
     check_hydra_keys(overrides, sweep=False)
     with hydra_ready(), _explained(methods):
         _check_one_cell(overrides)
+        _check_repeated(overrides)
         yield
 
 
@@ -156,6 +164,17 @@ def _check_one_cell(overrides: Sequence[str]) -> None:
         lists = _lists_of_files(overrides)
         if lists:
             raise HarnessError(f"the experiment sweeps {', '.join(lists)}, and this command takes one cell.", fix)
+
+
+def _check_repeated(overrides: Sequence[str]) -> None:
+    """Errors: a method that is listed twice. Hydra would take it once."""
+    for override in _parsed([text for text in overrides if text.split("=")[0] in SEVERAL]):
+        chosen = override.value()
+        names = [str(name) for name in chosen] if isinstance(chosen, list) else []
+        if repeated := next((name for name in names if names.count(name) > 1), None):
+            stage = override.key_or_group
+            fix = f"Type {stage}=[{','.join(dict.fromkeys(names))}]."
+            raise HarnessError(f"{override.input_line}: {stage} {repeated} is listed twice.", fix)
 
 
 def search_options() -> list[str]:

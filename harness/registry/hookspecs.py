@@ -68,7 +68,7 @@ def harness_subjects() -> Iterable[type[SubjectMethod]]:  # type: ignore[empty-b
 def harness_batches() -> Iterable[type[BatchMethod]]:  # type: ignore[empty-body]
     """Batches of this plugin: examples, each with a query position and a target, and anchors.
 
-    Example: ``plugins/batches/synthetic_induction.py``.
+    Example: ``plugins/batches/random_repeat.py``.
     """
 
 
@@ -174,7 +174,7 @@ def harness_controls() -> Iterable[type[Controls]]:  # type: ignore[empty-body]
 def harness_metrics() -> Iterable[type[Metric]]:  # type: ignore[empty-body]
     """Metrics of this plugin: what ablation may damage, and in which direction damage changes it.
 
-    Example: ``plugins/metrics/target_logit.py``.
+    Example: ``plugins/metrics/log_odds.py``.
     """
 
 

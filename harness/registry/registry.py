@@ -17,6 +17,8 @@ from harness.util.validation import type_text, validated
 
 IN_SESSION = "Python session"
 """The owner of a method whose object was given from Python: no other process has it."""
+CHOOSING = ("subject", "batch")
+"""The stages whose methods choose the methods of other stages, unless the user does."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +55,13 @@ class Method:
 
     @property
     def defaults(self) -> dict[str, str | list[str]]:
-        """The methods that a subject chooses for other stages, by stage. Methods of other stages choose none."""
-        choices = getattr(self.cls, "defaults", {}).items() if self.stage == "subject" else ()
-        return {stage: choice if isinstance(choice, str) else list(choice) for stage, choice in choices}
+        """The methods that a subject or a batch chooses for other stages, by stage; else those of its contract.
+
+        Methods of other stages choose none.
+        """
+        contract: Any = STAGES[self.stage].contract
+        choices = {**contract.defaults, **getattr(self.cls, "defaults", {})} if self.stage in CHOOSING else {}
+        return {stage: choice if isinstance(choice, str) else list(choice) for stage, choice in choices.items()}
 
     @property
     def neutral(self) -> frozenset[str]:
@@ -178,7 +184,7 @@ def _check(stage: str, cls: Any, owner: str) -> None:
     for method in ("__call__", *sorted(contract.__abstractmethods__)):  # type: ignore[attr-defined]
         if method not in members or hasattr(members[method], "__isabstractmethod__"):
             raise refuse(f"it has no method {method}: define it (the contract is {contract.__name__})")
-    others = {*(cls.defaults if stage == "subject" and hasattr(cls, "defaults") else ())} - {*STAGES}
+    others = {*(cls.defaults if stage in CHOOSING and hasattr(cls, "defaults") else ())} - {*STAGES}
     if others:
         raise refuse(f"its defaults name {', '.join(sorted(others))}, which is no stage: {', '.join(STAGES)}")
     allowed = STAGES[stage].asks

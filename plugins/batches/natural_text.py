@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
@@ -10,6 +11,7 @@ from annotated_types import Ge
 
 from harness import BatchMethod, Counterfactual, HarnessError, Tokens, Vocabulary, hookimpl, rng_for
 from harness.data.corpus import PYTHON, documents, text_fingerprint
+from harness.data.stages import FOR_COUNTERFACTUALS
 from harness.data.tokens import LOCAL, default_id_range, repeat_anchors
 
 POOL = 50  # windows found per requested example before reading stops
@@ -45,6 +47,7 @@ class NaturalText(BatchMethod):
     """
 
     name: ClassVar[str] = "natural_text"
+    defaults: ClassVar[Mapping[str, str | Sequence[str]]] = FOR_COUNTERFACTUALS
     n: Annotated[int, Ge(1)] = field(default=512, metadata={"help": "number of examples; the paper uses 2000"})
     length: int | None = field(default=None, metadata={"help": "tokens per window; null: 256, or the context"})
     target: Literal["repeat", "next_token"] = field(
@@ -78,7 +81,7 @@ class NaturalText(BatchMethod):
         if vocabulary.encode is None:
             raise HarnessError(
                 "batch natural_text needs a tokenizer, and this subject has none.",
-                "Use a batch without text: batch=synthetic_induction",
+                "Use a batch without text: batch=random_repeat",
             )
         length = self.length if self.length is not None else min(256, vocabulary.context)
         min_id = self.min_id if self.min_id is not None else default_id_range(vocabulary.vocab_size)[0]

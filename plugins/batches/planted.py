@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
@@ -9,6 +10,7 @@ import numpy as np
 from annotated_types import Ge
 
 from harness import BatchMethod, Counterfactual, HarnessError, Tokens, Vocabulary, hookimpl, rng_for
+from harness.data.stages import FOR_COUNTERFACTUALS
 from harness.data.tokens import LOCAL
 
 STRATUM, STRATA = 1, 4  # position of the token that decides the stratum, and the number of strata
@@ -30,6 +32,7 @@ class PlantedBatch(BatchMethod):
     """
 
     name: ClassVar[str] = "planted"
+    defaults: ClassVar[Mapping[str, str | Sequence[str]]] = FOR_COUNTERFACTUALS
     n: Annotated[int, Ge(1)] = field(default=256, metadata={"help": "number of examples"})
     seed: int = field(default=0, metadata={"help": "seed of every draw"})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
@@ -9,7 +10,8 @@ import numpy as np
 from annotated_types import Ge
 
 from harness import BatchMethod, Counterfactual, HarnessError, Tokens, Vocabulary, hookimpl, rng_for
-from harness.data.tokens import default_id_range, repeat_anchors
+from harness.data.stages import FOR_COUNTERFACTUALS
+from harness.data.tokens import id_range, repeat_anchors
 
 EARLIEST = 20  # first position of the first A
 
@@ -35,6 +37,7 @@ class SyntheticInduction(BatchMethod):
     """
 
     name: ClassVar[str] = "synthetic_induction"
+    defaults: ClassVar[Mapping[str, str | Sequence[str]]] = FOR_COUNTERFACTUALS
     n: Annotated[int, Ge(1)] = field(default=512, metadata={"help": "number of examples; the paper uses 2000"})
     length: Annotated[int, Ge(2 * EARLIEST + 2)] | None = field(
         default=None, metadata={"help": "tokens per example; null: 256, or the context"}
@@ -46,17 +49,11 @@ class SyntheticInduction(BatchMethod):
 
     def __call__(self, vocabulary: Vocabulary) -> Tokens:
         length = self.length if self.length is not None else min(256, vocabulary.context)
-        low, high = self.vocab or default_id_range(vocabulary.vocab_size)
+        low, high = id_range(self.vocab, vocabulary.vocab_size, 3)
         if length < 2 * EARLIEST + 2:
             raise HarnessError(
                 f"batch synthetic_induction needs {2 * EARLIEST + 2} positions; the subject has {length}.",
                 "Use a subject with a longer context.",
-            )
-        if not 0 <= low < high - 2 or high > vocabulary.vocab_size:
-            raise HarnessError(
-                f"batch.vocab=[{low},{high}]: it is outside the subject's vocabulary of {vocabulary.vocab_size} "
-                "tokens, or has fewer than three tokens.",
-                f"Use 'batch.vocab=[lo,hi]' with 0 <= lo < hi - 2 and hi <= {vocabulary.vocab_size}, or leave it out.",
             )
         tokens, first, target = self._draw(length, low, high)
         query = np.full(self.n, length - 1)

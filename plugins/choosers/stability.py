@@ -22,7 +22,7 @@ class MostStable(Chooser):
     Input: partitions with their stability. Output: adjusted Rand index per partition, in [-0.5, 1]; None if no rerun
     gave a partition.
 
-    Errors: a cell without reruns.
+    Errors: several partitions, in a cell without reruns.
     Source: Ben-Hur, Elisseeff & Guyon 2002 (there with subsamples and other similarities).
     """
 
@@ -30,8 +30,11 @@ class MostStable(Chooser):
 
     def __call__(self, partitions: Sequence[Partition]) -> list[float | None]:
         stabilities = [partition.stability for partition in partitions]
-        if not any(stabilities):
-            raise HarnessError("chooser stability needs reruns, and this cell has none.", "Set their number: reruns=5")
+        if len(partitions) > 1 and not any(stabilities):
+            raise HarnessError(
+                f"chooser stability needs reruns to choose among {len(partitions)} partitions, and this cell has none.",
+                "Set their number (reruns=5), or use a chooser without reruns: chooser=modularity",
+            )
         return [None if s is None else s.seeds if s.resamples is None else s.resamples for s in stabilities]
 
 

@@ -1,4 +1,4 @@
-"""Controls with the candidate's size, sites and strength."""
+"""Groups with the candidate's size, sites and strength."""
 
 from __future__ import annotations
 
@@ -11,18 +11,32 @@ import numpy as np
 from annotated_types import Ge
 from jaxtyping import Float
 
-from harness import Controls, ControlSets, HarnessError, UnitSpace, Windows, from_windows, hookimpl, others, site_bands
+from harness import (
+    Controls,
+    ControlSets,
+    HarnessError,
+    Profile,
+    UnitSpace,
+    Windows,
+    from_windows,
+    hookimpl,
+    others,
+    site_bands,
+)
 
 
 @dataclass(frozen=True)
 class LayerAndActivityMatched(Controls):
-    r"""Random groups of units at the candidate's sites that write about as strongly as its units.
+    r"""Groups of units at the candidate's sites that write about as strongly as its units.
 
     Units that write more do more damage, regardless of what they compute. Clustering finds strong units, and
-    layer-matched controls are weaker. With :math:`r` the rank of strength among the units of a site (ties share their
-    mean rank), and :math:`d_k(u)` the distance in rank from :math:`u` to the :math:`k`-th nearest unit outside the
-    candidate
-    :math:`C`, a control is a set of distinct units, one for each unit of the candidate, drawn uniformly from all sets
+    layer-matched groups are weaker. The units of a site are divided into up to ``bins`` bins of about equal size by the
+    rank of their strength. Sites with fewer than 16 units are one bin, as in ``layer_matched``.
+
+    With ``test=disjoint``, each unit is replaced by one of its nearest neighbours in strength. With :math:`r` the rank
+    of strength among the units of a site (ties share their mean rank), and :math:`d_k(u)` the distance in rank from
+    :math:`u` to the :math:`k`-th nearest unit outside the candidate :math:`C`, a control is a set of distinct units,
+    one for each unit of the candidate, drawn uniformly from all sets
 
     .. math:: \{v_u\}_{u \in C}, \qquad v_u \notin C,\ \ \text{site}(v_u) = \text{site}(u),\ \
               |r(v_u) - r(u)| \le d_k(u)
@@ -32,38 +46,47 @@ class LayerAndActivityMatched(Controls):
     strongest unit of a site has only weaker controls. A site with too few units left is ranked and matched together
     with its neighbours, as in ``layer_matched``; ``shortfall`` gives the number of missing units per site.
 
-    Input: candidate (positions), units, strength [units]. Output: up to ``n`` distinct groups of the candidate's size;
-    none if the rest of the model is smaller than the candidate.
-
+    Input: units, strength [units]. Output: a profile whose cells are the bins of each site.
     Errors: a strength that is NaN or infinite.
     Source: this project.
     """
 
     name: ClassVar[str] = "layer_and_activity_matched"
-    n: Annotated[int, Ge(1)] = field(default=99, metadata={"help": "control groups; the smallest p is 1 / (n + 1)"})
-    neighbours: Annotated[int, Ge(1)] = field(
-        default=3, metadata={"help": "smallest number of units of similar strength that can replace one"}
+    n: Annotated[int, Ge(1)] | None = field(
+        default=None, metadata={"help": "groups to compare with; null: all where there are up to 2000, otherwise 199"}
     )
+    neighbours: Annotated[int, Ge(1)] = field(
+        default=3, metadata={"help": "test=disjoint: smallest number of units of similar strength that can replace one"}
+    )
+    bins: Annotated[int, Ge(1)] = field(default=4, metadata={"help": "most bins into which a site is divided"})
     seed: int = field(default=0, metadata={"help": "seed of the draw"})
 
-    def __call__(
-        self, candidate: tuple[int, ...], units: UnitSpace, strength: Float[np.ndarray, " units"]
+    def __call__(self, units: UnitSpace, strength: Float[np.ndarray, " units"]) -> Profile:
+        _refuse_non_finite(units, strength)
+        return Profile.by_bin(units, strength, self.bins)
+
+    def disjoint(
+        self, candidate: tuple[int, ...], units: UnitSpace, strength: Float[np.ndarray, " units"], n: int
     ) -> ControlSets:
-        if not np.isfinite(strength).all():
-            broken = ", ".join(units.names(np.flatnonzero(~np.isfinite(strength))[:5]))
-            raise HarnessError(
-                f"controls=layer_and_activity_matched: the strength of {broken} is NaN or infinite.",
-                "Half precision can overflow: try subject.dtype=float32.",
-            )
-        bands, shortfall = site_bands(candidate, units, self.n)
+        _refuse_non_finite(units, strength)
+        bands, shortfall = site_bands(candidate, units, n)
         if len(candidate) > len(others(candidate, units)):
             return ControlSets((), shortfall)
         widest = max(len(units.at_sites(band)) for band in bands)
         for k in range(self.neighbours, max(widest, self.neighbours) + 1):
             parts = [_windows(candidate, units, strength, band, k) for band in bands]
-            if math.prod(part.possible for part in parts) >= self.n:
+            if math.prod(part.possible for part in parts) >= n:
                 break
-        return from_windows(parts, units, self.n, self.seed, shortfall)
+        return from_windows(parts, units, n, self.seed, shortfall)
+
+
+def _refuse_non_finite(units: UnitSpace, strength: Float[np.ndarray, " units"]) -> None:
+    if not np.isfinite(strength).all():
+        broken = ", ".join(units.names(np.flatnonzero(~np.isfinite(strength))[:5]))
+        raise HarnessError(
+            f"controls=layer_and_activity_matched: the strength of {broken} is NaN or infinite.",
+            "Half precision can overflow: try subject.dtype=float32.",
+        )
 
 
 def _windows(

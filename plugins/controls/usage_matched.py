@@ -1,4 +1,4 @@
-"""Controls with the candidate's size, sites and usage."""
+"""Groups with the candidate's size, sites and usage."""
 
 from __future__ import annotations
 
@@ -9,36 +9,34 @@ import numpy as np
 from annotated_types import Ge
 from jaxtyping import Float
 
-from harness import Controls, ControlSets, Profile, UnitSpace, from_pools, hookimpl
+from harness import Controls, Profile, UnitSpace, hookimpl
 
 
 @dataclass(frozen=True)
 class UsageMatched(Controls):
-    """Random groups of units at the candidate's sites that are active about as often as its units.
+    """Groups of units at the candidate's sites that are active about as often as its units.
 
     A unit that is active on few examples can do damage on few. Where usage differs (experts, neurons behind a ReLU,
     latents of a sparse autoencoder), groups of frequent units do more damage than most others, whatever they compute.
     The units of a site are divided into up to ``bins`` bins of about equal size by the rank of their usage: the share
     of the proposal examples on which a unit hands on anything but zero. Units of equal usage share a bin, so that dead
-    units are compared with dead units. A control has as many units from each bin of each site as the candidate, and
-    none of its units. Sites with fewer than 16 units are one bin, as in ``layer_matched``; so are sites whose units are
-    all always active.
+    units are compared with dead units. Sites with fewer than 16 units are one bin, as in ``layer_matched``; so are
+    sites whose units are all always active.
 
-    Input: candidate (positions), units, usage [units]. Output: up to ``n`` distinct groups of the candidate's size;
-    fewer if there are not that many; none if a bin has too few other units.
-
+    Input: units, usage [units]. Output: a profile whose cells are the bins of each site.
     Errors: a subject that does not say what its units hand on.
     Source: this project.
     """
 
     name: ClassVar[str] = "usage_matched"
-    n: Annotated[int, Ge(1)] = field(default=99, metadata={"help": "control groups; the smallest p is 1 / (n + 1)"})
+    n: Annotated[int, Ge(1)] | None = field(
+        default=None, metadata={"help": "groups to compare with; null: all where there are up to 2000, otherwise 199"}
+    )
     bins: Annotated[int, Ge(1)] = field(default=4, metadata={"help": "most bins into which a site is divided"})
     seed: int = field(default=0, metadata={"help": "seed of the draw"})
 
-    def __call__(self, candidate: tuple[int, ...], units: UnitSpace, usage: Float[np.ndarray, " units"]) -> ControlSets:
-        profile = Profile.by_bin(units, usage, self.bins)
-        return from_pools(candidate, profile.pools(candidate), units, self.n, self.seed)
+    def __call__(self, units: UnitSpace, usage: Float[np.ndarray, " units"]) -> Profile:
+        return Profile.by_bin(units, usage, self.bins)
 
 
 @hookimpl

@@ -7,8 +7,9 @@ from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from annotated_types import Ge, MinLen
+from harness_plugins.partitioners._counts import HELP, numbers_of_groups
 
-from harness import Affinity, HarnessError, Partition, Partitioner, hookimpl
+from harness import Affinity, Partition, Partitioner, hookimpl
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,7 @@ class Agglomerative(Partitioner):
     """
 
     name: ClassVar[str] = "agglomerative"
-    k: Annotated[tuple[Annotated[int, Ge(2)], ...], MinLen(1)] = field(
-        default=(4, 6, 8, 10, 12), metadata={"help": "numbers of groups, one partition each"}
-    )
+    k: Annotated[tuple[Annotated[int, Ge(2)], ...], MinLen(1)] | None = field(default=None, metadata={"help": HELP})
     linkage: Literal["average", "complete", "single"] = field(
         default="average", metadata={"help": "how the distance between two groups is measured"}
     )
@@ -41,18 +40,14 @@ class Agglomerative(Partitioner):
         from sklearn.cluster import AgglomerativeClustering
 
         n = len(affinity.units)
-        if max(self.k) > n:
-            raise HarnessError(
-                f"partitioner.k={list(self.k)}: {max(self.k)} groups cannot be made of {n} units.",
-                f"Use numbers of groups up to {n}: 'partitioner.k=[{','.join(str(k) for k in self.k if k <= n) or n}]'",
-            )
+        ks = numbers_of_groups(self.k, n)
         affinity.require_groups(self.name)
         order = affinity.units.canonical
         matrix = affinity.dense("partitioner agglomerative")
         distance = matrix.max() - matrix[np.ix_(order, order)]
         np.fill_diagonal(distance, 0.0)
         partitions = []
-        for k in self.k:
+        for k in ks:
             labels = np.empty(n, dtype=np.int64)
             labels[order] = AgglomerativeClustering(k, metric="precomputed", linkage=self.linkage).fit_predict(distance)
             partitions.append(Partition(k, labels))

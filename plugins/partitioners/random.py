@@ -7,8 +7,9 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 from annotated_types import Ge, MinLen
+from harness_plugins.partitioners._counts import HELP, numbers_of_groups
 
-from harness import HarnessError, Partition, Partitioner, UnitSpace, hookimpl, rng_for
+from harness import Partition, Partitioner, UnitSpace, hookimpl, rng_for
 
 
 @dataclass(frozen=True)
@@ -27,20 +28,14 @@ class Random(Partitioner):
     """
 
     name: ClassVar[str] = "random"
-    k: Annotated[tuple[Annotated[int, Ge(2)], ...], MinLen(1)] = field(
-        default=(4, 6, 8, 10, 12), metadata={"help": "numbers of groups, one partition each"}
-    )
+    k: Annotated[tuple[Annotated[int, Ge(2)], ...], MinLen(1)] | None = field(default=None, metadata={"help": HELP})
     seed: int = field(default=0, metadata={"help": "seed of the permutations"})
 
     def __call__(self, units: UnitSpace) -> list[Partition]:
         n = len(units)
-        if max(self.k) > n:
-            raise HarnessError(
-                f"partitioner.k={list(self.k)}: {max(self.k)} groups cannot be made of {n} units.",
-                f"Use numbers of groups up to {n}: 'partitioner.k=[{','.join(str(k) for k in self.k if k <= n) or n}]'",
-            )
+        ks = numbers_of_groups(self.k, n)
         partitions = []
-        for k in self.k:
+        for k in ks:
             labels = np.empty(n, dtype=np.int64)
             labels[units.canonical] = rng_for(self.seed, f"random partition, k = {k}").permutation(np.arange(n) % k)
             partitions.append(Partition(k, labels))

@@ -7,9 +7,10 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 from annotated_types import Ge, MinLen
+from harness_plugins.partitioners._counts import HELP, numbers_of_groups
 from jaxtyping import Float
 
-from harness import Affinity, HarnessError, Partition, Partitioner, hookimpl
+from harness import Affinity, Partition, Partitioner, hookimpl
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,7 @@ class Spectral(Partitioner):
     """
 
     name: ClassVar[str] = "spectral"
-    k: Annotated[tuple[Annotated[int, Ge(2)], ...], MinLen(1)] = field(
-        default=(4, 6, 8, 10, 12), metadata={"help": "numbers of groups, one partition each"}
-    )
+    k: Annotated[tuple[Annotated[int, Ge(2)], ...], MinLen(1)] | None = field(default=None, metadata={"help": HELP})
     n_init: Annotated[int, Ge(1)] = field(
         default=10, metadata={"help": "k-means starts; the paper's selection scripts used 1"}
     )
@@ -41,15 +40,11 @@ class Spectral(Partitioner):
         from sklearn.cluster import k_means
 
         n = len(affinity.units)
-        if max(self.k) > n:
-            raise HarnessError(
-                f"partitioner.k={list(self.k)}: {max(self.k)} groups cannot be made of {n} units.",
-                f"Use numbers of groups up to {n}: 'partitioner.k=[{','.join(str(k) for k in self.k if k <= n) or n}]'",
-            )
+        ks = numbers_of_groups(self.k, n)
         affinity.require_groups(self.name)
-        embedding = _embedding(affinity.dense("partitioner spectral") + self.offset, max(self.k))
+        embedding = _embedding(affinity.dense("partitioner spectral") + self.offset, max(ks))
         partitions = []
-        for k in self.k:
+        for k in ks:
             rng = np.random.RandomState(self.seed)
             # scikit-learn's SpectralClustering draws ARPACK's start vector first; its k-means starts after that draw.
             rng.uniform(-1, 1, n)

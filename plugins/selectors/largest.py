@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
 from annotated_types import Ge
+from harness_plugins.selectors._sizes import COUNT, LARGEST, SMALLEST, require_sizes
 
-from harness import Candidate, HarnessError, Partition, Selector, hookimpl
+from harness import Candidate, Partition, Selector, hookimpl
 
 
 @dataclass(frozen=True)
@@ -26,18 +27,12 @@ class Largest(Selector):
     """
 
     name: ClassVar[str] = "largest"
-    count: Annotated[int, Ge(1)] = field(default=1, metadata={"help": "largest number of candidates"})
-    min_size: Annotated[int, Ge(1)] = field(default=2, metadata={"help": "smallest group that may be chosen"})
-    max_size: Annotated[int, Ge(1)] | None = field(
-        default=None, metadata={"help": "largest group that may be chosen; null: no limit"}
-    )
+    count: Annotated[int, Ge(1)] = field(default=3, metadata={"help": COUNT})
+    min_size: Annotated[int, Ge(1)] = field(default=2, metadata={"help": SMALLEST})
+    max_size: Annotated[int, Ge(1)] | None = field(default=None, metadata={"help": f"{LARGEST}; null: no limit"})
 
     def __post_init__(self) -> None:
-        if self.max_size is not None and self.min_size > self.max_size:
-            raise HarnessError(
-                f"selector.min_size={self.min_size}, selector.max_size={self.max_size}: no group has such a size.",
-                "Set min_size <= max_size.",
-            )
+        require_sizes(self.min_size, self.max_size)
 
     def __call__(self, partition: Partition) -> list[Candidate]:
         highest = len(partition.labels) if self.max_size is None else self.max_size

@@ -7,8 +7,9 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 from annotated_types import Ge
+from harness_plugins.selectors._sizes import COUNT, LARGEST, SMALLEST, require_sizes
 
-from harness import Affinity, Candidate, HarnessError, Partition, Selector, hookimpl, isolation
+from harness import Affinity, Candidate, Partition, Selector, hookimpl, isolation
 
 
 @dataclass(frozen=True)
@@ -29,18 +30,12 @@ class MostIsolated(Selector):
     """
 
     name: ClassVar[str] = "most_isolated"
-    count: Annotated[int, Ge(1)] = field(default=1, metadata={"help": "largest number of candidates"})
-    min_size: Annotated[int, Ge(2)] = field(
-        default=4, metadata={"help": "smallest group that may be chosen; isolation needs 2 units"}
-    )
-    max_size: int = field(default=12, metadata={"help": "largest group that may be chosen"})
+    count: Annotated[int, Ge(1)] = field(default=3, metadata={"help": COUNT})
+    min_size: Annotated[int, Ge(2)] = field(default=2, metadata={"help": f"{SMALLEST}; isolation needs 2 units"})
+    max_size: int = field(default=12, metadata={"help": LARGEST})
 
     def __post_init__(self) -> None:
-        if self.min_size > self.max_size:
-            raise HarnessError(
-                f"selector.min_size={self.min_size}, selector.max_size={self.max_size}: no group has such a size.",
-                "Set min_size <= max_size.",
-            )
+        require_sizes(self.min_size, self.max_size)
 
     def __call__(self, partition: Partition, affinity: Affinity) -> list[Candidate]:
         candidates = []

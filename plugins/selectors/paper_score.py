@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
 from annotated_types import Ge
+from harness_plugins.selectors._sizes import COUNT, LARGEST, SMALLEST, require_sizes
 
-from harness import Affinity, Candidate, HarnessError, Labels, Partition, Selector, hookimpl, isolation, purity
+from harness import Affinity, Candidate, Labels, Partition, Selector, hookimpl, isolation, purity
 
 
 @dataclass(frozen=True)
@@ -29,16 +30,12 @@ class PaperScore(Selector):
     """
 
     name: ClassVar[str] = "paper_score"
-    min_size: Annotated[int, Ge(1)] = field(default=4, metadata={"help": "smallest group that may be chosen"})
-    max_size: int = field(default=12, metadata={"help": "largest group that may be chosen"})
-    count: Annotated[int, Ge(1)] = field(default=1, metadata={"help": "largest number of candidates"})
+    min_size: Annotated[int, Ge(1)] = field(default=2, metadata={"help": SMALLEST})
+    max_size: int = field(default=12, metadata={"help": LARGEST})
+    count: Annotated[int, Ge(1)] = field(default=3, metadata={"help": COUNT})
 
     def __post_init__(self) -> None:
-        if self.min_size > self.max_size:
-            raise HarnessError(
-                f"selector.min_size={self.min_size}, selector.max_size={self.max_size}: no group has such a size.",
-                "Set min_size <= max_size.",
-            )
+        require_sizes(self.min_size, self.max_size)
 
     def __call__(self, partition: Partition, affinity: Affinity, labels: Labels) -> list[Candidate]:
         scored = []

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
 from annotated_types import Ge
+from harness_plugins.selectors._sizes import LARGEST, SMALLEST, require_sizes
 
-from harness import Candidate, HarnessError, Partition, Selector, hookimpl
+from harness import Candidate, Partition, Selector, hookimpl
 
 
 @dataclass(frozen=True)
@@ -24,15 +25,11 @@ class SizeRange(Selector):
     """
 
     name: ClassVar[str] = "size_range"
-    min_size: Annotated[int, Ge(1)] = field(default=4, metadata={"help": "smallest group that is tested"})
-    max_size: int = field(default=12, metadata={"help": "largest group that is tested"})
+    min_size: Annotated[int, Ge(1)] = field(default=2, metadata={"help": SMALLEST})
+    max_size: int = field(default=12, metadata={"help": LARGEST})
 
     def __post_init__(self) -> None:
-        if self.min_size > self.max_size:
-            raise HarnessError(
-                f"selector.min_size={self.min_size}, selector.max_size={self.max_size}: no group has such a size.",
-                "Set min_size <= max_size.",
-            )
+        require_sizes(self.min_size, self.max_size)
 
     def __call__(self, partition: Partition) -> list[Candidate]:
         qualified = [members for members in partition.groups() if self.min_size <= len(members) <= self.max_size]

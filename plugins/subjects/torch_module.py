@@ -41,11 +41,7 @@ class TorchModule(SubjectMethod):
     """
 
     name: ClassVar[str] = "torch_module"
-    defaults: ClassVar[Mapping[str, str | Sequence[str]]] = {
-        **FOR_ANY_UNITS,
-        "batch": "vectors",
-        "metric": ("logit_difference", "accuracy", "loss"),
-    }
+    defaults: ClassVar[Mapping[str, str | Sequence[str]]] = {**FOR_ANY_UNITS, "batch": "vectors"}
     module: str = field(
         default="",
         metadata={"help": "your Python file and its function, FILE.py:build; the file is run", "by_content": True},

@@ -27,6 +27,8 @@ def command(matrix: Path | str, labels: Path | str, *more: str) -> tuple[str, ..
         f"labels.path={labels}",
         "partitioner=spectral",
         "partitioner.k=[4,6,8,10,12]",
+        "chooser=labels",
+        "selector=paper_candidate",
         *more,
     )
 

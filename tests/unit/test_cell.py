@@ -148,13 +148,11 @@ def test_the_row_covers_the_proposing_methods_and_the_protocol_covers_the_test()
 
 
 def test_only_settings_that_differ_from_the_defaults_are_shown() -> None:
-    assert cell().method == "max_attention median ising spectral labels paper_score"
-    assert cell("affinity.l2=0.01").method == "max_attention median ising(l2=0.01) spectral labels paper_score"
+    assert cell().method == "max_attention median ising spectral stability most_separated"
+    assert cell("affinity.l2=0.01").method == "max_attention median ising(l2=0.01) spectral stability most_separated"
     assert cell("partitioner.k=[4,6]").describe("partitioner") == "spectral(k=[4, 6])"
     assert cell("subject.device=cpu").describe("subject") == "tiny"
-    assert cell().title == (
-        "tiny · synthetic_induction · max_attention median ising spectral labels paper_score · zero"
-    )
+    assert cell().title == "tiny · random_repeat · max_attention median ising spectral stability most_separated · zero"
 
 
 @pytest.mark.parametrize(

@@ -309,6 +309,10 @@ def test_stability_that_was_not_measured_is_an_error() -> None:
     assert "reruns=5" in caught.value.fix
 
 
+def test_a_single_partition_needs_no_stability_to_be_chosen() -> None:
+    assert choose("stability", [into(2, 4)]) == [None]
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 # Labels
 # ----------------------------------------------------------------------------------------------------------------------

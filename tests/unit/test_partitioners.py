@@ -12,6 +12,7 @@ from typing import Any
 import igraph
 import numpy as np
 import pytest
+from harness_plugins.partitioners._counts import numbers_of_groups
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -595,6 +596,40 @@ def test_an_oracle_without_known_classes_is_refused(
 # ----------------------------------------------------------------------------------------------------------------------
 # What they share
 # ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("n", "expected"),
+    [
+        (2, [2]),
+        (5, [2]),
+        (7, [3]),
+        (8, [4]),
+        (16, [4, 6, 8]),
+        (32, [4, 6, 8, 12, 16]),
+        (120, [8, 12, 16, 24, 32, 48]),
+        (256, [16, 24, 32, 48, 64, 96, 128]),
+        (270, [24, 32, 48, 64, 96, 128]),
+    ],
+)
+def test_numbers_of_groups_follow_the_number_of_units(n: int, expected: list[int]) -> None:
+    """By hand, from 2, 3, 4, 6, 8, 12, 16, ...: those of at least 4 and n / 16, and at most n / 2."""
+    assert [found.k for found in partition("random", UnitSpace.heads([n]))] == expected
+
+
+@pytest.mark.parametrize("name", ["agglomerative", "spectral"])
+def test_the_scaled_numbers_are_those_of_every_partitioner_with_numbers(name: str) -> None:
+    matrix = np.random.default_rng(0).random((40, 40))
+    found = partition(name, affinity((matrix + matrix.T) * (1 - np.eye(40))))
+    assert [one.k for one in found] == [one.k for one in partition("random", UnitSpace.heads([40]))]
+
+
+@given(st.integers(8, 100_000))
+def test_groups_of_scaled_numbers_have_two_to_sixteen_units_on_average(n: int) -> None:
+    ks = numbers_of_groups(None, n)
+    assert 1 <= len(ks) <= 7
+    assert all(2 <= n / k <= max(16, n / 4) and k >= 4 for k in ks)
+    assert all(after / before in (4 / 3, 3 / 2) for before, after in itertools.pairwise(ks))
 
 
 @pytest.mark.parametrize("name", ["agglomerative", "random"])

@@ -126,8 +126,9 @@ def test_groups_outside_the_allowed_sizes_do_not_compete() -> None:
 
 
 def test_only_the_requested_number_of_candidates_is_chosen() -> None:
-    assert len(choose(affinity([2.0, 3.0, 5.0]))) == 1
+    assert len(choose(affinity([2.0, 3.0, 5.0]), count=1)) == 1
     assert len(choose(affinity([2.0, 3.0, 5.0]), count=2)) == 2
+    assert len(choose(affinity([2.0, 3.0, 5.0]))) == 3
 
 
 def test_equal_scores_go_to_the_group_of_the_lower_label() -> None:

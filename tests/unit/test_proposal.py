@@ -219,8 +219,9 @@ def test_an_unused_stage_is_not_part_of_the_cell() -> None:
     assert one.row == other.row
     assert one.method == "layers fixed every_group"
     assert cell("affinity=ising").id != cell("affinity=mutual_information").id
-    assert cell().supervised == ("chooser", "selector")
-    assert cell("partitioner=oracle").supervised == ("partitioner", "chooser", "selector")
+    assert cell().supervised == ()
+    assert cell("partitioner=oracle").supervised == ("partitioner",)
+    assert cell("preset=paper").supervised == ("chooser", "selector")
 
 
 # ----------------------------------------------------------------------------------------------------------------------

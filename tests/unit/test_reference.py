@@ -26,7 +26,7 @@ def couplings(reference: Path) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def partitions(couplings: np.ndarray) -> dict[int, Partition]:
-    spectral = registry().get("partitioner", "spectral").build({})
+    spectral = registry().get("partitioner", "spectral").build({"k": KS})
     return {partition.k: partition for partition in spectral(Affinity(np.abs(couplings), UNITS))}
 
 
@@ -75,14 +75,15 @@ def test_the_published_candidate_is_a_group_of_ten_isolated_5_74_and_pure(
 def test_the_published_selection_rule_takes_the_published_candidate(
     partitions: dict[int, Partition], labels: Labels, couplings: np.ndarray
 ) -> None:
-    selector = registry().get("selector", "paper_score").build({})
-    assert selector(partitions[10], Affinity(np.abs(couplings), UNITS), labels)[0].members == SELF_HEADS
+    selector = registry().get("selector", "paper_score").build({"min_size": 4, "count": 1})
+    (candidate,) = selector(partitions[10], Affinity(np.abs(couplings), UNITS), labels)
+    assert candidate.members == SELF_HEADS
 
 
 def test_isolation_alone_takes_the_published_candidate_too(
     partitions: dict[int, Partition], couplings: np.ndarray
 ) -> None:
-    selector = registry().get("selector", "most_isolated").build({})
+    selector = registry().get("selector", "most_isolated").build({"min_size": 4, "count": 1})
     (candidate,) = selector(partitions[10], Affinity(np.abs(couplings), UNITS))
     assert candidate.members == SELF_HEADS
     assert candidate.score == pytest.approx(5.74, abs=0.005)

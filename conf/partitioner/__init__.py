@@ -1,0 +1,1 @@
+"""Configuration files; Hydra finds them as `pkg://harness_conf`."""
