@@ -6,6 +6,7 @@ BIN := .venv/bin
 BOARD = $(@:board-%=%)
 SWEEP = $(BIN)/harness sweep workspace=runs/$(BOARD) tracking=none
 WRITE = $(BIN)/harness leaderboard workspace=runs/$(BOARD) out=leaderboards/$(BOARD)
+QUICKSTART := experiment=quickstart,baselines,reference batch.n=64 size_curve=false
 EACH := intervention=zero,mean,patching
 PLANTED := subject=planted batch=planted batch.n=512
 JACCARD := tests/third_party/closure-harness-jaccard/closure_harness_jaccard/__init__.py
@@ -13,8 +14,8 @@ JACCARD := tests/third_party/closure-harness-jaccard/closure_harness_jaccard/__i
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-quickstart: .venv/installed ## install, then run four cells on the model that comes with the harness: verdict cards and a board
-	$(BIN)/harness sweep experiment=quickstart
+quickstart: .venv/installed ## install, then run four methods and four references on the model that comes with the harness: verdict cards and a board
+	$(BIN)/harness sweep $(QUICKSTART)
 	@echo '(source .venv/bin/activate puts harness on your path)'
 
 test: .venv/installed-test ## install with test extras, then run the whole test suite
@@ -37,7 +38,7 @@ subjects: .venv/installed ## train the embedded model `tiny` from scratch (about
 boards: board-quickstart board-methods board-grid ## run the sweeps behind the boards in leaderboards/ and make the boards (five minutes on two cores)
 
 board-quickstart: .venv/installed
-	$(SWEEP) experiment=quickstart
+	$(SWEEP) $(QUICKSTART)
 	$(WRITE)
 
 board-methods: .venv/installed # methods, baselines, the ceiling, and a method of a third party
