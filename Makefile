@@ -8,7 +8,7 @@ SWEEP = $(BIN)/harness sweep workspace=runs/$(BOARD) tracking=none
 WRITE = $(BIN)/harness leaderboard workspace=runs/$(BOARD) out=leaderboards/$(BOARD)
 QUICKSTART := experiment=quickstart,baselines,reference batch.n=64 size_curve=false
 EACH := intervention=zero,mean,patching
-PLANTED := subject=planted batch=planted batch.n=512
+PLANTED := subject=planted subject.seed=0,1,2,3,4,5,6,7 batch=planted batch.n=512
 JACCARD := tests/third_party/closure-harness-jaccard/closure_harness_jaccard/__init__.py
 
 help: ## this list
@@ -48,8 +48,8 @@ board-methods: .venv/installed # methods, baselines, the ceiling, and a method o
 
 board-grid: .venv/installed # on a real model, and on planted circuits
 	for cells in grid baselines reference; do $(SWEEP) experiment=$$cells $(EACH) || exit 1; done
-	for cells in grid baselines; do $(SWEEP) experiment=$$cells $(EACH) $(PLANTED) || exit 1; done
-	$(SWEEP) experiment=reference $(EACH) $(PLANTED) || test $$? = 2 # exit code 2: planted units have no gradient
+	for cells in grid baselines; do $(SWEEP) experiment=$$cells intervention=zero $(PLANTED) || exit 1; done
+	$(SWEEP) experiment=reference $(PLANTED) || test $$? = 2 # exit code 2: planted units have no gradient
 	$(WRITE)
 
 check-boards: .venv/installed ## check that the boards in leaderboards/ follow from their records
