@@ -43,7 +43,7 @@ board-quickstart: .venv/installed
 
 board-methods: .venv/installed # methods, baselines, the ceiling, and a method of a third party
 	for cells in methods baselines reference; do $(SWEEP) experiment=$$cells || exit 1; done
-	$(SWEEP) --plugin $(JACCARD) subject=tiny batch.n=128 affinity=jaccard
+	$(SWEEP) --plugin $(JACCARD) subject=tiny batch.n=128 affinity=jaccard size_curve=true # of the same protocol
 	$(WRITE)
 
 board-grid: .venv/installed # on a real model, and on planted circuits
