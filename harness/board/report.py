@@ -103,7 +103,8 @@ def _units(record: Record) -> Iterator[Figure]:
     if damage:
         yield Figure(
             "Damage of single units",
-            "Mean change of each metric when one unit alone is ablated. Red: for the worse. Outlined: the candidate.",
+            "Mean change of each metric when one unit alone is ablated. Red: for the worse. Outlined: the candidate. "
+            "Grey: the test did not need this unit alone (harness map CELL measures all).",
             damage_svg(damage, candidate),
         )
 
