@@ -5,7 +5,9 @@ from __future__ import annotations
 from harness.cells.cell import Cell
 from harness.cells.inputs import Inputs
 from harness.cells.progress import Progress
+from harness.cells.prune import prune
 from harness.cells.result import CellResult
+from harness.cells.size_curve import size_curve_of
 from harness.cells.trial import null_damage, trial_of
 from harness.closure.cases import cases_of, conditions
 from harness.closure.report import CandidateResult, judge, measure
@@ -26,10 +28,13 @@ def run_cell(cell: Cell, memo: Memo, progress: Progress, test: bool = True) -> C
     for part in inputs.strata():  # one, unless the cell divides its examples
         proposal = propose(part)
         parts.append((part, proposal))
+        if test and cell.settings.prune:
+            prune(part, proposal)
         if test and proposal.candidates:
             tested += dispose(part, proposal)
+    curve = size_curve_of(*parts[0]) if test else None
     progress.spend(**peak())
-    return CellResult.of(parts, judge(tested, cell.settings.alpha))
+    return CellResult.of(parts, judge(tested, cell.settings.alpha), curve)
 
 
 def propose(inputs: Inputs) -> Proposal:

@@ -47,6 +47,7 @@ def _closure(record: Record, closure: ClosureReport, where: str) -> str:
         *_necessity(closure),
         *_compared(record, closure),
         *_inside(closure),
+        *_pruned(record, closure),
         f"  {_examples(record, closure)}",
         f"  method: {record.cell.method}{_chosen(record)}",
         *_warnings(record),
@@ -68,16 +69,20 @@ def _necessity(closure: ClosureReport) -> list[str]:
     """What each unit adds, and the group's place among those of its profile."""
     name = _first(closure)
     inside, effect = closure.anatomy.get(name), closure.effects[name]
-    if closure.test == "disjoint" or inside is None or inside.necessity is None or effect.statistic is None:
-        return []
-    each = "  ".join(f"{unit} {_number(c, '.2f')}" for unit, c in zip(closure.units, inside.necessity, strict=True))
+    lines = []
+    if inside is not None and inside.necessity is not None:
+        pairs = zip(closure.units, inside.necessity, strict=True)
+        each = "  ".join(f"{unit} {_number(adds, '.2f')}" for unit, adds in pairs)
+        spare = f"   (can be spared: {named(closure.dispensable)})" if closure.dispensable else ""
+        lines.append(f"  necessity of each unit ({_spaced(name)}): {each}{spare}")
     profile = ", ".join(f"{n} in {cell}" for cell, n in closure.profile.items())
-    lines = [f"  necessity of each unit ({_spaced(name)}): {each}"]
+    if closure.test == "disjoint" or effect.statistic is None:
+        return lines
     if effect.p is None:
         return [*lines, f"  no other group has {profile}"]
-    own, groups = round(effect.p * (1 + len(effect.controls))), 1 + len(effect.controls)
-    early = f", stopped early: {closure.comparable} have this profile" if closure.stopped_early else ""
-    return [*lines, f"  T {effect.statistic:.2f}: place {own} among {groups} groups with {profile}{early}"]
+    place, groups = round(effect.p * (1 + len(effect.controls))), 1 + len(effect.controls)
+    early = f", stopped early: {closure.comparable} others have this profile" if closure.stopped_early else ""
+    return [*lines, f"  T {effect.statistic:.2f}: place {place} among {groups} groups with {profile}{early}"]
 
 
 def _compared(record: Record, closure: ClosureReport) -> list[str]:
@@ -87,13 +92,14 @@ def _compared(record: Record, closure: ClosureReport) -> list[str]:
     lines = []
     if closure.test == "disjoint":
         lines.append(f"  {_controls(closure, name)}")
-        passed, why = paper_verdict(closure.effects)
-        lines.append(f"  by the closure paper's rule: {'pass' if passed else 'fail'} ({why})")
+        verdict, why = paper_verdict(closure.effects)
+        lines.append(f"  by the closure paper's rule: {_spaced(verdict.value)} ({why})")
     elif effect.share is not None:
         as_much = round(effect.share * effect.disjoint)
         groups = _count(effect.disjoint, "group")
         z = _number(effect.z, "+.1f")
-        lines.append(f"  plain damage: {as_much} of {groups} that share no unit with it do as much (z {z})")
+        beyond = f"; beyond their mean: {_bracketed(effect.beyond)}" if effect.beyond else ""
+        lines.append(f"  plain damage: {as_much} of {groups} that share no unit with it do as much (z {z}){beyond}")
     if shared := shared_unit(closure.groups, [effect.damage * change for change in effect.controls]):
         unit, with_unit, most, everywhere = shared
         where = f"{with_unit} of the {most} most damaging groups (of all {len(closure.groups)}: {everywhere})"
@@ -165,9 +171,13 @@ def _effect(name: str, effect: Effect, width: int) -> str:
     )
 
 
+def _bracketed(interval: tuple[float, float]) -> str:
+    return f"[{interval[0]:+.2f}, {interval[1]:+.2f}]"
+
+
 def _interval(effect: Effect) -> str:
     if effect.interval:
-        return f"[{effect.interval[0]:+.2f}, {effect.interval[1]:+.2f}]"
+        return _bracketed(effect.interval)
     if effect.changed:
         return f"({effect.changed[0]} worse, {effect.changed[1]} better)"
     return "(one example)"
@@ -177,6 +187,13 @@ def _share(closure: ClosureReport, name: str) -> str:
     bound, delta = closure.site_ablation[name], closure.effects[name].delta
     comparable = bound and math.copysign(1, bound) == math.copysign(1, delta)
     return f"{bound:+.2f}" + (f" (this group: {100 * delta / bound:.0f} %)" if comparable else "")
+
+
+def _pruned(record: Record, closure: ClosureReport) -> list[str]:
+    """The units that were dropped before the test."""
+    place = (closure.units, closure.stratum)
+    dropped = next((c.pruned for c in record.candidates if (c.units, c.stratum) == place), ())
+    return [f"  dropped before the test, by ablation on the proposal half: {named(dropped)}"] if dropped else []
 
 
 def _examples(record: Record, closure: ClosureReport) -> str:

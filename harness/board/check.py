@@ -11,14 +11,17 @@ from typing import Any
 
 from harness.board.lineage import Lineage
 from harness.board.table import build
-from harness.board.upgrades import SCHEMA, UPGRADES, upgraded
+from harness.board.upgrades import CHANGED_3, SCHEMA, UPGRADES, upgraded
 from harness.board.write import files
 from harness.records.record import Record
 from harness.util.errors import HarnessError
 
 TEXTS = frozenset({"command", "sweeps", "reason"})
 """Keys of ``board.json`` that hold sentences and commands: they change with the wording of the harness."""
-NOT_COMPARED = "This board has an older schema: its record digests and figures are compared, its texts are not."
+NOT_COMPARED = (
+    "This board has an older schema: its record digests and the figures that have the same meaning today are compared, "
+    "its texts, ranks and corrected p-values are not."
+)
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ def disagreements(folder: Path, records: Sequence[Record]) -> list[str]:
     """The differences between the board in a folder and these records, one sentence each.
 
     Figures drawn in the page are not compared: they differ between versions of matplotlib, and the tables hold the same
-    numbers. In a board with an older schema, texts are not compared: ``NOT_COMPARED``.
+    numbers. In a board with an older schema, some are not compared: ``NOT_COMPARED``.
 
     Errors: no board, a damaged one, an unknown schema.
     """
@@ -78,10 +81,10 @@ def _records(digests: Mapping[str, str], records: Sequence[Record]) -> Iterator[
 
 
 def _values(stored: StoredBoard, built: Mapping[str, Any]) -> Iterator[str]:
-    """Compare every value of lineage, tables and rows; in an outdated board, every value that is not text."""
+    """Compare every value of lineage, tables and rows; in an outdated board, all but texts and ``CHANGED_3``."""
     lineages, boards = (stored.lineage, built["lineage"]), (stored.boards, built["boards"])
     if stored.outdated:
-        lineages, boards = _without_texts(lineages), _without_texts(boards)
+        lineages, boards = _without(TEXTS, lineages), _without(TEXTS | CHANGED_3, boards)
     yield from _differences("lineage", *({**lineage, "records": None} for lineage in lineages))
     if len(boards[0]) != len(boards[1]):
         yield f"the board has {len(boards[0])} tables, its records make {len(boards[1])}"
@@ -111,10 +114,10 @@ def _differences(where: str, stored: Mapping[str, Any], built: Mapping[str, Any]
             yield f"{where}: {key}: the board has {on_board!r}, its records make {from_records!r}"
 
 
-def _without_texts(value: Any) -> Any:
+def _without(keys: frozenset[str], value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _without_texts(item) for key, item in value.items() if key not in TEXTS}
-    return [_without_texts(item) for item in value] if isinstance(value, list | tuple) else value
+        return {key: _without(keys, item) for key, item in value.items() if key not in keys}
+    return [_without(keys, item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _files(folder: Path, expected: Mapping[str, str]) -> Iterator[str]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
+from harness.board.board import Board, Row
 from harness.board.references import Kind
 from harness.board.result import Result
-from harness.board.table import Board, Row
+from harness.closure.verdict import Verdict
 from harness.util.bytesize import write_size
 
 
@@ -36,7 +37,7 @@ def _rank(row: Row) -> str:
     if row.rank is None:
         return "-" if row.kind is Kind.METHOD else f"({row.kind.value})"
     low, high = row.rank_interval or (row.rank, row.rank)
-    return str(row.rank) + (f" [{low}, {high}]" if low != high else "")
+    return str(low) if low == high else f"{low}-{high}"
 
 
 def _passed(row: Row) -> str:
@@ -72,12 +73,14 @@ _COSTS: Mapping[str, Callable[[int | float], str]] = {
     "memory": lambda size: f"{write_size(int(size))} of memory",
     "gpu_memory": lambda size: f"{write_size(int(size))} on GPUs",
 }
+_VERDICTS = [verdict.value for verdict in Verdict]
 RANK = Column(
     "rank",
-    "by score: the share of closure tests passed, averaged over tasks. Methods with equal scores share a rank and "
-    "are listed by q. Brackets: 95 % interval of the rank, by bootstrap over tasks. Rows in parentheses are references "
-    "and have no rank: a baseline uses no model data; the ceiling uses the labels; a supervised method uses gradients "
-    "of the target. A method with missing tasks (-) has no rank.",
+    "95 % interval of the rank by score, by bootstrap over tasks: 2-5 is from second to fifth. The score of a task is "
+    "F where circuits are known and 1 - 2p elsewhere, averaged with the size curve where there is one. Interventions "
+    "on the same subject and batch are averaged first: they count as one task. No rank (-): a method with missing "
+    "tasks, or without any pass or weak pass. References are in parentheses and have no rank: a baseline uses no model "
+    "data; the ceiling uses the labels; a supervised method uses gradients of the target.",
     _rank,
     lambda row: None if row.rank is None else float(row.rank),
 )
@@ -90,11 +93,53 @@ METHOD = Column(
 )
 COLUMNS = (
     Column(
+        "known circuits: F",
+        "F = 2PR / (P + R) on subjects whose circuits are known. P: mean over candidates of their largest F1 with a "
+        "circuit; R: mean over circuits of their largest F1 with a candidate. 0 without a candidate. Brackets: 95 % "
+        "interval, by bootstrap over tasks.",
+        lambda row: ranged(row.scores.known_circuits, row.known_circuits_interval, ".2f"),
+        lambda row: row.scores.known_circuits,
+    ),
+    Column(
+        "other tasks: 1 - 2p",
+        "mean over the first three candidates of 1 - 2p, on subjects whose circuits are not known. p: of the metric "
+        "that decides first, before any correction. About 0 for random groups, 1 at best; 0 without a candidate, and "
+        "for a candidate with too few groups to compare with. Brackets: 95 % interval, by bootstrap over tasks.",
+        lambda row: ranged(row.scores.beyond_random, row.beyond_random_interval, ".2f"),
+        lambda row: row.scores.beyond_random,
+    ),
+    Column(
+        "size curve",
+        "damage by the method's first 1, 2, 4, 8 and 16 units, between random groups of as many units (0) and those "
+        "that greedy selection by damage finds on the proposal half (1). Below 0: less damage than random groups.",
+        lambda row: number(row.scores.size_curve, ".2f"),
+        lambda row: row.scores.size_curve,
+    ),
+    Column(
+        "stability",
+        "adjusted Rand index of the chosen partition with partitions of resampled examples.",
+        lambda row: number(row.stability, ".2f"),
+        lambda row: row.stability,
+    ),
+    Column(
+        "s/cell",
+        "wall time per cell, without the size curve (cached results cost nothing). +: Pareto-optimal in score and time "
+        "among unsupervised methods.",
+        lambda row: number(row.seconds, ".1f") + ("+" if row.pareto_optimal else ""),
+        lambda row: row.seconds,
+    ),
+    Column(
+        "verdicts",
+        "how many closure tests had each verdict.",
+        lambda row: ", ".join(f"{count} {verdict.replace('_', ' ')}" for verdict, count in ordered(row.verdicts)),
+        lambda row: float(row.passed) if row.tests else None,
+    ),
+    Column(
         "passed",
-        "closure tests with verdict pass / all closure tests [95 % Wilson interval]. A task without a candidate counts "
-        "as one test that is not passed.",
+        "closure tests with verdict pass (weak passes not counted) / all closure tests [95 % Wilson interval]. A task "
+        "without a candidate counts as one test that is not passed.",
         _passed,
-        lambda row: row.score if row.tests else None,
+        lambda row: row.passed / row.tests if row.tests else None,
     ),
     Column(
         "effect",
@@ -112,15 +157,10 @@ COLUMNS = (
     ),
     Column(
         "q",
-        "largest Benjamini-Hochberg q-value of the row's tests on that metric, corrected over all tests of the table.",
+        "largest Benjamini-Hochberg q-value of the method's groups, from p of the metric that decides first, over the "
+        "distinct groups that the methods of this board proposed.",
         lambda row: number(row.q, ".3f"),
         lambda row: row.q,
-    ),
-    Column(
-        "F1",
-        "best overlap of a candidate with a planted circuit, on subjects with planted circuits.",
-        lambda row: number(row.f1, ".2f"),
-        lambda row: row.f1,
     ),
     Column(
         "ARI",
@@ -134,12 +174,6 @@ COLUMNS = (
         "normalised mutual information of the chosen partition with the labels. *: as for ARI.",
         lambda row: _starred(row.nmi, row),
         lambda row: row.nmi,
-    ),
-    Column(
-        "stability",
-        "adjusted Rand index of the chosen partition with partitions of resampled examples.",
-        lambda row: number(row.stability, ".2f"),
-        lambda row: row.stability,
     ),
     Column(
         "forwards",
@@ -160,12 +194,6 @@ COLUMNS = (
         lambda row: write_size(int(row.cost["memory"])) if "memory" in row.cost else "",
         lambda row: row.cost.get("memory"),
     ),
-    Column(
-        "s/cell",
-        "wall time per cell (cached results cost nothing). +: Pareto-optimal among unsupervised methods.",
-        lambda row: number(row.seconds, ".1f") + ("+" if row.pareto_optimal else ""),
-        lambda row: row.seconds,
-    ),
 )
 
 
@@ -173,6 +201,11 @@ def nonempty(boards: Iterable[Board]) -> tuple[Column, ...]:
     """The columns in which some row has a value."""
     rows = [row for board in boards for row in board.rows]
     return tuple(column for column in COLUMNS if any(column.text(row) for row in rows))
+
+
+def ordered(verdicts: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Verdicts with their counts, best first."""
+    return sorted(verdicts.items(), key=lambda counted: _VERDICTS.index(counted[0]))
 
 
 def verdict(result: Result | None) -> str:
@@ -186,13 +219,14 @@ def verdict(result: Result | None) -> str:
 def details(result: Result, metric: str) -> str:
     """One method on one task: the reason of its verdict and the numbers behind it."""
     effect = ranged(result.effect, result.effect_interval, "+.2f")
-    p, q = number(result.p, ".3f"), number(result.q, ".3f")
+    scores = zip(("F", "1 - 2p", "size curve"), astuple(result.scores), strict=True)
     parts = [
         result.reason.rstrip("."),
         f"{metric.replace('_', ' ')} {effect}" if effect else "",
-        f"p {p}, q {q}" if p else "",
+        f"p {result.p:.3f}" if result.p is not None else "",
+        f"q {result.q:.3f}" if result.q is not None else "",
         f"{result.beyond_controls:+.1f} sd beyond controls" if result.beyond_controls is not None else "",
-        f"F1 {result.f1:.2f}" if result.f1 is not None else "",
+        *(f"{name} {value:.2f}" for name, value in scores if value is not None),
         ", ".join([f"{result.seconds:.1f} s", *costs(result.cost)]),
     ]
     return "; ".join(part for part in parts if part)
@@ -201,4 +235,4 @@ def details(result: Result, metric: str) -> str:
 def explanation(columns: Sequence[Column]) -> list[tuple[str, str]]:
     """The name and meaning of every column, in order."""
     task = ("T1, T2, ...", "the verdict on each task, and the effect there.")
-    return [(RANK.head, RANK.help), (METHOD.head, METHOD.help), task, *((c.head, c.help) for c in columns)]
+    return [(RANK.head, RANK.help), (METHOD.head, METHOD.help), *((c.head, c.help) for c in columns), task]

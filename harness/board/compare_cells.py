@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from harness.board.card import ARROW
-from harness.board.seeds import seed_of
+from harness.board.task import seed_of
 from harness.closure.statistics import Difference, excess, paired_difference
 from harness.records.record import Record
 from harness.records.workspace import Workspace

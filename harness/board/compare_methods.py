@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from harness.board.compare_cells import CellComparison, compare_cells, deltas_of, line, metric_label
-from harness.board.seeds import seed_of
+from harness.board.task import seed_of
 from harness.closure.statistics import Difference, paired_difference
 from harness.closure.verdict import Verdict
 from harness.records.record import FINISHED, Record

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.board.board import Board, Row
 from harness.board.columns import METHOD, RANK, explanation, nonempty, number, verdict
+from harness.board.found import found, metric_tables
 from harness.board.lineage import Lineage
-from harness.board.table import Board, Row
 
 DAMAGE = {1: "raises", -1: "lowers"}
 
@@ -20,14 +21,16 @@ def markdown(boards: Sequence[Board]) -> str:
         parts.append(f"{plain(' · '.join(f'{key} {value}' for key, value in board.settings.items()))}\n")
         parts.append(f"Effect and q refer to {plain(board.metric)}; damage {DAMAGE[board.damage]} it.\n")
         parts.append("\n".join(f"- T{i}: {plain(task.name)}" for i, task in enumerate(board.tasks, 1)) + "\n")
-        heads = [RANK.head, METHOD.head, *(f"T{i}" for i in range(1, len(board.tasks) + 1)), *(c.head for c in columns)]
+        heads = [RANK.head, METHOD.head, *(c.head for c in columns), *(f"T{i}" for i in range(1, len(board.tasks) + 1))]
         rows = [
-            [RANK.text(row), METHOD.text(row), *_on_tasks(row, board), *(column.text(row) for column in columns)]
+            [RANK.text(row), METHOD.text(row), *(column.text(row) for column in columns), *_on_tasks(row, board)]
             for row in board.rows
         ]
         parts.append(table([heads, *rows]))
+        parts.append(f"{plain(found(board))}\n")
         parts += [_missing(row, len(board.tasks)) for row in board.rows if row.missing]
         parts.append(_compared(board))
+        parts += [f"{plain(title)}\n\n{table(rows)}" for title, rows in metric_tables(board)]
     parts.append("\n".join(f"- **{head}**: {text}" for head, text in explanation(columns)) + "\n")
     return "\n".join(parts)
 

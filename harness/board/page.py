@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from harness.board.columns import METHOD, RANK, costs, details, explanation, nonempty, verdict
+from harness.board.board import Board
+from harness.board.columns import METHOD, RANK, costs, details, explanation, nonempty, ordered, verdict
+from harness.board.found import found, metric_tables
 from harness.board.lineage import Lineage
-from harness.board.table import Board
 from harness.closure.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ def page(boards: Sequence[Board], lineage: Lineage) -> str:
             method=METHOD,
             explanation=explanation(columns),
             verdict=verdict,
+            ordered=ordered,
+            found=found,
+            metric_tables=metric_tables,
             details=details,
             verdicts=VERDICTS,
             figures=[[mean_ranks(board), quality_and_cost(board)] for board in boards],

@@ -1,4 +1,4 @@
-"""The uncertainty of a ranking: intervals over tasks, which methods differ, and which are Pareto-optimal."""
+"""Ranks, intervals of means over tasks, which methods differ, and which are Pareto-optimal."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Comparison:
         return (
             f"Friedman test over {self.tasks} tasks: p = {self.p:.3g}. Two methods differ if their mean ranks differ "
             f"by more than {self.critical_difference:.2f} (Nemenyi, 5 %). Methods are ranked within each task by "
-            "their damage beyond controls, in standard deviations."
+            "their score."
         )
 
 
@@ -61,24 +61,13 @@ def competition_ranks(scores: Float[np.ndarray, "*draws rows"]) -> Int[np.ndarra
     return ranks
 
 
-def rank_intervals(scores: Float[np.ndarray, "rows tasks"]) -> list[tuple[int, int] | None]:
-    """95 % interval of each row's rank, by bootstrap over tasks; None with one task."""
-    rows, tasks = scores.shape
-    if tasks < 2:
-        return [None] * rows
-    drawn = rng_for(0, "board ranks").integers(tasks, size=(RESAMPLES, tasks))
-    ranks = competition_ranks(scores[:, drawn].mean(axis=-1).round(12).T)
-    low, high = np.percentile(ranks, [2.5, 97.5], axis=0, method="inverted_cdf")
-    return [(int(a), int(b)) for a, b in zip(low, high, strict=True)]
-
-
 def compare_ranks(methods: Sequence[str], scores: Float[np.ndarray, "rows tasks"]) -> Comparison:
     r"""Friedman's test of all rows, ranked within each task, and Nemenyi's critical difference.
 
     .. math:: CD = q_\alpha \sqrt{\frac{k (k + 1)}{6 N}}
 
     for k rows on N tasks, :math:`q_\alpha` the Studentized range over :math:`\sqrt 2`, at the 5 % level.
-    ``scores``: higher is better; ``-inf`` where nothing was proposed. No comparison with fewer than three rows, or with
+    ``scores``: higher is better. No comparison with fewer than three rows, or with
     so few tasks that a row that is always first and one that is always last differ by less than CD.
     Source: Demšar 2006 (statistical comparisons of classifiers over multiple data sets).
     """

@@ -3,38 +3,36 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from harness.board.discoveries import Discoveries
 from harness.board.references import command
+from harness.board.score import Scores, mean, p_of
 from harness.closure.verdict import Verdict, decision_order
 from harness.records.record import PartitionRecord, Record
-from harness.util.digest import digest
 
+SIZE_CURVE = "size curve"
+"""The step of the size curve: it measures methods for boards, and is not part of what a method costs."""
 PEAKS = frozenset({"memory", "gpu_memory"})
 
 
 @dataclass(frozen=True)
-class Task:
-    """A task of a board: subject, batch (target) and intervention by name, and a digest of their content."""
-
-    name: str
-    digest: str
-
-
-@dataclass(frozen=True)
 class Result:
-    """One method on one task; over several candidates, means, the largest p and q, and the largest F1. Over several
-    seeds, all tests together, the largest p and q, and means.
+    """One method on one task; over several candidates, means, and the largest p and q. Over several seeds, all tests
+    together, the largest p and q, and means.
 
-    ``effect``: mean change of the board's metric, ``effect_interval``: 95 %, over examples; ``beyond_controls``: damage
-    beyond the matched controls, in their standard deviations; ``f1``: overlap of a candidate with a planted circuit;
-    ``chosen_by_labels``: the labels were used to choose the partition.
+    ``scores``: what the row is ranked by. ``tests``, ``passed``: closure tests, and those with verdict pass (not weak
+    pass). ``effect``: mean change of the board's metric, ``effect_interval``: 95 %, over examples. ``p``: before any
+    correction. ``q``: among the distinct groups of the board; ``discoveries``: how many have q at most alpha.
+    ``beyond_controls``: damage beyond the controls, in their standard deviations. ``chosen_by_labels``: the labels were
+    used to choose the partition.
     """
 
     cell: str
     status: str
     reason: str
+    scores: Scores
     verdicts: tuple[str, ...]
     tests: int
     passed: int
@@ -42,8 +40,8 @@ class Result:
     effect_interval: tuple[float, float] | None
     p: float | None
     q: float | None
+    discoveries: int
     beyond_controls: float | None
-    f1: float | None
     ari: float | None
     nmi: float | None
     chosen_by_labels: bool
@@ -53,8 +51,9 @@ class Result:
     command: str
 
     @classmethod
-    def of(cls, record: Record, metric: str, q_values: Mapping[tuple[str, int], float]) -> Result:
-        """The result in a finished record on ``metric``; ``q_values``: by cell and index of the candidate."""
+    def of(cls, record: Record, metric: str, discoveries: Discoveries) -> Result:
+        """The result in a finished record; ``metric``: that of its effect."""
+        q_values = discoveries.q_of(record)
         effects = [closure.effects[metric] for closure in record.closure if metric in closure.effects]
         partition = record.partition
         agreement = partition.agreement if partition else None
@@ -62,20 +61,21 @@ class Result:
             cell=record.cell.id,
             status=record.status.value,
             reason=record.reason or " ".join(dict.fromkeys(closure.reason for closure in record.closure)),
+            scores=Scores.of(record),
             verdicts=tuple(closure.verdict.value for closure in record.closure),
             tests=max(1, len(record.closure)),  # a task without a candidate is one test that is not passed
             passed=sum(closure.verdict is Verdict.PASS for closure in record.closure),
             effect=mean(effect.delta for effect in effects),
             effect_interval=mean_of_intervals([effect.interval for effect in effects if effect.interval]),
-            p=max((effect.p for effect in effects if effect.p is not None), default=None),
-            q=max((q for (cell, _), q in q_values.items() if cell == record.cell.id), default=None),
+            p=max((p for closure in record.closure if (p := p_of(closure)) is not None), default=None),
+            q=max(q_values, default=None),
+            discoveries=sum(q <= discoveries.alpha for q in q_values),
             beyond_controls=mean(None if effect.z is None else effect.damage * effect.z for effect in effects),
-            f1=_overlap_with_truth(record),
             ari=agreement.ari if agreement else None,
             nmi=agreement.nmi if agreement else None,
             chosen_by_labels=record.chosen_by_labels,
             stability=_stability(partition) if partition else None,
-            seconds=sum(record.seconds.values()),
+            seconds=sum(seconds for step, seconds in record.seconds.items() if step != SIZE_CURVE),
             cost=dict(record.cost),
             command=command(record, record),
         )
@@ -92,6 +92,7 @@ class Result:
             cell=" ".join(result.cell for result in results),
             status=", ".join(dict.fromkeys(result.status for result in results)),
             reason=" ".join(dict.fromkeys(result.reason for result in results if result.reason)),
+            scores=Scores.over(result.scores for result in results),
             verdicts=tuple(verdict for result in results for verdict in result.verdicts),
             tests=sum(result.tests for result in results),
             passed=sum(result.passed for result in results),
@@ -99,8 +100,8 @@ class Result:
             effect_interval=mean_of_intervals(intervals),
             p=max((result.p for result in results if result.p is not None), default=None),
             q=max((result.q for result in results if result.q is not None), default=None),
+            discoveries=sum(result.discoveries for result in results),
             beyond_controls=mean(result.beyond_controls for result in results),
-            f1=mean(result.f1 for result in results),
             ari=mean(result.ari for result in results),
             nmi=mean(result.nmi for result in results),
             chosen_by_labels=any(result.chosen_by_labels for result in results),
@@ -111,20 +112,6 @@ class Result:
         )
 
 
-def task_digest(record: Record) -> str:
-    """Identity of a record's task: subject, intervention and the content of the batch."""
-    stages = [record.config.get(stage) for stage in ("subject", "batch", "intervention")]
-    return digest(record.cell.task, stages, record.provenance.get("batch", {}).get("digest"))[:12]
-
-
-def tasks_of(records: Sequence[Record]) -> dict[str, Task]:
-    """The tasks of records by digest, in the order of their names; equal names get their digests appended."""
-    names = {task_digest(record): record.cell.task for record in records}
-    ambiguous = [name for name in set(names.values()) if list(names.values()).count(name) > 1]
-    tasks = [Task(f"{name} #{key[:6]}" if name in ambiguous else name, key) for key, name in names.items()]
-    return {task.digest: task for task in sorted(tasks, key=lambda task: task.name)}
-
-
 def metric_of(records: Sequence[Record]) -> tuple[str, int]:
     """The metric that decides first, and the sign of damage; no name where nothing was tested."""
     for record in records:
@@ -132,12 +119,6 @@ def metric_of(records: Sequence[Record]) -> tuple[str, int]:
             name = decision_order(closure.effects)[0]
             return name, closure.effects[name].damage
     return "", -1
-
-
-def mean(values: Iterable[float | None]) -> float | None:
-    """The mean of the values that are not None; None if there are none."""
-    numbers = [value for value in values if value is not None]
-    return sum(numbers) / len(numbers) if numbers else None
 
 
 def mean_costs(costs: Sequence[Mapping[str, int | float]]) -> dict[str, float]:
@@ -155,15 +136,6 @@ def mean_of_intervals(intervals: Sequence[tuple[float, float]]) -> tuple[float, 
         return None
     low, high = (sum(ends) / len(intervals) for ends in zip(*intervals, strict=True))
     return low, high
-
-
-def _overlap_with_truth(record: Record) -> float | None:
-    """Largest F1 = 2 |A and B| / (|A| + |B|) of a candidate and a planted circuit; None if nothing was planted."""
-    planted = record.provenance.get("subject", {}).get("circuits")
-    if not planted:
-        return None
-    pairs = [(set(c.units), set(circuit)) for c in record.candidates for circuit in planted.values()]
-    return max((2 * len(a & b) / (len(a) + len(b)) for a, b in pairs), default=0.0)
 
 
 def _stability(partition: PartitionRecord) -> float | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.board.result import Result, mean
-from harness.records.record import Record
+from harness.board.result import Result
+from harness.board.score import mean
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,6 @@ class Spread:
     started: int
     passed: tuple[float, float]
     effect: tuple[float, float] | None
-
-
-def seed_of(record: Record) -> int:
-    """The seed of a cell. Cells that differ only in it are repetitions."""
-    return int(record.config.get("seed", 0))
 
 
 def spread_of(started: set[int], tasks: Sequence[Mapping[int, Result]]) -> Spread | None:

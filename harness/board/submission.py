@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.board.board import Board
 from harness.board.references import command
-from harness.board.result import task_digest
-from harness.board.seeds import seed_of
-from harness.board.table import PROTOCOL, Board, build
+from harness.board.table import PROTOCOL, build
+from harness.board.task import seed_of, task_digest
 from harness.cells.cell import Cell
 from harness.closure.comparison import as_extreme
 from harness.closure.report import ClosureReport

@@ -3,94 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
+from jaxtyping import Float
 
-from harness.board.ranking import (
-    Comparison,
-    compare_ranks,
-    competition_ranks,
-    mean_interval,
-    pareto_optimal,
-    rank_intervals,
-)
+from harness.board.board import Board, Missing, Row
+from harness.board.discoveries import Discoveries
+from harness.board.metrics import correlations, losses_per_logit
+from harness.board.rank_intervals import rank_intervals
+from harness.board.ranking import compare_ranks, competition_ranks, mean_interval, pareto_optimal
 from harness.board.references import REFERENCES, Kind, Reference, command, kind_of
-from harness.board.result import Result, Task, mean, mean_costs, metric_of, task_digest, tasks_of
-from harness.board.seeds import Spread, seed_of, spread_of
-from harness.closure.statistics import benjamini_hochberg, wilson_interval
+from harness.board.result import Result, mean_costs, metric_of
+from harness.board.score import Scores, mean
+from harness.board.seeds import spread_of
+from harness.board.task import Task, seed_of, task_digest, tasks_of
+from harness.closure.statistics import wilson_interval
 from harness.records.record import FINISHED, Record, Status
 
-PROTOCOL = ("controls", "metric", "labels", "split", "alpha", "futility", "ddof", "seed", "reruns", "active")
+PROTOCOL = (
+    "controls",
+    "metric",
+    "labels",
+    "split",
+    "alpha",
+    "futility",
+    "ddof",
+    "seed",
+    "reruns",
+    "active",
+    "size_curve",
+)
 """Keys of the configuration that decide how candidates are tested."""
 TASK = ("subject", "batch", "intervention")
-
-
-@dataclass(frozen=True)
-class Missing:
-    """A task without a result of this row: the reason, and the command that runs it (empty if none is known)."""
-
-    task: str
-    reason: str
-    command: str
-
-
-@dataclass(frozen=True)
-class Row:
-    """One method on one board; its figures are means over its tasks, and ``spread`` is None with a single seed.
-
-    ``rank``: None for references, and for methods with missing tasks; ``rank_interval``: 95 %, by bootstrap over tasks.
-    ``score``: share of closure tests passed, averaged over tasks; ``passed_interval``: Wilson's 95 % interval of
-    ``passed`` / ``tests``. ``pareto_optimal``: no other complete unsupervised row is at least as good in score and
-    seconds, and better in one.
-    """
-
-    rank: int | None
-    rank_interval: tuple[int, int] | None
-    method: str
-    kind: Kind
-    tests: int
-    passed: int
-    score: float
-    passed_interval: tuple[float, float]
-    verdicts: Mapping[str, int]
-    effect: float | None
-    effect_interval: tuple[float, float] | None
-    q: float | None
-    f1: float | None
-    ari: float | None
-    nmi: float | None
-    chosen_by_labels: bool
-    stability: float | None
-    seconds: float | None
-    cost: Mapping[str, float]
-    pareto_optimal: bool
-    results: Mapping[str, Result]
-    missing: tuple[Missing, ...]
-    cells: tuple[str, ...]
-    spread: Spread | None = None
-
-    @property
-    def complete(self) -> bool:
-        """Whether it has a result on every task of its board."""
-        return not self.missing and bool(self.results)
-
-
-@dataclass(frozen=True)
-class Board:
-    """Methods tested under one protocol on the same tasks, best first.
-
-    ``settings``: the protocol, as text by key; ``metric``: the one that effect, p and q refer to; ``damage``: the sign
-    of its damage.
-    """
-
-    protocol: str
-    settings: Mapping[str, str]
-    metric: str
-    damage: int
-    tasks: tuple[Task, ...]
-    rows: tuple[Row, ...]
-    comparison: Comparison
 
 
 def build(records: Iterable[Record]) -> list[Board]:
@@ -139,7 +84,7 @@ def _board(records: Sequence[Record]) -> Board:
     finished = [record for record in records if record.status in FINISHED]
     tasks = tasks_of(finished)
     metric, damage = metric_of(finished)
-    q_values = _q_values(finished, metric)
+    discoveries = Discoveries.of(finished)
     by_task = {task_digest(record): record for record in sorted(finished, key=seed_of, reverse=True)}  # the first seed
     examples = {task: by_task[key] for key, task in tasks.items()}
     by_row: dict[str, list[Record]] = {}
@@ -148,57 +93,65 @@ def _board(records: Sequence[Record]) -> Board:
     settings = {key: _text(records[0].config[key]) for key in PROTOCOL if key in records[0].config}
     if len(seeds := sorted(set(map(seed_of, records)))) > 1:
         settings["seed"] = ", ".join(map(str, seeds))
-    rows = [_row(of_row, examples, metric, q_values) for of_row in by_row.values()]
-    rows.sort(key=_order)
+    rows = [_row(of_row, examples, metric, discoveries) for of_row in by_row.values()]
     if judged := [row for row in rows if row.results]:
         present = [reference for reference in REFERENCES if any(reference.matches(r.config) for r in records)]
         rows += [_absent(ref, judged[0], finished, examples) for ref in REFERENCES if ref not in present]
+    rows = _scored(rows)
+    complete = [row for row in rows if row.complete]
     return Board(
         protocol=records[0].cell.protocol,
         settings=settings,
         metric=metric,
         damage=damage,
         tasks=tuple(examples),
-        rows=tuple(_ranked(rows)),
-        comparison=_comparison([row for row in rows if row.complete], list(examples)),
+        rows=tuple(sorted(_ranked(rows), key=_order)),
+        comparison=compare_ranks([row.method for row in complete], _matrix(complete)),
+        level=discoveries.alpha,
+        groups=len(discoveries.q),
+        discoveries=discoveries.found,
+        correlations=correlations(finished),
+        losses_per_logit=losses_per_logit(finished),
     )
 
 
-def _q_values(finished: Sequence[Record], metric: str) -> dict[tuple[str, int], float]:
-    """q-values by cell and index of the candidate, over all tests of the board."""
-    p_values = {
-        (record.cell.id, i): p
-        for record in finished
-        for i, closure in enumerate(record.closure)
-        if metric in closure.effects and (p := closure.effects[metric].p) is not None
+def _scored(rows: Sequence[Row]) -> list[Row]:
+    """The rows with their scores. The size curve counts on the tasks on which all complete rows have one."""
+    complete = [row for row in rows if row.complete]
+    with_curve = {
+        task
+        for task in (complete[0].by_task if complete else ())
+        if all(row.by_task[task].size_curve is not None for row in complete)
     }
-    return dict(zip(p_values, benjamini_hochberg(list(p_values.values())), strict=True))
+    return [
+        replace(row, score_by_task={task: scores.total(task in with_curve) for task, scores in row.by_task.items()})
+        for row in rows
+    ]
 
 
-def _comparison(rows: Sequence[Row], tasks: Sequence[Task]) -> Comparison:
-    """Compare complete rows by damage beyond controls. A row without a candidate or a defined z comes last."""
-    scores = np.full((len(rows), len(tasks)), -np.inf)
-    for i, row in enumerate(rows):
-        for j, task in enumerate(tasks):
-            if (beyond := row.results[task.name].beyond_controls) is not None:
-                scores[i, j] = beyond
-    return compare_ranks([row.method for row in rows], scores)
+def _matrix(rows: Sequence[Row]) -> Float[np.ndarray, "rows tasks"]:
+    """The score of complete rows on every task."""
+    tasks = max((len(row.score_by_task) for row in rows), default=0)
+    return np.array([list(row.score_by_task.values()) for row in rows]).reshape(len(rows), tasks).round(12)
 
 
-def _row(
-    records: Sequence[Record], examples: Mapping[Task, Record], metric: str, q_values: Mapping[tuple[str, int], float]
-) -> Row:
+def _row(records: Sequence[Record], examples: Mapping[Task, Record], metric: str, discoveries: Discoveries) -> Row:
     """The row of one method; ``examples``: one record of each task."""
     by_task: dict[str, dict[int, Result]] = {}
     for record in sorted(records, key=seed_of):
         if record.status in FINISHED:
-            by_task.setdefault(task_digest(record), {})[seed_of(record)] = Result.of(record, metric, q_values)
+            by_task.setdefault(task_digest(record), {})[seed_of(record)] = Result.of(record, metric, discoveries)
     by_seed = {task.name: by_task[task.digest] for task in examples if task.digest in by_task}
     results = {name: Result.over_seeds(of_task) for name, of_task in by_seed.items()}
+    by_base: dict[str, list[Scores]] = {}
+    for task in examples:
+        if task.name in results:
+            by_base.setdefault(task.base, []).append(results[task.name].scores)
     row = _summary(
         records[0].cell.method,
         kind_of(records[0].config),
         results,
+        {base: Scores.over(each) for base, each in by_base.items()},
         tuple(_missing(task, records, examples) for task in examples if task.name not in results),
         tuple(sorted(record.cell.id for record in records)),
     )
@@ -209,11 +162,16 @@ def _absent(reference: Reference, first: Row, finished: Sequence[Record], exampl
     """The row of a reference that was not run; its commands take all other stages from the first row."""
     method = next(record for record in finished if record.cell.id in first.cells)
     missing = [Missing(task.name, "not run", command(method, r, reference.words)) for task, r in examples.items()]
-    return _summary(reference.name, reference.kind, {}, tuple(missing), ())
+    return _summary(reference.name, reference.kind, {}, {}, tuple(missing), ())
 
 
 def _summary(
-    method: str, kind: Kind, results: Mapping[str, Result], missing: tuple[Missing, ...], cells: tuple[str, ...]
+    method: str,
+    kind: Kind,
+    results: Mapping[str, Result],
+    by_task: Mapping[str, Scores],
+    missing: tuple[Missing, ...],
+    cells: tuple[str, ...],
 ) -> Row:
     done = list(results.values())
     tests, passed = sum(result.tests for result in done), sum(result.passed for result in done)
@@ -228,13 +186,17 @@ def _summary(
         kind=kind,
         tests=tests,
         passed=passed,
-        score=mean(result.passed / result.tests for result in done) or 0.0,
+        scores=Scores.over(by_task.values()),
+        known_circuits_interval=_over_tasks(scores.known_circuits for scores in by_task.values()),
+        beyond_random_interval=_over_tasks(scores.beyond_random for scores in by_task.values()),
+        by_task=by_task,
+        score_by_task={},
         passed_interval=wilson_interval(passed, tests) if tests else (0.0, 1.0),
         verdicts={verdict: verdicts.count(verdict) for verdict in dict.fromkeys(verdicts)},
         effect=float(effects.mean()) if measured else None,
         effect_interval=mean_interval(effects, errors) if errors.any() else None,
         q=max((result.q for result in done if result.q is not None), default=None),
-        f1=mean(result.f1 for result in done),
+        discoveries=sum(result.discoveries for result in done),
         ari=mean(result.ari for result in done),
         nmi=mean(result.nmi for result in done),
         chosen_by_labels=any(result.chosen_by_labels for result in done),
@@ -246,6 +208,12 @@ def _summary(
         missing=missing,
         cells=cells,
     )
+
+
+def _over_tasks(values: Iterable[float | None]) -> tuple[float, float] | None:
+    """95 % interval of a mean over tasks; None with fewer than two."""
+    measured = np.array([value for value in values if value is not None])
+    return mean_interval(measured, np.zeros(len(measured))) if len(measured) > 1 else None
 
 
 def _standard_error(interval: tuple[float, float] | None) -> float:
@@ -268,16 +236,16 @@ def _missing(task: Task, records: Sequence[Record], examples: Mapping[Task, Reco
     return Missing(task.name, "not run", command(records[0], examples[task]))
 
 
-def _ranked(ordered: Sequence[Row]) -> Iterable[Row]:
-    """Ranks among complete methods; Pareto optimality of score and seconds among complete unsupervised rows."""
-    ranked = [i for i, row in enumerate(ordered) if row.complete and row.kind is Kind.METHOD]
-    scores = np.array([[r.passed / r.tests for r in ordered[i].results.values()] for i in ranked])
+def _ranked(rows: Sequence[Row]) -> Iterable[Row]:
+    """Ranks among the rows that are ranked; Pareto optimality of score and seconds among complete unsupervised rows."""
+    ranked = [i for i, row in enumerate(rows) if row.rankable]
+    scores = _matrix([rows[i] for i in ranked])
     ranks = dict(zip(ranked, competition_ranks(scores.mean(axis=-1).round(12)), strict=True)) if ranked else {}
-    intervals = dict(zip(ranked, rank_intervals(scores), strict=True)) if ranked else {}
-    unsupervised = [i for i, row in enumerate(ordered) if row.complete and row.kind in (Kind.METHOD, Kind.BASELINE)]
-    points = [(ordered[i].score, ordered[i].seconds or 0.0) for i in unsupervised]
+    intervals = dict(zip(ranked, rank_intervals(scores, seed=0), strict=True)) if ranked else {}
+    unsupervised = [i for i, row in enumerate(rows) if row.complete and row.kind in (Kind.METHOD, Kind.BASELINE)]
+    points = [(rows[i].score, rows[i].seconds or 0.0) for i in unsupervised]
     optimal = dict(zip(unsupervised, pareto_optimal(points), strict=True))
-    for i, row in enumerate(ordered):
+    for i, row in enumerate(rows):
         yield replace(
             row,
             rank=int(ranks[i]) if i in ranks else None,
@@ -286,8 +254,10 @@ def _ranked(ordered: Sequence[Row]) -> Iterable[Row]:
         )
 
 
-def _order(row: Row) -> tuple[bool, float, float, str]:
-    return bool(row.missing), -round(row.score, 12), 1.0 if row.q is None else row.q, row.method
+def _order(row: Row) -> tuple[bool, bool, bool, float, float, str]:
+    """Ranked methods, other complete methods, complete references, incomplete rows; each by score, then by q."""
+    reference, q = row.kind is not Kind.METHOD, 1.0 if row.q is None else row.q
+    return not row.complete, reference, row.rank is None, -round(row.score, 12), q, row.method
 
 
 def _text(node: object) -> str:

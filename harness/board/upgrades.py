@@ -1,6 +1,7 @@
 """Boards of earlier schemas, read as boards of today: one small function per schema turns it into the next.
 
-As for records, a function renames and computes nothing. ``tests/old`` has a board of every schema.
+As for records, a function renames and computes nothing: figures that an older board does not have, or that had another
+meaning, are not compared (``CHANGED_3``). ``tests/old`` has a board of schema 1.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Callable, Mapping
 from harness.records.upgrades import SETTINGS_2, Json, renamed
 
 PREFIX = "closure-harness/board/"
-SCHEMA = f"{PREFIX}2"
+SCHEMA = f"{PREFIX}3"
 ROW_1 = {
     "interval": "passed_interval",
     "truth": "f1",
@@ -23,6 +24,13 @@ RESULT_1 = {
     "truth": "f1",
     "label_chosen": "chosen_by_labels",
 }
+
+CHANGED_3 = frozenset(
+    {"comparison", "rank", "rank_interval", "score", "p", "q", "f1", "pareto_optimal"}
+    | {"base", "level", "groups", "discoveries", "correlations", "losses_per_logit"}
+    | {"scores", "by_task", "score_by_task", "known_circuits_interval", "beyond_random_interval"}
+)
+"""Keys whose figures have another meaning since schema 3, or exist since then."""
 
 
 def upgraded(data: Json) -> Json:
@@ -50,5 +58,10 @@ def _row_1(row: Json) -> Json:
     }
 
 
-UPGRADES: Mapping[str, Callable[[Json], Json]] = {f"{PREFIX}1": _from_1}
+def _from_2(data: Json) -> Json:
+    """Schema 3 ranks by other scores, and corrects p over the distinct groups of methods: ``CHANGED_3``."""
+    return {**data, "schema": f"{PREFIX}3"}
+
+
+UPGRADES: Mapping[str, Callable[[Json], Json]] = {f"{PREFIX}1": _from_1, f"{PREFIX}2": _from_2}
 """By schema: the function that converts its boards to the next schema."""

@@ -10,15 +10,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.board.board import Board, Row
 from harness.board.lineage import Lineage
 from harness.board.markdown import lineage_section, markdown
 from harness.board.result import Result
-from harness.board.table import Board, Row, build
+from harness.board.table import build
 from harness.board.upgrades import SCHEMA
 from harness.records.record import Record
 from harness.records.workspace import Workspace, write_atomically
 
-NESTED = frozenset({"verdicts", "results", "missing", "cells", "spread"})
+NESTED = frozenset({"verdicts", "results", "missing", "cells", "spread", "by_task", "score_by_task"})
 """Fields that a CSV has in another form."""
 
 
@@ -70,6 +71,7 @@ def as_csv(boards: Sequence[Board]) -> str:
         {
             "protocol": board.protocol,
             "board": i,
+            "score": row.score,
             **_flat(row),
             **_flat_spread(row),
             "missing": "; ".join(missing.task for missing in row.missing),
@@ -112,6 +114,8 @@ def _flat(row: Row | Result) -> dict[str, Any]:
         value = getattr(row, field.name)
         if field.name.endswith("interval"):
             flat[f"{field.name}_low"], flat[f"{field.name}_high"] = value or (None, None)
+        elif field.name == "scores":
+            flat |= dataclasses.asdict(value)
         elif field.name == "cost":
             flat |= {f"cost_{name}": amount for name, amount in value.items()}
         elif field.name not in NESTED:

@@ -42,6 +42,9 @@ class Settings:
       compares: the ``necessity`` of the units, or their ``share`` of the group's damage.
     - ``joint``: a group passes only if its units need each other: their interaction is certainly below zero.
     - ``deciding``: the metrics that decide: the first and those that declare it (``declared``), or ``all``.
+    - ``prune``: drop units that a candidate does not need, by ablation on the proposal half, before it is tested.
+    - ``check_task``: the verdict is TASK_NOT_DONE where the model does not do the task better than chance.
+    - ``size_curve``: also measure the damage by the method's first 1, 2, 4, 8 and 16 units, for boards.
     - ``null_proposals``: how often the pipeline runs on permuted data (None: see :attr:`permuted_runs`).
     - ``group``: units named by hand, which are tested as they are.
 
@@ -64,6 +67,9 @@ class Settings:
     statistic: Literal["necessity", "share"] = "necessity"
     joint: bool = False
     deciding: Literal["declared", "all"] = "declared"
+    prune: bool = False
+    check_task: bool = True
+    size_curve: bool = False
     null_proposals: Annotated[int, Ge(0)] | None = None
     group: tuple[str, ...] = ()
     workspace: str = "runs"
@@ -85,7 +91,14 @@ class Settings:
 
 FIRST_NAMES = {new: old for old, new in SETTINGS_2.items()}
 """A renamed setting enters the digest of a protocol under its first name, so that older records share the protocol."""
-FORMERLY = {"scope": "all", "deciding": "all", "test": "disjoint", "statistic": "necessity", "joint": False}
+FORMERLY = {
+    "scope": "all",
+    "deciding": "all",
+    "test": "disjoint",
+    "statistic": "necessity",
+    "joint": False,
+    "check_task": False,
+}
 """Settings that older records do not have, with the value that they follow. It does not enter the digest either."""
 NEUTRAL = frozenset({"workspace", "tracking", "force", "on_error", "cache", "cache_limit"})
 
@@ -166,12 +179,14 @@ class Cell:
         """The proposing methods, in one line: the row of a board."""
         if self.settings.group:
             return f"by hand: {named(self.settings.group)}"
-        return " ".join(text for stage in self._row_stages if (text := self.describe(stage)))
+        words = [text for stage in self._row_stages if (text := self.describe(stage))]
+        return " ".join([*words, "pruned"] if self.settings.prune else words)
 
     @property
     def row(self) -> str:
         """Identity of a board's row: the proposing methods with all their parameters."""
-        return digest(self.settings.group or [self.identity(stage) for stage in self._row_stages])[:12]
+        proposing = [self.identity(stage) for stage in self._row_stages]
+        return digest(self.settings.group or (["pruned", *proposing] if self.settings.prune else proposing))[:12]
 
     @property
     def _row_stages(self) -> tuple[str, ...]:
@@ -196,7 +211,7 @@ class Cell:
             if (key, value) not in FORMERLY.items()
         }
         settings["seed"] = Settings.seed
-        del settings["group"]
+        del settings["group"], settings["prune"], settings["size_curve"]
         return digest(settings, judges)[:12]
 
     @property

@@ -16,6 +16,7 @@ from harness.cells.predictions import example_predictions
 from harness.cells.progress import Progress
 from harness.cells.provenance import provenance, without_password
 from harness.closure.report import CandidateResult
+from harness.closure.size_curve import SizeCurve
 from harness.data.batch import Batch
 from harness.data.grouping import Candidate
 from harness.data.recording import Spins
@@ -34,7 +35,12 @@ class CellResult:
     tested: tuple[CandidateResult, ...]
 
     @classmethod
-    def of(cls, parts: Sequence[tuple[Inputs, Proposal]], tested: tuple[CandidateResult, ...]) -> CellResult:
+    def of(
+        cls,
+        parts: Sequence[tuple[Inputs, Proposal]],
+        tested: tuple[CandidateResult, ...],
+        size_curve: SizeCurve | None = None,
+    ) -> CellResult:
         """The result of a cell that reached its end. Its status is skipped where nothing qualified as a candidate."""
         inputs, first = parts[0]
         cell, subject, batch, progress = inputs.cell, inputs.subject, inputs.batch, inputs.progress
@@ -56,6 +62,7 @@ class CellResult:
             candidates=tuple(candidates),
             closure=tuple(closure.report for closure in tested),
             unit_damage=_unit_damage(cell, units, tested) if len(parts) == 1 else {},
+            size_curve=size_curve,
             diagnostics=_diagnostics(first) if proposed else {},
             seconds={name: round(seconds, 4) for name, seconds in progress.seconds.items()},
             cost=dict(progress.cost),
@@ -184,6 +191,7 @@ def _candidate(
         isolation=candidate.isolation,
         score=candidate.score,
         stability=candidate.stability,
+        pruned=tuple(units.names(candidate.pruned)),
         stratum=proposal.stratum,
         most_active=of_group,
         unit_most_active=of_units,

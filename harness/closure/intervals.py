@@ -17,6 +17,7 @@ AT_ONCE = 1 << 14
 FURTHEST = 10.0
 """Largest t of a resample: one of (nearly) equal changes has a standard error of (nearly) zero."""
 ROUNDING = 1e-10
+"""Smallest standard error of a resample, as a share of the one of the data: what is smaller is rounding."""
 FEW = 10
 """With fewer changed examples than this, a card gives their number instead of an interval."""
 
@@ -33,8 +34,11 @@ def mean_interval(
 
     s is the standard error of the mean; an asterisk marks a resample of the examples with replacement. Every resample
     has its own :math:`s^*`, so that the interval of skewed changes reaches further towards their long tail, where
-    percentile intervals miss. ``clusters``: the cluster of each example (its document). Whole clusters are resampled;
-    the mean is then a ratio of two sums over clusters, and s its linearised standard error.
+    percentile intervals miss. For 64 lognormal changes (sigma .5 to 1) it covers the mean in .93 to .94 of cases, a
+    percentile interval in .89 to .92.
+
+    ``clusters``: the cluster of each example (its document). Whole clusters are resampled; the mean is then a ratio of
+    two sums over clusters, and s its linearised standard error.
 
     Resamples of equal changes have :math:`s^* = 0`, so :math:`|t^*|` is at most :data:`FURTHEST`. With two or three
     examples the limits are therefore ten standard errors from the mean. If all changes are equal, both limits are
@@ -75,9 +79,9 @@ def beyond_groups(
         s^2 = \operatorname{var}_e(\bar d_{\cdot e}) / E + \operatorname{var}_g(\bar d_{g \cdot}) / G
 
     Examples and groups are resampled independently of each other. Resampling examples alone leaves out that other
-    groups could have been drawn, and covers the difference in .28 to .75 of cases instead of .95. The interval is for
-    the mean of all groups from which ``groups`` were drawn, so it is too wide if they are most of them. With five
-    groups of very unequal effects it covers .85.
+    groups could have been drawn, and covers the difference in .28 to .86 of cases. This interval covers it in .93 to
+    .94, and in .90 with 20 groups of very skewed effects. It is for the mean of all groups from which ``groups`` were
+    drawn, so it is too wide if they are most of them.
 
     Output: lower and upper limit. None: fewer than two examples or two groups.
     Source: Owen 2007 (the pigeonhole bootstrap); Efron & Tibshirani 1993, chapter 12.
@@ -127,12 +131,15 @@ class Flips:
 
         .. math:: \Delta = \lambda (2 \theta - 1)
 
-        :math:`\lambda`: the share of examples that change; :math:`\theta`: the share of these that become worse. The
-        Clopper-Pearson limits of each are quantiles of two Beta distributions, a lower and an upper one. The lower
-        limit is the (1 - level) / 2 quantile of :math:`\Delta` with the lower distributions (where :math:`\Delta < 0`,
-        the upper one of :math:`\lambda`); the upper limit is found in the same way. So the lower limit is above 0 if
-        and only if ``p_worse`` is below (1 - level) / 2, and if all changes have one direction, the limit on that side
-        is the one of Clopper & Pearson. A test enumerates all outcomes: each limit is missed in at most 2.5 %.
+        :math:`\lambda`: the share of examples that change; :math:`\theta`: the share of these that become worse. Exact
+        (Clopper-Pearson) limits of a share are quantiles of two Beta distributions, one for lower and one for upper
+        limits. The lower limit of :math:`\Delta` is its (1 - level) / 2 quantile if :math:`\theta` and
+        :math:`\lambda` have the distributions of their lower limits; where :math:`\theta < 1/2`, a larger
+        :math:`\lambda` gives a lower :math:`\Delta`, so it has that of its upper limit. The upper limit mirrors this.
+
+        The lower limit is above 0 if and only if ``p_worse`` is below (1 - level) / 2. If no example became better,
+        the upper limit is that of Clopper & Pearson. By enumeration of all outcomes of 8, 20, 40 and 64 examples,
+        each limit at 95 % is missed with probability .024 at most.
 
         Source: Fay & Lumbard 2021 (melded intervals of matched pairs).
         """
@@ -170,17 +177,13 @@ def _standard_errors(
 ) -> Float[np.ndarray, " resamples"]:
     """Linearised standard error of a ratio of sums over clusters; the residuals of a resample add up to 0."""
     n = residuals.shape[1]
-    errors: Float[np.ndarray, " resamples"] = np.sqrt(np.vecdot(residuals, residuals) / (n * (n - 1))) / sizes.mean(
-        axis=1
-    )
+    errors: Float[np.ndarray, " resamples"] = np.sqrt(np.vecdot(residuals, residuals) / (n * (n - 1)))
+    errors /= sizes.mean(axis=1)
     return errors
 
 
 def _t(shifts: Float[np.ndarray, " n"], errors: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """Shifts in standard errors of their resamples, at most :data:`FURTHEST`; 0 for a shift of 0 up to rounding.
-
-    Both arguments are in standard errors of the data.
-    """
+    """Shifts in standard errors of their resamples. Both arguments are in standard errors of the data."""
     t: Float[np.ndarray, " n"] = shifts / np.maximum(errors, np.maximum(np.abs(shifts) / FURTHEST, ROUNDING))
     return t
 

@@ -15,10 +15,11 @@ from harness.closure import anatomy
 from harness.closure.anatomy import OnInput
 from harness.closure.cases import SEQUENCE, Case, evaluate_cases, first_unsaturated, saturated, statistics_of
 from harness.closure.comparison import Test
-from harness.closure.intervals import FEW, flips, mean_interval
+from harness.closure.intervals import FEW, beyond_groups, flips, mean_interval
 from harness.closure.necessity import DISPENSABLE
 from harness.closure.outcomes import Outcomes
 from harness.closure.statistics import Effect, benjamini_hochberg, selection_p, z_score
+from harness.closure.task import Task, task_of
 from harness.closure.trial import Trial
 from harness.closure.verdict import Evidence, Verdict, decide, decision_order, enough
 from harness.data.contracts import Tick
@@ -157,7 +158,9 @@ def measure(
     outcomes = Outcomes(trial, tick)
     cases = evaluate_cases(cases, outcomes)
     contrast = _contrast(cases, trial, tick)
-    return [_measure(case, outcomes, contrast.get(case.candidate), null_damage) for case in cases]
+    deciding = [metric for m, metric in enumerate(trial.metrics) if trial.decides(m)]
+    task = task_of(trial.evaluate, trial.batch, trial.intervention, deciding, trial.seed) if trial.check_task else None
+    return [_measure(case, outcomes, task, contrast.get(case.candidate), null_damage) for case in cases]
 
 
 def judge(results: Sequence[CandidateResult], alpha: float) -> tuple[CandidateResult, ...]:
@@ -178,6 +181,7 @@ def _contrast(cases: Sequence[Case], trial: Trial, tick: Tick) -> Mapping[Group,
 def _measure(
     case: Case,
     outcomes: Outcomes,
+    task: Task | None,
     contrast: Float[np.ndarray, "metrics others"] | None,
     null_damage: Sequence[float],
 ) -> CandidateResult:
@@ -223,6 +227,8 @@ def _measure(
         selection_p=selection_p(effects[first].delta, null_damage, effects[first].damage),
         stopped_early=case.stopped_early,
         joint=trial.joint,
+        task=task.sentence if task else "",
+        task_done=task.done if task and task.checked else None,
     )
     kept = [candidate, *case.compared[:KEPT]]
     deltas = np.stack([outcomes.change(group) for group in kept], axis=1)
@@ -264,6 +270,7 @@ def _effect(
         statistics=tuple(_finite(value) for value in statistics[1:]) if exact else (),
         share=as_much / len(disjoint) if disjoint else None,
         disjoint=len(disjoint),
+        beyond=_beyond(change, case, outcomes) if m == 0 and trial.scope == "all" else None,
         **_certain(change, metric.damage, trial, trial.clusters(candidate), level, yes_no),
     )
 
@@ -293,6 +300,14 @@ def _certain(
     _, helped = _damage_side(wider, damage)
     low, high = _damage_side(interval, damage)
     return {"interval": interval, "harmed": low > 0, "helped": helped < 0, "bound": high}
+
+
+def _beyond(change: Float[np.ndarray, " examples"], case: Case, outcomes: Outcomes) -> tuple[float, float] | None:
+    """Interval of the first metric's change beyond that of groups without a common unit (up to ``KEPT``)."""
+    members = set(case.candidate)
+    groups = [group for group in case.compared if members.isdisjoint(group)][:KEPT]
+    changes = np.array([outcomes.change(group)[0] for group in groups]).reshape(len(groups), len(change))
+    return beyond_groups(change, changes, outcomes.trial.seed)
 
 
 def _damage_side(interval: tuple[float, float] | None, damage: int) -> tuple[float, float]:

@@ -29,7 +29,8 @@ class Effect:
     test: this damage), itself included. ``p_adjusted``: corrected for the candidates and metrics tested together.
 
     ``z``: delta in standard deviations of the compared groups that share no unit with the candidate, in the metric's
-    own direction; ``disjoint``: how many these are; ``share``: how many of them do at least as much damage.
+    own direction; ``disjoint``: how many these are; ``share``: which part of them does at least as much damage;
+    ``beyond``: 95 % interval of delta minus their mean, over examples and groups (of the first metric only).
 
     ``interval``: 95 % interval of delta over examples; ``changed``: for a metric that is yes or no, how many examples
     got worse and better instead. ``harmed``, ``helped``: the ablation certainly made the metric worse, or better (at
@@ -54,6 +55,7 @@ class Effect:
     statistics: tuple[float | None, ...] = ()
     share: float | None = None
     disjoint: int = 0
+    beyond: tuple[float, float] | None = None
     changed: tuple[int, int] | None = None
     harmed: bool = False
     helped: bool = False

@@ -145,7 +145,7 @@ class Rule:
 
 # The first rule that holds decides. Metrics are those that decide.
 RULES: tuple[Rule, ...] = (
-    Rule(Verdict.TASK_NOT_DONE, lambda e: bool(e.task), lambda e: e.task),
+    Rule(Verdict.TASK_NOT_DONE, lambda e: bool(e.task), lambda e: e.task.rstrip(".")),
     Rule(Verdict.UNDERPOWERED, lambda e: e.examples == 0, lambda _: "the group is active on no example"),
     Rule(
         Verdict.UNDERPOWERED,
@@ -188,9 +188,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         Verdict.NOT_SPECIFIC,
         lambda e: not e.passes(e.first),
-        lambda e: (
-            f"ablating these units damages {_spaced(e.first)}, but {e.not_above} ({e.counted(e.first_effect)})"
-        ),
+        lambda e: f"ablating these units damages {_spaced(e.first)}, but {e.not_above} ({e.counted(e.first_effect)})",
     ),
     Rule(
         Verdict.NOT_SPECIFIC,
@@ -236,7 +234,7 @@ def decide(evidence: Evidence) -> tuple[Verdict, str]:
 
 
 def decision_order(effects: Mapping[str, Effect]) -> list[str]:
-    """The order in which metrics decide: as listed. Those that do not decide, or are at their worst value, come last."""
+    """The order in which metrics decide: as listed. Those that are at their worst value or do not decide come last."""
     return sorted(effects, key=lambda name: not effects[name].decides or effects[name].saturated)
 
 

@@ -74,6 +74,10 @@ class Batch(ABC):
         """Each example with the content of the next one on a cycle through all examples, for resampling."""
 
     @abstractmethod
+    def with_targets(self, target: Num[np.ndarray, examples * outputs]) -> Batch:
+        """The same examples with other targets. The targets of their counterfactuals become the former targets."""
+
+    @abstractmethod
     def check(self, reads: Reads) -> None:
         """Refuse a batch that a subject cannot read. Errors: another kind; content outside what the subject reads."""
 
@@ -85,6 +89,18 @@ class Batch(ABC):
     @abstractmethod
     def counterfactual_batch(self) -> Batch:
         """The counterfactuals as a batch, whose counterfactuals are these examples. Errors: there are none."""
+
+    def with_other_answers(self, seed: int) -> Batch:
+        """The same examples, each with the answer of its counterfactual or, without those, of another example.
+
+        Other examples follow a random cycle through all examples, so that every answer is given once.
+        """
+        if self.counterfactual is not None:
+            return self.with_targets(self.counterfactual.target)
+        cycle = rng_for(seed, "other answers").permutation(len(self))
+        target = np.empty_like(self.target)
+        target[cycle] = self.target[np.roll(cycle, -1)]
+        return self.with_targets(target)
 
     def halves(self, seed: int) -> tuple[Batch, Batch]:
         """Two disjoint random halves: one to propose on, one to test on.
@@ -104,7 +120,7 @@ class Batch(ABC):
         """The error of a batch that has no counterfactuals."""
         return HarnessError(
             f"batch {self.name} has no counterfactuals.",
-            "Use a batch that has them (batch=synthetic_induction), or an intervention and metrics that need none.",
+            "Use a batch that has them (batch=random_repeat), or an intervention and metrics that need none.",
         )
 
     def _check_lengths(self, parts: Mapping[str, Sized]) -> None:

@@ -229,7 +229,8 @@ class Candidate:
 
     ``score``: given by the selector. ``purity``: share of its labelled units that have its most common class.
     ``isolation``: mean |affinity| inside / mean |affinity| to other units. ``stability``: mean best Jaccard overlap
-    with the groups of reruns on resamples. None where not defined (no labels; no affinity; no reruns).
+    with the groups of reruns on resamples. None where not defined (no labels; no affinity; no reruns). ``pruned``:
+    units that were in the proposed group and are not in this one, because it does not need them.
     """
 
     members: tuple[int, ...]
@@ -237,6 +238,7 @@ class Candidate:
     purity: float | None = None
     isolation: float | None = None
     stability: float | None = None
+    pruned: tuple[int, ...] = ()
 
 
 def isolation(

@@ -163,6 +163,12 @@ class Tokens(Batch):
                 step += 1
         return replace(self, tokens=tokens, counterfactual=None)
 
+    def with_targets(self, target: Int[np.ndarray, " examples"]) -> Tokens:
+        """The same examples with other targets. The targets of their counterfactuals become the former targets."""
+        other = self.counterfactual
+        former = Counterfactual(other.content, self.target) if other else None
+        return replace(self, target=target, counterfactual=former)
+
     def shown(self, example: int, reads: Reads) -> str:
         """The last tokens up to the query, as text if the subject has a tokenizer, and the target."""
         query = int(self.query[example])
@@ -186,7 +192,7 @@ class Tokens(Batch):
                 raise HarnessError(
                     f"batch {self.name}: {part} {ids.max()} is outside the subject's vocabulary of "
                     f"{reads.vocab_size} tokens.",
-                    f"Use ids from 0 to {reads.vocab_size - 1} (for synthetic_induction: batch.vocab=[lo,hi]).",
+                    f"Use ids from 0 to {reads.vocab_size - 1} (batch.vocab=[lo,hi], where the batch has it).",
                 )
         if self.query.max() >= reads.context:
             raise HarnessError(

@@ -102,6 +102,12 @@ class Vectors(Batch):
         inputs[cycle] = self.inputs[np.roll(cycle, -1)]
         return replace(self, inputs=inputs, counterfactual=None)
 
+    def with_targets(self, target: Int[np.ndarray, " examples"] | Float[np.ndarray, "examples outputs"]) -> Vectors:
+        """The same examples with other targets. The targets of their counterfactuals become the former targets."""
+        other = self.counterfactual
+        former = Counterfactual(other.content, self.target) if other else None
+        return replace(self, target=target, counterfactual=former)
+
     def shown(self, example: int, reads: Reads) -> str:  # noqa: ARG002  # vectors need no vocabulary
         """The largest inputs, and the target."""
         inputs, target = self.inputs[example], np.atleast_1d(self.target[example])
@@ -117,7 +123,7 @@ class Vectors(Batch):
         if not isinstance(reads, Width):
             raise HarnessError(
                 f"batch {self.name} has vectors; the subject reads {described(reads)}.",
-                "Choose a batch of token sequences (batch=synthetic_induction), or a subject that reads vectors "
+                "Choose a batch of token sequences (batch=random_repeat), or a subject that reads vectors "
                 "(subject=torch_module).",
             )
         for part, values in self._parts.items():

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from harness.closure.report import ClosureReport
+from harness.closure.size_curve import SizeCurve
 from harness.data.grouping import Agreement, Stability
 from harness.data.units import Run, UnitSpace
 from harness.records.upgrades import PREFIX, UPGRADES, upgraded
@@ -55,7 +56,12 @@ class CellInfo:
     @property
     def task(self) -> str:
         """The column of a board: the task on which a method is judged."""
-        return f"{self.subject} · {self.batch} ({self.target}) · {self.intervention}"
+        return f"{self.examples} · {self.intervention}"
+
+    @property
+    def examples(self) -> str:
+        """The task without its intervention."""
+        return f"{self.subject} · {self.batch} ({self.target})"
 
 
 @dataclass(frozen=True)
@@ -112,7 +118,8 @@ class CandidateRecord:
 
     ``stratum``: the examples that it was proposed on, if they were divided. ``most_active``: the examples on which the
     group is most active; ``unit_most_active``: the same for its units, by label. ``examples``: some test examples with
-    the model's predictions, those first that ablation damages most.
+    the model's predictions, those first that ablation damages most. ``pruned``: units of the proposed group that were
+    dropped before the test, because the group does not need them.
     """
 
     units: tuple[str, ...]
@@ -126,6 +133,7 @@ class CandidateRecord:
     most_active: tuple[ActiveExample, ...] = ()
     unit_most_active: Mapping[str, tuple[ActiveExample, ...]] = field(default_factory=dict)
     examples: tuple[ExampleRecord, ...] = ()
+    pruned: tuple[str, ...] = ()
     __pydantic_config__: ClassVar = _STRICT
 
 
@@ -135,8 +143,8 @@ class Record:
 
     ``units``: the labels of all units, in order; ``sites``: their sites, as runs. ``classes``: the class
     of each unit according to the labels. ``unit_damage``: by metric and unit, the damage when this unit alone is
-    ablated, where it was measured: the mean change on the test examples, positive for the worse. ``diagnostics``:
-    warnings of the stages. ``seconds``: time spent per stage.
+    ablated, where it was measured: the mean change on the test examples, positive for the worse. ``size_curve``: where
+    the cell asks for one. ``diagnostics``: warnings of the stages. ``seconds``: time spent per stage.
 
     ``cost``: ``conditions`` requested (group x batch), and how many of them were ``computed`` here because no earlier
     cell had computed them; ``forwards``, one per condition and example; ``flops`` of all forwards and recordings,
@@ -157,6 +165,7 @@ class Record:
     candidates: tuple[CandidateRecord, ...] = ()
     closure: tuple[ClosureReport, ...] = ()
     unit_damage: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    size_curve: SizeCurve | None = None
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     cost: Mapping[str, int] = field(default_factory=dict)

@@ -81,7 +81,7 @@ class NaturalText(BatchMethod):
         if vocabulary.encode is None:
             raise HarnessError(
                 "batch natural_text needs a tokenizer, and this subject has none.",
-                "Use a batch without text: batch=synthetic_induction",
+                "Use a batch without text: batch=random_repeat",
             )
         length = self.length if self.length is not None else min(256, vocabulary.context)
         min_id = self.min_id if self.min_id is not None else default_id_range(vocabulary.vocab_size)[0]

@@ -20,12 +20,12 @@ SHORTEST = 8  # tokens of a copy: fewer leave no position that is not an anchor
 class RandomRepeat(BatchMethod):
     r"""A random sequence of m different tokens, written twice; the answer is known from the first copy only.
 
-    .. math:: s_1 \dots s_m\ s_1 \dots s_j \to s_{j+1}, \qquad j \sim \text{uniform on } 2 .. m - 1
+    .. math:: s_1 \dots s_m\ s_1 \dots s_j \to s_{j+1}, \qquad \tfrac m2 < j < m
 
-    The query is the second :math:`s_j`. The tokens :math:`s` are drawn from [lo, hi) without replacement, so the
-    answer is unique. The anchors are those of ``synthetic_induction``; :math:`j \ge 2` keeps the first token and the
-    first :math:`s_j` apart. The distance to the first copy is always m: heads that attend to a fixed distance are not
-    told from induction heads; ``synthetic_induction`` has varying distances.
+    The query is the second :math:`s_j`, drawn from the later half of its copy: language models need a few repeated
+    tokens to notice that the sequence repeats. The tokens :math:`s` are drawn from [lo, hi) without replacement, so the
+    answer is unique. The anchors are those of ``synthetic_induction``. The distance to the first copy is always m, so a
+    head that attends to a fixed distance counts as an induction head; in ``synthetic_induction`` distances vary.
 
     The counterfactual of an example (for patching and logit_difference) differs in one token: the first
     :math:`s_{j+1}` becomes a token that the sequence does not contain, which is its answer.
@@ -59,7 +59,7 @@ class RandomRepeat(BatchMethod):
         rng, row = rng_for(self.seed, "random repeat"), np.arange(self.n)
         drawn = np.stack([rng.choice(np.arange(low, high), copy + 1, replace=False) for _ in row])
         once, other = drawn[:, :copy], drawn[:, copy]
-        first = rng.integers(1, copy - 1, self.n)  # the position of s_j
+        first = rng.integers(copy // 2, copy - 1, self.n)  # the position of s_j
         query, target = copy + first, once[row, first + 1]
         tokens = np.concatenate([once, once], axis=1)
         changed = tokens.copy()

@@ -34,7 +34,7 @@ class LogitDifference(Metric):
         if prediction.counterfactual is None:
             raise HarnessError(
                 "metric=logit_difference: the batch has no counterfactuals, whose targets this metric needs.",
-                "Use a batch with counterfactuals (batch=synthetic_induction), or remove it from metric=[...].",
+                "Use metric=[log_odds,accuracy], or a batch with counterfactuals (batch=random_repeat).",
             )
         classes = prediction.target_class(self.name), prediction.counterfactual  # the two have the same shape
         target, counterfactual = (prediction.logits.gather(1, output[:, None])[:, 0] for output in classes)

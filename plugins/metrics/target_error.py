@@ -35,7 +35,7 @@ class TargetError(Metric):
             raise HarnessError(
                 "metric=target_error needs all right outputs as the target of every example; these targets are "
                 "classes.",
-                "Choose a metric for them: metric=[logit_difference,accuracy,loss].",
+                "Choose a metric for them: metric=[log_odds,accuracy].",
             )
         return (prediction.logits - prediction.target).square().mean(dim=1)
 

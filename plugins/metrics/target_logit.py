@@ -20,8 +20,8 @@ class TargetLogit(Metric):
     .. math:: z_y
 
     Input: logits [rows, outputs]. Output: [rows], in logits (natural units).
-    The first metric of the verdict: it measures the direct effect of the circuit on the answer. Loss also depends on
-    the logits of all other tokens.
+    It also moves when all logits move, which changes no prediction. Therefore it is reported and does not decide,
+    unless it is listed first, as in the paper.
     Source: closure paper, section 3.8.
     """
 

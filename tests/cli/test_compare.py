@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 Run = Callable[..., Any]
 
@@ -73,6 +74,8 @@ def test_two_methods_are_compared_on_the_same_examples(harness: Run, small: Any,
     backward = harness("compare", cells[1][:6], cells[0][:6], "--json").data["differences"]["target_logit"]
     assert backward["mean"] == pytest.approx(-found["mean"])
     assert "damage, A - B" in harness("compare", *cells).out
+    assert answer.data["groups"]["differ"] == ["method"]
+    assert "partitions: A k = " in harness("compare", *cells).out
 
 
 def test_two_methods_are_compared_on_all_tasks_of_both(harness: Run, small: Any, tmp_path: Path) -> None:
@@ -131,18 +134,45 @@ def deltas(folder: Path, cell: str) -> Any:
     return load_file(folder / "runs" / "records" / cell / "deltas.safetensors")["candidate.0"]
 
 
-def test_an_impossible_comparison_is_refused_with_a_reason(harness: Run, small: Any, tmp_path: Path) -> None:
+def test_groups_are_compared_where_damage_cannot_be_and_the_reason_is_given(
+    harness: Run, small: Any, tmp_path: Path
+) -> None:
     one = harness("run", *small, "--json").data["cell"]["id"]
     other = harness("run", *small, "batch.seed=7", "--json").data["cell"]["id"]
     skipped = harness("run", *small, "selector.min_size=31", "selector.max_size=31", "--json").data["cell"]["id"]
     for words, says in {
         (one, other): "were not tested on the same examples in the same way",
         (one, skipped): "no tested candidate",
+    }.items():
+        answer = harness("compare", *words)
+        assert answer.code == 0
+        assert f"damage: not compared: cell{'s' if says[0] == 'w' else ''} " in answer.out
+        assert says in answer.out
+        assert "differences" not in harness("compare", *words, "--json").data
+    labels = [
+        next(p["labels"] for p in record["partitions"] if p["chosen"])
+        for record in (
+            json.loads((tmp_path / "runs/records" / cell / "record.json").read_text()) for cell in (one, other)
+        )
+    ]
+    groups = harness("compare", one, other, "--json").data["groups"]
+    assert groups["ari"] == pytest.approx(adjusted_rand_score(*labels))
+    assert groups["nmi"] == pytest.approx(normalized_mutual_info_score(*labels))
+    assert groups["differ"] == ["batch"]
+    (tmp_path / "runs" / "records" / one / "deltas.safetensors").unlink()
+    assert "--force" in harness("compare", one, one).out
+
+
+def test_an_impossible_comparison_is_refused_with_a_reason(harness: Run, small: Any) -> None:
+    one = harness("run", *small, "--json").data["cell"]["id"]
+    failed = harness("run", *small, "group=[L9H9]", "--json")
+    assert failed.code == 2
+    (other,) = (path.name for path in Path("runs/records").iterdir() if path.name != one)
+    for words, says in {
+        (one, other): f"cell {other} has no groups: invalid",
         (one, "zzzz"): "is no cell",
         (one,): "compare takes two cells",
     }.items():
         answer = harness("compare", *words)
         assert answer.code == 2
         assert says in answer.err
-    (tmp_path / "runs" / "records" / one / "deltas.safetensors").unlink()
-    assert "--force" in harness("compare", one, one).err

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.board.figures.affinity import affinity_figure
 from harness.board.figures.report import spectrum
 from harness.board.figures.units import unit_map
 from harness.board.report import report
-from harness.data.grouping import Affinity
+from harness.data.grouping import Affinity, Partition
 from harness.data.units import UnitSpace
-from harness.records.record import Status
+from harness.records.record import ExampleRecord, Status
 from harness.records.workspace import Workspace
 
 Make = Callable[..., Any]
@@ -93,3 +94,50 @@ def test_figures_are_reproducible_and_take_the_colour_of_the_page(make_record: M
     assert drawn == unit_map(record, {"group": record.partitions[1].labels, "label": record.classes})
     assert "currentColor" in drawn
     assert "induction" in drawn
+
+
+def test_the_report_of_a_group_named_by_hand_has_a_map_of_units_and_predictions(harness: Callable[..., Any]) -> None:
+    cell = harness("close", "L0H0,L0H7,L1H2", "subject=tiny", "batch.n=16", "batch.length=48", "controls.n=19",
+                   "intervention=mean", "tracking=none", "--json").data["cell"]["id"]  # fmt: skip
+    assert harness("report", cell).code == 0
+    page = (Path("runs/reports") / f"{cell}.html").read_text()
+    assert "<h3>Units</h3>" in page
+    assert "Filled: the candidate" in page
+    table = page[page.index("Predictions without and with ablation") :]
+    assert table[: table.index("</table>")].count("<tr>") == 1 + 7
+    assert not re.search(r"affinity <b>|signal <b>", page)
+
+
+def test_predictions_are_escaped_and_the_right_ones_marked(make_record: Make, tmp_path: Path) -> None:
+    record = make_record(metric={"loss": {"name": "loss"}})
+    example = ExampleRecord(3, "<script>x</script>", "b", "b", "c", 0.5)
+    candidate = replace(record.candidates[0], examples=(example,))
+    page = report([replace(record, candidates=(candidate,))], Workspace.at(tmp_path))
+    assert "<td>&lt;script&gt;x&lt;/script&gt;</td>" in page
+    assert page.count('<td class="right">b</td>') == 2
+    assert "<td>c</td>" in page
+
+
+def test_damage_of_single_units_is_drawn_where_it_was_measured(make_record: Make, tmp_path: Path) -> None:
+    record = make_record()
+    damage = {"target_logit": dict.fromkeys(record.units, 1.0)}
+    page = report([replace(record, unit_damage=damage)], Workspace.at(tmp_path))
+    assert "<h3>Damage of single units</h3>" in page
+    assert "Damage of single units" not in report([record], Workspace.at(tmp_path))
+
+
+@pytest.mark.parametrize(("sizes", "named"), [([20, 12], "L0H31"), ([60, 3, 1], "group 0"), ([700, 700], "group 1")])
+def test_few_units_are_named_on_an_affinity_and_groups_of_many(sizes: list[int], named: str) -> None:
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    affinity = Affinity((labels[:, None] == labels) - np.eye(len(labels)), UnitSpace.heads([len(labels)]))
+    axes = affinity_figure(affinity, Partition(len(sizes), labels), ()).axes[0]
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert named in names
+    assert len(names) <= 32
+    assert "group 2" not in names, "one unit of 64 has no room for a name"
+
+
+def test_rows_of_a_table_are_not_wrapped_and_sentences_are(make_record: Make, tmp_path: Path) -> None:
+    page = report([make_record()], Workspace.at(tmp_path))
+    rows = re.findall(r'<span class="columns">(.*?)</span>', page)
+    assert [row.split()[0] for row in rows] == ["baseline", "target"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import friedmanchisquare, rankdata
 
-from harness.board.ranking import compare_ranks, competition_ranks, mean_interval, pareto_optimal, rank_intervals
+from harness.board.ranking import compare_ranks, competition_ranks, mean_interval, pareto_optimal
 
 # Areas under the ROC curve of four versions of a decision tree on 14 data sets: Demšar 2006, table 6.
 DEMSAR = np.array(
@@ -67,22 +67,6 @@ def test_too_few_tasks_or_rows_are_reported() -> None:
 @given(SCORES)
 def test_ranks_are_those_of_scipy(scores: np.ndarray) -> None:
     assert (competition_ranks(scores) == rankdata(-scores, method="min", axis=-1)).all()
-
-
-def test_intervals_of_ranks_follow_from_the_tasks() -> None:
-    always = np.array([[1.0, 1, 1], [0, 0, 0]])
-    assert rank_intervals(always) == [(1, 1), (2, 2)]
-    each_once = np.array([[1.0, 0], [0, 1]])  # a quarter of the boards has only the one's task, a quarter the other's
-    assert rank_intervals(each_once) == [(1, 2), (1, 2)]
-    assert rank_intervals(np.ones((2, 3))) == [(1, 1), (1, 1)]
-    assert rank_intervals(np.ones((2, 1))) == [None, None]
-
-
-@given(SCORES)
-def test_the_rank_on_the_board_lies_within_its_interval_where_all_tasks_agree(scores: np.ndarray) -> None:
-    same = scores[:, :1].repeat(3, axis=1)
-    ranks = competition_ranks(same[:, 0])
-    assert rank_intervals(same) == [(rank, rank) for rank in ranks]
 
 
 def test_the_interval_of_a_mean_has_the_spread_of_tasks_and_of_examples() -> None:

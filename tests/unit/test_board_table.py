@@ -6,15 +6,19 @@ import csv
 import io
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harness.board.board import Board
 from harness.board.columns import METHOD, RANK, nonempty
+from harness.board.found import found, separated
 from harness.board.markdown import markdown
-from harness.board.table import Board, build
+from harness.board.table import build
 from harness.board.write import as_csv, write_boards
+from harness.closure.size_curve import SizeCurve
 from harness.closure.statistics import wilson_interval
 from harness.closure.verdict import Verdict
 from harness.data.grouping import Stability
@@ -22,7 +26,7 @@ from harness.records.record import Record, Status
 from harness.records.workspace import Workspace
 
 Make = Callable[..., Any]
-PASS, NULL = Verdict.PASS, Verdict.NULL
+PASS, WEAK, NULL = Verdict.PASS, Verdict.WEAK_PASS, Verdict.NULL
 
 
 def one(records: list[Record]) -> Board:
@@ -48,30 +52,96 @@ def test_the_newest_record_of_a_method_on_a_task_counts(make_record: Make) -> No
         assert (row.passed, row.tests, row.cells) == (1, 1, ("new",))
 
 
-def test_methods_are_ranked_by_the_share_of_closures_they_pass(make_record: Make) -> None:
-    board = one(results(make_record, worst=[NULL, NULL], best=[PASS, PASS], middle=[PASS, NULL]))
-    assert [(row.rank, row.method, row.passed, row.tests) for row in board.rows] == [
-        (1, "best", 2, 2),
-        (2, "middle", 1, 2),
-        (3, "worst", 0, 2),
+def scored(make: Make, make_effect: Make, **p_values: list[float | None]) -> list[Record]:
+    """Each method's p on the subjects s0, s1, ..."""
+    return [
+        make(method=method, subject=f"s{i}", effect=make_effect(p=p))
+        for method, found in p_values.items()
+        for i, p in enumerate(found)
     ]
-    assert [row.passed_interval for row in board.rows] == [wilson_interval(n, 2) for n in (2, 1, 0)]
-    assert board.rows[1].verdicts == {"pass": 1, "null": 1}
 
 
-def test_tied_rows_share_a_rank_and_the_next_rank_skips_them(make_record: Make) -> None:
-    board = one(results(make_record, a=[PASS, PASS], b=[NULL, PASS], c=[PASS, NULL], d=[NULL, NULL]))
+def test_methods_are_ranked_by_their_mean_score(make_record: Make, make_effect: Make) -> None:
+    """1 - 2p: .98 and .9; .9 and 0; -.2 and 0 where p is undefined."""
+    board = one(scored(make_record, make_effect, worst=[0.6, None], best=[0.01, 0.05], middle=[0.05, 0.5]))
+    assert [(row.rank, row.method) for row in board.rows] == [(1, "best"), (2, "middle"), (3, "worst")]
+    assert [row.score for row in board.rows] == pytest.approx([0.94, 0.45, -0.1])
+    assert [row.passed_interval for row in board.rows] == [wilson_interval(2, 2)] * 3
+
+
+def test_tied_rows_share_a_rank_and_the_next_rank_skips_them(make_record: Make, make_effect: Make) -> None:
+    board = one(scored(make_record, make_effect, a=[0.1, 0.1], b=[0.2, 0.3], c=[0.3, 0.2], d=[0.5, 0.5]))
     assert [(row.rank, row.method) for row in board.rows] == [(1, "a"), (2, "b"), (2, "c"), (4, "d")]
 
 
+def test_a_method_that_passed_nothing_has_no_rank_whatever_its_score(make_record: Make, make_effect: Make) -> None:
+    records = scored(make_record, make_effect, ranked=[0.2, 0.2])
+    records += [make_record(method="none", subject=f"s{i}", verdict=NULL, effect=make_effect(p=0.01)) for i in (0, 1)]
+    weak = [make_record(method="weak", subject=f"s{i}", verdict=verdict) for i, verdict in enumerate((WEAK, NULL))]
+    assert [(row.rank, row.method) for row in one([*records, *weak]).rows] == [
+        (1, "weak"),
+        (2, "ranked"),
+        (None, "none"),
+    ]
+    assert [RANK.text(row) for row in one(records).rows] == ["1", "-"]
+
+
+def test_interventions_on_the_same_examples_are_one_task(make_record: Make, make_effect: Make) -> None:
+    """Scores .8, .4 and 0 by intervention on s0, and .6 on s1: (.4 + .6) / 2, over two tasks."""
+
+    def cell(subject: str, intervention: str, p: float) -> Record:
+        record = make_record(
+            subject=subject, cell=subject + intervention, effect=make_effect(p=p), intervention={"name": intervention}
+        )
+        return replace(record, cell=replace(record.cell, intervention=intervention))
+
+    cells = [("s0", "zero", 0.1), ("s0", "mean", 0.3), ("s0", "patching", 0.5), ("s1", "zero", 0.2)]
+    board = one([cell(*each) for each in cells])
+    (row,) = board.rows
+    assert len(board.tasks) == 4
+    assert list(row.score_by_task.values()) == pytest.approx([0.4, 0.6])
+    assert row.score == pytest.approx(0.5)
+
+
+def test_no_more_than_three_candidates_count_in_the_order_of_the_selector(make_record: Make, make_effect: Make) -> None:
+    """p = .1, .2, .3 and then .5: the mean of .8, .6 and .4."""
+    closures = tuple(make_record(effect=make_effect(p=p)).closure[0] for p in (0.1, 0.2, 0.3, 0.5))
+    assert one([replace(make_record(), closure=closures)]).rows[0].score == pytest.approx(0.6)
+
+
+def test_a_method_that_proposes_nothing_has_the_score_of_random_groups(make_record: Make, make_effect: Make) -> None:
+    records = scored(make_record, make_effect, silent=[0.1])
+    records.append(make_record(method="silent", subject="s1", status=Status.SKIPPED))
+    assert one(records).rows[0].score == pytest.approx(0.4)
+
+
+def test_the_size_curve_counts_where_every_complete_row_has_one(make_record: Make, make_effect: Make) -> None:
+    """1 - 2p = .8. Damage 3 and 4 between pools of 1 and 2 and greedy groups of 5 and 4: (1/2 + 1) / 2 = .75."""
+    curve = SizeCurve((1, 2), ("L0H0", "L0H1"), ("L1H0", "L1H1"), 5, (3.0, 4.0), (5.0, 4.0), (1.0, 2.0))
+    plain = [make_record(method=method, effect=make_effect(p=0.1)) for method in ("a", "b")]
+    curved = [replace(record, size_curve=curve) for record in plain]
+    assert [row.score for row in one(curved).rows] == pytest.approx([0.775, 0.775])
+    mixed = one([curved[0], plain[1]]).rows
+    assert [row.score for row in mixed] == pytest.approx([0.8, 0.8])
+    assert {row.scores.size_curve for row in mixed} == {0.75, None}
+
+
 def test_tied_rows_are_ordered_by_q(make_record: Make, make_effect: Make) -> None:
-    records = [make_record(method=method, effect=make_effect(p=p)) for method, p in {"a": 0.04, "b": 0.01}.items()]
-    assert [(row.rank, row.method) for row in one(records).rows] == [(1, "b"), (1, "a")]
+    """Scores of .8: two candidates with p = .1, or one with .04 and one with .16."""
+    p_values = {"a": (0.04, 0.16), "b": (0.1, 0.1)}
+    records = []
+    for i, (method, pair) in enumerate(p_values.items()):
+        closures = [make_record(effect=make_effect(p=p)).closure[0] for p in pair]
+        named = tuple(replace(closure, units=(f"L{i}H{j}",)) for j, closure in enumerate(closures))
+        records.append(replace(make_record(method=method), closure=named))
+    board = one(records)
+    assert [(row.rank, row.method) for row in board.rows] == [(1, "b"), (1, "a")]
+    assert [row.q for row in board.rows] == pytest.approx([0.4 / 3, 0.16])
 
 
 @pytest.mark.parametrize("status", [None, Status.FAILED, Status.INTERRUPTED, Status.INVALID])
 def test_a_method_that_lacks_a_task_is_listed_and_not_ranked(make_record: Make, status: Status | None) -> None:
-    records = results(make_record, whole=[NULL, NULL], lacking=[PASS])
+    records = results(make_record, whole=[PASS, NULL], lacking=[PASS])
     if status:
         records.append(make_record(method="lacking", subject="s1", status=status))
     whole, lacking = one(records).rows
@@ -98,12 +168,20 @@ def test_several_candidates_of_a_cell_are_several_tests(make_record: Make) -> No
     assert (one([doubled]).rows[0].tests, one([doubled]).rows[0].passed) == (2, 2)
 
 
-def test_q_values_are_corrected_over_all_tests_of_the_board(make_record: Make, make_effect: Make) -> None:
-    """Benjamini-Hochberg by hand: p = .01, .02, .03, .5 -> q = .04, .04, .04, .5."""
-    p = {("a", "s0"): 0.01, ("a", "s1"): 0.03, ("b", "s0"): 0.02, ("b", "s1"): 0.5}
+def test_q_values_are_corrected_over_the_distinct_groups_of_methods(make_record: Make, make_effect: Make) -> None:
+    """Benjamini-Hochberg by hand: p = .01, .02, .03, .5 -> q = .04, .04, .04, .5.
+
+    A group that two methods propose is one test, and the groups of references are none.
+    """
+    p = {("a", "s0"): 0.01, ("a", "s1"): 0.03, ("b", "s2"): 0.02, ("b", "s3"): 0.5, ("c", "s0"): 0.01}
     records = [make_record(method=m, subject=s, effect=make_effect(p=value)) for (m, s), value in p.items()]
-    found = {row.method: row.q for row in one(records).rows}
-    assert found == pytest.approx({"a": 0.04, "b": 0.5})  # the largest of a row's own
+    baseline = make_record(method="random", subject="s0", effect=make_effect(p=0.9), partitioner={"name": "random"})
+    records.append(replace(baseline, closure=(replace(baseline.closure[0], units=("L0H0",)),)))
+    bridge = [make_record(method="d", subject=f"s{i}", status=Status.SKIPPED) for i in range(4)]  # joins the tasks
+    board = one([*records, *bridge])
+    found = {row.method: row.q for row in board.rows}
+    assert found == {"a": pytest.approx(0.04), "b": 0.5, "c": pytest.approx(0.04), "d": None, "random": None}
+    assert (board.groups, board.discoveries) == (4, 3)
 
 
 def test_records_without_a_p_have_no_q(make_record: Make, make_effect: Make) -> None:
@@ -146,22 +224,84 @@ def test_methods_that_share_no_task_are_not_ranked_together(make_record: Make) -
     assert [[row.method for row in board.rows if row.rank] for board in joined] == [["c"]]  # the others lack a task
 
 
-def test_every_task_has_equal_weight_whatever_its_number_of_candidates(make_record: Make) -> None:
-    """One of one passed and one of three: 2/3 by task, though 2 of 4 tests passed."""
-    three = make_record(subject="s1", verdict=NULL)
-    mixed = replace(three, closure=(replace(three.closure[0], verdict=PASS), *three.closure * 2))
-    row = one([make_record(subject="s0"), mixed]).rows[0]
-    assert (row.passed, row.tests, row.score) == (2, 4, pytest.approx(2 / 3))
+def test_every_task_has_equal_weight_whatever_its_number_of_candidates(make_record: Make, make_effect: Make) -> None:
+    """1 - 2p: .8 by one candidate, and 0, .2 and .4 by three: the mean of .8 and .2."""
+    three = tuple(make_record(effect=make_effect(p=p)).closure[0] for p in (0.5, 0.4, 0.3))
+    records = [make_record(subject="s0", effect=make_effect(p=0.1)), replace(make_record(subject="s1"), closure=three)]
+    row = one(records).rows[0]
+    assert (row.tests, row.score) == (4, pytest.approx(0.5))
 
 
-def test_truth_is_the_best_overlap_of_a_candidate_with_a_planted_circuit(make_record: Make) -> None:
-    """The candidate has three units, two of them among the four planted: F1 = 2 * 2 / (3 + 4)."""
+def test_known_circuits_are_scored_by_precision_and_recall(make_record: Make) -> None:
+    """Three units, two of them among the four of a circuit: F1 = 2 * 2 / (3 + 4) = 4/7. The other circuit is not found.
+
+    P = 4/7, R = (4/7 + 0) / 2 = 2/7, F = 2 P R / (P + R) = 8/21.
+    """
     circuits = {"far": ["L5H1", "L5H2"], "near": ["L0H1", "L1H0", "L3H3", "L3H4"]}
     record = make_record()
     planted = replace(record, provenance={**record.provenance, "subject": {"circuits": circuits}})
-    assert one([planted]).rows[0].f1 == pytest.approx(4 / 7)
-    assert one([record]).rows[0].f1 is None
-    assert one([replace(planted, candidates=())]).rows[0].f1 == 0.0
+    row = one([planted]).rows[0]
+    assert (row.scores.known_circuits, row.score) == (pytest.approx(8 / 21), pytest.approx(8 / 21))
+    assert row.scores.beyond_random is None
+    assert one([record]).rows[0].scores.known_circuits is None
+    assert one([replace(planted, candidates=())]).rows[0].scores.known_circuits == 0.0
+
+
+def test_metrics_go_together_by_the_ranks_of_their_damages(make_record: Make, make_effect: Make) -> None:
+    """Logit changes -1, -2, -4 with loss changes .5, 1, 2: the same order, and half a nat per logit lost.
+
+    Accuracy falls in the opposite order. A group that two methods propose counts once.
+    """
+    changes = [(-1.0, 0.5, -0.3), (-2.0, 1.0, -0.2), (-4.0, 2.0, -0.1)]
+    records = [
+        make_record(
+            method=method,
+            subject=f"s{i}",
+            effects={
+                "target_logit": make_effect(delta=logit),
+                "loss": make_effect(delta=loss, damage=1),
+                "accuracy": make_effect(delta=accuracy),
+            },
+        )
+        for method in ("a", "b")
+        for i, (logit, loss, accuracy) in enumerate(changes)
+    ]
+    board = one(records)
+    assert {correlation.metrics: (correlation.rho, correlation.groups) for correlation in board.correlations} == {
+        ("target_logit", "loss"): (pytest.approx(1.0), 3),
+        ("target_logit", "accuracy"): (pytest.approx(-1.0), 3),
+        ("loss", "accuracy"): (pytest.approx(-1.0), 3),
+    }
+    assert [(each.subject, each.slope) for each in board.losses_per_logit] == [
+        (f"s{i}", pytest.approx(-0.5)) for i in range(3)
+    ]
+    assert "loss per logit" in markdown([board])
+
+
+@pytest.mark.parametrize(
+    ("intervals", "groups"),
+    [([], 0), ([(1, 3)] * 4, 1), ([(1, 1), (2, 4), (3, 5), (5, 6), (6, 6)], 3), ([(1, 2), (2, 3), (3, 4)], 2)],
+)
+def test_separated_groups_are_the_most_intervals_without_overlap(intervals: list[tuple[int, int]], groups: int) -> None:
+    """By hand and by trying every subset: of the five, (1, 1), (2, 4) and (5, 6) are disjoint, and no four are."""
+    subsets = [
+        chosen
+        for size in range(len(intervals) + 1)
+        for chosen in combinations(sorted(intervals), size)
+        if all(a[1] < b[0] for a, b in pairwise(chosen))
+    ]
+    assert separated(intervals) == max(map(len, subsets)) == groups
+
+
+def test_the_board_says_what_was_found(make_record: Make, make_effect: Make) -> None:
+    """The first is best on all six tasks. Both propose the same group on each, and its larger p counts."""
+    p_values = {"first": [0.01] * 6, "second": [0.3] * 6}
+    board = one(scored(make_record, make_effect, **p_values))
+    assert [RANK.text(row) for row in board.rows] == ["1", "2"]
+    assert found(board) == (
+        "Found: 0 of 6 distinct groups do more damage than random groups at a false discovery rate of 0.05. Rank "
+        "intervals separate 2 groups among 2 ranked methods."
+    )
 
 
 def test_references_are_always_rows_and_never_ranked(make_record: Make) -> None:
@@ -269,13 +409,13 @@ def test_a_board_in_markdown_is_a_table_with_a_cell_for_every_column(mixed: list
     header, ruler, *rows = [
         [cell.strip() for cell in line.replace("\\|", "\0").strip("|").split("|")] for line in table
     ]
-    heads = [RANK.head, METHOD.head, "T1", "T2", *(column.head for column in nonempty([board]))]
+    heads = [RANK.head, METHOD.head, *(column.head for column in nonempty([board])), "T1", "T2"]
     assert header == heads
     assert all(set(cell) == {"-"} for cell in ruler)
     assert {len(row) for row in rows} == {len(heads)}
     named = [(row[0].split(" ")[0], row[1]) for row in rows]
-    assert named == [("1", "best"), ("1", "tied"), ("3", "a\0b, c"), ("-", "lacking")]
-    assert rows[2][2:4] == ["null -2.00", "no candidate"]
+    assert named == [("1-2", "best"), ("1-2", "tied"), ("-", "a\0b, c"), ("-", "lacking")]
+    assert rows[2][-2:] == ["null -2.00", "no candidate"]
     assert len({len(line) for line in table}) == 1  # aligned
     missing = "1 of 2 tasks missing: s1 · synthetic_induction (successor) · zero (not run)"
     assert f"- not ranked: lacking: {missing}" in text

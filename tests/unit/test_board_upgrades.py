@@ -23,8 +23,8 @@ CHANGES: dict[str, Callable[[Any, Any], object]] = {
     "table 1, row '{method}': passed_interval: the board has [0.5, 1.0]": lambda row, _: row.update(
         interval=[0.5, 1.0]
     ),
-    "table 1, row '{method}': pareto_optimal: the board has True": lambda row, _: row.update(frontier=True),
-    "table 1, row '{method}', results, {task}: q: the board has 0.5": lambda _, result: result.update(q=0.5),
+    "table 1, row '{method}': stability: the board has 0.5": lambda row, _: row.update(stability=0.5),
+    "table 1, row '{method}', results, {task}: effect: the board has 0.5": lambda _, result: result.update(effect=0.5),
     "table 1, row '{method}', results, {task}: beyond_controls": lambda _, result: result.update(standing=3.0),
     "table 1, row '{method}', results, {task}, cost: flops": lambda _, result: result["cost"].update(flops=1),
     "table 1, row '{method}': its records make it, the board lacks it": lambda row, _: row.update(method="another"),
@@ -93,6 +93,17 @@ def test_texts_of_an_old_board_are_not_compared(folder: Path, records: list[Reco
         data["made"]["sweeps"] = ["harness sweep in other words"]
         data["boards"][0]["comparison"]["reason"] = "in other words"
         data["boards"][0]["rows"][-1]["missing"][0]["command"] = "in other words"
+
+    assert disagreements(edited(folder, change), records) == []
+
+
+def test_figures_with_another_meaning_today_are_not_compared(folder: Path, records: list[Record]) -> None:
+    """Schema 3 ranks by other scores and corrects p over other tests."""
+
+    def change(data: dict[str, Any]) -> None:
+        row = data["boards"][0]["rows"][0]
+        row |= {"rank": 7, "rank_interval": [3, 7], "score": 0.5, "q": 0.5, "frontier": True}
+        data["boards"][0]["comparison"]["p"] = 0.5
 
     assert disagreements(edited(folder, change), records) == []
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from harness.cells.cell import Cell
+from harness.cells.provenance import provenance
 from harness.registry.config import registry, resolve
 from harness.util.errors import HarnessError
 from harness.util.fingerprint import _read
@@ -83,6 +84,25 @@ def test_a_group_given_by_hand_does_not_depend_on_the_proposing_methods() -> Non
     assert by_hand.method == "by hand: L0H0 L1H1"
 
 
+def test_a_group_judged_where_it_is_active_depends_on_the_signal() -> None:
+    by_hand, signal = ("group=[L0H0,L1H1]", "scope=active"), "signal=output_norm"
+    assert cell(*by_hand).id != cell(*by_hand, signal).id
+    assert cell(by_hand[0]).id == cell(by_hand[0], signal).id
+
+
+def test_provenance_names_the_stages_that_a_cell_runs() -> None:
+    def listed(*overrides: str) -> set[str]:
+        return set(provenance(cell(*overrides))["plugins"])
+
+    assert {"signal", "affinity", "partitioner", "labels"} <= listed()
+    by_hand = {"subject", "batch", "stratifier", "intervention", "controls", "metric"}
+    assert listed("group=[L0H0]") == by_hand
+    assert listed("group=[L0H0]", "scope=active") == by_hand | {"signal"}
+    assert listed("group=[L0H0]", "controls=class_matched") == by_hand | {"labels"}
+    assert "affinity=" not in cell("group=[L0H0]").command
+    assert "affinity" not in listed("partitioner=layers", "chooser=fixed", "selector=largest")
+
+
 @pytest.mark.parametrize(
     ("source", "name", "overrides"),
     [
@@ -132,9 +152,7 @@ def test_only_settings_that_differ_from_the_defaults_are_shown() -> None:
     assert cell("affinity.l2=0.01").method == "max_attention median ising(l2=0.01) spectral stability most_separated"
     assert cell("partitioner.k=[4,6]").describe("partitioner") == "spectral(k=[4, 6])"
     assert cell("subject.device=cpu").describe("subject") == "tiny"
-    assert cell().title == (
-        "tiny · synthetic_induction · max_attention median ising spectral stability most_separated · zero"
-    )
+    assert cell().title == "tiny · random_repeat · max_attention median ising spectral stability most_separated · zero"
 
 
 @pytest.mark.parametrize(

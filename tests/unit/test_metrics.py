@@ -73,6 +73,26 @@ def test_the_logit_difference_ignores_a_shift_of_all_logits(pair: np.ndarray, pu
 
 
 @given(PAIRS)
+def test_the_log_odds_are_the_logarithm_of_the_odds(pair: np.ndarray) -> None:
+    p = softmax(pair[0].astype(float), axis=1)[np.arange(4), np.arange(4)]
+    np.testing.assert_allclose(measure("log_odds", against(pair)), np.log(p / (1 - p)), atol=1e-4)
+
+
+@given(PAIRS, st.floats(-50, 50, width=16))
+def test_the_log_odds_ignore_a_shift_of_all_logits(pair: np.ndarray, push: float) -> None:
+    pushed = np.stack([pair[0] + np.float32(push), pair[1]])
+    plain, moved = (measure("log_odds", against(logits)) for logits in (pair, pushed))
+    assert moved == pytest.approx(plain, abs=1e-4)
+
+
+def test_the_log_odds_of_a_certain_target_are_exact() -> None:
+    """With logits a and three zeros the odds are e^a / 3. In float32, 1 - p is 0 from a = 18 on."""
+    logits = torch.tensor([[a, 0.0, 0.0, 0.0] for a in (-100.0, 0.0, 18.0, 100.0)])
+    found = measure("log_odds", Prediction(logits, torch.zeros(4, dtype=torch.long)))
+    assert found == pytest.approx([a - math.log(3) for a in (-100, 0, 18, 100)], rel=1e-6)
+
+
+@given(PAIRS)
 def test_the_divergence_is_the_relative_entropy_of_the_baseline_to_the_prediction(pair: np.ndarray) -> None:
     now, baseline = softmax(pair.astype(float), axis=2)
     assert measure("kl_to_baseline", against(pair)) == pytest.approx(rel_entr(baseline, now).sum(axis=1), abs=1e-5)
@@ -100,7 +120,7 @@ def test_the_baseline_model_has_distance_zero_from_itself(name: str, pair: np.nd
 @pytest.mark.parametrize(
     ("name", "reason", "fix"),
     [
-        ("logit_difference", "the batch has no counterfactuals", "batch=synthetic_induction"),
+        ("logit_difference", "the batch has no counterfactuals", "metric=[log_odds,accuracy]"),
         ("kl_to_baseline", "baseline model's logits", "Remove this metric"),
         ("squared_error", "baseline model's outputs", "Remove this metric"),
     ],
@@ -132,6 +152,7 @@ def test_a_row_of_nan_gives_nan_and_does_not_affect_other_rows(name: str) -> Non
         ("loss", 1),
         ("target_rank", 1),
         ("logit_difference", -1),
+        ("log_odds", -1),
         ("kl_to_baseline", 1),
         ("squared_error", 1),
     ],

@@ -19,8 +19,8 @@ from tests.unit.worlds import (
     backups,
     chain,
     chain_with_backup,
-    sum_of,
     results_of,
+    sum_of,
     trial_of,
 )
 

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -113,7 +112,9 @@ def test_every_group_is_equally_likely_at_every_place(listed: int, monkeypatch: 
 @pytest.mark.parametrize("units", [FEW, MANY])
 @given(few=st.integers(1, 60), more=st.integers(0, 60))
 def test_a_larger_draw_begins_with_the_smaller_one(units: UnitSpace, few: int, more: int) -> None:
-    assert groups_for((0, 7, 45 % len(units)), units, few + more)[:few] == groups_for((0, 7, 45 % len(units)), units, few)
+    assert groups_for((0, 7, 45 % len(units)), units, few + more)[:few] == groups_for(
+        (0, 7, 45 % len(units)), units, few
+    )
 
 
 @pytest.mark.parametrize("sizes", [[8, 8], [30, 30], [6, 12, 11]])

@@ -93,7 +93,7 @@ def test_a_small_vocabulary_shrinks_the_range_and_is_noted() -> None:
         ({"length": 41}, r"batch\.length=41"),
         ({"vocab": [100, 60_000]}, r"vocab=\[100,60000\].*50000"),
         ({"vocab": [-1, 50]}, r"vocab=\[-1,50\]"),
-        ({"vocab": [7, 9]}, "fewer than three"),
+        ({"vocab": [7, 9]}, "fewer than 3 tokens"),
         ({"vocab": [1, 2, 3]}, r"batch\.vocab"),
         ({"length": "long"}, r"batch\.length='long'"),
     ],

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from harness.board.board import Board
 from harness.board.figures.style import INK, figure, style, svg
 from harness.board.references import Kind
-from harness.board.table import Board
 
 COLOURS = {Kind.METHOD: "#2f7ed8", Kind.BASELINE: "#8a8f98", Kind.CEILING: "#c77c02", Kind.SUPERVISED: "#a04fc4"}
 
@@ -60,10 +60,9 @@ def quality_and_cost(board: Board) -> Markup | None:
         durations = [row.seconds or 0.0 for row in rows]
         axes.set_xscale("log" if max(durations) > 10 * min(durations) else "linear")
         axes.xaxis.set_major_formatter("{x:g}")
-        axes.set_ylim(-0.05, 1.05)
-        axes.set(xlabel="seconds per cell", ylabel="share of tests passed")
+        axes.set(xlabel="seconds per cell", ylabel="score")
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, fontsize=8, handletextpad=0.2, columnspacing=1)
-        return svg(drawn, "share of tests passed against seconds per cell")
+        return svg(drawn, "score against seconds per cell")
 
 
 def distinguishing_words(methods: Sequence[str]) -> list[str]:

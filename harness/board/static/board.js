@@ -1,6 +1,6 @@
 // DataTables sorts, filters and fits narrow screens; this script connects the verdict chips to it.
 for (const section of document.querySelectorAll("section.board")) {
-  const table = new DataTable(section.querySelector("table"), {
+  const table = new DataTable(section.querySelector("table.display"), {
     paging: false, order: [], responsive: true, autoWidth: false,
     language: { search: "filter", info: "_TOTAL_ rows", infoFiltered: "of _MAX_", zeroRecords: "no row matches: clear the filter" },
   });

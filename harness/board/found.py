@@ -1,0 +1,86 @@
+"""What a board shows, in sentences that are computed from its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.board.board import Board, Row
+from harness.board.references import Kind
+
+
+def found(board: Board) -> str:
+    """What was found on known circuits and on other tasks, and how many groups of methods the ranks tell apart."""
+    methods = [row for row in board.rows if row.kind is Kind.METHOD and row.complete]
+    if not methods:
+        return "Found: nothing yet, no method has a result on every task."
+    parts = [_known_circuits(board, methods), _other_tasks(board, methods), _ranks(methods)]
+    return "Found: " + " ".join(part for part in parts if part)
+
+
+def metric_tables(board: Board) -> list[tuple[str, list[list[str]]]]:
+    """How metrics go together over the tests of a board, and the loss per logit of each subject: titles and tables.
+
+    The first row of a table is its head. A table without rows is left out.
+    """
+    named = [
+        (
+            "Rank correlation of damages to two metrics, over the distinct groups tested (Spearman).",
+            ["metrics", "correlation", "groups"],
+            [[" and ".join(c.metrics).replace("_", " "), _or_dash(c.rho), str(c.groups)] for c in board.correlations],
+        ),
+        (
+            "Change of the loss per logit that the target gains, over the distinct groups tested (least squares "
+            "through the origin). Near 0: the model makes up for a lost logit.",
+            ["subject", "loss per logit", "groups"],
+            [[each.subject, f"{each.slope:+.2f}", str(each.groups)] for each in board.losses_per_logit],
+        ),
+    ]
+    return [(title, [head, *rows]) for title, head, rows in named if rows]
+
+
+def _or_dash(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.2f}"
+
+
+def separated(intervals: Sequence[tuple[int, int]]) -> int:
+    """The largest number of intervals of which no two overlap: by earliest end, each that begins after the last."""
+    count, last = 0, 0
+    for low, high in sorted(intervals, key=lambda interval: interval[1]):
+        if low > last:
+            count, last = count + 1, high
+    return count
+
+
+def _known_circuits(board: Board, methods: Sequence[Row]) -> str:
+    values = [row.scores.known_circuits for row in methods if row.scores.known_circuits is not None]
+    if not values:
+        return ""
+    half = sum(value > 0.5 for value in values)
+    text = f"on known circuits, {half} of {len(values)} methods have F above .50 (best {max(values):.2f}"
+    baselines = [
+        row.scores.known_circuits
+        for row in board.rows
+        if row.kind is Kind.BASELINE and row.complete and row.scores.known_circuits is not None
+    ]
+    return text + (f", best baseline {max(baselines):.2f})." if baselines else ").")
+
+
+def _other_tasks(board: Board, methods: Sequence[Row]) -> str:
+    if not board.groups:
+        return ""
+    proposers = sum(row.discoveries > 0 for row in methods)
+    named = f", proposed by {proposers} of {len(methods)} methods" if board.discoveries else ""
+    return (
+        f"{board.discoveries} of {board.groups} distinct groups do more damage than random groups at a false discovery "
+        f"rate of {board.level:g}{named}."
+    )
+
+
+def _ranks(methods: Sequence[Row]) -> str:
+    intervals = [row.rank_interval for row in methods if row.rank_interval is not None]
+    if not intervals:
+        return f"None of {len(methods)} methods passed a test, so none has a rank."
+    several = separated(intervals)
+    if several == 1:
+        return f"Rank intervals do not tell any two of the {len(intervals)} ranked methods apart."
+    return f"Rank intervals separate {several} groups among {len(intervals)} ranked methods."
