@@ -190,7 +190,8 @@ def test_the_share_finds_a_weak_mechanism_among_strong_units() -> None:
     units = UnitSpace.heads([10, 10])
     damage = sum_of(additive(np.r_[0.0, 0.0, np.linspace(3, 5, 18)]), chain(0, 1, strength=0.4))
     by_t, by_share = (
-        results_of(trial_of(units, damage, statistic=statistic), (0, 1))[0].report for statistic in ("necessity", "share")
+        results_of(trial_of(units, damage, statistic=statistic), (0, 1))[0].report
+        for statistic in ("necessity", "share")
     )
     assert by_share.effects["score"].p == pytest.approx(1 / 45)
     assert by_share.verdict is Verdict.PASS
