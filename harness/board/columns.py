@@ -77,10 +77,10 @@ _VERDICTS = [verdict.value for verdict in Verdict]
 RANK = Column(
     "rank",
     "95 % interval of the rank by score, by bootstrap over tasks: 2-5 is from second to fifth. The score of a task is "
-    "F where circuits are known and 1 - 2p elsewhere, averaged with the size curve where there is one. Interventions on "
-    "the same subject and batch are averaged first: they count as one task. No rank (-): a method with missing tasks, "
-    "or without any pass or weak pass. References are in parentheses and have no rank: a baseline uses no model data; "
-    "the ceiling uses the labels; a supervised method uses gradients of the target.",
+    "F where circuits are known and 1 - 2p elsewhere, averaged with the size curve where there is one. Interventions "
+    "on the same subject and batch are averaged first: they count as one task. No rank (-): a method with missing "
+    "tasks, or without any pass or weak pass. References are in parentheses and have no rank: a baseline uses no model "
+    "data; the ceiling uses the labels; a supervised method uses gradients of the target.",
     _rank,
     lambda row: None if row.rank is None else float(row.rank),
 )

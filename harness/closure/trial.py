@@ -127,6 +127,11 @@ class Trial:
         """Whether the metric in this place takes part in the verdict."""
         return m == 0 or self.deciding == "all" or self.metrics[m].decides
 
+    @property
+    def n_deciding(self) -> int:
+        """How many metrics take part in the verdict."""
+        return sum(self.decides(m) for m in range(len(self.metrics)))
+
     @cached_property
     def profile(self) -> Profile:
         """The partition of all units within whose cells groups are matched.
