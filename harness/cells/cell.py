@@ -39,13 +39,12 @@ class Settings:
       the ``stratum`` that it was proposed on.
     - ``active``: a group is active on an example where any of its units is, all are, or its most selective one is.
     - ``test``: the exact test, or the former one against ``disjoint`` groups. ``statistic``: what the exact test
-      compares:
-      the ``necessity`` of the units, or their ``share`` of the group's damage.
+      compares: the ``necessity`` of the units, or their ``share`` of the group's damage.
     - ``joint``: a group passes only if its units need each other: their interaction is certainly below zero.
     - ``deciding``: the metrics that decide: the first and those that declare it (``declared``), or ``all``.
-    - ``size_curve``: also measure the damage by the method's first 1, 2, 4, 8 and 16 units, for boards.
     - ``prune``: drop units that a candidate does not need, by ablation on the proposal half, before it is tested.
     - ``check_task``: the verdict is TASK_NOT_DONE where the model does not do the task better than chance.
+    - ``size_curve``: also measure the damage by the method's first 1, 2, 4, 8 and 16 units, for boards.
     - ``null_proposals``: how often the pipeline runs on permuted data (None: see :attr:`permuted_runs`).
     - ``group``: units named by hand, which are tested as they are.
 
@@ -68,9 +67,9 @@ class Settings:
     statistic: Literal["necessity", "share"] = "necessity"
     joint: bool = False
     deciding: Literal["declared", "all"] = "declared"
-    size_curve: bool = False
     prune: bool = False
     check_task: bool = True
+    size_curve: bool = False
     null_proposals: Annotated[int, Ge(0)] | None = None
     group: tuple[str, ...] = ()
     workspace: str = "runs"
@@ -98,7 +97,6 @@ FORMERLY = {
     "test": "disjoint",
     "statistic": "necessity",
     "joint": False,
-    "size_curve": False,
     "check_task": False,
 }
 """Settings that older records do not have, with the value that they follow. It does not enter the digest either."""
@@ -213,7 +211,7 @@ class Cell:
             if (key, value) not in FORMERLY.items()
         }
         settings["seed"] = Settings.seed
-        del settings["group"], settings["prune"]
+        del settings["group"], settings["prune"], settings["size_curve"]
         return digest(settings, judges)[:12]
 
     @property

@@ -27,6 +27,7 @@ from harness.data.contracts import (
     reads,
     with_defaults,
 )
+from harness.data.first_order import FirstOrder
 from harness.data.grouping import Labels
 from harness.data.recording import Reader, Recording
 from harness.data.requests import check_gives, check_sources
@@ -159,6 +160,7 @@ class Inputs:
 
     def record(self, batch: Batch, readers: Mapping[str, Reader]) -> Recording:
         """The readings of all readers on a batch: one pass for those that are not cached yet."""
+        readers = {name: self._in_force(reader) for name, reader in readers.items()}
         context = [*self.key, batch.digest]
         keys = {name: digest(context, identity(reader)) for name, reader in readers.items()}
         disk = self.memo.disk
@@ -178,6 +180,12 @@ class Inputs:
         with self.progress.step("recording", f"{len(batch)} examples", total=len(batch)) as tick:
             recording: Recording = self.memo.get("recording", (disk.folder, *keys.items()), make)
         return recording
+
+    def _in_force(self, reader: Reader) -> Reader:
+        """A reader of first-order damage is given that by the cell's intervention, on its first metric."""
+        if reader.source != FirstOrder.source:
+            return reader
+        return FirstOrder(reader, self.cell.stages["intervention"], self.cell.stages["metric"][0])
 
     def evaluate(
         self,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from harness.data.batch import Batch
 from harness.data.contracts import Intervention, Subject
+from harness.data.first_order import FirstOrder
 from harness.data.recording import Reader
 from harness.data.sampling import Group
 from harness.data.stages import uses_other_runs
@@ -28,10 +29,11 @@ def of_recording(subject: Subject, batch: Batch, readers: Mapping[str, Reader]) 
     sizes = _sizes(subject)
     if sizes is None or not readers:
         return None
-    needs_gradient = any(reader.source == "first_order" for reader in readers.values())
-    count = with_gradient if needs_gradient else forward_pass
-    shapes, budget = sizes
-    return count(shapes, len(batch), _length(batch), budget).flops
+    first_order = FirstOrder.among(readers)
+    arguments = (sizes[0], len(batch), _length(batch), sizes[1])
+    work = with_gradient(*arguments) if first_order else forward_pass(*arguments)
+    other_runs = sum(uses_other_runs(reader.intervention) for reader in first_order.values())
+    return (work + forward_pass(*arguments) * other_runs).flops
 
 
 def of_closure(

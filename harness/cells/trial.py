@@ -34,6 +34,7 @@ def trial_of(inputs: Inputs, proposal: Proposal) -> Trial:
         test=settings.test,
         statistic=settings.statistic,
         joint=settings.joint,
+        check_task=settings.check_task,
         seed=settings.seed,
         reference=inputs.proposal_half,
         contrast=inputs.contrast,

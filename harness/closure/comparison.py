@@ -49,7 +49,7 @@ class Comparison(Protocol):
         """How many groups have at least the candidate's statistic. None: it is not defined."""
 
     def p(self, own: float, others: Float[np.ndarray, " groups"]) -> float | None:
-        r""":math:`(1 + \\#\{T_i \ge T\}) / (1 + n)` over the ``n`` groups that were evaluated. None without any.
+        r""":math:`(1 + \#\{T_i \ge T\}) / (1 + n)` over the ``n`` groups that were evaluated. None without any.
 
         Source: Phipson & Smyth 2010.
         """

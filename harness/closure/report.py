@@ -9,16 +9,17 @@ from itertools import accumulate
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from harness.closure import anatomy
 from harness.closure.anatomy import OnInput
-from harness.closure.cases import SEQUENCE, Case, evaluate_cases, saturated, statistics_of
+from harness.closure.cases import SEQUENCE, Case, evaluate_cases, first_unsaturated, saturated, statistics_of
 from harness.closure.comparison import Test
 from harness.closure.intervals import FEW, beyond_groups, flips, mean_interval
 from harness.closure.necessity import DISPENSABLE
 from harness.closure.outcomes import Outcomes
 from harness.closure.statistics import Effect, benjamini_hochberg, selection_p, z_score
+from harness.closure.task import Task, task_of
 from harness.closure.trial import Trial
 from harness.closure.verdict import Evidence, Verdict, decide, decision_order, enough
 from harness.data.contracts import Tick
@@ -26,6 +27,8 @@ from harness.data.sampling import Group
 
 KEPT = 199
 """Changes by example are kept of the candidate and of up to this many compared groups."""
+LEVEL = 0.025
+"""One-sided level at which damage, or an improvement of the first metric, is certain."""
 LARGEST_DECOMPOSED = 16
 """Largest candidate whose leave-one-out shares and interaction are reported."""
 
@@ -155,7 +158,9 @@ def measure(
     outcomes = Outcomes(trial, tick)
     cases = evaluate_cases(cases, outcomes)
     contrast = _contrast(cases, trial, tick)
-    return [_measure(case, outcomes, contrast.get(case.candidate), null_damage) for case in cases]
+    deciding = [metric for m, metric in enumerate(trial.metrics) if trial.decides(m)]
+    task = task_of(trial.evaluate, trial.batch, trial.intervention, deciding, trial.seed) if trial.check_task else None
+    return [_measure(case, outcomes, task, contrast.get(case.candidate), null_damage) for case in cases]
 
 
 def judge(results: Sequence[CandidateResult], alpha: float) -> tuple[CandidateResult, ...]:
@@ -176,6 +181,7 @@ def _contrast(cases: Sequence[Case], trial: Trial, tick: Tick) -> Mapping[Group,
 def _measure(
     case: Case,
     outcomes: Outcomes,
+    task: Task | None,
     contrast: Float[np.ndarray, "metrics others"] | None,
     null_damage: Sequence[float],
 ) -> CandidateResult:
@@ -184,10 +190,13 @@ def _measure(
     statistics = statistics_of(case, outcomes)
     controls = np.array([outcomes.mean_change(group, group) for group in case.compared])
     necessity = case.parts.contributions(outcomes.damage(candidate))
+    first_place = first_unsaturated(candidate, outcomes)
     effects: dict[str, Effect] = {}
     anatomies: dict[str, Anatomy] = {}
     for m, metric in enumerate(trial.metrics):
-        effects[metric.name] = _effect(m, case, outcomes, statistics[:, m], controls[:, m] if len(controls) else ())
+        level = LEVEL if m == first_place else LEVEL / max(1, trial.n_deciding - 1)
+        compared = controls[:, m] if len(controls) else ()
+        effects[metric.name] = _effect(m, case, outcomes, statistics[:, m], compared, level)
         shift = None if contrast is None else contrast[m]
         anatomies[metric.name] = _anatomy(m, case, outcomes, necessity[:, m], shift)
     first = decision_order(effects)[0]
@@ -218,6 +227,8 @@ def _measure(
         selection_p=selection_p(effects[first].delta, null_damage, effects[first].damage),
         stopped_early=case.stopped_early,
         joint=trial.joint,
+        task=task.sentence if task else "",
+        task_done=task.done if task and task.checked else None,
     )
     kept = [candidate, *case.compared[:KEPT]]
     deltas = np.stack([outcomes.change(group) for group in kept], axis=1)
@@ -230,12 +241,14 @@ def _effect(
     outcomes: Outcomes,
     statistics: Float[np.ndarray, " groups"],
     controls: Sequence[float] | Float[np.ndarray, " compared"],
+    level: float,
 ) -> Effect:
-    """The effect on one metric. Every group is judged on its own examples."""
+    """The effect on one metric. Every group is judged on its own examples. ``level``: of an improvement."""
     trial, candidate = outcomes.trial, case.candidate
     metric = trial.metrics[m]
     baseline = trial.in_scope(candidate, outcomes.values[()][m])
     change = trial.in_scope(candidate, outcomes.change(candidate)[m])
+    yes_no = bool(np.isin(outcomes.values[()][m], (0, 1)).all())  # equal changes of a loss are no counts
     mean = float(baseline.mean()) if len(baseline) else 0.0
     delta = float(outcomes.mean_change(candidate, candidate)[m])
     members = set(candidate)
@@ -258,29 +271,33 @@ def _effect(
         share=as_much / len(disjoint) if disjoint else None,
         disjoint=len(disjoint),
         beyond=_beyond(change, case, outcomes) if m == 0 and trial.scope == "all" else None,
-        **_certain(m, change, candidate, trial),
+        **_certain(change, metric.damage, trial, trial.clusters(candidate), level, yes_no),
     )
 
 
-def _certain(m: int, change: Float[np.ndarray, " judged"], candidate: Group, trial: Trial) -> dict[str, Any]:
+def _certain(
+    change: Float[np.ndarray, " judged"],
+    damage: int,
+    trial: Trial,
+    clusters: Int[np.ndarray, " judged"] | None,
+    level: float,
+    yes_no: bool,
+) -> dict[str, Any]:
     """What is certain about the mean change: its interval or its counts, and its direction."""
-    damage = trial.metrics[m].damage
-    clusters = trial.clusters(candidate)
-    later = sum(trial.decides(i) for i in range(len(trial.metrics))) - 1
-    level = 0.025 / max(1, later) if m else 0.025
-    counts = flips(change, damage) if len(change) > 1 else None
+    counts = flips(change, damage) if yes_no and len(change) > 1 else None
     if counts is not None:
         return {
             "interval": mean_interval(change, trial.seed, clusters) if counts.worse + counts.better >= FEW else None,
             "changed": (counts.worse, counts.better),
-            "harmed": counts.p_worse <= 0.025,
+            "harmed": counts.p_worse <= LEVEL,
             "helped": counts.p_better <= level,
             "bound": counts.bound()[1],
         }
     interval = mean_interval(change, trial.seed, clusters)
     if interval is None:
         return {"interval": None}
-    _, helped = _damage_side(mean_interval(change, trial.seed, clusters, 1 - 2 * level) if m else interval, damage)
+    wider = interval if level == LEVEL else mean_interval(change, trial.seed, clusters, 1 - 2 * level)
+    _, helped = _damage_side(wider, damage)
     low, high = _damage_side(interval, damage)
     return {"interval": interval, "harmed": low > 0, "helped": helped < 0, "bound": high}
 
@@ -314,9 +331,14 @@ def _anatomy(
         changes = [outcomes.change(group)[m] for group in groups]
         return np.array(changes).reshape(len(groups), len(trial.batch))
 
+    def judged(groups: Sequence[Group]) -> Float[np.ndarray, "groups judged"]:
+        inside: Float[np.ndarray, "groups judged"] = trial.in_scope(candidate, rows(groups))
+        return inside
+
     whole = outcomes.change(candidate)[m]
-    decomposed = 1 < len(candidate) <= LARGEST_DECOMPOSED
-    interaction = anatomy.interaction(whole, rows(case.parts.singles), trial.seed) if decomposed else None
+    (own_change,) = judged([candidate])
+    decomposed = 1 < len(candidate) <= LARGEST_DECOMPOSED and len(own_change) > 0
+    interaction = anatomy.interaction(own_change, judged(case.parts.singles), trial.seed) if decomposed else None
     sufficiency = on_input = None
     if not case.stopped_early and case.all_units is not None and case.complement is not None:
         whole_model, complement = rows([case.all_units, case.complement])
@@ -330,7 +352,7 @@ def _anatomy(
     return Anatomy(
         necessity=tuple(share.get(unit) for unit in candidate),
         sufficiency=sufficiency,
-        leave_one_out=anatomy.leave_one_out(whole, rows(case.parts.without)) if decomposed else None,
+        leave_one_out=anatomy.leave_one_out(own_change, judged(case.parts.without)) if decomposed else None,
         dispensable=tuple(spared) if own > 0 and len(candidate) > 1 else (),
         interaction=interaction.value if interaction else None,
         interaction_interval=interaction.interval if interaction else None,

@@ -49,11 +49,12 @@ class Trial:
     on which a specific group does no damage. ``activity``: of the units on ``batch``; ``rule`` says when a group counts
     as active. ``scope``: the examples that a group is judged on: ``all``, or those on which this group is ``active``.
     ``test``: ``exact``, or the former test against ``disjoint`` groups; ``statistic``: that of the exact test.
-    ``joint``: a group passes only if its units need each other. ``deciding``: which metrics decide: the first listed
-    and those that declare it (``declared``), or ``all``. ``stratum``: the one that candidates were proposed on, if any;
-    ``in_stratum``: ``batch`` are its examples. ``futility``: testing of a candidate stops early when this many controls
-    do at least as much damage (:mod:`harness.closure.stopping`). ``labels``, ``strength`` (mean output norm [units]),
-    ``usage`` (share of examples on which each unit is active [units]): given where the controls ask for them.
+    ``joint``: a group passes only if its units need each other. ``check_task``: it cannot pass where the model does not
+    do the task. ``deciding``: which metrics decide: the first listed and those that declare it (``declared``), or
+    ``all``. ``stratum``: the one that candidates were proposed on, if any; ``in_stratum``: ``batch`` are its examples.
+    ``futility``: testing of a candidate stops early when this many controls do at least as much damage
+    (:mod:`harness.closure.stopping`). ``labels``, ``strength`` (mean output norm [units]), ``usage`` (share of examples
+    on which each unit is active [units]): given where the controls ask for them.
     """
 
     units: UnitSpace
@@ -69,6 +70,7 @@ class Trial:
     test: Test = "exact"
     statistic: Statistic = "necessity"
     joint: bool = False
+    check_task: bool = False
     reference: Batch | None = None
     contrast: Batch | None = None
     activity: Activity | None = None
@@ -124,6 +126,11 @@ class Trial:
     def decides(self, m: int) -> bool:
         """Whether the metric in this place takes part in the verdict."""
         return m == 0 or self.deciding == "all" or self.metrics[m].decides
+
+    @property
+    def n_deciding(self) -> int:
+        """How many metrics take part in the verdict."""
+        return sum(self.decides(m) for m in range(len(self.metrics)))
 
     @cached_property
     def profile(self) -> Profile:

@@ -78,6 +78,14 @@ class Evidence:
         return effect.harmed and effect.p_adjusted is not None and effect.p_adjusted <= self.alpha
 
     @property
+    def not_above(self) -> str:
+        """Why a group that does damage does not pass on its first metric."""
+        p = self.first_effect.p
+        if p is not None and p <= self.alpha:
+            return f"p is above {self.alpha:g} once it is corrected for the candidates tested together"
+        return "they do not stand out"
+
+    @property
     def chosen_on_test_examples(self) -> bool:
         """The group was chosen on its test examples and is not better than groups of permuted data."""
         return self.selection_p is not None and self.selection_p > self.alpha
@@ -96,6 +104,12 @@ class Evidence:
                 found.append(f"{_spaced(name)} improves")
             elif not self.passes(name):
                 found.append(f"{_spaced(name)} does not pass ({self._why_not(effect)})")
+        return [*found, *self.spare_parts]
+
+    @property
+    def spare_parts(self) -> list[str]:
+        """What keeps a group from being a whole, as sentences."""
+        found = []
         if self.dispensable:
             core = [unit for unit in self.units if unit not in set(self.dispensable)]
             found.append(f"{_listed(self.dispensable)} can be spared (core: {' '.join(core) or 'none'})")
@@ -131,7 +145,7 @@ class Rule:
 
 # The first rule that holds decides. Metrics are those that decide.
 RULES: tuple[Rule, ...] = (
-    Rule(Verdict.TASK_NOT_DONE, lambda e: bool(e.task), lambda e: e.task),
+    Rule(Verdict.TASK_NOT_DONE, lambda e: bool(e.task), lambda e: e.task.rstrip(".")),
     Rule(Verdict.UNDERPOWERED, lambda e: e.examples == 0, lambda _: "the group is active on no example"),
     Rule(
         Verdict.UNDERPOWERED,
@@ -141,7 +155,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         Verdict.UNDERPOWERED,
         lambda e: any(effect.bound is None for effect in e.deciding.values()),
-        lambda _: "one example is not enough for a confidence interval",
+        lambda _: "a confidence interval needs two examples (of two documents, where examples have documents)",
     ),
     Rule(
         Verdict.UNDERPOWERED,
@@ -159,7 +173,7 @@ RULES: tuple[Rule, ...] = (
         Verdict.NULL,
         lambda e: not e.first_effect.harmed and bounded(e.first_effect),
         lambda e: (
-            f"ablating these units damages {_spaced(e.first)} by at most {e.first_effect.bound:.3g}, less than "
+            f"ablating these units damages {_spaced(e.first)} by at most {e.first_effect.bound:.3g}, no more than "
             f"{EQUIVALENT:g} standard deviations of the compared groups"
         ),
     ),
@@ -174,9 +188,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         Verdict.NOT_SPECIFIC,
         lambda e: not e.passes(e.first),
-        lambda e: (
-            f"ablating these units damages {_spaced(e.first)}, but they do not stand out: {e.counted(e.first_effect)}"
-        ),
+        lambda e: f"ablating these units damages {_spaced(e.first)}, but {e.not_above} ({e.counted(e.first_effect)})",
     ),
     Rule(
         Verdict.NOT_SPECIFIC,
@@ -195,10 +207,13 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         Verdict.REDUNDANT,
-        lambda e: bool(e.others) and all(not effect.harmed and bounded(effect) for effect in e.others.values()),
-        lambda e: (
-            f"ablating these units damages {_spaced(e.first)} ({e.counted(e.first_effect)}) and leaves "
-            f"{_listed([_spaced(name) for name in e.others])} unchanged: other units may compensate for them"
+        lambda e: bool(e.others) and all(unchanged(effect) for effect in e.others.values()),
+        lambda e: "; ".join(
+            [
+                f"ablating these units damages {_spaced(e.first)} ({e.counted(e.first_effect)}) and leaves "
+                f"{_listed([_spaced(name) for name in e.others])} unchanged: other units may compensate for them",
+                *e.spare_parts,
+            ]
         ),
     ),
     Rule(
@@ -219,8 +234,8 @@ def decide(evidence: Evidence) -> tuple[Verdict, str]:
 
 
 def decision_order(effects: Mapping[str, Effect]) -> list[str]:
-    """The order in which metrics decide: as listed. Those that do not decide come last."""
-    return sorted(effects, key=lambda name: not effects[name].decides)
+    """The order in which metrics decide: as listed. Those that are at their worst value or do not decide come last."""
+    return sorted(effects, key=lambda name: not effects[name].decides or effects[name].saturated)
 
 
 def enough(groups: int, alpha: float) -> bool:
@@ -236,6 +251,11 @@ def needed(alpha: float) -> int:
 def bounded(effect: Effect) -> bool:
     """Whether the damage is certainly small, compared with the spread of the compared groups' damage."""
     return effect.bound is not None and effect.bound <= EQUIVALENT * effect.spread
+
+
+def unchanged(effect: Effect) -> bool:
+    """Whether neither damage nor improvement is certain, and the damage is certainly small."""
+    return not effect.harmed and not effect.helped and bounded(effect)
 
 
 def _needed(e: Evidence) -> str:

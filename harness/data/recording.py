@@ -22,7 +22,7 @@ SOURCES: Mapping[str, str] = {
     "head_output": "input of the output projection, by head [examples, heads, head_dim]",
     "contribution": "what a unit adds to the residual stream, before any norm [examples, units, d_model]",
     "activation": "what a unit hands on [examples, units, width]",
-    "first_order": "first-order estimate of the drop of the target's output when a unit is zeroed [examples, units, 1]",
+    "first_order": "first-order estimate of the damage by ablating a unit [examples, units, 1]",
     "router": "probability of each expert [examples, experts, 1]",
 }
 """The sources that several subjects have. A subject may have others."""

@@ -79,10 +79,8 @@ def evaluate_in_passes(
     return values
 
 
-def metric_values(
-    metrics: Sequence[Metric], logits: Float[Tensor, "rows outputs"], part: Batch
-) -> Float[np.ndarray, "metrics conditions examples"]:
-    """Every metric on rows of conditions x examples, of which the baseline comes first."""
+def prediction_of(logits: Float[Tensor, "rows outputs"], part: Batch) -> Prediction:
+    """Rows of conditions x examples, of which the baseline comes first, with the targets of the examples."""
     n, conditions = len(part), len(logits) // len(part)
 
     def repeated(target: Num[np.ndarray, examples * outputs]) -> Tensor:
@@ -90,15 +88,22 @@ def metric_values(
         values = values.to(logits.dtype) if values.is_floating_point() else values.long()
         return values.repeat(conditions, *[1] * (values.ndim - 1))
 
-    prediction = Prediction(
+    return Prediction(
         logits,
         repeated(part.target),
-        logits[:n].repeat(conditions, 1),
+        logits[:n].detach().repeat(conditions, 1),
         repeated(part.counterfactual.target) if part.counterfactual else None,
     )
+
+
+def metric_values(
+    metrics: Sequence[Metric], logits: Float[Tensor, "rows outputs"], part: Batch
+) -> Float[np.ndarray, "metrics conditions examples"]:
+    """Every metric on rows of conditions x examples, of which the baseline comes first."""
+    prediction = prediction_of(logits, part)
     # One transfer for all metrics: a GPU has to finish its work before each transfer.
     values = torch.stack([metric(prediction).float() for metric in metrics]).cpu().double().numpy()
-    return values.reshape(len(metrics), conditions, n)
+    return values.reshape(len(metrics), -1, len(part))
 
 
 def allowed_memory(memory: str, device: torch.device) -> int:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from harness.data.batch import Batch, Reads
 from harness.data.contracts import Intervention, Metric, Subject, Tick, no_tick
+from harness.data.first_order import FirstOrder
 from harness.data.grouping import Labels
 from harness.data.recording import SOURCES, Reader, Recording
 from harness.data.requests import check_gives, check_sources
@@ -77,12 +78,20 @@ class HookedSubject(Subject):
     def record(self, batch: Batch, readers: Mapping[str, Reader], tick: Tick = no_tick) -> Recording:
         """Run the batch once; every reader reduces the rows of its source, site by site.
 
-        Errors: a source that this subject does not have; ``first_order`` where targets are not classes.
+        Errors: a source that this subject does not have; for ``first_order``, what :meth:`evaluate` refuses.
         """
         batch.check(self.reads)
         check_sources(self, readers)
-        recorder = HookedRecorder(self.hooked.forward, self.sites, batch, readers)
+        first_order, everything = FirstOrder.among(readers), tuple(range(len(self.units)))
+        for reader in first_order.values():
+            check_gives(self, reader.intervention)
         with evaluating(self.model), within_memory(self.label, self.hooked.forward.device, self.budget):
+            with torch.inference_mode():
+                replacements = {
+                    name: _Passes(self, batch, [everything], reader.intervention, None).replacement
+                    for name, reader in first_order.items()
+                }
+            recorder = HookedRecorder(self.hooked.forward, self.sites, batch, readers, replacements)
             for examples in micro_batches(batch, Load.throughout(recorder.rows_each), self.budget):
                 recorder.run(examples)
                 tick(len(examples))
@@ -151,12 +160,16 @@ class _Passes:
             )
 
     def begin(self, examples: Int[np.ndarray, " chosen"]) -> Predict:
-        """The intervention's inputs for these examples."""
+        """The examples, and the intervention's inputs for them."""
         content, query = self._model.forward.tensors(self._batch.take(examples))
+        replacement = self.replacement(examples)
+        return lambda groups: self._model.predictions(content, query, groups, replacement, self._chosen)
+
+    def replacement(self, examples: Int[np.ndarray, " chosen"]) -> Replacement:
+        """The intervention, with its inputs for these examples."""
         donor = self._model.outputs(self._donors.take(examples), self._chosen) if self._donors else {}
         noise = self._noise(examples) if self._noisy else {}
-        replacement = Replacement(self._intervention, donor, self._moments.mean, self._moments.std, noise)
-        return lambda groups: self._model.predictions(content, query, groups, replacement, self._chosen)
+        return Replacement(self._intervention, donor, self._moments.mean, self._moments.std, noise)
 
     def _noise(self, examples: Int[np.ndarray, " chosen"]) -> dict[str, Float[Tensor, "chosen places _ _"]]:
         part = self._batch.take(examples)

@@ -12,29 +12,36 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from harness.data.batch import Batch
+from harness.data.first_order import FirstOrder
 from harness.data.recording import Reader, Rows
 from harness.engine.attention import frozen
 from harness.engine.batching import at_query
+from harness.engine.evaluation import prediction_of
 from harness.engine.forward import Forward, by_row, with_result
+from harness.engine.replacement import ReplacementFor, first_order_damage
 from harness.engine.sites import Site
-from harness.util.errors import HarnessError
 
 
 class HookedRecorder:
     """The reductions of every reader, micro-batch by micro-batch and site by site.
 
-    ``rows_each``: how many rows of work an example takes: a pass with gradients keeps the results of all sites.
+    ``replacements``: by reader of ``first_order``, what replaces the values of the units of a micro-batch.
+    ``rows_each``: how many rows of work an example takes: a pass with gradients keeps the results of all sites, and
+    those of donors.
     """
 
-    def __init__(self, forward: Forward, sites: tuple[Site, ...], batch: Batch, readers: Mapping[str, Reader]) -> None:
+    def __init__(
+        self,
+        forward: Forward,
+        sites: tuple[Site, ...],
+        batch: Batch,
+        readers: Mapping[str, Reader],
+        replacements: Mapping[str, ReplacementFor],
+    ) -> None:
         self._forward, self._sites, self._batch, self._readers = forward, sites, batch, readers
         self._sources = {reader.source for reader in readers.values()}
-        if "first_order" in self._sources and batch.target.ndim != 1:
-            raise HarnessError(
-                f"'first_order' needs a class as the target of every example; those of batch {batch.name} are vectors.",
-                "Choose a method that reads 'activation'.",
-            )
-        self.rows_each = 1 + len(sites) if "first_order" in self._sources else 1
+        self._replacements = replacements
+        self.rows_each = 2 * (1 + len(sites)) if "first_order" in self._sources else 1
         self._examples: list[Int[np.ndarray, " chosen"]] = []
         self._reduced: dict[str, dict[str, list[np.ndarray]]] = {
             name: {site.name: [] for site in sites} for name in readers
@@ -47,7 +54,7 @@ class HookedRecorder:
         if "activation" in self._sources:
             self._read_activations(part)
         if "first_order" in self._sources:
-            self._read_gradients(part)
+            self._read_gradients(part, examples)
 
     def joined(self) -> dict[str, np.ndarray]:
         """Each reader's reductions [examples, units, ...], examples in the order of the batch."""
@@ -75,8 +82,8 @@ class HookedRecorder:
         with self._hooked(reading), torch.inference_mode():
             self._forward.trunk(content, query)
 
-    def _read_gradients(self, part: Batch) -> None:
-        """The first-order estimate of the drop of the target's output if a unit is zeroed: values times gradient."""
+    def _read_gradients(self, part: Batch, examples: Int[np.ndarray, " chosen"]) -> None:
+        """A pass, then for each reader of ``first_order`` the gradients of its metric by changes of all values."""
         content, query = self._forward.tensors(part)
         values: dict[str, Tensor] = {}
         changes: dict[str, Tensor] = {}
@@ -92,16 +99,27 @@ class HookedRecorder:
 
             return hook
 
+        readers = FirstOrder.among(self._readers)
         with self._hooked(changing), frozen(self._forward.model), torch.enable_grad():
-            outputs = self._forward(content, query).float()
-            target = torch.from_numpy(np.asarray(part.target)).long().to(outputs.device)
+            prediction = prediction_of(self._forward(content, query).float(), part)
             # The gradient of the sum holds that of each example: examples do not influence each other.
-            total = outputs.gather(1, target[:, None]).sum()
-            gradients = dict(zip(changes, torch.autograd.grad(total, list(changes.values())), strict=True))
-        for site in self._sites:
-            drop = values[site.name].float() * gradients[site.name].float()
-            by_unit = drop.sum(dim=-1)
-            self._read("first_order", site, (by_unit.sum(dim=1) if by_unit.ndim == 3 else by_unit)[:, :, None], part)
+            gradients = {
+                name: torch.autograd.grad(
+                    reader.differentiable(prediction).sum(), list(changes.values()), retain_graph=len(readers) > 1
+                )
+                for name, reader in readers.items()
+            }
+        for name, reader in readers.items():
+            with torch.inference_mode():
+                replacement = self._replacements[name](examples)
+            by_site = dict(zip(changes, gradients[name], strict=True))
+            for site in self._sites:
+                value, gradient = (
+                    numbers if numbers.ndim == 4 else numbers.unsqueeze(1)
+                    for numbers in (values[site.name], by_site[site.name])
+                )
+                damage = first_order_damage(reader, replacement, site.name, value, gradient, query.to(value.device))
+                self._read("first_order", site, damage, part, only=name)
 
     def _hooked(self, hook_of: Callable[[Site], Callable[..., Any]]) -> ExitStack:
         stack = ExitStack()
@@ -109,9 +127,11 @@ class HookedRecorder:
             stack.callback(site.module.register_forward_hook(hook_of(site), with_kwargs=True).remove)
         return stack
 
-    def _read(self, source: str, site: Site, values: Float[Tensor, "examples units _"], part: Batch) -> None:
-        """Every reader of this source reduces these values."""
+    def _read(
+        self, source: str, site: Site, values: Float[Tensor, "examples units _"], part: Batch, only: str | None = None
+    ) -> None:
+        """Every reader of this source, or only one, reduces these values."""
         rows = Rows(source, site.name, values.detach().float().cpu().numpy(), part, self._batch, self._examples[-1])
         for name, reader in self._readers.items():
-            if reader.source == source:
+            if reader.source == source and only in (None, name):
                 self._reduced[name][site.name].append(np.asarray(reader.read(rows)))

@@ -10,17 +10,23 @@ from jaxtyping import Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from harness.data.first_order import FirstOrder
 from harness.data.recording import Reader, Rows, Source
 from harness.data.tokens import Tokens
 from harness.data.units import Unit
 from harness.engine.attention import Probe, active, frozen
 from harness.engine.batching import at_query, tensors, unembedding_only
 from harness.engine.discovery import AttentionSite, device_of, output_matrix
+from harness.engine.evaluation import prediction_of
+from harness.engine.replacement import ReplacementFor, first_order_damage
 from harness.util.errors import HarnessError
 
 
 class Recorder:
-    """The reductions of every reader, micro-batch by micro-batch and layer by layer."""
+    """The reductions of every reader, micro-batch by micro-batch and layer by layer.
+
+    ``replacements``: by reader of ``first_order``, what replaces the outputs of the heads of a micro-batch.
+    """
 
     def __init__(
         self,
@@ -28,8 +34,10 @@ class Recorder:
         sites: Mapping[nn.Module, AttentionSite],
         batch: Tokens,
         readers: Mapping[str, Reader],
+        replacements: Mapping[str, ReplacementFor],
     ) -> None:
         self._model, self._sites, self._batch, self._readers = model, sites, batch, readers
+        self._replacements = replacements
         self.sources = {reader.source for reader in readers.values()}
         self._part = batch
         self._names = {site.layer: Unit.head(site.layer, 0).site for site in sites.values()}
@@ -41,14 +49,14 @@ class Recorder:
         """One pass of these examples."""
         self._examples.append(examples)
         self._part = self._batch.take(examples)
-        tokens, query, target = tensors(self._part, device_of(self._model))
+        tokens, query, _ = tensors(self._part, device_of(self._model))
         probe = Probe(query)
         if "attention" in self.sources:
             probe.rows = self._read_rows
         if self.sources & {"head_output", "activation", "contribution"}:
             probe.outputs = self._read_outputs
         if "first_order" in self.sources:
-            self._run_with_gradients(probe, tokens, target)
+            self._run_with_gradients(probe, tokens, examples)
         else:
             with active(probe), torch.inference_mode():
                 self._model.base_model(tokens, use_cache=False)
@@ -61,8 +69,8 @@ class Recorder:
             for name, layers in self._reduced.items()
         }
 
-    def _run_with_gradients(self, probe: Probe, tokens: Tensor, target: Tensor) -> None:
-        """A pass, then the gradients of the target logits with respect to head outputs."""
+    def _run_with_gradients(self, probe: Probe, tokens: Tensor, examples: Int[np.ndarray, " chosen"]) -> None:
+        """A pass, then for each reader of ``first_order`` the gradients of its metric by head outputs."""
         outputs: dict[int, Tensor] = {}
 
         def keep(module: nn.Module, output: Tensor) -> Tensor:
@@ -73,14 +81,24 @@ class Recorder:
             return at_query(hidden, probe.query)
 
         probe.ablate = keep
+        readers = FirstOrder.among(self._readers)
         with active(probe), unembedding_only(self._model, query_of), frozen(self._model), torch.enable_grad():
             logits = self._model(tokens, use_cache=False).logits[:, 0].float()
-            of_targets = logits.gather(1, target.to(logits.device)[:, None])
+            prediction = prediction_of(logits, self._part)
             # The gradient of the sum holds that of each example: examples do not influence each other.
-            gradients = torch.autograd.grad(of_targets.sum(), list(outputs.values()))
-        for (layer, output), gradient in zip(outputs.items(), gradients, strict=True):
-            drop = (output.detach().float() * gradient.float()).sum(dim=(1, 3))
-            self._read("first_order", layer, drop[:, :, None])
+            gradients = {
+                name: torch.autograd.grad(
+                    reader.differentiable(prediction).sum(), list(outputs.values()), retain_graph=len(readers) > 1
+                )
+                for name, reader in readers.items()
+            }
+        for name, reader in readers.items():
+            with torch.inference_mode():
+                replacement = self._replacements[name](examples)
+            for (layer, output), gradient in zip(outputs.items(), gradients[name], strict=True):
+                query = probe.query.to(output.device)
+                damage = first_order_damage(reader, replacement, layer, output.detach(), gradient, query)
+                self._read("first_order", layer, damage, only=name)
 
     def _read_rows(self, module: nn.Module, rows: Tensor) -> None:
         self._read("attention", self._sites[module].layer, rows)
@@ -95,14 +113,14 @@ class Recorder:
             written = torch.einsum("ehi,hio->eho", outputs.detach().float(), self._matrices[layer])
             self._read("contribution", layer, written)
 
-    def _read(self, source: Source, layer: int, values: Tensor) -> None:
-        """Every reader of this source reduces these values [examples, heads, ...]."""
+    def _read(self, source: Source, layer: int, values: Tensor, only: str | None = None) -> None:
+        """Every reader of this source, or only one, reduces these values [examples, heads, ...]."""
         if source not in self.sources:
             return
         numbers = values.detach().float().cpu().numpy()
         rows = Rows(source, self._names[layer], numbers, self._part, self._batch, self._examples[-1])
         for name, reader in self._readers.items():
-            if reader.source == source:
+            if reader.source == source and only in (None, name):
                 self._reduced[name].setdefault(layer, []).append(np.asarray(reader.read(rows)))
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from harness.data.batch import Batch, Reads
 from harness.data.contracts import Intervention
+from harness.data.first_order import FirstOrder
 from harness.data.stages import call_with
 from harness.engine.batching import at_query
 from harness.util.errors import HarnessError
@@ -84,6 +85,24 @@ class Unchanged(Intervention):
 
     def __call__(self, output: Tensor) -> Tensor:
         return output
+
+
+ReplacementFor = Callable[[Int[np.ndarray, " chosen"]], Replacement]
+"""The replacement for any examples of a batch."""
+
+
+def first_order_damage(
+    reader: FirstOrder,
+    replacement: Replacement,
+    site: Hashable,
+    output: Float[Tensor, "rows places units width"],
+    gradient: Float[Tensor, "rows places units width"],
+    query: Int[Tensor, " rows"],
+) -> Float[Tensor, "rows units 1"]:
+    """The first-order damage by ablating each unit of a site (:class:`harness.data.first_order.FirstOrder`)."""
+    everything = output.new_ones(len(output), output.shape[2], dtype=torch.bool)
+    change = replacement(site, output, everything, query).float() - output.float()
+    return reader.metric.damage * (change * gradient.float()).sum(dim=(1, 3))[:, :, None]
 
 
 def donors_of(intervention: Intervention, batch: Batch, reads: Reads) -> Batch:

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from harness.data.batch import Batch, Vocabulary
 from harness.data.contracts import Intervention, Metric, Subject, Tick, no_tick
+from harness.data.first_order import FirstOrder
 from harness.data.recording import SOURCES, Reader, Recording
 from harness.data.requests import check_gives, check_sources
 from harness.data.sampling import Group
@@ -27,7 +28,16 @@ from harness.engine.budget import Budget, Load
 from harness.engine.discovery import device_of, sites_of
 from harness.engine.evaluation import Predict, allowed_memory, evaluate_in_passes, fastest_on, within_memory
 from harness.engine.recorder import Recorder, check_projections
-from harness.engine.replacement import Moments, Replacement, Unchanged, averaged_over, donors_of, moments, noise_of
+from harness.engine.replacement import (
+    Moments,
+    Replacement,
+    ReplacementFor,
+    Unchanged,
+    averaged_over,
+    donors_of,
+    moments,
+    noise_of,
+)
 from harness.engine.sharing import EVERYTHING, Shared, most_shared
 from harness.util.errors import HarnessError
 
@@ -83,10 +93,18 @@ class HeadSubject(Subject):
         batch.check(self.reads)
         check_sources(self, readers)
         check_projections(self.label, self._sites, readers)
-        recorder = Recorder(self.model, self._sites, tokens_of(batch, self.label), readers)
-        # A pass with gradients keeps the results of all layers; without them, those of one layer at a time.
-        rows_each = len(self._sites) if "first_order" in recorder.sources else 1
+        batch, first_order = tokens_of(batch, self.label), FirstOrder.among(readers)
+        for reader in first_order.values():
+            check_gives(self, reader.intervention)
+        # A pass with gradients keeps the results of all layers, and those of donors; others, one layer at a time.
+        rows_each = 2 * len(self._sites) if first_order else 1
         with switched(self.model), self._within_memory():
+            with torch.inference_mode():
+                replacements = {
+                    name: self.replacements(batch, [tuple(range(len(self.units)))], reader.intervention, None)
+                    for name, reader in first_order.items()
+                }
+            recorder = Recorder(self.model, self._sites, batch, readers, replacements)
             for examples in micro_batches(batch, Load.throughout(rows_each), self.budget):
                 recorder.run(examples)
                 tick(len(examples))
@@ -120,7 +138,7 @@ class HeadSubject(Subject):
 
     def replacements(
         self, batch: Tokens, groups: Sequence[Group], intervention: Intervention, reference: Batch | None
-    ) -> Callable[[Int[np.ndarray, " chosen"]], Replacement]:
+    ) -> ReplacementFor:
         """The intervention for any examples of the batch, with the means and donors that it requests."""
         inputs = set(inputs_of(type(intervention))) if groups else set()
         layers = {int(self.units.depth_of[unit]) for group in groups for unit in group}

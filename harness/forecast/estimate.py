@@ -178,6 +178,8 @@ def _expected(cell: Cell, shapes: Shapes, machine: Machine) -> tuple[Span, dict[
 
     pass_of = with_gradient if cell.stages["signal"].source == "first_order" else forward_pass
     recording = pass_of(shapes, proposing, length, budget)
+    if pass_of is with_gradient and uses_other_runs(cell.stages["intervention"]):
+        recording += forward_pass(shapes, proposing, length, budget)
     if cell.settings.split != "none":  # on which examples of the test half is each unit active?
         recording += forward_pass(shapes, testing, length, budget)
     tests = Tests.of(cell, shapes, budget)

@@ -142,9 +142,9 @@ class Record:
     """The complete result of one cell.
 
     ``units``: the labels of all units, in order; ``sites``: their sites, as runs. ``classes``: the class
-    of each unit according to the labels. ``size_curve``: where the cell asks for one. ``unit_damage``: by metric and
-    unit, the damage when this unit alone is ablated, where it was measured: the mean change on the test examples,
-    positive for the worse. ``diagnostics``: warnings of the stages. ``seconds``: time spent per stage.
+    of each unit according to the labels. ``unit_damage``: by metric and unit, the damage when this unit alone is
+    ablated, where it was measured: the mean change on the test examples, positive for the worse. ``size_curve``: where
+    the cell asks for one. ``diagnostics``: warnings of the stages. ``seconds``: time spent per stage.
 
     ``cost``: ``conditions`` requested (group x batch), and how many of them were ``computed`` here because no earlier
     cell had computed them; ``forwards``, one per condition and example; ``flops`` of all forwards and recordings,
@@ -164,8 +164,8 @@ class Record:
     partitions: tuple[PartitionRecord, ...] = ()
     candidates: tuple[CandidateRecord, ...] = ()
     closure: tuple[ClosureReport, ...] = ()
-    size_curve: SizeCurve | None = None
     unit_damage: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    size_curve: SizeCurve | None = None
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     cost: Mapping[str, int] = field(default_factory=dict)

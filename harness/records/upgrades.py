@@ -112,7 +112,14 @@ def _from_4(data: Json) -> Json:
     return {**data, "schema": f"{PREFIX}5", "config": {**ADDED_5, **data.get("config", {})}}
 
 
-ADDED_5: Json = {"test": "disjoint", "statistic": "necessity", "joint": False, "prune": False, "check_task": False}
+ADDED_5: Json = {
+    "test": "disjoint",
+    "statistic": "necessity",
+    "joint": False,
+    "prune": False,
+    "check_task": False,
+    "size_curve": False,
+}
 """What records of schema 5 say, and older ones did without saying."""
 
 UPGRADES: Mapping[Any, Callable[[Json], Json]] = {

@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from harness.data.contracts import no_tick
+from harness.data.first_order import FirstOrder
 from harness.data.tokens import Tokens
 from harness.testing.bench import Bench, bench
 from harness.testing.checks import Check, NotChecked, Violation, require
-from harness.testing.probes import ASKING, Constant, Mean, Noise, Output, Probe, Push, PushWhere, Std, TargetLogit
+from harness.testing.probes import ASKING, Constant, Keep, Mean, Noise, Output, Probe, Push, PushWhere, Std, TargetLogit
 
 # ----------------------------------------------------------------------------------------------------------------------
 # The intervention is used
@@ -271,7 +273,7 @@ def gives_the_same_noise_in_every_condition(plugin: Any) -> None:
 
 
 def estimates_damage_to_first_order(plugin: Any) -> None:
-    """`first_order` is the slope of the target's output as a unit's output is scaled towards zero."""
+    """`first_order` is the slope of a metric towards what the intervention gives; by default, the target's to zero."""
     test = bench(plugin)
     if "first_order" not in test.subject.sources or not test.precise:
         raise NotChecked("it does not record `first_order`, or not in 32 bits")
@@ -285,6 +287,14 @@ def estimates_damage_to_first_order(plugin: Any) -> None:
         f"`first_order` differs by {worst:.2g} from the slope of the target's output when outputs are scaled: it is "
         "the gradient times what the unit hands on, summed over positions; with positions=all, a unit is ablated at "
         "every position",
+    )
+    half = FirstOrder(Keep("first_order"), Output(0.5), TargetLogit())
+    readings = test.subject.record(test.batch, {"signal": half}, no_tick).readings["signal"][:, test.units].T
+    worst = np.abs(slope / 2 - readings).max()
+    require(
+        worst <= 0.1 * np.abs(slope).max() + test.tolerance / step,
+        f"`first_order` for an intervention that halves outputs differs by {worst:.2g} from half the slope: use the "
+        "intervention and the metric of the reader (harness.data.first_order.FirstOrder)",
     )
 
 

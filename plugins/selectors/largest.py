@@ -29,9 +29,7 @@ class Largest(Selector):
     name: ClassVar[str] = "largest"
     count: Annotated[int, Ge(1)] = field(default=3, metadata={"help": COUNT})
     min_size: Annotated[int, Ge(1)] = field(default=2, metadata={"help": SMALLEST})
-    max_size: Annotated[int, Ge(1)] | None = field(
-        default=None, metadata={"help": f"{LARGEST}; null: no limit"}
-    )
+    max_size: Annotated[int, Ge(1)] | None = field(default=None, metadata={"help": f"{LARGEST}; null: no limit"})
 
     def __post_init__(self) -> None:
         require_sizes(self.min_size, self.max_size)

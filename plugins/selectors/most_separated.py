@@ -54,9 +54,7 @@ class MostSeparated(Selector):
                 if score is not None:
                     scored.append((score, members))
         scored.sort(key=lambda pair: -pair[0])  # a stable sort: lower label first on a tie
-        return [
-            Candidate(members, score if math.isfinite(score) else None) for score, members in scored[: self.count]
-        ]
+        return [Candidate(members, score if math.isfinite(score) else None) for score, members in scored[: self.count]]
 
 
 def _separation(members: tuple[int, ...], affinity: Affinity) -> float | None:

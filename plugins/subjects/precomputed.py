@@ -58,7 +58,8 @@ class Precomputed(SubjectMethod):
         "signal": "activation",
         "binarizer": "none",
         "affinity": "pearson_knn",
-    }  # the chooser and selector of published matrices are those of heads
+        "chooser": "modularity",  # a matrix cannot be computed again from other observations
+    }
     units: str = field(
         default="", metadata={"help": '16x16 (layers x heads), or a JSON file: ["L0H0", ...]; empty: from the files'}
     )

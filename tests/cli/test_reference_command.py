@@ -27,6 +27,8 @@ def command(matrix: Path | str, labels: Path | str, *more: str) -> tuple[str, ..
         f"labels.path={labels}",
         "partitioner=spectral",
         "partitioner.k=[4,6,8,10,12]",
+        "chooser=labels",
+        "selector=paper_candidate",
         *more,
     )
 
@@ -135,7 +137,8 @@ def test_relative_paths_start_at_the_current_folder(harness: Run, files: tuple[P
 def test_groups_are_found_and_chosen_without_any_labels(harness: Run, files: tuple[Path, Path]) -> None:
     unlabelled = ("subject.units=16x8", "labels=none", "chooser=modularity", "selector=size_range")
     words = ("subject=precomputed", "affinity=precomputed", f"affinity.path={files[0]}", "affinity.transform=abs")
-    answer = harness("propose", *words, *unlabelled, "selector.max_size=128", "reruns=2", "--json")
+    sizes = ("partitioner.k=[4,6,8,10,12]", "selector.max_size=128")
+    answer = harness("propose", *words, *unlabelled, *sizes, "reruns=2", "--json")
     assert answer.code == 0, answer.err
     record = answer.data
     assert record["cell"]["supervised"] == []

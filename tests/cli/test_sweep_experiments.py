@@ -45,6 +45,8 @@ def test_the_papers_tests_are_as_published(test: int) -> None:
     assert (config["batch"]["name"], config["batch"]["n"]) == (batch, 2000)
     assert config["partitioner"]["k"] == k
     assert (config["selector"]["min_size"], config["selector"]["max_size"]) == sizes
+    assert (config["selector"]["name"], config["selector"]["count"]) == ("paper_score", 1)
+    assert (config["partitioner"]["name"], config["chooser"]["name"]) == ("spectral", "labels")
     assert {key: config["controls"][key] for key in ("name", "n", "pool")} == {"name": "uniform", "n": 5, "pool": pool}
     assert (config["split"], config["ddof"], config["affinity"]["l2"]) == ("none", 0, 1e-3)
     if batch == "natural_text":

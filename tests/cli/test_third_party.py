@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "third_party" / "closure-harness-jaccard"
-SMALL = ("batch.n=24", "batch.length=48", "controls.n=19", "partitioner.k=[4,8]", "reruns=0", "tracking=none")
+SMALL = ("batch.n=24", "batch.length=48", "controls.n=19", "partitioner.k=[4,8]", "reruns=1", "tracking=none")
 
 
 class Elsewhere:

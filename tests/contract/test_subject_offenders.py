@@ -17,6 +17,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from harness.data.batch import Batch, Vocabulary, Width
 from harness.data.contracts import Intervention, Subject
+from harness.data.first_order import FirstOrder
 from harness.data.recording import Reader, Recording
 from harness.data.tokens import Tokens
 from harness.engine.hooked import HookedSubject
@@ -376,6 +377,14 @@ class DoublesFirstOrder(HookedSubject):
         return super().record(batch, readers, tick)
 
 
+class AlwaysEstimatesZeroing(HookedSubject):
+    """Its first-order estimate does not follow the intervention."""
+
+    def record(self, batch: Batch, readers: Mapping[str, Reader], tick: Any) -> Recording:
+        plain = {n: r.reader if isinstance(r, FirstOrder) else r for n, r in readers.items()}
+        return super().record(batch, plain, tick)
+
+
 class AcceptsEveryBatch(HookedSubject):
     """Takes token ids modulo the vocabulary."""
 
@@ -495,6 +504,9 @@ WRONG: dict[partial[Any], tuple[str, str]] = {
     partial(neurons, RaisesAKeyError): ("refuses a source that it does not have", "raises KeyError: 'no_such_source'"),
     partial(neurons, SwapsSites): ("records every source", "name the site 'elsewhere', which has no units"),
     partial(neurons, DoublesFirstOrder): ("estimates damage to first order", "differs by"),
+    partial(neurons, AlwaysEstimatesZeroing): (
+        "estimates damage to first order", "use the intervention and the metric",
+    ),
     partial(neurons, AcceptsEveryBatch): (
         "refuses a batch that it cannot read", "outside the vocabulary, which it cannot evaluate, is accepted",
     ),

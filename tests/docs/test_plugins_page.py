@@ -25,7 +25,7 @@ from harness.registry import hookspecs
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
 HOOKS = {name: f for name, f in inspect.getmembers(hookspecs, inspect.isfunction) if name.startswith("harness_")}
-SMALL = ("batch.n=16", "batch.length=48", "controls.n=19", "selector.min_size=2", "reruns=0", "tracking=none")
+SMALL = ("batch.n=16", "batch.length=48", "controls.n=19", "selector.min_size=2", "reruns=1", "tracking=none")
 
 
 def ticked(cell: str) -> list[str]:

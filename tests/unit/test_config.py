@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from harness.cells.cell import Settings
 from harness.data.stages import STAGES
-from harness.registry.config import expand, registry, resolve, runs_here
+from harness.registry.config import expand, registry, resolve, resolve_all, runs_here
 from harness.util.errors import HarnessError
 
 
@@ -38,6 +38,75 @@ def test_several_methods_are_chosen_in_order_and_each_has_its_own_parameters() -
     assert found["transform"]["residualize"] == {"name": "residualize", "on": ["layer"]}
     assert config("metric=loss")["metric"] == {"loss": {"name": "loss"}}
     assert grid("transform=[],[standardize]") == [["transform=[]"], ["transform=[standardize]"]]
+
+
+WITH_COUNTERFACTUALS = ["logit_difference", "accuracy", "target_logit", "loss"]
+WITHOUT = ["log_odds", "accuracy", "target_logit", "loss"]
+PAPER = ["target_logit", "accuracy", "loss"]
+
+
+@pytest.mark.parametrize(
+    ("words", "batch", "metrics"),
+    [
+        ([], "random_repeat", WITH_COUNTERFACTUALS),
+        (["batch=natural_text"], "natural_text", WITH_COUNTERFACTUALS),
+        (["batch=vectors"], "vectors", WITHOUT),
+        (["subject=torch_module"], "vectors", WITHOUT),
+        (["batch@contrast=vectors"], "random_repeat", WITH_COUNTERFACTUALS),
+        (["batch=vectors", "batch@contrast=random_repeat"], "vectors", WITHOUT),
+        (["batch=vectors", "metric=[loss]"], "vectors", ["loss"]),
+        (["preset=paper"], "synthetic_induction", PAPER),
+        (["preset=paper", "batch=vectors"], "vectors", PAPER),
+        (["preset=paper", "metric=[loss]"], "synthetic_induction", ["loss"]),
+        (["experiment=paper_1"], "synthetic_induction", PAPER),
+        (["experiment=paper_2"], "synthetic_induction", PAPER),
+        (["experiment=paper_3"], "natural_text", PAPER),
+        (["experiment=paper_4"], "natural_text", PAPER),
+        (["experiment=paper_5"], "natural_text", PAPER),
+    ],
+)
+def test_a_batch_chooses_metrics_that_fit_its_examples(words: list[str], batch: str, metrics: list[str]) -> None:
+    found = config(*words)
+    assert (found["batch"]["name"], list(found["metric"])) == (batch, metrics)
+
+
+def test_the_choice_of_a_subject_comes_before_that_of_its_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from typing import ClassVar\n"
+        "from harness import Subject, hookimpl\n"
+        "@dataclass(frozen=True)\n"
+        "class Mine:\n"
+        '    """A subject whose outputs are no logits."""\n'
+        "    name: ClassVar[str] = 'mine'\n"
+        "    defaults: ClassVar[dict] = {'batch': 'natural_text', 'metric': ['squared_error']}\n"
+        "    def __call__(self): ...\n"
+        "@hookimpl\n"
+        "def harness_subjects():\n"
+        "    return [Mine]\n"
+    )
+    monkeypatch.setenv("HARNESS_EXTRA_PLUGINS", str(tmp_path / "mine.py"))
+    found = config("subject=mine")
+    assert (found["batch"]["name"], list(found["metric"])) == ("natural_text", ["squared_error"])
+    assert list(config("subject=mine", "metric=[loss]")["metric"]) == ["loss"]
+
+
+def test_every_batch_that_is_offered_names_its_metrics() -> None:
+    for name in registry().names("batch"):
+        assert registry().get("batch", name).defaults["metric"] in (WITH_COUNTERFACTUALS, WITHOUT)
+
+
+@pytest.mark.parametrize("override", ["metric=[accuracy,accuracy]", "transform=[standardize,standardize]"])
+def test_a_method_that_is_listed_twice_is_refused(override: str) -> None:
+    stage, _, names = override.partition("=")
+    with pytest.raises(HarnessError, match=r"is listed twice") as caught:
+        config(override)
+    assert override in caught.value.what
+    assert caught.value.fix == f"Type {stage}=[{names.strip('[]').split(',')[0]}]."
+    with pytest.raises(HarnessError, match=r"is listed twice"):
+        resolve_all(grid(f"{override},[]", "seed=0,1"), registry())
 
 
 def test_the_defaults_of_settings_are_those_of_the_configuration_file() -> None:
@@ -72,7 +141,11 @@ def test_a_preset_is_a_method_with_other_values() -> None:
         ("affinity=null", "configuration: ", "how overrides are written"),
         ("affinity=ising,pearson", "affinity=ising,pearson has several values", "harness sweep affinity=ising,pearson"),
         ("seed=range(0,3)", "seed=range(0,3) has several values", "harness sweep 'seed=range(0,3)'"),
-        ("experiment=quickstart", "the experiment sweeps affinity, partitioner,", "harness sweep experiment=quickstart"),
+        (
+            "experiment=quickstart",
+            "the experiment sweeps affinity, partitioner,",
+            "harness sweep experiment=quickstart",
+        ),
         ("hydra.run.dir=x", "hydra.run.dir has no effect", "workspace=DIR"),
         ("+hydra.job.env_set.A=b", "hydra.job.env_set.A has an effect in sweeps only", "harness sweep"),
         ("seed=${no_such_key}", "configuration: ", "how overrides are written"),

@@ -104,7 +104,7 @@ NAMES = [
     "sweep",
     "tokens_of",
 ]
-SMALL = ("subject=planted", "batch=planted", "batch.n=128", "controls.n=39", "reruns=0", "tracking=none", "cache=false")
+SMALL = ("subject=planted", "batch=planted", "batch.n=128", "controls.n=39", "reruns=1", "tracking=none", "cache=false")
 
 
 def test_the_public_names_are_exactly_these() -> None:

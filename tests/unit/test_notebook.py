@@ -39,7 +39,7 @@ from harness.notebook.progress import Line
 from harness.registry.config import registry, resolve
 from harness.util.fingerprint import code_of
 
-WORDS = ("subject=planted", "subject.noise=0.0", "batch=planted", "batch.n=128", "controls.n=39", "reruns=0")
+WORDS = ("subject=planted", "subject.noise=0.0", "batch=planted", "batch.n=128", "controls.n=39", "reruns=1")
 CHOICES: dict[str, Any] = {"controls": ("layer_matched", {"n": 39}), "reruns": 0}
 
 
@@ -244,7 +244,7 @@ def test_a_subject_is_loaded_once_in_a_session(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(cls, "__call__", lambda self: loads.append(self) or load(self))
     subject = harness.subject("planted", noise=0.0)
     batch = harness.batch("planted", subject, n=32)
-    harness.propose(subject, batch, reruns=0)
+    harness.propose(subject, batch, reruns=1)
     harness.propose(*WORDS)
     harness.close(subject, [0, 1], batch, controls=("uniform", {"n": 9}))
     assert len(loads) == 1
@@ -312,7 +312,7 @@ def test_a_method_that_changes_a_model_in_memory_is_reported(build: Callable[[],
 
 def test_nothing_is_written_without_a_workspace(planted: Any, examples: Batch, tmp_path: Path) -> None:
     harness.close(planted, [0, 1], examples, **CHOICES)
-    harness.propose(planted, examples, reruns=0)
+    harness.propose(planted, examples, reruns=1)
     result = harness.run(subject=planted, batch=examples, workspace=None, **CHOICES)
     assert result.status is Status.OK
     assert not list(tmp_path.iterdir())
@@ -330,7 +330,7 @@ def test_an_error_of_a_method_is_raised_as_it_is_or_kept_in_the_record(planted: 
 
     with pytest.raises(ZeroDivisionError, match="by nothing"):
         harness.propose(planted, examples, affinity=Broken())
-    swept = harness.sweep([{"affinity": Broken()}, {"affinity": "pearson"}], subject=planted, batch=examples, reruns=0)
+    swept = harness.sweep([{"affinity": Broken()}, {"affinity": "pearson"}], subject=planted, batch=examples, reruns=1)
     assert [result.status for result in swept] == [Status.FAILED, Status.OK]
     assert swept[0].reason == "ZeroDivisionError: by nothing"
     with pytest.raises(HarnessError, match="tested nothing: ZeroDivisionError"):
@@ -425,7 +425,7 @@ def test_the_element_of_a_notebook_is_the_card_and_a_figure_and_loads_nothing(cl
 
 
 def test_a_proposal_is_a_table_of_units(planted: Any, examples: Batch) -> None:
-    proposal = harness.propose(planted, examples, reruns=0)
+    proposal = harness.propose(planted, examples, reruns=1)
     frame = proposal.to_frame()
     assert list(frame.index) == list(planted.units.labels)
     assert list(frame["group"]) == list(proposal.partition.labels)
@@ -490,5 +490,5 @@ def test_the_line_shows_the_step_and_its_share_and_times_are_kept() -> None:
 def test_nothing_is_printed_where_nobody_watches(
     planted: Any, examples: Batch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    harness.propose(planted, examples, reruns=0)
+    harness.propose(planted, examples, reruns=1)
     assert capfd.readouterr() == ("", "")

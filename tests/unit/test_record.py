@@ -308,6 +308,8 @@ def test_a_record_of_schema_3_gets_the_sites_of_its_heads(tmp_path: Path) -> Non
     closure = written["closure"][0]
     assert [closure.pop(name) for name in ("scope", "stratum", "n_proposed", "n_tested")] == ["all", "", None, None]
     assert {effect.pop("decides") for effect in closure["effects"].values()} == {True}
+    assert written.pop("unit_damage") == {}
+    assert record.candidates[0].examples == ()
     changed = ("schema", "candidates", "sites")
     assert {key: value for key, value in written.items() if key not in changed} == {
         key: value for key, value in old.items() if key not in changed

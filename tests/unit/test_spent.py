@@ -37,6 +37,7 @@ def cell(folder: Path, *words: str) -> Cell:
         ("intervention=patching",),
         ("intervention=zero", "intervention.positions=query"),
         ("signal=attribution", "partitioner=top_k"),
+        ("signal=attribution", "partitioner=top_k", "intervention=patching"),
         ("group=[L0H0,L3H1]",),
     ],
     ids=" ".join,

@@ -21,7 +21,7 @@ from harness.pipeline import run_cell
 from harness.testing import examples
 from harness.util.cache import Memo
 
-PLANTED = ("subject=planted", "batch=planted", "batch.n=256", "reruns=0", "controls.n=19", "tracking=none")
+PLANTED = ("subject=planted", "batch=planted", "batch.n=256", "reruns=1", "controls.n=19", "tracking=none")
 
 
 def run(folder: Path, *words: str) -> Any:
