@@ -96,6 +96,7 @@ ANATOMY = Anatomy(
     interaction_interval=(-0.5, 0.0),
     on_input=OnInput(7, -3.0, (-0.5, 0.25), -4.0, 0.01, -0.125, 0.04),
     contrast=(-0.5, (-0.75, -0.25)),
+    necessity=(1.0, 0.0, 0.5),
 )
 
 

@@ -69,16 +69,20 @@ def _necessity(closure: ClosureReport) -> list[str]:
     """What each unit adds, and the group's place among those of its profile."""
     name = _first(closure)
     inside, effect = closure.anatomy.get(name), closure.effects[name]
-    if closure.test == "disjoint" or inside is None or inside.necessity is None or effect.statistic is None:
-        return []
-    each = "  ".join(f"{unit} {_number(c, '.2f')}" for unit, c in zip(closure.units, inside.necessity, strict=True))
+    lines = []
+    if inside is not None and inside.necessity is not None:
+        pairs = zip(closure.units, inside.necessity, strict=True)
+        each = "  ".join(f"{unit} {_number(adds, '.2f')}" for unit, adds in pairs)
+        spare = f"   (can be spared: {named(closure.dispensable)})" if closure.dispensable else ""
+        lines.append(f"  necessity of each unit ({_spaced(name)}): {each}{spare}")
     profile = ", ".join(f"{n} in {cell}" for cell, n in closure.profile.items())
-    lines = [f"  necessity of each unit ({_spaced(name)}): {each}"]
+    if closure.test == "disjoint" or effect.statistic is None:
+        return lines
     if effect.p is None:
         return [*lines, f"  no other group has {profile}"]
-    own, groups = round(effect.p * (1 + len(effect.controls))), 1 + len(effect.controls)
-    early = f", stopped early: {closure.comparable} have this profile" if closure.stopped_early else ""
-    return [*lines, f"  T {effect.statistic:.2f}: place {own} among {groups} groups with {profile}{early}"]
+    place, groups = round(effect.p * (1 + len(effect.controls))), 1 + len(effect.controls)
+    early = f", stopped early: {closure.comparable} others have this profile" if closure.stopped_early else ""
+    return [*lines, f"  T {effect.statistic:.2f}: place {place} among {groups} groups with {profile}{early}"]
 
 
 def _compared(record: Record, closure: ClosureReport) -> list[str]:

@@ -27,12 +27,12 @@ def test_a_card_gives_the_verdict_first_and_then_the_numbers_behind_it(make_reco
     }
     lines = card(make_record(effects=effects, verdict=Verdict.WEAK_PASS)).splitlines()
     assert lines[0].startswith("L0H1 L1H0 L1H2   3 units, 2 sites")
-    assert lines[1] == "WEAK PASS  because"
-    assert lines[2] == "  0 of 99 distinct controls did at least as much damage to target logit"
+    assert lines[1] == "WEAK PASS  Because."
+    assert "  0 of 99 distinct controls did at least as much damage to target logit" in lines
     logit, loss = (next(line for line in lines if line.strip().startswith(name)) for name in ("target logit", "loss"))
     assert logit.split()[2] == "↓"  # damage lowers it
     assert loss.split()[1] == "↑"  # damage raises it
-    assert {"1.00", "3.50", "+2.50", "[+2.00,", "+3.00]", "+3.2", "0.020"} <= set(loss.split())
+    assert {"1.00", "3.50", "+2.50", "[+2.00,", "+3.00]", "0.010", "0.020"} <= set(loss.split())
     assert "all units of these sites: target logit -4.00 (this group: 50 %)" in "\n".join(lines)
     assert "proposed on 30 examples, tested on 20 others" in "\n".join(lines)
     assert "note: affinity: constant: 1 unit (L0H0)" in "\n".join(lines)
@@ -54,7 +54,7 @@ def test_a_card_says_when_the_labels_chose_the_number_of_groups(make_record: Mak
 def test_a_card_shows_undefined_values_as_a_dash_and_saturation_in_words(make_record: Make, make_effect: Make) -> None:
     bare = make_effect(controls=(), z=None, p=None, p_adjusted=None, interval=None, saturated=True)
     line = next(line for line in card(make_record(effect=bare)).splitlines() if line.strip().startswith("target logit"))
-    assert line.split("(one example)")[1].split() == ["none", "-", "-", "-", "(saturated:", "cannot", "get", "worse)"]
+    assert line.split("(one example)")[1].split() == ["none", "-", "-", "(saturated:", "cannot", "get", "worse)"]
 
 
 def test_a_card_names_layers_without_enough_controls(make_record: Make) -> None:
@@ -82,13 +82,67 @@ def test_a_card_counts_the_sites_of_units_of_every_kind(make_record: Make) -> No
 
 def test_a_card_shows_the_anatomy_of_the_group(make_record: Make) -> None:
     text = card(make_record())
-    assert "leave-one-out, share of the effect on target logit that is lost: L0H1 50 %  L1H0 0 %  L1H2 25 %" in text
+    each = "necessity of each unit (target logit): L0H1 1.00  L1H0 0.00  L1H2 0.50"
+    assert f"{each}   (can be spared: L1H0)" in text
     assert "interaction -0.25" in text
     assert "sufficiency 75 %" in text
-    assert "dispensable L1H0" in text
-    assert "active on 7 examples: -3.00 (p 0.010), off-input -0.12" in text
+    assert "active on 7 examples: -3.00, off-input -0.12" in text
     assert "contrast batch -0.50" in text
     assert "against the best groups of the same pipeline on permuted data: p 0.020" in text
+
+
+def test_a_card_gives_the_place_of_the_group_among_those_of_its_profile(make_record: Make, make_effect: Make) -> None:
+    """Three of 39 groups have at least its T of 0.75: p = 4/40."""
+    effect = make_effect(
+        controls=tuple(-i / 100 for i in range(39)),
+        p=0.1,
+        p_adjusted=0.1,
+        statistic=0.75,
+        statistics=(0.8, 0.9, 0.75, *(0.1,) * 36),
+        share=0.2,
+        disjoint=20,
+        beyond=(-2.5, -1.25),
+    )
+    (closure,) = make_record(effect=effect).closure
+    groups = tuple((0, 2 + i % 3) if i > 30 else (1, 2 + i % 3) for i in range(39))
+    exact = replace(
+        closure,
+        test="exact",
+        profile={"L0.attn": 1, "L1.attn": 2},
+        comparable=223,
+        stopped_early=True,
+        groups=groups,
+        task="The model does this task: accuracy 1.00 (chance 0.1).",
+        task_done=True,
+    )
+    lines = card(replace(make_record(), closure=(exact,))).splitlines()
+    assert lines[2] == "  The model does this task: accuracy 1.00 (chance 0.1)."
+    profile = "1 in L0.attn, 2 in L1.attn"
+    place = f"  T 0.75: place 4 among 40 groups with {profile}, stopped early: 223 others have this profile"
+    assert place in lines
+    damage = "4 of 20 groups that share no unit with it do as much (z -8.0); beyond their mean: [-2.50, -1.25]"
+    assert f"  plain damage: {damage}" in lines
+    assert "  L0H0 is in 5 of the 5 most damaging groups (of all 39: 8)" in lines
+    alone = replace(exact, effects={"target_logit": replace(effect, p=None, controls=())}, groups=())
+    assert f"  no other group has {profile}" in card(replace(make_record(), closure=(alone,)))
+
+
+def test_a_card_counts_changed_examples_where_they_are_few(make_record: Make, make_effect: Make) -> None:
+    text = card(make_record(effect=make_effect(interval=None, changed=(3, 1))))
+    assert "-2.00 (3 worse, 1 better)" in text
+
+
+def test_a_card_names_the_units_that_were_dropped_before_the_test(make_record: Make) -> None:
+    record = make_record()
+    pruned = replace(record.candidates[0], pruned=("L0H0", "L1H1"))
+    text = card(replace(record, candidates=(pruned,)))
+    assert "dropped before the test, by ablation on the proposal half: L0H0 L1H1" in text
+
+
+def test_a_card_of_the_former_test_has_the_verdict_of_the_closure_paper(make_record: Make, make_effect: Make) -> None:
+    """z of -2 among controls from 0 to .98: (-2 - .49) / .286 = -8.7."""
+    text = card(make_record(effect=make_effect()))
+    assert "by the closure paper's rule: pass (every metric is damaged, the largest z is 8.7)" in text
 
 
 def test_a_card_says_when_the_group_was_never_active(make_record: Make) -> None:

@@ -197,16 +197,30 @@ def test_several_gpus_hold_a_larger_model_and_are_not_faster():
     assert H100.holding(10**12).seconds(Work(10**15), shapes) == H100.seconds(Work(10**15), shapes)
 
 
-def test_the_estimate_ranges_from_20_controls_with_early_stopping_to_all_of_them():
-    tiny = cell("subject=tiny", "batch.n=16")
+def test_the_estimate_ranges_from_20_compared_groups_to_all_of_them():
+    """Two heads of eight in L0 and one of eight in L1: 28 * 8 groups with this profile, the candidate among them."""
+    tiny = cell("subject=tiny", "batch.n=16", "group=[L0H0,L0H7,L1H2]")
+    shapes = shapes_of_cell(tiny)
+    (soon, _), (everything, work) = work_of(tiny, shapes, budget_of(tiny, shapes, CPU))
+    groups, pairs, singles = 28 * 8, 28 + 8 * 8, 16
+    others = 4  # the baseline, all units of its sites, all units of the model, all but its own
+    assert everything == groups + pairs + singles + others
+    assert 20 + 3 < soon < 20 * (1 + 3 + 3) + 7 + 2
+    all_at_once = cell("subject=tiny", "batch.n=16", "group=[L0H0,L0H7,L1H2]", "futility=null")
+    ((conditions, at_once),) = work_of(all_at_once, shapes, budget_of(tiny, shapes, CPU))
+    assert conditions == everything
+    assert at_once.flops <= work.flops  # the baseline model beside every round
+
+
+def test_the_estimate_of_the_former_test_counts_its_controls():
+    words = ("subject=tiny", "batch.n=16", "test=disjoint", "selector.min_size=8", "selector.count=1")
+    tiny = cell(*words, "controls.n=99")
     shapes = shapes_of_cell(tiny)
     soon_and_all = work_of(tiny, shapes, budget_of(tiny, shapes, CPU))
-    # Baseline, candidate, its layers (not all four); in the end everything, the others, 8 parts, 8 wholes without one.
-    assert [conditions for conditions, _ in soon_and_all] == [3 + 20, 3 + 99 + 2 + 16]
-    all_at_once = cell("subject=tiny", "batch.n=16", "futility=null")
-    ((conditions, work),) = work_of(all_at_once, shapes, budget_of(tiny, shapes, CPU))
-    assert conditions == 5 + 16 + 99
-    assert work.flops <= soon_and_all[-1][1].flops  # the baseline model beside every round
+    # Baseline, candidate, its layers (not all four), and 8 parts, 8 wholes without one, 28 pairs; in the end also
+    # everything, and the others.
+    own = 3 + 8 + 8 + 28
+    assert [conditions for conditions, _ in soon_and_all] == [own + 20, own + 99 + 2]
 
 
 def test_the_estimate_of_a_group_given_by_hand_uses_its_units():

@@ -260,7 +260,7 @@ OLD = Path(__file__).parents[1] / "old"
 def test_a_record_of_schema_2_is_read_with_every_field_under_its_new_name() -> None:
     """The figures stand in ``tests/old/record_2.json`` under the old names, in brackets."""
     record = read_record(OLD / "record_2.json")
-    assert record.schema == "closure-harness/record/4"
+    assert record.schema == SCHEMA
     assert (record.status, record.cell.title.split()[0], record.partition) == (Status.OK, "tiny", record.partitions[4])
     assert record.config["futility"] == 10  # give_up
     assert "give_up" not in record.config
@@ -290,7 +290,7 @@ def test_a_record_of_schema_3_gets_the_sites_of_its_heads(tmp_path: Path) -> Non
     """Every unit was a head: its layer is read from its label. All numbers stay."""
     old = json.loads((OLD / "record_3.json").read_text())
     record = read_record(OLD / "record_3.json")
-    assert (old["schema"], record.schema) == ("closure-harness/record/3", "closure-harness/record/4")
+    assert (old["schema"], record.schema) == ("closure-harness/record/3", SCHEMA)
     assert record.unit_space == UnitSpace.heads([8] * 4)
     assert [(run.site, run.depth, run.family, run.units) for run in record.sites] == [
         (f"L{layer}.attn", layer, "head", 8) for layer in range(4)
@@ -300,15 +300,15 @@ def test_a_record_of_schema_3_gets_the_sites_of_its_heads(tmp_path: Path) -> Non
     written = json.loads(record.to_json())
     assert old["closure"][0].pop("shortfall") == {"L2": 8}
     assert written["closure"][0].pop("shortfall") == {"L2.attn": 8}
-    added = {"stratifier": {"name": "none"}, "scope": "all", "deciding": "all"}
+    added = {"stratifier": {"name": "none"}, "scope": "all", "deciding": "all", **ADDED_5}
     assert written.pop("config") == {**added, **old.pop("config")}
+    _without_what_schema_5_added(written)
     chosen = [place for place, partition in enumerate(written["partitions"]) if partition.pop("chosen")]
     assert chosen == [old.pop("chosen")]
     assert {partition.pop("stratum") for partition in written["partitions"]} == {""}
     closure = written["closure"][0]
     assert [closure.pop(name) for name in ("scope", "stratum", "n_proposed", "n_tested")] == ["all", "", None, None]
     assert {effect.pop("decides") for effect in closure["effects"].values()} == {True}
-    assert written.pop("unit_damage") == {}
     assert record.candidates[0].examples == ()
     changed = ("schema", "candidates", "sites")
     assert {key: value for key, value in written.items() if key not in changed} == {
@@ -316,6 +316,46 @@ def test_a_record_of_schema_3_gets_the_sites_of_its_heads(tmp_path: Path) -> Non
     }
     assert json.loads(record.as_written()) == json.loads((OLD / "record_3.json").read_text())
     assert read_record(write(record, tmp_path)) == replace(record, original="")
+
+
+ADDED_5 = {
+    "test": "disjoint",
+    "statistic": "necessity",
+    "joint": False,
+    "prune": False,
+    "check_task": False,
+    "size_curve": False,
+}
+
+
+def _without_what_schema_5_added(written: dict[str, Any]) -> None:
+    """Remove the fields that an older record does not have, which are empty in it."""
+    assert (written.pop("unit_damage"), written.pop("size_curve")) == ({}, None)
+    for candidate in written["candidates"]:
+        assert (candidate.pop("examples"), candidate.pop("pruned")) == ([], [])
+    for closure in written["closure"]:
+        assert (closure.pop("test"), closure.pop("comparable"), closure.pop("groups")) == ("disjoint", None, [])
+        assert (closure.pop("profile"), closure.pop("joint")) == ({}, False)
+        assert (closure.pop("task"), closure.pop("task_done")) == ("", None)
+        for effect in closure["effects"].values():
+            none = ("statistic", "share", "beyond", "changed", "bound")
+            assert {effect.pop(name) for name in none} == {None}
+            assert (effect.pop("statistics"), effect.pop("disjoint")) == ([], 0)
+            assert (effect.pop("harmed"), effect.pop("helped")) == (False, False)
+        for inside in closure["anatomy"].values():
+            assert inside.pop("necessity") is None
+
+
+def test_a_record_of_schema_4_is_one_of_the_former_test() -> None:
+    """All its numbers stay."""
+    old = json.loads((OLD / "record_4.json").read_text())
+    record = read_record(OLD / "record_4.json")
+    assert (old["schema"], record.schema) == ("closure-harness/record/4", SCHEMA)
+    written = json.loads(record.to_json())
+    assert written.pop("config") == {**ADDED_5, **old.pop("config")}
+    _without_what_schema_5_added(written)
+    assert {**written, "schema": old["schema"]} == old
+    assert json.loads(record.as_written()) == json.loads((OLD / "record_4.json").read_text())
 
 
 def test_a_record_of_schema_3_that_proposed_nothing_is_read(tmp_path: Path) -> None:
@@ -381,13 +421,14 @@ def test_a_record_with_an_added_original_digest_is_refused(
             read_record(path)
 
 
-@pytest.mark.parametrize("schema", ["closure-harness/record/1", "closure-harness/record/5", "2", 2, None])
+@pytest.mark.parametrize("schema", ["closure-harness/record/1", "closure-harness/record/6", "2", 2, None])
 def test_a_record_of_an_unreadable_schema_is_refused_with_what_to_do(schema: object, tmp_path: Path) -> None:
     path = tmp_path / "3f9c" / "record.json"
     path.parent.mkdir()
     path.write_text(json.dumps({"schema": schema, "status": "ok"}))
     with pytest.raises(HarnessError) as caught:
         read_record(path)
-    readable = "'closure-harness/record/2', 'closure-harness/record/3' and 'closure-harness/record/4'"
+    older = ", ".join(f"'closure-harness/record/{number}'" for number in (2, 3, 4))
+    readable = f"{older} and 'closure-harness/record/5'"
     assert caught.value.what == f"record 3f9c has schema {schema!r}; this harness reads {readable}."
     assert caught.value.fix == f"Redo its cell with the same command and --force, or move the file away: {path}"
