@@ -86,7 +86,7 @@ def beyond_random(closures: Sequence[ClosureReport]) -> float:
 def p_of(closure: ClosureReport) -> float | None:
     """p of the metric that decides first, before any correction for several tests.
 
-    None where it is undefined or can show nothing: too few groups to compare with, or a task that the model does not do.
+    None where it is undefined or shows nothing: too few groups to compare with, or a task that the model does not do.
     """
     if closure.verdict in UNTESTED or not closure.effects:
         return None
