@@ -103,20 +103,17 @@ def several_candidates(worlds: int, stages: Mapping[str, Any], heads: int = 12) 
 
 def coverage(worlds: int) -> Iterator[Share]:
     """How often 95 % intervals hold the true mean: of changes over examples, and of damage beyond compared groups."""
-    for name, mean in (("normal", 0.0), ("exponential", 1.0), ("lognormal", float(np.exp(0.5)))):
-        for n in (32, 64):
-            rng = rng_for(n, f"coverage: {name}")
-            changes = {
-                "normal": rng.standard_normal,
-                "exponential": rng.standard_exponential,
-                "lognormal": lambda size, rng=rng: rng.lognormal(0, 1, size),
-            }[name]((worlds, n))
+    rng = rng_for(0, "coverage")
+    for n in (32, 64):
+        for name, mean, changes in (
+            ("normal", 0.0, rng.standard_normal((worlds, n))),
+            ("exponential", 1.0, rng.standard_exponential((worlds, n))),
+            ("lognormal", float(np.exp(0.5)), rng.lognormal(0, 1, (worlds, n))),
+        ):
             for method, interval in (("bootstrap-t", mean_interval), ("percentile", bootstrap_interval)):
                 held = np.array([[_holds(interval(row, seed), mean)] for seed, row in enumerate(changes)])
-                case = f"mean of {n} {name} changes"
-                yield Share.over_worlds("coverage", case, 0, "", method, held.astype(float))
+                yield Share.over_worlds("coverage", f"mean of {n} {name} changes", 0, "", method, held.astype(float))
     for groups in (20, 199):
-        rng = rng_for(groups, "coverage beyond groups")
         held = np.array([[_beyond(groups, 64, seed, rng)] for seed in range(worlds)])
         for i, method in enumerate(("examples and groups", "examples alone")):
             case = f"damage beyond {groups} groups, 64 examples"
@@ -149,7 +146,8 @@ def distinct(groups: Sequence[Group], n: int) -> list[Group]:
 
 def passed(p: Float[np.ndarray, "worlds candidates"]) -> Float[np.ndarray, "worlds candidates"]:
     """1 where p is at most alpha, otherwise 0; also where it is not defined."""
-    return (np.nan_to_num(p, nan=1.0) <= ALPHA * (1 + 1e-9)).astype(float)
+    found: Float[np.ndarray, "worlds candidates"] = (np.nan_to_num(p, nan=1.0) <= ALPHA * (1 + 1e-9)).astype(float)
+    return found
 
 
 def _circuits(
@@ -174,7 +172,8 @@ def _circuits(
 
 
 def _discoveries(p: Float[np.ndarray, "worlds candidates"]) -> Float[np.ndarray, "worlds candidates"]:
-    return passed(np.array([benjamini_hochberg(row) for row in p.tolist()]))
+    found: Float[np.ndarray, "worlds candidates"] = passed(np.array([benjamini_hochberg(row) for row in p.tolist()]))
+    return found
 
 
 def _holds(interval: tuple[float, float] | None, mean: float) -> bool:

@@ -13,11 +13,9 @@ from hypothesis import strategies as st
 
 from harness.closure.anatomy import (
     active,
-    dispensable,
     interaction,
     leave_one_out,
     on_input,
-    single_unit,
     sufficiency,
 )
 from harness.closure.statistics import p_value, z_score
@@ -139,41 +137,28 @@ def test_interaction_depends_on_no_order_and_no_scale(g: int, scale: float, r: A
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Leave-one-out and single-unit shares, dispensable units, sufficiency
+# Leave-one-out shares, sufficiency
 # ----------------------------------------------------------------------------------------------------------------------
 
 
 def test_leave_one_out_shares_of_independent_parts_are_their_own_effects() -> None:
-    whole, parts, without = decomposed(independent, 3)
+    whole, _, without = decomposed(independent, 3)
     assert leave_one_out(whole, without) == pytest.approx((1 / 6, 2 / 6, 3 / 6))
-    assert single_unit(whole, parts) == pytest.approx((1 / 6, 2 / 6, 3 / 6))
 
 
 def test_each_unit_of_a_redundant_pair_accounts_for_the_whole_effect() -> None:
-    whole, parts, without = decomposed(backup(size=2), 2)
+    whole, _, without = decomposed(backup(size=2), 2)
     assert leave_one_out(whole, without) == (1, 1)
-    assert single_unit(whole, parts) == (0, 0)
-    assert dispensable((1.0, 1.0), (0.0, 0.0)) == ()
 
 
-def test_a_bystander_is_dispensable_and_a_link_of_a_chain_is_not() -> None:
-    whole, parts, without = decomposed(bystander, 3)
-    left_out, by_itself = leave_one_out(whole, without), single_unit(whole, parts)
-    assert left_out == (0, 0, 0)  # without one link, the other still breaks the chain
-    assert by_itself == (1, 1, 0)
-    assert left_out is not None
-    assert dispensable(left_out) == (0, 1, 2)
-    assert dispensable(left_out, by_itself) == (2,)
-
-
-def test_a_unit_is_dispensable_up_to_a_share() -> None:
-    assert dispensable((0.05, 0.0501, -3.0, 0.9)) == (0, 2)
-    assert dispensable((0.05, 0.0501, -3.0, 0.9), epsilon=0.2) == (0, 1, 2)
+def test_a_bystander_and_a_link_of_a_chain_have_the_same_leave_one_out_share() -> None:
+    """Without one link, the other still breaks the chain: necessity tells them apart (test_necessity.py)."""
+    whole, _, without = decomposed(bystander, 3)
+    assert leave_one_out(whole, without) == (0, 0, 0)
 
 
 def test_a_group_that_does_nothing_has_no_shares() -> None:
     assert leave_one_out(np.zeros(4), np.ones((2, 4))) is None
-    assert single_unit(np.zeros(4), np.ones((2, 4))) is None
 
 
 @pytest.mark.parametrize("damage", [1, -1])

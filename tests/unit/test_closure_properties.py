@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.closure.cases import cases_of
 from harness.closure.report import ClosureReport, close
-from harness.closure.trial import Trial, cases_of
+from harness.closure.trial import Trial
 from harness.data.batch import Batch
 from harness.registry.config import registry
 from harness.registry.registry import Registry

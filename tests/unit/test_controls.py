@@ -1,4 +1,5 @@
-"""Controls are matched to the candidate, distinct, disjoint from it, and every possible group is equally likely."""
+"""The former test's controls are matched to the candidate, distinct, disjoint from it, and every possible group is
+equally likely."""
 
 from __future__ import annotations
 
@@ -15,14 +16,13 @@ from scipy.stats import binom, chi2, rankdata
 from scipy.stats import norm as normal
 from scipy.stats import t as student
 
+from harness.closure.comparison import Comparison
 from harness.closure.statistics import inflated, p_value
-from harness.data.contracts import ControlSets
 from harness.data.grouping import Labels
 from harness.data.sampling import Windows, from_pools, from_windows, inflation
-from harness.data.stages import call_with
 from harness.data.units import UnitSpace
-from harness.registry.config import registry
 from harness.util.errors import HarnessError
+from tests.unit.worlds import build, trial_of
 
 EVERY = ["uniform", "layer_matched", "layer_and_activity_matched", "class_matched"]
 CLASSES: tuple[str | None, ...] = ("induction", "self", None)
@@ -50,15 +50,17 @@ def draw(
     strength: np.ndarray | None = None,
     labels: Labels | None = None,
     **parameters: int | str,
-) -> ControlSets:
-    controls: ControlSets = call_with(
-        registry().get("controls", name).build(parameters),
-        candidate=candidate,
-        units=units,
+) -> Comparison:
+    """As a trial draws them; 99 unless said otherwise."""
+    trial = trial_of(
+        units,
+        lambda _: 0.0,
+        test="disjoint",
+        controls=build("controls", name, **{"n": 99, **parameters}),
         strength=strength_of(units) if strength is None else strength,
         labels=labels or labels_of(units),
     )
-    return controls
+    return trial.comparison(candidate)
 
 
 def per_layer(group: tuple[int, ...], units: UnitSpace) -> Counter[int]:

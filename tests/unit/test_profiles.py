@@ -6,8 +6,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Sequence
-from functools import cache
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,27 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chi2
 
-from harness.closure.report import close
-from harness.closure.trial import Trial, cases_of
-from harness.data.contracts import ControlSets, Intervention, Metric
+from harness.closure.cases import cases_of
+from harness.closure.comparison import Comparison
 from harness.data.grouping import Labels
 from harness.data.profile import SMALLEST_BIN, Profile
 from harness.data.sampling import from_pools
-from harness.data.stages import call_with
 from harness.data.units import Unit, UnitSpace
-from harness.registry.config import registry
-from harness.registry.registry import Registry
-from harness.testing import examples
 from harness.util.errors import HarnessError
-
-
-@cache
-def offered() -> Registry:
-    return registry()
-
-
-def build(name: str, **parameters: Any) -> Any:
-    return offered().get("controls", name).build(parameters)
+from tests.unit.worlds import World, build, results_of, trial_of
 
 
 def space(sizes: Sequence[int], family: str = "mlp", at_most: int | None = None) -> UnitSpace:
@@ -108,7 +94,30 @@ def test_a_profile_does_not_depend_on_the_order_of_units(seed: int, parts: int) 
         np.testing.assert_array_equal(first.cells[order], second.cells)
 
 
-# -- controls ----------------------------------------------------------------------------------------------------------
+# -- groups that are compared ------------------------------------------------------------------------------------------
+
+TESTS = ("exact", "disjoint")
+
+
+def compared(
+    name: str,
+    candidate: tuple[int, ...],
+    units: UnitSpace,
+    usage: np.ndarray | None = None,
+    test: Any = "disjoint",
+    **parameters: Any,
+) -> Comparison:
+    """The groups that a trial compares the candidate with; 99 unless said otherwise."""
+    trial = trial_of(
+        units,
+        lambda _: 0.0,
+        test=test,
+        controls=build("controls", name, **{"n": 99, **parameters}),
+        labels=Labels(tuple("ab"[unit % 2] for unit in range(len(units))), units),
+        strength=np.random.default_rng(0).random(len(units)),
+        usage=np.random.default_rng(1).random(len(units)) if usage is None else usage,
+    )
+    return trial.comparison(candidate)
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 4))
@@ -116,52 +125,54 @@ def test_controls_have_the_profile_of_the_candidate(seed: int, parts: int) -> No
     rng = np.random.default_rng(seed)
     units, usage = space([24, 40, 1, 16]), rng.integers(0, 9, 81) / 9
     candidate = tuple(sorted(rng.choice(81, 4, replace=False).tolist()))
-    for controls, profile in (
-        (build("usage_matched", bins=parts, n=20), Profile.by_bin(units, usage, parts)),
-        (build("depth_band", bands=parts, n=20), Profile.by_depth_band(units, parts)),
+    strength = np.random.default_rng(0).random(81)
+    labels = Labels(tuple("ab"[unit % 2] for unit in range(81)), units)
+    for name, chosen, profile in (
+        ("usage_matched", {"bins": parts}, Profile.by_bin(units, usage, parts)),
+        ("depth_band", {"bands": parts}, Profile.by_depth_band(units, parts)),
+        ("layer_and_activity_matched", {"bins": parts}, Profile.by_bin(units, strength, parts)),
+        ("layer_matched", {}, Profile.by_site(units)),
+        ("class_matched", {}, Profile.by_class(labels)),
     ):
-        drawn = call_with(controls, candidate=candidate, units=units, usage=usage).groups
-        assert len(drawn) == len(set(drawn))
-        for group in drawn:
-            assert profile.counts(group) == profile.counts(candidate)
-            assert set(group).isdisjoint(candidate)
+        for test in TESTS if name in ("usage_matched", "depth_band") else ("exact",):
+            drawn = compared(name, candidate, units, usage, test, n=20, **chosen).groups
+            assert len(drawn) == len(set(drawn))
+            assert candidate not in drawn
+            for group in drawn:
+                assert profile.counts(group) == profile.counts(candidate)
+                assert test == "exact" or set(group).isdisjoint(candidate)
 
 
 def test_all_groups_of_a_band_are_drawn() -> None:
     """Twelve MLP layers in three bands of four: two early and one late layer leave 1 x 3 groups; two apart, 3 x 3."""
     units = space([1] * 12)
-    assert set(build("depth_band")((0, 1, 8), units).groups) == {(2, 3, late) for late in (9, 10, 11)}
-    assert len(build("depth_band")((0, 8), units).groups) == 9
-    assert build("depth_band", bands=4)((0, 1), units).groups == ()
+    assert set(compared("depth_band", (0, 1, 8), units).groups) == {(2, 3, late) for late in (9, 10, 11)}
+    assert len(compared("depth_band", (0, 8), units).groups) == 9
+    assert compared("depth_band", (0, 1), units, bands=4).groups == ()
+    assert len(compared("depth_band", (0, 1, 8), units, test="exact").groups) == 6 * 4 - 1
+    assert len(compared("depth_band", (0, 8), units, test="exact").groups) == 4 * 4 - 1
 
 
 def test_bins_of_usage_change_the_controls_of_rare_units() -> None:
     """A dead unit is compared with dead units only."""
     units, usage = space([32]), np.array([0.0] * 10 + [0.1 * i for i in range(1, 23)])
-    groups = build("usage_matched")((0, 1), units, usage).groups
+    groups = compared("usage_matched", (0, 1), units, usage).groups
     assert {unit for group in groups for unit in group} == set(range(2, 10))
     assert len(groups) == math.comb(8, 2)
+    groups = compared("usage_matched", (0, 1), units, usage, test="exact").groups
+    assert {unit for group in groups for unit in group} == set(range(10))
+    assert len(groups) == math.comb(10, 2) - 1
 
 
 def test_small_sites_are_matched_as_a_whole() -> None:
     units, usage = space([2 * SMALLEST_BIN - 1] * 2), np.linspace(0, 1, 4 * SMALLEST_BIN - 2)
-    matched = build("usage_matched")((0, 17), units, usage)
-    assert matched == build("layer_matched")((0, 17), units)
+    for test in TESTS:
+        by_usage, by_site = (compared(name, (0, 17), units, usage, test) for name in ("usage_matched", "layer_matched"))
+        assert len(by_usage.groups) == len(by_site.groups) == 99
+        assert test == "exact" or by_usage.groups == by_site.groups
 
 
 # -- units that cannot be ablated together -----------------------------------------------------------------------------
-
-
-def draw(name: str, candidate: tuple[int, ...], units: UnitSpace) -> ControlSets:
-    drawn: ControlSets = call_with(
-        build(name),
-        candidate=candidate,
-        units=units,
-        labels=Labels(tuple("ab"[unit % 2] for unit in range(len(units))), units),
-        strength=np.random.default_rng(0).random(len(units)),
-        usage=np.random.default_rng(1).random(len(units)),
-    )
-    return drawn
 
 
 @pytest.mark.parametrize("listed", [4096, 0])
@@ -172,10 +183,12 @@ def test_groups_that_cannot_be_ablated_together_are_not_drawn(
     name: str, listed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("harness.data.sampling.LISTED", listed)
+    monkeypatch.setattr("harness.closure.pool.LISTED", listed)
     units = space([5, 5, 5, 5], at_most=1)
-    groups = draw(name, (0, 6, 12), units).groups
-    assert groups
-    assert all(units.allows(group) for group in groups)
+    for test in TESTS:
+        groups = compared(name, (0, 6, 12), units, test=test, n=30).groups
+        assert groups
+        assert all(units.allows(group) for group in groups)
 
 
 @pytest.mark.parametrize("listed", [4096, 0])
@@ -193,41 +206,39 @@ def test_every_group_that_can_be_ablated_together_is_equally_likely(
     assert set(from_pools((0, 4), [range(9)], units, 99, 0).groups) == allowed
 
 
-class Sum(Metric):
-    name: ClassVar[str] = "sum"
-    damage: ClassVar[Literal[1, -1]] = -1
-
-    def __call__(self, prediction: Any) -> Any:
-        raise NotImplementedError
-
-
-class Nothing(Intervention):
-    name: ClassVar[str] = "nothing"
-
-    def __call__(self, output: Any) -> Any:
-        raise NotImplementedError
-
-
 def test_whole_sites_that_cannot_be_ablated_are_left_out_of_a_report() -> None:
-    units, asked = space([6, 6], at_most=1), []
-
-    def evaluate(batch: Any, conditions: Any, *_: Any) -> np.ndarray:
-        asked.extend(conditions)
-        return np.array([[np.arange(len(batch)) - float(sum(group)) for group in conditions]])
-
-    trial = Trial(
-        units, evaluate, examples.batch(8), Nothing(), build("layer_matched"), [Sum()], futility=None, alpha=0.5
-    )
+    units = space([6, 6], at_most=1)
+    trial = trial_of(units, lambda group: float(sum(group)), n=8, futility=None, alpha=0.5)
     [case] = cases_of([(0, 7)], trial)
     assert (case.site_units, case.all_units, case.complement) == (None, None, None)
-    [result] = close([case], trial, lambda _: None)
-    assert all(units.allows(group) for group in asked)
+    [result] = results_of(trial, (0, 7))
+    assert isinstance(trial.evaluate, World)
+    assert all(units.allows(group) for group in trial.evaluate.evaluated)
     assert result.report.site_ablation == {}
-    assert result.report.anatomy["sum"].sufficiency is None
-    assert result.report.anatomy["sum"].leave_one_out is not None
+    assert result.report.anatomy["score"].sufficiency is None
+    assert result.report.anatomy["score"].leave_one_out is not None
 
 
-def test_controls_that_need_usage_say_so() -> None:
-    trial = Trial(UnitSpace.heads([4]), lambda *_: None, examples.batch(4), Nothing(), build("usage_matched"), [Sum()])  # type: ignore[arg-type]  # never called
-    with pytest.raises(HarnessError, match="usage_matched need usage of the units"):
-        trial.draw((0, 1))
+def test_more_units_of_a_site_than_can_be_ablated_together_are_refused() -> None:
+    units = space([6, 6], at_most=1)
+    with pytest.raises(HarnessError, match=r"mlp0\.0, mlp0\.1: these units cannot be ablated together; .*1 of mlp0"):
+        cases_of([(0, 1)], trial_of(units, lambda _: 0.0))
+
+
+@pytest.mark.parametrize("test", TESTS)
+@pytest.mark.parametrize(
+    ("name", "lacking"),
+    [("usage_matched", "usage"), ("layer_and_activity_matched", "strength"), ("class_matched", "labels")],
+)
+def test_controls_that_need_a_property_of_the_units_say_so(test: Any, name: str, lacking: str) -> None:
+    trial = trial_of(UnitSpace.heads([4]), lambda _: 0.0, controls=build("controls", name), test=test)
+    with pytest.raises(HarnessError, match=f"controls {name} need {lacking} of the units, and this trial has none"):
+        trial.comparison((0, 1))
+
+
+def test_a_pool_of_the_candidates_layers_is_no_partition() -> None:
+    """It depends on the candidate: only the former test can use it."""
+    units = space([6, 6])
+    with pytest.raises(HarnessError, match="no partition that is fixed before the test"):
+        compared("uniform", (0, 1), units, test="exact", pool="layers")
+    assert compared("uniform", (0, 1), units, pool="layers").groups

@@ -1,4 +1,4 @@
-"""z, p, max-T, Benjamini-Hochberg, intervals: against numbers by hand, definitions and the null distribution."""
+"""z, p, Benjamini-Hochberg, intervals: against numbers by hand, definitions and the null distribution."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from harness.closure.statistics import (
     bootstrap_interval,
     bootstrap_means,
     excess,
-    max_t,
     p_value,
     paired_difference,
     selection_p,
@@ -198,77 +197,6 @@ def test_the_p_of_the_best_of_eight_is_uniform_if_controls_are_the_best_of_eight
     best = rng.standard_normal((3000, 20, 8)).max(axis=2)
     p = np.array([selection_p(world[0], world[1:].tolist(), damage=1) for world in best])
     assert uniform_at(p, np.arange(1, 21) / 20)
-
-
-# ----------------------------------------------------------------------------------------------------------------------
-# Several tests together
-# ----------------------------------------------------------------------------------------------------------------------
-
-
-def by_definition(damage: np.ndarray, controls: np.ndarray) -> list[float]:
-    """max-T computed in loops."""
-    t = []
-    for mine, others in zip(damage, controls, strict=True):
-        everyone = [mine, *others]
-        mean = sum(everyone) / len(everyone)
-        spread = math.sqrt(sum((x - mean) ** 2 for x in everyone) / len(everyone))
-        t.append([(x - mean) / spread for x in everyone])
-    worst = [max(row[c] for row in t) for c in range(1, len(t[0]))]
-    return [(1 + sum(w >= row[0] for w in worst)) / (1 + len(worst)) for row in t]
-
-
-def test_max_t_follows_its_definition() -> None:
-    rng = np.random.default_rng(8)
-    damage, controls = rng.normal(1, 1, 4), rng.normal(0, [[1], [2], [5], [0.1]], (4, 30))
-    assert max_t(damage, controls) == pytest.approx(by_definition(damage, controls))
-
-
-def test_max_t_of_a_single_test_is_its_p() -> None:
-    rng = np.random.default_rng(9)
-    for damage in rng.normal(size=20):
-        controls = rng.normal(size=19)
-        assert max_t(np.array([damage]), controls[None]) == (p_value(damage, controls.tolist(), damage=1),)
-
-
-@pytest.mark.parametrize("tests", [1, 3, 8])
-def test_the_smallest_max_t_p_is_uniform_if_there_is_no_circuit(tests: int) -> None:
-    """Correlated tests, as metrics are: the family-wise error equals the level."""
-    rng = np.random.default_rng(10)
-    shared = rng.standard_normal((3000, 1, 20))
-    worlds = shared + rng.standard_normal((3000, tests, 20))
-    p = np.array([min(max_t(world[:, 0], world[:, 1:])) for world in worlds])
-    assert uniform_at(p, np.arange(1, 21) / 20)
-
-
-def test_max_t_does_not_penalize_duplicate_tests() -> None:
-    """A Bonferroni or Holm correction would double p."""
-    controls = np.random.default_rng(11).normal(size=(1, 99))
-    damage = np.array([4.0, 4.0])
-    assert max_t(damage, np.repeat(controls, 2, axis=0)) == (0.01, 0.01)
-
-
-@given(st.integers(1, 4), st.integers(1, 12), st.integers(0, 2**32 - 1))
-def test_max_t_is_never_below_p(tests: int, n: int, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    draws = rng.integers(0, 4, (tests, 1 + n)).astype(float)  # with ties, and tests in which nothing varies
-    corrected = max_t(draws[:, 0], draws[:, 1:])
-    for mine, row in zip(corrected, draws, strict=True):
-        p = p_value(row[0], row[1:].tolist(), damage=1)
-        assert p is not None
-        assert p <= mine <= 1
-
-
-def test_max_t_does_not_depend_on_the_scale_of_a_metric() -> None:
-    draws = np.random.default_rng(12).normal(size=(3, 20))
-    scaled = draws * [[1], [1000], [0.001]] + [[0], [5], [-7]]
-    assert max_t(draws[:, 0], draws[:, 1:]) == max_t(scaled[:, 0], scaled[:, 1:])
-
-
-def test_max_t_needs_controls_and_numbers() -> None:
-    with pytest.raises(HarnessError, match="needs at least one control group"):
-        max_t(np.ones(2), np.ones((2, 0)))
-    with pytest.raises(HarnessError, match="a damage is NaN"):
-        max_t(np.array([1.0, math.nan]), np.ones((2, 5)))
 
 
 # ----------------------------------------------------------------------------------------------------------------------
