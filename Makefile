@@ -6,15 +6,16 @@ BIN := .venv/bin
 BOARD = $(@:board-%=%)
 SWEEP = $(BIN)/harness sweep workspace=runs/$(BOARD) tracking=none
 WRITE = $(BIN)/harness leaderboard workspace=runs/$(BOARD) out=leaderboards/$(BOARD)
+QUICKSTART := experiment=quickstart,baselines,reference batch.n=64 size_curve=false
 EACH := intervention=zero,mean,patching
-PLANTED := subject=planted batch=planted batch.n=512
+PLANTED := subject=planted subject.seed=0,1,2,3,4,5,6,7 batch=planted batch.n=512
 JACCARD := tests/third_party/closure-harness-jaccard/closure_harness_jaccard/__init__.py
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-quickstart: .venv/installed ## install, then run four cells on the model that comes with the harness: verdict cards and a board
-	$(BIN)/harness sweep experiment=quickstart
+quickstart: .venv/installed ## install, then run four methods and four references on the model that comes with the harness: verdict cards and a board
+	$(BIN)/harness sweep $(QUICKSTART)
 	@echo '(source .venv/bin/activate puts harness on your path)'
 
 test: .venv/installed-test ## install with test extras, then run the whole test suite
@@ -37,18 +38,18 @@ subjects: .venv/installed ## train the embedded model `tiny` from scratch (about
 boards: board-quickstart board-methods board-grid ## run the sweeps behind the boards in leaderboards/ and make the boards (five minutes on two cores)
 
 board-quickstart: .venv/installed
-	$(SWEEP) experiment=quickstart
+	$(SWEEP) $(QUICKSTART)
 	$(WRITE)
 
 board-methods: .venv/installed # methods, baselines, the ceiling, and a method of a third party
 	for cells in methods baselines reference; do $(SWEEP) experiment=$$cells || exit 1; done
-	$(SWEEP) --plugin $(JACCARD) subject=tiny batch.n=128 affinity=jaccard
+	$(SWEEP) --plugin $(JACCARD) subject=tiny batch.n=128 affinity=jaccard size_curve=true # of the same protocol
 	$(WRITE)
 
 board-grid: .venv/installed # on a real model, and on planted circuits
 	for cells in grid baselines reference; do $(SWEEP) experiment=$$cells $(EACH) || exit 1; done
-	for cells in grid baselines; do $(SWEEP) experiment=$$cells $(EACH) $(PLANTED) || exit 1; done
-	$(SWEEP) experiment=reference $(EACH) $(PLANTED) || test $$? = 2 # exit code 2: planted units have no gradient
+	for cells in grid baselines; do $(SWEEP) experiment=$$cells intervention=zero $(PLANTED) || exit 1; done
+	$(SWEEP) experiment=reference $(PLANTED) || test $$? = 2 # exit code 2: planted units have no gradient
 	$(WRITE)
 
 check-boards: .venv/installed ## check that the boards in leaderboards/ follow from their records
@@ -59,8 +60,8 @@ figures: .venv/installed ## compute the numbers and figures of the documentation
 	$(BIN)/python docs/figures/scale.py
 	$(BIN)/python docs/figures/cell.py
 
-calibration: .venv/installed ## measure the harness on planted truth (about three minutes on one core)
-	$(BIN)/harness calibrate worlds=20 out=leaderboards/calibration
+calibration: .venv/installed ## measure the harness: planted truth, level and power of its tests (about six minutes on one core)
+	$(BIN)/harness calibrate worlds=8 out=leaderboards/calibration
 
 bench: ## measure every claim of speed against what it replaces (about an hour on two cores)
 	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench

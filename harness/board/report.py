@@ -14,6 +14,7 @@ from harness.board.figures import report as draw
 from harness.board.figures.units import candidate_of, damage_svg, unit_map
 from harness.board.page import environment
 from harness.cells.unit_damage import UnitDamage
+from harness.closure.report import ClosureReport
 from harness.records.record import Record
 from harness.records.workspace import Workspace
 from harness.util.errors import HarnessError
@@ -54,17 +55,26 @@ def report(records: Sequence[Record], workspace: Workspace) -> str:
 def _figures(record: Record, workspace: Workspace, whole: bool) -> Iterator[Figure]:
     for i, closure in enumerate(record.closure):
         suffix = f", candidate {i + 1}" if len(record.closure) > 1 else ""
-        yield Figure(
-            f"Effect and controls{suffix}",
-            "Each dot is a control: a matched random group. The candidate (diamond) has a 95 % interval over examples. "
-            "A circuit lies beyond nearly all controls in the direction of damage (↓ or ↑).",
-            draw.cloud(closure),
-        )
+        if drawn := draw.necessity(closure):
+            yield Figure(
+                f"Necessity{suffix}",
+                "Each dot is a group of the same profile. T is the mean of what each unit adds to the group's damage, "
+                "without the largest. p counts the dots at or beyond the candidate (diamond).",
+                drawn,
+            )
+        yield Figure(f"Effect and controls{suffix}", _about_controls(closure), draw.cloud(closure))
         if whole:
             yield from _inside(record, i, suffix, workspace)
     if whole:
         yield from _units(record)
         yield from _proposal(record, workspace)
+
+
+def _about_controls(closure: ClosureReport) -> str:
+    dots = "Each dot is a matched random group. The candidate (diamond) has a 95 % interval over examples. "
+    if closure.test == "exact":
+        return f"{dots}Groups may share units with the candidate, so some do as much; the verdict follows necessity."
+    return f"{dots}A circuit lies beyond nearly all of them in the direction of damage (↓ or ↑)."
 
 
 def _inside(record: Record, i: int, suffix: str, workspace: Workspace) -> Iterator[Figure]:
@@ -103,7 +113,8 @@ def _units(record: Record) -> Iterator[Figure]:
     if damage:
         yield Figure(
             "Damage of single units",
-            "Mean change of each metric when one unit alone is ablated. Red: for the worse. Outlined: the candidate.",
+            "Mean change of each metric when one unit alone is ablated. Red: for the worse. Outlined: the candidate. "
+            "Grey: the test did not need this unit alone (harness map CELL measures all).",
             damage_svg(damage, candidate),
         )
 

@@ -1,4 +1,4 @@
-"""Calibration: the verdicts of the harness on planted groups, whose kind is known.
+"""Calibration: the verdicts of the harness on planted groups, whose kind is known, and the error rates of its tests.
 
 A planted subject has ``groups`` (the units of each planted group, by kind) and ``expected`` (by kind, the verdicts that
 are correct without noise and overlap). Its plugin has the parameters ``seed``, ``noise`` and ``effect``.
@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from harness.calibration.questions import coverage, level, power, several_candidates
+from harness.calibration.share import Share
+from harness.calibration.trained import TINY, trained_level
 from harness.cells.cell import Cell
 from harness.cells.inputs import Inputs, load_subject
 from harness.cells.progress import Progress
+from harness.closure.paper import paper_verdict
 from harness.closure.report import ClosureReport, judge
 from harness.closure.statistics import wilson_interval
 from harness.closure.verdict import Verdict
@@ -29,10 +31,9 @@ from harness.util.cache import Memo
 from harness.util.errors import HarnessError
 
 PASSED = (Verdict.PASS, Verdict.WEAK_PASS)
-FLOOR = 1.8  # of z, from the closure paper
-EFFECTS = (0.125, 0.25, 0.5, 1.0)  # in logits; the default is 2
-CONTROLS = (9, 19, 39, 199)  # the default is 99
-WEAK = 0.5  # effect at which numbers of controls are compared: where power is neither 0 nor 1
+EFFECTS = (0.25, 0.5, 1.0)  # in logits; the default is 2
+CONTROLS = (19, 39)  # the default is 199
+WEAK = 0.5  # effect at which numbers of groups are compared: where power is neither 0 nor 1
 
 
 class PlantedSubject(Subject, typing.Protocol):
@@ -56,28 +57,14 @@ def as_reported(report: ClosureReport) -> Verdict:
 
 
 def as_published(report: ClosureReport) -> Verdict:
-    """The closure paper's criteria (section 3.8), which use neither intervals nor p-values.
-
-    Loss rises, accuracy and target logit fall (else ``wrong_direction``, or ``null`` where no metric gets worse). At
-    least one metric lies more than 1.8 standard deviations of its controls beyond their mean, and no control raises
-    loss as much (else ``not_specific``). The paper does not give its bound on the share of such controls; in every test
-    that passed, the share was zero.
-    """
-    worse = [effect.damage * effect.delta > 0 for effect in report.effects.values()]
-    if not all(worse):
-        better = any(effect.damage * effect.delta < 0 for effect in report.effects.values())
-        return Verdict.WRONG_DIRECTION if better or any(worse) else Verdict.NULL
-    stands_out = any(
-        effect.damage * (effect.delta - np.mean(effect.controls)) > FLOOR * np.std(effect.controls)
-        for effect in report.effects.values()
-    )
-    loss = report.effects["loss"]
-    return Verdict.PASS if stands_out and max(loss.controls) < loss.delta else Verdict.NOT_SPECIFIC
+    """The closure paper's verdict."""
+    return paper_verdict(report.effects)[0]
 
 
-OWN = "default"
+OWN, FORMER = "default", "disjoint"
 PROTOCOLS: Mapping[str, Protocol] = {
     OWN: Protocol((), as_reported),
+    FORMER: Protocol(("test=disjoint",), as_reported),
     "paper": Protocol(("preset=paper", "labels=truth", "metric=[target_logit,accuracy,loss]"), as_published),
 }
 PLANTED = ("subject=planted", "batch=planted", "labels=truth", "reruns=0")
@@ -89,6 +76,17 @@ METHODS: Mapping[str, tuple[str, ...]] = {
     "the truth itself": ("affinity=pearson", "partitioner=oracle"),
 }
 """Proposal methods that are run end to end. Where groups do not depend on the affinity, it chooses k."""
+Answer = Callable[[int, Mapping[str, Any], Registry], Iterable[Share]]
+QUESTIONS: Mapping[str, Answer] = {
+    "level on random groups": lambda worlds, stages, _: level(10 * worlds, stages),
+    "level on groups of a trained model": lambda _worlds, _stages, registry: trained_level(
+        Cell.of(resolve(TINY, registry), registry)
+    ),
+    "power": lambda worlds, stages, _: power(50 * worlds, stages),
+    "several candidates": lambda worlds, stages, _: several_candidates(50 * worlds, stages),
+    "coverage of intervals": lambda worlds, _stages, _: coverage(20 * worlds),
+}
+"""Questions that are answered without planted subjects. Synthetic worlds cost little, so there are more of them."""
 SAME_CHOICE = ("chooser=silhouette", "selector=size_range", "selector.min_size=3")  # independent of labels
 
 
@@ -97,8 +95,9 @@ class Ruling:
     """One verdict on one group.
 
     ``part``: its part of the calibration: ``kinds``, ``effect``, ``controls``, or the name of a proposal method.
-    ``kind``: the planted kind, or for proposed groups ``circuit``, ``part of one`` or ``none``. ``expected``: whether
-    this verdict is correct for the kind; None for proposed groups.
+    ``controls``: how many groups it could be compared with. ``kind``: the planted kind, or for proposed groups
+    ``circuit``, ``part of one`` or ``none``. ``expected``: whether this verdict is correct for the kind; None for
+    proposed groups.
     """
 
     part: str
@@ -119,10 +118,11 @@ class Ruling:
 
 @dataclass(frozen=True)
 class Calibration:
-    """All verdicts of a calibration, and the correct ones of each kind."""
+    """All verdicts of a calibration, the correct ones of each kind, and the shares that answer the other questions."""
 
     rulings: tuple[Ruling, ...]
     expected: Mapping[str, tuple[Verdict, ...]]
+    shares: tuple[Share, ...] = ()
 
     @property
     def circuits(self) -> tuple[str, ...]:
@@ -149,12 +149,13 @@ class Calibration:
         return self.of(part="effect", protocol=protocol) + [r for r in usual if r.kind in self.circuits]
 
     def by_controls(self) -> list[Ruling]:
-        """Rulings on weak circuits with every number of controls, under the harness's own protocol."""
+        """Rulings on weak circuits with every number of compared groups, under the harness's own protocol."""
         return self.of(part="controls") + self.of(part="effect", protocol=OWN, effect=WEAK)
 
 
 def calibrate(worlds: int, overrides: Sequence[str], registry: Registry, say: Callable[[str], None]) -> Calibration:
-    """Test every planted group, and the proposals of a few methods, under every protocol in every world.
+    """Test every planted group, and the proposals of a few methods, under every protocol in every world; then answer
+    the other questions.
 
     Errors: no worlds; a subject without planted groups.
     """
@@ -172,7 +173,12 @@ def calibrate(worlds: int, overrides: Sequence[str], registry: Registry, say: Ca
         for world in range(worlds):
             rulings += _one_world(name, cell, methods, world, memo)
             say(f"  {name:<8} world {world + 1} of {worlds}")
-    return Calibration(tuple(rulings), subject.expected)
+    shares = list[Share]()
+    stages = Cell.of(resolve(words, registry), registry).stages
+    for question, answer in QUESTIONS.items():
+        shares += answer(worlds, stages, registry)
+        say(f"  {question}")
+    return Calibration(tuple(rulings), subject.expected, tuple(shares))
 
 
 def put_to_test(cell: Cell, group: tuple[int, ...], memo: Memo) -> ClosureReport:
@@ -190,8 +196,8 @@ def rulings_on(
     subject = _planted(cell, memo)
     for kind, groups in subject.groups.items():
         for group in groups if not kinds or kind in kinds else ():
-            verdict = PROTOCOLS[protocol].verdict(put_to_test(cell, group, memo))
-            yield _ruling(part, protocol, cell, world, kind, verdict, verdict in subject.expected[kind])
+            report = put_to_test(cell, group, memo)
+            yield _ruling(part, protocol, cell, world, kind, report, subject.expected[kind])
 
 
 def in_world(cell: Cell, world: int, controls: int | None = None, **subject: Any) -> Cell:
@@ -210,6 +216,8 @@ def _one_world(protocol: str, cell: Cell, methods: Mapping[str, Cell], world: in
     circuits = Calibration((), subject.expected).circuits
     yield from rulings_on("kinds", protocol, in_world(cell, world, noise=0.0), world, memo)
     yield from rulings_on("kinds", protocol, here, world, memo)
+    if protocol == FORMER:  # power and level of this test are measured on synthetic worlds
+        return
     for effect in EFFECTS:
         yield from rulings_on("effect", protocol, in_world(cell, world, effect=effect), world, memo, circuits)
     for n in CONTROLS if protocol == OWN else ():
@@ -221,7 +229,7 @@ def _one_world(protocol: str, cell: Cell, methods: Mapping[str, Cell], world: in
         record = run_cell(chosen, memo, Progress(quiet=True)).record
         for report in record.closure:
             found = _found(subject, report.units, circuits)
-            yield _ruling(method, protocol, chosen, world, found, PROTOCOLS[protocol].verdict(report), None)
+            yield _ruling(method, protocol, chosen, world, found, report, None)
 
 
 def _planted(cell: Cell, memo: Memo) -> PlantedSubject:
@@ -244,10 +252,18 @@ def _found(subject: PlantedSubject, names: Sequence[str], circuits: Sequence[str
 
 
 def _ruling(
-    part: str, protocol: str, cell: Cell, world: int, kind: str, verdict: Verdict, expected: bool | None
+    part: str,
+    protocol: str,
+    cell: Cell,
+    world: int,
+    kind: str,
+    report: ClosureReport,
+    expected: Sequence[Verdict] | None,
 ) -> Ruling:
-    subject, controls = cell.stages["subject"], cell.stages["controls"]
-    return Ruling(part, protocol, world, subject.noise, subject.effect, controls.n, kind, str(verdict.value), expected)
+    subject, verdict = cell.stages["subject"], PROTOCOLS[protocol].verdict(report)
+    correct = None if expected is None else verdict in expected
+    groups = report.comparable or report.n_controls
+    return Ruling(part, protocol, world, subject.noise, subject.effect, groups, kind, str(verdict.value), correct)
 
 
 def rate(rulings: Sequence[Ruling]) -> tuple[int, int, float, float]:

@@ -1,9 +1,10 @@
-"""The results of a calibration: a page, the table of all verdicts behind it, and a figure."""
+"""The results of a calibration: a page, the verdicts and shares behind it, and a figure."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,30 +12,38 @@ from typing import Any
 
 from harness.board.markdown import table
 from harness.calibration.calibrate import METHODS, OWN, PROTOCOLS, WEAK, Calibration, Ruling, rate
+from harness.calibration.tables import draw_level, draw_power, sections
 from harness.closure.verdict import Verdict
 from harness.records.workspace import write_atomically
 
 EXPLANATION = """\
-Each world has at least one group of every kind; the world's seed draws its units. Every group gets a closure test.
-**correct**: the verdict is a correct one for the kind. **false pass**: a decoy gets `pass` or `weak_pass`.
-`default` is the harness's protocol and verdict. `paper` is `preset=paper` (five uniform controls, z with ddof 0, no
-split) with the closure paper's criteria: loss rises, accuracy and target logit fall, at least one metric lies more than
-1.8 standard deviations of its controls beyond their mean, and no control raises loss as much. Intervals: 95 %, Wilson.
+The page has two parts: verdicts on planted groups, of which the kind is known, and error rates of the tests.
 
-With noise, every unit has a small effect of its own. Then `null`, `not_specific` and `wrong_direction` are all fair
-verdicts on a decoy, and only a pass is false. The kinds redundant_half, bystander, position, early and late then do the
-same as other groups of as many units in their layers, so their nominal rate of false passes is at most 5 %.
+Each planted world has at least one group of every kind; the world's seed draws its units. Every group gets a closure
+test. **correct**: the verdict is a correct one for the kind. A group passes with `pass` or `weak_pass`, circuits and
+decoys alike; a decoy that passes is a **false pass**. Intervals: 95 %, Wilson.
+
+- `default`: the harness's protocol and verdict, with the exact test.
+- `disjoint`: the same with the former test (`test=disjoint`), against groups that share no unit with the candidate.
+- `paper`: `preset=paper` (five uniform controls, z with ddof 0, no split) with the closure paper's criteria: loss
+  rises, accuracy and target logit fall, at least one metric lies more than 1.8 standard deviations of its controls
+  beyond their mean, and no control raises loss as much.
+
+With noise, every unit has a small effect of its own. Then `null`, `inconclusive`, `not_specific` and `wrong_direction`
+are all fair verdicts on a decoy, and only a pass is false.
 """
 OVERLAP = """\
 Shares of the proposed groups that pass, by what they are: a planted circuit (Jaccard overlap of at least 0.5), a group
 with some units of a circuit, or a group with none. A group with part of a circuit may do damage and rightly pass.
 """
 FOUND = ("circuit", "part of one", "none")
+COMPARED = (OWN, "paper")
+"""Protocols that are compared by effect size and on proposed groups."""
 ByValue = Mapping[int | float, Sequence[Ruling]]
 
 
 def write(out: Path, calibration: Calibration, command: str) -> str:
-    """Write ``calibration.md``, ``.csv`` and ``.png``. Returns the page."""
+    """Write ``calibration.md``, ``.csv`` (verdicts), ``.json`` (shares) and ``.png``. Returns the page."""
     text = page(calibration, command)
     write_atomically(out / "calibration.md", text)
     rulings = io.StringIO()
@@ -42,6 +51,8 @@ def write(out: Path, calibration: Calibration, command: str) -> str:
     writer.writeheader()
     writer.writerows(asdict(ruling) for ruling in calibration.rulings)
     write_atomically(out / "calibration.csv", rulings.getvalue())
+    shares = {"command": command, "shares": [asdict(share) for share in calibration.shares]}
+    write_atomically(out / "calibration.json", json.dumps(shares, indent=1) + "\n")
     draw(calibration, out / "calibration.png")
     return text
 
@@ -56,37 +67,40 @@ def page(calibration: Calibration, command: str) -> str:
         parts.append(table([(f"noise {noise:g}", *PROTOCOLS), *_summary(calibration, noise)]))
     parts.append("## Power: share of planted circuits that pass\n")
     circuits = calibration.circuits
-    parts += [_power(circuits, f"{name}: effect (logits)", _by_effect(calibration, name)) for name in PROTOCOLS]
-    parts.append(_power(circuits, f"{OWN}, effect {WEAK:g}: controls", _by_controls(calibration)))
+    parts += [_power(circuits, f"{name}: effect (logits)", _by_effect(calibration, name)) for name in COMPARED]
+    parts.append(_power(circuits, f"{OWN}, effect {WEAK:g}: groups", _by_controls(calibration)))
     parts.append(f"## Proposal methods, end to end\n\n{OVERLAP}")
     rows = [
         (method, name, *(_rate(calibration.of(part=method, protocol=name, kind=content)) for content in FOUND))
         for method in METHODS
-        for name in PROTOCOLS
+        for name in COMPARED
     ]
     parts.append(table([("method", "protocol", *FOUND), *rows]))
-    return "\n".join([*parts, "![verdicts by kind, and power](calibration.png)\n"])
+    parts += sections(calibration.shares)
+    return "\n".join([*parts, "![levels and power of both tests, and verdicts by kind](calibration.png)\n"])
 
 
 def draw(calibration: Calibration, path: Path) -> None:
-    """Above: verdicts by kind under each protocol, with noise. Below: power by effect size and number of controls."""
+    """Level and power of both tests; verdicts by kind, with noise; power by effect size and number of groups."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 9), layout="constrained")
+    figure = Figure(figsize=(13, 14), layout="constrained")
     FigureCanvasAgg(figure)
-    above, (left, right) = figure.subplots(2, 2, height_ratios=(1.3, 1))
-    for at, name in zip(above, PROTOCOLS, strict=True):
+    (level, power), above, (left, right) = figure.subplots(3, 2, height_ratios=(1.2, 1.3, 1))
+    draw_level(level, calibration.shares)
+    draw_power(power, calibration.shares)
+    for at, name in zip(above, COMPARED, strict=True):
         _confusion(at, calibration, name)
-    for style, name in zip(("-", ":"), PROTOCOLS, strict=True):
+    for style, name in zip(("-", ":"), COMPARED, strict=True):
         _curves(left, calibration.circuits, _by_effect(calibration, name), style, f", {name}")
     _curves(right, calibration.circuits, _by_controls(calibration), "-", "")
-    left.set(title="power by effect size", xlabel="effect of the whole circuit (logits)")
-    right.set(title=f"power by number of controls, {OWN} protocol, effect {WEAK:g}", xlabel="controls")
+    left.set(title="planted circuits: power by effect size", xlabel="effect of the whole circuit (logits)")
+    right.set(title=f"planted circuits: power by number of groups, effect {WEAK:g}", xlabel="groups compared with")
     for at, place in ((left, "upper left"), (right, "lower right")):
         at.set(ylim=(-0.03, 1.03), ylabel="share that passes")
         at.legend(fontsize=7, loc=place)
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+    figure.savefig(path, dpi=100, metadata={"Software": None})
 
 
 def _confusion(at: Any, calibration: Calibration, protocol: str) -> None:

@@ -36,9 +36,9 @@ HEADS = (8, 12, 16, 32)
 PROFILES: tuple[Profile, ...] = ((2, 1), (2, 2, 2), (4,), (4, 1, 1, 1))
 BACKGROUNDS: Mapping[str, Draw] = {
     "normal": normal,
-    "lognormal, s = 1": lognormal(1),
-    "lognormal, s = 2": lognormal(2),
-    "lognormal, s = 2, mixed signs": lognormal(2, (-1, 1)),
+    "lognormal, s = 1": lognormal(1.0),
+    "lognormal, s = 2": lognormal(2.0),
+    "lognormal, s = 2, mixed signs": lognormal(2.0, (-1, 1)),
     "first layer ten times stronger": strong_layer,
 }
 CHAIN = "a chain of 3 somewhere"
@@ -103,20 +103,17 @@ def several_candidates(worlds: int, stages: Mapping[str, Any], heads: int = 12) 
 
 def coverage(worlds: int) -> Iterator[Share]:
     """How often 95 % intervals hold the true mean: of changes over examples, and of damage beyond compared groups."""
-    for name, mean in (("normal", 0.0), ("exponential", 1.0), ("lognormal", float(np.exp(0.5)))):
-        for n in (32, 64):
-            rng = rng_for(n, f"coverage: {name}")
-            changes = {
-                "normal": rng.standard_normal,
-                "exponential": rng.standard_exponential,
-                "lognormal": lambda size, rng=rng: rng.lognormal(0, 1, size),
-            }[name]((worlds, n))
+    rng = rng_for(0, "coverage")
+    for n in (32, 64):
+        for name, mean, changes in (
+            ("normal", 0.0, rng.standard_normal((worlds, n))),
+            ("exponential", 1.0, rng.standard_exponential((worlds, n))),
+            ("lognormal", float(np.exp(0.5)), rng.lognormal(0, 1, (worlds, n))),
+        ):
             for method, interval in (("bootstrap-t", mean_interval), ("percentile", bootstrap_interval)):
                 held = np.array([[_holds(interval(row, seed), mean)] for seed, row in enumerate(changes)])
-                case = f"mean of {n} {name} changes"
-                yield Share.over_worlds("coverage", case, 0, "", method, held.astype(float))
+                yield Share.over_worlds("coverage", f"mean of {n} {name} changes", 0, "", method, held.astype(float))
     for groups in (20, 199):
-        rng = rng_for(groups, "coverage beyond groups")
         held = np.array([[_beyond(groups, 64, seed, rng)] for seed in range(worlds)])
         for i, method in enumerate(("examples and groups", "examples alone")):
             case = f"damage beyond {groups} groups, 64 examples"
@@ -149,7 +146,8 @@ def distinct(groups: Sequence[Group], n: int) -> list[Group]:
 
 def passed(p: Float[np.ndarray, "worlds candidates"]) -> Float[np.ndarray, "worlds candidates"]:
     """1 where p is at most alpha, otherwise 0; also where it is not defined."""
-    return (np.nan_to_num(p, nan=1.0) <= ALPHA * (1 + 1e-9)).astype(float)
+    found: Float[np.ndarray, "worlds candidates"] = (np.nan_to_num(p, nan=1.0) <= ALPHA * (1 + 1e-9)).astype(float)
+    return found
 
 
 def _circuits(
@@ -160,7 +158,7 @@ def _circuits(
 
     chain = setting.members([group])
     yield "chain of 3, normal", "2+1", group, Worlds(effects(normal), chains=[chain])
-    yield "chain of 3, lognormal, s = 1", "2+1", group, Worlds(effects(lognormal(1)), chains=[chain])
+    yield "chain of 3, lognormal, s = 1", "2+1", group, Worlds(effects(lognormal(1.0)), chains=[chain])
     yield "chain of 3, a strong head in each layer", "2+1", group, Worlds(effects(strong_heads), chains=[chain])
     parallel = effects(normal)
     parallel[:, list(group)] += 2
@@ -174,7 +172,8 @@ def _circuits(
 
 
 def _discoveries(p: Float[np.ndarray, "worlds candidates"]) -> Float[np.ndarray, "worlds candidates"]:
-    return passed(np.array([benjamini_hochberg(row) for row in p.tolist()]))
+    found: Float[np.ndarray, "worlds candidates"] = passed(np.array([benjamini_hochberg(row) for row in p.tolist()]))
+    return found
 
 
 def _holds(interval: tuple[float, float] | None, mean: float) -> bool:

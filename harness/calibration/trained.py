@@ -25,15 +25,15 @@ from harness.pipeline import propose
 from harness.util.cache import Memo
 from harness.util.seeds import rng_for
 
-TINY = ("subject=tiny", "batch.n=32", "split=none", "null_proposals=0")
-"""The embedded model on few examples: a level does not depend on their number."""
+TINY = ("subject=tiny", "batch.n=32", "split=none", "null_proposals=0", "group=[L0H0,L0H7,L1H2]")
+"""The embedded model on few examples: a level does not depend on their number. The group is only a placeholder."""
 SHAPES: tuple[Profile, ...] = ((2,), (3,), (1, 1), (2, 1))
 """Units of a group by site. Every choice of sites is tested."""
 LARGER: tuple[Mapping[int, int], ...] = ({1: 2, 2: 2, 3: 2},)
 """Larger groups, as units by site: those of which a fifth passed the former test."""
 FEWEST = 20
 """Fewer groups of a profile do not allow p <= .05."""
-DRAWN = 40
+DRAWN = 100
 """How many random groups of a profile are tested, where not all are."""
 
 

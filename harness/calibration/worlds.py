@@ -19,6 +19,8 @@ from harness.data.vectors import Vectors
 
 Profile = tuple[int, ...]
 """Units of a group in the first layer, the second, ..."""
+STAGES = {"intervention": "intervention", "controls": "controls", "metrics": "metric"}
+"""What a trial takes from the stages of a cell."""
 Draw = Callable[[np.random.Generator, tuple[int, int, int]], Float[np.ndarray, "worlds layers heads"]]
 
 
@@ -125,8 +127,8 @@ class Setting:
     ) -> dict[Group, Comparison]:
         """The groups that the harness compares each candidate with."""
         nothing = Vectors("synthetic", np.zeros((1, 1)), np.zeros(1, dtype=np.int64), "class")
-        stages = (self.stages[name] for name in ("intervention", "controls", "metric"))
-        trial = Trial(self.units, _never, nothing, *stages, test=test)
+        stages = {name: self.stages[of] for name, of in STAGES.items()}
+        trial = Trial(self.units, _never, nothing, **stages, test=test)
         return {candidate: trial.comparison(candidate, proposed) for candidate in candidates}
 
     def draw(self, profile: Profile, n: int, rng: np.random.Generator) -> list[Group]:

@@ -58,7 +58,7 @@ class UnitDamage:
 
     @classmethod
     def of(cls, record: Record) -> UnitDamage | None:
-        """The damage that a record holds; None if it was not measured."""
+        """The damage that a record holds, of the units that its test ablated alone; None if there are none."""
         if not record.unit_damage or not record.closure:
             return None
         report, cell, labels = record.closure[0], record.cell, record.units
@@ -72,6 +72,11 @@ class UnitDamage:
             damage=signs,
             changes={name: sign * np.array(of_units[name]) for name, sign in signs.items()},
         )
+
+    @property
+    def complete(self) -> bool:
+        """Whether every unit was measured."""
+        return not any(np.isnan(change).any() for change in self.changes.values())
 
     @property
     def strongest(self) -> list[int]:

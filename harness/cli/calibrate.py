@@ -15,7 +15,7 @@ OWN_WORDS = ("worlds", "out")
 
 
 def calibrate(arguments: Namespace) -> int:
-    """Test groups of known kind and a few proposal methods under both protocols; write page, table and figure."""
+    """Test groups of known kind, proposal methods, and the tests themselves; write page, tables and figure."""
     from harness.calibration.calibrate import calibrate as measure
     from harness.calibration.page import write
     from harness.util.threads import one_thread
@@ -35,8 +35,9 @@ def calibrate(arguments: Namespace) -> int:
         "out": str(out),
         "command": command,
         "rulings": [dataclasses.asdict(ruling) for ruling in calibration.rulings],
+        "shares": [dataclasses.asdict(share) for share in calibration.shares],
     }
-    session.print(f"{page}\nsaved: {out / 'calibration.md'} · calibration.csv · calibration.png", data)
+    session.print(f"{page}\nsaved: {out / 'calibration.md'} · .csv · .json · .png", data)
     return 0
 
 

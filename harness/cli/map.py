@@ -40,12 +40,13 @@ def _described(session: Session) -> tuple[str, UnitDamage]:
 
 
 def _finished(session: Session, words: list[str]) -> tuple[str, UnitDamage]:
-    """The map of a record; it is measured where the record has none."""
+    """The map of a record; it is measured where the record lacks units, because its test did not need them."""
     session.accept_only_workspace()
     if len(words) != 1:
         raise HarnessError("map takes one cell.", "Example: harness map 3f9c, or harness map subject=tiny")
     record = find(session.workspace, words[0])
-    if damage := UnitDamage.of(record):
+    damage = UnitDamage.of(record)
+    if damage and damage.complete:
         return record.cell.id, damage
     config = {**record.config, "workspace": str(session.workspace.root)}
     return record.cell.id, _measured(Cell.of(config, session.registry), session.progress())

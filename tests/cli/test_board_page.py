@@ -112,7 +112,7 @@ def test_the_page_filters_by_words_and_by_verdicts(opened: Any) -> None:
     search.send_keys("second")
     assert _shows(opened, ["second"])
     search.send_keys(Keys.BACKSPACE * len("second"))
-    assert _shows(opened, ["first", HOSTILE, "second", "third"])
+    assert _shows(opened, ["first", "third", HOSTILE, "second"])
     chip = opened.find_element(By.CSS_SELECTOR, "button[data-verdict='weak_pass']")
     chip.send_keys(Keys.SPACE)
     assert _shows(opened, ["third"])
@@ -135,6 +135,17 @@ def test_a_hostile_name_is_shown_as_text_in_opened_rows(opened: Any) -> None:
         control.click()
     assert HOSTILE in _methods(opened)
     assert opened.find_elements(By.CSS_SELECTOR, "img") == []
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_verdicts_are_visible_at_every_width(opened: Any, width: int) -> None:
+    """Each verdict that a row got is a chip in sight, whatever else does not fit."""
+    _shape(opened, width, "light")
+    opened.refresh()
+    cells = opened.find_elements(By.CSS_SELECTOR, "section.board tbody tr:not(.incomplete) td .chip")
+    shown = [cell.text for cell in cells if cell.is_displayed()]
+    assert shown == ["2 pass", "2 weak pass", "2 null", "2 null"]
+    assert all(cell.rect["x"] + cell.rect["width"] <= width for cell in cells)
 
 
 @pytest.mark.parametrize("width", [1280, 390])

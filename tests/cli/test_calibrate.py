@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from harness.calibration.questions import level, power
+
 Run = Callable[..., Any]
 
 
-def test_a_calibration_writes_its_page_its_figures_and_its_picture(harness: Run, tmp_path: Path) -> None:
+def test_a_calibration_writes_its_page_its_figures_and_its_picture(
+    harness: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = {
+        "level": lambda worlds, stages, _: level(worlds, stages, heads=[8], profiles=[(2, 1)]),
+        "power": lambda worlds, stages, _: power(worlds, stages, heads=[8]),
+    }
+    monkeypatch.setattr("harness.calibration.calibrate.QUESTIONS", small)
     words = ("batch.n=128", "controls.n=19", "subject.layers=6", "subject.width=16", "workspace=here")
     answer = harness("calibrate", "worlds=1", *words, "--json")
     assert answer.code == 0, answer.err
@@ -26,6 +38,12 @@ def test_a_calibration_writes_its_page_its_figures_and_its_picture(harness: Run,
     assert len(rows) == len(answer.data["rulings"])
     silent = [row for row in rows if row["part"] == "kinds" and row["noise"] == "0.0" and row["protocol"] == "default"]
     assert [row["expected"] for row in silent] == ["True"] * 11
+    shares = json.loads((folder / "calibration.json").read_text())
+    assert shares == {"command": answer.data["command"], "shares": answer.data["shares"]}
+    assert {(share["question"], share["method"]) for share in shares["shares"]} == {
+        (question, test) for question in ("level", "power") for test in ("exact", "disjoint")
+    }
+    assert "## Level: share of random groups with p <= .05, exact / disjoint" in page
     assert (folder / "calibration.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -120,8 +120,15 @@ def test_new_runs_are_added_to_a_board_of_an_older_schema(harness: Run) -> None:
     checked = harness("leaderboard", "--check", "out=mine")
     assert checked.code == 0, checked.out
     assert NOT_COMPARED in checked.err
-    words = ("sweep", "experiment=quickstart", "affinity=cosine", "workspace=theirs", "tracking=none")
-    assert harness(*words, "deciding=all").code == 0  # the rule of older records: every metric decides
+    words = ("sweep", "batch=synthetic_induction,natural_text", "batch.n=128", "affinity=cosine", "workspace=theirs")
+    former = (
+        "test=disjoint",
+        "controls.n=99",
+        "metric=[target_logit,accuracy,loss]",
+        "deciding=all",
+        "check_task=false",
+    )
+    assert harness(*words, *former, "tracking=none").code == 0  # the protocol of older records
 
     added = harness("leaderboard", "--add", "theirs", "out=mine")
     assert (added.code, added.out.split(":")[0]) == (0, "2 record(s) added"), added.err

@@ -44,8 +44,11 @@ def test_a_record_with_unit_damage_is_drawn_without_its_model(
     cell = harness(*CLOSE, *small, "--json").data["cell"]["id"]
     path = Path("runs/records") / cell / "record.json"
     data = json.loads(path.read_text())
-    data["unit_damage"] = {"loss": dict(zip(data["units"], np.arange(32.0), strict=True))}
-    path.write_text(json.dumps(data))
+    whole = dict(zip(data["units"], np.arange(32.0), strict=True))
+    part = {unit: whole[unit] for unit in data["units"][:5]}
+    path.write_text(json.dumps({**data, "unit_damage": {"loss": part}}))
+    assert None not in [unit["loss"] for unit in harness("map", cell, "--json").data["units"]]
+    path.write_text(json.dumps({**data, "unit_damage": {"loss": whole}}))
     monkeypatch.setattr("harness.cells.unit_damage.UnitDamage.measure", None)
     mapped = harness("map", cell, "--json").data
     assert [unit["loss"] for unit in mapped["units"]] == list(range(32))

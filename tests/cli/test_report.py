@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from harness.board.figures.affinity import affinity_figure
-from harness.board.figures.report import spectrum
+from harness.board.figures.report import necessity, spectrum
 from harness.board.figures.units import unit_map
 from harness.board.report import report
 from harness.data.grouping import Affinity, Partition
@@ -23,10 +23,10 @@ from harness.records.workspace import Workspace
 Make = Callable[..., Any]
 CELL = (
     "subject=planted", "batch=planted", "batch.n=64", "labels=truth", "binarizer=none", "affinity=pearson",
-    "partitioner=leiden", "controls.n=19", "reruns=1", "tracking=none",
+    "partitioner=leiden", "selector.count=1", "controls.n=19", "reruns=1", "tracking=none",
 )  # fmt: skip
-FIGURES = ("Effect and controls", "Leave-one-out", "Examples", "Groups and labels", "Affinity",
-           "Spectrum")  # fmt: skip
+FIGURES = ("Necessity", "Effect and controls", "Leave-one-out", "Examples", "Groups and labels",
+           "Damage of single units", "Affinity", "Spectrum")  # fmt: skip
 
 
 def test_a_report_has_a_card_figures_and_provenance(harness: Callable[..., Any]) -> None:
@@ -46,7 +46,7 @@ def test_a_report_has_a_card_figures_and_provenance(harness: Callable[..., Any])
     (folder / "deltas.safetensors").unlink()
     assert harness("report", folder.name).code == 0
     page = path.read_text()
-    assert len(re.findall(r'<svg role="img"', page)) == 3
+    assert len(re.findall(r'<svg role="img"', page)) == len(FIGURES) - 3
     assert "deltas.safetensors is missing beside the record" in page
     assert "affinity.safetensors is missing beside the record" in page
 
@@ -101,8 +101,7 @@ def test_the_report_of_a_group_named_by_hand_has_a_map_of_units_and_predictions(
                    "intervention=mean", "tracking=none", "--json").data["cell"]["id"]  # fmt: skip
     assert harness("report", cell).code == 0
     page = (Path("runs/reports") / f"{cell}.html").read_text()
-    assert "<h3>Units</h3>" in page
-    assert "Filled: the candidate" in page
+    assert "<h3>Damage of single units</h3>" in page
     table = page[page.index("Predictions without and with ablation") :]
     assert table[: table.index("</table>")].count("<tr>") == 1 + 7
     assert not re.search(r"affinity <b>|signal <b>", page)
@@ -124,6 +123,8 @@ def test_damage_of_single_units_is_drawn_where_it_was_measured(make_record: Make
     page = report([replace(record, unit_damage=damage)], Workspace.at(tmp_path))
     assert "<h3>Damage of single units</h3>" in page
     assert "Damage of single units" not in report([record], Workspace.at(tmp_path))
+    by_hand = replace(record, partitions=(), classes=())
+    assert "Filled: the candidate" in report([by_hand], Workspace.at(tmp_path))
 
 
 @pytest.mark.parametrize(("sizes", "named"), [([20, 12], "L0H31"), ([60, 3, 1], "group 0"), ([700, 700], "group 1")])
@@ -141,3 +142,15 @@ def test_rows_of_a_table_are_not_wrapped_and_sentences_are(make_record: Make, tm
     page = report([make_record()], Workspace.at(tmp_path))
     rows = re.findall(r'<span class="columns">(.*?)</span>', page)
     assert [row.split()[0] for row in rows] == ["baseline", "target"]
+
+
+def test_necessity_is_drawn_for_deciding_metrics_of_the_exact_test(make_record: Make, make_effect: Make) -> None:
+    effects = {
+        "accuracy": make_effect(statistic=0.75, statistics=(0.0, None, 0.5)),
+        "loss": make_effect(statistic=1.0, statistics=(0.0, 0.5, 0.5), decides=False),
+    }
+    drawn = necessity(make_record(effects=effects).closure[0])
+    assert drawn is not None
+    assert "accuracy" in drawn
+    assert "loss" not in drawn
+    assert necessity(make_record().closure[0]) is None, "the former test has no such statistic"

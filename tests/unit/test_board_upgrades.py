@@ -120,6 +120,14 @@ def test_the_settings_of_an_old_record_make_the_same_protocol_row_and_method(rec
         assert (cell.protocol, cell.row, cell.method) == (record.cell.protocol, record.cell.row, record.cell.method)
 
 
+def test_the_exact_test_is_another_protocol_than_the_former_one(records: list[Record]) -> None:
+    """So its records are never ranked together with older ones."""
+    exact = Cell.of({**records[0].config, "test": "exact"}, registry())
+    disjoint = Cell.of({**records[0].config, "test": "disjoint"}, registry())
+    assert disjoint.protocol == records[0].cell.protocol
+    assert exact.protocol != disjoint.protocol
+
+
 def test_an_old_record_is_kept_as_it_was_written(folder: Path, records: list[Record]) -> None:
     lines = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
     assert [json.loads(record.as_written()) for record in records] == lines

@@ -22,6 +22,7 @@ from harness.calibration.calibrate import (
     rate,
     rulings_on,
 )
+from harness.calibration.questions import power
 from harness.cells.cell import Cell
 from harness.closure.statistics import Effect
 from harness.closure.verdict import Verdict
@@ -83,13 +84,20 @@ def test_a_calibration_is_complete_and_reproducible(monkeypatch: pytest.MonkeyPa
         "harness.calibration.calibrate.METHODS", {"the truth itself": ("affinity=pearson", "partitioner=oracle")}
     )
     monkeypatch.setattr("harness.calibration.calibrate.EFFECTS", (WEAK,))
+    monkeypatch.setattr(
+        "harness.calibration.calibrate.QUESTIONS", {"power": lambda n, stages, _: power(n, stages, (8,))}
+    )
     first, second = (calibrate(1, SMALLER, registry(), lambda _: None) for _ in range(2))
     assert first == second
-    assert {ruling.protocol for ruling in first.rulings} == {"default", "paper"}
+    assert {ruling.protocol for ruling in first.rulings} == {"default", "disjoint", "paper"}
     assert first.noises == (0.0, 0.05)
     assert {ruling.effect for ruling in first.by_effect("default")} == {WEAK, 2.0}
-    assert {ruling.controls for ruling in first.by_controls()} == {9, 19, 39, 199}
+    assert {ruling.controls for ruling in first.by_controls()} == {19, 39}
     assert {ruling.kind for ruling in first.of(part="the truth itself")} == {"circuit", "none"}
+    assert {(share.question, share.heads, share.method) for share in first.shares} == {
+        ("power", 8, "exact"),
+        ("power", 8, "disjoint"),
+    }
 
 
 def test_subjects_without_planted_circuits_and_zero_worlds_are_refused() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import scipy
 from jaxtyping import Float
 from markupsafe import Markup
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harness.board.card import ARROW
@@ -26,32 +27,62 @@ EIGENVALUES = 24
 def cloud(closure: ClosureReport) -> Markup:
     """:func:`cloud_figure` as an element of a page."""
     with style():
-        return svg(cloud_figure(closure), "effect of the candidate and of its controls, per metric")
+        return svg(cloud_figure(closure), "effect of the candidate and of the groups it is compared with, per metric")
 
 
 def cloud_figure(closure: ClosureReport, new: NewFigure = figure) -> Figure:
-    """Per metric, the effects of the candidate, of each of its controls, and of all units of its sites."""
+    """Per metric, the effects of the candidate, of each group it is compared with, and of all units of its sites."""
     names = decision_order(closure.effects)
     with style():
         drawn = new(6.4, 0.5 + 0.95 * len(names))
         for axes, name in zip(drawn.subplots(len(names), 1, squeeze=False)[:, 0], names, strict=True):
             effect = closure.effects[name]
-            controls = np.array(effect.controls)
-            height = (np.arange(len(controls)) * 0.618) % 1 - 0.5  # spread evenly, the same on every run
-            axes.scatter(controls, height, s=9, color=CONTROLS, alpha=0.7, linewidths=0, label="controls")
+            _dots(axes, effect.controls, "compared groups")
             low, high = effect.interval or (effect.delta, effect.delta)
             axes.plot([low, high], [0, 0], color=CANDIDATE, linewidth=2)
             axes.plot([effect.delta], [0], "D", color=CANDIDATE, markersize=7, label="candidate")
             if name in closure.site_ablation:
                 bound = closure.site_ablation[name]
                 axes.axvline(bound, color=BOUND, linestyle="--", linewidth=1, label="all units of its sites")
-            axes.axvline(0, color=INK, linewidth=0.6)
-            axes.set(yticks=[], ylim=(-0.8, 0.8), ylabel=f"{name.replace('_', ' ')} {ARROW[effect.damage]}")
-            axes.spines["left"].set_visible(False)
-            axes.yaxis.label.set(rotation=0, ha="right", va="center")
+            _name(axes, f"{name.replace('_', ' ')} {ARROW[effect.damage]}")
         drawn.axes[0].legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, fontsize=8)
         drawn.axes[-1].set_xlabel("change under ablation")
     return drawn
+
+
+def necessity(closure: ClosureReport) -> Markup | None:
+    """Per deciding metric, T of the candidate and of each group like it; None for the former test."""
+    effects = {
+        name: effect
+        for name in decision_order(closure.effects)
+        if (effect := closure.effects[name]).decides and effect.statistic is not None
+    }
+    if not effects:
+        return None
+    with style():
+        drawn = figure(6.4, 0.5 + 0.95 * len(effects))
+        for axes, (name, effect) in zip(
+            drawn.subplots(len(effects), 1, squeeze=False)[:, 0], effects.items(), strict=True
+        ):
+            _dots(axes, [value for value in effect.statistics if value is not None], "groups of the same profile")
+            axes.plot([effect.statistic], [0], "D", color=CANDIDATE, markersize=7, label="candidate")
+            _name(axes, name.replace("_", " "))
+        drawn.axes[0].legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=8)
+        drawn.axes[-1].set_xlabel("necessity T: damage that needs more than the strongest unit")
+        return svg(drawn, "necessity of the candidate and of groups of the same profile, per metric")
+
+
+def _dots(axes: Axes, values: Sequence[float], label: str) -> None:
+    height = (np.arange(len(values)) * 0.618) % 1 - 0.5  # spread evenly, the same on every run
+    axes.scatter(values, height, s=9, color=CONTROLS, alpha=0.7, linewidths=0, label=label)
+
+
+def _name(axes: Axes, label: str) -> None:
+    """A row with a line at zero and its label to the left."""
+    axes.axvline(0, color=INK, linewidth=0.6)
+    axes.set(yticks=[], ylim=(-0.8, 0.8), ylabel=label)
+    axes.spines["left"].set_visible(False)
+    axes.yaxis.label.set(rotation=0, ha="right", va="center")
 
 
 def by_example(closure: ClosureReport, deltas: Float[np.ndarray, "metrics groups examples"]) -> Markup:
@@ -104,7 +135,7 @@ def leave_one_out(closure: ClosureReport) -> Markup | None:
     if not shares:
         return None
     with style():
-        drawn = figure(4.6, 0.7 + 0.22 * len(shares))
+        drawn = figure(5.4, 0.7 + 0.22 * len(shares))
         axes = drawn.add_subplot()
         axes.barh(range(len(shares)), [100 * share for share in shares], color=CANDIDATE, height=0.7)
         axes.set_yticks(range(len(shares)), closure.units)

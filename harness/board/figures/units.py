@@ -56,7 +56,8 @@ def damage_map(damage: UnitDamage, candidate: Collection[int] = (), new: NewFigu
         top = float(np.nanmax(np.abs(change), initial=0.0)) or 1.0
         colours = "RdBu_r" if damage.damage[name] > 0 else "RdBu"
         grid = in_grid(units, change, np.nan)
-        axes.set_facecolor(NONE)
+        unmeasured = in_grid(units, np.tile(NONE, (len(units), 1)), 0.0)  # seen where the map above has no number
+        axes.imshow(unmeasured, interpolation="nearest", aspect="auto")
         image = axes.imshow(grid, cmap=colours, vmin=-top, vmax=top, interpolation="nearest", aspect="auto")
         drawn.colorbar(image, ax=axes)
         numbers = [f"{value:+.2g}" if abs(value) >= top / 10 else "" for value in change]
