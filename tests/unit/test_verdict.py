@@ -29,11 +29,8 @@ BEATS: dict[str, Any] = {"harmed": True, "p": 0.03, "p_adjusted": 0.03, "bound":
 HARMED: dict[str, Any] = {"harmed": True, "p": 0.4, "p_adjusted": 0.4, "bound": 1.5}
 CORRECTED: dict[str, Any] = {"harmed": True, "p": 0.03, "p_adjusted": 0.09, "bound": 1.5}
 NOTHING: dict[str, Any] = {"p": 0.4, "p_adjusted": 0.4, "bound": 0.05}
-DOUBTFUL: dict[str, Any] = {
-    "p": 0.03,
-    "p_adjusted": 0.03,
-    "bound": 1.5,
-}  # beyond the groups, but the interval holds zero
+# p is small, but the interval holds zero
+DOUBTFUL: dict[str, Any] = {"p": 0.03, "p_adjusted": 0.03, "bound": 1.5}
 HELPED: dict[str, Any] = {"helped": True, "p": 1.0, "p_adjusted": 1.0, "bound": -0.5}
 
 
@@ -321,7 +318,7 @@ def slow_contributions(group: Group, damage: Callable[[Group], float]) -> dict[i
 @given(st.integers(0, 10_000), st.sampled_from([(0, 1), (0, 1, 2), (0, 1, 9)]), st.floats(0, 8))
 @settings(max_examples=60)
 def test_reports_of_random_worlds_agree_with_their_numbers(world: int, group: Group, strength: float) -> None:
-    """A chain, backups, a chain with a backup, or one strong unit, of any strength, amid noise of units and examples."""
+    """A chain, backups, a chain with a backup, or one strong unit, amid noise of units and examples."""
     circuits: Sequence[Any] = [chain(*group), backups(*group), chain(group[0])]
     if len(group) == 3:
         circuits = [*circuits, chain_with_backup(*group)]
