@@ -60,8 +60,8 @@ figures: .venv/installed ## compute the numbers and figures of the documentation
 	$(BIN)/python docs/figures/scale.py
 	$(BIN)/python docs/figures/cell.py
 
-calibration: .venv/installed ## measure the harness on planted truth (about three minutes on one core)
-	$(BIN)/harness calibrate worlds=20 out=leaderboards/calibration
+calibration: .venv/installed ## measure the harness: planted truth, level and power of its tests (about six minutes on one core)
+	$(BIN)/harness calibrate worlds=8 out=leaderboards/calibration
 
 bench: ## measure every claim of speed against what it replaces (about an hour on two cores)
 	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench

@@ -1,30 +1,42 @@
 """Every number on docs/statistics.md, and its figure: computed with the harness's own functions (`make figures`).
 
-No world here has a circuit in it, so every pass is a false pass.
+The numbers on trained models are those of leaderboards/calibration, which `make calibration` measures.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from scipy.stats import chi2, hypergeom, norm, t
 
-from harness.closure.anatomy import active, interaction, on_input
-from harness.closure.statistics import bootstrap_interval, inflated, max_t, p_value, z_score
+from harness.calibration.questions import BACKGROUNDS, coverage, level, power, several_candidates
+from harness.calibration.share import Share
+from harness.calibration.worlds import Profile, named
+from harness.cells.cell import Cell
+from harness.closure.anatomy import interaction
+from harness.closure.comparison import Exact
+from harness.closure.necessity import DISPENSABLE, Damage, Parts
 from harness.closure.stopping import first_round
-from harness.data.sampling import from_pools, inflation, site_bands
+from harness.closure.verdict import EQUIVALENT
+from harness.data.sampling import Group
 from harness.data.units import UnitSpace
-from harness.util.seeds import rng_for
+from harness.registry.config import registry, resolve
 
 DOCS = Path(__file__).resolve().parents[1]
+CALIBRATION = DOCS.parent / "leaderboards" / "calibration" / "calibration.json"
 ALPHA = 0.05
 TRIED = 8
 """Candidates of a cell, of which the best one counts."""
-INK, ACCENT, MUTED = "#1f2933", "#b4451f", "#8795a1"
+LEVELS: Sequence[tuple[int, Profile]] = (
+    (8, (2, 1)), (8, (2, 2, 2)), (8, (4, 1, 1, 1)), (12, (4,)), (16, (2, 1)), (32, (2, 1)),
+)  # fmt: skip
+"""Heads per layer, and the profile of the groups."""
+POWER_HEADS = (8, 32)
 
 
 @dataclass(frozen=True)
@@ -36,9 +48,9 @@ class Number:
     worlds: int = 0
 
 
-def percent(share: float, worlds: int = 0) -> Number:
-    """A share, as the page writes it: to a tenth where it is computed, to a percent where it is simulated."""
-    return Number(share, f"{100 * share:.{0 if worlds else 1}f} %", worlds)
+def percent(share: float, worlds: int = 0, digits: int = 1) -> Number:
+    """A share, as the page writes it: to a percent where it is simulated, else with this many ``digits``."""
+    return Number(share, f"{100 * share:.{0 if worlds else digits}f} %", worlds)
 
 
 def plain(value: float, digits: int) -> Number:
@@ -81,17 +93,6 @@ def best_p_within(alpha: float, n: int) -> float:
     return 1 - math.comb(n, few) / math.comb(n + TRIED, few)
 
 
-def best_max_t_within(alpha: float, n: int, worlds: int, shared: bool = False) -> float:
-    """The same for the best of several with controls of their own, p corrected by max-T.
-
-    ``shared``: all candidates have the same controls, each one place later, so that no column contains one twice.
-    """
-    draws = rng_for(n, "max-T").standard_normal((worlds, TRIED, 1 + n))
-    if shared:
-        draws[:, :, 1:] = np.stack([np.roll(draws[:, 0, 1:], -place, axis=1) for place in range(TRIED)], axis=1)
-    return float(np.mean([min(max_t(world[:, 0], world[:, 1:])) <= alpha for world in draws]))
-
-
 def controls_of_a_random_group(n: int, futility: int) -> float:
     """How many controls are counted on average.
 
@@ -101,88 +102,88 @@ def controls_of_a_random_group(n: int, futility: int) -> float:
     return first + sum(futility / (m + 1) for m in range(first, n))
 
 
-def shared_controls(layers: int, heads: int, size: int, pairs: int) -> float:
-    """Share of a random candidate's controls that another candidate with as many units in each layer also has."""
-    units, rng = UnitSpace.heads([heads] * layers), rng_for(layers, f"pairs of {size}")
-    shares = []
-    for _ in range(pairs):
-        first = rng.permutation(len(units))[:size]
-        places, counts = np.unique(units.site_of[first], return_counts=True)
-        second = [
-            rng.permutation(units.at_sites([units.sites[place]]))[:n]
-            for place, n in zip(places.tolist(), counts.tolist(), strict=True)
-        ]
-        drawn = []
-        for candidate in (tuple(first.tolist()), tuple(np.concatenate(second).tolist())):
-            bands, _ = site_bands(candidate, units, 99)
-            drawn.append(set(from_pools(candidate, map(units.at_sites, bands), units, 99, seed=0).groups))
-        shares.append(len(drawn[0] & drawn[1]) / len(drawn[0]))
-    return float(np.mean(shares))
-
-
 # ----------------------------------------------------------------------------------------------------------------------
-# The pool that controls are drawn from
+# The statistic of small planted groups
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def random_group_passes(
-    layers: int, per_layer: int, size: int, matched: bool, worlds: int, spread: bool = False
-) -> float:
-    """How often a random group of the first layer has p <= 5 % against 99 groups without any of its units.
+def damage_of(chain: Group = (), backup: Group = (), parts: Group = ()) -> Damage:
+    """A group that does damage 1 if it breaks the chain or all of a backup, or an equal share for each of its parts."""
 
-    ``spread``: the controls are spread about their mean like random groups, as for every p of the harness.
+    def damage(group: Group) -> np.ndarray:
+        broken = not set(group).isdisjoint(chain) or (bool(backup) and set(backup) <= set(group))
+        return np.array([float(broken) or len(set(parts) & set(group)) / max(1, len(parts))])
 
-    Damage of a group is the sum over its units; that of a unit is normal, and its mean and deviation fall by a factor
-    of e in four layers.
-    """
-    rng = rng_for(layers, f"groups of {size} of {per_layer}")
-    falling = np.exp(-np.arange(layers) / 4)[:, None]
-    passed = 0
-    for _ in range(worlds):
-        damage = falling * (1 + rng.standard_normal((layers, per_layer)))
-        first = rng.permutation(damage[0])
-        rest = first[size:] if matched else np.concatenate([first[size:], damage[1:].ravel()])
-        picks = rng.random((99, len(rest))).argpartition(size, axis=1)[:, :size]
-        controls = rest[picks].sum(axis=1).tolist()
-        factor = inflation([(len(rest), size)]) if spread else 1.0
-        p = p_value(float(first[:size].sum()), inflated(controls, factor), damage=1)
-        passed += p is not None and p <= ALPHA
-    return passed / worlds
+    return damage
 
 
-# ----------------------------------------------------------------------------------------------------------------------
-# Inside a group
-# ----------------------------------------------------------------------------------------------------------------------
+PLANTED: dict[str, tuple[Group, Damage]] = {
+    "a chain of 3: any missing link breaks it": ((0, 1, 2), damage_of(chain=(0, 1, 2))),
+    "3 equal parts that add up": ((0, 1, 2), damage_of(parts=(0, 1, 2))),
+    "a pair that back each other up": ((0, 1), damage_of(backup=(0, 1))),
+    "3 that back each other up": ((0, 1, 2), damage_of(backup=(0, 1, 2))),
+    "one strong unit and 2 passengers": ((0, 1, 2), damage_of(chain=(0,))),
+}
 
 
-def interaction_of(*damage: float) -> float:
-    """Interaction index from the damage of the whole and of each part alone."""
-    whole, *parts = (np.full(2, float(value)) for value in damage)
-    index = interaction(whole, np.stack(parts), seed=0)
+def share_of(group: Group, damage: Damage) -> float:
+    """R: the statistic T of a group as a share of its damage."""
+    units = UnitSpace.heads([len(group)])
+    return float(Exact((), 0, {}, units, 0, statistic_of="share").statistic(group, damage)[0])
+
+
+def interaction_of(group: Group, damage: Damage) -> float:
+    """Interaction index from the damage of the whole and of each unit alone."""
+    index = interaction(damage(group).repeat(2), np.stack([damage((unit,)).repeat(2) for unit in group]), seed=0)
     assert index is not None
     return index.value
 
 
-def rarely_used() -> tuple[float, float]:
-    """p over all examples and on input, for two units in a row that are used on one example in a hundred.
+def contribution_of_a_backup(size: int) -> float:
+    """c of a unit that only one other unit backs up, in a group of which all other units are links of a chain."""
+    group = tuple(range(size))
+    damage = damage_of(chain=group[2:], backup=group[:2])
+    return float(Parts.of(group, UnitSpace.heads([size]), 0).contributions(damage)[0, 0])
 
-    There are a hundred such mechanisms. A control is one unit of each of two mechanisms, and breaks both.
+
+def rarely_used(own_examples: bool) -> float:
+    """p of two units in a row that are used on one example in a hundred, among 99 groups of one unit of each of two.
+
+    ``own_examples``: every group is judged on the examples on which one of its units is used; else on all examples.
     """
-    used = np.eye(100)
-    controls = np.array([used[m] + used[m % 99 + 1] for m in range(1, 100)])
-    everywhere = p_value(float(used[0].mean()), controls.mean(axis=1).tolist(), damage=1)
-    used_only = on_input(used[0], controls, active(used[:, :1]), damage=1)
-    assert everywhere is not None
-    assert used_only.p is not None
-    return everywhere, used_only.p
+    used = np.eye(100, dtype=bool)  # [mechanisms, examples]; unit u belongs to mechanism u // 2
+    comparison = Exact((), 0, {}, UnitSpace.heads([200]), 0)
+
+    def statistic(judged: Group) -> float:
+        examples = used[[unit // 2 for unit in judged]].any(axis=0) if own_examples else np.ones(100, dtype=bool)
+        return float(comparison.statistic(judged, lambda group: _mean(group, examples))[0])
+
+    def _mean(group: Group, examples: np.ndarray) -> np.ndarray:
+        broken = used[[unit // 2 for unit in group]].any(axis=0)
+        return np.array([broken[examples].mean()])
+
+    others = np.array([statistic((2 * m, 2 * (m % 99 + 1) + 1)) for m in range(1, 100)])
+    p = comparison.p(statistic((0, 1)), others)
+    assert p is not None
+    return p
 
 
-def covered(skewed: bool, worlds: int) -> float:
-    """How often the interval over 64 examples contains the true mean."""
-    rng = rng_for(int(skewed), "coverage")
-    data = rng.exponential(size=(worlds, 64)) - 1 if skewed else rng.standard_normal((worlds, 64))
-    intervals = [bootstrap_interval(deltas, seed) for seed, deltas in enumerate(data)]
-    return float(np.mean([low <= 0 <= high for low, high in intervals if low is not None]))
+def whole_model_passes(worlds: int) -> float:
+    """How often three random units of the first of 16 layers have p <= .05 among groups of three from all layers.
+
+    Damage falls by a factor of e every four layers.
+    """
+    rng, units = np.random.default_rng(0), UnitSpace.heads([32] * 16)
+    falling = np.exp(-np.arange(16) / 4).repeat(32)
+    comparison = Exact((), 0, {}, units, 0)
+    passed = 0
+    for _ in range(worlds):
+        effects = falling * (1 + rng.standard_normal(len(units)))
+        groups = np.array([rng.permutation(32)[:3], *(rng.permutation(len(units))[:3] for _ in range(199))])
+        own, *others = comparison.statistic((0, 1, 2), lambda part: effects[groups[:, list(part)]].sum(axis=1))  # noqa: B023
+        p = comparison.p(own, np.array(others))
+        passed += p is not None and p <= ALPHA
+    return passed / worlds
 
 
 def overlap_by_chance(size: int, units: int) -> float:
@@ -191,47 +192,63 @@ def overlap_by_chance(size: int, units: int) -> float:
     return float(hypergeom(units, size, size).pmf(both) @ (both / (2 * size - both)))
 
 
+# ----------------------------------------------------------------------------------------------------------------------
+# All numbers
+# ----------------------------------------------------------------------------------------------------------------------
+
+
 def numbers(worlds: int) -> dict[str, Number]:
-    """All numbers, from ``worlds`` simulated worlds, or half as many where each world is resampled."""
-    few = worlds // 2
-    everywhere, there = rarely_used()
+    """All numbers, from ``worlds`` simulated worlds, or a tenth as many where each world has many groups."""
+    few = worlds // 10
     return {
-        "floor of p, 5 controls": plain(1 / 6, 2),
-        "floor of p, 19 controls": plain(1 / 20, 2),
-        "floor of p, 99 controls": plain(1 / 100, 2),
-        "z > 2, 5 controls, ddof 0": percent(z_above(2, 5, 0)),
-        "z > 2, 5 controls, ddof 1": percent(z_above(2, 5, 1)),
+        "floor of p, 199 groups": plain(1 / 200, 3),
+        "floor of p, 19 groups": plain(1 / 20, 2),
+        "floor of p, 5 groups": plain(1 / 6, 2),
+        "equivalence": plain(EQUIVALENT, 1),
+        "dispensable": percent(DISPENSABLE, digits=0),
+        "z > 2, 5 groups, ddof 0": percent(z_above(2, 5, 0)),
+        "z > 2, 5 groups, ddof 1": percent(z_above(2, 5, 1)),
         "z > 2 of a normal": percent(float(norm.sf(2))),
-        "z > 2, 5 controls, ddof 0, best of 8": percent(best_z_above(2, 5, 0)),
-        "z > 2, 5 controls, ddof 1, best of 8": percent(best_z_above(2, 5, 1)),
-        "p <= .05, 99 controls": percent(p_within(ALPHA, 99)),
-        "p <= .05, 5 controls": percent(p_within(ALPHA, 5)),
-        "p <= .05, 99 controls, best of 8": percent(best_p_within(ALPHA, 99)),
-        "max-T p <= .05, 99 controls each, best of 8": percent(best_max_t_within(ALPHA, 99, worlds), worlds),
-        "max-T p <= .05, 99 controls for all, best of 8": percent(best_max_t_within(ALPHA, 99, worlds, True), worlds),
-        "controls of a random group, of 99": plain(controls_of_a_random_group(99, 10), 1),
-        "controls of a random group, of 999": plain(controls_of_a_random_group(999, 10), 1),
-        **{
-            f"shared controls, {size} of {layers} x {heads} heads": percent(
-                shared_controls(layers, heads, size, worlds // 10), worlds // 10
-            )
-            for layers, heads in ((4, 8), (30, 9))
-            for size in (4, 5, 6, 7, 8)
-        },
-        "early group against the whole model": percent(random_group_passes(16, 32, 3, False, worlds), worlds),
-        "early group against its layer": percent(random_group_passes(16, 32, 3, True, worlds), worlds),
-        "5 of 16 units, controls from the 11 others": percent(random_group_passes(1, 16, 5, True, worlds), worlds),
-        "5 of 256 units, controls from the 251 others": percent(random_group_passes(1, 256, 5, True, worlds), worlds),
-        "5 of 16 units, controls spread": percent(random_group_passes(1, 16, 5, True, worlds, spread=True), worlds),
-        "interaction, chain": plain(interaction_of(1, 1, 1, 1), 0),
-        "interaction, independent": plain(interaction_of(3, 1, 1, 1), 0),
-        "interaction, backup pair": plain(interaction_of(1, 0, 0), 0),
-        "interaction, three that back each other up": plain(interaction_of(1, 0, 0, 0), 1),
-        "rarely used, p over all examples": plain(everywhere, 2),
-        "rarely used, p on input": plain(there, 2),
-        "interval, normal changes": percent(covered(False, few), few),
-        "interval, skewed changes": percent(covered(True, few), few),
+        "z > 2, 5 groups, ddof 0, best of 8": percent(best_z_above(2, 5, 0)),
+        "z > 2, 5 groups, ddof 1, best of 8": percent(best_z_above(2, 5, 1)),
+        "p <= .05, 199 groups": percent(p_within(ALPHA, 199)),
+        "p <= .05, 199 groups, best of 8": percent(best_p_within(ALPHA, 199)),
+        "groups for a random candidate, of 199": plain(controls_of_a_random_group(199, 10), 1),
+        "groups for a random candidate, of 1999": plain(controls_of_a_random_group(1999, 10), 1),
+        **{f"R, {name}": plain(share_of(*planted), 2) for name, planted in PLANTED.items()},
+        **{f"interaction, {name}": plain(interaction_of(*planted), 2) for name, planted in PLANTED.items()},
+        "contribution of a backup, 8 units": plain(contribution_of_a_backup(8), 0),
+        "contribution of a backup, 9 units": plain(contribution_of_a_backup(9), 0),
+        "rarely used, p over all examples": plain(rarely_used(own_examples=False), 2),
+        "rarely used, p on its own examples": plain(rarely_used(own_examples=True), 2),
+        "first layer, groups of the whole model": percent(whole_model_passes(few), few),
         "Jaccard by chance, 5 of 32 units": plain(overlap_by_chance(5, 32), 2),
+        **_simulated(few),
+        **_trained(),
+    }
+
+
+def _simulated(worlds: int) -> dict[str, Number]:
+    """Level, power, several candidates and coverage in synthetic worlds: the functions of `harness calibrate`."""
+    stages = Cell.of(resolve(["subject=tiny"], registry()), registry()).stages
+    levels = [s for heads, profile in LEVELS for s in level(worlds, stages, [heads], [profile])]
+    found = {f"level, {s.heads} heads, {s.profile}, {s.case}, {s.method}": s for s in levels if s.case in BACKGROUNDS}
+    found |= {f"power, {s.heads} heads, {s.case}, {s.method}": s for s in power(worlds, stages, POWER_HEADS)}
+    found |= {f"{s.case}, {s.method}": s for s in several_candidates(worlds, stages) if s.case.startswith("normal: ")}
+    found |= {f"{s.case}, {s.method}": s for s in coverage(worlds) if "32 " in s.case or "20 groups" in s.case}
+    return {name: percent(share.share, worlds) for name, share in found.items()}
+
+
+def _trained() -> dict[str, Number]:
+    """The level on the embedded model, as the stored calibration has it."""
+    stored = [Share(**share) for share in json.loads(CALIBRATION.read_text(encoding="utf-8"))["shares"]]
+    here = [share for share in stored if share.question == "trained"]
+    largest = [share for share in here if share.profile.startswith("2+2+2")]
+    exact = [share for share in here if share.method == "exact"]
+    groups = sum(share.n for share in exact)
+    return {
+        **{f"tiny, 2+2+2, {share.method}": percent(share.share, digits=0) for share in largest},
+        "tiny, all profiles, exact": percent(sum(share.share * share.n for share in exact) / groups),
     }
 
 
@@ -239,46 +256,38 @@ def numbers(worlds: int) -> dict[str, Number]:
 # The figure
 # ----------------------------------------------------------------------------------------------------------------------
 
+COLOURS = {"exact": "#2a6f97", "disjoint": "#b4451f"}
 
-def figure(path: Path, worlds: int) -> None:
-    """Left: z of null groups against five controls. Right: how often null groups pass, by number of controls."""
+
+def figure(path: Path, found: dict[str, Number]) -> None:
+    """Left: how often random groups have p <= .05. Right: how often circuits have, at 8 heads per layer."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    fig, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.6), layout="constrained")
-    draws = rng_for(0, "figure").standard_normal((worlds, 6))
-    z = [z_score(draw[0], draw[1:].tolist(), ddof=0) for draw in draws]
-    grid = np.linspace(-6, 6, 481)
-    stretch = math.sqrt(4 / 5) * math.sqrt(5 / 6)  # z with ddof 0 times this ~ t with 4 degrees of freedom
-    left.hist(np.array(z, float), bins=np.linspace(-6, 6, 61), density=True, color="#d9e2ec", label="simulated")
-    left.plot(grid, stretch * t.pdf(stretch * grid, 4), color=INK, label="t distribution")
-    left.plot(grid, norm.pdf(grid), color=MUTED, ls="--", label="normal")
-    tail = grid[grid >= 2]
-    left.fill_between(tail, stretch * t.pdf(stretch * tail, 4), color=ACCENT)
-    left.annotate(
-        f"z > 2: {percent(z_above(2, 5, 0)).page}\n(normal: {percent(float(norm.sf(2))).page})",
-        (2.5, 0.03), (2.7, 0.17), color=ACCENT, arrowprops={"arrowstyle": "-", "color": ACCENT},
-    )  # fmt: skip
-    left.set(
-        xlabel="z of a group that is not a circuit", ylabel="density", title="five controls (ddof 0)", xlim=(-6, 6)
-    )
-    left.legend(frameon=False, fontsize=8, loc="upper left")
-
-    counts = [5, 7, 9, 14, 19, 39, 59, 79, 99, 199, 399]
-    right.plot(counts, [best_z_above(2, n, 0) for n in counts], "o-", ms=3, color=ACCENT)
-    right.plot(counts, [z_above(2, n, 0) for n in counts], "o-", ms=3, color=INK)
-    right.plot(counts, [p_within(ALPHA, n) for n in counts], "s-", ms=3, color="#2a6f97")
-    right.axhline(ALPHA, color=MUTED, lw=0.8, ls=":")
-    right.annotate("z > 2, best of 8 candidates", (22, 0.285), color=ACCENT, fontsize=9)
-    right.annotate("z > 2", (5.2, 0.105), color=INK, fontsize=9)
-    right.annotate("p ≤ .05 (with max-T: also the best of 8)", (24, 0.062), color="#2a6f97", fontsize=9)
-    right.set(xscale="log", ylim=(0, 0.45), xlabel="controls", ylabel="share of null groups that pass")
-    right.set_title("no group is a circuit")
-    right.set_xticks([5, 9, 19, 39, 99, 399], labels=["5", "9", "19", "39", "99", "399"])
-    right.minorticks_off()
-    right.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
+    fig, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    rows = [(heads, named(profile), world) for world in BACKGROUNDS for heads, profile in LEVELS]
+    for test, colour in COLOURS.items():
+        names = [f"level, {heads} heads, {profile}, {world}, {test}" for heads, profile, world in rows]
+        left.plot(
+            [100 * found[name].value for name in names],
+            [list(BACKGROUNDS).index(world) + (0.12 if test == "disjoint" else -0.12) for *_, world in rows],
+            "o", color=colour, alpha=0.7, ms=5, label=f"{test} test",
+        )  # fmt: skip
+    left.axvline(5, color="#8795a1", lw=0.8, ls=":")
+    left.set_yticks(range(len(BACKGROUNDS)), BACKGROUNDS)
+    left.invert_yaxis()
+    left.set(xlabel="random groups with p <= .05 (%); one point per profile", title="level", xlim=(0, None))
+    left.legend(frameon=False, fontsize=9, loc="upper right")
+    cases = [name.removeprefix("power, 8 heads, ").removesuffix(", exact") for name in found if "power, 8" in name]
+    cases = [case for case in cases if not case.endswith(", disjoint")]
+    for i, (test, colour) in enumerate(COLOURS.items()):
+        shares = [100 * found[f"power, 8 heads, {case}, {test}"].value for case in cases]
+        right.barh([y + 0.4 * i - 0.2 for y in range(len(cases))], shares, height=0.38, color=colour)
+    right.set_yticks(range(len(cases)), cases)
+    right.invert_yaxis()
+    right.set(xlabel="share with p <= .05 (%)", title="power, 8 heads per layer", xlim=(0, 100))
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
     fig.savefig(path, dpi=130, metadata={"Software": None})
@@ -288,6 +297,6 @@ if __name__ == "__main__":
     found = numbers(worlds=4000)
     text = json.dumps({name: asdict(number) for name, number in found.items()}, indent=1)
     (DOCS / "statistics.json").write_text(text + "\n", encoding="utf-8")
-    figure(DOCS / "statistics.png", worlds=20_000)
+    figure(DOCS / "statistics.png", found)
     for name, number in found.items():
         print(f"{number.page:>8}  {name}")

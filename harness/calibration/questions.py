@@ -36,9 +36,9 @@ HEADS = (8, 12, 16, 32)
 PROFILES: tuple[Profile, ...] = ((2, 1), (2, 2, 2), (4,), (4, 1, 1, 1))
 BACKGROUNDS: Mapping[str, Draw] = {
     "normal": normal,
-    "lognormal, s = 1": lognormal(1),
-    "lognormal, s = 2": lognormal(2),
-    "lognormal, s = 2, mixed signs": lognormal(2, (-1, 1)),
+    "lognormal, s = 1": lognormal(1.0),
+    "lognormal, s = 2": lognormal(2.0),
+    "lognormal, s = 2, mixed signs": lognormal(2.0, (-1, 1)),
     "first layer ten times stronger": strong_layer,
 }
 CHAIN = "a chain of 3 somewhere"
@@ -158,7 +158,7 @@ def _circuits(
 
     chain = setting.members([group])
     yield "chain of 3, normal", "2+1", group, Worlds(effects(normal), chains=[chain])
-    yield "chain of 3, lognormal, s = 1", "2+1", group, Worlds(effects(lognormal(1)), chains=[chain])
+    yield "chain of 3, lognormal, s = 1", "2+1", group, Worlds(effects(lognormal(1.0)), chains=[chain])
     yield "chain of 3, a strong head in each layer", "2+1", group, Worlds(effects(strong_heads), chains=[chain])
     parallel = effects(normal)
     parallel[:, list(group)] += 2

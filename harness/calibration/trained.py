@@ -33,7 +33,7 @@ LARGER: tuple[Mapping[int, int], ...] = ({1: 2, 2: 2, 3: 2},)
 """Larger groups, as units by site: those of which a fifth passed the former test."""
 FEWEST = 20
 """Fewer groups of a profile do not allow p <= .05."""
-DRAWN = 40
+DRAWN = 100
 """How many random groups of a profile are tested, where not all are."""
 
 

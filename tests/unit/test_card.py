@@ -27,7 +27,7 @@ def test_a_card_gives_the_verdict_first_and_then_the_numbers_behind_it(make_reco
     }
     lines = card(make_record(effects=effects, verdict=Verdict.WEAK_PASS)).splitlines()
     assert lines[0].startswith("L0H1 L1H0 L1H2   3 units, 2 sites")
-    assert lines[1] == "WEAK PASS  Because."
+    assert lines[1] == "WEAK PASS  because"
     assert "  0 of 99 distinct controls did at least as much damage to target logit" in lines
     logit, loss = (next(line for line in lines if line.strip().startswith(name)) for name in ("target logit", "loss"))
     assert logit.split()[2] == "↓"  # damage lowers it
