@@ -106,12 +106,12 @@ def test_rounds_stop_at_the_same_control_as_one_by_one_testing(controls: list[in
 def test_few_more_controls_are_evaluated_than_count() -> None:
     """Of random groups 32.5 of 99 count on average; one round each would evaluate all."""
     ends, evaluated, rounds = 0, 0, 0
-    for draw in np.random.default_rng(0).standard_normal((2000, 100)):
+    for draw in np.random.default_rng(0).standard_normal((1000, 100)):
         (m,), calls = counted([draw[0]], [draw[1:].tolist()], 10)
         ends, evaluated, rounds = ends + m, evaluated + sum(calls) - 2, rounds + len(calls)
-    assert ends / 2000 == pytest.approx(10 + sum(10 / m for m in range(11, 100)), rel=0.05)
+    assert ends / 1000 == pytest.approx(10 + sum(10 / m for m in range(11, 100)), rel=0.05)
     assert evaluated < 1.05 * ends
-    assert rounds / 2000 < 5
+    assert rounds / 1000 < 5
 
 
 def test_rounds_grow_if_few_controls_do_as_much_damage() -> None:
