@@ -81,7 +81,9 @@ def test_a_card_counts_the_sites_of_units_of_every_kind(make_record: Make) -> No
 
 
 def test_a_card_shows_the_anatomy_of_the_group(make_record: Make) -> None:
-    text = card(make_record())
+    record = make_record()
+    spare = replace(record.closure[0], dispensable=("L1H0",))
+    text = card(replace(record, closure=(spare,)))
     each = "necessity of each unit (target logit): L0H1 1.00  L1H0 0.00  L1H2 0.50"
     assert f"{each}   (can be spared: L1H0)" in text
     assert "interaction -0.25" in text
