@@ -89,7 +89,7 @@ def test_the_rules_are_read_in_this_order_and_the_last_one_covers_the_rest() -> 
 
 def test_a_task_that_the_model_does_not_do_is_said_before_anything_else(make_effect: Make) -> None:
     found = evidence(make_effect, task="accuracy .10, chance .12", examples=0)
-    assert decide(found) == (Verdict.TASK_NOT_DONE, "accuracy .10, chance .12")
+    assert decide(found) == (Verdict.TASK_NOT_DONE, "Accuracy .10, chance .12.")
 
 
 @pytest.mark.parametrize(
@@ -99,8 +99,8 @@ def test_a_task_that_the_model_does_not_do_is_said_before_anything_else(make_eff
         ({}, {**BEATS, "saturated": True}, "worst value"),
         ({}, {**BEATS, "bound": None}, "needs two examples"),
         ({"comparable": 18}, BEATS, r"18 other groups can be compared with it; p <= 0.05 needs 19"),
-        ({"comparable": 0}, {**BEATS, "p": None, "controls": ()}, "no other groups can be compared with it"),
-        ({"comparable": None}, {**BEATS, "p": None}, "no other groups"),
+        ({"comparable": 0}, {**BEATS, "p": None, "controls": ()}, "No other groups can be compared with it"),
+        ({"comparable": None}, {**BEATS, "p": None}, "No other groups"),
     ],
 )
 def test_an_underpowered_test_says_what_it_lacks(make_effect: Make, changes: Any, effect: Any, reason: str) -> None:
@@ -198,8 +198,7 @@ def test_nothing_measured_is_underpowered() -> None:
 
 def assert_consistent(e: Evidence, verdict: Verdict, reason: str) -> None:
     """Every statement of the reason agrees with the verdict, with the others and with the numbers."""
-    assert reason
-    assert not reason.endswith((".", ";", ","))
+    assert re.fullmatch(r"[A-Z0-9].*[^.;,]\.", reason)
     if verdict in (Verdict.TASK_NOT_DONE, Verdict.UNDERPOWERED):
         assert "damages" not in reason
         return
