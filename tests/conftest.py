@@ -73,6 +73,8 @@ def _effect(**changes: Any) -> Effect:
         "p_adjusted": 0.01,
         "interval": (-2.5, -1.5),
         "damage": -1,
+        "harmed": True,
+        "bound": 2.5,
     }
     return Effect(**{**usual, **changes})
 
@@ -91,7 +93,7 @@ PARTITION = PartitionRecord("k = 3", 3, 3, (0, 1, 1, 2, 1), 0.25, Agreement(0.25
 ANATOMY = Anatomy(
     sufficiency=0.75,
     leave_one_out=(0.5, 0.0, 0.25),
-    dispensable=(1,),
+    dispensable=(),
     interaction=-0.25,
     interaction_interval=(-0.5, 0.0),
     on_input=OnInput(7, -3.0, (-0.5, 0.25), -4.0, 0.01, -0.125, 0.04),
@@ -130,7 +132,6 @@ def make_record() -> Callable[..., Record]:
             verdict=verdict,
             reason="because",
             anatomy=dict.fromkeys(measured, ANATOMY),
-            dispensable=("L1H0",),
             selection_p=0.02,
         )
         return Record(

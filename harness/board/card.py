@@ -39,7 +39,7 @@ def _closure(record: Record, closure: ClosureReport, where: str) -> str:
     width = max(13, *(len(name) + 1 for name in closure.effects))
     lines = [
         f"{named(closure.units)}   {_count(size, 'unit')}, {_count(sites, 'site')}      {where}{stratum}",
-        f"{_spaced(closure.verdict.value).upper()}  {_sentence(closure.reason)}",
+        f"{_spaced(closure.verdict.value).upper()}  {closure.reason}",
         *([f"  {closure.task}"] if closure.task and closure.task_done else []),
         f"  {'':<{width + 2}}{'baseline':>9}{'ablated':>10}   {'effect [95 %]':<26}"
         f"{'groups like it (5 % .. 95 %)':<30}{'p':>7}{'corrected p':>13}",
@@ -53,10 +53,6 @@ def _closure(record: Record, closure: ClosureReport, where: str) -> str:
         *_warnings(record),
     ]
     return "\n".join(lines)
-
-
-def _sentence(reason: str) -> str:
-    return f"{reason[:1].upper()}{reason[1:]}."
 
 
 def _first(closure: ClosureReport) -> str:

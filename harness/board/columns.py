@@ -104,7 +104,8 @@ COLUMNS = (
         "other tasks: 1 - 2p",
         "mean over the first three candidates of 1 - 2p, on subjects whose circuits are not known. p: of the metric "
         "that decides first, before any correction. About 0 for random groups, 1 at best; 0 without a candidate, and "
-        "for a candidate with too few groups to compare with. Brackets: 95 % interval, by bootstrap over tasks.",
+        "for one that was underpowered or on a task that the model does not do. Brackets: 95 % interval, by bootstrap "
+        "over tasks.",
         lambda row: ranged(row.scores.beyond_random, row.beyond_random_interval, ".2f"),
         lambda row: row.scores.beyond_random,
     ),

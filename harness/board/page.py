@@ -19,7 +19,7 @@ from harness.closure.verdict import Verdict
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-COLUMNS = re.compile(r" +\S.* {3,}\S")
+COLUMNS = re.compile(r" +\S(.* {3,}\S){2}")
 """A line of a card that is a row of a table: it is not wrapped."""
 VERDICTS = [verdict.value for verdict in Verdict]
 

@@ -60,7 +60,7 @@ class Result:
         return cls(
             cell=record.cell.id,
             status=record.status.value,
-            reason=record.reason or " ".join(dict.fromkeys(closure.reason for closure in record.closure)),
+            reason=record.reason or "; ".join(dict.fromkeys(closure.reason for closure in record.closure)),
             scores=Scores.of(record),
             verdicts=tuple(closure.verdict.value for closure in record.closure),
             tests=max(1, len(record.closure)),  # a task without a candidate is one test that is not passed

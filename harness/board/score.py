@@ -6,11 +6,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.closure.report import ClosureReport
-from harness.closure.verdict import decision_order
+from harness.closure.verdict import Verdict, decision_order
 from harness.records.record import Record
 
 COUNTED = 3
 """How many candidates of a cell count towards ``beyond_random``: the first of the selector's order."""
+
+UNTESTED = frozenset({Verdict.UNDERPOWERED, Verdict.TASK_NOT_DONE})
+"""Verdicts on groups that could not be tested."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +84,13 @@ def beyond_random(closures: Sequence[ClosureReport]) -> float:
 
 
 def p_of(closure: ClosureReport) -> float | None:
-    """p of the metric that decides first, before any correction for several tests; None where it is undefined."""
-    return closure.effects[decision_order(closure.effects)[0]].p if closure.effects else None
+    """p of the metric that decides first, before any correction for several tests.
+
+    None where it is undefined or shows nothing: too few groups to compare with, or a task that the model does not do.
+    """
+    if closure.verdict in UNTESTED or not closure.effects:
+        return None
+    return closure.effects[decision_order(closure.effects)[0]].p
 
 
 def mean(values: Iterable[float | None]) -> float | None:

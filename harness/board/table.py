@@ -22,17 +22,8 @@ from harness.closure.statistics import wilson_interval
 from harness.records.record import FINISHED, Record, Status
 
 PROTOCOL = (
-    "controls",
-    "metric",
-    "labels",
-    "split",
-    "alpha",
-    "futility",
-    "ddof",
-    "seed",
-    "reruns",
-    "active",
-    "size_curve",
+    *("controls", "metric", "labels", "split", "alpha", "futility", "ddof", "seed", "reruns", "active"),
+    *("test", "statistic", "joint", "check_task", "size_curve"),
 )
 """Keys of the configuration that decide how candidates are tested."""
 TASK = ("subject", "batch", "intervention")

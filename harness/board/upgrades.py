@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from harness.records.upgrades import SETTINGS_2, Json, renamed
+from harness.records.upgrades import ADDED_5, SETTINGS_2, Json, renamed
 
 PREFIX = "closure-harness/board/"
 SCHEMA = f"{PREFIX}3"
@@ -59,8 +59,13 @@ def _row_1(row: Json) -> Json:
 
 
 def _from_2(data: Json) -> Json:
-    """Schema 3 ranks by other scores, and corrects p over the distinct groups of methods: ``CHANGED_3``."""
-    return {**data, "schema": f"{PREFIX}3"}
+    """Schema 3 ranks by other scores, and corrects p over the distinct groups of methods: ``CHANGED_3``.
+
+    It says which test was used, as records of schema 5 do.
+    """
+    added = {key: str(value) for key, value in ADDED_5.items() if key != "prune"}
+    boards = [{**board, "settings": {**board["settings"], **added}} for board in data["boards"]]
+    return {**data, "schema": f"{PREFIX}3", "boards": boards}
 
 
 UPGRADES: Mapping[str, Callable[[Json], Json]] = {f"{PREFIX}1": _from_1, f"{PREFIX}2": _from_2}

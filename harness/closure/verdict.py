@@ -228,9 +228,10 @@ RULES: tuple[Rule, ...] = (
 
 
 def decide(evidence: Evidence) -> tuple[Verdict, str]:
-    """The first rule that holds, and its reason."""
+    """The first rule that holds, and its reason as a sentence."""
     rule = next(rule for rule in RULES if rule.holds(evidence))
-    return rule.verdict, rule.reason(evidence)
+    reason = rule.reason(evidence)
+    return rule.verdict, f"{reason[:1].upper()}{reason[1:]}."
 
 
 def decision_order(effects: Mapping[str, Effect]) -> list[str]:

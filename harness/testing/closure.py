@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable
+from inspect import signature
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Int
 
 from harness.data.batch import Batch
 from harness.data.contracts import ControlSets, seeded
 from harness.data.grouping import Labels
 from harness.data.prediction import Prediction
+from harness.data.profile import Profile
 from harness.data.stages import inputs_of
-from harness.data.units import UnitSpace
 from harness.testing import examples
-from harness.testing.checks import Check, contents, require, require_sentence, usual_checks
+from harness.testing.checks import Check, NotChecked, contents, require, require_sentence, usual_checks
 from harness.testing.examples import UNITS
 from harness.util.errors import HarnessError
 
@@ -115,21 +118,63 @@ INTERVENTION: tuple[Check, ...] = (
 CANDIDATE = (1, 2, 9, 17)
 
 
-def _candidate(plugin: Any, candidate: tuple[int, ...] = CANDIDATE) -> dict[str, Any]:
+def _matched_by(names: Iterable[str], order: Int[np.ndarray, " units"] | None = None) -> dict[str, Any]:
+    """What units are matched by, with the units in another order if one is given."""
+    place = np.arange(len(UNITS)) if order is None else order
+    units = UNITS.reordered(place)
+    classes = examples.labels().classes
     available = {
-        "candidate": candidate,
-        "units": UNITS,
-        "labels": examples.labels(),
-        "strength": examples.strength(),
-        "usage": examples.usage(),
+        "units": units,
+        "labels": Labels(tuple(classes[i] for i in place), units),
+        "strength": examples.strength()[place],
+        "usage": examples.usage()[place],
     }
-    return {name: available[name] for name in inputs_of(type(plugin))}
+    return {name: available[name] for name in names}
 
 
-def _judge_controls(plugin: Any, drawn: Any, candidate: tuple[int, ...] = CANDIDATE) -> None:
-    require(isinstance(drawn, ControlSets), f"it returns {type(drawn).__name__}, not ControlSets")
-    require(drawn.groups, "it draws no controls, although many are possible")
-    most = len(drawn.groups) if plugin.n is None else plugin.n
+def _partition(plugin: Any, order: Int[np.ndarray, " units"] | None = None) -> dict[str, Any]:
+    return _matched_by(inputs_of(type(plugin)), order)
+
+
+def _judge_profile(_: Any, profile: Any) -> None:
+    require(isinstance(profile, Profile), f"it returns {type(profile).__name__}, not Profile")
+    shape = np.shape(profile.cells)
+    require(shape == (len(UNITS),), f"its cells have shape {shape}, not one per unit: every unit belongs to a cell")
+    used = set(np.asarray(profile.cells).tolist())
+    require(
+        used == set(range(len(profile.names))),
+        f"its units are in cells {sorted(used)}, its names are of {len(profile.names)}: use Profile.of(units, names)",
+    )
+    require(len(set(profile.names)) == len(profile.names), "two of its cells have the same name")
+
+
+def does_not_depend_on_the_order_of_units(plugin: Any) -> None:
+    """Permuted units have the same cells."""
+    profile = plugin(**_partition(plugin))
+    for seed in range(3):
+        order = np.random.default_rng(seed).permutation(len(UNITS))
+        moved = plugin(**_partition(plugin, order))
+        same = moved.names == profile.names and np.array_equal(moved.cells, profile.cells[order])
+        require(same, "cells change when units are permuted: use Profile.of(units, names)")
+
+
+# Groups of the former test, where a plugin draws its own.
+
+
+def _drawn(plugin: Any, candidate: tuple[int, ...] = CANDIDATE, order: Int[np.ndarray, " units"] | None = None) -> Any:
+    """The groups that the plugin draws; the candidate's positions are those in the usual order of units."""
+    if plugin.disjoint is None:
+        raise NotChecked("it has no `disjoint`: groups of its profile are drawn for test=disjoint")
+    names = [name for name in signature(plugin.disjoint).parameters if name not in ("candidate", "n")]
+    given = _matched_by(names, order)
+    if order is not None:
+        candidate = tuple(sorted(np.argsort(order)[list(candidate)].tolist()))
+    return plugin.disjoint(candidate=candidate, n=plugin.n or 99, **given)
+
+
+def _judge_disjoint(plugin: Any, drawn: Any, candidate: tuple[int, ...] = CANDIDATE) -> None:
+    require(isinstance(drawn, ControlSets), f"disjoint(...) returns {type(drawn).__name__}, not ControlSets")
+    most = plugin.n or 99
     require(len(drawn.groups) <= most, f"it draws {len(drawn.groups)} controls, more than n={most}")
     require(
         len({frozenset(group) for group in drawn.groups}) == len(drawn.groups),
@@ -148,54 +193,55 @@ def _judge_controls(plugin: Any, drawn: Any, candidate: tuple[int, ...] = CANDID
     )
 
 
+def draws_disjoint_groups(plugin: Any) -> None:
+    """With test=disjoint: distinct groups of the candidate's size that share no unit with it, the same ones twice."""
+    drawn = _drawn(plugin)
+    _judge_disjoint(plugin, drawn)
+    require(drawn.groups, "it draws no controls, although many are possible")
+    require(_drawn(plugin) == drawn, "two calls of disjoint(...) differ: use rng_for(self.seed, ...)")
+
+
 def draws_other_groups_with_another_seed(plugin: Any) -> None:
-    """Another seed gives other groups, if there is a seed."""
+    """With test=disjoint, another seed gives other groups, if there is a seed."""
     if seeded(plugin):
         other = dataclasses.replace(plugin, seed=plugin.seed + 1)
-        first, second = (controls(**_candidate(controls)).groups for controls in (plugin, other))
+        first, second = (_drawn(controls).groups for controls in (plugin, other))
         require(first != second, "another seed draws the same groups: use rng_for(self.seed, ...)")
 
 
-def does_not_depend_on_the_order_of_units(plugin: Any) -> None:
-    """Permuted units give the same groups."""
-    labels, strength, usage = examples.labels(), examples.strength(), examples.usage()
-    straight = [sorted(UNITS.names(group)) for group in plugin(**_candidate(plugin)).groups]
+def draws_the_same_groups_for_units_in_another_order(plugin: Any) -> None:
+    """With test=disjoint, permuted units give the same groups."""
+    straight = [sorted(UNITS.names(group)) for group in _drawn(plugin).groups]
     for seed in range(3):
         order = np.random.default_rng(seed).permutation(len(UNITS))
-        units = UnitSpace(tuple(UNITS.units[i] for i in order))
-        available = {
-            "candidate": units.find(UNITS.names(CANDIDATE)),
-            "units": units,
-            "labels": Labels(tuple(labels.classes[i] for i in order), units),
-            "strength": strength[order],
-            "usage": usage[order],
-        }
-        drawn = plugin(**{name: available[name] for name in inputs_of(type(plugin))})
+        units = UNITS.reordered(order)
         require(
-            [sorted(units.names(group)) for group in drawn.groups] == straight,
+            [sorted(units.names(group)) for group in _drawn(plugin, order=order).groups] == straight,
             "controls change when units are permuted: draw from units in the order of `units.canonical`",
         )
 
 
 def answers_if_few_other_units_are_left(plugin: Any) -> None:
-    """Candidates of whole layers, half the units, more than half: valid controls, or none."""
+    """With test=disjoint, candidates of whole layers, half the units, more than half: valid controls, or none."""
     for size in (6, 8, len(UNITS) // 2, len(UNITS) // 2 + 1, len(UNITS) - 1):
         candidate = tuple(range(size))
-        drawn = plugin(**_candidate(plugin, candidate))
+        drawn = _drawn(plugin, candidate)
         if drawn.groups:
-            _judge_controls(plugin, drawn, candidate)
+            _judge_disjoint(plugin, drawn, candidate)
 
 
 def draws_none_if_no_other_unit_is_left(plugin: Any) -> None:
-    """A candidate of all units has no controls, which is not an error."""
+    """With test=disjoint, a candidate of all units has no controls, which is not an error."""
     all_units = tuple(range(len(UNITS)))
-    require(plugin(**_candidate(plugin, all_units)).groups == (), "it draws controls although no other unit is left")
+    require(_drawn(plugin, all_units).groups == (), "it draws controls although no other unit is left")
 
 
 CONTROLS: tuple[Check, ...] = (
-    *usual_checks(_candidate, _judge_controls),
-    draws_other_groups_with_another_seed,
+    *usual_checks(_partition, _judge_profile),
     does_not_depend_on_the_order_of_units,
+    draws_disjoint_groups,
+    draws_other_groups_with_another_seed,
+    draws_the_same_groups_for_units_in_another_order,
     answers_if_few_other_units_are_left,
     draws_none_if_no_other_unit_is_left,
 )

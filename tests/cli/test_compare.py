@@ -62,16 +62,16 @@ def test_two_methods_are_compared_on_the_same_examples(harness: Run, small: Any,
     cells = [harness("run", *small, f"affinity={name}", "--json").data["cell"]["id"] for name in ("ising", "pearson")]
     answer = harness("compare", *cells, "--json")
     assert answer.code == 0, answer.err
-    found = answer.data["differences"]["target_logit"]
+    found = answer.data["differences"]["logit_difference"]
     deltas = [load_file(tmp_path / "runs" / "records" / cell / "deltas.safetensors")["candidate.0"] for cell in cells]
     assert found["n"] == 8
     assert found["mean"] == pytest.approx(
         float((deltas[1][0, 0] - deltas[0][0, 0]).mean()), abs=1e-4
-    )  # a falling logit
+    )  # a falling difference
     beyond = [-(delta[0, 0] - delta[0, 1:].mean(axis=0)) for delta in deltas]
-    apart = answer.data["beyond_controls"]["target_logit"]["mean"]
+    apart = answer.data["beyond_controls"]["logit_difference"]["mean"]
     assert apart == pytest.approx(float((beyond[0] - beyond[1]).mean()), abs=1e-4)
-    backward = harness("compare", cells[1][:6], cells[0][:6], "--json").data["differences"]["target_logit"]
+    backward = harness("compare", cells[1][:6], cells[0][:6], "--json").data["differences"]["logit_difference"]
     assert backward["mean"] == pytest.approx(-found["mean"])
     assert "damage, A - B" in harness("compare", *cells).out
     assert answer.data["groups"]["differ"] == ["method"]
@@ -91,10 +91,10 @@ def test_two_methods_are_compared_on_all_tasks_of_both(harness: Run, small: Any,
     verdicts = [[records[cell]["closure"][0]["verdict"] for cell in side] for side in (first, second)]
     assert comparison["passed"] == [side.count("pass") for side in verdicts]
     a, b = (np.mean([deltas(tmp_path, cell)[0, 0] for cell in side], axis=0) for side in (first, second))
-    found = comparison["together"]["target_logit"]
-    assert found["mean"] == pytest.approx(float((b - a).mean()), abs=1e-4)  # a falling logit
+    found = comparison["together"]["logit_difference"]
+    assert found["mean"] == pytest.approx(float((b - a).mean()), abs=1e-4)  # a falling difference
     assert found["mean"] == pytest.approx(
-        np.mean([p["differences"]["target_logit"]["mean"] for p in comparison["pairs"]])
+        np.mean([p["differences"]["logit_difference"]["mean"] for p in comparison["pairs"]])
     )
     signs = np.array(list(itertools.product((-1, 1), repeat=8)))  # of examples: both tasks are on the same eight
     as_far = np.abs(signs @ (b - a)) >= abs((b - a).sum()) - 1e-6

@@ -23,10 +23,10 @@ from harness.records.workspace import Workspace
 Make = Callable[..., Any]
 CELL = (
     "subject=planted", "batch=planted", "batch.n=64", "labels=truth", "binarizer=none", "affinity=pearson",
-    "partitioner=leiden", "controls.n=19", "reruns=1", "tracking=none",
+    "partitioner=leiden", "selector.count=1", "controls.n=19", "reruns=1", "tracking=none",
 )  # fmt: skip
-FIGURES = ("Necessity", "Effect and controls", "Leave-one-out", "Examples", "Groups and labels", "Affinity",
-           "Spectrum")  # fmt: skip
+FIGURES = ("Necessity", "Effect and controls", "Leave-one-out", "Examples", "Groups and labels",
+           "Damage of single units", "Affinity", "Spectrum")  # fmt: skip
 
 
 def test_a_report_has_a_card_figures_and_provenance(harness: Callable[..., Any]) -> None:
@@ -101,8 +101,7 @@ def test_the_report_of_a_group_named_by_hand_has_a_map_of_units_and_predictions(
                    "intervention=mean", "tracking=none", "--json").data["cell"]["id"]  # fmt: skip
     assert harness("report", cell).code == 0
     page = (Path("runs/reports") / f"{cell}.html").read_text()
-    assert "<h3>Units</h3>" in page
-    assert "Filled: the candidate" in page
+    assert "<h3>Damage of single units</h3>" in page
     table = page[page.index("Predictions without and with ablation") :]
     assert table[: table.index("</table>")].count("<tr>") == 1 + 7
     assert not re.search(r"affinity <b>|signal <b>", page)
@@ -124,6 +123,8 @@ def test_damage_of_single_units_is_drawn_where_it_was_measured(make_record: Make
     page = report([replace(record, unit_damage=damage)], Workspace.at(tmp_path))
     assert "<h3>Damage of single units</h3>" in page
     assert "Damage of single units" not in report([record], Workspace.at(tmp_path))
+    by_hand = replace(record, partitions=(), classes=())
+    assert "Filled: the candidate" in report([by_hand], Workspace.at(tmp_path))
 
 
 @pytest.mark.parametrize(("sizes", "named"), [([20, 12], "L0H31"), ([60, 3, 1], "group 0"), ([700, 700], "group 1")])

@@ -14,6 +14,7 @@ from harness.data.batch import Batch
 from harness.data.contracts import ControlSets
 from harness.data.grouping import Labels
 from harness.data.prediction import Prediction
+from harness.data.profile import Profile
 from harness.data.sampling import from_pools
 from harness.data.units import UnitSpace
 from harness.testing.contracts import Finding
@@ -160,18 +161,73 @@ INTERVENTIONS = {
 
 
 class Controls:
-    """Draws random groups."""
+    """Matches groups by site, and draws random disjoint ones."""
 
     name: ClassVar[str] = "controls"
     n: int = field(default=9, metadata={"help": "how many"})
     seed: int = field(default=0, metadata={"help": "of the draw"})
 
-    def __call__(self, candidate: tuple[int, ...], units: UnitSpace) -> ControlSets:
-        drawn = from_pools(candidate, [range(len(units))], units, self.n, self.seed)
+    def __call__(self, units: UnitSpace) -> Any:
+        return Profile.by_site(units)
+
+    def disjoint(self, candidate: tuple[int, ...], units: UnitSpace, n: int) -> ControlSets:
+        drawn = from_pools(candidate, [range(len(units))], units, n, self.seed)
         return ControlSets(self.spoil(drawn.groups, candidate) if drawn.groups else ())
 
     def spoil(self, groups: tuple[tuple[int, ...], ...], candidate: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
         return groups
+
+
+class Partition:
+    """Matches groups by strength, and leaves the former test's groups to the profile."""
+
+    name: ClassVar[str] = "partition"
+    n: int | None = field(default=None, metadata={"help": "how many"})
+
+    def __call__(self, units: UnitSpace, strength: Any) -> Profile:
+        return Profile.by_bin(units, strength, 2)
+
+
+class Nameless(Controls):
+    """Returns the site of every unit instead of a profile."""
+
+    def __call__(self, units: UnitSpace) -> Any:
+        return units.site_of
+
+
+class Partial(Controls):
+    """Leaves the last units without a cell."""
+
+    def __call__(self, units: UnitSpace) -> Any:
+        return Profile(units.site_of[:-2], units.sites)
+
+
+class Unused(Controls):
+    """Names a cell without units."""
+
+    def __call__(self, units: UnitSpace) -> Any:
+        return Profile(units.site_of, (*units.sites, "nowhere"))
+
+
+class Twice(Controls):
+    """Gives two cells the same name."""
+
+    def __call__(self, units: UnitSpace) -> Any:
+        return Profile(units.site_of, ("site",) * len(units.sites))
+
+
+class Counting(Controls):
+    """Alternates cells in the order in which units happen to come."""
+
+    def __call__(self, units: UnitSpace) -> Any:
+        return Profile.of(units, [str(place % 2) for place in range(len(units))])
+
+
+class Drawing(Controls):
+    """Draws a new partition at every call."""
+
+    def __call__(self, units: UnitSpace) -> Any:
+        return Profile.of(units, [str(cell) for cell in np.random.default_rng().integers(3, size=len(units))])
 
 
 class Overlapping(Controls):
@@ -198,58 +254,67 @@ class Smaller(Controls):
 class Fixed(Controls):
     """Ignores its seed."""
 
-    def __call__(self, candidate: tuple[int, ...], units: UnitSpace) -> ControlSets:
-        return Controls.__call__(replace(self, seed=0), candidate, units)  # type: ignore[type-var]
+    def disjoint(self, candidate: tuple[int, ...], units: UnitSpace, n: int) -> ControlSets:
+        return Controls.disjoint(replace(self, seed=0), candidate, units, n)  # type: ignore[type-var]
 
 
 class Demanding(Controls):
     """Fails if no other unit is left."""
 
-    def __call__(self, candidate: tuple[int, ...], units: UnitSpace) -> ControlSets:
+    def disjoint(self, candidate: tuple[int, ...], units: UnitSpace, n: int) -> ControlSets:
         if len(candidate) == len(units):
             raise ValueError("nothing left")
-        return super().__call__(candidate, units)
+        return super().disjoint(candidate, units, n)
 
 
 class Anchored(Controls):
     """Depends on the order of units."""
 
-    def __call__(self, candidate: tuple[int, ...], units: UnitSpace) -> ControlSets:
+    def disjoint(self, candidate: tuple[int, ...], units: UnitSpace, n: int) -> ControlSets:
         rest = [unit for unit in range(len(units)) if unit not in candidate]
         if len(rest) < len(candidate):
             return ControlSets(())
         rng = rng_for(self.seed, "controls")
-        groups = {tuple(sorted(rng.permutation(rest)[: len(candidate)].tolist())) for _ in range(self.n)}
+        groups = {tuple(sorted(rng.permutation(rest)[: len(candidate)].tolist())) for _ in range(n)}
         return ControlSets(tuple(sorted(groups)))
 
 
 class Careless(Controls):
     """Uses units of the candidate if a layer has too few others; selects units of a class by their labels."""
 
-    def __call__(self, candidate: tuple[int, ...], units: UnitSpace, labels: Labels, strength: Any) -> ControlSets:
+    def disjoint(
+        self, candidate: tuple[int, ...], units: UnitSpace, labels: Labels, strength: Any, n: int
+    ) -> ControlSets:
         pool = units.at_sites(units.sites_of(candidate))
         eligible = {unit for unit in pool if labels.classes[unit] and strength[unit] > 0}
         rest = sorted(eligible.difference(candidate))
         if len(rest) < len(candidate):
             rest = sorted(eligible)
         groups = {tuple(rest[start : start + len(candidate)]) for start in range(len(rest) - len(candidate))}
-        return ControlSets(tuple(sorted(groups))[: self.n])
+        return ControlSets(tuple(sorted(groups))[:n])
 
 
 class Alarmist(Controls):
     """Reports a shortfall of zero."""
 
-    def __call__(self, candidate: tuple[int, ...], units: UnitSpace) -> ControlSets:
-        return ControlSets(super().__call__(candidate, units).groups, {0: 0})
+    def disjoint(self, candidate: tuple[int, ...], units: UnitSpace, n: int) -> ControlSets:
+        return ControlSets(super().disjoint(candidate, units, n).groups, {0: 0})
 
 
+DISJOINT = "draws disjoint groups"
 CONTROLS = {
-    Anchored: ("does not depend on the order of units", "change when units are permuted"),
+    Nameless: (ANSWERS, "ndarray, not Profile"),
+    Partial: (ANSWERS, r"its cells have shape \(22,\), not one per unit"),
+    Unused: (ANSWERS, r"units are in cells \[0, 1, 2\], its names are of 4"),
+    Twice: (ANSWERS, "the same name"),
+    Counting: ("does not depend on the order of units", "cells change when units are permuted"),
+    Drawing: ("gives the same result twice", "two calls"),
+    Anchored: ("draws the same groups for units in another order", "change when units are permuted"),
     Careless: ("answers if few other units are left", "shares a unit with the candidate"),
-    Alarmist: (ANSWERS, "not positive"),
-    Overlapping: (ANSWERS, "shares a unit with the candidate"),
-    Repeating: (ANSWERS, "drawn twice"),
-    Smaller: (ANSWERS, "has 3 units, the candidate has 4"),
+    Alarmist: (DISJOINT, "not positive"),
+    Overlapping: (DISJOINT, "shares a unit with the candidate"),
+    Repeating: (DISJOINT, "drawn twice"),
+    Smaller: (DISJOINT, "has 3 units, the candidate has 4"),
     Fixed: ("draws other groups with another seed", "another seed draws the same groups"),
     Demanding: ("draws none if no other unit is left", "ValueError"),
 }
@@ -362,7 +427,13 @@ METRICS = {
 
 CORRECT = {"intervention": Intervention, "controls": Controls, "metric": Metric}
 OFFENDERS = {"intervention": INTERVENTIONS, "controls": CONTROLS, "metric": METRICS}
-for frozen in (Patching, Distance, *CORRECT.values(), *(cls for classes in OFFENDERS.values() for cls in classes)):
+for frozen in (
+    Patching,
+    Distance,
+    Partition,
+    *CORRECT.values(),
+    *(cls for classes in OFFENDERS.values() for cls in classes),
+):
     dataclass(frozen=True)(frozen)
 
 
@@ -371,6 +442,14 @@ def test_methods_that_use_a_donor_or_the_baseline_model_correctly_pass(
     place: str, base: type, findings: Callable[[str, type], list[Finding]]
 ) -> None:
     assert [finding for finding in findings(place, base) if finding.outcome != "passed"] == []
+
+
+def test_controls_may_leave_disjoint_groups_to_their_profile(
+    findings: Callable[[str, type], list[Finding]],
+) -> None:
+    found = findings("controls", Partition)
+    assert [finding.check for finding in found if finding.outcome == "failed"] == []
+    assert any("it has no `disjoint`" in finding.reason for finding in found)
 
 
 def test_the_correct_versions_of_the_offenders_pass(

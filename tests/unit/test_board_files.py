@@ -207,7 +207,7 @@ def test_inconsistent_numbers_are_reported(records: list[Record], make_effect: M
     assert problems_with() == []
     assert any("its verdict is null, but its numbers make pass" in line for line in problems_with(verdict=Verdict.NULL))
     forged = {"target_logit": make_effect(p=0.001, p_adjusted=0.001), "accuracy": make_effect()}
-    assert any("p is 0.001, but its 99 controls make 0.01" in line for line in problems_with(effects=forged))
+    assert any("p is 0.001, but its 99 compared groups make 0.01" in line for line in problems_with(effects=forged))
     lowered = {"target_logit": make_effect(p_adjusted=0.001), "accuracy": make_effect()}
     assert any("corrected p 0.001 is below p 0.01" in line for line in problems_with(effects=lowered))
 

@@ -109,6 +109,15 @@ def test_no_more_than_three_candidates_count_in_the_order_of_the_selector(make_r
     assert one([replace(make_record(), closure=closures)]).rows[0].score == pytest.approx(0.6)
 
 
+@pytest.mark.parametrize("verdict", [Verdict.UNDERPOWERED, Verdict.TASK_NOT_DONE])
+def test_a_group_that_could_not_be_tested_scores_as_random_groups_do(
+    make_record: Make, make_effect: Make, verdict: Verdict
+) -> None:
+    records = [make_record(subject="s0", effect=make_effect(p=0.1)), make_record(subject="s1", verdict=verdict)]
+    board = one(records)
+    assert (board.rows[0].score, board.groups) == (pytest.approx(0.4), 1)
+
+
 def test_a_method_that_proposes_nothing_has_the_score_of_random_groups(make_record: Make, make_effect: Make) -> None:
     records = scored(make_record, make_effect, silent=[0.1])
     records.append(make_record(method="silent", subject="s1", status=Status.SKIPPED))

@@ -27,7 +27,7 @@ def test_a_card_gives_the_verdict_first_and_then_the_numbers_behind_it(make_reco
     }
     lines = card(make_record(effects=effects, verdict=Verdict.WEAK_PASS)).splitlines()
     assert lines[0].startswith("L0H1 L1H0 L1H2   3 units, 2 sites")
-    assert lines[1] == "WEAK PASS  Because."
+    assert lines[1] == "WEAK PASS  because"
     assert "  0 of 99 distinct controls did at least as much damage to target logit" in lines
     logit, loss = (next(line for line in lines if line.strip().startswith(name)) for name in ("target logit", "loss"))
     assert logit.split()[2] == "↓"  # damage lowers it
@@ -81,7 +81,9 @@ def test_a_card_counts_the_sites_of_units_of_every_kind(make_record: Make) -> No
 
 
 def test_a_card_shows_the_anatomy_of_the_group(make_record: Make) -> None:
-    text = card(make_record())
+    record = make_record()
+    spare = replace(record.closure[0], dispensable=("L1H0",))
+    text = card(replace(record, closure=(spare,)))
     each = "necessity of each unit (target logit): L0H1 1.00  L1H0 0.00  L1H2 0.50"
     assert f"{each}   (can be spared: L1H0)" in text
     assert "interaction -0.25" in text

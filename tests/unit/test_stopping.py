@@ -15,14 +15,19 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from harness.cells.cell import Cell
-from harness.closure.statistics import max_t, p_value
-from harness.closure.stopping import MIN_CONTROLS, as_damaging, first_round, next_round
-from harness.closure.trial import Case, Trial, evaluate_cases
-from harness.data.contracts import ControlSets, Metric
+from harness.closure.cases import Case, cases_of, evaluate_cases
+from harness.closure.comparison import Comparison, Disjoint, Exact
+from harness.closure.necessity import Parts
+from harness.closure.outcomes import Outcomes
+from harness.closure.statistics import p_value
+from harness.closure.stopping import MIN_CONTROLS, first_round, next_round
+from harness.closure.trial import Trial
+from harness.data.contracts import Metric
 from harness.data.units import UnitSpace
 from harness.registry.config import registry, resolve
 from harness.testing import examples
 from harness.util.errors import HarnessError
+from tests.unit.worlds import additive, background, chain, sum_of, trial_of
 
 UNITS, BATCH = UnitSpace.heads([1]), examples.batch(5)  # neither they nor the methods are used
 ZERO = registry().get("intervention", "zero").build({})
@@ -58,19 +63,29 @@ class Known:
 
 
 def counted(
-    deltas: Sequence[float], controls: Sequence[Sequence[float]], futility: int | None
+    deltas: Sequence[float], controls: Sequence[Sequence[float]], futility: int | None, exact: bool = False
 ) -> tuple[list[int], list[int]]:
-    """How many controls count for each candidate, and how many groups each call evaluated."""
+    """How many controls count for each candidate, and how many groups each call evaluated.
+
+    Groups are single units, whose necessity is their damage: both tests stop alike.
+    """
     damage: list[float] = []
     cases = []
     for delta, others in zip(deltas, controls, strict=True):
         groups = [(len(damage) + i,) for i in range(1 + len(others))]
-        cases.append(Case(groups[0], groups[0], ControlSets(tuple(groups[1:])), (), (), groups[0], groups[0]))
+        comparison = compared(tuple(groups[1:]), exact)
+        cases.append(Case(groups[0], comparison, Parts(groups[0], groups[0]), None, None, None, len(others)))
         damage += [delta, *others]
     subject = Known(damage)
     trial = Trial(UNITS, subject, BATCH, ZERO, CONTROLS, [Logit()], futility=futility)
-    stopped_cases, _ = evaluate_cases(cases, trial, lambda _: None)
-    return [len(case.controls.groups) for case in stopped_cases], subject.calls
+    stopped_cases = evaluate_cases(cases, Outcomes(trial, lambda _: None))
+    return [case.n for case in stopped_cases], subject.calls
+
+
+def compared(groups: tuple[tuple[int, ...], ...], exact: bool) -> Comparison:
+    if exact:
+        return Exact(groups, len(groups), {}, UNITS, seed=0)
+    return Disjoint(groups, len(groups), {}, {}, inflation=1.0)
 
 
 def stopped(delta: float, controls: list[float], futility: int | None) -> tuple[float, int]:
@@ -91,12 +106,12 @@ def test_rounds_stop_at_the_same_control_as_one_by_one_testing(controls: list[in
 def test_few_more_controls_are_evaluated_than_count() -> None:
     """Of random groups 32.5 of 99 count on average; one round each would evaluate all."""
     ends, evaluated, rounds = 0, 0, 0
-    for draw in np.random.default_rng(0).standard_normal((2000, 100)):
+    for draw in np.random.default_rng(0).standard_normal((1000, 100)):
         (m,), calls = counted([draw[0]], [draw[1:].tolist()], 10)
         ends, evaluated, rounds = ends + m, evaluated + sum(calls) - 2, rounds + len(calls)
-    assert ends / 2000 == pytest.approx(10 + sum(10 / m for m in range(11, 100)), rel=0.05)
+    assert ends / 1000 == pytest.approx(10 + sum(10 / m for m in range(11, 100)), rel=0.05)
     assert evaluated < 1.05 * ends
-    assert rounds / 2000 < 5
+    assert rounds / 1000 < 5
 
 
 def test_rounds_grow_if_few_controls_do_as_much_damage() -> None:
@@ -155,27 +170,74 @@ def test_weak_candidates_stop_early_and_strong_ones_do_not() -> None:
     assert stopped(2.0, controls, 10) == (1 / 1000, 999)
 
 
-def test_infinite_inflation_stops_at_once() -> None:
-    assert as_damaging(9.0, [0.0, 1.0], math.inf, 1) == math.inf
-    assert as_damaging(9.0, [0.0, 1.0], 2.0, 1) == 0
+def disjoint(inflation: float) -> Disjoint:
+    return Disjoint(((1,), (2,)), 2, {}, {}, inflation)
+
+
+def test_no_control_counts_where_the_inflation_is_infinite() -> None:
+    assert disjoint(math.inf).as_extreme(9.0, np.array([0.0, 1.0])) is None
+    assert disjoint(math.inf).p(9.0, np.array([0.0, 1.0])) is None
+    assert disjoint(2.0).as_extreme(9.0, np.array([0.0, 1.0])) == 0
 
 
 def test_controls_are_inflated_as_for_p() -> None:
     """Controls -1 and 1 do less damage than 1.5; inflated three times, one does more."""
-    assert as_damaging(1.5, [-1.0, 1.0], 1.0, 1) == 0
-    assert as_damaging(1.5, [-1.0, 1.0], 3.0, 1) == 1
-    assert as_damaging(-1.5, [-1.0, 1.0], 3.0, -1) == 1
+    for inflation, extreme in ((1.0, 0), (3.0, 1)):
+        assert disjoint(inflation).as_extreme(1.5, np.array([-1.0, 1.0])) == extreme
+        assert disjoint(inflation).p(1.5, np.array([-1.0, 1.0])) == (1 + extreme) / 3
 
 
-def test_the_passing_candidates_among_several_are_those_with_all_controls() -> None:
-    """All continue until none needs another control."""
-    worlds = np.random.default_rng(0).standard_normal((400, 3, 100))
+@pytest.mark.parametrize("exact", [True, False])
+def test_each_of_several_candidates_stops_where_it_stops_alone(exact: bool) -> None:
+    worlds = np.random.default_rng(0).standard_normal((40, 3, 100))
     worlds[:, :, 0] += (2.0, 1.0, 0.0)
     for world in worlds:
-        (m, *others), _ = counted(world[:, 0].tolist(), world[:, 1:].tolist(), 10)
-        assert others == [m, m]
-        few, all_of_them = (np.array(max_t(world[:, 0], world[:, 1 : 1 + n])) <= 0.05 for n in (m, 99))
-        assert few.tolist() == all_of_them.tolist()
+        alone = [at_the_end(delta, controls, 10) for delta, *controls in world.tolist()]
+        assert counted(world[:, 0].tolist(), world[:, 1:].tolist(), 10, exact)[0] == alone
+
+
+# -- with parts of groups ----------------------------------------------------------------------------------------------
+
+
+def test_the_same_groups_pass_with_and_without_early_stopping() -> None:
+    """All 44 others of 45 pairs, or 119 of 120 triples: 10 > .05 x 120 - 1."""
+    passed = 0
+    for world in range(40):
+        units, group = (UnitSpace.heads([10]), (0, 1) if world % 2 else (0, 1, 2))
+        damage = sum_of(background(10, world), chain(*group, strength=world / 8))
+        found = []
+        for futility in (10, None):
+            trial = trial_of(units, damage, futility=futility)
+            outcomes = Outcomes(trial, lambda _: None)
+            (case,) = evaluate_cases(cases_of([group], trial), outcomes)
+            own, *others = (case.comparison.statistic(g, outcomes.damage(g))[0] for g in (group, *case.compared))
+            found.append(case.comparison.p(own, np.array(others)))
+        few, full = found
+        assert few is not None
+        assert full is not None
+        assert (few <= 0.05) == (full <= 0.05)
+        assert few == full or few > 0.05
+        passed += full <= 0.05
+    assert 10 < passed < 38
+
+
+def test_a_hopeless_candidate_is_compared_with_at_most_25_groups() -> None:
+    """It does less than most groups: ten of the first 25 do more with certainty where nine of ten do."""
+    units = UnitSpace.heads([30, 30])
+    for world in range(20):
+        weights = np.random.default_rng(world).gamma(2.0, size=60)
+        weights[[0, 1, 30]] = 0.0
+        trial = trial_of(units, additive(weights), seed=world)
+        (case,) = evaluate_cases(cases_of([(0, 1, 30)], trial), Outcomes(trial, lambda _: None))
+        assert case.stopped_early
+        assert case.n == MIN_CONTROLS  # every group does more
+        weights[[0, 1, 30]] = np.quantile(weights, 0.3)
+        trial = trial_of(units, additive(weights), seed=world)
+        outcomes = Outcomes(trial, lambda _: None)
+        (case,) = evaluate_cases(cases_of([(0, 1, 30)], trial), outcomes)
+        assert case.n <= 25
+        whole = [group for group in outcomes.values if len(group) == 3 and trial.profile.counts(group) == {0: 2, 1: 1}]
+        assert len(whole) <= 26  # with the candidate
 
 
 def test_futility_is_part_of_the_protocol_and_off_in_the_published_one() -> None:

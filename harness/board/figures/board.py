@@ -22,7 +22,7 @@ def mean_ranks(board: Board) -> Markup | None:
     names = distinguishing_words(comparison.methods)
     ordered = sorted(zip(comparison.mean_ranks, comparison.methods, names, strict=True), reverse=True)
     with style():
-        drawn = figure(6.4, 0.9 + 0.24 * len(ordered))
+        drawn = figure(6.4, 1.1 + 0.24 * len(ordered))
         axes = drawn.add_subplot()
         best = ordered[-1][0]
         width = comparison.critical_difference
@@ -32,7 +32,7 @@ def mean_ranks(board: Board) -> Markup | None:
             axes.plot([rank], [y], "o", color=colour, markersize=5)
         axes.set_yticks(range(len(ordered)), [name for _, _, name in ordered])
         axes.set_xlim(0.5, len(ordered) + 0.5)
-        axes.set_xlabel("mean rank over tasks (1: best); shaded: no significant difference from the best")
+        axes.set_xlabel("mean rank over tasks (1: best)\nshaded: no significant difference from the best")
         return svg(drawn, "mean rank of every method, and the critical difference from the best")
 
 
