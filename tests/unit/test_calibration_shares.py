@@ -157,9 +157,9 @@ def test_the_level_on_tiny_is_kept_on_every_profile() -> None:
 @pytest.mark.slow
 def test_the_level_on_smollm2_is_kept() -> None:
     words = ("subject=smollm2_wheel", "group=[L17H3,L18H6]", *(word for word in TINY[1:] if "group" not in word))
-    cell = Cell.of(resolve([*words, "batch.n=8"], registry()), registry())
+    cell = Cell.of(resolve([*words, "batch.n=4"], registry()), registry())
     with one_thread():
-        found = list(trained_level(cell, shapes=(), larger=({17: 2}, {17: 1, 18: 1}, {10: 2, 11: 1}), drawn=20))
+        found = list(trained_level(cell, shapes=(), larger=({17: 2}, {17: 1, 18: 1}, {17: 2, 18: 1}), drawn=20))
     exact = [share for share in found if share.method == "exact"]
     assert [share.n for share in exact] == [36, 81, 324]
-    assert all(0.02 <= share.share <= 0.07 for share in exact)
+    assert all(share.share <= 0.05 for share in exact)
