@@ -59,6 +59,11 @@ def plain(value: float, digits: int) -> Number:
     return Number(value, text.replace("0.", ".", 1) if abs(value) < 1 and digits else text)
 
 
+def short(value: float) -> Number:
+    """A number with up to two decimals: none where it is whole."""
+    return Number(value, f"{value + 0:.2g}".replace("0.", "."))
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 # z and p when nothing is a circuit
 # ----------------------------------------------------------------------------------------------------------------------
@@ -215,8 +220,8 @@ def numbers(worlds: int) -> dict[str, Number]:
         "p <= .05, 199 groups, best of 8": percent(best_p_within(ALPHA, 199)),
         "groups for a random candidate, of 199": plain(controls_of_a_random_group(199, 10), 1),
         "groups for a random candidate, of 1999": plain(controls_of_a_random_group(1999, 10), 1),
-        **{f"R, {name}": plain(share_of(*planted), 2) for name, planted in PLANTED.items()},
-        **{f"interaction, {name}": plain(interaction_of(*planted), 2) for name, planted in PLANTED.items()},
+        **{f"R, {name}": short(share_of(*planted)) for name, planted in PLANTED.items()},
+        **{f"interaction, {name}": short(interaction_of(*planted)) for name, planted in PLANTED.items()},
         "contribution of a backup, 8 units": plain(contribution_of_a_backup(8), 0),
         "contribution of a backup, 9 units": plain(contribution_of_a_backup(9), 0),
         "rarely used, p over all examples": plain(rarely_used(own_examples=False), 2),
