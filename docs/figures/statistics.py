@@ -197,11 +197,6 @@ def overlap_by_chance(size: int, units: int) -> float:
     return float(hypergeom(units, size, size).pmf(both) @ (both / (2 * size - both)))
 
 
-# ----------------------------------------------------------------------------------------------------------------------
-# All numbers
-# ----------------------------------------------------------------------------------------------------------------------
-
-
 def numbers(worlds: int) -> dict[str, Number]:
     """All numbers, from ``worlds`` simulated worlds, or a tenth as many where each world has many groups."""
     few = worlds // 10
@@ -256,10 +251,6 @@ def _trained() -> dict[str, Number]:
         "tiny, all profiles, exact": percent(sum(share.share * share.n for share in exact) / groups),
     }
 
-
-# ----------------------------------------------------------------------------------------------------------------------
-# The figure
-# ----------------------------------------------------------------------------------------------------------------------
 
 COLOURS = {"exact": "#2a6f97", "disjoint": "#b4451f"}
 

@@ -85,7 +85,7 @@ def draw(calibration: Calibration, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(13, 14), layout="constrained")
+    figure = Figure(figsize=(15, 14), layout="constrained")
     FigureCanvasAgg(figure)
     (level, power), above, (left, right) = figure.subplots(3, 2, height_ratios=(1.2, 1.3, 1))
     draw_level(level, calibration.shares)
@@ -97,9 +97,9 @@ def draw(calibration: Calibration, path: Path) -> None:
     _curves(right, calibration.circuits, _by_controls(calibration), "-", "")
     left.set(title="planted circuits: power by effect size", xlabel="effect of the whole circuit (logits)")
     right.set(title=f"planted circuits: power by number of groups, effect {WEAK:g}", xlabel="groups compared with")
-    for at, place in ((left, "upper left"), (right, "lower right")):
+    for at in (left, right):
         at.set(ylim=(-0.03, 1.03), ylabel="share that passes")
-        at.legend(fontsize=7, loc=place)
+        at.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
     figure.savefig(path, dpi=100, metadata={"Software": None})
 
 
@@ -117,7 +117,7 @@ def _confusion(at: Any, calibration: Calibration, protocol: str) -> None:
     at.set(xlim=(-0.5, len(verdicts) - 0.5), ylim=(len(calibration.expected) - 0.5, -0.5))
     at.set_xticks(range(len(verdicts)), verdicts, rotation=30, ha="right")
     at.set_yticks(range(len(calibration.expected)), list(calibration.expected))
-    at.set_title(f"{protocol}: share of verdicts by kind, noise {noise:g} (green: correct without noise)", fontsize=10)
+    at.set_title(f"{protocol}, noise {noise:g}: verdicts by kind (green: correct without noise)", fontsize=10)
 
 
 def _square(x: int, y: int, colour: str, share: float) -> Any:

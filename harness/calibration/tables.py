@@ -23,7 +23,8 @@ come out. Profile: units of a group in each layer. The other columns are heads p
         "Level on groups of a trained model",
         """\
 By the first metric, on 32 examples. The exact test is of every group of the profile, unless there are more than 2,000.
-The share lies below .05 where several groups have the same statistic, and where .05 of a small pool is no whole number.
+The share lies below .05 where .05 of a small pool is no whole number, and where several groups have the same statistic:
+T of two units is the necessity of the weaker one, and all pairs with the same weaker unit are equal.
 """,
     ),
     "power": (

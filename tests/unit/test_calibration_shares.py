@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from harness.data.vectors import Vectors
 from harness.registry.config import registry, resolve
 from harness.util.threads import one_thread
 
+STORED = Path(__file__).resolve().parents[2] / "leaderboards" / "calibration" / "calibration.json"
 STAGES = Cell.of(resolve(["subject=planted", "batch=planted"], registry()), registry()).stages
 
 
@@ -128,6 +131,17 @@ def test_the_tables_name_both_tests_and_their_profiles() -> None:
     row = next(line for line in pages.splitlines() if line.startswith("| chain of 3, normal"))
     assert len(row.split("|")) == 6  # case, profile, 8 and 9 heads
     assert named((4,)) == "4 in one"
+
+
+def test_the_stored_calibration_keeps_the_level_and_finds_chains() -> None:
+    stored = [Share(**share) for share in json.loads(STORED.read_text(encoding="utf-8"))["shares"]]
+    exact = [share for share in stored if share.method == "exact"]
+    assert all(0.03 <= share.share <= 0.07 for share in exact if share.question == "level")
+    assert all(share.share <= 0.07 for share in exact if share.question == "trained")
+    cases = ("chain of 3, normal", "chain of 3, lognormal, s = 1")
+    chains = [share for share in exact if share.question == "power" and share.case in cases]
+    assert len(chains) == 10
+    assert all(share.share >= 0.9 for share in chains)
 
 
 @pytest.mark.slow
