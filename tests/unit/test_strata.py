@@ -8,13 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-import harness
 from harness import HarnessError, Recording, Strata, UnitSpace, method
 from harness.cells.inputs import cache_of
 from harness.cells.progress import Progress
 from harness.closure.trial import Trial
 from harness.closure.verdict import Verdict
-from harness.data.contracts import ControlSets
 from harness.data.recording import Activity
 from harness.notebook.choices import cell_of
 from harness.pipeline import run_cell
@@ -105,15 +103,6 @@ ACTIVE = np.array([[1, 0, 0, 0], [1, 0, 1, 0], [0, 1, 0, 0], [0, 1, 1, 0]], dtyp
 DAMAGE = np.array([8.0, 4.0, 2.0, 1.0])  # a unit's damage on each example
 
 
-class OnlyWhereActive(harness.Controls):
-    """Units 2 and 1 are the controls of unit 0."""
-
-    name = "given"
-
-    def __call__(self, candidate: tuple[int, ...]) -> ControlSets:
-        return ControlSets(tuple((unit,) for unit in range(4) if unit not in candidate))
-
-
 def trial(scope: Any) -> Trial:
     def evaluate(batch: Any, conditions: Any, *_: Any) -> np.ndarray:
         return np.stack([[10 - DAMAGE * len(group) for group in conditions]])
@@ -123,7 +112,7 @@ def trial(scope: Any) -> Trial:
         evaluate,
         examples.batch(4),
         method("intervention", "zero"),
-        OnlyWhereActive(),
+        method("controls", "layer_matched"),
         [method("metric", "accuracy")],
         alpha=0.5,
         futility=None,
@@ -133,8 +122,8 @@ def trial(scope: Any) -> Trial:
 
 
 def test_a_group_and_its_controls_are_judged_each_on_their_own_active_examples() -> None:
+    from harness.closure.cases import cases_of
     from harness.closure.report import close
-    from harness.closure.trial import cases_of
 
     (found,) = close(cases_of([(0,)], trial("active")), trial("active"), lambda _: None)
     effect = found.report.effects["accuracy"]
@@ -142,17 +131,19 @@ def test_a_group_and_its_controls_are_judged_each_on_their_own_active_examples()
     assert effect.delta == -6.0  # the mean of 8 and 4: unit 0 is active on the first two examples
     assert sorted(effect.controls) == [-2.5, -1.5, 0.0]  # unit 2: 4 and 1; unit 1: 2 and 1; unit 3: never active
     assert effect.baseline == 10.0
+    assert effect.statistic == 6.0
+    assert [-(value or 0.0) for value in effect.statistics] == list(effect.controls)  # T of one unit is its damage
     (whole,) = close(cases_of([(0,)], trial("all")), trial("all"), lambda _: None)
     assert {whole.report.effects["accuracy"].delta, *whole.report.effects["accuracy"].controls} == {-3.75}
 
 
 def test_a_group_that_is_never_active_is_underpowered() -> None:
+    from harness.closure.cases import cases_of
     from harness.closure.report import close
-    from harness.closure.trial import cases_of
 
     (found,) = close(cases_of([(3,)], trial("active")), trial("active"), lambda _: None)
     assert (found.report.verdict, found.report.n_examples) == (Verdict.UNDERPOWERED, 0)
-    assert found.report.reason == "there is no example on which the group is active"
+    assert found.report.reason == "The group is active on no example."
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -28,10 +28,10 @@ ALPHA = 0.05
 BEATS: dict[str, Any] = {"harmed": True, "p": 0.03, "p_adjusted": 0.03, "bound": 1.5}
 HARMED: dict[str, Any] = {"harmed": True, "p": 0.4, "p_adjusted": 0.4, "bound": 1.5}
 CORRECTED: dict[str, Any] = {"harmed": True, "p": 0.03, "p_adjusted": 0.09, "bound": 1.5}
-NOTHING: dict[str, Any] = {"p": 0.4, "p_adjusted": 0.4, "bound": 0.05}
+NOTHING: dict[str, Any] = {"harmed": False, "p": 0.4, "p_adjusted": 0.4, "bound": 0.05}
 # p is small, but the interval holds zero
-DOUBTFUL: dict[str, Any] = {"p": 0.03, "p_adjusted": 0.03, "bound": 1.5}
-HELPED: dict[str, Any] = {"helped": True, "p": 1.0, "p_adjusted": 1.0, "bound": -0.5}
+DOUBTFUL: dict[str, Any] = {"harmed": False, "p": 0.03, "p_adjusted": 0.03, "bound": 1.5}
+HELPED: dict[str, Any] = {"harmed": False, "helped": True, "p": 1.0, "p_adjusted": 1.0, "bound": -0.5}
 
 
 def evidence(make: Make, first: Any = BEATS, second: Any = None, third: Any = None, **changes: Any) -> Evidence:
