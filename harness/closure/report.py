@@ -286,12 +286,14 @@ def _certain(
     """What is certain about the mean change: its interval or its counts, and its direction."""
     counts = flips(change, damage) if yes_no and len(change) > 1 else None
     if counts is not None:
+        low, high = counts.bound()
+        ordered = (low, high) if damage > 0 else (-high, -low)
         return {
-            "interval": mean_interval(change, trial.seed, clusters) if counts.worse + counts.better >= FEW else None,
+            "interval": ordered if counts.worse + counts.better >= FEW else None,
             "changed": (counts.worse, counts.better),
             "harmed": counts.p_worse <= LEVEL,
             "helped": counts.p_better <= level,
-            "bound": counts.bound()[1],
+            "bound": high,
         }
     interval = mean_interval(change, trial.seed, clusters)
     if interval is None:

@@ -10,6 +10,8 @@ from enum import StrEnum
 from harness.closure.comparison import Test
 from harness.closure.statistics import Effect
 
+FEWEST = 6
+"""Fewer examples cannot show that damage is certain: even if all of them get worse, a sign test has p above .025."""
 EQUIVALENT = 0.5
 """A damage counts as absent up to this share of the standard deviation of the compared groups' damage."""
 
@@ -151,6 +153,11 @@ RULES: tuple[Rule, ...] = (
         Verdict.UNDERPOWERED,
         lambda e: not e.deciding,
         lambda _: "every metric that decides is already at its worst value",
+    ),
+    Rule(
+        Verdict.UNDERPOWERED,
+        lambda e: e.examples is not None and e.examples < FEWEST,
+        lambda e: f"{e.examples} examples are not enough: no damage is certain with fewer than {FEWEST}",
     ),
     Rule(
         Verdict.UNDERPOWERED,

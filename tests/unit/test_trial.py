@@ -96,7 +96,7 @@ def model(**damage: list[float]) -> Additive:
 
 
 def trial_on(subject: Additive, controls: Any, metrics: Sequence[Any], **changes: Any) -> Trial:
-    return Trial(subject.units, subject.evaluate, examples.batch(5), Nothing(), controls, metrics, **changes)
+    return Trial(subject.units, subject.evaluate, examples.batch(6), Nothing(), controls, metrics, **changes)
 
 
 def put_to_test(
@@ -160,7 +160,7 @@ def test_only_some_units_of_a_large_group_are_examined() -> None:
 def test_effects_are_changes_of_means_and_offsets_of_examples_cancel() -> None:
     report = report_on(model(**STRONG), [LOGIT, LOSS])
     logit, loss = report.effects["target_logit"], report.effects["loss"]
-    assert (logit.baseline, logit.ablated, logit.delta) == pytest.approx((24.0, 20.0, -4.0))  # offsets average 20
+    assert (logit.baseline, logit.ablated, logit.delta) == pytest.approx((29.0, 25.0, -4.0))  # offsets average 25
     assert (loss.baseline, loss.ablated, loss.delta) == pytest.approx((21.0, 23.0, 2.0))
     assert logit.interval == pytest.approx((-4.0, -4.0))  # paired: differences between examples cancel
     assert report.site_ablation == pytest.approx({"target_logit": -4.1, "loss": 2.1})
@@ -234,8 +234,8 @@ def test_a_member_without_effect_is_dispensable() -> None:
 
 
 def test_damage_where_the_group_is_active_and_off_input() -> None:
-    values = np.zeros((5, 8))
-    values[:2, 0] = 1.0  # unit 0 is active on two of five examples, unit 1 never
+    values = np.zeros((6, 8))
+    values[:2, 0] = 1.0  # unit 0 is active on two of six examples, unit 1 never
     active = Activity(values, UnitSpace.heads([4, 4]))
     inside = report_on(model(**STRONG), [LOGIT], activity=active, contrast=examples.batch(7)).anatomy["target_logit"]
     assert inside.on_input is not None
@@ -247,13 +247,13 @@ def test_damage_where_the_group_is_active_and_off_input() -> None:
 
 def test_controls_are_inflated_equally_for_every_p() -> None:
     """If a group is active on all examples, the on-input p is the overall p."""
-    values = np.zeros((5, 8))
-    values[:4, 0], values[4, 1] = 1.0, 1.0
+    values = np.zeros((6, 8))
+    values[:5, 0], values[5, 1] = 1.0, 1.0
     wide = Given(CONTROLS, inflation=40.0)
     report = report_on(model(**STRONG), [LOGIT], wide, activity=Activity(values, UnitSpace.heads([4, 4])))
     inside = report.anatomy["target_logit"].on_input
     assert inside is not None
-    assert inside.n == 5
+    assert inside.n == 6
     assert inside.p == report.effects["target_logit"].p
     assert inside.p is not None
     assert inside.p > 1 / 9  # as they are, no control does as much
@@ -285,7 +285,7 @@ def test_a_large_improvement_never_passes() -> None:
 
 def test_a_saturated_metric_is_neither_tested_nor_corrected_for() -> None:
     """The baseline mean is exactly the worst possible value."""
-    floor = Measure("accuracy", -1, worst=20.0)
+    floor = Measure("accuracy", -1, worst=25.0)
     subject = model(**STRONG, accuracy=[0.0] * 8)
     subject.baseline = {**subject.baseline, "accuracy": 0.0}
     report = report_on(subject, [LOGIT, floor, LOSS])
@@ -339,7 +339,7 @@ def test_a_weak_candidate_stops_at_the_tenth_control_with_the_same_damage() -> N
     assert 10 < end < 19  # fewer than p <= alpha needs, and the verdict is not underpowered
     assert (report.n_controls, report.stopped_early, report.verdict) == (end, True, Verdict.NOT_SPECIFIC)
     assert report.effects["target_logit"].p == pytest.approx(11 / (1 + end))
-    assert found.deltas.shape == (2, 1 + end, 5)
+    assert found.deltas.shape == (2, 1 + end, 6)
     assert [len(effect.controls) for effect in report.effects.values()] == [end, end]
     first, *more = subject.calls
     assert first == [(), (0, 1), (0,), (1,), tuple(range(208)), *PAIRS[:10]]
@@ -379,7 +379,7 @@ def test_stopping_uses_the_first_metric_that_is_not_saturated() -> None:
     subject = graded(0.3)
     subject.damage = {**subject.damage, "loss": np.r_[9.0, 9.0, np.zeros(206)]}
     assert report_on(subject, [LOGIT, LOSS], Given(PAIRS), alpha=0.05).stopped_early
-    floor = Measure("target_logit", -1, worst=24.0)  # offsets average 20
+    floor = Measure("target_logit", -1, worst=29.0)  # offsets average 25
     assert not report_on(subject, [floor, LOSS], Given(PAIRS), alpha=0.05).stopped_early
 
 

@@ -75,6 +75,7 @@ def test_the_rules_are_read_in_this_order_and_the_last_one_covers_the_rest() -> 
         Verdict.UNDERPOWERED,
         Verdict.UNDERPOWERED,
         Verdict.UNDERPOWERED,
+        Verdict.UNDERPOWERED,
         Verdict.WRONG_DIRECTION,
         Verdict.NULL,
         Verdict.INCONCLUSIVE,
@@ -96,6 +97,7 @@ def test_a_task_that_the_model_does_not_do_is_said_before_anything_else(make_eff
     ("changes", "effect", "reason"),
     [
         ({"examples": 0}, BEATS, "active on no example"),
+        ({"examples": 5}, BEATS, "5 examples are not enough: no damage is certain with fewer than 6"),
         ({}, {**BEATS, "saturated": True}, "worst value"),
         ({}, {**BEATS, "bound": None}, "needs two examples"),
         ({"comparable": 18}, BEATS, r"18 other groups can be compared with it; p <= 0.05 needs 19"),

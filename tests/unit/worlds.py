@@ -69,7 +69,7 @@ def build(stage: str, name: str, **parameters: Any) -> Any:
     return offered().get(stage, name).build(parameters)
 
 
-def trial_of(units: UnitSpace, damage: Damage, n: int = 5, **changes: Any) -> Trial:
+def trial_of(units: UnitSpace, damage: Damage, n: int = 8, **changes: Any) -> Trial:
     """A trial of ``n`` examples in a world; by default with groups matched by site."""
     usual = {"controls": build("controls", "layer_matched"), "metrics": [Score()], "intervention": Nothing()}
     return Trial(units, World(damage), examples.batch(n), **{**usual, **changes})
