@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from harness.cells.inputs import Inputs
 from harness.data.batch import Reads, Vocabulary
@@ -39,8 +40,25 @@ class MostLikely(Metric):
         return prediction.logits.argmax(dim=1).float()  # exact for vocabularies of up to 2 ** 24 tokens
 
 
+Outputs = Mapping[tuple[int, ...], Int[np.ndarray, " examples"]]
+"""The most likely output on every example, by ablated group; ``()`` is the baseline."""
+
+
+def most_likely_outputs(inputs: Inputs, candidates: Sequence[tuple[int, ...]]) -> Outputs:
+    """The model's predictions without ablation, and with each candidate ablated. Empty for batches of vectors."""
+    batch = inputs.test_half
+    if not candidates or not isinstance(batch, Tokens):
+        return {}
+    groups = list(dict.fromkeys([(), *candidates]))
+    with inputs.progress.step("predictions", f"{len(batch)} examples"):  # a mean or a donor needs all examples
+        outputs = inputs.evaluate(
+            batch, groups, inputs.cell.stages["intervention"], [MostLikely()], no_tick, inputs.proposal_half
+        )
+    return dict(zip(groups, outputs[0].astype(int), strict=True))
+
+
 def example_predictions(
-    inputs: Inputs, candidate: tuple[int, ...], change: Float[np.ndarray, " examples"]
+    inputs: Inputs, candidate: tuple[int, ...], change: Float[np.ndarray, " examples"], outputs: Outputs
 ) -> tuple[ExampleRecord, ...]:
     """The examples that ablation of the candidate damages most, then typical ones, with the model's predictions.
 
@@ -49,11 +67,7 @@ def example_predictions(
     batch, reads, stages = inputs.test_half, inputs.subject.reads, inputs.cell.stages
     if not isinstance(batch, Tokens):
         return ()
-    with inputs.progress.step("predictions", f"{len(batch)} examples"):  # a mean or a donor needs all examples
-        outputs = inputs.evaluate(
-            batch, [(), candidate], stages["intervention"], [MostLikely()], no_tick, inputs.proposal_half
-        )
-    before, after = outputs[0].astype(int)
+    before, after = outputs[()], outputs[candidate]
     return tuple(
         ExampleRecord(
             example=example,

@@ -12,7 +12,7 @@ import numpy as np
 from harness.cells.cell import Cell
 from harness.cells.inputs import Inputs
 from harness.cells.most_active import most_active
-from harness.cells.predictions import example_predictions
+from harness.cells.predictions import Outputs, example_predictions, most_likely_outputs
 from harness.cells.progress import Progress
 from harness.cells.provenance import provenance, without_password
 from harness.closure.report import CandidateResult
@@ -46,7 +46,7 @@ class CellResult:
         cell, subject, batch, progress = inputs.cell, inputs.subject, inputs.batch, inputs.progress
         proposals = tuple(proposal for _, proposal in parts)
         results = {(result.report.stratum, result.report.units): result for result in tested}
-        candidates = [_candidate(c, *part, results) for part in parts for c in part[1].candidates]
+        candidates = [candidate for part in parts for candidate in _candidates(*part, results)]
         units = subject.units
         proposed = first.has("raw_partitions")
         record = Record(
@@ -173,11 +173,18 @@ def _info(cell: Cell, subject: str, target: str, examples: str) -> CellInfo:
     )
 
 
+Results = Mapping[tuple[str, tuple[str, ...]], CandidateResult]
+"""The results of tests, by stratum and labels of the candidate."""
+
+
+def _candidates(inputs: Inputs, proposal: Proposal, results: Results) -> list[CandidateRecord]:
+    """The candidates of a stratum, or of all examples."""
+    outputs = most_likely_outputs(inputs, [c.members for c in proposal.candidates]) if results else {}
+    return [_candidate(candidate, inputs, proposal, results, outputs) for candidate in proposal.candidates]
+
+
 def _candidate(
-    candidate: Candidate,
-    inputs: Inputs,
-    proposal: Proposal,
-    results: Mapping[tuple[str, tuple[str, ...]], CandidateResult],
+    candidate: Candidate, inputs: Inputs, proposal: Proposal, results: Results, outputs: Outputs
 ) -> CandidateRecord:
     units = inputs.subject.units
     names = tuple(units.names(candidate.members))
@@ -195,5 +202,5 @@ def _candidate(
         stratum=proposal.stratum,
         most_active=of_group,
         unit_most_active=of_units,
-        examples=example_predictions(inputs, candidate.members, result.deltas[0, 0]) if result else (),
+        examples=example_predictions(inputs, candidate.members, result.deltas[0, 0], outputs) if result else (),
     )

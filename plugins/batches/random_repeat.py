@@ -14,6 +14,7 @@ from harness.data.stages import FOR_COUNTERFACTUALS
 from harness.data.tokens import id_range
 
 SHORTEST = 8  # tokens of a copy: fewer leave no position that is not an anchor
+USUAL = 48  # tokens of both copies
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,11 @@ class RandomRepeat(BatchMethod):
     The counterfactual of an example (for patching and logit_difference) differs in one token: the first
     :math:`s_{j+1}` becomes a token that the sequence does not contain, which is its answer.
 
-    ``length`` counts both copies. A smaller context or vocabulary shortens them. The notes of the batch hold the values
-    used. Default ``vocab``: [100, 10000), reduced for a small vocabulary.
+    ``length`` counts both copies. A smaller context or vocabulary shortens up to 48 tokens; more have to fit. The notes
+    of the batch hold the values used. Default ``vocab``: [100, 10000), reduced for a small vocabulary.
 
-    Errors: a range outside the vocabulary; fewer than 16 positions, or fewer than 9 tokens in the range.
+    Errors: a range outside the vocabulary; fewer than 16 positions, or fewer than 9 tokens in the range; a length above
+    48 that does not fit.
     Source: the repeated random tokens of Olsson et al. 2022 (induction heads), asked at one position.
     """
 
@@ -41,7 +43,7 @@ class RandomRepeat(BatchMethod):
     defaults: ClassVar[Mapping[str, str | Sequence[str]]] = FOR_COUNTERFACTUALS
     n: Annotated[int, Ge(1)] = field(default=512, metadata={"help": "number of examples"})
     length: Annotated[int, Ge(2 * SHORTEST), MultipleOf(2)] = field(
-        default=48, metadata={"help": "tokens of both copies together; fewer in a small context or vocabulary"}
+        default=USUAL, metadata={"help": "tokens of both copies together; fewer in a small context or vocabulary"}
     )
     seed: int = field(default=0, metadata={"help": "seed of every draw"})
     vocab: tuple[int, int] | None = field(
@@ -50,7 +52,14 @@ class RandomRepeat(BatchMethod):
 
     def __call__(self, vocabulary: Vocabulary) -> Tokens:
         low, high = id_range(self.vocab, vocabulary.vocab_size, SHORTEST + 1)
-        copy = min(self.length // 2, vocabulary.context // 2, high - low - 1)
+        longest = min(vocabulary.context // 2, high - low - 1)
+        if self.length > max(USUAL, 2 * longest):
+            raise HarnessError(
+                f"batch.length={self.length}: two copies of different tokens do not fit; the subject has "
+                f"{vocabulary.context} positions and {high - low} tokens to draw from.",
+                f"Use batch.length={2 * longest} or less.",
+            )
+        copy = min(self.length // 2, longest)
         if copy < SHORTEST:
             raise HarnessError(
                 f"batch random_repeat needs {2 * SHORTEST} positions; the subject has {vocabulary.context}.",

@@ -50,7 +50,10 @@ def harness_batches():
         (["runn"], ["command 'runn' is not known", "Did you mean: run?"]),
         (["run", "partitioner.k=[4,64]", "batch.n=8"], ["64 groups cannot be made of 32 units"]),
         (["run", "subject=hf", "subject.path=./no-such-folder"], ["no-such-folder"]),
-        (["run", "batch.length=4096", "batch.n=8"], ["query position 4095 is past the subject's context"]),
+        (
+            ["run", "batch.length=4096", "batch.n=8"],
+            ["two copies of different tokens do not fit", "batch.length=128 or less"],
+        ),
         (["run", "batch.vocab=[100,10000]", "batch.n=8"], ["outside the subject's vocabulary"]),
         (["run", "batch=natural_text", "batch.n=10000000"], ["10000000 were requested", "batch.n="]),
         (["run", "batch=natural_text", "batch.text=./missing.txt"], ["missing.txt", "does not exist"]),

@@ -22,6 +22,7 @@ PLANTED = (
     "batch.n=64",
     "labels=truth",
     "controls.n=19",
+    "chooser=modularity",
     "reruns=0",
     "tracking=none",
 )
@@ -121,7 +122,13 @@ def test_new_runs_are_added_to_a_board_of_an_older_schema(harness: Run) -> None:
     assert checked.code == 0, checked.out
     assert NOT_COMPARED in checked.err
     words = ("sweep", "batch=synthetic_induction,natural_text", "batch.n=128", "affinity=cosine", "workspace=theirs")
-    former = ("test=disjoint", "controls.n=99", "metric=[target_logit,accuracy,loss]", "deciding=all", "check_task=false")
+    former = (
+        "test=disjoint",
+        "controls.n=99",
+        "metric=[target_logit,accuracy,loss]",
+        "deciding=all",
+        "check_task=false",
+    )
     assert harness(*words, *former, "tracking=none").code == 0  # the protocol of older records
 
     added = harness("leaderboard", "--add", "theirs", "out=mine")

@@ -141,7 +141,11 @@ def test_a_preset_is_a_method_with_other_values() -> None:
         ("affinity=null", "configuration: ", "how overrides are written"),
         ("affinity=ising,pearson", "affinity=ising,pearson has several values", "harness sweep affinity=ising,pearson"),
         ("seed=range(0,3)", "seed=range(0,3) has several values", "harness sweep 'seed=range(0,3)'"),
-        ("experiment=quickstart", "the experiment sweeps affinity, partitioner,", "harness sweep experiment=quickstart"),
+        (
+            "experiment=quickstart",
+            "the experiment sweeps affinity, partitioner,",
+            "harness sweep experiment=quickstart",
+        ),
         ("hydra.run.dir=x", "hydra.run.dir has no effect", "workspace=DIR"),
         ("+hydra.job.env_set.A=b", "hydra.job.env_set.A has an effect in sweeps only", "harness sweep"),
         ("seed=${no_such_key}", "configuration: ", "how overrides are written"),
