@@ -40,8 +40,12 @@ def rows() -> list[tuple[str, ...]]:
         held = [gpu.holding(weights) for gpu in GPUS]
         spent = [f"{_most(everywhere, gpu)}{f' on {gpu.count}' if gpu.count > 1 else ''}" for gpu in held]
         alone = _most(everywhere, CORE), _most(at_query, CORE)
-        lines.append((name, f"{work.flops / 1e15:.3g}", write_size(weights), *alone, *spent))
+        lines.append((name, _rounded(work.flops / 1e15), write_size(weights), *alone, *spent))
     return lines
+
+
+def _rounded(value: float) -> str:
+    return f"{value:.3g}" if value < 1000 else f"{round(value, -1):.0f}"
 
 
 def _most(planned: Cell, machine: Machine) -> str:
