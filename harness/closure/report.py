@@ -5,30 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import accumulate
-from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from harness.closure import anatomy
 from harness.closure.anatomy import OnInput
-from harness.closure.cases import SEQUENCE, Case, evaluate_cases, first_unsaturated, saturated, statistics_of
+from harness.closure.cases import Case, evaluate_cases, first_unsaturated, statistics_of
 from harness.closure.comparison import Test
-from harness.closure.intervals import FEW, beyond_groups, flips, mean_interval
+from harness.closure.correction import corrected
+from harness.closure.effects import KEPT, LEVEL, effect_of
+from harness.closure.intervals import mean_interval
 from harness.closure.necessity import DISPENSABLE
 from harness.closure.outcomes import Outcomes
-from harness.closure.statistics import Effect, benjamini_hochberg, selection_p, z_score
+from harness.closure.statistics import Effect, selection_p
 from harness.closure.task import Task, task_of
 from harness.closure.trial import Trial
 from harness.closure.verdict import Evidence, Verdict, decide, decision_order, enough
 from harness.data.contracts import Tick
 from harness.data.sampling import Group
 
-KEPT = 199
-"""Changes by example are kept of the candidate and of up to this many compared groups."""
-LEVEL = 0.025
-"""One-sided level at which damage, or an improvement of the first metric, is certain."""
 LARGEST_DECOMPOSED = 16
 """Largest candidate whose leave-one-out shares and interaction are reported."""
 
@@ -165,8 +161,10 @@ def measure(
 
 def judge(results: Sequence[CandidateResult], alpha: float) -> tuple[CandidateResult, ...]:
     """The results of a cell with their verdicts. p is corrected over its candidates and metrics."""
-    corrected = _corrected([result.report for result in results], alpha)
-    return tuple(_judge(result, effects, alpha) for result, effects in zip(results, corrected, strict=True))
+    reports = [result.report for result in results]
+    testable = [i for i, report in enumerate(reports) if report.comparable is None or enough(report.comparable, alpha)]
+    effects_of_cell = corrected([report.effects for report in reports], testable)
+    return tuple(_judge(result, effects, alpha) for result, effects in zip(results, effects_of_cell, strict=True))
 
 
 def _contrast(cases: Sequence[Case], trial: Trial, tick: Tick) -> Mapping[Group, np.ndarray]:
@@ -196,7 +194,7 @@ def _measure(
     for m, metric in enumerate(trial.metrics):
         level = LEVEL if m == first_place else LEVEL / max(1, trial.n_deciding - 1)
         compared = controls[:, m] if len(controls) else ()
-        effects[metric.name] = _effect(m, case, outcomes, statistics[:, m], compared, level)
+        effects[metric.name] = effect_of(m, case, outcomes, statistics[:, m], compared, level)
         shift = None if contrast is None else contrast[m]
         anatomies[metric.name] = _anatomy(m, case, outcomes, necessity[:, m], shift)
     first = decision_order(effects)[0]
@@ -233,90 +231,6 @@ def _measure(
     kept = [candidate, *case.compared[:KEPT]]
     deltas = np.stack([outcomes.change(group) for group in kept], axis=1)
     return CandidateResult(report, deltas, outcomes.single_units())
-
-
-def _effect(
-    m: int,
-    case: Case,
-    outcomes: Outcomes,
-    statistics: Float[np.ndarray, " groups"],
-    controls: Sequence[float] | Float[np.ndarray, " compared"],
-    level: float,
-) -> Effect:
-    """The effect on one metric. Every group is judged on its own examples. ``level``: of an improvement."""
-    trial, candidate = outcomes.trial, case.candidate
-    metric = trial.metrics[m]
-    baseline = trial.in_scope(candidate, outcomes.values[()][m])
-    change = trial.in_scope(candidate, outcomes.change(candidate)[m])
-    yes_no = bool(np.isin(outcomes.values[()][m], (0, 1)).all())  # equal changes of a loss are no counts
-    mean = float(baseline.mean()) if len(baseline) else 0.0
-    delta = float(outcomes.mean_change(candidate, candidate)[m])
-    members = set(candidate)
-    disjoint = [float(c) for c, group in zip(controls, case.compared, strict=True) if members.isdisjoint(group)]
-    as_much = sum(metric.damage * c >= metric.damage * delta for c in disjoint)
-    exact = trial.test == "exact"
-    return Effect(
-        baseline=mean,
-        ablated=mean + delta,
-        delta=delta,
-        controls=tuple(float(c) for c in controls),
-        z=z_score(delta, disjoint, trial.ddof),
-        p=case.comparison.p(statistics[0], statistics[1:]),
-        p_adjusted=None,
-        damage=metric.damage,
-        saturated=saturated(metric, baseline),
-        decides=trial.decides(m),
-        statistic=_finite(statistics[0]) if exact else None,
-        statistics=tuple(_finite(value) for value in statistics[1:]) if exact else (),
-        share=as_much / len(disjoint) if disjoint else None,
-        disjoint=len(disjoint),
-        beyond=_beyond(change, case, outcomes) if m == 0 and trial.scope == "all" else None,
-        **_certain(change, metric.damage, trial, trial.clusters(candidate), level, yes_no),
-    )
-
-
-def _certain(
-    change: Float[np.ndarray, " judged"],
-    damage: int,
-    trial: Trial,
-    clusters: Int[np.ndarray, " judged"] | None,
-    level: float,
-    yes_no: bool,
-) -> dict[str, Any]:
-    """What is certain about the mean change: its interval or its counts, and its direction."""
-    counts = flips(change, damage) if yes_no and len(change) > 1 else None
-    if counts is not None:
-        low, high = counts.bound()
-        ordered = (low, high) if damage > 0 else (-high, -low)
-        return {
-            "interval": ordered if counts.worse + counts.better >= FEW else None,
-            "changed": (counts.worse, counts.better),
-            "harmed": counts.p_worse <= LEVEL,
-            "helped": counts.p_better <= level,
-            "bound": high,
-        }
-    interval = mean_interval(change, trial.seed, clusters)
-    if interval is None:
-        return {"interval": None}
-    wider = interval if level == LEVEL else mean_interval(change, trial.seed, clusters, 1 - 2 * level)
-    _, helped = _damage_side(wider, damage)
-    low, high = _damage_side(interval, damage)
-    return {"interval": interval, "harmed": low > 0, "helped": helped < 0, "bound": high}
-
-
-def _beyond(change: Float[np.ndarray, " examples"], case: Case, outcomes: Outcomes) -> tuple[float, float] | None:
-    """Interval of the first metric's change beyond that of groups without a common unit (up to ``KEPT``)."""
-    members = set(case.candidate)
-    groups = [group for group in case.compared if members.isdisjoint(group)][:KEPT]
-    changes = np.array([outcomes.change(group)[0] for group in groups]).reshape(len(groups), len(change))
-    return beyond_groups(change, changes, outcomes.trial.seed)
-
-
-def _damage_side(interval: tuple[float, float] | None, damage: int) -> tuple[float, float]:
-    """The interval of the damage, positive for the worse."""
-    assert interval is not None
-    low, high = sorted(damage * bound for bound in interval)
-    return low, high
 
 
 def _anatomy(
@@ -361,43 +275,6 @@ def _anatomy(
         on_input=on_input,
         contrast=None if shift is None else (float(shift.mean()), mean_interval(shift, trial.seed)),
     )
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
-
-
-def _corrected(cell: Sequence[ClosureReport], alpha: float) -> list[dict[str, Effect]]:
-    """Correct the p-values of a cell: over candidates, then over metrics.
-
-    Candidates that can reach ``alpha``: up to ``SEQUENCE`` are tested in the selector's order on the metric that
-    decides first, each one only if those before it were significant; more by Benjamini-Hochberg. Metrics are tested in
-    a fixed order in the same way. In a fixed sequence each test has the full level, and its corrected p is the largest
-    so far (Maurer, Hothorn & Lehmacher 1995). Saturated metrics are not tested.
-    """
-    corrected: list[dict[str, Effect]] = [{} for _ in cell]
-    testable = [i for i, report in enumerate(cell) if report.comparable is None or enough(report.comparable, alpha)]
-    for place, name in enumerate(decision_order(cell[0].effects) if cell else ()):
-        over_candidates = _over_candidates([report.effects[name] for report in cell], testable, first=place == 0)
-        for report, done, p in zip(cell, corrected, over_candidates, strict=True):
-            before = [effect.p_adjusted for effect in done.values() if effect.p_adjusted is not None]
-            done[name] = replace(report.effects[name], p_adjusted=None if p is None else max([p, *before]))
-    return [{name: done[name] for name in report.effects} for report, done in zip(cell, corrected, strict=True)]
-
-
-def _over_candidates(effects: Sequence[Effect], testable: Sequence[int], first: bool) -> list[float | None]:
-    """One metric's p by candidate, corrected over the candidates that are ``testable``."""
-    p_values = [None if effect.saturated else effect.p for effect in effects]
-    tested = [(i, p) for i in testable if (p := p_values[i]) is not None]
-    places, raw = [i for i, _ in tested], [p for _, p in tested]
-    corrected: Sequence[float] = raw
-    if len(effects) > SEQUENCE:
-        corrected = benjamini_hochberg(raw)
-    elif first:
-        corrected = list(accumulate(raw, max))
-    for i, p in zip(places, corrected, strict=True):
-        p_values[i] = p
-    return p_values
 
 
 def _judge(result: CandidateResult, effects: Mapping[str, Effect], alpha: float) -> CandidateResult:
