@@ -161,7 +161,7 @@ def test_effects_are_changes_of_means_and_offsets_of_examples_cancel() -> None:
     report = report_on(model(**STRONG), [LOGIT, LOSS])
     logit, loss = report.effects["target_logit"], report.effects["loss"]
     assert (logit.baseline, logit.ablated, logit.delta) == pytest.approx((29.0, 25.0, -4.0))  # offsets average 25
-    assert (loss.baseline, loss.ablated, loss.delta) == pytest.approx((21.0, 23.0, 2.0))
+    assert (loss.baseline, loss.ablated, loss.delta) == pytest.approx((26.0, 28.0, 2.0))
     assert logit.interval == pytest.approx((-4.0, -4.0))  # paired: differences between examples cancel
     assert report.site_ablation == pytest.approx({"target_logit": -4.1, "loss": 2.1})
     assert report.units == ("L0H0", "L0H1")
