@@ -102,6 +102,26 @@ ANATOMY = Anatomy(
 )
 
 
+def _alike(found: Any, expected: Any) -> bool:
+    if isinstance(expected, dict):
+        return found.keys() == expected.keys() and all(_alike(found[key], expected[key]) for key in expected)
+    if isinstance(expected, list | tuple):
+        return len(found) == len(expected) and all(map(_alike, found, expected))
+    if isinstance(expected, float) and isinstance(found, float):
+        return found == pytest.approx(expected, rel=1e-5, abs=1e-5, nan_ok=True)
+    return bool(found == expected)
+
+
+@pytest.fixture(scope="session")
+def alike() -> Callable[[Any, Any], bool]:
+    """Whether two records, as read from JSON, are equal; numbers up to rounding in single precision.
+
+    Conditions that are evaluated together differ between a run with and without cached results, and sums of other
+    batch sizes round differently. Everything that is counted or decided has to be equal.
+    """
+    return _alike
+
+
 @pytest.fixture(scope="session")
 def make_record() -> Callable[..., Record]:
     """A finished record of one candidate that passed, with changes."""

@@ -68,7 +68,7 @@ def _necessity(closure: ClosureReport) -> list[str]:
     lines = []
     if inside is not None and inside.necessity is not None:
         pairs = zip(closure.units, inside.necessity, strict=True)
-        each = "  ".join(f"{unit} {_number(adds, '.2f')}" for unit, adds in pairs)
+        each = "  ".join(f"{unit} {adds:.2f}" for unit, adds in pairs if adds is not None)
         spare = f"   (can be spared: {named(closure.dispensable)})" if closure.dispensable else ""
         lines.append(f"  necessity of each unit ({_spaced(name)}): {each}{spare}")
     profile = ", ".join(f"{n} in {cell}" for cell, n in closure.profile.items())

@@ -20,8 +20,9 @@ from harness.data.units import UnitSpace
 Test = Literal["exact", "disjoint"]
 Statistic = Literal["necessity", "share"]
 TESTS, STATISTICS = get_args(Test), get_args(Statistic)
-ROUNDING = 1e-9
-"""Statistics that differ by less than this share count as equal: sums in another order round differently."""
+ROUNDING = 1e-6
+"""Statistics that differ by less than this share of the largest one count as equal. Models compute in single precision,
+and sums of other batch sizes round differently."""
 
 
 @runtime_checkable
@@ -59,7 +60,10 @@ class Comparison(Protocol):
 
 def as_extreme(own: float, others: Float[np.ndarray, " groups"]) -> int:
     """How many of the ``others`` have at least this statistic. Minus infinity: the statistic is not defined."""
-    return int((others >= own - ROUNDING * abs(own)).sum()) if math.isfinite(own) else len(others)
+    if not math.isfinite(own):
+        return len(others)
+    largest = max(abs(own), float(np.abs(others[np.isfinite(others)]).max(initial=0.0)))
+    return int((others >= own - ROUNDING * largest).sum())
 
 
 @dataclass(frozen=True)

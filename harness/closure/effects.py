@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from harness.closure.cases import Case, saturated
+from harness.closure.comparison import as_extreme
 from harness.closure.intervals import FEW, beyond_groups, flips, mean_interval
 from harness.closure.outcomes import Outcomes
 from harness.closure.statistics import Effect, z_score
@@ -39,7 +40,7 @@ def effect_of(
     delta = float(outcomes.mean_change(candidate, candidate)[m])
     members = set(candidate)
     disjoint = [float(c) for c, group in zip(controls, case.compared, strict=True) if members.isdisjoint(group)]
-    as_much = sum(metric.damage * c >= metric.damage * delta for c in disjoint)
+    as_much = as_extreme(metric.damage * delta, metric.damage * np.array(disjoint))
     exact = trial.test == "exact"
     return Effect(
         baseline=mean,

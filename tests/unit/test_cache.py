@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import json
 import multiprocessing
 import os
 from collections.abc import Callable, Sequence
@@ -566,10 +567,13 @@ SMALL = [
 GRID = [[f"affinity={a}", f"intervention={i}"] for a in ("mutual_information", "cosine") for i in ("zero", "mean")]
 
 
-def results(record: Record) -> Record:
+Alike = Callable[[Any, Any], bool]
+
+
+def results(record: Record) -> Any:
     """A record without what it cost, and when and on how many threads it was made."""
     when = {**record.provenance, "started": "", "threads": 0}
-    return dataclasses.replace(record, seconds={}, cost={}, provenance=when, config={})
+    return json.loads(dataclasses.replace(record, seconds={}, cost={}, provenance=when, config={}).to_json())
 
 
 def grid(memo: Callable[[], Memo]) -> list[Record]:
@@ -588,20 +592,20 @@ def undisturbed() -> list[Record]:
     return grid(lambda: memo)
 
 
-def test_a_record_does_not_depend_on_the_cache(cache: Cache, undisturbed: list[Record]) -> None:
+def test_a_record_does_not_depend_on_the_cache(cache: Cache, undisturbed: list[Record], alike: Alike) -> None:
     memo = Memo(disk=cache)
     cold = grid(lambda: memo)
     warm = grid(lambda: Memo(disk=cache))
     for usual, first, again in zip(undisturbed, cold, warm, strict=True):
-        assert results(first) == results(usual)
-        assert results(again) == results(usual)
+        assert alike(results(first), results(usual))
+        assert results(again) == results(first)
         assert usual.cost["computed"] == usual.cost["conditions"] == first.cost["conditions"]
         assert again.cost == {**usual.cost, "computed": 0, "memory": again.cost["memory"]}
     assert sum(record.cost["computed"] for record in cold) < sum(record.cost["conditions"] for record in cold)
 
 
 def test_a_record_does_not_depend_on_another_process_that_runs_the_same_cells(
-    cache: Cache, undisturbed: list[Record]
+    cache: Cache, undisturbed: list[Record], alike: Alike
 ) -> None:
     context = multiprocessing.get_context("spawn")
     answers = context.Queue()
@@ -612,16 +616,16 @@ def test_a_record_does_not_depend_on_another_process_that_runs_the_same_cells(
     for run in runs:
         run.join()
     for records in found:
-        assert [record for record, _ in records] == [results(record) for record in undisturbed]
+        assert alike([record for record, _ in records], [results(record) for record in undisturbed])
 
 
 def test_a_damaged_cache_entry_is_recomputed_and_the_record_is_unchanged(
-    cache: Cache, undisturbed: list[Record]
+    cache: Cache, undisturbed: list[Record], alike: Alike
 ) -> None:
     grid(lambda: Memo(disk=cache))
     for stored in cache.stored():
         data = stored.file.read_bytes()
         stored.file.write_bytes(data[:-8] + bytes(8))
     again = grid(lambda: Memo(disk=cache))
-    assert [results(record) for record in again] == [results(record) for record in undisturbed]
+    assert alike([results(record) for record in again], [results(record) for record in undisturbed])
     assert {"reading", "affinity", "partitioner", "outcome"} <= {stored.kind for stored in cache.stored()}
