@@ -6,7 +6,7 @@ BIN := .venv/bin
 BOARD = $(@:board-%=%)
 SWEEP = $(BIN)/harness sweep workspace=runs/$(BOARD) tracking=none
 WRITE = $(BIN)/harness leaderboard workspace=runs/$(BOARD) out=leaderboards/$(BOARD)
-QUICKSTART := experiment=quickstart,baselines,reference size_curve=false
+QUICKSTART := experiment=quickstart,baselines,reference size_curve=false controls.n=59
 EACH := intervention=zero,mean,patching
 PLANTED := subject=planted subject.seed=0,1,2,3,4,5,6,7 batch=planted batch.n=512
 JACCARD := tests/third_party/closure-harness-jaccard/closure_harness_jaccard/__init__.py
@@ -16,6 +16,7 @@ help: ## this list
 
 quickstart: .venv/installed ## install, then run four methods and four references on the model that comes with the harness: verdict cards and a board
 	$(BIN)/harness sweep $(QUICKSTART)
+	$(BIN)/harness close L0H0,L0H7,L1H2 batch.n=64 controls.n=59 # the circuit that carries the answer, named by hand
 	@echo '(source .venv/bin/activate puts harness on your path)'
 
 test: .venv/installed-test ## install with test extras, then run the whole test suite
@@ -43,7 +44,7 @@ board-quickstart: .venv/installed
 
 board-methods: .venv/installed # methods, baselines, the ceiling, and a method of a third party
 	for cells in methods baselines reference; do $(SWEEP) experiment=$$cells || exit 1; done
-	$(SWEEP) --plugin $(JACCARD) subject=tiny batch.n=64 affinity=jaccard size_curve=true # of the same protocol
+	$(SWEEP) --plugin $(JACCARD) subject=tiny batch.n=64 controls.n=99 affinity=jaccard size_curve=true # of the same protocol
 	$(WRITE)
 
 board-grid: .venv/installed # on a real model, and on planted circuits

@@ -262,6 +262,8 @@ def _anatomy(
     if (active := trial.active(candidate)) is not None:
         inflation = case.comparison.inflation
         on_input = anatomy.on_input(whole, rows(case.compared[:KEPT]), active, damage, trial.ddof, inflation)
+        if trial.test == "exact":  # a description: z and p are enough
+            on_input = replace(on_input, controls=())
     share = dict(zip(case.parts.members, necessity.tolist(), strict=True))
     own = damage * float(outcomes.mean_change(candidate, candidate)[m])
     spared = [i for i, unit in enumerate(candidate) if unit in share and share[unit] <= DISPENSABLE * own]
