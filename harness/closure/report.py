@@ -21,7 +21,7 @@ from harness.closure.outcomes import Outcomes
 from harness.closure.statistics import Effect, selection_p
 from harness.closure.task import Task, task_of
 from harness.closure.trial import Trial
-from harness.closure.verdict import Evidence, Verdict, decide, decision_order, enough
+from harness.closure.verdict import FEWEST, Evidence, Verdict, decide, decision_order, enough
 from harness.data.contracts import Tick
 from harness.data.sampling import Group
 
@@ -155,7 +155,8 @@ def measure(
     cases = evaluate_cases(cases, outcomes)
     contrast = _contrast(cases, trial, tick)
     deciding = [metric for m, metric in enumerate(trial.metrics) if trial.decides(m)]
-    task = task_of(trial.evaluate, trial.batch, trial.intervention, deciding, trial.seed) if trial.check_task else None
+    check = trial.check_task and len(trial.batch) >= FEWEST  # fewer examples can show neither
+    task = task_of(trial.evaluate, trial.batch, trial.intervention, deciding, trial.seed) if check else None
     return [_measure(case, outcomes, task, contrast.get(case.candidate), null_damage) for case in cases]
 
 
