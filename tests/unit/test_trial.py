@@ -165,7 +165,7 @@ def test_effects_are_changes_of_means_and_offsets_of_examples_cancel() -> None:
     assert logit.interval == pytest.approx((-4.0, -4.0))  # paired: differences between examples cancel
     assert report.site_ablation == pytest.approx({"target_logit": -4.1, "loss": 2.1})
     assert report.units == ("L0H0", "L0H1")
-    assert (report.n_examples, report.n_controls) == (5, 8)
+    assert (report.n_examples, report.n_controls) == (6, 8)
 
 
 def test_controls_are_damages_of_the_same_kind_and_z_is_taken_from_them() -> None:
