@@ -11,7 +11,7 @@ from harness.closure.paper import paper_verdict
 from harness.closure.report import Anatomy, ClosureReport
 from harness.closure.shared import shared_unit
 from harness.closure.statistics import Effect, exceedances, inflated
-from harness.closure.verdict import decision_order
+from harness.closure.verdict import decision_order, spaced
 from harness.data.units import named
 from harness.records.record import PartitionRecord, Record, Status
 
@@ -39,7 +39,7 @@ def _closure(record: Record, closure: ClosureReport, where: str) -> str:
     width = max(13, *(len(name) + 1 for name in closure.effects))
     lines = [
         f"{named(closure.units)}   {_count(size, 'unit')}, {_count(sites, 'site')}      {where}{stratum}",
-        f"{_spaced(closure.verdict.value).upper()}  {closure.reason}",
+        f"{spaced(closure.verdict.value).upper()}  {closure.reason}",
         *([f"  {closure.task}"] if closure.task and closure.task_done else []),
         f"  {'':<{width + 2}}{'baseline':>9}{'ablated':>10}   {'effect [95 %]':<26}"
         f"{'groups like it (5 % .. 95 %)':<30}{'p':>7}{'corrected p':>13}",
@@ -70,7 +70,7 @@ def _necessity(closure: ClosureReport) -> list[str]:
         pairs = zip(closure.units, inside.necessity, strict=True)
         each = "  ".join(f"{unit} {adds:.2f}" for unit, adds in pairs if adds is not None)
         spare = f"   (can be spared: {named(closure.dispensable)})" if closure.dispensable else ""
-        lines.append(f"  necessity of each unit ({_spaced(name)}): {each}{spare}")
+        lines.append(f"  necessity of each unit ({spaced(name)}): {each}{spare}")
     profile = ", ".join(f"{n} in {cell}" for cell, n in closure.profile.items())
     if closure.test == "disjoint" or effect.statistic is None:
         return lines
@@ -89,7 +89,7 @@ def _compared(record: Record, closure: ClosureReport) -> list[str]:
     if closure.test == "disjoint":
         lines.append(f"  {_controls(closure, name)}")
         verdict, why = paper_verdict(closure.effects)
-        lines.append(f"  by the closure paper's rule: {_spaced(verdict.value)} ({why})")
+        lines.append(f"  by the closure paper's rule: {spaced(verdict.value)} ({why})")
     elif effect.share is not None:
         as_much = round(effect.share * effect.disjoint)
         groups = _count(effect.disjoint, "group")
@@ -101,7 +101,7 @@ def _compared(record: Record, closure: ClosureReport) -> list[str]:
         where = f"{with_unit} of the {most} most damaging groups (of all {len(closure.groups)}: {everywhere})"
         lines.append(f"  {record.units[unit]} is in {where}")
     if closure.site_ablation:
-        bounds = ", ".join(f"{_spaced(name)} {_share(closure, name)}" for name in closure.site_ablation)
+        bounds = ", ".join(f"{spaced(name)} {_share(closure, name)}" for name in closure.site_ablation)
         lines.append(f"  all units of these sites: {bounds}")
     return lines
 
@@ -114,7 +114,7 @@ def _controls(closure: ClosureReport, name: str) -> str:
         return f"no p-value: {distinct}, and the candidate leaves too few units to estimate how much controls vary"
     exceeding = exceedances(effect.delta, inflated(effect.controls, closure.inflation), effect.damage)
     start = "stopped early: " if closure.stopped_early else ""
-    return f"{start}{exceeding} of {distinct} did at least as much damage to {_spaced(name)}{_reservations(closure)}"
+    return f"{start}{exceeding} of {distinct} did at least as much damage to {spaced(name)}{_reservations(closure)}"
 
 
 def _reservations(closure: ClosureReport) -> str:
@@ -133,7 +133,7 @@ def _inside(closure: ClosureReport) -> list[str]:
         lines.append(f"  against the best groups of the same pipeline on permuted data: p {closure.selection_p:.3f}")
     name = _first(closure)
     facts = _facts(closure.anatomy[name]) if name in closure.anatomy else []
-    return [*lines, f"  not deciding, {_spaced(name)}: {'; '.join(facts)}"] if facts else lines
+    return [*lines, f"  not deciding, {spaced(name)}: {'; '.join(facts)}"] if facts else lines
 
 
 def _facts(anatomy: Anatomy) -> list[str]:
@@ -161,7 +161,7 @@ def _effect(name: str, effect: Effect, width: int) -> str:
         controls = "none"
     note = "   (saturated: cannot get worse)" if effect.saturated else "" if effect.decides else "   (does not decide)"
     return (
-        f"  {_spaced(name):<{width}}{ARROW[effect.damage]}{effect.baseline:>10.2f}{effect.ablated:>10.2f}   "
+        f"  {spaced(name):<{width}}{ARROW[effect.damage]}{effect.baseline:>10.2f}{effect.ablated:>10.2f}   "
         f"{f'{effect.delta:+.2f} {_interval(effect)}':<26}{controls:<30}"
         f"{_number(effect.p, '.3f'):>7}{_number(effect.p_adjusted, '.3f'):>13}{note}"
     )
@@ -254,10 +254,10 @@ def _warnings(record: Record) -> list[str]:
             if value and isinstance(value, (list, tuple, dict)):
                 names = list(map(str, value))
                 shown = " ".join(names[:6]) + (" ..." if len(names) > 6 else "")
-                lines.append(f"  note: {stage}: {_spaced(note)}: {_count(len(names), 'unit')} ({shown})")
+                lines.append(f"  note: {stage}: {spaced(note)}: {_count(len(names), 'unit')} ({shown})")
             elif value:
                 shown = f"{value:.3g}" if isinstance(value, float) else str(value)
-                lines.append(f"  note: {stage}: {_spaced(note)}: {shown}")
+                lines.append(f"  note: {stage}: {spaced(note)}: {shown}")
     return lines
 
 
@@ -274,7 +274,3 @@ def _number(value: float | None, form: str) -> str:
 
 def _count(n: int, noun: str) -> str:
     return f"{n} {noun}{'s' * (n != 1)}"
-
-
-def _spaced(name: str) -> str:
-    return name.replace("_", " ")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, Int
 
-from harness.closure.intervals import RESAMPLES
+from harness.closure.statistics import RESAMPLES
 from harness.util.seeds import rng_for
 
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from harness.closure.statistics import RESAMPLES, portions
 from harness.util.seeds import rng_for
 
-RESAMPLES = 1999
-AT_ONCE = 1 << 14
-"""How many numbers are drawn at once, so that resampling fits into the processor's cache."""
 FURTHEST = 10.0
 """Largest t of a resample: one of (nearly) equal changes has a standard error of (nearly) zero."""
 ROUNDING = 1e-10
@@ -59,7 +56,7 @@ def mean_interval(
     residuals /= error
     rng = rng_for(seed, "bootstrap")
     t_values = []
-    for many in _portions(RESAMPLES, n):
+    for many in portions(RESAMPLES, n):
         drawn = rng.integers(n, size=(many, n))
         drawn_sizes = sizes[None] if clusters is None else sizes[drawn]
         shifts = residuals[drawn].mean(axis=1) / drawn_sizes.mean(axis=1)
@@ -98,7 +95,7 @@ def beyond_groups(
     residuals /= error
     rng = rng_for(seed, "bootstrap")
     t_values = []
-    for many in _portions(RESAMPLES, g + n):
+    for many in portions(RESAMPLES, g + n):
         examples, others = _counts(rng, n, many), _counts(rng, g, many)
         by_example, by_group = others @ residuals / g, examples @ residuals.T / n
         shifts = (examples * by_example).mean(axis=1)
@@ -215,10 +212,3 @@ def _melded(up: int, down: int, n: int, level: float) -> float:
         return float(beta.cdf((1 + limit / shares) / 2, up, down + 1).mean()) - (1 - level) / 2
 
     return float(brentq(missing, -1, 1))
-
-
-def _portions(total: int, size: int) -> Iterator[int]:
-    """Split ``total`` draws of ``size`` numbers each into portions of at most :data:`AT_ONCE` numbers (or one draw)."""
-    most = max(1, AT_ONCE // size)
-    for start in range(0, total, most):
-        yield min(most, total - start)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from harness.closure.statistics import Effect
-from harness.closure.verdict import Verdict
+from harness.closure.verdict import Verdict, spaced
 
 FLOOR = 1.8
 """The paper's heuristic floor of z."""
@@ -23,7 +23,7 @@ def paper_verdict(effects: Mapping[str, Effect]) -> tuple[Verdict, str]:
 
     Source: closure paper, section 3.8.
     """
-    worse = {name.replace("_", " "): effect.damage * effect.delta for name, effect in effects.items()}
+    worse = {spaced(name): effect.damage * effect.delta for name, effect in effects.items()}
     if not all(change > 0 for change in worse.values()):
         verdict = Verdict.WRONG_DIRECTION if any(worse.values()) else Verdict.NULL
         return verdict, f"{', '.join(name for name, change in worse.items() if change <= 0)} not damaged"

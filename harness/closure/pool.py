@@ -49,8 +49,12 @@ class Pool:
         return cls(tuple(groups), possible, named)
 
     def without(self, excluded: Collection[Group], n: int | None) -> tuple[Group, ...]:
-        """The groups that some candidates are compared with: the first ``n`` that are not among them."""
-        return tuple(itertools.islice((group for group in self.groups if group not in excluded), n))
+        """The groups that some candidates are compared with: the first ``n`` that are not among them.
+
+        ``n`` None: all where all are listed, otherwise ``DRAWN``.
+        """
+        most = n if n is not None or self.possible <= LISTED else DRAWN
+        return tuple(itertools.islice((group for group in self.groups if group not in excluded), most))
 
 
 def _listed(

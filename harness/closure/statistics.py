@@ -121,7 +121,7 @@ def bootstrap_means(
     if n < 2:
         return None
     rng = rng_for(seed, "bootstrap")
-    means = [np.take(deltas, rng.integers(n, size=(many, n)), axis=1).mean(axis=2) for many in _portions(RESAMPLES, n)]
+    means = [np.take(deltas, rng.integers(n, size=(many, n)), axis=1).mean(axis=2) for many in portions(RESAMPLES, n)]
     return np.concatenate(means, axis=1)
 
 
@@ -197,7 +197,7 @@ def selection_p(best: float, null_best: Sequence[float], damage: int) -> float |
     return p_value(best, null_best, damage)
 
 
-def _portions(total: int, size: int) -> Iterator[int]:
+def portions(total: int, size: int) -> Iterator[int]:
     """Split ``total`` draws of ``size`` numbers each into portions of at most :data:`AT_ONCE` numbers (or one draw)."""
     most = max(1, AT_ONCE // size)
     for start in range(0, total, most):
@@ -210,7 +210,7 @@ def _flips(n: int, seed: int) -> Iterator[Bool[np.ndarray, "flips examples"]]:
         yield (np.arange(2**n)[:, None] >> np.arange(n) & 1).astype(bool)
         return
     rng = rng_for(seed, "sign flips")
-    for many in _portions(FLIPS, n):
+    for many in portions(FLIPS, n):
         yield rng.integers(2, size=(many, n)).astype(bool)
 
 

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 
 from harness.closure.anatomy import ActiveRule, active
 from harness.closure.comparison import Comparison, Disjoint, Exact, Statistic, Test
-from harness.closure.pool import DRAWN, LISTED, Pool
+from harness.closure.pool import DRAWN, Pool
 from harness.data.batch import Batch
 from harness.data.contracts import Controls, Intervention, Metric, Tick
 from harness.data.grouping import Labels
@@ -155,8 +155,7 @@ class Trial:
         if self.test == "disjoint":
             return self._disjoint(candidate)
         pool = self.pool(candidate, extra=len(proposed))
-        n = self.controls.n if self.controls.n is not None or pool.possible <= LISTED else DRAWN
-        groups = pool.without({tuple(sorted(candidate)), *proposed}, n)
+        groups = pool.without({tuple(sorted(candidate)), *proposed}, self.controls.n)
         return Exact(groups, pool.possible, pool.profile, self.units, self.controls.seed, self.statistic)
 
     def pool(self, candidate: Group, extra: int = 0) -> Pool:

@@ -103,9 +103,9 @@ class Evidence:
         found = []
         for name, effect in self.others.items():
             if effect.helped:
-                found.append(f"{_spaced(name)} improves")
+                found.append(f"{spaced(name)} improves")
             elif not self.passes(name):
-                found.append(f"{_spaced(name)} does not pass ({self._why_not(effect)})")
+                found.append(f"{spaced(name)} does not pass ({self._why_not(effect)})")
         return [*found, *self.spare_parts]
 
     @property
@@ -174,13 +174,13 @@ RULES: tuple[Rule, ...] = (
     Rule(
         Verdict.WRONG_DIRECTION,
         lambda e: e.first_effect.helped,
-        lambda e: f"ablating these units improves {_spaced(e.first)}",
+        lambda e: f"ablating these units improves {spaced(e.first)}",
     ),
     Rule(
         Verdict.NULL,
         lambda e: not e.first_effect.harmed and bounded(e.first_effect),
         lambda e: (
-            f"ablating these units damages {_spaced(e.first)} by at most {e.first_effect.bound:.3g}, no more than "
+            f"ablating these units damages {spaced(e.first)} by at most {e.first_effect.bound:.3g}, no more than "
             f"{EQUIVALENT:g} standard deviations of the compared groups"
         ),
     ),
@@ -188,14 +188,14 @@ RULES: tuple[Rule, ...] = (
         Verdict.INCONCLUSIVE,
         lambda e: not e.first_effect.harmed,
         lambda e: (
-            f"no damage to {_spaced(e.first)} is certain, and one of up to {e.first_effect.bound:.3g} is not "
+            f"no damage to {spaced(e.first)} is certain, and one of up to {e.first_effect.bound:.3g} is not "
             "excluded: more examples are needed (batch.n=...)"
         ),
     ),
     Rule(
         Verdict.NOT_SPECIFIC,
         lambda e: not e.passes(e.first),
-        lambda e: f"ablating these units damages {_spaced(e.first)}, but {e.not_above} ({e.counted(e.first_effect)})",
+        lambda e: f"ablating these units damages {spaced(e.first)}, but {e.not_above} ({e.counted(e.first_effect)})",
     ),
     Rule(
         Verdict.NOT_SPECIFIC,
@@ -208,7 +208,7 @@ RULES: tuple[Rule, ...] = (
         Verdict.PASS,
         lambda e: not e.weaknesses,
         lambda e: (
-            f"ablating these units damages {_listed([_spaced(name) for name in e.deciding])}{_needed(e)}: "
+            f"ablating these units damages {_listed([spaced(name) for name in e.deciding])}{_needed(e)}: "
             f"{e.counted(e.first_effect)}"
         ),
     ),
@@ -217,8 +217,8 @@ RULES: tuple[Rule, ...] = (
         lambda e: bool(e.others) and all(unchanged(effect) for effect in e.others.values()),
         lambda e: "; ".join(
             [
-                f"ablating these units damages {_spaced(e.first)} ({e.counted(e.first_effect)}) and leaves "
-                f"{_listed([_spaced(name) for name in e.others])} unchanged: other units may compensate for them",
+                f"ablating these units damages {spaced(e.first)} ({e.counted(e.first_effect)}) and leaves "
+                f"{_listed([spaced(name) for name in e.others])} unchanged: other units may compensate for them",
                 *e.spare_parts,
             ]
         ),
@@ -227,7 +227,7 @@ RULES: tuple[Rule, ...] = (
         Verdict.WEAK_PASS,
         lambda _: True,
         lambda e: (
-            f"ablating these units damages {_spaced(e.first)} ({e.counted(e.first_effect)}), but "
+            f"ablating these units damages {spaced(e.first)} ({e.counted(e.first_effect)}), but "
             f"{'; '.join(e.weaknesses)}"
         ),
     ),
@@ -273,7 +273,8 @@ def _needed(e: Evidence) -> str:
     return f", and each unit{computed} is needed"
 
 
-def _spaced(name: str) -> str:
+def spaced(name: str) -> str:
+    """A name as words."""
     return name.replace("_", " ")
 
 

@@ -8,7 +8,7 @@ from functools import cached_property, lru_cache
 from harness.cells.cell import Cell
 from harness.closure.cases import Case, conditions
 from harness.closure.comparison import Comparison, Disjoint, Exact, Test
-from harness.closure.pool import DRAWN, LISTED, Pool
+from harness.closure.pool import DRAWN, Pool
 from harness.data.profile import Profile
 from harness.data.sampling import Group, from_pools
 from harness.data.units import Run, UnitSpace
@@ -96,5 +96,4 @@ def _comparison(candidate: Group, profile: Profile, units: UnitSpace, design: De
         drawn = from_pools(candidate, profile.pools(candidate), units, n, seed=0)
         return Disjoint(drawn.groups, len(drawn.groups), {}, {}, 1.0)
     pool = Pool.of(profile, profile.counts(candidate), units, n + 1, seed=0)
-    most = design.n if design.n is not None or pool.possible <= LISTED else DRAWN
-    return Exact(pool.without({candidate}, most), pool.possible, pool.profile, units, 0)
+    return Exact(pool.without({candidate}, design.n), pool.possible, pool.profile, units, 0)

@@ -153,8 +153,8 @@ def test_p_of_the_best_of_eight_is_what_simulation_gives(computed: dict[str, Any
 
 
 def test_names_on_the_page_exist() -> None:
-    from harness.closure.intervals import RESAMPLES
     from harness.closure.necessity import ALL_UP_TO, DISPENSABLE, DRAWN, PAIRS_UP_TO
+    from harness.closure.statistics import RESAMPLES
     from harness.closure.verdict import Verdict
 
     for name in re.findall(r"`(harness\.[\w.]+)`", TEXT):
