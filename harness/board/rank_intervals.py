@@ -27,7 +27,7 @@ def rank_intervals(scores: Float[np.ndarray, "methods tasks"], seed: int, level:
     methods 1.00, .98 and .86). So two intervals without overlap are no test of the difference between two methods.
 
     Input: scores, higher is better. NaN: the method was not run on this task, and its mean is that of its other tasks.
-    Output: best and worst place of each method. A method with fewer than two tasks is told apart from no other; with
+    Output: best and worst place of each method. A method with fewer than two tasks is separated from no other; with
     one task, all intervals are (1, number of methods).
     Source: Goldstein & Spiegelhalter 1996. Near-ties: Hall & Miller 2009; Mogstad, Romano, Shaikh & Wilhelm 2024.
     """
