@@ -30,10 +30,10 @@ class Row:
     ``rank``: by ``score``; None for references, for methods with missing tasks, and for methods without any pass or
     weak pass. ``rank_interval``: 95 %, by bootstrap over tasks. ``by_task``: its scores by subject and batch, the means
     over interventions; ``scores``: their means, with 95 % intervals by bootstrap over tasks (None with one task);
-    ``score_by_task``: what ranks are made of (:meth:`harness.board.score.Scores.total`). ``tests``, ``passed``: closure
-    tests, and those with verdict pass; ``passed_interval``: Wilson's 95 % interval. ``q``: the largest of its groups,
-    ``discoveries``: how many of its tests have q at most alpha. ``pareto_optimal``: no other complete unsupervised row
-    is at least as good in score and seconds, and better in one.
+    ``score_by_task``: what ranks are made of (:attr:`harness.board.score.Scores.ranked_by`). ``tests``, ``passed``:
+    closure tests, and those with verdict pass; ``passed_interval``: Wilson's 95 % interval. ``q``: the largest of its
+    groups, ``discoveries``: how many of its tests have q at most alpha. ``pareto_optimal``: no other complete
+    unsupervised row is at least as good in score and seconds, and better in one.
     """
 
     rank: int | None

@@ -77,10 +77,10 @@ _VERDICTS = [verdict.value for verdict in Verdict]
 RANK = Column(
     "rank",
     "95 % interval of the rank by score, by bootstrap over tasks: 2-5 is from second to fifth. The score of a task is "
-    "F where circuits are known and 1 - 2p elsewhere, averaged with the size curve where there is one. Interventions "
-    "on the same subject and batch are averaged first: they count as one task. No rank (-): a method with missing "
-    "tasks, or without any pass or weak pass. References are in parentheses and have no rank: a baseline uses no model "
-    "data; the ceiling uses the labels; a supervised method uses gradients of the target.",
+    "F where circuits are known and 1 - 2p elsewhere. Interventions on the same subject and batch are averaged first: "
+    "they count as one task. No rank (-): a method with missing tasks, or without any pass or weak pass. References "
+    "are in parentheses and have no rank: a baseline uses no model data; the ceiling uses the labels; a supervised "
+    "method uses gradients of the target.",
     _rank,
     lambda row: None if row.rank is None else float(row.rank),
 )
@@ -112,7 +112,8 @@ COLUMNS = (
     Column(
         "size curve",
         "damage by the method's first 1, 2, 4, 8 and 16 units, between random groups of as many units (0) and those "
-        "that greedy selection by damage finds on the proposal half (1). Below 0: less damage than random groups.",
+        "that greedy selection by damage finds on the proposal half (1). Below 0: less damage than random groups. It "
+        "is about single units, not groups, so methods are not ranked by it.",
         lambda row: number(row.scores.size_curve, ".2f"),
         lambda row: row.scores.size_curve,
     ),

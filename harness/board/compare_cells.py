@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from harness.board.card import ARROW
 from harness.board.task import seed_of
-from harness.closure.statistics import Difference, excess, paired_difference
+from harness.closure.effects import KEPT
+from harness.closure.paired import Difference, excess, paired_difference
 from harness.records.record import Record
 from harness.records.workspace import Workspace
 from harness.util.errors import HarnessError
@@ -22,9 +23,8 @@ ALPHA = 0.05
 class CellComparison:
     """The first candidates of two cells, A and B, on the same examples; differences are damage of A minus damage of B.
 
-    ``differences``: of the whole damage, per metric. ``beyond_controls``: of the damage beyond the mean of each
-    candidate's matched controls, which differ if the candidates differ in size or layers. ``damage``: the sign of
-    damage, per metric.
+    ``differences``: of the whole damage, per metric. ``beyond_controls``: of the damage beyond the mean of the groups
+    of each candidate's profile that share no unit with it. ``damage``: the sign of damage, per metric.
     """
 
     cells: tuple[str, str]
@@ -64,9 +64,11 @@ def compare_cells(first: Record, second: Record, workspace: Workspace) -> CellCo
             "Name cells with the same subject, batch, intervention, protocol and seed. "
             "A group named by hand is tested on all examples.",
         )
-    deltas = [deltas_of(record, workspace) for record in (first, second)]
-    total = [{name: changes[0] for name, changes in each.items()} for each in deltas]
-    beyond = [{name: excess(changes[0], changes[1:]) for name, changes in each.items()} for each in deltas]
+    total, beyond = [], []
+    for record in (first, second):
+        deltas, disjoint = deltas_of(record, workspace), _disjoint(record)
+        total.append({name: changes[0] for name, changes in deltas.items()})
+        beyond.append({name: excess(changes[0], changes[1:][disjoint]) for name, changes in deltas.items()})
     effects = first.closure[0].effects
     return CellComparison(
         cells=(first.cell.id, second.cell.id),
@@ -125,6 +127,15 @@ def _differences(record: Record, changes: Sequence[Changes]) -> dict[str, Differ
         name: paired_difference(effect.damage * changes[0][name], effect.damage * changes[1][name], seed)
         for name, effect in record.closure[0].effects.items()
     }
+
+
+def _disjoint(record: Record) -> Bool[np.ndarray, " groups"] | slice:
+    """Which of the groups with a change per example share no unit with the candidate."""
+    closure = record.closure[0]
+    if not closure.groups:  # a record of an older schema: its controls never did
+        return slice(None)
+    members = {record.units.index(unit) for unit in closure.units}
+    return np.array([members.isdisjoint(group) for group in closure.groups[:KEPT]], dtype=bool)
 
 
 def deltas_of(record: Record, workspace: Workspace) -> dict[str, Float[np.ndarray, "groups examples"]]:

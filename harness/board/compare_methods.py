@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from harness.board.compare_cells import CellComparison, compare_cells, deltas_of, line, metric_label
 from harness.board.task import seed_of
-from harness.closure.statistics import Difference, paired_difference
+from harness.closure.paired import Difference, paired_difference
 from harness.closure.verdict import Verdict
 from harness.records.record import FINISHED, Record
 from harness.records.workspace import Workspace

@@ -48,11 +48,14 @@ class Scores:
             mean(scores.size_curve for scores in each),
         )
 
-    def total(self, with_curve: bool) -> float:
-        """The score of a task that rows are ranked by: known circuits or beyond random, and the size curve's mean with
-        it. Each is about 0 for random groups and 1 at best.
+    @property
+    def ranked_by(self) -> float:
+        """The score of a task that rows are ranked by: known circuits, or beyond random; 0 without either.
+
+        Each is about 0 for random groups and 1 at best. The size curve is about the order of single units, not about
+        groups, so it is shown and not ranked by.
         """
-        return mean([self.known_circuits, self.beyond_random, self.size_curve if with_curve else None]) or 0.0
+        return mean([self.known_circuits, self.beyond_random]) or 0.0
 
 
 def known_circuits(record: Record) -> list[set[str]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -17,28 +16,9 @@ from harness.closure.comparison import as_extreme
 from harness.closure.report import ClosureReport
 from harness.closure.statistics import Effect, inflated, p_value
 from harness.closure.verdict import decide
-from harness.records.record import FINISHED, Record, parse_record
+from harness.records.record import FINISHED, Record
 from harness.registry.registry import Registry
 from harness.util.errors import HarnessError
-
-RECORDS = "records.jsonl"
-"""The records of a board outside a workspace: one line of JSON each."""
-
-
-def read_records(folder: Path) -> tuple[dict[str, Record], list[str]]:
-    """Every record under a folder (``record.json``, ``records.jsonl``) by its place, and the problems."""
-    records: dict[str, Record] = {}
-    problems: list[str] = []
-    for path in sorted([*folder.rglob("record.json"), *folder.rglob(RECORDS)]):
-        text = path.read_text(encoding="utf-8", errors="replace")
-        lines = text.splitlines() if path.name == RECORDS else [text]
-        for number, line in enumerate(lines, 1):
-            where = str(path.relative_to(folder)) + (f":{number}" if path.name == RECORDS else "")
-            try:
-                records[where] = parse_record(line, where, "")
-            except HarnessError as error:
-                problems.append(f"{where}: {error.what}")
-    return records, problems
 
 
 def problems(submitted: Mapping[str, Record], existing: Sequence[Record], registry: Registry) -> list[str]:

@@ -23,7 +23,7 @@ from harness.records.record import FINISHED, Record, Status
 
 PROTOCOL = (
     *("controls", "metric", "labels", "split", "alpha", "futility", "ddof", "seed", "reruns", "active"),
-    *("test", "statistic", "joint", "check_task", "size_curve"),
+    *("test", "statistic", "joint", "check_task"),
 )
 """Keys of the configuration that decide how candidates are tested."""
 TASK = ("subject", "batch", "intervention")
@@ -88,7 +88,6 @@ def _board(records: Sequence[Record]) -> Board:
     if judged := [row for row in rows if row.results]:
         present = [reference for reference in REFERENCES if any(reference.matches(r.config) for r in records)]
         rows += [_absent(ref, judged[0], finished, examples) for ref in REFERENCES if ref not in present]
-    rows = _scored(rows)
     complete = [row for row in rows if row.complete]
     return Board(
         protocol=records[0].cell.protocol,
@@ -104,20 +103,6 @@ def _board(records: Sequence[Record]) -> Board:
         correlations=correlations(finished),
         losses_per_logit=losses_per_logit(finished),
     )
-
-
-def _scored(rows: Sequence[Row]) -> list[Row]:
-    """The rows with their scores. The size curve counts on the tasks on which all complete rows have one."""
-    complete = [row for row in rows if row.complete]
-    with_curve = {
-        task
-        for task in (complete[0].by_task if complete else ())
-        if all(row.by_task[task].size_curve is not None for row in complete)
-    }
-    return [
-        replace(row, score_by_task={task: scores.total(task in with_curve) for task, scores in row.by_task.items()})
-        for row in rows
-    ]
 
 
 def _matrix(rows: Sequence[Row]) -> Float[np.ndarray, "rows tasks"]:
@@ -181,7 +166,7 @@ def _summary(
         known_circuits_interval=_over_tasks(scores.known_circuits for scores in by_task.values()),
         beyond_random_interval=_over_tasks(scores.beyond_random for scores in by_task.values()),
         by_task=by_task,
-        score_by_task={},
+        score_by_task={task: scores.ranked_by for task, scores in by_task.items()},
         passed_interval=wilson_interval(passed, tests) if tests else (0.0, 1.0),
         verdicts={verdict: verdicts.count(verdict) for verdict in dict.fromkeys(verdicts)},
         effect=float(effects.mean()) if measured else None,

@@ -63,7 +63,7 @@ def _from_2(data: Json) -> Json:
 
     It says which test was used, as records of schema 5 do.
     """
-    added = {key: str(value) for key, value in ADDED_5.items() if key != "prune"}
+    added = {key: str(value) for key, value in ADDED_5.items() if key not in ("prune", "size_curve")}
     boards = [{**board, "settings": {**board["settings"], **added}} for board in data["boards"]]
     return {**data, "schema": f"{PREFIX}3", "boards": boards}
 

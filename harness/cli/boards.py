@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from argparse import Namespace
-from collections.abc import Sequence
 from pathlib import Path
 
-from harness.board.submission import RECORDS, problems, read_records
+from harness.board.records_file import RECORDS, has_records, read_records, write_records
+from harness.board.submission import problems
 from harness.cli.session import Session
 from harness.records.record import Record
-from harness.records.workspace import write_atomically
 from harness.util.errors import HarnessError
 
 
@@ -39,7 +37,7 @@ def _make(session: Session, out: Path | None) -> int:
     records = _workspace_records(session)
     boards = write_files(folder, records, command)
     if out:
-        _write_records(folder, records)
+        write_records(folder, records)
     session.print(markdown(boards) + f"\nboard: {folder / 'board.html'}", as_data(boards))
     return 0
 
@@ -88,7 +86,7 @@ def _add(session: Session, submitted: Path, folder: Path) -> int:
     new = [record for record in records.values() if record.cell.id not in ids]  # the others are equal, byte for byte
     every = [*present, *new]
     write_files(folder, every, str(read_board(folder).lineage["command"]))
-    _write_records(folder, every)
+    write_records(folder, every)
     session.print(f"{len(new)} record(s) added: {folder / 'board.html'}", {"added": len(new), "problems": []})
     return 0
 
@@ -103,7 +101,7 @@ def _workspace_records(session: Session) -> list[Record]:
 
 
 def _board_records(folder: Path) -> list[Record]:
-    if not (folder / RECORDS).is_file():
+    if not has_records(folder):
         raise HarnessError(
             f"{folder} holds no {RECORDS}, the file with the records of a board outside its workspace.",
             f"Make it: harness leaderboard workspace=DIR out={folder}",
@@ -112,10 +110,3 @@ def _board_records(folder: Path) -> list[Record]:
     if damaged:
         raise HarnessError(f"{folder}: {damaged[0]}", "Restore the file, or make the board again.")
     return list(records.values())
-
-
-def _write_records(folder: Path, records: Sequence[Record]) -> None:
-    """Write the records beside the board, so that it can be checked and extended without its workspace."""
-    data = [json.loads(record.as_written()) for record in records]
-    lines = [json.dumps(record, ensure_ascii=False, separators=(",", ":")) for record in data]
-    write_atomically(folder / RECORDS, "\n".join(lines) + "\n")

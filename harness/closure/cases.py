@@ -151,7 +151,7 @@ def statistics_of(case: Case, outcomes: Outcomes) -> Float[np.ndarray, "groups m
     Every group is judged on its own scope: the statistic is one function of a group.
     """
     groups = [case.candidate, *case.compared]
-    statistics = np.array([case.comparison.statistic(group, outcomes.damage(group)) for group in groups])
+    statistics = np.array([outcomes.statistic(group, case.comparison) for group in groups])
     refuse_nan(statistics)
     return statistics
 

@@ -72,20 +72,47 @@ def _certain(
 ) -> dict[str, Any]:
     """What is certain about the mean change: its interval or its counts, and its direction."""
     counts = flips(change, damage) if yes_no and len(change) > 1 else None
-    if counts is not None:
+    if counts is None:
+        return _by_interval(change, damage, trial.seed, clusters, level)
+    shown = {"changed": (counts.worse, counts.better)}
+    if clusters is None:
         low, high = counts.bound()
-        ordered = (low, high) if damage > 0 else (-high, -low)
-        return {
-            "interval": ordered if counts.worse + counts.better >= FEW else None,
-            "changed": (counts.worse, counts.better),
-            "harmed": counts.p_worse <= LEVEL,
-            "helped": counts.p_better <= level,
-            "bound": high,
-        }
-    interval = mean_interval(change, trial.seed, clusters)
+        interval = (low, high) if damage > 0 else (-high, -low)
+        certain = {"harmed": counts.p_worse <= LEVEL, "helped": counts.p_better <= level, "bound": high}
+        return {"interval": interval if counts.worse + counts.better >= FEW else None, **certain, **shown}
+    return {**_by_document(change, damage, trial.seed, clusters, level), **shown}
+
+
+def _by_document(
+    change: Float[np.ndarray, " judged"], damage: int, seed: int, clusters: Int[np.ndarray, " judged"], level: float
+) -> dict[str, Any]:
+    """What is certain about a yes/no metric: what both the interval over documents and the number of documents that
+    got worse and better show. The interval is left out where they differ, or where few documents changed.
+    """
+    found = _by_interval(change, damage, seed, clusters, level)
+    documents = flips(np.sign(np.bincount(clusters, weights=change)), damage)
+    assert documents is not None
+    certain = {
+        "harmed": found["harmed"] and documents.p_worse <= LEVEL,
+        "helped": found["helped"] and documents.p_better <= level,
+    }
+    agree = all(found[key] == value for key, value in certain.items())
+    many = documents.worse + documents.better >= FEW
+    return {**found, **certain, "interval": found["interval"] if agree and many else None}
+
+
+def _by_interval(
+    change: Float[np.ndarray, " judged"],
+    damage: int,
+    seed: int,
+    clusters: Int[np.ndarray, " judged"] | None,
+    level: float,
+) -> dict[str, Any]:
+    """What the bootstrap-t interval of the mean change says."""
+    interval = mean_interval(change, seed, clusters)
     if interval is None:
-        return {"interval": None}
-    wider = interval if level == LEVEL else mean_interval(change, trial.seed, clusters, 1 - 2 * level)
+        return {"interval": None, "harmed": False, "helped": False}
+    wider = interval if level == LEVEL else mean_interval(change, seed, clusters, 1 - 2 * level)
     _, helped = _damage_side(wider, damage)
     low, high = _damage_side(interval, damage)
     return {"interval": interval, "harmed": low > 0, "helped": helped < 0, "bound": high}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float
 
+from harness.closure.comparison import Comparison
 from harness.closure.necessity import Damage
 from harness.closure.trial import Trial
 from harness.data.contracts import Tick
@@ -22,6 +23,7 @@ class Outcomes:
     tick: Tick
     values: dict[Group, Float[np.ndarray, "metrics examples"]] = field(default_factory=dict)
     means: dict[Group, Float[np.ndarray, " metrics"]] = field(default_factory=dict)
+    statistics: dict[Group, Float[np.ndarray, " metrics"]] = field(default_factory=dict)
 
     def evaluate(self, groups: Iterable[Group]) -> None:
         """Ablate the groups that have not been ablated yet, and the baseline."""
@@ -47,6 +49,12 @@ class Outcomes:
         """The damage of groups on the examples that ``judged`` is judged on: positive for the worse."""
         sign = np.array([metric.damage for metric in self.trial.metrics])
         return lambda group: sign * self.mean_change(group, judged)
+
+    def statistic(self, group: Group, comparison: Comparison) -> Float[np.ndarray, " metrics"]:
+        """The statistic of a group on its own examples: the same in all comparisons of a trial, computed once."""
+        if group not in self.statistics:
+            self.statistics[group] = comparison.statistic(group, self.damage(group))
+        return self.statistics[group]
 
     def single_units(self) -> dict[int, Float[np.ndarray, " metrics"]]:
         """The mean change over all examples by each unit that was ablated alone."""

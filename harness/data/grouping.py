@@ -134,12 +134,14 @@ class Labels:
     """The classes of units, known without clustering them, and their selectivity.
 
     ``classes[i]`` is None for a unit without a label; it is ignored when agreement is computed. ``"unclassified"`` is a
-    class like any other, as in the closure paper. ``selectivity``: by class, one number per unit.
+    class like any other, as in the closure paper. ``selectivity``: by class, one number per unit. ``circuits``: the
+    classes that are circuits, where others are known to be none; empty if that is not known.
     """
 
     classes: tuple[str | None, ...]
     units: UnitSpace
     selectivity: Mapping[str, Float[np.ndarray, " units"]] = field(default_factory=dict)
+    circuits: frozenset[str] = frozenset()
 
     @cached_property
     def known(self) -> Int[np.ndarray, " known"]:

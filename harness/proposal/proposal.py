@@ -220,7 +220,7 @@ class Proposal:
         if self.has("labels"):
             classes = tuple(self.labels.classes[i] for i in order)
             selectivity = {name: ratios[order] for name, ratios in self.labels.selectivity.items()}
-            other.steps["labels"] = Labels(classes, units, selectivity)
+            other.steps["labels"] = Labels(classes, units, selectivity, self.labels.circuits)
         for name in ("measured", "activity"):
             if self.has(name):
                 other.steps[name] = _resampled(self.steps[name], units, order, rows)

@@ -16,7 +16,8 @@ class Oracle(Partitioner):
 
     .. math:: g_i = \operatorname{class}(i)
 
-    An upper bound: no partition agrees better with the labels. Its groups are tested like any others.
+    An upper bound of what methods can propose that do not see the labels. Its groups are tested like any others. Where
+    the labels say which classes are circuits, units of the other classes are in no group.
 
     Input: labels. Output: one partition with the groups in the order of ``diagnostics.classes`` (by name); ``k`` is the
     number of classes. Units without a label are in no group. ``unclassified`` sets what happens to units that were
@@ -33,14 +34,15 @@ class Oracle(Partitioner):
 
     def __call__(self, labels: Labels) -> list[Partition]:
         left_out = {None, UNCLASSIFIED} if self.unclassified == "none" else {None}
-        classes = sorted({c for c in labels.classes if c is not None} - left_out)
+        found = {c for c in labels.classes if c is not None} - left_out
+        classes = sorted(found & labels.circuits or found)
         if not classes:
             raise HarnessError(
                 "partitioner oracle: no unit has a class, so there are no groups.",
                 "Use labels from the model (labels=survey) or from a file (labels=file), or another partitioner.",
             )
         number = {name: i for i, name in enumerate(classes)}
-        groups = np.array([number.get(c, -1) if c is not None else -1 for c in labels.classes], dtype=np.int64)
+        groups = np.array([-1 if c is None else number.get(c, -1) for c in labels.classes], dtype=np.int64)
         return [Partition(len(classes), groups, diagnostics={"classes": classes})]
 
 

@@ -68,9 +68,15 @@ def test_two_methods_are_compared_on_the_same_examples(harness: Run, small: Any,
     assert found["mean"] == pytest.approx(
         float((deltas[1][0, 0] - deltas[0][0, 0]).mean()), abs=1e-4
     )  # a falling difference
-    beyond = [-(delta[0, 0] - delta[0, 1:].mean(axis=0)) for delta in deltas]
-    apart = answer.data["beyond_controls"]["logit_difference"]["mean"]
-    assert apart == pytest.approx(float((beyond[0] - beyond[1]).mean()), abs=1e-4)
+    beyond = []
+    for cell, delta in zip(cells, deltas, strict=True):  # beyond the groups that share no unit with the candidate
+        record = json.loads((tmp_path / "runs" / "records" / cell / "record.json").read_text())
+        own = {record["units"].index(unit) for unit in record["closure"][0]["units"]}
+        apart = [own.isdisjoint(group) for group in record["closure"][0]["groups"]]
+        assert 0 < sum(apart) < len(apart)
+        beyond.append(-(delta[0, 0] - delta[0, 1:][apart].mean(axis=0)))
+    found_beyond = answer.data["beyond_controls"]["logit_difference"]["mean"]
+    assert found_beyond == pytest.approx(float((beyond[0] - beyond[1]).mean()), abs=1e-4)
     backward = harness("compare", cells[1][:6], cells[0][:6], "--json").data["differences"]["logit_difference"]
     assert backward["mean"] == pytest.approx(-found["mean"])
     assert "damage, A - B" in harness("compare", *cells).out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import lzma
 import shlex
 import shutil
 from collections.abc import Callable
@@ -44,11 +45,15 @@ def swept(harness: Run, workspace: Path) -> Run:
     return harness
 
 
+def record_lines(folder: str) -> list[str]:
+    return lzma.decompress(Path(folder, "records.jsonl.xz").read_bytes()).decode().removesuffix("\n").split("\n")
+
+
 def test_a_board_is_written_with_its_records_and_the_check_finds_edits(swept: Run) -> None:
     answer = swept("leaderboard", "out=mine")
     assert answer.code == 0
     names = {path.name for path in Path("mine").iterdir()}
-    assert names == {"board.md", "board.csv", "cells.csv", "board.json", "board.html", "records.jsonl"}
+    assert names == {"board.md", "board.csv", "cells.csv", "board.json", "board.html", "records.jsonl.xz"}
     assert swept("leaderboard", "--check", "out=mine").code == 0
 
     text = Path("mine/board.md").read_text()
@@ -57,9 +62,9 @@ def test_a_board_is_written_with_its_records_and_the_check_finds_edits(swept: Ru
     assert (checked.code, checked.out.splitlines()[1:]) == (1, ["board.md differs from what these records make"])
     Path("mine/board.md").write_text(text)
 
-    lines = Path("mine/records.jsonl").read_text().splitlines()
-    cell = json.loads(lines[0])["cell"]["id"]
-    Path("mine/records.jsonl").write_text("\n".join(lines[1:]) + "\n")
+    first, *others = record_lines("mine")
+    cell = json.loads(first)["cell"]["id"]
+    Path("mine/records.jsonl.xz").write_bytes(lzma.compress("".join(f"{line}\n" for line in others).encode()))
     checked = swept("leaderboard", "--check", "out=mine", "--json")
     assert checked.code == 1
     assert f"record {cell} is missing" in checked.data["disagreements"]
@@ -91,7 +96,7 @@ def test_submitted_records_are_added_only_when_they_have_no_problem(swept: Run) 
     assert "no record of task 'planted-1" in refused.err
     assert "subject.seed=1" in refused.err
     assert "nothing was added: 1 problem(s)" in refused.out
-    before = Path("mine/records.jsonl").read_text()
+    before = record_lines("mine")
 
     assert swept("run", *PLANTED, *overrides, "subject.seed=1").code == 0
     record = next(Path("theirs/records").glob("*/record.json"))
@@ -104,7 +109,7 @@ def test_submitted_records_are_added_only_when_they_have_no_problem(swept: Run) 
     assert (
         f"records/{record.parent.name}/record.json: its row is 'somebody', but its configuration makes" in refused.err
     )
-    assert Path("mine/records.jsonl").read_text() == before
+    assert record_lines("mine") == before
 
     record.write_text(text)
     added = swept("leaderboard", "--add", "theirs", "out=mine")
@@ -133,7 +138,7 @@ def test_new_runs_are_added_to_a_board_of_an_older_schema(harness: Run) -> None:
 
     added = harness("leaderboard", "--add", "theirs", "out=mine")
     assert (added.code, added.out.split(":")[0]) == (0, "2 record(s) added"), added.err
-    assert Path("mine/records.jsonl").read_text().splitlines()[: len(before)] == before
+    assert record_lines("mine")[: len(before)] == before
     checked = harness("leaderboard", "--check", "out=mine")
     assert checked.code == 0, checked.out
     assert NOT_COMPARED not in checked.err
@@ -146,7 +151,7 @@ def test_new_runs_are_added_to_a_board_of_an_older_schema(harness: Run) -> None:
     [
         (("leaderboard",), "holds no records"),
         (("leaderboard", "--check"), "holds no records"),
-        (("leaderboard", "--check", "out=none"), "holds no records.jsonl"),
+        (("leaderboard", "--check", "out=none"), "holds no records.jsonl.xz"),
         (("leaderboard", "--add"), "takes exactly one folder of records"),
         (("leaderboard", "theirs"), "takes exactly one folder of records"),
         (("leaderboard", "--add", "theirs"), "theirs is not a folder"),

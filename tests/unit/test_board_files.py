@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import lzma
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 
 from harness.board.check import disagreements
 from harness.board.lineage import Lineage
-from harness.board.submission import problems, read_records
+from harness.board.records_file import RECORDS, read_records, write_records
+from harness.board.submission import problems
 from harness.board.table import build
 from harness.board.write import files, write_files
 from harness.closure.verdict import Verdict
@@ -222,6 +224,29 @@ def test_files_that_are_not_records_are_named_by_file_and_line(records: list[Rec
     assert list(found) == ["records.jsonl:1", "x/record.json"]
     assert damaged[0].startswith("records.jsonl:2: record records.jsonl:2 has schema 'closure-harness/record/1'")
     assert damaged[1].startswith("records.jsonl:3: record records.jsonl:3 is damaged")
+
+
+def test_records_beside_a_board_are_read_back(records: list[Record], tmp_path: Path) -> None:
+    """Whatever characters they hold: some of them end a line elsewhere."""
+    hostile = replace(records[0], reason="a\u2028b\x85c\x0bd")
+    write_records(tmp_path, [hostile, *records[1:]])
+    found, problems = read_records(tmp_path)
+    assert (list(found.values()), problems) == ([hostile, *records[1:]], [])
+    assert [path.name for path in tmp_path.iterdir()] == [RECORDS]
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", lzma.compress(b"{}\n")[:-9]])
+def test_a_damaged_file_of_records_is_named(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / RECORDS).write_bytes(content)
+    found, problems = read_records(tmp_path)
+    assert (found, len(problems)) == ({}, 1)
+    assert problems[0].startswith(RECORDS)
+
+
+def test_a_file_that_grows_beyond_bounds_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.board.records_file.MOST_BYTES", 2**20)
+    (tmp_path / RECORDS).write_bytes(lzma.compress(bytes(2**21)))
+    assert read_records(tmp_path) == ({}, [f"{RECORDS}: the file holds more than 1 MB of records."])
 
 
 # ----------------------------------------------------------------------------------------------------------------------

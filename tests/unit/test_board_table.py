@@ -124,15 +124,14 @@ def test_a_method_that_proposes_nothing_has_the_score_of_random_groups(make_reco
     assert one(records).rows[0].score == pytest.approx(0.4)
 
 
-def test_the_size_curve_counts_where_every_complete_row_has_one(make_record: Make, make_effect: Make) -> None:
+def test_the_size_curve_is_shown_and_not_ranked_by(make_record: Make, make_effect: Make) -> None:
     """1 - 2p = .8. Damage 3 and 4 between pools of 1 and 2 and greedy groups of 5 and 4: (1/2 + 1) / 2 = .75."""
     curve = SizeCurve((1, 2), ("L0H0", "L0H1"), ("L1H0", "L1H1"), 5, (3.0, 4.0), (5.0, 4.0), (1.0, 2.0))
     plain = [make_record(method=method, effect=make_effect(p=0.1)) for method in ("a", "b")]
-    curved = [replace(record, size_curve=curve) for record in plain]
-    assert [row.score for row in one(curved).rows] == pytest.approx([0.775, 0.775])
-    mixed = one([curved[0], plain[1]]).rows
-    assert [row.score for row in mixed] == pytest.approx([0.8, 0.8])
-    assert {row.scores.size_curve for row in mixed} == {0.75, None}
+    rows = one([replace(plain[0], size_curve=curve), plain[1]]).rows
+    assert [row.score for row in rows] == pytest.approx([0.8, 0.8])
+    assert [row.rank for row in rows] == [1, 1]
+    assert {row.scores.size_curve for row in rows} == {0.75, None}
 
 
 def test_tied_rows_are_ordered_by_q(make_record: Make, make_effect: Make) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from harness.board.check import disagreements, read_board
-from harness.board.submission import read_records
+from harness.board.records_file import read_records
 from harness.cells.cell import Cell
 from harness.records.record import Record
 from harness.registry.config import registry

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,9 @@ from jaxtyping import Float
 from scipy.stats import binom, binomtest, bootstrap, multinomial, ttest_1samp
 
 from harness.closure.intervals import FURTHEST, Flips, beyond_groups, flips, mean_interval
+from harness.data.sampling import Group
+from harness.data.units import UnitSpace
+from tests.unit.worlds import results_of, trial_of
 
 Interval = tuple[float, float]
 
@@ -233,3 +238,24 @@ def test_each_bound_is_missed_in_at_most_one_case_of_forty(n: int) -> None:
         chances = multinomial.pmf(outcomes, n, p)
         assert chances[bounds[:, 0] > p[0] - p[1]].sum() <= 0.025
         assert chances[bounds[:, 1] < p[0] - p[1]].sum() <= 0.025
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# A yes/no metric of a batch with documents
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("documents", "harmed"), [(64, True), (8, True), (4, False), (1, False)])
+def test_examples_of_a_document_count_together(documents: int, harmed: bool) -> None:
+    """All of 64 examples become wrong. That is one observation for each document: p = 2^-8 for eight, 2^-4 for four."""
+    units = UnitSpace.heads([4, 4])
+    groups = {"document": np.arange(64) % documents}
+    trial = trial_of(units, lambda _: 0.0, n=64, evaluate=wrong_without_unit_0)
+    trial = replace(trial, batch=replace(trial.batch, groups=groups))
+    effect = results_of(trial, (0, 4))[0].report.effects["score"]
+    assert (effect.delta, effect.changed, effect.harmed, effect.helped) == (-1.0, (64, 0), harmed, False)
+    assert (effect.interval is not None) == (documents >= 10)
+
+
+def wrong_without_unit_0(batch: Any, conditions: Sequence[Group], _: Any, metrics: Any, *__: Any) -> np.ndarray:
+    return np.array([[np.full(len(batch), 0.0 if 0 in group else 1.0) for group in conditions]])

@@ -581,6 +581,12 @@ def test_the_groups_of_the_oracle_are_the_classes() -> None:
     assert (found.k, found.labels.tolist()) == (3, [1, -1, 2, 0, 1, 2])
 
 
+def test_the_oracle_leaves_out_classes_that_are_no_circuits() -> None:
+    labels = Labels(CLASSES, UnitSpace.heads([6]), circuits=frozenset({"self", "a circuit without units"}))
+    (found,) = partition("oracle", labels)
+    assert (found.k, found.labels.tolist()) == (1, [0, -1, -1, -1, 0, -1])
+
+
 @pytest.mark.parametrize(
     ("classes", "parameters"),
     [((None, None), {}), ((UNCLASSIFIED, None), {}), ((None, None), {"unclassified": "group"})],

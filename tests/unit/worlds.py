@@ -72,7 +72,7 @@ def build(stage: str, name: str, **parameters: Any) -> Any:
 def trial_of(units: UnitSpace, damage: Damage, n: int = 8, **changes: Any) -> Trial:
     """A trial of ``n`` examples in a world; by default with groups matched by site."""
     usual = {"controls": build("controls", "layer_matched"), "metrics": [Score()], "intervention": Nothing()}
-    return Trial(units, World(damage), examples.batch(n), **{**usual, **changes})
+    return Trial(**{"units": units, "evaluate": World(damage), "batch": examples.batch(n), **usual, **changes})
 
 
 def results_of(trial: Trial, *candidates: Group) -> tuple[CandidateResult, ...]:

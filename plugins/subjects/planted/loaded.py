@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from harness_plugins.subjects.planted.roles import EXPECTED
+from harness_plugins.subjects.planted.roles import CIRCUITS, EXPECTED
 from harness_plugins.subjects.planted.world import WRITES_ANSWER, Response, World
 from jaxtyping import Float
 
@@ -47,7 +47,7 @@ class PlantedSubject(Subject):
         self.reads = Vocabulary(world.tokens, context=64)  # one token for each possible answer
         self.label = f"planted-{world.seed}"
         self.units, self.groups, self.expected = world.roles.units, world.roles.groups, EXPECTED
-        self.truth = Labels(world.roles.classes, self.units)
+        self.truth = Labels(world.roles.classes, self.units, circuits=frozenset(CIRCUITS))
         self._memo = Memo()
 
     def record(self, batch: Batch, readers: Mapping[str, Reader], tick: Tick) -> Recording:
