@@ -24,7 +24,8 @@ class CellComparison:
     """The first candidates of two cells, A and B, on the same examples; differences are damage of A minus damage of B.
 
     ``differences``: of the whole damage, per metric. ``beyond_controls``: of the damage beyond the mean of the groups
-    of each candidate's profile that share no unit with it. ``damage``: the sign of damage, per metric.
+    of each candidate's profile that share no unit with it; empty where a candidate has no such group. ``damage``: the
+    sign of damage, per metric.
     """
 
     cells: tuple[str, str]
@@ -68,7 +69,9 @@ def compare_cells(first: Record, second: Record, workspace: Workspace) -> CellCo
     for record in (first, second):
         deltas, disjoint = deltas_of(record, workspace), _disjoint(record)
         total.append({name: changes[0] for name, changes in deltas.items()})
-        beyond.append({name: excess(changes[0], changes[1:][disjoint]) for name, changes in deltas.items()})
+        others = {name: changes[1:][disjoint] for name, changes in deltas.items()}
+        if all(map(len, others.values())):
+            beyond.append({name: excess(changes[0], others[name]) for name, changes in deltas.items()})
     effects = first.closure[0].effects
     return CellComparison(
         cells=(first.cell.id, second.cell.id),
@@ -76,7 +79,7 @@ def compare_cells(first: Record, second: Record, workspace: Workspace) -> CellCo
         units=(first.closure[0].units, second.closure[0].units),
         task=first.cell.task,
         differences=_differences(first, total),
-        beyond_controls=_differences(first, beyond),
+        beyond_controls=_differences(first, beyond) if len(beyond) == 2 else {},
         damage={name: effect.damage for name, effect in effects.items()},
     )
 
@@ -88,10 +91,11 @@ def cells_text(comparison: CellComparison) -> str:
         for letter, method, units in zip("AB", comparison.methods, comparison.units, strict=True)
     ]
     lines.append(f"on {comparison.task}, paired by example")
-    for title, differences in {
-        "damage, A - B": comparison.differences,
-        "damage beyond controls, A - B": comparison.beyond_controls,
-    }.items():
+    tables = {"damage, A - B": comparison.differences, "damage beyond controls, A - B": comparison.beyond_controls}
+    for title, differences in tables.items():
+        if not differences:
+            lines.append(f"  {title}: not compared; all groups of a candidate's profile share units with it")
+            continue
         lines.append(f"  {title:<30}{'difference':>12}   {'95 % interval':<20}{'p':>7}")
         for name, difference in differences.items():
             lines.append("    " + line(metric_label(name, comparison.damage[name]), difference, 28))

@@ -23,10 +23,7 @@ def excess(
 ) -> Float[np.ndarray, " examples"]:
     """By example, the candidate's change minus the mean change of its controls. Errors: no controls."""
     if not len(control_deltas):
-        raise HarnessError(
-            "damage beyond controls needs a group of the candidate's profile that shares no unit with it.",
-            "Use controls.n=1 or more; a candidate of most units of its sites has no such group.",
-        )
+        raise HarnessError("the excess over controls needs at least one control group.", "Use controls.n=1 or more.")
     difference: Float[np.ndarray, " examples"] = deltas - control_deltas.mean(axis=0)
     return difference
 

@@ -56,13 +56,7 @@ class Schedule:
         its own from the input on.
         """
         layers: list[int] = layer_of.tolist()
-
-        def before(group: Group, layer: int) -> Group:
-            return group[: bisect_left(group, layer, key=layers.__getitem__)]
-
-        def up_to(group: Group, layer: int) -> Group:
-            return group[: bisect_right(group, layer, key=layers.__getitem__)]
-
+        layer_at = layers.__getitem__
         groups: list[Group] = [tuple(sorted(group, key=lambda unit: (layers[unit], unit))) for group in conditions]
         touched = {layers[unit] for group in groups for unit in group}
         # The units that each block ablates: up to this layer or, without a trunk, in all layers.
@@ -72,11 +66,11 @@ class Schedule:
         ablated: dict[int, list[Group] | None] = {}
         for layer in sorted(set(layers)):
             if trunk and layer in touched:
-                wanted = dict.fromkeys(up_to(group, layer) for group in groups)
+                wanted = dict.fromkeys(group[: bisect_right(group, layer, key=layer_at)] for group in groups)
                 place = {block: i for i, block in enumerate(blocks)}
                 free = {block for block in blocks if block and block not in wanted}
                 for block in (block for block in wanted if block not in place):
-                    parent = before(block, layer)
+                    parent = block[: bisect_left(block, layer, key=layer_at)]
                     if parent in free:  # no condition continues the parent as it is: its rows are used without a copy
                         free.remove(parent)
                         blocks[place[parent]] = block
@@ -84,8 +78,10 @@ class Schedule:
                         copies.setdefault(layer, []).append(place[parent])
                         blocks.append(block)
             counts.append(len(blocks))
-            here = [up_to(block, layer)[len(before(block, layer)) :] for block in blocks] if layer in touched else []
-            ablated[layer] = here or None
+            ablated[layer] = None
+            if layer in touched:
+                ends = [[find(block, layer, key=layer_at) for find in (bisect_left, bisect_right)] for block in blocks]
+                ablated[layer] = [block[begin:end] for block, (begin, end) in zip(blocks, ends, strict=True)]
         place = {block: i for i, block in enumerate(blocks)}
         return cls(counts, copies, ablated, [place[group] for group in groups])
 

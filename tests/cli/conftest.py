@@ -49,7 +49,7 @@ def harness(
 
 
 # A cell of seconds: few and short examples, few controls.
-SMALL = ("subject=tiny", "batch.n=16", "batch.length=48", "selector.min_size=2", "controls.n=19", "tracking=none")
+SMALL = ("subject=tiny", "batch.n=16", "batch.length=48", "selector.count=1", "controls.n=19", "tracking=none")
 
 
 @pytest.fixture

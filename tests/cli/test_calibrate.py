@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from harness.calibration.calibrate import WEAK
 from harness.calibration.questions import level, power
 
 Run = Callable[..., Any]
+METHODS = {"the truth itself": ("affinity=pearson", "partitioner=oracle")}
 
 
 def test_a_calibration_writes_its_page_its_figures_and_its_picture(
@@ -23,6 +25,8 @@ def test_a_calibration_writes_its_page_its_figures_and_its_picture(
         "power": lambda worlds, stages, _: power(worlds, stages, heads=[8]),
     }
     monkeypatch.setattr("harness.calibration.calibrate.QUESTIONS", small)
+    monkeypatch.setattr("harness.calibration.calibrate.METHODS", METHODS)
+    monkeypatch.setattr("harness.calibration.calibrate.EFFECTS", (WEAK,))
     words = ("batch.n=128", "controls.n=19", "subject.layers=6", "subject.width=16", "workspace=here")
     answer = harness("calibrate", "worlds=1", *words, "--json")
     assert answer.code == 0, answer.err

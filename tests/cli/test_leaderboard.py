@@ -119,6 +119,7 @@ def test_submitted_records_are_added_only_when_they_have_no_problem(swept: Run) 
     assert swept("leaderboard", "--add", "theirs", "out=mine").out.startswith("0 record(s) added")
 
 
+@pytest.mark.slow  # the cells of an older board: 128 examples, 99 groups
 def test_new_runs_are_added_to_a_board_of_an_older_schema(harness: Run) -> None:
     """The records stay as they were written; the board gets the current schema."""
     shutil.copytree(OLD, "mine")

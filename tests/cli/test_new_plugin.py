@@ -32,7 +32,11 @@ def import_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cal
             del sys.modules[name]
 
 
-@pytest.mark.parametrize("stage", STAGES)
+# The new subject takes a minute; a new subject of every family is checked below.
+CHECKED = [pytest.param(stage, marks=[pytest.mark.slow] if stage == "subject" else []) for stage in STAGES]
+
+
+@pytest.mark.parametrize("stage", CHECKED)
 def test_a_new_plugin_satisfies_its_contract_and_passes_its_own_test(
     harness: Run, stage: str, tmp_path: Path, import_here: Callable[[str], ModuleType]
 ) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from harness.board.references import REFERENCES
 from harness.cells.cell import Cell
-from harness.registry.config import expand, registry, resolve
+from harness.registry.config import expand, registry, resolve, resolve_all
 
 
 @pytest.mark.parametrize(
@@ -15,7 +15,8 @@ from harness.registry.config import expand, registry, resolve
 )
 def test_a_grid_has_the_number_of_cells_it_documents(experiment: str, cells: int) -> None:
     methods = registry()
-    grid = [Cell.of(resolve(words, methods), methods) for words in expand([f"experiment={experiment}"], methods)]
+    configs = resolve_all(expand([f"experiment={experiment}"], methods), methods)
+    grid = [Cell.of(config, methods) for config in configs]
     assert len({cell.id for cell in grid}) == len(grid) == cells
 
 

@@ -21,11 +21,13 @@ EXAMPLES = ROOT / "docs" / "examples"
 
 
 @cache
-def _build(overrides: tuple[str, ...], plugins: tuple[str, ...]) -> None:
-    """Build a cell. Pages name the same grids, so each of their cells is built once; ``plugins`` are loaded already."""
+def _build(words: tuple[str, ...], plugins: tuple[str, ...]) -> None:
+    """Build the cells of a command. Several pages name the same grids; ``plugins`` are loaded already."""
     methods = registry()
-    (config,) = resolve_all([overrides], methods)
-    Cell.of(config, methods)
+    cells = expand(words, methods)
+    assert cells
+    for config in resolve_all(cells, methods):
+        Cell.of(config, methods)
 
 
 def _plugin(page: Any, file: str, folder: Path) -> Path:
@@ -58,10 +60,7 @@ def test_every_command_on_a_page_is_valid_and_its_cells_can_be_built(
     if name == "check":
         assert set(words) <= {method for _, method in registered.methods}
     words = [word for word in typed.words if "=" in word and word.partition("=")[0] not in OWN.get(name, ())]
-    cells = expand(words, registered)
-    assert cells
-    for overrides in cells:
-        _build(tuple(overrides), tuple(plugins))
+    _build(tuple(words), tuple(plugins))
 
 
 def test_links_have_existing_targets(page: Any) -> None:

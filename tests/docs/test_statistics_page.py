@@ -41,6 +41,7 @@ def test_the_page_has_every_number_and_no_other() -> None:
     assert {page for page in results if "." in page or "%" in page} <= shares | decimals
 
 
+@pytest.mark.slow  # a simulation of a minute
 def test_the_numbers_are_what_the_code_computes(computed: dict[str, Any]) -> None:
     assert list(computed) == list(STORED)
     for name, number in computed.items():

@@ -68,12 +68,14 @@ def null_p_values(worlds: int, size: int, width: int) -> np.ndarray:
     return np.array(found)
 
 
+@pytest.mark.slow  # 120 tests of 39 groups
 def test_p_values_are_uniform_for_groups_drawn_as_their_controls() -> None:
     from scipy.stats import kstest
 
     assert kstest(null_p_values(60, size=2, width=64), "uniform").pvalue > 0.01
 
 
+@pytest.mark.slow  # 160 tests of 39 groups
 def test_the_test_holds_its_level_if_the_group_is_a_third_of_its_layer() -> None:
     found = null_p_values(80, size=4, width=12)
     assert (found <= 0.05).mean() <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 160)

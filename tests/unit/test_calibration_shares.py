@@ -101,6 +101,7 @@ def test_errors_over_the_candidates_of_a_cell_are_controlled() -> None:
     assert next(s for s in found if s.method == "chains that pass").share > 0.9
 
 
+@pytest.mark.slow  # 1,999 resamples in each of 100 worlds; tests/unit/test_intervals.py has the same question in small
 def test_bootstrap_t_covers_skewed_means_better_than_percentiles() -> None:
     found = {(s.case, s.method): s.share for s in coverage(100)}
     skewed = "mean of 32 lognormal changes"

@@ -205,7 +205,7 @@ def test_the_p_of_the_best_of_eight_is_uniform_if_controls_are_the_best_of_eight
 
 def test_the_excess_is_the_damage_minus_the_mean_of_the_controls() -> None:
     assert excess(np.array([1.0, 2.0]), np.array([[0.0, 1.0], [1.0, 2.0]])).tolist() == [0.5, 0.5]
-    with pytest.raises(HarnessError, match="needs a group of the candidate's profile"):
+    with pytest.raises(HarnessError, match="needs at least one control group"):
         excess(np.ones(2), np.ones((0, 2)))
 
 
