@@ -65,10 +65,10 @@ class Design:
         """How many groups a candidate is compared with, at most."""
         return max(len(case.comparison.groups) for case in self.cases)
 
-    def random_groups(self, n: int) -> list[Group]:
-        """Random groups of a candidate's size."""
+    def random_groups(self, n: int, size: int | None = None) -> list[Group]:
+        """Random groups; ``size`` None: of a candidate's size."""
         rng = rng_for(0, "random groups of a plan")
-        size = len(self.named) or self.size
+        size = size or len(self.named) or self.size
         return [tuple(sorted(rng.permutation(self.units)[:size].tolist())) for _ in range(n)]
 
     def conditions(self, compared: int) -> list[Group]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 
 from harness.cells.cell import Cell
+from harness.cells.size_curve import EXAMPLES
+from harness.closure.size_curve import POOL, SEARCHED, SIZES
 from harness.closure.stopping import expected_controls
 from harness.data.grouping import PAIRS_UP_TO
 from harness.data.sampling import Group
@@ -73,7 +75,9 @@ def estimate(cell: Cell, machine: Machine, measured: Measured | None = None) -> 
 def _step_names(cell: Cell) -> list[str]:
     if cell.settings.group:
         return ["subject", "batch", "closure"]
-    return ["subject", "batch", "recording", "proposal", *(["null"] if cell.settings.permuted_runs else []), "closure"]
+    null = ["null"] if cell.settings.permuted_runs else []
+    curve = ["size curve"] if cell.settings.size_curve and not cell.has_strata else []
+    return ["subject", "batch", "recording", "proposal", *null, "closure", *curve]
 
 
 # -- from shapes -------------------------------------------------------------------------------------------------------
@@ -164,6 +168,17 @@ def _null_work(tests: Tests, runs: int) -> Work:
     return tests.closure([(), *tests.design.random_groups(runs)])
 
 
+@lru_cache
+def _curve_work(tests: Tests) -> Work:
+    """The work of a size curve that no other cell shares: greedy selection on one half, groups of every size on the
+    other.
+    """
+    units = tests.design.units
+    each = min(units, SEARCHED) + POOL + 2
+    groups = [group for size in SIZES if size < units for group in tests.design.random_groups(each, size)]
+    return replace(tests, examples=min(EXAMPLES, tests.examples)).closure([(), *groups])
+
+
 def _expected(cell: Cell, shapes: Shapes, machine: Machine) -> tuple[Span, dict[str, Span]]:
     """Conditions of the closure test, and seconds of every step."""
     budget, length = budget_of(cell, shapes, machine), length_of(cell, shapes)
@@ -188,6 +203,7 @@ def _expected(cell: Cell, shapes: Shapes, machine: Machine) -> tuple[Span, dict[
     divide = DIVIDED[0] + DIVIDED[1] * pairs
     reruns = cell.settings.reruns
     null = _null_work(tests, cell.settings.permuted_runs)
+    curve = _curve_work(tests) if cell.settings.size_curve else Work()
     ends = work_of(cell, shapes, budget)
     (fewest, first), (most, last) = ends[0], ends[-1]
     return Span(float(fewest), float(most)), {
@@ -197,6 +213,7 @@ def _expected(cell: Cell, shapes: Shapes, machine: Machine) -> tuple[Span, dict[
         "proposal": fixed(fit * (1 + reruns) + divide * (1 + 2 * reruns)),
         "null": fixed((fit + divide) * cell.settings.permuted_runs) + computing(null, null),
         "closure": computing(first, last) + fixed(STATISTICS),
+        "size curve": computing(curve, curve),
     }
 
 

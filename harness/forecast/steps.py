@@ -20,6 +20,7 @@ DEPENDS: Mapping[str, tuple[str, ...]] = {
     "proposal": _PROPOSED,
     "null": (*_PROPOSED, "intervention", "metric", "null_proposals"),
     "closure": (*_PROPOSED, *TESTED, "controls", "contrast", "futility", "alpha"),
+    "size curve": TESTED,
 }
 """The parts of a configuration that a step depends on: cells with the same parts compute the step once."""
 

@@ -27,6 +27,9 @@ def test_the_steps_of_every_cell_add_up_to_its_total(harness: Run, small: Any) -
         assert row["seconds"][end] == pytest.approx(sum(step[end] for step in row["steps"].values()))
     assert row["seconds"]["least"] <= row["seconds"]["most"]
     assert list(row["steps"]) == ["subject", "batch", "recording", "proposal", "closure"]
+    (curved,) = harness("plan", *small, "size_curve=true", "--json").data
+    assert list(curved["steps"]) == [*row["steps"], "size curve"]
+    assert curved["steps"]["size curve"]["least"] > 0
 
 
 def test_a_model_that_is_not_downloaded_is_planned_and_reported_as_too_large(harness: Run) -> None:
