@@ -37,6 +37,12 @@ def require_sentence(error: HarnessError) -> None:
     require(error.what.endswith("."), f"its error message is {error.what!r}: write a sentence with a full stop")
 
 
+def judge_refusal(error: HarnessError) -> None:
+    """Require that an error is a sentence and says what to do instead."""
+    require_sentence(error)
+    require(error.fix, f"its error {error.what!r} has no fix: use HarnessError(what, fix)")
+
+
 def contents(value: Any) -> Any:
     """The content of a value, down to bytes, so that ``==`` compares two values bit by bit."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from harness.data.contracts import Subject
 from harness.data.stages import STAGES
 from harness.registry.registry import Method
-from harness.testing import activity, closure, inputs, proposal, strata
+from harness.testing import activity, controls, inputs, intervention, metric, proposal, strata
 from harness.testing.ablation import ABLATION
 from harness.testing.bench import InMemory
 from harness.testing.checks import Check, NotChecked, Violation, contents, require
@@ -34,9 +34,9 @@ CONTRACTS: Mapping[str, tuple[Check, ...]] = {
     "partitioner": proposal.PARTITIONER,
     "chooser": proposal.CHOOSER,
     "selector": proposal.SELECTOR,
-    "intervention": closure.INTERVENTION,
-    "controls": closure.CONTROLS,
-    "metric": closure.METRIC,
+    "intervention": intervention.INTERVENTION,
+    "controls": controls.CONTROLS,
+    "metric": metric.METRIC,
 }
 SMALL = {"batch": {"n": 8}}  # parameters that make checks fast
 
