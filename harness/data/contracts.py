@@ -19,6 +19,7 @@ from jaxtyping import Float
 
 from harness.data.batch import Batch, Reads
 from harness.data.grouping import Affinity, Candidate, Labels, Partition
+from harness.data.profile import Profile
 from harness.data.recording import Activity, Reader, Recording, Rows, Source, Spins
 from harness.data.strata import Strata
 from harness.data.units import Run, UnitSpace
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     import torch
 
     from harness.data.prediction import Prediction
-from harness.data.profile import Profile
 
 Tick = Callable[[int], None]
 """Reports progress: called with the work just done, in examples x conditions."""

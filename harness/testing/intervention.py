@@ -11,7 +11,7 @@ import torch
 from harness.data.batch import Batch
 from harness.data.stages import inputs_of
 from harness.testing import examples
-from harness.testing.checks import Check, contents, require, usual_checks
+from harness.testing.checks import Check, contents, judge_refusal, require, usual_checks
 from harness.util.errors import HarnessError
 
 OUTPUT = (3, 5, 4, 6)  # rows, places, units, width
