@@ -64,7 +64,7 @@ figures: .venv/installed ## compute the numbers and figures of the documentation
 	$(BIN)/python docs/figures/scale.py
 	$(BIN)/python docs/figures/cell.py
 
-calibration: .venv/installed ## measure the harness: planted truth, level and power of its tests (about six minutes on one core)
+calibration: .venv/installed ## measure the harness: planted truth, level and power of its tests (about seven minutes on one core)
 	$(BIN)/harness calibrate worlds=8 out=leaderboards/calibration
 
 bench: ## measure every claim of speed against what it replaces (about an hour on two cores)
