@@ -7,7 +7,8 @@ import lzma
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from harness.records.record import Record, parse_record
+from harness.records.reader import parse_record
+from harness.records.record import Record
 from harness.records.workspace import atomically
 from harness.util.errors import HarnessError
 

@@ -233,7 +233,7 @@ def _workspace(session: Session) -> list[Finding]:
     finding = [(writable, "workspace", f"{workspace.root} {'can' if writable else 'cannot'} be written to")]
     damaged, n = [], 0
     for path in sorted((workspace.root / "records").glob("*/record.json")):
-        from harness.records.record import read_record
+        from harness.records.reader import read_record
 
         try:
             read_record(path)

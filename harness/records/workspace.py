@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.records.record import FINISHED, Record, read_record
+from harness.records.reader import read_record
+from harness.records.record import FINISHED, Record
 from harness.util.errors import HarnessError
 
 

@@ -18,7 +18,8 @@ from harness.board.submission import problems
 from harness.board.table import build
 from harness.board.write import files, write_files
 from harness.closure.verdict import Verdict
-from harness.records.record import Record, Status, parse_record
+from harness.records.reader import parse_record
+from harness.records.record import Record, Status
 from harness.registry.config import registry
 from harness.util.errors import HarnessError
 
