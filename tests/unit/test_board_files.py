@@ -167,8 +167,9 @@ def test_a_different_protocol_is_described_by_its_differing_settings(records: li
 
 
 def test_a_different_task_or_different_examples_are_named(records: list[Record]) -> None:
-    another = changed(records[0], subject="s9", row="c", id="c0")
-    other = replace(another, provenance={"batch": {"n": 50, "digest": "other"}})
+    first = changed(records[0], subject="s9", row="c", id="c0")
+    another = replace(first, config={**first.config, "subject": {"name": "s9"}})
+    other = replace(first, provenance={"batch": {"n": 50, "digest": "other"}})
     assert any("is not on the board, which has s0" in line for line in wrong([another], records))
     assert any("has other examples on the board" in line for line in wrong([changed(other, subject="s0")], records))
 
