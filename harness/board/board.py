@@ -33,8 +33,8 @@ class Row:
     ``score_by_task``: what ranks are made of (:attr:`harness.board.score.Scores.ranked_by`). ``tests``, ``passed``:
     closure tests, and those with verdict pass; ``passed_interval``: Wilson's 95 % interval. ``q``: the largest of its
     groups, ``discoveries``: how many of its tests have q at most alpha. ``pareto_optimal``: no other complete
-    unsupervised row is at least as good in score and seconds, and better in one. ``added``: those of its ``cells`` whose
-    records others sent; the figures that such a record does not let anyone compute again are marked (``TOLD``).
+    unsupervised row is at least as good in score and seconds, and better in one. ``added``: those of its ``cells``
+    whose records others sent: figures that cannot be computed again from a record are marked as told.
     """
 
     rank: int | None

@@ -48,9 +48,7 @@ def disagreements(folder: Path, records: Sequence[Record]) -> list[str]:
     Errors: no board, a damaged one, an unknown schema.
     """
     stored = read_board(folder)
-    expected = files(
-        build(records, stored.added), Lineage.of(records, str(stored.lineage["command"]), stored.added)
-    )
+    expected = files(build(records, stored.added), Lineage.of(records, str(stored.lineage["command"]), stored.added))
     built = json.loads(expected["board.json"])
     try:
         differences = [*_records(stored.lineage["records"], records), *_values(stored, built)]
@@ -89,7 +87,7 @@ def _records(digests: Mapping[str, str], records: Sequence[Record]) -> Iterator[
 
 
 def _values(stored: StoredBoard, built: Mapping[str, Any]) -> Iterator[str]:
-    """Compare every value of lineage, tables and rows; in an outdated board, all but texts and what changed its meaning."""
+    """Compare every value of lineage, tables and rows; in an outdated board, all but texts and what changed since."""
     lineages, boards = (stored.lineage, built["lineage"]), (stored.boards, built["boards"])
     if stored.outdated:
         lineages, boards = _without(TEXTS, lineages), _without(TEXTS | CHANGED_3 | CHANGED_4, boards)

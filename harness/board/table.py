@@ -45,9 +45,7 @@ def build(records: Iterable[Record], added: Collection[str] = ()) -> list[Board]
     by_protocol: dict[str, list[Record]] = {}
     for record in sorted(newest.values(), key=lambda record: record.cell.id):
         by_protocol.setdefault(record.cell.protocol, []).append(record)
-    return [
-        _board(part, older, added) for _, judged in sorted(by_protocol.items()) for part in _comparable(judged)
-    ]
+    return [_board(part, older, added) for _, judged in sorted(by_protocol.items()) for part in _comparable(judged)]
 
 
 def _comparable(records: Sequence[Record]) -> list[list[Record]]:

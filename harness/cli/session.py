@@ -63,9 +63,9 @@ class Session:
             raise HarnessError("a sweep needs at least one cell, and one workspace for all its cells.")
         return Workspace.at(places.pop())
 
-    def readable(self) -> list[Record]:
-        """The records of the workspace that can be read; the others are named and left out."""
-        records, problems = self.workspace.records()
+    def readable(self, workspace: Workspace | None = None) -> list[Record]:
+        """The records of the (or a) workspace that can be read; the others are named and left out."""
+        records, problems = (workspace or self.workspace).records()
         if problems:
             self.note("\n".join([*problems, f"left out: {len(problems)} of {len(records) + len(problems)} records"]))
         return records

@@ -9,11 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.records.flaws import CELL_ID
 from harness.records.reader import read_record
 from harness.records.record import FINISHED, Record
 from harness.util.errors import HarnessError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,17 @@ class Workspace:
         """A cell's record, or None. Errors: a damaged one."""
         path = self.folder(cell) / "record.json"
         return _record_of(path) if path.exists() else None
+
+    def arrays(self, cell: str, name: str) -> dict[str, np.ndarray]:
+        """The arrays of a file beside a cell's record; none without the file. Errors: a damaged file."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        path = self.folder(cell) / name
+        try:
+            return dict(load_file(path)) if path.exists() else {}
+        except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
+            raise HarnessError(f"{path} is damaged: {error}.", f"Run cell {cell} again with --force.") from error
 
     def finished(self, cell: str) -> Record | None:
         """A cell's record if it can be used instead of running the cell again. A failed one cannot."""

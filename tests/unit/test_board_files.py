@@ -14,13 +14,10 @@ import pytest
 from harness.board.check import disagreements
 from harness.board.lineage import Lineage
 from harness.board.records_file import RECORDS, read_records, write_records
-from harness.board.submission import problems
 from harness.board.table import build
 from harness.board.write import files, write_files
-from harness.closure.verdict import Verdict
 from harness.records.reader import parse_record
 from harness.records.record import Record, Status
-from harness.registry.config import registry
 from harness.util.errors import HarnessError
 
 Make = Callable[..., Any]
@@ -39,10 +36,6 @@ def board(records: list[Record], tmp_path: Path) -> Path:
     """The board of these records."""
     write_files(tmp_path / "board", records, "harness leaderboard")
     return tmp_path / "board"
-
-
-def changed(record: Record, **cell: str) -> Record:
-    return replace(record, cell=replace(record.cell, **cell))
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -138,82 +131,8 @@ def test_a_board_with_invalid_values_disagrees_without_a_crash(board: Path, reco
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Submitted records
+# Files of records
 # ----------------------------------------------------------------------------------------------------------------------
-
-
-def wrong(added: list[Record], present: list[Record]) -> list[str]:
-    return problems({f"{record.cell.id}.json": record for record in added}, present, registry())
-
-
-def test_records_of_a_new_method_on_all_tasks_have_no_problem(records: list[Record]) -> None:
-    added = [changed(record, row="c", method="c", id=f"c{i}") for i, record in enumerate(records[:2])]
-    assert wrong(added, records) == []
-    assert wrong(records, records) == []  # the same ones again
-
-
-def test_a_missing_task_is_named_with_the_command_to_run(records: list[Record]) -> None:
-    present = [
-        replace(r, provenance={**r.provenance, "command": f"harness run subject={r.cell.subject}"}) for r in records
-    ]
-    (found,) = wrong([changed(present[0], row="c", method="c", id="c0")], present)
-    assert found == "c: no record of task 's1 · synthetic_induction (successor) · zero'; run: harness run subject=s1"
-
-
-def test_a_different_protocol_is_described_by_its_differing_settings(records: list[Record]) -> None:
-    added = changed(replace(records[0], config={**records[0].config, "split": "none"}), protocol="p2")
-    (found,) = wrong([added], records)
-    assert "its protocol (p2) is not the board's: split is none, the board has half" in found
-
-
-def test_a_different_task_or_different_examples_are_named(records: list[Record]) -> None:
-    first = changed(records[0], subject="s9", row="c", id="c0")
-    another = replace(first, config={**first.config, "subject": {"name": "s9"}})
-    other = replace(first, provenance={"batch": {"n": 50, "digest": "other"}})
-    assert any("is not on the board, which has s0" in line for line in wrong([another], records))
-    assert any("has other examples on the board" in line for line in wrong([changed(other, subject="s0")], records))
-
-
-@pytest.mark.parametrize(
-    ("change", "problem"),
-    [
-        ({"status": Status.FAILED}, "the cell is failed"),
-        ({"config": {"group": ["L0H1"]}}, "named by hand"),
-    ],
-)
-def test_records_that_do_not_judge_a_method_are_refused(
-    records: list[Record], change: dict[str, Any], problem: str
-) -> None:
-    assert any(problem in line for line in wrong([replace(records[0], **change)], records))
-
-
-def test_no_record_of_the_board_is_replaced(records: list[Record]) -> None:
-    better = replace(records[0], reason="better")
-    assert any("the board already has this method on this task (cell as0)" in line for line in wrong([better], records))
-    twice = [changed(r, row="c", method="c", id="same") for r in records[:2]]
-    assert (
-        sum(
-            "cell same occurs twice" in line
-            for line in problems(dict(zip("xy", twice, strict=True)), records, registry())
-        )
-        == 2
-    )
-
-
-def test_inconsistent_numbers_are_reported(records: list[Record], make_effect: Make) -> None:
-    """99 controls with less damage: p = 1 / 100. The verdict follows from p and the intervals."""
-
-    def problems_with(**changes: Any) -> list[str]:
-        closure = replace(records[0].closure[0], **changes)
-        added = [changed(replace(r, closure=(closure,)), row="c", id=f"c{i}") for i, r in enumerate(records[:2])]
-        return wrong(added, records)
-
-    assert problems_with() == []
-    assert any("its verdict is null, but its numbers make pass" in line for line in problems_with(verdict=Verdict.NULL))
-    forged = {"target_logit": make_effect(p=0.001, p_adjusted=0.001), "accuracy": make_effect()}
-    assert any("p is 0.001, but its 99 compared groups make 0.01" in line for line in problems_with(effects=forged))
-    lowered = {"target_logit": make_effect(p_adjusted=0.001), "accuracy": make_effect()}
-    assert any("corrected p 0.001 is below p 0.01" in line for line in problems_with(effects=lowered))
 
 
 def test_files_that_are_not_records_are_named_by_file_and_line(records: list[Record], tmp_path: Path) -> None:

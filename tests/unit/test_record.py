@@ -362,7 +362,7 @@ def test_a_record_of_schema_4_is_one_of_the_former_test() -> None:
 def test_a_record_of_schema_3_that_proposed_nothing_is_read(tmp_path: Path) -> None:
     old = json.loads((OLD / "record_3.json").read_text())
     path = tmp_path / "record.json"
-    nothing: dict[str, Any] = dict.fromkeys(("units", "classes", "partitions", "candidates", "closure"), [])
+    nothing: dict[str, Any] = {key: [] for key in ("units", "classes", "partitions", "candidates", "closure")}
     path.write_text(json.dumps({**old, **nothing, "status": "failed", "chosen": None}))
     assert (read_record(path).units, read_record(path).sites) == ((), ())
 
