@@ -63,7 +63,9 @@ def _problems(record: Record, existing: Sequence[Record], boards: Sequence[Board
     if not same_task:
         same_name = record.cell.task in names
         problem = (
-            "has another model, other units or other examples on the board" if same_name else f"is not on the board, which has {'; '.join(names)}"
+            "has another model, other units or other examples on the board"
+            if same_name
+            else f"is not on the board, which has {'; '.join(names)}"
         )
         yield f"its task '{record.cell.task}' {problem}"
     place = _place(record)

@@ -84,8 +84,8 @@ def _add(session: Session, submitted: Path, folder: Path) -> int:
         return 2
     ids = {record.cell.id for record in present}
     new = [record for record in records.values() if record.cell.id not in ids]  # the others are equal, byte for byte
-    every = [*present, *new]
-    write_files(folder, every, str(read_board(folder).lineage["command"]))
+    every, board = [*present, *new], read_board(folder)
+    write_files(folder, every, str(board.lineage["command"]), board.added | {record.cell.id for record in new})
     write_records(folder, every)
     session.print(f"{len(new)} record(s) added: {folder / 'board.html'}", {"added": len(new), "problems": []})
     return 0

@@ -250,7 +250,10 @@ def test_units_of_another_model_are_refused(board: list[Record], theirs: list[Re
         text = json.dumps(data).replace('"L0H', '"L99H')
         data.update(json.loads(text))
 
-    assert any("has another model, other units or other examples on the board" in line for line in wrong(edited(theirs, rename), board))
+    assert any(
+        "has another model, other units or other examples on the board" in line
+        for line in wrong(edited(theirs, rename), board)
+    )
 
 
 def test_records_as_the_harness_writes_them_contradict_nothing() -> None:
