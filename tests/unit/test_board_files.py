@@ -194,8 +194,8 @@ def test_files_that_are_not_records_are_named_by_file_and_line(records: list[Rec
     (tmp_path / "records.jsonl").write_text(f"{good}\n{old}\n{{\n")
     found, damaged = read_records(tmp_path)
     assert list(found) == ["records.jsonl:1", "x/record.json"]
-    assert damaged[0].startswith("records.jsonl:2: record records.jsonl:2 has schema 'closure-harness/record/1'")
-    assert damaged[1].startswith("records.jsonl:3: record records.jsonl:3 is damaged")
+    assert damaged[0].startswith("record records.jsonl:2 has schema 'closure-harness/record/1'")
+    assert damaged[1].startswith("record records.jsonl:3 is damaged")
 
 
 def test_records_beside_a_board_are_read_back(records: list[Record], tmp_path: Path) -> None:
