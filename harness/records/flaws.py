@@ -60,6 +60,8 @@ def flaws(record: Record) -> Iterator[str]:
         yield from (f"closure.{place}.{flaw}" for flaw in (*_of_group(closure, known), *_of_effects(closure)))
     for metric, damage in record.unit_damage.items():
         yield from _of_labels(f"unit_damage.{metric}", list(damage), known)
+    if record.closure and not record.unit_damage.keys() <= record.closure[0].effects.keys():
+        yield "unit_damage: it has a metric without an effect"
     if (curve := record.size_curve) is not None:
         if len({len(each) for each in (curve.sizes, curve.damage, curve.greedy, curve.pool)}) != 1:
             yield "size_curve: its parts differ in length"

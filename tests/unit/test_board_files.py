@@ -12,16 +12,19 @@ from typing import Any
 import pytest
 
 from harness.board.check import disagreements
+from harness.board.fragment import table
 from harness.board.lineage import Lineage
 from harness.board.records_file import RECORDS, read_records, write_records
+from harness.board.report import report
 from harness.board.table import build
 from harness.board.write import files, write_files
 from harness.records.reader import parse_record
-from harness.records.record import Record, Status
+from harness.records.record import ActiveExample, ExampleRecord, Record, Status
+from harness.records.workspace import Workspace
 from harness.util.errors import HarnessError
 
 Make = Callable[..., Any]
-HOSTILE = "<script>alert(1)</script> | `x` [a](http://evil) \"'\n\x1b[31m"
+HOSTILE = "<script>alert(1)</script> | `x` [a](http://evil) \"'\n\x1b[31m $\\frac{$ \u2028</svg>\u202e {{ 7 * 7 }}"
 
 
 @pytest.fixture
@@ -248,6 +251,25 @@ def test_hostile_names_are_escaped(make_record: Make) -> None:
     assert len({line.replace("\\|", "").count("|") for line in table}) == 1
     assert "](http" not in "\n".join(table)
     assert "\x1b" not in written["board.md"]
+
+
+def test_hostile_names_are_escaped_on_the_page_of_a_cell(make_record: Make, make_effect: Make, tmp_path: Path) -> None:
+    """Of units, classes, metrics, examples and provenance too."""
+    text = make_record(method=HOSTILE, subject=HOSTILE, cell="c", effects={"METRIC": make_effect()}).to_json()
+    escaped = json.dumps(HOSTILE)[1:-1]
+    for name in ("METRIC", "L0H1", "L0.attn", "induction", "k = 3", "because"):
+        text = text.replace(f'"{name}"', f'"{escaped} {name}"')
+    record = parse_record(text, "c", "")
+    shown = ActiveExample(0, 1.0, HOSTILE)
+    example = ExampleRecord(0, HOSTILE, HOSTILE, HOSTILE, HOSTILE, -1.0)
+    candidate = replace(record.candidates[0], most_active=(shown,), examples=(example,))
+    hostile = replace(record, candidates=(candidate,), provenance={**record.provenance, "commit": HOSTILE})
+    for page in (report([hostile], Workspace(tmp_path)), report([hostile, hostile], Workspace(tmp_path))):
+        assert "alert(1)" in page
+        assert "<script>alert" not in page
+        assert page.count("</svg>") == page.count("<svg")
+        assert "{{ 7 * 7 }}" in page
+    assert "<script>alert" not in table([hostile])
 
 
 def test_a_page_needs_no_network_and_is_small(records: list[Record]) -> None:
