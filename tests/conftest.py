@@ -21,6 +21,7 @@ from harness.data.grouping import Agreement, Stability
 from harness.data.units import UnitSpace
 from harness.records.record import CandidateRecord, CellInfo, PartitionRecord, Record, Status
 from harness.testing.examples import word_vocabulary
+from harness.util.digest import digest
 
 # As the command line does, and before anything imports torch: spinning threads make a busy machine three times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -158,7 +159,7 @@ def make_record() -> Callable[..., Record]:
             status=status,
             reason="" if tested else "no reason",
             cell=CellInfo(
-                id=cell or f"{method}/{subject}",
+                id=cell or digest(method, subject)[:12],
                 row=method,
                 protocol=protocol,
                 title=f"{subject} {method}",

@@ -33,7 +33,8 @@ class Row:
     ``score_by_task``: what ranks are made of (:attr:`harness.board.score.Scores.ranked_by`). ``tests``, ``passed``:
     closure tests, and those with verdict pass; ``passed_interval``: Wilson's 95 % interval. ``q``: the largest of its
     groups, ``discoveries``: how many of its tests have q at most alpha. ``pareto_optimal``: no other complete
-    unsupervised row is at least as good in score and seconds, and better in one.
+    unsupervised row is at least as good in score and seconds, and better in one. ``added``: those of its ``cells``
+    whose records others sent: figures that cannot be computed again from a record are marked as told.
     """
 
     rank: int | None
@@ -64,6 +65,7 @@ class Row:
     missing: tuple[Missing, ...]
     cells: tuple[str, ...]
     spread: Spread | None = None
+    added: tuple[str, ...] = ()
 
     @property
     def score(self) -> float:
@@ -87,7 +89,7 @@ class Board:
 
     ``settings``: the protocol, as text by key; ``metric``: the one that effect, p and q refer to; ``damage``: the sign
     of its damage. ``groups``: distinct groups that methods proposed and that have a p; ``discoveries``: those with q at
-    most ``level``, the alpha of the protocol.
+    most ``level``, the alpha of the protocol. ``left_out``: cells of older records of the same method, task and seed.
     """
 
     protocol: str
@@ -102,3 +104,4 @@ class Board:
     discoveries: int
     correlations: tuple[Correlation, ...]
     losses_per_logit: tuple[LossPerLogit, ...]
+    left_out: tuple[str, ...] = ()

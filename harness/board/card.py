@@ -199,7 +199,8 @@ def _examples(record: Record, closure: ClosureReport) -> str:
         return f"group named by hand, tested on all {tested} examples{where_active}"
     if record.config.get("split") == "none":
         return f"proposed and tested on the same {tested} examples{where_active}: p-values are too small"
-    proposed = record.provenance["batch"]["n"] - tested if closure.n_proposed is None else closure.n_proposed
+    of_batch = record.provenance.get("batch", {}).get("n", tested)
+    proposed = of_batch - tested if closure.n_proposed is None else closure.n_proposed
     return f"proposed on {proposed} examples, tested on {tested} others{where_active}"
 
 
@@ -224,7 +225,7 @@ def _stability(partition: PartitionRecord) -> str:
 
 
 def _proposal(record: Record) -> str:
-    where = record.cell.subject + (f" · {record.cell.batch}" if record.provenance["batch"] else "")
+    where = record.cell.subject + (f" · {record.cell.batch}" if record.provenance.get("batch") else "")
     lines = [f"PROPOSED  by {record.cell.method}   {where}"]
     head = ("groups", "ARI", "NMI", "purity", "seeds", "resamples", "quality")
     lines.append(f"  {'':<18}" + "".join(f"{word:>10}" for word in head))

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.board.edited_files import edits
 from harness.board.lineage import Lineage
 from harness.board.table import build
-from harness.board.upgrades import CHANGED_3, SCHEMA, UPGRADES, upgraded
+from harness.board.upgrades import CHANGED_3, CHANGED_4, SCHEMA, UPGRADES, upgraded
 from harness.board.write import files
 from harness.records.record import Record
 from harness.util.errors import HarnessError
+from harness.util.strict_json import MOST_BYTES, read_json
 
 TEXTS = frozenset({"command", "sweeps", "reason"})
 """Keys of ``board.json`` that hold sentences and commands: they change with the wording of the harness."""
@@ -32,6 +33,11 @@ class StoredBoard:
     boards: Sequence[Any]
     outdated: bool
 
+    @property
+    def added(self) -> frozenset[str]:
+        """Cells of records that others sent."""
+        return frozenset(map(str, self.lineage["added"]))
+
 
 def disagreements(folder: Path, records: Sequence[Record]) -> list[str]:
     """The differences between the board in a folder and these records, one sentence each.
@@ -42,12 +48,14 @@ def disagreements(folder: Path, records: Sequence[Record]) -> list[str]:
     Errors: no board, a damaged one, an unknown schema.
     """
     stored = read_board(folder)
-    expected = files(build(records), Lineage.of(records, stored.lineage["command"]))
+    expected = files(build(records, stored.added), Lineage.of(records, str(stored.lineage["command"]), stored.added))
     built = json.loads(expected["board.json"])
     try:
         differences = [*_records(stored.lineage["records"], records), *_values(stored, built)]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         differences = [f"board.json does not read as a board: {error!r}"]
+    if differences:
+        del expected["board.json"]  # its values are named already
     return differences if stored.outdated else [*differences, *_files(folder, expected)]
 
 
@@ -55,16 +63,16 @@ def read_board(folder: Path) -> StoredBoard:
     """``board.json`` of a folder. Errors: no such file, a damaged one, an unknown schema."""
     path = folder / "board.json"
     remedy = f"Make it again: harness leaderboard workspace=DIR out={folder}"
-    if not path.is_file():
+    if not path.exists():
         raise HarnessError(f"{folder} holds no board (no board.json).", remedy)
     try:
-        written = json.loads(path.read_text(encoding="utf-8"))
+        written = read_json(path)
         data = upgraded(written)
         if data["schema"] == SCHEMA:
-            _ = data["lineage"]["command"], data["lineage"]["records"]
+            _ = data["lineage"]["command"], [*data["lineage"]["records"].values()], [*data["lineage"]["added"]]
             return StoredBoard(data["lineage"], data["boards"], outdated=written["schema"] != SCHEMA)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise HarnessError(f"{path} is damaged: {error!r}.", remedy) from error
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise HarnessError(f"{path} is damaged: {error!r:.200}.", remedy) from error
     readable = ", ".join(UPGRADES)
     raise HarnessError(f"{path} has schema {data['schema']!r}; this harness reads {SCHEMA!r} (and {readable}).", remedy)
 
@@ -81,10 +89,10 @@ def _records(digests: Mapping[str, str], records: Sequence[Record]) -> Iterator[
 
 
 def _values(stored: StoredBoard, built: Mapping[str, Any]) -> Iterator[str]:
-    """Compare every value of lineage, tables and rows; in an outdated board, all but texts and ``CHANGED_3``."""
+    """Compare every value of lineage, tables and rows; in an outdated board, all but texts and what changed since."""
     lineages, boards = (stored.lineage, built["lineage"]), (stored.boards, built["boards"])
     if stored.outdated:
-        lineages, boards = _without(TEXTS, lineages), _without(TEXTS | CHANGED_3, boards)
+        lineages, boards = _without(TEXTS, lineages), _without(TEXTS | CHANGED_3 | CHANGED_4, boards)
     yield from _differences("lineage", *({**lineage, "records": None} for lineage in lineages))
     if len(boards[0]) != len(boards[1]):
         yield f"the board has {len(boards[0])} tables, its records make {len(boards[1])}"
@@ -125,9 +133,7 @@ def _files(folder: Path, expected: Mapping[str, str]) -> Iterator[str]:
         path = folder / name
         if not path.is_file():
             yield f"{name} is missing"
-        elif _undrawn(path.read_text(encoding="utf-8", errors="replace")) != _undrawn(text):
-            yield f"{name} differs from what these records make"
-
-
-def _undrawn(text: str) -> str:
-    return re.sub(r"<svg.*?</svg>", "", text, flags=re.DOTALL)
+        elif path.stat().st_size > MOST_BYTES:
+            yield f"{name} is larger than {MOST_BYTES >> 20} MiB"
+        elif (stored := path.read_text(encoding="utf-8", errors="replace")) != text:
+            yield from edits(name, stored, text)

@@ -22,6 +22,19 @@ class Column:
     order: Callable[[Row], float | None]
 
 
+TOLD = "°"
+TOLD_HELP = (
+    "as told: a record that was added (harness leaderboard --add) holds the measured numbers of the compared "
+    "groups, from which p, verdicts, scores and agreement were computed again. It does not hold the changes per "
+    "example, reruns and clocks behind this figure, which is therefore taken from its sender."
+)
+
+
+def told(text: str, row: Row) -> str:
+    """A figure that cannot be computed again from a record: marked where others sent one of the row's records."""
+    return f"{text}{TOLD}" if text and row.added else text
+
+
 def number(value: float | None, form: str) -> str:
     """The value as text; empty for None."""
     return "" if value is None else format(value, form)
@@ -114,20 +127,20 @@ COLUMNS = (
         "damage by the method's first 1, 2, 4, 8 and 16 units, between random groups of as many units (0) and those "
         "that greedy selection by damage finds on the proposal half (1). Below 0: less damage than random groups. It "
         "is about single units, not groups, so methods are not ranked by it.",
-        lambda row: number(row.scores.size_curve, ".2f"),
+        lambda row: told(number(row.scores.size_curve, ".2f"), row),
         lambda row: row.scores.size_curve,
     ),
     Column(
         "stability",
         "adjusted Rand index of the chosen partition with partitions of resampled examples.",
-        lambda row: number(row.stability, ".2f"),
+        lambda row: told(number(row.stability, ".2f"), row),
         lambda row: row.stability,
     ),
     Column(
         "s/cell",
         "wall time per cell, without the size curve (cached results cost nothing). +: Pareto-optimal in score and time "
         "among unsupervised methods.",
-        lambda row: number(row.seconds, ".1f") + ("+" if row.pareto_optimal else ""),
+        lambda row: told(number(row.seconds, ".1f") + ("+" if row.pareto_optimal else ""), row),
         lambda row: row.seconds,
     ),
     Column(
@@ -147,14 +160,14 @@ COLUMNS = (
         "effect",
         "mean change of the board's metric under ablation [95 % interval, by bootstrap over tasks and examples; too "
         "narrow if there are few tasks].",
-        lambda row: ranged(row.effect, row.effect_interval, "+.2f"),
+        lambda row: told(ranged(row.effect, row.effect_interval, "+.2f"), row),
         lambda row: row.effect,
     ),
     Column(
         "seeds",
         "number of seeds, where there are several; the row's figures are over all of them. Brackets: the least and the "
         "largest share passed and effect of a seed, which the interval of the effect does not include.",
-        _seeds,
+        lambda row: told(_seeds(row), row),
         lambda row: None if row.spread is None else float(row.spread.finished),
     ),
     Column(
@@ -180,20 +193,20 @@ COLUMNS = (
     Column(
         "forwards",
         "forward passes of one example under one ablation, per cell, cached results included.",
-        lambda row: number(row.cost.get("forwards"), ".0f"),
+        lambda row: told(number(row.cost.get("forwards"), ".0f"), row),
         lambda row: row.cost.get("forwards"),
     ),
     Column(
         "GFLOP",
         "floating-point operations of recordings and closure tests per cell, computed from the model's shapes, cached "
         "results included.",
-        lambda row: number(_giga(row.cost.get("flops")), ".3g"),
+        lambda row: told(number(_giga(row.cost.get("flops")), ".3g"), row),
         lambda row: _giga(row.cost.get("flops")),
     ),
     Column(
         "memory",
         "peak memory of the process over the row's cells, model and libraries included.",
-        lambda row: write_size(int(row.cost["memory"])) if "memory" in row.cost else "",
+        lambda row: told(write_size(int(row.cost["memory"])) if "memory" in row.cost else "", row),
         lambda row: row.cost.get("memory"),
     ),
 )
@@ -234,7 +247,9 @@ def details(result: Result, metric: str) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def explanation(columns: Sequence[Column]) -> list[tuple[str, str]]:
-    """The name and meaning of every column, in order."""
+def explanation(columns: Sequence[Column], boards: Iterable[Board]) -> list[tuple[str, str]]:
+    """The name and meaning of every column, in order, and of the mark for figures as told, where there is one."""
+    any_told = any(row.added for board in boards for row in board.rows)
     task = ("T1, T2, ...", "the verdict on each task, and the effect there.")
-    return [(RANK.head, RANK.help), (METHOD.head, METHOD.help), *((c.head, c.help) for c in columns), task]
+    legend = [(TOLD, TOLD_HELP)] if any_told else []
+    return [(RANK.head, RANK.help), (METHOD.head, METHOD.help), *((c.head, c.help) for c in columns), task, *legend]

@@ -9,14 +9,16 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from harness.board.card import ARROW
-from harness.board.task import seed_of
+from harness.board.task import seed_of, task_digest
 from harness.closure.effects import KEPT
 from harness.closure.paired import Difference, excess, paired_difference
+from harness.closure.report import ClosureReport
 from harness.records.record import Record
 from harness.records.workspace import Workspace
 from harness.util.errors import HarnessError
 
 ALPHA = 0.05
+DELTAS = "deltas.safetensors"
 
 
 @dataclass(frozen=True)
@@ -53,17 +55,22 @@ def compare_cells(first: Record, second: Record, workspace: Workspace) -> CellCo
                 f"cell {record.cell.id} judges each group on its own active examples, which differ between groups.",
                 "Compare cells with scope=all: they are paired by example.",
             )
-    tests = [
-        (r.cell.task, r.cell.protocol, r.provenance["batch"]["digest"], r.closure[0].n_examples, seed_of(r))
-        for r in (first, second)
-    ]
+    tests = [(task_digest(r), r.cell.protocol, r.closure[0].n_examples, seed_of(r)) for r in (first, second)]
     if tests[0] != tests[1]:
+        each = [
+            f"{r.cell.task} (content {task}, protocol {protocol}, {n} examples, seed {seed})"
+            for r, (task, protocol, n, seed) in zip((first, second), tests, strict=True)
+        ]
         raise HarnessError(
-            f"cells {first.cell.id} and {second.cell.id} were not tested on the same examples in the same way: "
-            f"{first.cell.task} (protocol {first.cell.protocol}, {tests[0][3]} examples, seed {tests[0][4]}) and "
-            f"{second.cell.task} (protocol {second.cell.protocol}, {tests[1][3]} examples, seed {tests[1][4]}).",
+            f"cells {first.cell.id} and {second.cell.id} were not tested on the same examples of the same model in the "
+            f"same way: {' and '.join(each)}.",
             "Name cells with the same subject, batch, intervention, protocol and seed. "
             "A group named by hand is tested on all examples.",
+        )
+    if first.closure[0].effects.keys() != second.closure[0].effects.keys():
+        raise HarnessError(
+            f"cells {first.cell.id} and {second.cell.id} have other metrics under one protocol: a record was changed.",
+            "Run these cells again with --force.",
         )
     total, beyond = [], []
     for record in (first, second):
@@ -126,7 +133,7 @@ Changes = dict[str, Float[np.ndarray, " examples"]]
 
 
 def _differences(record: Record, changes: Sequence[Changes]) -> dict[str, Difference]:
-    seed = int(record.config["seed"])
+    seed = seed_of(record)
     return {
         name: paired_difference(effect.damage * changes[0][name], effect.damage * changes[1][name], seed)
         for name, effect in record.closure[0].effects.items()
@@ -142,14 +149,24 @@ def _disjoint(record: Record) -> Bool[np.ndarray, " groups"] | slice:
     return np.array([members.isdisjoint(group) for group in closure.groups[:KEPT]], dtype=bool)
 
 
-def deltas_of(record: Record, workspace: Workspace) -> dict[str, Float[np.ndarray, "groups examples"]]:
-    """Per metric, the change on every example: by the candidate, then by each of its controls."""
-    from safetensors.numpy import load_file
+def deltas_of(record: Record, workspace: Workspace, i: int = 0) -> dict[str, Float[np.ndarray, "groups examples"]]:
+    """Per metric, the change on every example: by candidate ``i``, then by each of its controls.
 
-    path = workspace.folder(record.cell.id) / "deltas.safetensors"
-    if not path.is_file():
+    Errors: no file, a damaged one, or one that does not agree with the record.
+    """
+    closure = record.closure[i]
+    deltas = workspace.arrays(record.cell.id, DELTAS).get(f"candidate.{i}")
+    what = "has no" if deltas is None else "does not agree with its"
+    if deltas is None or not _agrees(deltas, closure):
         raise HarnessError(
-            f"cell {record.cell.id} has no {path.name}, the changes per example.", "Run the cell again with --force."
+            f"cell {record.cell.id} {what} {DELTAS}, the changes per example.", "Run the cell again with --force."
         )
-    deltas = load_file(path)["candidate.0"].astype("float64")
-    return dict(zip(record.closure[0].effects, deltas, strict=True))
+    return dict(zip(closure.effects, deltas.astype("float64"), strict=True))
+
+
+def _agrees(deltas: np.ndarray, closure: ClosureReport) -> bool:
+    tested = closure.n_examples if closure.n_tested is None else closure.n_tested
+    if deltas.ndim != 3 or deltas.shape[::2] != (len(closure.effects), tested) or not np.isfinite(deltas).all():
+        return False
+    kept = deltas.shape[1] - 1
+    return kept == min(len(closure.groups), KEPT) if closure.groups else 0 <= kept <= closure.n_controls

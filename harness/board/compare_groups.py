@@ -9,6 +9,7 @@ from itertools import chain
 import numpy as np
 from jaxtyping import Int
 
+from harness.board.task import batch_digest, seed_of, subject_digest
 from harness.data.grouping import adjusted_rand, jaccard
 from harness.data.units import named
 from harness.records.record import PartitionRecord, Record
@@ -147,9 +148,15 @@ def _labels(units: Sequence[str], partition: PartitionRecord, chosen: Sequence[s
 
 
 def _differ(first: Record, second: Record) -> tuple[str, ...]:
-    parts = ("subject", "batch", "method", "intervention")
-    differ = [part for part in parts if getattr(first.cell, part) != getattr(second.cell, part)]
-    return (*differ, *(["seed"] if first.config.get("seed") != second.config.get("seed") else []))
+    """In what two cells differ by content: equal names can hide another model, or other parameters."""
+    contents = {
+        "subject": subject_digest,
+        "batch": lambda record: batch_digest(record) or record.cell.batch,
+        "method": lambda record: record.cell.row,
+        "intervention": lambda record: record.config.get("intervention", record.cell.intervention),
+        "seed": seed_of,
+    }
+    return tuple(part for part, content in contents.items() if content(first) != content(second))
 
 
 def _overlaps(first: Record, second: Record) -> tuple[Overlap, ...]:

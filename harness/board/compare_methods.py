@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
 
 from harness.board.compare_cells import CellComparison, compare_cells, deltas_of, line, metric_label
-from harness.board.task import seed_of
+from harness.board.task import batch_digest, seed_of, task_digest, tasks_of
 from harness.closure.paired import Difference, paired_difference
 from harness.closure.verdict import Verdict
 from harness.records.record import FINISHED, Record
@@ -24,17 +24,21 @@ Both = tuple[Record, Record]
 class MethodComparison:
     """Two methods, A and B, on the same tasks under one protocol; differences are damage of A minus damage of B.
 
-    ``tasks``: tasks that both were tested on; ``passed``: on how many of them each method's first candidate passed;
-    ``pairs``: the comparison on every task for which both proposed a group; ``together``: the mean difference over
-    these tasks, per metric, each task with the same weight. An example with several interventions is one observation:
-    its differences are averaged first. ``left_out``: tasks that both were tested on under other protocols or seeds;
-    they share examples with these and would count twice.
+    Tasks are told apart by their content. ``tasks``: those that both were tested on; ``only``: those that one of them
+    was tested on, under this protocol and seed; ``passed``: on how many of the common ones each method's first
+    candidate passed; ``pairs``: the comparison on every task for which both proposed a group; ``together``: the mean
+    difference over these tasks, per metric, each task with the same weight. An example with several interventions is
+    one observation: its differences are averaged first. ``left_out``: common tasks under other protocols or seeds; they
+    share examples with these and would count twice. ``older``: records that a newer one of the same method, task,
+    protocol and seed replaces.
     """
 
     methods: tuple[str, str]
     protocol: str
     tasks: int
+    only: tuple[int, int]
     left_out: int
+    older: int
     passed: tuple[int, int]
     pairs: tuple[CellComparison, ...]
     together: dict[str, Difference]
@@ -48,7 +52,8 @@ def compare_methods(first: Sequence[Record], second: Sequence[Record], workspace
 
     Errors: no task for which both proposed a group; no metric that all of these tasks have; missing deltas.
     """
-    by_protocol = _common_tasks(first, second)
+    places = [_newest(records) for records in (first, second)]
+    by_protocol = _common_tasks(*places)
     common = max(by_protocol.values(), key=lambda tasks: (len(_tested(tasks)), _latest(tasks)), default=[])
     tested = _tested(common)
     total = sum(map(len, by_protocol.values()))
@@ -56,17 +61,22 @@ def compare_methods(first: Sequence[Record], second: Sequence[Record], workspace
     if not tested:
         raise HarnessError(
             f"'{names[0]}' and '{names[1]}' have no task on which both proposed a group (of {total} tasks that both "
-            "were tested on).",
+            "were tested on; tasks are equal if the content of model and examples is).",
             "Run both on the same subject, batch and intervention, under the same protocol: harness leaderboard",
         )
-    metrics = _shared_metrics(tested)
+    metrics, tasks = _shared_metrics(tested), tasks_of([a for a, _ in tested])
+    protocol, seed = tested[0][0].cell.protocol, seed_of(tested[0][0])
+    here = [{place for place in of_method if place[:2] == (protocol, seed)} for of_method in places]
+    finished = sum(record.status in FINISHED for record in (*first, *second))
     return MethodComparison(
         methods=(names[0], names[1]),
-        protocol=tested[0][0].cell.protocol,
+        protocol=protocol,
         tasks=len(common),
+        only=(len(here[0] - here[1]), len(here[1] - here[0])),
         left_out=total - len(common),
+        older=finished - sum(map(len, places)),
         passed=(sum(_passed(a) for a, _ in common), sum(_passed(b) for _, b in common)),
-        pairs=tuple(compare_cells(a, b, workspace) for a, b in tested),
+        pairs=tuple(replace(compare_cells(a, b, workspace), task=tasks[task_digest(a)].name) for a, b in tested),
         together=_together(metrics, tested, workspace),
     )
 
@@ -82,6 +92,11 @@ def methods_text(comparison: MethodComparison) -> str:
             f"protocol {comparison.protocol}; tasks under other protocols or seeds are left out: "
             f"{comparison.left_out} (compare their cells: harness compare CELL CELL)"
         )
+    for letter, only in zip("AB", comparison.only, strict=True):
+        if only:
+            lines.append(f"left out: {_count(only, 'task')} that only {letter} was tested on")
+    if comparison.older:
+        lines.append(f"left out: {_count(comparison.older, 'record')} with a newer one of the same method and task")
     primary, damage = next(iter(comparison.together)), comparison.pairs[0].damage
     width = max(len(pair.task) for pair in comparison.pairs)
     title = f"  damage to {primary.replace('_', ' ')}, A - B, paired by example"
@@ -93,15 +108,21 @@ def methods_text(comparison: MethodComparison) -> str:
     return "\n".join(lines)
 
 
-def _common_tasks(first: Sequence[Record], second: Sequence[Record]) -> dict[tuple[str, int], list[Both]]:
-    """By protocol and seed, which decides the examples: every task that both methods were tested on."""
-    by_task = [
-        {(r.cell.protocol, seed_of(r), r.cell.task): r for r in records if r.status in FINISHED}
-        for records in (first, second)
-    ]
+Place = tuple[str, int, str]
+"""Protocol, seed (which decides the examples) and content of the task."""
+
+
+def _newest(records: Sequence[Record]) -> dict[Place, Record]:
+    """The finished records of a method by place, the newest of each."""
+    ordered = sorted(records, key=lambda record: (str(record.provenance.get("started")), record.cell.id))
+    return {(r.cell.protocol, seed_of(r), task_digest(r)): r for r in ordered if r.status in FINISHED}
+
+
+def _common_tasks(first: Mapping[Place, Record], second: Mapping[Place, Record]) -> dict[tuple[str, int], list[Both]]:
+    """By protocol and seed: every task that both methods were tested on, in the order of their names."""
     common: dict[tuple[str, int], list[Both]] = {}
-    for key in sorted(by_task[0].keys() & by_task[1].keys()):
-        common.setdefault(key[:2], []).append((by_task[0][key], by_task[1][key]))
+    for key in sorted(first.keys() & second.keys(), key=lambda key: (key[:2], first[key].cell.task, key[2])):
+        common.setdefault(key[:2], []).append((first[key], second[key]))
     return common
 
 
@@ -132,14 +153,18 @@ def _shared_metrics(tested: Sequence[Both]) -> list[str]:
 
 def _together(metrics: Sequence[str], tested: Sequence[Both], workspace: Workspace) -> dict[str, Difference]:
     """Per metric, the mean over tasks of the mean over examples, tested by flipping the signs of examples."""
-    effects, seed = tested[0][0].closure[0].effects, int(tested[0][0].config["seed"])
+    effects, seed = tested[0][0].closure[0].effects, seed_of(tested[0][0])
     sign = np.array([[effects[name].damage] for name in metrics])
     examples: dict[str, list[Float[np.ndarray, "metrics examples"]]] = {}
     for both in tested:
         changes = [deltas_of(record, workspace) for record in both]
         a, b = (np.stack([change[name][0] for name in metrics]) for change in changes)
-        examples.setdefault(str(both[0].provenance["batch"]["digest"]), []).append(sign * (a - b))
+        examples.setdefault(batch_digest(both[0]) or task_digest(both[0]), []).append(sign * (a - b))
     total = sum(tasks[0].shape[1] for tasks in examples.values())
     weighted = [np.sum(tasks, axis=0) * (total / len(tested) / tasks[0].shape[1]) for tasks in examples.values()]
     together = np.concatenate(weighted, axis=1)
     return {name: paired_difference(row, np.zeros(total), seed) for name, row in zip(metrics, together, strict=True)}
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}{'s' * (n != 1)}"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from harness.board.board import Board, Row
 from harness.board.references import Kind
+from harness.board.task import Task
 
 
 def found(board: Board) -> str:
@@ -15,6 +16,17 @@ def found(board: Board) -> str:
         return "Found: nothing yet, no method has a result on every task."
     parts = [_known_circuits(board, methods), _other_tasks(board, methods), _ranks(methods)]
     return "Found: " + " ".join(part for part in parts if part)
+
+
+def called(task: Task) -> str:
+    """A task's name, and the other names that records have for the same content."""
+    return f"{task.name} (also called {', '.join(task.also)})" if task.also else task.name
+
+
+def left_out(board: Board) -> str:
+    """Which records of the board's methods it does not show."""
+    cells = ", ".join(board.left_out)
+    return f"Left out: {len(board.left_out)} records with a newer one of the same method, task and seed ({cells})."
 
 
 def metric_tables(board: Board) -> list[tuple[str, list[list[str]]]]:

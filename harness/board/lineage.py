@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.records.record import Record
@@ -12,15 +12,16 @@ from harness.records.record import Record
 @dataclass(frozen=True)
 class Lineage:
     """``command`` makes the board, ``sweeps`` made its records; ``lock``: versions of packages, python and commits
-    among those records; ``records``: the digest of each, by cell."""
+    among those records; ``records``: the digest of each, by cell; ``added``: cells of records that others sent."""
 
     command: str
     sweeps: tuple[str, ...]
     lock: Mapping[str, tuple[str, ...]]
     records: Mapping[str, str]
+    added: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, records: Sequence[Record], command: str) -> Lineage:
+    def of(cls, records: Sequence[Record], command: str, added: Collection[str] = ()) -> Lineage:
         """The lineage of a board that ``command`` makes from these records."""
         ordered = sorted(records, key=lambda record: record.cell.id)
         lock: dict[str, set[str]] = {}
@@ -39,6 +40,7 @@ class Lineage:
             tuple(sorted({_sweep(record.provenance.get("typed")) for record in ordered} - {""})),
             {name: tuple(sorted(versions)) for name, versions in sorted(lock.items())},
             {record.cell.id: record.digest for record in ordered},
+            tuple(record.cell.id for record in ordered if record.cell.id in added),
         )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.board.board import Board, Row
-from harness.board.columns import METHOD, RANK, explanation, nonempty, number, verdict
-from harness.board.found import found, metric_tables
+from harness.board.columns import METHOD, RANK, explanation, nonempty, number, told, verdict
+from harness.board.found import called, found, left_out, metric_tables
 from harness.board.lineage import Lineage
 
 DAMAGE = {1: "raises", -1: "lowers"}
@@ -20,7 +20,7 @@ def markdown(boards: Sequence[Board]) -> str:
         parts.append(f"## Protocol {board.protocol}\n")
         parts.append(f"{plain(' · '.join(f'{key} {value}' for key, value in board.settings.items()))}\n")
         parts.append(f"Effect and q refer to {plain(board.metric)}; damage {DAMAGE[board.damage]} it.\n")
-        parts.append("\n".join(f"- T{i}: {plain(task.name)}" for i, task in enumerate(board.tasks, 1)) + "\n")
+        parts.append("\n".join(f"- T{i}: {plain(called(task))}" for i, task in enumerate(board.tasks, 1)) + "\n")
         heads = [RANK.head, METHOD.head, *(c.head for c in columns), *(f"T{i}" for i in range(1, len(board.tasks) + 1))]
         rows = [
             [RANK.text(row), METHOD.text(row), *(column.text(row) for column in columns), *_on_tasks(row, board)]
@@ -28,10 +28,11 @@ def markdown(boards: Sequence[Board]) -> str:
         ]
         parts.append(table([heads, *rows]))
         parts.append(f"{plain(found(board))}\n")
+        parts += [f"{plain(left_out(board))}\n"] if board.left_out else []
         parts += [_missing(row, len(board.tasks)) for row in board.rows if row.missing]
         parts.append(_compared(board))
         parts += [f"{plain(title)}\n\n{table(rows)}" for title, rows in metric_tables(board)]
-    parts.append("\n".join(f"- **{head}**: {text}" for head, text in explanation(columns)) + "\n")
+    parts.append("\n".join(f"- **{head}**: {text}" for head, text in explanation(columns, boards)) + "\n")
     return "\n".join(parts)
 
 
@@ -62,7 +63,7 @@ def plain(text: str) -> str:
 
 def _on_tasks(row: Row, board: Board) -> list[str]:
     results = [row.results.get(task.name) for task in board.tasks]
-    return [f"{verdict(result)} {number(result.effect if result else None, '+.2f')}".strip() for result in results]
+    return [told(f"{verdict(r)} {number(r.effect, '+.2f')}".strip(), row) if r else verdict(r) for r in results]
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

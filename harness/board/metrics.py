@@ -9,6 +9,7 @@ from itertools import combinations
 import numpy as np
 
 from harness.board.discoveries import distinct_tests
+from harness.board.task import distinct, subject_digest
 from harness.records.record import Record
 
 LOGIT, LOSS = "target_logit", "loss"
@@ -58,10 +59,13 @@ def correlations(records: Sequence[Record]) -> tuple[Correlation, ...]:
 
 def losses_per_logit(records: Sequence[Record]) -> tuple[LossPerLogit, ...]:
     """The slope of every subject whose tests report the target logit and the loss."""
-    subjects = sorted({record.cell.subject for record in records})
+    by_subject: dict[str, list[Record]] = {}
+    for record in records:
+        by_subject.setdefault(subject_digest(record), []).append(record)
+    names = distinct({key: [record.cell.subject for record in each] for key, each in by_subject.items()})
     found = []
-    for subject in subjects:
-        tests = dict(distinct_tests([record for record in records if record.cell.subject == subject]))
+    for key, subject in sorted(names.items(), key=lambda named: named[1]):
+        tests = dict(distinct_tests(by_subject[key]))
         effects = [closure.effects for closure in tests.values() if closure.effects.keys() >= {LOGIT, LOSS}]
         logit, loss = (np.array([each[name].delta for each in effects]) for name in (LOGIT, LOSS))
         if logit.any():

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from harness.board.board import Board
-from harness.board.columns import METHOD, RANK, costs, details, explanation, nonempty, ordered, verdict
-from harness.board.found import found, metric_tables
+from harness.board.columns import METHOD, RANK, costs, details, explanation, nonempty, ordered, told, verdict
+from harness.board.found import called, found, left_out, metric_tables
 from harness.board.lineage import Lineage
 from harness.closure.verdict import Verdict
 
@@ -38,7 +38,10 @@ def page(boards: Sequence[Board], lineage: Lineage) -> str:
             columns=columns,
             rank=RANK,
             method=METHOD,
-            explanation=explanation(columns),
+            explanation=explanation(columns, boards),
+            told=told,
+            called=called,
+            left_out=left_out,
             verdict=verdict,
             ordered=ordered,
             found=found,

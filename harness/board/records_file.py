@@ -7,7 +7,8 @@ import lzma
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from harness.records.record import Record, parse_record
+from harness.records.reader import parse_record
+from harness.records.record import Record
 from harness.records.workspace import atomically
 from harness.util.errors import HarnessError
 
@@ -42,7 +43,7 @@ def read_records(folder: Path) -> tuple[dict[str, Record], list[str]]:
     for path in sorted(path for name in ("record.json", PLAIN, RECORDS) for path in folder.rglob(name)):
         where = str(path.relative_to(folder))
         try:
-            texts = list(_texts(path, where))
+            texts = list(_texts(path, where, folder))
         except (OSError, EOFError, lzma.LZMAError, HarnessError) as error:
             problems.append(f"{where}: {error.what if isinstance(error, HarnessError) else error}")
             continue
@@ -50,19 +51,20 @@ def read_records(folder: Path) -> tuple[dict[str, Record], list[str]]:
             try:
                 records[place] = parse_record(text, place, "")
             except HarnessError as error:
-                problems.append(f"{place}: {error.what}")
+                problems.append(error.what)
     return records, problems
 
 
-def _texts(path: Path, where: str) -> Iterator[tuple[str, str]]:
-    """The JSON of every record in a file, with its place. Errors: more than ``MOST_BYTES``."""
+def _texts(path: Path, where: str, folder: Path) -> Iterator[tuple[str, bytes]]:
+    """The JSON of every record in a file, with its place. Errors: more than ``MOST_BYTES``; a link that leads out."""
+    if not path.is_file() or not path.resolve().is_relative_to(folder.resolve()):
+        raise HarnessError("it is not a file of this folder.", "Send the file itself.")
     with lzma.open(path) if path.name == RECORDS else path.open("rb") as file:
         content = file.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
         raise HarnessError(f"the file holds more than {MOST_BYTES // 2**20} MB of records.", "Send fewer at a time.")
-    text = content.decode("utf-8", errors="replace")
     if path.name == "record.json":
-        yield where, text
+        yield where, content
         return
-    for number, line in enumerate(text.removesuffix("\n").split("\n"), 1):  # JSON may hold other line separators
+    for number, line in enumerate(content.removesuffix(b"\n").split(b"\n"), 1):  # JSON may hold other line separators
         yield f"{where}:{number}", line

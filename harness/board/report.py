@@ -10,6 +10,7 @@ import numpy as np
 from markupsafe import Markup
 
 from harness.board.card import card
+from harness.board.compare_cells import deltas_of
 from harness.board.figures import report as draw
 from harness.board.figures.units import candidate_of, damage_svg, unit_map
 from harness.board.page import environment
@@ -85,12 +86,10 @@ def _inside(record: Record, i: int, suffix: str, workspace: Workspace) -> Iterat
         draw.leave_one_out(closure),
         "not measured, because the group has one unit, is too large, or its test was stopped early.",
     )
-    deltas = _beside(record, "deltas.safetensors", workspace)
-    yield Figure(
+    yield _attempt(
         f"Examples{suffix}",
         "Each dot is an example. On the line, the candidate changes the metric as much as its controls do on average.",
-        draw.by_example(closure, deltas[f"candidate.{i}"]) if deltas else None,
-        "deltas.safetensors is missing beside the record.",
+        lambda: draw.by_example(closure, np.stack([*deltas_of(record, workspace, i).values()])),
     )
 
 
@@ -123,12 +122,16 @@ def _proposal(record: Record, workspace: Workspace) -> Iterator[Figure]:
     partition = record.partition
     if partition is None:
         return
-    arrays = _beside(record, "affinity.safetensors", workspace)
-    lacking = "no method of this cell uses an affinity, or affinity.safetensors is missing beside the record."
-    if not arrays:
+    try:
+        arrays = workspace.arrays(record.cell.id, "affinity.safetensors")
+        affinity = draw.affinity_of(record, arrays) if arrays else None
+    except (HarnessError, ValueError, KeyError) as error:  # a file of anything, beside the record
+        yield Figure("Affinity", "", None, f"affinity.safetensors does not hold the affinity of these units: {error}")
+        return
+    if affinity is None:
+        lacking = "no method of this cell uses an affinity, or affinity.safetensors is missing beside the record."
         yield Figure("Affinity", "", None, lacking)
         return
-    affinity = draw.affinity_of(record, arrays)
     candidate = record.candidates[0].units if record.candidates else ()
     yield _attempt(
         "Affinity",
@@ -147,11 +150,3 @@ def _attempt(title: str, caption: str, figure: Callable[[], Markup]) -> Figure:
         return Figure(title, caption, figure())
     except HarnessError as error:
         return Figure(title, caption, None, str(error))
-
-
-def _beside(record: Record, name: str, workspace: Workspace) -> dict[str, np.ndarray]:
-    """The arrays of a file beside the record; none if the file is missing."""
-    from safetensors.numpy import load_file
-
-    path = workspace.folder(record.cell.id) / name
-    return dict(load_file(path)) if path.is_file() else {}

@@ -1,35 +1,40 @@
-"""Submitted records: the checks before they are added to a board."""
+"""Submitted records: the checks before they are added to a board.
+
+Only a proposing method that is not installed here is taken at its word. How groups are judged, and on what, is compared
+with the board's own records; figures are computed again (:mod:`harness.board.recomputed`).
+"""
 
 from __future__ import annotations
 
-import math
+import json
 from collections.abc import Iterator, Mapping, Sequence
-
-import numpy as np
+from dataclasses import asdict
+from typing import Any
 
 from harness.board.board import Board
+from harness.board.recomputed import contradictions
 from harness.board.references import command
-from harness.board.table import PROTOCOL, build
-from harness.board.task import seed_of, task_digest
-from harness.cells.cell import Cell
-from harness.closure.comparison import as_extreme
-from harness.closure.report import ClosureReport
-from harness.closure.statistics import Effect, inflated, p_value
-from harness.closure.verdict import decide
+from harness.board.same_task import differences
+from harness.board.table import build
+from harness.board.task import MACHINE, PLACES, seed_of, task_digest
+from harness.cells.cell import NEUTRAL, PROPOSING, Cell, Settings
+from harness.data.stages import STAGES
 from harness.records.record import FINISHED, Record
 from harness.registry.registry import Registry
 from harness.util.errors import HarnessError
+
+OF_METHOD = frozenset({*PROPOSING, "stratifier", "prune", "seed", "group", "size_curve", *NEUTRAL})
+"""Keys of the configuration that may differ between the records of one board's task."""
 
 
 def problems(submitted: Mapping[str, Record], existing: Sequence[Record], registry: Registry) -> list[str]:
     """Why submitted records, given by their place, may not be added to those of a board. Empty if they may."""
     boards = build(existing)
-    cells = [record.cell.id for record in submitted.values()]
-    sentences = [
-        f"{where}: cell {r.cell.id} occurs twice" for where, r in submitted.items() if cells.count(r.cell.id) > 1
-    ]
+    sentences: list[str] = []
     for where, record in submitted.items():
         sentences += [f"{where}: {problem}" for problem in _problems(record, existing, boards, registry)]
+    sentences += _repeated(submitted)
+    sentences += _rows([*existing, *submitted.values()])
     rows: dict[tuple[str, str], list[Record]] = {}
     for record in submitted.values():
         rows.setdefault((record.cell.protocol, record.cell.row), []).append(record)
@@ -45,67 +50,125 @@ def _problems(record: Record, existing: Sequence[Record], boards: Sequence[Board
     if record.config.get("group"):
         yield "its group was named by hand, not proposed by a method"
         return
-    tasks = [task for board in boards if board.protocol == record.cell.protocol for task in board.tasks]
-    if not tasks:
-        yield f"its protocol ({record.cell.protocol}) is not the board's: {_protocol_changes(record, existing[0])}"
+    if any(record.digest == other.digest for other in existing):
+        return  # it is on the board already
+    of_protocol = [r for r in existing if r.cell.protocol == record.cell.protocol and r.status in FINISHED]
+    if not of_protocol:
+        changes = "; ".join(_changes(record, existing[0], registry)) or "other settings or files"
+        yield f"its protocol ({record.cell.protocol}) is not the board's: {changes}"
         return
+    tasks = [task for board in boards if board.protocol == record.cell.protocol for task in board.tasks]
     digest, names = task_digest(record), [task.name for task in tasks]
-    if digest not in [task.digest for task in tasks]:
+    same_task = [other for other in of_protocol if task_digest(other) == digest]
+    if not same_task:
         same_name = record.cell.task in names
         problem = (
-            "has other examples on the board" if same_name else f"is not on the board, which has {'; '.join(names)}"
+            "has another model, other units or other examples on the board"
+            if same_name
+            else f"is not on the board, which has {'; '.join(names)}"
         )
         yield f"its task '{record.cell.task}' {problem}"
-    place = (record.cell.protocol, record.cell.row, seed_of(record), digest)
+    place = _place(record)
     for other in existing:
-        same_place = (other.cell.protocol, other.cell.row, seed_of(other), task_digest(other)) == place
-        if (same_place or other.cell.id == record.cell.id) and other.digest != record.digest:
+        if _place(other) == place or other.cell.id == record.cell.id:
             yield f"the board already has this method on this task (cell {other.cell.id}); records are never replaced"
-    yield from _identity(record, registry)
-    for i, closure in enumerate(record.closure):
-        yield from (f"candidate {i + 1}: {problem}" for problem in _numbers(closure, record))
+    yield from _changes(record, (same_task or of_protocol)[0], registry)
+    if same_task:
+        yield from differences(record, same_task)
+    yield from _identity(record, of_protocol[0], registry)
+    if record.original and record.config.get("test") != "disjoint":
+        yield "its schema is older than the test that it names"
+    yield from contradictions(record)
 
 
-def _identity(record: Record, registry: Registry) -> Iterator[str]:
-    """Row, protocol and method must follow from the configuration. Checked if all its methods are installed."""
+def _changes(record: Record, of_board: Record, registry: Registry) -> Iterator[str]:
+    """The settings and methods in which a record was judged otherwise than one of the board."""
+    usual = asdict(Settings())
+    for key in dict.fromkeys([*STAGES, "contrast", *usual]):
+        if key in OF_METHOD:
+            continue
+        given, required = (r.config.get(key, usual.get(key)) for r in (record, of_board))
+        if _content(key, given, registry) != _content(key, required, registry):
+            yield f"{key} is {given}, the board has {required}"
+
+
+def _content(stage: str, value: Any, registry: Registry) -> str:
+    """A setting, or the methods of a stage without parameters that a digest covers or that change only the time."""
+    if not isinstance(value, Mapping):
+        return json.dumps(value)
+    several = STAGES[stage].many if stage in STAGES else False
+    nodes = [dict(node) for node in (value.values() if several else [value])]
+    not_content = MACHINE | PLACES if stage == "subject" else frozenset()
+    for node in nodes:
+        try:
+            method = registry.get("batch" if stage == "contrast" else stage, str(node.get("name")))
+        except HarnessError:
+            skipped = not_content
+        else:
+            skipped = not_content | method.neutral | method.by_content
+        for key in skipped & node.keys():
+            del node[key]
+    return json.dumps(nodes, sort_keys=True)
+
+
+def _identity(record: Record, of_board: Record, registry: Registry) -> Iterator[str]:
+    """Row and protocol must follow from the configuration.
+
+    A proposing method that is not installed is replaced by the board's to compute the protocol, which is about judging
+    alone; the row is then taken at its word.
+    """
+    unknown = [stage for stage in (*PROPOSING, "stratifier") if not _installed(record, stage, registry)]
+    own = {stage: of_board.config[stage] for stage in unknown if stage in of_board.config}
     given = record.cell
     try:
-        cell = Cell.of(record.config, registry)
-        pairs = {
-            "row": (given.row, cell.row),
-            "protocol": (given.protocol, cell.protocol),
-        }
-        if not record.original:  # names of older records follow the defaults of their time
-            pairs["method"] = (given.method, cell.method)
+        cell = Cell.of({**record.config, **own}, registry)
+        pairs: dict[str, tuple[Any, Any]] = {"protocol": (given.protocol, cell.protocol)}
+        if not unknown:
+            pairs |= {"row": (given.row, cell.row), "supervised": (given.supervised, cell.supervised)}
+            if not record.original:  # names of older records follow the defaults of their time
+                pairs["method"] = (given.method, cell.method)
     except HarnessError:
-        return  # a method that is not installed here: its identity cannot be recomputed
+        return  # a file that is not here: its identity cannot be computed again
     for name, (value, recomputed) in pairs.items():
         if value != recomputed:
             yield f"its {name} is '{value}', but its configuration makes '{recomputed}'"
 
 
-def _numbers(closure: ClosureReport, record: Record) -> Iterator[str]:
-    """p-values and the verdict must follow from the numbers beside them."""
-    for name, effect in closure.effects.items():
-        p = _p_value(closure, effect)
-        if (p is None) != (effect.p is None) or (p is not None and not math.isclose(p, effect.p or 0.0)):
-            yield f"{name}: p is {effect.p}, but its {len(effect.controls)} compared groups make {p}"
-        if effect.p is not None and effect.p_adjusted is not None and effect.p_adjusted < effect.p - 1e-12:
-            yield f"{name}: corrected p {effect.p_adjusted} is below p {effect.p}"
-    if record.original:
-        return  # verdicts of earlier schemas followed other rules
-    verdict, _ = decide(closure.evidence(float(record.config.get("alpha", 0.05))))
-    if verdict is not closure.verdict:
-        yield f"its verdict is {closure.verdict.value}, but its numbers make {verdict.value}"
+def _installed(record: Record, stage: str, registry: Registry) -> bool:
+    value = record.config.get(stage) or {}
+    nodes = value.values() if STAGES[stage].many else [value]
+    return all(node.get("name") in registry.names(stage) for node in nodes if node)
 
 
-def _p_value(closure: ClosureReport, effect: Effect) -> float | None:
-    """p, computed again from what the record holds of the compared groups."""
-    if closure.test == "exact" and effect.statistics:
-        own, *others = (-math.inf if value is None else value for value in (effect.statistic, *effect.statistics))
-        return (1 + as_extreme(own, np.array(others))) / (1 + len(others))
-    factor = closure.inflation
-    return None if factor is None else p_value(effect.delta, inflated(effect.controls, factor), effect.damage)
+def _repeated(submitted: Mapping[str, Record]) -> Iterator[str]:
+    """A submission has one record per cell, and one per protocol, method, seed and task."""
+    by_cell: dict[str, list[str]] = {}
+    by_place: dict[tuple[str, str, int, str], list[str]] = {}
+    for where, record in submitted.items():
+        by_cell.setdefault(record.cell.id, []).append(where)
+        by_place.setdefault(_place(record), []).append(where)
+    yield from (f"cell {cell} occurs twice: {', '.join(each)}" for cell, each in by_cell.items() if len(each) > 1)
+    for each in by_place.values():
+        if len(each) > 1:
+            yield f"{', '.join(each)}: records of one method, seed and task; one is enough"
+
+
+def _rows(records: Sequence[Record]) -> Iterator[str]:
+    """One method has one row, and one row one method."""
+    proposing = {
+        record.cell.id: json.dumps([record.config.get(key) for key in (*PROPOSING, "stratifier", "prune")])
+        for record in records
+    }
+    by_row: dict[str, set[str]] = {}
+    for record in records:
+        by_row.setdefault(record.cell.row, set()).add(proposing[record.cell.id])
+    for row, methods in by_row.items():
+        if len(methods) > 1:
+            yield f"row {row} has {len(methods)} methods with other parameters"
+
+
+def _place(record: Record) -> tuple[str, str, int, str]:
+    return record.cell.protocol, record.cell.row, seed_of(record), task_digest(record)
 
 
 def _missing_tasks(row: Sequence[Record], existing: Sequence[Record], boards: Sequence[Board]) -> Iterator[str]:
@@ -120,11 +183,3 @@ def _missing_tasks(row: Sequence[Record], existing: Sequence[Record], boards: Se
                 if task.digest not in finished:
                     example = next(record for record in existing if task_digest(record) == task.digest)
                     yield f"{first.cell.method}: no record of task '{task.name}'; run: {command(first, example)}"
-
-
-def _protocol_changes(record: Record, of_board: Record) -> str:
-    """The settings in which a record's protocol differs from the board's."""
-    submitted, required = record.config, of_board.config
-    differing = [key for key in PROTOCOL if key != "seed" and submitted.get(key) != required.get(key)]
-    changes = [f"{key} is {submitted.get(key)}, the board has {required.get(key)}" for key in differing]
-    return "; ".join(changes) or "other settings or files"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +17,7 @@ from harness.board.references import REFERENCES, Kind, Reference, command, kind_
 from harness.board.result import Result, mean_costs, metric_of
 from harness.board.score import Scores, mean
 from harness.board.seeds import spread_of
-from harness.board.task import Task, seed_of, task_digest, tasks_of
+from harness.board.task import Task, asked_digest, distinct, seed_of, task_digest, tasks_of
 from harness.closure.statistics import wilson_interval
 from harness.records.record import FINISHED, Record, Status
 
@@ -26,24 +26,26 @@ PROTOCOL = (
     *("test", "statistic", "joint", "check_task"),
 )
 """Keys of the configuration that decide how candidates are tested."""
-TASK = ("subject", "batch", "intervention")
 
 
-def build(records: Iterable[Record]) -> list[Board]:
+def build(records: Iterable[Record], added: Collection[str] = ()) -> list[Board]:
     """One board per protocol and set of methods that share tasks; groups named by hand are left out.
 
     If there are several records of one method on one task with one seed (by older code, for example), the newest is
-    used.
+    used. ``added``: cells of records that others sent.
     """
     newest: dict[tuple[str, ...], Record] = {}
+    older: list[Record] = []
     for record in sorted(records, key=lambda record: (str(record.provenance.get("started")), record.cell.id)):
         if not record.config.get("group"):
-            task = [str(record.config.get(stage)) for stage in TASK]
-            newest[record.cell.protocol, record.cell.row, str(seed_of(record)), *task] = record
+            task = task_digest(record) if record.status in FINISHED else f"asked for: {asked_digest(record)}"
+            place = (record.cell.protocol, record.cell.row, str(seed_of(record)), task)
+            older += [newest[place]] if place in newest else []
+            newest[place] = record
     by_protocol: dict[str, list[Record]] = {}
     for record in sorted(newest.values(), key=lambda record: record.cell.id):
         by_protocol.setdefault(record.cell.protocol, []).append(record)
-    return [_board(part) for _, judged in sorted(by_protocol.items()) for part in _comparable(judged)]
+    return [_board(part, older, added) for _, judged in sorted(by_protocol.items()) for part in _comparable(judged)]
 
 
 def _comparable(records: Sequence[Record]) -> list[list[Record]]:
@@ -71,7 +73,7 @@ def _any_finished(records: Sequence[Record]) -> bool:
     return any(record.status in FINISHED for record in records)
 
 
-def _board(records: Sequence[Record]) -> Board:
+def _board(records: Sequence[Record], older: Sequence[Record], added: Collection[str]) -> Board:
     finished = [record for record in records if record.status in FINISHED]
     tasks = tasks_of(finished)
     metric, damage = metric_of(finished)
@@ -84,13 +86,15 @@ def _board(records: Sequence[Record]) -> Board:
     settings = {key: _text(records[0].config[key]) for key in PROTOCOL if key in records[0].config}
     if len(seeds := sorted(set(map(seed_of, records)))) > 1:
         settings["seed"] = ", ".join(map(str, seeds))
-    rows = [_row(of_row, examples, metric, discoveries) for of_row in by_row.values()]
+    names = distinct({row: [record.cell.method for record in of_row] for row, of_row in by_row.items()})
+    rows = [_row(names[row], each, examples, metric, discoveries, added) for row, each in by_row.items()]
     if judged := [row for row in rows if row.results]:
         present = [reference for reference in REFERENCES if any(reference.matches(r.config) for r in records)]
         rows += [_absent(ref, judged[0], finished, examples) for ref in REFERENCES if ref not in present]
     complete = [row for row in rows if row.complete]
+    protocol = records[0].cell.protocol
     return Board(
-        protocol=records[0].cell.protocol,
+        protocol=protocol,
         settings=settings,
         metric=metric,
         damage=damage,
@@ -102,6 +106,7 @@ def _board(records: Sequence[Record]) -> Board:
         discoveries=discoveries.found,
         correlations=correlations(finished),
         losses_per_logit=losses_per_logit(finished),
+        left_out=tuple(sorted(r.cell.id for r in older if r.cell.row in by_row and r.cell.protocol == protocol)),
     )
 
 
@@ -111,7 +116,14 @@ def _matrix(rows: Sequence[Row]) -> Float[np.ndarray, "rows tasks"]:
     return np.array([list(row.score_by_task.values()) for row in rows]).reshape(len(rows), tasks).round(12)
 
 
-def _row(records: Sequence[Record], examples: Mapping[Task, Record], metric: str, discoveries: Discoveries) -> Row:
+def _row(
+    name: str,
+    records: Sequence[Record],
+    examples: Mapping[Task, Record],
+    metric: str,
+    discoveries: Discoveries,
+    added: Collection[str],
+) -> Row:
     """The row of one method; ``examples``: one record of each task."""
     by_task: dict[str, dict[int, Result]] = {}
     for record in sorted(records, key=seed_of):
@@ -124,14 +136,18 @@ def _row(records: Sequence[Record], examples: Mapping[Task, Record], metric: str
         if task.name in results:
             by_base.setdefault(task.base, []).append(results[task.name].scores)
     row = _summary(
-        records[0].cell.method,
+        name,
         kind_of(records[0].config),
         results,
         {base: Scores.over(each) for base, each in by_base.items()},
         tuple(_missing(task, records, examples) for task in examples if task.name not in results),
         tuple(sorted(record.cell.id for record in records)),
     )
-    return replace(row, spread=spread_of(set(map(seed_of, records)), list(by_seed.values())))
+    return replace(
+        row,
+        spread=spread_of(set(map(seed_of, records)), list(by_seed.values())),
+        added=tuple(cell for cell in row.cells if cell in added),
+    )
 
 
 def _absent(reference: Reference, first: Row, finished: Sequence[Record], examples: Mapping[Task, Record]) -> Row:
@@ -203,10 +219,8 @@ def _missing(task: Task, records: Sequence[Record], examples: Mapping[Task, Reco
     A cell that did not finish has no batch digest, so it is matched by configuration. If two tasks have the same
     subject, batch and intervention, it may belong to either.
     """
-    config = examples[task].config
     for record in records:
-        same_task = all(record.config.get(stage) == config.get(stage) for stage in TASK)
-        if same_task and record.status not in FINISHED:
+        if record.status not in FINISHED and asked_digest(record) == asked_digest(examples[task]):
             again = "" if record.status is Status.INVALID else command(record, examples[task])
             return Missing(task.name, f"{record.status.value}: {record.reason}", again)
     return Missing(task.name, "not run", command(records[0], examples[task]))

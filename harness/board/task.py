@@ -1,12 +1,18 @@
-"""The tasks of a board: what a method is judged on."""
+"""The tasks of a board: what a method is judged on. They are told apart by content, never by name."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from harness.records.record import Record
 from harness.util.digest import digest
+
+MACHINE = frozenset({"device", "device_map", "memory"})
+"""Parameters of subjects that say where a model runs: they change the time that a result takes."""
+PLACES = frozenset({"path", "revision"})
+"""Parameters of subjects that say where its weights are: the digest of the weights says which they are."""
 
 
 @dataclass(frozen=True)
@@ -14,18 +20,32 @@ class Task:
     """A subject, a batch (target) and an intervention by name, and a digest of their content.
 
     ``base``: the name without the intervention. The scores of all interventions on one subject and batch are averaged
-    before anything is ranked: on the same examples they do not count as several tasks.
+    before anything is ranked: on the same examples they do not count as several tasks. ``also``: other names that
+    records have for the same content.
     """
 
     name: str
     digest: str
     base: str
+    also: tuple[str, ...] = ()
+
+
+def subject_digest(record: Record) -> str:
+    """Identity of a record's subject: its weights where they are known, else its parameters; and its units."""
+    weights = record.provenance.get("subject", {}).get("weights")
+    not_content = MACHINE | PLACES if weights else MACHINE
+    return digest(_without(not_content, record.config.get("subject")), weights, record.units)[:12]
 
 
 def task_digest(record: Record) -> str:
-    """Identity of a record's task: subject, intervention and the content of the batch."""
-    stages = [record.config.get(stage) for stage in ("subject", "batch", "intervention")]
-    return digest(record.cell.task, stages, _content(record))[:12]
+    """Identity of a finished record's task: the content of its subject and of its batch, and its intervention."""
+    return digest(_examples_digest(record), record.config.get("intervention"))[:12]
+
+
+def asked_digest(record: Record) -> str:
+    """Identity of the task that a configuration asks for: of cells that did not finish, the content is not known."""
+    asked = [record.config.get("batch"), record.config.get("intervention")]
+    return digest(_without(MACHINE, record.config.get("subject")), *asked)[:12]
 
 
 def seed_of(record: Record) -> int:
@@ -34,25 +54,36 @@ def seed_of(record: Record) -> int:
 
 
 def tasks_of(records: Sequence[Record]) -> dict[str, Task]:
-    """The tasks of records by digest, in the order of their names; equal names get their digests appended."""
-    by_digest = {task_digest(record): record for record in records}
-    names = _distinct({key: record.cell.task for key, record in by_digest.items()})
-    bases = {key: _base_digest(record) for key, record in by_digest.items()}
-    base_names = _distinct({bases[key]: record.cell.examples for key, record in by_digest.items()})
-    tasks = [Task(names[key], key, base_names[bases[key]]) for key in by_digest]
+    """The tasks of records by digest, in the order of their names."""
+    called: dict[str, set[str]] = {}
+    bases: dict[str, str] = {}
+    called_without: dict[str, set[str]] = {}
+    for record in records:
+        key = task_digest(record)
+        bases[key] = _examples_digest(record)
+        called.setdefault(key, set()).add(record.cell.task)
+        called_without.setdefault(bases[key], set()).add(record.cell.examples)
+    names, base_names = distinct(called), distinct(called_without)
+    tasks = [Task(names[key], key, base_names[bases[key]], tuple(sorted(called[key])[1:])) for key in called]
     return {task.digest: task for task in sorted(tasks, key=lambda task: task.name)}
 
 
-def _distinct(names: Mapping[str, str]) -> dict[str, str]:
-    """The names by digest, each with its digest appended where several are equal."""
+def distinct(called: Mapping[str, Iterable[str]]) -> dict[str, str]:
+    """A name for every digest: the first that it is called; where several are equal, with the digest appended."""
+    names = {key: min(each) for key, each in called.items()}
     every = list(names.values())
     return {key: f"{name} #{key[:6]}" if every.count(name) > 1 else name for key, name in names.items()}
 
 
-def _base_digest(record: Record) -> str:
-    return digest(record.cell.examples, record.config.get("subject"), record.config.get("batch"), _content(record))[:12]
-
-
-def _content(record: Record) -> str | None:
+def batch_digest(record: Record) -> str | None:
+    """Digest of the content of a record's batch; None where the record does not have it."""
     content: str | None = record.provenance.get("batch", {}).get("digest")
     return content
+
+
+def _examples_digest(record: Record) -> str:
+    return digest(subject_digest(record), batch_digest(record) or record.config.get("batch"))[:12]
+
+
+def _without(keys: Iterable[str], node: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {key: value for key, value in (node or {}).items() if key not in keys}

@@ -1,7 +1,7 @@
 """Boards of earlier schemas, read as boards of today: one small function per schema turns it into the next.
 
 As for records, a function renames and computes nothing: figures that an older board does not have, or that had another
-meaning, are not compared (``CHANGED_3``). ``tests/old`` has a board of schema 1.
+meaning, are not compared (``CHANGED_3``, ``CHANGED_4``). ``tests/old`` has a board of schema 1.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from harness.records.upgrades import ADDED_5, SETTINGS_2, Json, renamed
 
 PREFIX = "closure-harness/board/"
-SCHEMA = f"{PREFIX}3"
+SCHEMA = f"{PREFIX}4"
 ROW_1 = {
     "interval": "passed_interval",
     "truth": "f1",
@@ -31,6 +31,8 @@ CHANGED_3 = frozenset(
     | {"scores", "by_task", "score_by_task", "known_circuits_interval", "beyond_random_interval"}
 )
 """Keys whose figures have another meaning since schema 3, or exist since then."""
+CHANGED_4 = frozenset({"digest", "also"})
+"""Since schema 4, tasks have digests of their content alone."""
 
 
 def upgraded(data: Json) -> Json:
@@ -68,5 +70,17 @@ def _from_2(data: Json) -> Json:
     return {**data, "schema": f"{PREFIX}3", "boards": boards}
 
 
-UPGRADES: Mapping[str, Callable[[Json], Json]] = {f"{PREFIX}1": _from_1, f"{PREFIX}2": _from_2}
+def _from_3(data: Json) -> Json:
+    """Schema 4 says which records others sent, and which older ones are left out."""
+    boards = [
+        {"left_out": [], **board, "rows": [{"added": [], **row} for row in board["rows"]]} for board in data["boards"]
+    ]
+    return {"schema": f"{PREFIX}4", "lineage": {"added": [], **data["lineage"]}, "boards": boards}
+
+
+UPGRADES: Mapping[str, Callable[[Json], Json]] = {
+    f"{PREFIX}1": _from_1,
+    f"{PREFIX}2": _from_2,
+    f"{PREFIX}3": _from_3,
+}
 """By schema: the function that converts its boards to the next schema."""

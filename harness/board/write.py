@@ -6,7 +6,7 @@ import csv
 import dataclasses
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +19,23 @@ from harness.board.upgrades import SCHEMA
 from harness.records.record import Record
 from harness.records.workspace import Workspace, write_atomically
 
-NESTED = frozenset({"verdicts", "results", "missing", "cells", "spread", "by_task", "score_by_task"})
+NESTED = frozenset({"verdicts", "results", "missing", "cells", "spread", "by_task", "score_by_task", "added"})
 """Fields that a CSV has in another form."""
 
 
 def write_boards(workspace: Workspace, records: Iterable[Record] | None = None) -> tuple[list[Board], Path]:
     """Build the boards of a workspace from its records, in its folder ``boards``; their Markdown is ``board.md``."""
-    included = list(workspace.records() if records is None else records)
+    included = workspace.records()[0] if records is None else list(records)
     folder = workspace.root / "boards"
     return write_files(folder, included, "harness leaderboard"), folder / "board.md"
 
 
-def write_files(folder: Path, records: Sequence[Record], command: str) -> list[Board]:
-    """Write every file of the boards that these records make; ``command``: the command that makes them again."""
-    boards = build(records)
-    for name, text in files(boards, Lineage.of(records, command)).items():
+def write_files(folder: Path, records: Sequence[Record], command: str, added: Collection[str] = ()) -> list[Board]:
+    """Write every file of the boards that these records make; ``command``: the command that makes them again;
+    ``added``: cells of records that others sent.
+    """
+    boards = build(records, added)
+    for name, text in files(boards, Lineage.of(records, command, added)).items():
         write_atomically(folder / name, text)
     return boards
 
@@ -76,6 +78,7 @@ def as_csv(boards: Sequence[Board]) -> str:
             **_flat_spread(row),
             "missing": "; ".join(missing.task for missing in row.missing),
             "cells": " ".join(row.cells),
+            **({"added": " ".join(row.added)} if row.added else {}),
         }
         for i, board in enumerate(boards, 1)
         for row in board.rows

@@ -34,7 +34,9 @@ def _make(session: Session, out: Path | None) -> int:
 
     folder = out or session.workspace.root / "boards"
     command = shlex.join(["harness", "leaderboard", *session.overrides])
-    records = _workspace_records(session)
+    records = session.records()
+    if by_hand := sum(bool(record.config.get("group")) for record in records):
+        session.note(f"left out: {by_hand} records of groups that were named by hand")
     boards = write_files(folder, records, command)
     if out:
         write_records(folder, records)
@@ -47,7 +49,7 @@ def _check(session: Session, out: Path | None, workspace: bool) -> int:
     from harness.board.check import NOT_COMPARED, disagreements, read_board
 
     folder = out or session.workspace.root / "boards"
-    records = _workspace_records(session) if workspace or not out else _board_records(folder)
+    records = session.records() if workspace or not out else _board_records(folder)
     differences = disagreements(folder, records)
     if read_board(folder).outdated:
         session.note(NOT_COMPARED)
@@ -84,20 +86,11 @@ def _add(session: Session, submitted: Path, folder: Path) -> int:
         return 2
     ids = {record.cell.id for record in present}
     new = [record for record in records.values() if record.cell.id not in ids]  # the others are equal, byte for byte
-    every = [*present, *new]
-    write_files(folder, every, str(read_board(folder).lineage["command"]))
+    every, board = [*present, *new], read_board(folder)
+    write_files(folder, every, str(board.lineage["command"]), board.added | {record.cell.id for record in new})
     write_records(folder, every)
     session.print(f"{len(new)} record(s) added: {folder / 'board.html'}", {"added": len(new), "problems": []})
     return 0
-
-
-def _workspace_records(session: Session) -> list[Record]:
-    records = list(session.workspace.records())
-    if not records:
-        raise HarnessError(
-            f"workspace {session.workspace.root} holds no records.", "Run cells first: harness run, harness sweep"
-        )
-    return records
 
 
 def _board_records(folder: Path) -> list[Record]:

@@ -66,7 +66,7 @@ def sweep(arguments: Namespace) -> int:
     with sweep_run(cells[0].settings.tracking, workspace, [cell.id for cell in cells], name) as mirror:
         launch(list(session.overrides), cells)
         records = [record for cell in cells if (record := workspace.find(cell.id))]
-        boards, path = write_boards(workspace)
+        boards, path = write_boards(workspace, session.readable(workspace))
         mirror(records, path)
     for record in records:
         session.note("\n" + card(record))
@@ -93,9 +93,11 @@ def plan(arguments: Namespace) -> int:
     session = Session.open(arguments)
     cells = session.cells()
     workspace = session.workspace_of(cells)
-    records = [workspace.find(cell.id) for cell in cells]
+    every = session.readable(workspace)
+    by_cell = {record.cell.id: record for record in every}
+    records = [by_cell.get(cell.id) for cell in cells]
     machine = here()
-    measured = Measured.of(record for record in workspace.records() if not to_do(record))
+    measured = Measured.of(record for record in every if not to_do(record))
     estimates = [
         estimate(cell, machine, measured) if to_do(record) else None
         for cell, record in zip(cells, records, strict=True)

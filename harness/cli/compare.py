@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from argparse import Namespace
+from collections.abc import Sequence
 from typing import Any
 
+from harness.board.task import distinct
 from harness.cli.session import Session
 from harness.records.record import Record
 from harness.records.workspace import Workspace
@@ -28,7 +30,8 @@ def compare(arguments: Namespace) -> int:
     session.accept_only_workspace()
     methods = [word for word in arguments.words if not _cells(session.workspace, word)]
     if len(methods) == 2:
-        records = [records_of_method(session.workspace, words) for words in methods]
+        every = session.readable()
+        records = [records_of_method(session.workspace, every, words) for words in methods]
         matched = compare_methods(records[0], records[1], session.workspace)
         session.print(methods_text(matched), dataclasses.asdict(matched))
         return 0
@@ -45,16 +48,25 @@ def compare(arguments: Namespace) -> int:
     return 0
 
 
-def records_of_method(workspace: Workspace, words: str) -> list[Record]:
-    """All records of the one method whose name contains all these words, or is exactly them."""
-    by_method: dict[str, list[Record]] = {}
-    for record in workspace.records():
-        by_method.setdefault(record.cell.method, []).append(record)
+def records_of_method(workspace: Workspace, every: Sequence[Record], words: str) -> list[Record]:
+    """All records of the one method whose name contains all these words, or is exactly them.
+
+    Methods are told apart by their content: where several have one name, a digest is part of it.
+    """
+    by_row: dict[str, list[Record]] = {}
+    for record in every:
+        by_row.setdefault(record.cell.row, []).append(record)
+    names = distinct({row: [record.cell.method for record in records] for row, records in by_row.items()})
+    by_method = {name: by_row[row] for row, name in names.items()}
     wanted = set(words.split())
     matching = [words] if words in by_method else [name for name in by_method if wanted <= set(name.split())]
     if len(matching) != 1:
-        names = "; ".join(sorted(matching or by_method)[:5]) + (" ..." if len(matching or by_method) > 5 else "")
-        what = f"has several: {names}" if matching else f"has no such cell or method; it has: {names or 'none'}"
+        names_shown = "; ".join(sorted(matching or by_method)[:5]) + (" ..." * (len(matching or by_method) > 5))
+        what = (
+            f"has several: {names_shown}"
+            if matching
+            else f"has no such cell or method; it has: {names_shown or 'none'}"
+        )
         raise HarnessError(
             f"'{words}': workspace {workspace.root} {what}.",
             "Name one method in quotes, by words that no other method has (see harness leaderboard), or a cell by id.",
@@ -64,7 +76,8 @@ def records_of_method(workspace: Workspace, words: str) -> list[Record]:
 
 def _cells(workspace: Workspace, start: str) -> list[str]:
     """The cells whose ids begin with these letters."""
-    return sorted(path.parent.name for path in (workspace.root / "records").glob(f"{start}*/record.json"))
+    folders = (workspace.root / "records").glob("*/record.json")
+    return sorted(path.parent.name for path in folders if path.parent.name.startswith(start))
 
 
 def find(workspace: Workspace, start: str) -> Record:

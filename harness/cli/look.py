@@ -231,18 +231,11 @@ def _workspace(session: Session) -> list[Finding]:
     above = next(path for path in (workspace.root, *workspace.root.parents) if path.exists())
     writable = above.is_dir() and os.access(above, os.W_OK)
     finding = [(writable, "workspace", f"{workspace.root} {'can' if writable else 'cannot'} be written to")]
-    damaged, n = [], 0
-    for path in sorted((workspace.root / "records").glob("*/record.json")):
-        from harness.records.record import read_record
-
-        try:
-            read_record(path)
-            n += 1
-        except HarnessError as error:
-            damaged.append((False, "record", str(error).replace("\n", " ")))
+    records, problems = workspace.records()
+    damaged = [(False, "record", problem.replace("\n", " ")) for problem in problems]
     database = workspace.root / "mlflow.db"
     tracking = f"{database}" if database.exists() else "no database yet; the first run creates it"
-    return [*finding, (True, "records", f"{n} read without errors"), *damaged, (True, "tracking", tracking)]
+    return [*finding, (True, "records", f"{len(records)} read without errors"), *damaged, (True, "tracking", tracking)]
 
 
 def _parameters(method: Method) -> str:

@@ -7,7 +7,6 @@ from argparse import Namespace
 from harness.cli.compare import find
 from harness.cli.session import Session
 from harness.records.workspace import write_atomically
-from harness.util.errors import HarnessError
 
 
 def report(arguments: Namespace) -> int:
@@ -17,11 +16,7 @@ def report(arguments: Namespace) -> int:
     session = Session.open(arguments)
     session.accept_only_workspace()
     workspace = session.workspace
-    records = [find(workspace, word) for word in arguments.words] or list(workspace.records())
-    if not records:
-        raise HarnessError(
-            f"workspace {workspace.root} holds no records.", "Run cells first: harness run, harness sweep"
-        )
+    records = [find(workspace, word) for word in arguments.words] or session.records()
     name = records[0].cell.id if len(records) == 1 else "cells"
     path = workspace.root / "reports" / f"{name}.html"
     write_atomically(path, page(records, workspace))

@@ -13,6 +13,7 @@ from typing import Any
 
 from harness.cells.cell import Cell
 from harness.cells.progress import Progress
+from harness.records.record import Record
 from harness.records.workspace import Workspace
 from harness.registry import plugins
 from harness.registry.config import DIR_VARIABLE, NAME_VARIABLE, expand, registry, resolve, resolve_all
@@ -61,6 +62,21 @@ class Session:
         if len(places) != 1:
             raise HarnessError("a sweep needs at least one cell, and one workspace for all its cells.")
         return Workspace.at(places.pop())
+
+    def readable(self, workspace: Workspace | None = None) -> list[Record]:
+        """The records of the (or a) workspace that can be read; the others are named and left out."""
+        records, problems = (workspace or self.workspace).records()
+        if problems:
+            self.note("\n".join([*problems, f"left out: {len(problems)} of {len(records) + len(problems)} records"]))
+        return records
+
+    def records(self) -> list[Record]:
+        """The same. Errors: there are none."""
+        if not (records := self.readable()):
+            raise HarnessError(
+                f"workspace {self.workspace.root} holds no records.", "Run cells first: harness run, harness sweep"
+            )
+        return records
 
     def cell(self, *more: str) -> Cell:
         """The cell that these overrides describe."""

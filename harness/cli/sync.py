@@ -23,11 +23,7 @@ def sync(arguments: Namespace) -> int:
     uri = address(words.get("tracking", "local"), workspace)
     if uri is None:
         raise HarnessError("sync: tracking=none is not a tracking store.", "Write tracking=local or tracking=URI.")
-    records = list(workspace.records())
-    if not records:
-        raise HarnessError(
-            f"workspace {workspace.root} holds no records.", "Run cells first: harness run, harness sweep"
-        )
+    records = session.records()
     try:
         copied = mirror_of(uri, workspace.root).copy_missing(records, workspace, parent=None)
     except Exception as error:

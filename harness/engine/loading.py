@@ -265,11 +265,25 @@ def _devices(model: PreTrainedModel) -> str:
     return ", ".join(f"{d} ({torch.cuda.get_device_name(d)})" if d.type == "cuda" else str(d) for d in devices)
 
 
+COMMON = re.compile(
+    r"(checkpoint|ckpt|global|step|epoch|iter|model|final|best|last|latest|main|output|out|weights|hf|export|merged|v|ggml)?"
+    r"[-_.]?(step|model)?[-_.]?\d*",
+    re.IGNORECASE,
+)
+"""Names of folders and files that many models have: they are shown with the folder above."""
+
+
 def _label(path: str, revision: str, files: ModelFiles) -> str:
-    """The model's name in results: the last part of its path, and the revision unless it is ``main``."""
-    if files.gguf is not None:
-        return Path(files.gguf).stem
-    if not files.commit:
-        return files.folder.name
-    name = path.rsplit("/", 1)[-1]
-    return name if revision == "main" else f"{name}@{revision}"
+    """The model's name in results: the last part of its path, and the revision unless it is ``main``.
+
+    A name that many models have (``checkpoint-100``) is preceded by the folder above.
+    """
+    if files.commit:
+        name = path.rsplit("/", 1)[-1]
+        return name if revision == "main" else f"{name}@{revision}"
+    folder = Path(os.path.normpath(files.folder))  # of `..`, the folder that it is
+    parts = [*folder.parts[1:], *([Path(files.gguf).stem] if files.gguf is not None else [])] or [str(folder)]
+    place = len(parts) - 1
+    while place > 0 and len(parts) - place < 3 and COMMON.fullmatch(parts[place]):
+        place -= 1
+    return "/".join(parts[place:])

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache, cached_property
-from pathlib import Path
 from typing import Any, ClassVar
 
 from harness.closure.report import ClosureReport
 from harness.closure.size_curve import SizeCurve
 from harness.data.grouping import Agreement, Stability
 from harness.data.units import Run, UnitSpace
-from harness.records.upgrades import PREFIX, UPGRADES, upgraded
+from harness.records.upgrades import PREFIX
 from harness.util.digest import digest
-from harness.util.errors import HarnessError
 
 SCHEMA = f"{PREFIX}5"
-_STRICT: dict[str, Any] = {"extra": "forbid"}
+_STRICT: dict[str, Any] = {"extra": "forbid", "allow_inf_nan": False}
 
 
 class Status(StrEnum):
@@ -200,58 +198,18 @@ class Record:
 
     def to_json(self) -> str:
         """The record as JSON, schema first."""
-        data = _adapter().dump_python(self, mode="json", exclude={"original"})
-        return _laid_out({"schema": data.pop("schema"), **data})
+        data = adapter().dump_python(self, mode="json", exclude={"original"})
+        return laid_out({"schema": data.pop("schema"), **data})
 
 
-def read_record(path: Path) -> Record:
-    """A record from disk, validated.
-
-    Errors: a file that is not JSON, a record of another schema, a field that is missing, unknown or of a wrong type.
-    """
-    remedy = f"Redo its cell with the same command and --force, or move the file away: {path}"
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (ValueError, OSError) as error:
-        raise HarnessError(f"record {path.parent.name} is damaged: {error}.", remedy) from error
-    return parse_record(text, path.parent.name, remedy)
-
-
-def parse_record(text: str, name: str, remedy: str) -> Record:
-    """A record from its JSON, validated. Errors: those of :func:`read_record`, with this ``name`` and ``remedy``."""
-    from pydantic import ValidationError
-
-    try:
-        data = json.loads(text)
-    except ValueError as error:
-        raise HarnessError(f"record {name} is damaged: {error}.", remedy) from error
-    schema = data.get("schema") if isinstance(data, dict) else None
-    try:
-        current = upgraded(data) if isinstance(data, dict) else {}
-    except (AttributeError, TypeError) as error:
-        raise HarnessError(
-            f"record {name} is damaged: it does not read as one of schema {schema!r}.", remedy
-        ) from error
-    if current.get("schema") != SCHEMA:
-        readable = f"{', '.join(map(repr, UPGRADES))} and {SCHEMA!r}"
-        raise HarnessError(f"record {name} has schema {schema!r}; this harness reads {readable}.", remedy)
-    if "original" in data:  # a field of the class, never of a file
-        raise HarnessError(f"record {name} is damaged: original: unexpected key.", remedy)
-    try:
-        record: Record = _adapter().validate_python(current)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise HarnessError(f"record {name} is damaged: {where}: {first['msg'].lower()}.", remedy) from error
-    return record if schema == SCHEMA else replace(record, original=_laid_out(data))
-
-
-def _laid_out(data: Mapping[str, Any]) -> str:
+def laid_out(data: Mapping[str, Any]) -> str:
+    """A record's JSON. Errors (ValueError): NaN and infinity, which no reader accepts."""
     return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False)
 
 
 @cache
-def _adapter() -> Any:
+def adapter() -> Any:
+    """What turns records into plain values and back."""
     from pydantic import TypeAdapter
 
     return TypeAdapter(Record)

@@ -78,6 +78,8 @@ def _from_3(data: Json) -> Json:
     Until then every unit was a head: ``L3H5`` is head 5 of layer 3.
     """
     units = UnitSpace.from_labels(data["units"]) if data.get("units") else None
+    if (chosen := data.get("chosen")) is not None and not 0 <= chosen < len(data.get("partitions", ())):
+        raise ValueError(f"partition {chosen} is chosen, of {len(data.get('partitions', ()))}")
     return {
         **{key: value for key, value in data.items() if key != "chosen"},
         "schema": f"{PREFIX}4",

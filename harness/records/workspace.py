@@ -9,9 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from harness.records.record import FINISHED, Record, read_record
+from harness.records.flaws import CELL_ID
+from harness.records.reader import read_record
+from harness.records.record import FINISHED, Record
 from harness.util.errors import HarnessError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -39,23 +45,41 @@ class Workspace:
             ) from error
 
     def folder(self, cell: str) -> Path:
-        """The folder of a cell's record and figures."""
+        """The folder of a cell's record and figures. Errors: a name that is no id, and could lead elsewhere."""
+        if not CELL_ID.fullmatch(cell):
+            raise HarnessError(f"{cell!r:.99} is not the id of a cell.", "`harness plan ...` lists the ids of cells.")
         return self.root / "records" / cell
 
     def find(self, cell: str) -> Record | None:
         """A cell's record, or None. Errors: a damaged one."""
         path = self.folder(cell) / "record.json"
-        return read_record(path) if path.is_file() else None
+        return _record_of(path) if path.exists() else None
+
+    def arrays(self, cell: str, name: str) -> dict[str, np.ndarray]:
+        """The arrays of a file beside a cell's record; none without the file. Errors: a damaged file."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        path = self.folder(cell) / name
+        try:
+            return dict(load_file(path)) if path.exists() else {}
+        except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
+            raise HarnessError(f"{path} is damaged: {error}.", f"Run cell {cell} again with --force.") from error
 
     def finished(self, cell: str) -> Record | None:
         """A cell's record if it can be used instead of running the cell again. A failed one cannot."""
         record = self.find(cell)
         return record if record and record.status in FINISHED else None
 
-    def records(self) -> Iterator[Record]:
-        """All records, in a fixed order. Errors: a damaged one."""
+    def records(self) -> tuple[list[Record], list[str]]:
+        """All records that can be read, in a fixed order, and a sentence about each that cannot."""
+        found, problems = [], []
         for path in sorted((self.root / "records").glob("*/record.json")):
-            yield read_record(path)
+            try:
+                found.append(_record_of(path))
+            except HarnessError as error:
+                problems.append(str(error))
+        return found, problems
 
     def write(self, record: Record, trace: str = "") -> Path:
         """Write a record in one step, with the traceback of a failure beside it. Returns its folder.
@@ -77,6 +101,17 @@ class Workspace:
                 "Free some space and repeat the command: finished cells are kept.",
             ) from error
         return folder
+
+
+def _record_of(path: Path) -> Record:
+    """The record in a cell's folder. Errors: a damaged one, or one of another cell: its arrays lie elsewhere."""
+    record = read_record(path)
+    if record.cell.id != path.parent.name:
+        raise HarnessError(
+            f"record {path.parent.name} is of cell {record.cell.id}.",
+            f"Move its folder to {path.parent.with_name(record.cell.id)}, or away: {path.parent}",
+        )
+    return record
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from harness.closure.verdict import Verdict
-from harness.records.record import Status, read_record
+from harness.records.reader import read_record
+from harness.records.record import Status
 from harness.registry.config import registry
 
 Run = Callable[..., Any]

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from harness.data.stages import STAGES
-from harness.records.record import Status, read_record
+from harness.records.reader import read_record
+from harness.records.record import Status
 from harness.registry.config import registry, resolve, resolve_all
 
 Run = Callable[..., Any]

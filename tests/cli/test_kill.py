@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from harness.records.record import read_record
+from harness.records.reader import read_record
 from harness.util.seeds import rng_for
 
 Run = Callable[..., Any]

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import torch
 
-from harness.records.record import Status, read_record
+from harness.records.reader import read_record
+from harness.records.record import Status
 from harness.registry.config import registry
 
 Run = Callable[..., Any]

@@ -15,7 +15,8 @@ import torch
 from transformers import models as hf
 
 from harness.engine import files
-from harness.engine.loading import load_model
+from harness.engine.files import ModelFiles
+from harness.engine.loading import _label, load_model
 from harness.util.errors import HarnessError
 
 
@@ -266,3 +267,24 @@ def test_pickles_are_downloaded_only_when_requested(pickled, monkeypatch):
     assert "*.bin" not in requested
     assert files.find("owner/name", allow_pickle=True).weights == [pickled / "pytorch_model.bin"]
     assert "*.bin" in requested
+
+
+@pytest.mark.parametrize(
+    ("folder", "gguf", "label"),
+    [
+        ("/a/pythia-14m", None, "pythia-14m"),
+        ("/a/run3/checkpoint-100", None, "run3/checkpoint-100"),
+        ("/a/run3/final", None, "run3/final"),
+        ("/a/run/final/checkpoint-10", None, "run/final/checkpoint-10"),
+        ("/a/run3/global_step100", None, "run3/global_step100"),
+        ("/a/run3/..", None, "a"),
+        ("/a/run3/.", None, "run3"),
+        ("/a/llama", "model.gguf", "llama/model"),
+        ("/a/llama", "llama-q4.gguf", "llama-q4"),
+        ("/", None, "/"),
+    ],
+)
+def test_a_model_in_a_folder_of_a_common_name_is_called_by_the_folder_above_too(
+    folder: str, gguf: str | None, label: str
+) -> None:
+    assert _label(folder, "main", ModelFiles(Path(folder), gguf)) == label

@@ -148,7 +148,7 @@ def test_an_interrupted_cell_writes_a_record_and_raises_the_interrupt(
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
         run("affinity=zz_broken", "affinity.how=interrupt")
-    (record,) = Workspace.at(tmp_path / "runs").records()
+    (record,), _ = Workspace.at(tmp_path / "runs").records()
     assert record.status is Status.INTERRUPTED
 
 

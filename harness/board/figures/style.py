@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,7 @@ INK = "#010203"
 CANDIDATE = "#d1495b"
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
+    "text.parse_math": False,  # names in records may hold a dollar sign
     "svg.hashsalt": "closure-harness",
     "font.family": "sans-serif",
     "font.size": 9,
@@ -46,7 +48,9 @@ def style() -> Any:
 def svg(drawn: Figure, label: str) -> Markup:
     """The figure as an element of a page; ``label``: what it shows, for screen readers."""
     out = io.StringIO()
-    drawn.savefig(out, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing|constrained_layout not applied")  # the browser's fonts have it: text stays text
+        drawn.savefig(out, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
     text = out.getvalue()
     element = text[text.index("<svg") :].replace(INK, "currentColor")
     element = re.sub(r"<metadata>.*?</metadata>", "", element, flags=re.DOTALL)
