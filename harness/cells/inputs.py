@@ -68,12 +68,14 @@ class Inputs:
         Errors: a subject without a model, where examples are needed; a batch that it cannot read; a source that it does
         not have; an intervention that asks for something it does not give.
         """
+        needs_batch = test or cell.has_strata or not cell.requested.isdisjoint({"recording", "batch"})
+        check_files(cell, memo, needs_batch)
         inputs = cls(cell, memo, progress, load_subject(cell, memo, progress))
         readers = inputs.readers("stratifier", "signal", "labels")
         if readers and inputs.subject.reads is None and inputs.subject.observations is None:
             raise without_model(inputs.subject.label)
         check_sources(inputs.subject, readers)
-        if not test and not cell.has_strata and cell.requested.isdisjoint({"recording", "batch"}):
+        if not needs_batch:
             return inputs
         if (observations := inputs.subject.observations) is not None and not test:
             return replace(inputs, batch=observations, proposal_half=observations)
@@ -207,6 +209,14 @@ class Inputs:
         method = self.cell.stages["subject"]
         key: list[Any] = self.memo.get("subject key", repr(method), lambda: identity(method), keep=1)
         return [*key, self.subject.about.get("weights")]
+
+
+def check_files(cell: Cell, memo: Memo, needs_batch: bool) -> None:
+    """Refuse files that the cell's methods cannot read, before a model is loaded for them."""
+    used = [cell.stages[stage] for stage in cell.used if needs_batch or stage != "batch"]
+    for methods in [*used, *([cell.contrast] if cell.contrast else [])]:
+        for method in methods if isinstance(methods, tuple) else (methods,):
+            memo.get("files", repr(method), method.check_files, keep=100)
 
 
 def write_batch(method: BatchMethod, subject: Subject) -> Batch:

@@ -106,6 +106,9 @@ class Method(Protocol):
         """Digest of external inputs, such as a file, so that no stale result is reused. Empty: there are none."""
         return ""
 
+    def check_files(self) -> None:
+        """Refuse a file that cannot be read: called before the model is loaded."""
+
 
 @runtime_checkable
 class Sizes(Protocol):

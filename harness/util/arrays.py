@@ -6,6 +6,7 @@ Nothing in a file is run: pickled objects are refused, because loading them can 
 from __future__ import annotations
 
 import math
+import re
 import warnings
 import zipfile
 from abc import abstractmethod
@@ -19,6 +20,7 @@ import numpy as np
 
 from harness.util.errors import HarnessError, unknown
 from harness.util.memory import machine_memory
+from harness.util.paths import expanded, is_file, why_no_file
 
 T = TypeVar("T")
 LARGEST_CSV = 2**30
@@ -81,7 +83,7 @@ def _chosen(key: str, path: str, name: str) -> str:
 
 
 def _explained(key: str, path: str, read: Callable[[_File], T]) -> T:
-    file = Path(path).expanduser()
+    file = expanded(path)
     if not is_file(file):
         raise HarnessError(f"{key}={path}: {why_no_file(file)}.", f"Relative paths start at {Path.cwd()}")
     if file.suffix.lower() not in _FORMATS:
@@ -98,26 +100,6 @@ def _explained(key: str, path: str, read: Callable[[_File], T]) -> T:
             f"{key}={path}: it is not a {file.suffix} file of numbers ({why}).",
             "Save numbers, for example with np.save. Pickled objects are refused, because loading them can run code.",
         ) from error
-
-
-def is_file(file: Path) -> bool:
-    """Whether there is a file with this name. A name that the system cannot have names none."""
-    try:
-        return file.is_file()
-    except (OSError, ValueError):
-        return False
-
-
-def why_no_file(file: Path) -> str:
-    """Why a path is not a file: it does not exist, is a folder, a link to nothing, or something else."""
-    try:
-        if file.is_symlink() and not file.exists():
-            return f"it is a link to {file.readlink()}, which does not exist"
-        if file.is_dir():
-            return "it is a folder"
-        return "it is neither a file nor a folder" if file.exists() else "the file does not exist"
-    except (OSError, ValueError) as error:  # a name that is too long
-        return f"the file does not exist ({getattr(error, 'strerror', None) or error})"
 
 
 class _Refused(Exception):
@@ -201,7 +183,8 @@ class _Safetensors(_File):
     def size(self, name: str) -> int:
         with self._opened() as opened:
             part = opened.get_slice(name)
-            return math.prod(part.get_shape()) * 8
+            bits = re.search(r"\d+", part.get_dtype())  # F32, BF16, I64, F8_E4M3, BOOL
+            return math.prod(part.get_shape()) * (int(bits[0]) // 8 if bits else 1)
 
     def shape(self, name: str) -> tuple[int, ...]:
         with self._opened() as opened:
@@ -224,7 +207,9 @@ class _Csv(_File):
 
     def read(self, name: str) -> np.ndarray:
         if self.size(name) > LARGEST_CSV:
-            raise _Refused(f"it has {self.size(name) / 2**30:.1f} GiB, and a .csv file may have 1 GiB (save a .npy file)")
+            raise _Refused(
+                f"it has {self.size(name) / 2**30:.1f} GiB, and a .csv file may have 1 GiB (save a .npy file)"
+            )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about a file without numbers, which is refused below
             numbers: np.ndarray = np.loadtxt(self.file, delimiter=",", ndmin=2, encoding="utf-8-sig")

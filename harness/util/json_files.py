@@ -7,13 +7,12 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Never
 
 import numpy as np
 
-from harness.util.arrays import is_file, why_no_file
 from harness.util.errors import HarnessError
+from harness.util.paths import expanded, is_file, why_no_file
 
 LARGEST = 2**28
 """Bytes of a file."""
@@ -23,7 +22,6 @@ LONGEST = 18
 """Digits of a whole number, so that it fits into 64 bits."""
 
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def read_json(key: str, path: str, forms: str = "") -> Any:
@@ -33,7 +31,7 @@ def read_json(key: str, path: str, forms: str = "") -> Any:
     would keep the last); NaN, infinity, and numbers that 64 bits do not hold.
     """
     fix = forms or f"Give a JSON file: {key}=FILE.json"
-    file = Path(path).expanduser()
+    file = expanded(path)
     try:
         if not is_file(file):
             raise _Refused(why_no_file(file))
@@ -59,11 +57,6 @@ def parse_json(content: bytes) -> Any:
         raise
     except (ValueError, RecursionError) as error:
         raise _Refused(f"it is not JSON: {error}") from error
-
-
-def is_one_line(text: str) -> bool:
-    """Whether a name can be shown and written everywhere: no line breaks, control characters or half characters."""
-    return _UNSEEN.search(text) is None
 
 
 class _Refused(ValueError):

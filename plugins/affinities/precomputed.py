@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Float
 
 from harness import Affinity, AffinityMethod, HarnessError, Sign, UnitSpace, digest_files, hookimpl, signed_part
-from harness.util.arrays import is_file, one_array
+from harness.util.arrays import one_array, shape_of
+from harness.util.paths import expanded, is_file
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,10 @@ class Precomputed(AffinityMethod):
     """
 
     name: ClassVar[str] = "precomputed"
-    path: str = field(default="", metadata={"help": "file with one row per unit: .npy, .npz, .safetensors, .csv", "by_content": True})
-    key: str = field(
-        default="", metadata={"help": "name of the matrix in a file of several arrays"}
+    path: str = field(
+        default="", metadata={"help": "file with one row per unit: .npy, .npz, .safetensors, .csv", "by_content": True}
     )
+    key: str = field(default="", metadata={"help": "name of the matrix in a file of several arrays"})
     transform: Sign = field(default="signed", metadata={"help": "part of the entries that is the affinity"})
 
     def __call__(self, units: UnitSpace) -> Affinity:
@@ -47,9 +48,14 @@ class Precomputed(AffinityMethod):
         """Digest of the file's content. Empty: there is no file."""
         return digest_files(self._file) if is_file(self._file) else ""
 
+    def check_files(self) -> None:
+        """The file has the array."""
+        if self.path:
+            shape_of("affinity.path", self.path, self.key)
+
     @property
     def _file(self) -> Path:
-        return Path(self.path).expanduser()
+        return expanded(self.path)
 
     def _refuse(self, why: str, fix: str) -> HarnessError:
         return HarnessError(f"affinity.path={self.path}: {why}", fix)

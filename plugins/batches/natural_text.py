@@ -10,7 +10,7 @@ import numpy as np
 from annotated_types import Ge
 
 from harness import BatchMethod, Counterfactual, HarnessError, Tokens, Vocabulary, hookimpl, rng_for
-from harness.data.corpus import PYTHON, documents, text_fingerprint
+from harness.data.corpus import PYTHON, check_text, documents, text_fingerprint
 from harness.data.stages import FOR_COUNTERFACTUALS
 from harness.data.tokens import LOCAL, default_id_range, repeat_anchors
 
@@ -36,12 +36,13 @@ class NaturalText(BatchMethod):
     once, along a random ring. A batch of one example has no counterfactual.
 
     ``text`` is ``python-docs`` (the documentation of the running Python), a text file, a folder of ``.txt`` and ``.md``
-    files, or a Hugging Face dataset with a column ``text``, by its name or as a folder of data files (streamed; needs
-    the extra ``datasets``). Every file is a document; a form feed starts another one. If there are more than ``n``
-    windows, ``seed`` draws which are used. The property ``document`` of an example is the number of its document.
+    files, or a Hugging Face dataset with a column ``text``: its name, a file (.jsonl, .json, .csv, .tsv, .parquet,
+    .arrow) or a folder of such files (streamed; needs the extra ``datasets``). Text is UTF-8, or UTF-16 or UTF-32 with
+    a byte-order mark. Every file is a document; a form feed starts another one. If there are more than ``n`` windows,
+    ``seed`` draws which are used. The property ``document`` of an example is the number of its document.
 
-    Errors: a text with fewer than ``n`` examples; a subject without a tokenizer; a text that does not exist; a length
-    that is not above ``gap``.
+    Errors: a text with fewer than ``n`` examples; a subject without a tokenizer; a text that does not exist, or is not
+    text (:func:`harness.data.corpus.check_text`); a length that is not above ``gap``.
     Source: the natural batch of the closure paper, as its script makes it (n=2000, length 256, ids >= 100, gap 21,
     first windows, target repeat).
     """
@@ -76,6 +77,10 @@ class NaturalText(BatchMethod):
     def fingerprint(self) -> str:
         """Python's documentation by version, files by content, a dataset by its name (``name@revision`` fixes it)."""
         return text_fingerprint(self.text)
+
+    def check_files(self) -> None:
+        """The text is there, and is text."""
+        check_text(self.text)
 
     def __call__(self, vocabulary: Vocabulary) -> Tokens:
         if vocabulary.encode is None:

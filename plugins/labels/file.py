@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Float
 
 from harness import UNCLASSIFIED, HarnessError, LabelMethod, Labels, UnitSpace, digest_files, hookimpl
-from harness.util.arrays import is_file
-from harness.util.json_files import is_one_line, read_json
+from harness.util.json_files import read_json
+from harness.util.paths import expanded, is_file
+from harness.util.text import is_one_line
 
 Pairs = Sequence[tuple[Any, Any]]
 SHOWN = 80  # characters of a wrong value
@@ -55,15 +55,21 @@ class FromFile(LabelMethod):
         for unit, label in classes.items():
             if not (label is None or (isinstance(label, str) and label.strip() and is_one_line(label))):
                 given = repr(label)[:SHOWN]
-                raise self._wrong(f"the class of {units.labels[unit]} is {given}.", "A class is a line of text, or null.")
+                raise self._wrong(
+                    f"the class of {units.labels[unit]} is {given}.", "A class is a line of text, or null."
+                )
         dropped = {UNCLASSIFIED} if self.unclassified == "drop" else set()
         labels = tuple(None if classes.get(unit) in dropped else classes.get(unit) for unit in range(len(units)))
         return Labels(labels, units, self._selectivity(self._by_position(ratio_pairs, units), units))
 
     def fingerprint(self) -> str:
         """The content of the file."""
-        place = Path(self.path).expanduser()
+        place = expanded(self.path)
         return digest_files(place) if is_file(place) else ""
+
+    def check_files(self) -> None:
+        """The file is JSON."""
+        self._read()
 
     def _read(self) -> Any:
         if not self.path:
@@ -88,7 +94,9 @@ class FromFile(LabelMethod):
                 case dict() if not data.keys().isdisjoint(units.labels):
                     return list(data.items()), []
         except (AttributeError, KeyError, TypeError) as error:
-            raise self._wrong(f"an entry has the wrong form ({type(error).__name__}: {str(error)[:SHOWN]}).", FORMS) from error
+            raise self._wrong(
+                f"an entry has the wrong form ({type(error).__name__}: {str(error)[:SHOWN]}).", FORMS
+            ) from error
         raise self._wrong("its content has none of the known forms, or names no unit of this subject.", FORMS)
 
     def _by_position(self, pairs: Pairs, units: UnitSpace) -> dict[int, Any]:

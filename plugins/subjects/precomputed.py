@@ -32,6 +32,8 @@ from harness.util.arrays import one_array, shape_of, shapes_of
 from harness.util.errors import without_model
 from harness.util.json_files import read_json
 
+MOST = 2**20  # units
+
 
 @dataclass(frozen=True)
 class Precomputed(SubjectMethod):
@@ -124,11 +126,11 @@ class Precomputed(SubjectMethod):
         return values.astype(np.float32)
 
     def _given(self) -> UnitSpace:
-        if shape := re.fullmatch(r"(\d+)x(\d+)", self.units):
-            return UnitSpace.heads([int(shape[2])] * int(shape[1]))
+        if shape := re.fullmatch(r"(\d{1,9})x(\d{1,9})", self.units):
+            return self._heads(int(shape[1]), int(shape[2]))
         match read_json("subject.units", self.units):
             case {"n_layers": int(layers), "n_heads": int(heads)}:
-                return UnitSpace.heads([heads] * layers)
+                return self._heads(layers, heads)
             case [*labels] if all(isinstance(label, str) for label in labels):
                 return UnitSpace.from_labels(labels)
             case [*entries] if all(isinstance(entry, dict) and "label" in entry for entry in entries):
@@ -139,6 +141,14 @@ class Precomputed(SubjectMethod):
         )
         raise HarnessError(f"subject.units={self.units}: its content has none of the known forms.", forms)
 
+    def _heads(self, layers: int, heads: int) -> UnitSpace:
+        if layers * heads > MOST or min(layers, heads) < 1:
+            raise HarnessError(
+                f"subject.units={self.units}: {layers} layers of {heads} heads are not 1 to {MOST} units.",
+                "Give layers x heads: subject.units=16x16",
+            )
+        return UnitSpace.heads([heads] * layers)
+
     def _inferred(self) -> UnitSpace:
         if not self.matrix:
             raise HarnessError(
@@ -148,7 +158,7 @@ class Precomputed(SubjectMethod):
             )
         n = _size(self.matrix, self.matrix_key or "")
         labelled = list(_heads(read_json("labels.path", self.labels))) if self.labels else []
-        layers, heads = (max(column) + 1 for column in zip(*labelled, strict=True)) if labelled else (1, 1)
+        layers, heads = (max(1, max(column) + 1) for column in zip(*labelled, strict=True)) if labelled else (1, 1)
         shapes = [(rows, n // rows) for rows in range(layers, n + 1) if n % rows == 0 and n // rows >= heads]
         if len(shapes) == 1:
             return UnitSpace.heads([shapes[0][1]] * shapes[0][0])
@@ -247,7 +257,7 @@ def _size(path: str, key: str) -> int:
 def _heads(node: Any) -> Iterator[tuple[int, int]]:
     """Every head in a JSON document, in any of the forms "L0H1", "L0_H1" and {"layer": 0, "head": 1}."""
     match node:
-        case str() if head := re.fullmatch(r"L(\d+)_?H(\d+)", node):
+        case str() if head := re.fullmatch(r"L(\d{1,9})_?H(\d{1,9})", node):
             yield int(head[1]), int(head[2])
         case list():
             for item in node:

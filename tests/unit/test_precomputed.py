@@ -53,7 +53,7 @@ def test_units_can_be_given_by_a_file(tmp_path: Path) -> None:
         ([0, 1], "none of the known forms"),
         (["L0H0", "L0H0"], "twice"),
         ([], "at least one unit"),
-        ({"n_layers": 0, "n_heads": 4}, "at least one unit"),
+        ({"n_layers": 0, "n_heads": 4}, "0 layers of 4 heads are not 1 to"),
     ],
 )
 def test_files_that_give_no_units_are_refused(content: Any, says: str, tmp_path: Path) -> None:
