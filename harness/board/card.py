@@ -248,7 +248,8 @@ def _proposal(record: Record) -> str:
 
 def _warnings(record: Record) -> list[str]:
     """Diagnostics of the stages, one line each; a plugin may note units or other values."""
-    lines = []
+    unused = (record.provenance.get("subject") or {}).get("unused_weights")
+    lines = [f"  note: subject: the model does not use {unused} of its files"] if unused else []
     for stage, notes in record.diagnostics.items():
         for note, value in notes.items():
             if value and isinstance(value, (list, tuple, dict)):

@@ -43,6 +43,7 @@ class Passes(Protocol):
 
 def evaluate_in_passes(
     label: str,
+    model: nn.Module,
     batch: Batch,
     conditions: Sequence[Group],
     metrics: Sequence[Metric],
@@ -72,10 +73,7 @@ def evaluate_in_passes(
             tick(len(examples) * len(chunk))
         tick(len(examples) * len(baseline))
     if not np.isfinite(values).all():
-        raise HarnessError(
-            f"{label}: a metric is NaN or infinite under ablation.",
-            "Half precision overflows on real checkpoints: try subject.dtype=float32.",
-        )
+        raise not_finite(label, "a metric is NaN or infinite", model)
     return values
 
 

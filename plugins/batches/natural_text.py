@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from annotated_types import Ge
@@ -12,7 +12,7 @@ from annotated_types import Ge
 from harness import BatchMethod, Counterfactual, HarnessError, Tokens, Vocabulary, hookimpl, rng_for
 from harness.data.corpus import PYTHON, check_text, documents, text_fingerprint
 from harness.data.stages import FOR_COUNTERFACTUALS
-from harness.data.tokens import LOCAL, default_id_range, repeat_anchors
+from harness.data.tokens import BOS_HELP, LOCAL, default_id_range, repeat_anchors, with_bos
 
 POOL = 50  # windows found per requested example before reading stops
 
@@ -21,7 +21,8 @@ POOL = 50  # windows found per requested example before reading stops
 class NaturalText(BatchMethod):
     """Windows of real text in which some token T occurs twice, at least ``gap`` tokens apart.
 
-    A window has ``length`` tokens (default: 256, or the subject's context if shorter). The first token T = ids[i] is
+    A window has ``length`` tokens (default: 256, or the subject's context if shorter). With ``bos``, the first of them
+    is the tokenizer's BOS token, and the rest is text; the notes of the batch say so. The first token T = ids[i] is
     used that has an id of at least ``min_id``, is followed by a different token S = ids[i + 1] with such an id, and
     occurs again at some k >= i + gap. The latest such k is the query. Each window gives at most one example.
     ``windows=first`` uses only the beginning of each document, as the paper does; ``windows=all`` cuts a document into
@@ -66,6 +67,7 @@ class NaturalText(BatchMethod):
     seed: int | None = field(  # type: ignore[assignment]  # the contract's seed cannot be null
         default=0, metadata={"help": "seed of the draw of windows; null: the first n windows"}
     )
+    bos: bool | None = field(default=None, metadata={"help": BOS_HELP})
 
     def __post_init__(self) -> None:
         if self.length is not None and self.length <= self.gap:
@@ -90,13 +92,15 @@ class NaturalText(BatchMethod):
             )
         length = self.length if self.length is not None else min(256, vocabulary.context)
         min_id = self.min_id if self.min_id is not None else default_id_range(vocabulary.vocab_size)[0]
+        bos, said = vocabulary.bos(self.bos)
+        text = length - (bos is not None)
         ahead = 1 if self.target == "next_token" else 0
         examples = []
         for place, document in enumerate(documents(self.text, self.split)):
             ids = np.array(vocabulary.encode(document), dtype=np.int64)
-            starts = range(0, len(ids) - length + 1, length)
+            starts = range(0, len(ids) - text + 1, text)
             for start in starts if self.windows == "all" else starts[:1]:
-                window = ids[start : start + length]
+                window = ids[start : start + text]
                 places = self._find(window, min_id)
                 if places is not None and start + places[1] + ahead < len(ids):
                     target = ids[start + places[1] + 1] if ahead else window[places[0] + 1]
@@ -112,7 +116,8 @@ class NaturalText(BatchMethod):
                 "Give more text, or shorter windows (batch.length)" + (f", or use batch.n={total}." if total else "."),
             )
         order = np.arange(total) if self.seed is None else rng_for(self.seed, "windows").permutation(total)
-        return self._batch([examples[i] for i in np.sort(order[: self.n])], length, min_id)
+        notes = {"length": length, "min_id": min_id, "text": self.text, "bos": said}
+        return with_bos(self._batch([examples[i] for i in np.sort(order[: self.n])], notes), bos)
 
     def _find(self, window: np.ndarray, min_id: int) -> tuple[int, int] | None:
         """The position of the first T that qualifies, and its last occurrence."""
@@ -123,11 +128,10 @@ class NaturalText(BatchMethod):
                 return i, last[t]
         return None
 
-    def _batch(self, examples: list[tuple[np.ndarray, int, int, int, int]], length: int, min_id: int) -> Tokens:
+    def _batch(self, examples: list[tuple[np.ndarray, int, int, int, int]], notes: Mapping[str, Any]) -> Tokens:
         tokens = np.stack([window for window, *_ in examples])
         first, query, target, document = (np.array([example[part] for example in examples]) for part in (1, 2, 3, 4))
         anchors = repeat_anchors(first, query)
-        notes = {"length": length, "min_id": min_id, "text": self.text}
         counterfactual = self._counterfactual(tokens, query, target) if self.n > 1 else None
         groups = {"document": document}
         return Tokens(self.name, tokens, query, target, anchors, self.target, notes, counterfactual, groups)
