@@ -208,7 +208,9 @@ def _chosen(record: Record) -> str:
     if partition is None:
         return ""
     by = " (chosen by the labels)" if record.chosen_by_labels else ""
-    ari = f"; ARI with the labels {partition.agreement.ari:.2f}" if partition.agreement else ""
+    agreement = partition.agreement
+    over = f" over {_count(agreement.units, 'unit')}" if agreement and agreement.units else ""
+    ari = f"; ARI with the labels {agreement.ari:.2f}{over}" if agreement else ""
     return f"\n  partition: {partition.name}{by}{ari}{_stability(partition)}"
 
 
@@ -237,7 +239,9 @@ def _proposal(record: Record) -> str:
         ]
         shown = "".join(f"{_number(number, '.3f'):>10}" for number in numbers)
         lines.append(f"{'>' if partition.chosen else ' ':>2}{partition.name:<18}{partition.groups:>10}{shown}")
-    lines.append("  >: the chosen partition. ARI, NMI, purity: agreement with the labels.")
+    over = next((p.agreement.units for p in record.partitions if p.agreement and p.agreement.units), None)
+    labelled = f" of {_count(over, 'unit')}" if over else ""
+    lines.append(f"  >: the chosen partition. ARI, NMI, purity: agreement with the labels{labelled}.")
     lines.append("  seeds, resamples: stability, as ARI with reruns (other orders and seeds; resampled examples).")
     for candidate in record.candidates:
         scores = {"purity": candidate.purity, "isolation": candidate.isolation, "stability": candidate.stability}

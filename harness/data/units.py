@@ -72,11 +72,11 @@ class UnitSpace:
     def __post_init__(self) -> None:
         if not self.units:
             raise HarnessError("a unit space needs at least one unit.", "Example: UnitSpace.heads([12, 12])")
-        for name in (*self.labels, *({unit.site for unit in self.units} - {""})):  # a whole module's path is empty
-            if name != name.strip() or not 0 < len(name) <= LONGEST or not is_one_line(name):
+        for name in (*self.labels, *{unit.site for unit in self.units}):
+            if name != name.strip() or len(name) > LONGEST or not is_one_line(name):
                 raise HarnessError(
                     f"the name {name[:LONGEST]!r} of a unit or site cannot be shown in a line.",
-                    f"Use 1 to {LONGEST} characters, without line breaks, and without spaces at its ends.",
+                    f"Use up to {LONGEST} characters, without line breaks, and without spaces at its ends.",
                 )
         if outside := [unit for unit in self.units if not 0 <= unit.depth < DEEPEST]:
             raise HarnessError(
