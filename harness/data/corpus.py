@@ -103,7 +103,10 @@ def check_text(text: str) -> None:
     empty, larger than 1 GiB, or not text: undecodable, with NUL bytes, packed, or JSON.
     """
     source = None if text == PYTHON else _source(text)
-    if source and not source.data and not any([_read(text, file).strip() for file in source.files]):
+    if source is None or source.data:
+        return
+    lengths = [len(_read(text, file).strip()) for file in source.files]  # all of them, so that each is checked
+    if not any(lengths):
         raise _refused(text, f"{'it is' if len(source.files) == 1 else 'all its files are'} empty")
 
 
@@ -167,9 +170,9 @@ def _in_folder(text: str, folder: Path) -> _Source:
 def _read(text: str, file: Path) -> str:
     """The text of a file. Errors: it is not text, or too large."""
     where = "" if file == expanded(text) else f"{file.name}: "
+    if (size := file.stat().st_size) > LARGEST:
+        raise _refused(text, f"{where}it has {size / 2**30:.1f} GiB; {LARGEST // 2**30} GiB are read")
     try:
-        if (size := file.stat().st_size) > LARGEST:
-            raise ValueError(f"it has {size / 2**30:.1f} GiB; {LARGEST // 2**30} GiB are read")
         content = decoded(file.read_bytes())
     except OSError as error:
         raise _refused(text, f"{where}{error.strerror}") from error
@@ -223,7 +226,7 @@ def _dataset(name: str, split: str, source: _Source | None = None) -> Iterator[s
             )
         for place, row in enumerate(rows):
             if not isinstance(row["text"], str):
-                raise ValueError(f"the text of row {place} is {str(row['text'])[:40]!r}")
+                raise TypeError(f"the text of row {place} is {str(row['text'])[:40]!r}")  # noqa: TRY301  # as the library's
             yield row["text"]
     except Exception as error:  # damaged files and failed connections can raise anything
         why = (str(error).splitlines() or [""])[0][:200] or type(error).__name__

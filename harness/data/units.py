@@ -63,7 +63,8 @@ class UnitSpace:
     ``at_most``: by site, how many of its units can be ablated together, where that is fewer than all (a router keeps
     one source).
 
-    Errors: no units; a name that cannot be shown in a line; a negative depth; a label that occurs twice; a site with two depths or families; a limit for an unknown site.
+    Errors: no units; a name that cannot be shown in a line; a depth below 0; a label that occurs twice; a site with two
+    depths or families; a limit for an unknown site.
     """
 
     units: tuple[Unit, ...]

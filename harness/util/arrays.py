@@ -92,7 +92,7 @@ def _explained(key: str, path: str, read: Callable[[_File], T]) -> T:
         )
     try:
         return read(_FORMATS[file.suffix.lower()](file))
-    except _Refused as error:
+    except _WrongSizeError as error:
         raise HarnessError(f"{key}={path}: {error}.", "Save the numbers again, or fewer of them.") from error
     except Exception as error:  # a damaged file can raise anything
         why = (str(error).splitlines() or [type(error).__name__])[0][:120]
@@ -102,13 +102,13 @@ def _explained(key: str, path: str, read: Callable[[_File], T]) -> T:
         ) from error
 
 
-class _Refused(Exception):
+class _WrongSizeError(Exception):
     """A file whose sizes are wrong: the message is the reason."""
 
 
 def _check_memory(size: int) -> None:
     if size > machine_memory():
-        raise _Refused(
+        raise _WrongSizeError(
             f"its arrays take {size / 2**30:.1f} GiB, and this machine has {machine_memory() / 2**30:.1f} GiB of memory"
         )
 
@@ -168,7 +168,7 @@ class _Npz(_File):
             for member in archive.infolist():
                 name = member.filename.removesuffix(".npy")
                 if name in members:
-                    raise _Refused(f"two of its arrays are called '{name}'")
+                    raise _WrongSizeError(f"two of its arrays are called '{name}'")
                 members[name] = member
         return members
 
@@ -207,14 +207,14 @@ class _Csv(_File):
 
     def read(self, name: str) -> np.ndarray:
         if self.size(name) > LARGEST_CSV:
-            raise _Refused(
+            raise _WrongSizeError(
                 f"it has {self.size(name) / 2**30:.1f} GiB, and a .csv file may have 1 GiB (save a .npy file)"
             )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about a file without numbers, which is refused below
             numbers: np.ndarray = np.loadtxt(self.file, delimiter=",", ndmin=2, encoding="utf-8-sig")
         if not numbers.size:
-            raise _Refused("it has no numbers")
+            raise _WrongSizeError("it has no numbers")
         return numbers
 
 
@@ -223,13 +223,13 @@ def _shape_in_header(opened: BufferedIOBase, size: int) -> tuple[int, ...]:
     version = np.lib.format.read_magic(opened)
     read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if version not in read:  # version 3 is for field names that are not Latin
-        raise _Refused(f"its .npy version {version[0]}.{version[1]} is not one of plain numbers")
+        raise _WrongSizeError(f"its .npy version {version[0]}.{version[1]} is not one of plain numbers")
     shape, _, dtype = read[version](opened)
     if dtype.hasobject:
         raise ValueError("Object arrays cannot be loaded when allow_pickle=False")
     declared, stored = math.prod(shape) * dtype.itemsize, size - opened.tell()
     if min(shape, default=0) < 0 or declared != stored:
-        raise _Refused(f"its header says {declared} bytes, of shape {shape}, and the file has {stored}")
+        raise _WrongSizeError(f"its header says {declared} bytes, of shape {shape}, and the file has {stored}")
     return tuple(shape)
 
 

@@ -1,4 +1,4 @@
-"""JSON from files that others wrote: size, depth, numbers and names are checked; the content has one meaning or none."""
+"""JSON from files that others wrote: size, depth, numbers and names are checked."""
 
 from __future__ import annotations
 
@@ -32,13 +32,14 @@ def read_json(key: str, path: str, forms: str = "") -> Any:
     """
     fix = forms or f"Give a JSON file: {key}=FILE.json"
     file = expanded(path)
+    why = None if is_file(file) else why_no_file(file)
+    if why is None and (size := file.stat().st_size) > LARGEST:
+        why = f"it has {size / 2**20:.0f} MiB; {LARGEST // 2**20} MiB are read"
+    if why is not None:
+        raise HarnessError(f"{key}={path}: {why}.", fix)
     try:
-        if not is_file(file):
-            raise _Refused(why_no_file(file))
-        if (size := file.stat().st_size) > LARGEST:
-            raise _Refused(f"it has {size / 2**20:.0f} MiB; {LARGEST // 2**20} MiB are read")
         return parse_json(file.read_bytes())
-    except (OSError, _Refused) as error:
+    except (OSError, _JsonError) as error:
         raise HarnessError(f"{key}={path}: {getattr(error, 'strerror', None) or error}.", fix) from error
 
 
@@ -47,19 +48,19 @@ def parse_json(content: bytes) -> Any:
     try:
         text = content.decode(json.detect_encoding(content)).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        raise _Refused(f"it is not text: byte {error.start} is not {error.encoding}") from error
+        raise _JsonError(f"it is not text: byte {error.start} is not {error.encoding}") from error
     _check_depth(text)
     try:
         return json.loads(
             text, object_pairs_hook=_once, parse_int=_whole, parse_float=_finite, parse_constant=_not_a_number
         )
-    except _Refused:
+    except _JsonError:
         raise
     except (ValueError, RecursionError) as error:
-        raise _Refused(f"it is not JSON: {error}") from error
+        raise _JsonError(f"it is not JSON: {error}") from error
 
 
-class _Refused(ValueError):
+class _JsonError(ValueError):
     """The message is the reason."""
 
 
@@ -69,29 +70,29 @@ def _check_depth(text: str) -> None:
     opened, closed = np.isin(outside, list(b"[{")), np.isin(outside, list(b"]}"))
     depth = int(np.cumsum(opened.astype(np.int64) - closed).max(initial=0))
     if depth > DEEPEST:
-        raise _Refused(f"its lists and objects are nested {depth} deep; {DEEPEST} levels are read")
+        raise _JsonError(f"its lists and objects are nested {depth} deep; {DEEPEST} levels are read")
 
 
 def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) < len(pairs):
         ((twice, _),) = Counter(name for name, _ in pairs).most_common(1)
-        raise _Refused(f"'{twice[:80]}' occurs twice; name it once")
+        raise _JsonError(f"'{twice[:80]}' occurs twice; name it once")
     return content
 
 
 def _whole(digits: str) -> int:
     if len(digits.removeprefix("-")) > LONGEST:
-        raise _Refused(f"a number has {len(digits)} digits; {LONGEST} are read")
+        raise _JsonError(f"a number has {len(digits)} digits; {LONGEST} are read")
     return int(digits)
 
 
 def _finite(number: str) -> float:
     value = float(number)
     if not math.isfinite(value):
-        raise _Refused(f"the number {number[:20]} is too large")
+        raise _JsonError(f"the number {number[:20]} is too large")
     return value
 
 
 def _not_a_number(name: str) -> Never:
-    raise _Refused(f"{name} is not a number")
+    raise _JsonError(f"{name} is not a number")

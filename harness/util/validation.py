@@ -53,8 +53,8 @@ SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "minlen": "of length >=",
 def validated(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
     """An instance of a dataclass. Values are checked, and converted, by the annotations of its fields.
 
-    A float is a finite number, a whole number fits into 64 bits. Names that are not fields are ignored. ``prefix`` precedes each name in a message
-    (``controls.``).
+    A float is a finite number, a whole number fits into 64 bits. Names that are not fields are ignored. ``prefix``
+    precedes each name in a message (``controls.``).
 
     Errors: :class:`HarnessError`, one line for each value that does not fit; :class:`PluginError` where a default
     contradicts its own annotation, or an annotation cannot be read; all errors of ``__post_init__``.

@@ -31,8 +31,9 @@ class RandomRepeat(BatchMethod):
     The counterfactual of an example (for patching and logit_difference) differs in one token: the first
     :math:`s_{j+1}` becomes a token that the sequence does not contain, which is its answer.
 
-    ``length`` counts both copies; with ``bos``, the tokenizer's BOS token stands before them, and the notes say so. A smaller context or vocabulary shortens up to 48 tokens; more have to fit. The notes
-    of the batch hold the values used. Default ``vocab``: [100, 10000), reduced for a small vocabulary.
+    ``length`` counts both copies. A smaller context or vocabulary shortens up to 48 tokens; more have to fit. With
+    ``bos``, the tokenizer's BOS token stands before the copies. Default ``vocab``: [100, 10000), reduced for a small
+    vocabulary. The notes of the batch hold the values used.
 
     Errors: a range outside the vocabulary; fewer than 16 positions, or fewer than 9 tokens in the range; a length above
     48 that does not fit.

@@ -43,9 +43,9 @@ class Precomputed(SubjectMethod):
     there is no batch. The units are then ``u0``, ``u1``, ... of one site, unless ``units`` lists them.
 
     Otherwise units are attention heads, index = layer * heads + head, or the units that a file lists. Without
-    ``units``, their number is the size of the matrix (``affinity.key`` of a file with several). Layers x heads must then be the only shape of that size that
-    contains every head in the labels (published label files name all heads). By default, ``matrix`` and ``labels`` are
-    the files of the cell.
+    ``units``, their number is the size of the matrix (of ``affinity.key``, in a file of several). Layers x heads must
+    then be the only shape of that size that contains every head in the labels (published label files name all heads).
+    By default, ``matrix``, ``matrix_key`` and ``labels`` are those of the cell.
 
     A list of units is a JSON file of labels, ``["a", "b"]``, or of units, ``[{"label": "a", "site": "layer1", "depth":
     1, "family": "neuron"}]``, of which only the label is required.

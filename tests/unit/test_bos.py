@@ -104,7 +104,7 @@ def test_the_survey_finds_the_class_of_each_head_after_a_bos(baseline: str) -> N
 
 def test_a_bos_that_does_not_exist_is_refused() -> None:
     for vocabulary, why in ((WITHOUT, "no tokenizer"), (replace(WITHOUT, beginning=lambda: None), "without BOS")):
-        with pytest.raises(HarnessError, match=f"batch.bos=true: the subject has .*{why}") as caught:
+        with pytest.raises(HarnessError, match=rf"batch\.bos=true: the subject has .*{why}") as caught:
             batch("random_repeat", "", vocabulary, bos=True)
         assert caught.value.fix == "Leave it out: batch.bos=null"
 

@@ -25,9 +25,9 @@ def read(path: Path | str) -> list[str]:
 
 def refusal(path: Path | str) -> HarnessError:
     """The error of the check, which reading gives as well."""
-    with pytest.raises(HarnessError, match="batch.text=") as caught:
+    with pytest.raises(HarnessError, match=r"batch\.text=") as caught:
         check_text(str(path))
-    with pytest.raises(HarnessError, match="batch.text="):
+    with pytest.raises(HarnessError, match=r"batch\.text="):
         list(documents(str(path), "train"))
     assert caught.value.fix
     return caught.value
