@@ -16,7 +16,7 @@ from harness.cells.cell import Cell
 from harness.cells.isolation import watch_models
 from harness.cells.progress import Progress
 from harness.cells.spent import of_recording
-from harness.data.batch import Batch, Vocabulary
+from harness.data.batch import Batch, Reads, Vocabulary
 from harness.data.contracts import (
     BatchMethod,
     Intervention,
@@ -70,6 +70,8 @@ class Inputs:
         """
         needs_batch = test or cell.has_strata or not cell.requested.isdisjoint({"recording", "batch"})
         check_files(cell, memo, needs_batch)
+        if needs_batch:
+            write_before_loading(cell, memo, progress)
         inputs = cls(cell, memo, progress, load_subject(cell, memo, progress))
         readers = inputs.readers("stratifier", "signal", "labels")
         if readers and inputs.subject.reads is None and inputs.subject.observations is None:
@@ -145,7 +147,7 @@ class Inputs:
         batch: Batch
         with self.progress.step("batch", description):
             key = (repr(self.cell.stages["subject"]), repr(method))
-            batch = self.memo.get("batch", key, lambda: write_batch(method, self.subject))
+            batch = self.memo.get("batch", key, lambda: write_batch(method, self.subject.reads, self.subject.label))
             batch.check(self.subject.reads)
         return batch
 
@@ -219,9 +221,19 @@ def check_files(cell: Cell, memo: Memo, needs_batch: bool) -> None:
             memo.get("files", repr(method), method.check_files, keep=100)
 
 
-def write_batch(method: BatchMethod, subject: Subject) -> Batch:
+def write_before_loading(cell: Cell, memo: Memo, progress: Progress) -> None:
+    """Make the batch of a model whose tokens are known without its weights, so that its errors come early."""
+    method, subject = cell.stages["batch"], cell.stages["subject"]
+    key = (repr(subject), repr(method))
+    if memo.has("subject", key[0]) or memo.has("batch", key) or (vocabulary := subject.vocabulary()) is None:
+        return
+    with progress.step("batch", cell.describe("batch")):
+        memo.get("batch", key, lambda: write_batch(method, vocabulary, cell.describe("subject"))).check(vocabulary)
+
+
+def write_batch(method: BatchMethod, reads: Reads, subject: str) -> Batch:
     """The examples of a method for a subject. Errors: a method of token sequences, for a subject of vectors."""
-    available = {"vocabulary" if isinstance(subject.reads, Vocabulary) else "width": subject.reads}
+    available = {"vocabulary" if isinstance(reads, Vocabulary) else "width": reads}
     for name in inputs_of(type(method)):
         if name not in available:
             other, kinds = {
@@ -229,7 +241,7 @@ def write_batch(method: BatchMethod, subject: Subject) -> Batch:
                 "width": ("token sequences", "vectors"),
             }[name]
             raise HarnessError(
-                f"batch {method.name} makes {kinds}; subject {subject.label} reads {other}.",
+                f"batch {method.name} makes {kinds}; subject {subject} reads {other}.",
                 "Choose another batch (`harness list batch`), or another subject.",
             )
     batch: Batch = call_with(method, **available)

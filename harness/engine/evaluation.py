@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 from jaxtyping import Float, Int, Num
-from torch import Tensor
+from torch import Tensor, nn
 
 from harness.data.batch import Batch
 from harness.data.contracts import Metric, Tick
@@ -17,6 +17,7 @@ from harness.data.prediction import Prediction
 from harness.data.sampling import Group
 from harness.engine.batching import condition_chunks, micro_batches
 from harness.engine.budget import ON_CPU, ON_GPU, Budget, Load
+from harness.engine.finite import not_finite
 from harness.util.bytesize import parse_size
 from harness.util.errors import HarnessError
 from harness.util.memory import keep_freed

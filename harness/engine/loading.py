@@ -24,9 +24,10 @@ from harness.engine.files import ModelFiles, find
 from harness.engine.finite import fault_of_weights, not_finite
 from harness.engine.hooked import HookedSubject
 from harness.engine.quiet import quiet
-from harness.engine.subject import HeadSubject, vocabulary_of
+from harness.engine.subject import HeadSubject, vocabulary_of, vocabulary_of_config
 from harness.engine.tokenizer import LazyTokenizer
 from harness.util.errors import HarnessError
+from harness.util.paths import expanded, is_folder
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 _ADAPTED = re.compile(r"lora_|adapter|\.base_layer\.|modules_to_save|vera_|\.ia3_")
@@ -60,8 +61,9 @@ class LoadedModel:
     def heads(self, memory: str = "auto") -> HeadSubject:
         """Its attention heads as a subject."""
         with quiet():
-            text = {"encode": self.encode, "decode": self.decode, "beginning": self.beginning}
-            subject = HeadSubject(self.model, self.label, about=self.about, memory=memory, **text)
+            subject = HeadSubject(
+                self.model, self.label, self.encode, self.about, memory, decode=self.decode, beginning=self.beginning
+            )
         subject.about |= {"layers": len(subject.units.sites), "heads": len(subject.units)}
         return subject
 
@@ -135,6 +137,20 @@ def load(
     if text is None:
         return LoadedModel(model, name, None, about)
     return LoadedModel(model, name, text.encode, about, text.decode, text.beginning)
+
+
+def vocabulary_in(path: str, allow_pickle: bool = False) -> Vocabulary | None:
+    """What the model in a local folder reads, without loading its weights. None: the model is elsewhere or unknown.
+
+    Errors: those of :func:`harness.engine.files.find`; a configuration that transformers cannot load.
+    """
+    if not path or not is_folder(expanded(path)):
+        return None  # reading the configuration of a GGUF file takes seconds
+    files = find(path, allow_pickle=allow_pickle)
+    with quiet(), _explained(path, "float32"):
+        config = AutoConfig.from_pretrained(files.folder, trust_remote_code=False)
+    text = LazyTokenizer.of(path, files)
+    return vocabulary_of_config(config, *((text.encode, text.decode, text.beginning) if text else ()))
 
 
 def load_model(path: str, *, memory: str = "auto", **options: Unpack[Options]) -> HeadSubject:

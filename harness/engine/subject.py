@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from harness.data.batch import Batch, Beginning, Vocabulary
 from harness.data.contracts import Intervention, Metric, Subject, Tick, no_tick
@@ -244,10 +244,20 @@ def vocabulary_of(
     beginning: Callable[[], Beginning | None] | None = None,
 ) -> Vocabulary:
     """What a language model reads."""
-    config = model.config.get_text_config()
+    return vocabulary_of_config(model.config, encode, decode, beginning)
+
+
+def vocabulary_of_config(
+    config: PreTrainedConfig,
+    encode: Callable[[str], list[int]] | None = None,
+    decode: Callable[[list[int]], str] | None = None,
+    beginning: Callable[[], Beginning | None] | None = None,
+) -> Vocabulary:
+    """What a language model with this configuration reads."""
+    text = config.get_text_config()
     # Not every configuration has max_position_embeddings: without learned positions there is no such bound.
-    context = getattr(config, "max_position_embeddings", None) or 2**31
-    return Vocabulary(config.vocab_size, context, encode, decode, beginning)
+    context = getattr(text, "max_position_embeddings", None) or 2**31
+    return Vocabulary(text.vocab_size, context, encode, decode, beginning)
 
 
 def budget_of(model: PreTrainedModel, width: int, memory: str, tokens_per_pass: int | None) -> Budget:

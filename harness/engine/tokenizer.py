@@ -69,4 +69,7 @@ class LazyTokenizer:
 def beginning_of(tokenizer: Any) -> Beginning | None:
     """The beginning-of-sequence token of a tokenizer of transformers, and whether it begins every text by default."""
     token = getattr(tokenizer, "bos_token_id", None)
-    return None if token is None else Beginning(int(token), token in tokenizer.encode("a")[:1])
+    if token is None:
+        return None
+    text = tokenizer.encode("a", add_special_tokens=False)  # an unknown word may itself be the token
+    return Beginning(int(token), by_default=list(tokenizer.encode("a")[: 1 + len(text)]) == [token, *text])

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from io import BufferedIOBase
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import numpy as np
 
@@ -184,7 +184,8 @@ class _Safetensors(_File):
         with self._opened() as opened:
             part = opened.get_slice(name)
             bits = re.search(r"\d+", part.get_dtype())  # F32, BF16, I64, F8_E4M3, BOOL
-            return math.prod(part.get_shape()) * (int(bits[0]) // 8 if bits else 1)
+            shape: list[int] = part.get_shape()
+            return math.prod(shape) * (int(bits[0]) // 8 if bits else 1)
 
     def shape(self, name: str) -> tuple[int, ...]:
         with self._opened() as opened:
@@ -218,7 +219,7 @@ class _Csv(_File):
         return numbers
 
 
-def _shape_in_header(opened: BufferedIOBase, size: int) -> tuple[int, ...]:
+def _shape_in_header(opened: BufferedIOBase | IO[bytes], size: int) -> tuple[int, ...]:
     """The shape in a .npy header. Errors: objects; a shape that does not fill ``size``, the bytes of the whole file."""
     version = np.lib.format.read_magic(opened)
     read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}

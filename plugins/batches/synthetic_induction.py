@@ -28,9 +28,9 @@ class SyntheticInduction(BatchMethod):
     so B' is its answer. B' is drawn from the same range, different from A and B. It comes from a generator of its own,
     so the examples equal the published ones token by token.
 
-    Default ``length``: 256, or the subject's context if shorter. With ``bos``, every example begins with the tokenizer's
-    BOS token, which ``length`` counts. Default ``vocab``: [100, 10000), reduced for a small vocabulary. The notes of
-    the batch hold the values used.
+    Default ``length``: 256, or the subject's context if shorter. With ``bos``, examples begin with the tokenizer's BOS
+    token, which ``length`` counts. Default ``vocab``: [100, 10000), reduced for a small vocabulary. The notes of the
+    batch hold the values used.
 
     Errors: a range outside the vocabulary, or with fewer than three tokens; a length below 42.
     Source: the synthetic batch of the closure paper, as its script makes it (n=2000, length 256, seed 42, tokens

@@ -40,7 +40,10 @@ class Agglomerative(Partitioner):
     def __call__(self, affinity: Affinity) -> list[Partition]:
         ks = numbers_of_groups(self.k, len(affinity.units))
         affinity.require_groups(self.name)
-        return partitions_of_linked(affinity, affinity.units.canonical, ks, "partitioner agglomerative", self._cluster)
+        partitions: list[Partition] = partitions_of_linked(
+            affinity, affinity.units.canonical, ks, "partitioner agglomerative", self._cluster
+        )
+        return partitions
 
     def _cluster(
         self, matrix: Float[np.ndarray, "units units"], ks: Sequence[int]

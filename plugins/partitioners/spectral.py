@@ -42,7 +42,10 @@ class Spectral(Partitioner):
         n = len(affinity.units)
         ks = numbers_of_groups(self.k, n)
         affinity.require_groups(self.name)
-        return partitions_of_linked(affinity, np.arange(n), ks, "partitioner spectral", self._cluster)
+        partitions: list[Partition] = partitions_of_linked(
+            affinity, np.arange(n), ks, "partitioner spectral", self._cluster
+        )
+        return partitions
 
     def _cluster(
         self, matrix: Float[np.ndarray, "units units"], ks: Sequence[int]

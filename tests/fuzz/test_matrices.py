@@ -103,7 +103,8 @@ def test_archives(members: list[tuple[str, np.ndarray]]) -> None:
             found = unless_refused(partial(one_array, "affinity.path", path, name), "affinity.path=")
             if found is not None:
                 assert len(set(names)) == len(names)
-                np.testing.assert_array_equal(found, array)
+                assert (found.dtype, found.shape) == (array.dtype, array.shape)
+                assert found.tobytes() == array.tobytes()
 
 
 @generated(st.lists(st.integers(-2, 2**70) | st.integers(0, 8), max_size=3), st.integers(0, 64))
@@ -119,7 +120,7 @@ def test_headers(shape: list[int], stored: int) -> None:
         assert found.shape == tuple(shape)
         assert found.size == stored
     else:
-        assert min(shape, default=0) < 0 or math.prod(shape) != stored
+        assert min(shape, default=0) < 0 or math.prod(shape) != stored or 0 in shape  # numpy bounds empty shapes too
 
 
 @generated(MADE, st.sampled_from(["spectral", "agglomerative", "leiden", "eigengap"]))

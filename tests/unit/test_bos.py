@@ -110,7 +110,7 @@ def test_a_bos_that_does_not_exist_is_refused() -> None:
 
 
 def test_the_least_length_that_works_is_told() -> None:
-    with pytest.raises(HarnessError, match="needs 43 positions; batch.length has 42") as caught:
+    with pytest.raises(HarnessError, match=r"needs 43 positions; batch\.length has 42") as caught:
         batch("synthetic_induction", "", length=42, bos=True)
     assert "batch.length=43" in caught.value.fix
     assert batch("synthetic_induction", "", length=43, bos=True).tokens.shape == (8, 43)

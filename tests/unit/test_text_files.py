@@ -218,3 +218,36 @@ def test_files_are_checked_before_the_model_is_loaded(tmp_path: Path, monkeypatc
         cell = Cell.of(resolve(["subject=hf", "subject.path=./no-such-model", *words.split()], registry()), registry())
         with pytest.raises(HarnessError, match=says):
             Inputs.gather(cell, Memo(), Progress(), test=True)
+
+
+def test_a_text_that_is_too_short_is_refused_before_the_weights_are_read(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A configuration and a tokenizer are enough to make the batch; without an error the model gets the same one."""
+    from harness.cells.cell import Cell
+    from harness.cells.inputs import Inputs
+    from harness.cells.progress import Progress
+    from harness.engine import loading
+    from harness.registry.config import registry, resolve
+    from harness.util.cache import Memo
+
+    class Loaded(HarnessError):
+        """The weights were asked for."""
+
+    def load(*_: object, **__: object) -> None:
+        raise Loaded("loaded")
+
+    monkeypatch.setattr(loading, "_model", load)
+    (tmp_path / "short.txt").write_text("the cat sat")
+    (tmp_path / "long.txt").write_text("the cat sat on the mat " * 100)
+
+    def gather(text: str, *words: str) -> None:
+        given = ["subject=hf", f"subject.path={saved}", "batch=natural_text", f"batch.text={tmp_path / text}", *words]
+        Inputs.gather(Cell.of(resolve(given, registry()), registry()), Memo(), Progress(quiet=True), test=True)
+
+    with pytest.raises(HarnessError, match="gives 0 examples of 64 tokens"):
+        gather("short.txt", "batch.n=2")
+    with pytest.raises(HarnessError, match="query position .* is past the subject's context of 64"):
+        gather("long.txt", "batch.n=1", "batch.length=90", "batch.min_id=1")
+    with pytest.raises(Loaded):
+        gather("long.txt", "batch.n=2", "batch.length=40", "batch.min_id=1")
