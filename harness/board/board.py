@@ -32,7 +32,8 @@ class Row:
     over interventions; ``scores``: their means, with 95 % intervals by bootstrap over tasks (None with one task);
     ``score_by_task``: what ranks are made of (:attr:`harness.board.score.Scores.ranked_by`). ``tests``, ``passed``:
     closure tests, and those with verdict pass; ``passed_interval``: Wilson's 95 % interval. ``q``: the largest of its
-    groups, ``discoveries``: how many of its tests have q at most alpha. ``pareto_optimal``: no other complete
+    groups, ``discoveries``: how many of its tests have q at most alpha. ``labelled``: the fewest labelled units that
+    ``ari`` and ``nmi`` are over on a task, if not all units have a label. ``pareto_optimal``: no other complete
     unsupervised row is at least as good in score and seconds, and better in one. ``added``: those of its ``cells``
     whose records others sent: figures that cannot be computed again from a record are marked as told.
     """
@@ -66,6 +67,7 @@ class Row:
     cells: tuple[str, ...]
     spread: Spread | None = None
     added: tuple[str, ...] = ()
+    labelled: int | None = None
 
     @property
     def score(self) -> float:

@@ -209,7 +209,9 @@ def _chosen(record: Record) -> str:
     if partition is None:
         return ""
     by = " (chosen by the labels)" if record.chosen_by_labels else ""
-    ari = f"; ARI with the labels {partition.agreement.ari:.2f}" if partition.agreement else ""
+    agreement = partition.agreement
+    over = f" over {_count(agreement.units, 'unit')}" if agreement and agreement.units else ""
+    ari = f"; ARI with the labels {agreement.ari:.2f}{over}" if agreement else ""
     return f"\n  partition: {partition.name}{by}{ari}{_stability(partition)}"
 
 
@@ -238,7 +240,9 @@ def _proposal(record: Record) -> str:
         ]
         shown = "".join(f"{_number(number, '.3f'):>10}" for number in numbers)
         lines.append(f"{'>' if partition.chosen else ' ':>2}{partition.name:<18}{partition.groups:>10}{shown}")
-    lines.append("  >: the chosen partition. ARI, NMI, purity: agreement with the labels.")
+    over = next((p.agreement.units for p in record.partitions if p.agreement and p.agreement.units), None)
+    labelled = f" of {_count(over, 'unit')}" if over else ""
+    lines.append(f"  >: the chosen partition. ARI, NMI, purity: agreement with the labels{labelled}.")
     lines.append("  seeds, resamples: stability, as ARI with reruns (other orders and seeds; resampled examples).")
     for candidate in record.candidates:
         scores = {"purity": candidate.purity, "isolation": candidate.isolation, "stability": candidate.stability}
@@ -249,7 +253,8 @@ def _proposal(record: Record) -> str:
 
 def _warnings(record: Record) -> list[str]:
     """Diagnostics of the stages, one line each; a plugin may note units or other values."""
-    lines = []
+    unused = (record.provenance.get("subject") or {}).get("unused_weights")
+    lines = [f"  note: subject: the model does not use {unused} of its files"] if unused else []
     for stage, notes in record.diagnostics.items():
         for note, value in notes.items():
             if value and isinstance(value, (list, tuple, dict)):

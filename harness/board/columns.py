@@ -181,7 +181,7 @@ COLUMNS = (
         "ARI",
         "adjusted Rand index of the chosen partition with the labels. *: the labels were used to choose the partition, "
         "so the value is optimistic.",
-        lambda row: _starred(row.ari, row),
+        lambda row: _starred(row.ari, row) + (f" ({row.labelled} units)" if row.labelled else ""),
         lambda row: row.ari,
     ),
     Column(

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from harness.board.task import batch_digest, seed_of, subject_digest
-from harness.data.grouping import adjusted_rand, jaccard
+from harness.data.grouping import FEWEST, adjusted_rand, jaccard
 from harness.data.units import named
 from harness.records.record import PartitionRecord, Record
 from harness.util.errors import HarnessError
@@ -83,7 +83,7 @@ def compare_groups(first: Record, second: Record) -> GroupComparison:
     a, b = Groups.of(first), Groups.of(second)
     common = sorted(set(first.units) & set(second.units))
     ari = nmi = None
-    if common and first.partition and second.partition:
+    if len(common) >= FEWEST and first.partition and second.partition:
         labels = [_labels(record.units, record.partition, common) for record in (first, second) if record.partition]
         ari, nmi = adjusted_rand(*labels), float(normalized_mutual_info_score(*labels))
     return GroupComparison(a, b, _differ(first, second), len(common), ari, nmi, _overlaps(first, second))
@@ -122,7 +122,8 @@ def _partitions_text(comparison: GroupComparison) -> str:
         for letter, groups in {"A": a, "B": b}.items()
         if groups.partition is None
     ]
-    return f"partitions: not compared: {'; '.join(lacking) or 'the cells have no unit in common'}"
+    common = {0: "no unit", 1: "one unit"}.get(comparison.common, f"{comparison.common} units")
+    return f"partitions: not compared: {'; '.join(lacking) or f'the cells have {common} in common'}"
 
 
 def _reruns_text(comparison: GroupComparison) -> str:

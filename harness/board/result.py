@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.board.discoveries import Discoveries
@@ -26,7 +26,7 @@ class Result:
     pass). ``effect``: mean change of the board's metric, ``effect_interval``: 95 %, over examples. ``p``: before any
     correction. ``q``: among the distinct groups of the board; ``discoveries``: how many have q at most alpha.
     ``beyond_controls``: damage beyond the controls, in their standard deviations. ``chosen_by_labels``: the labels were
-    used to choose the partition.
+    used to choose the partition. ``labelled``: how many units ``ari`` and ``nmi`` are over, if not over all.
     """
 
     cell: str
@@ -49,6 +49,7 @@ class Result:
     seconds: float
     cost: Mapping[str, int | float]
     command: str
+    labelled: int | None = None
 
     @classmethod
     def of(cls, record: Record, metric: str, discoveries: Discoveries) -> Result:
@@ -78,6 +79,7 @@ class Result:
             seconds=sum(seconds for step, seconds in record.seconds.items() if step != SIZE_CURVE),
             cost=dict(record.cost),
             command=command(record, record),
+            labelled=_labelled(record),
         )
 
     @classmethod
@@ -108,6 +110,7 @@ class Result:
             stability=mean(result.stability for result in results),
             seconds=sum(result.seconds for result in results) / len(results),
             cost=mean_costs([result.cost for result in results]),
+            labelled=fewest_labelled(results),
             command=shlex.join(["harness", "sweep", *words, f"seed={','.join(map(str, by_seed))}"]) if words else "",
         )
 
@@ -119,6 +122,17 @@ def metric_of(records: Sequence[Record]) -> tuple[str, int]:
             name = decision_order(closure.effects)[0]
             return name, closure.effects[name].damage
     return "", -1
+
+
+def _labelled(record: Record) -> int | None:
+    """How many units have a label, if not all; None also where a record of an earlier version does not say it."""
+    agreement = record.partition.agreement if record.partition else None
+    return agreement.units if agreement and agreement.units != len(record.units) else None
+
+
+def fewest_labelled(results: Iterable[Result]) -> int | None:
+    """The fewest units that an agreement among these results is over; None: always over all."""
+    return min((result.labelled for result in results if result.labelled is not None), default=None)
 
 
 def mean_costs(costs: Sequence[Mapping[str, int | float]]) -> dict[str, float]:

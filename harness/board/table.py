@@ -14,7 +14,7 @@ from harness.board.metrics import correlations, losses_per_logit
 from harness.board.rank_intervals import rank_intervals
 from harness.board.ranking import compare_ranks, competition_ranks, mean_interval, pareto_optimal
 from harness.board.references import REFERENCES, Kind, Reference, command, kind_of
-from harness.board.result import Result, mean_costs, metric_of
+from harness.board.result import Result, fewest_labelled, mean_costs, metric_of
 from harness.board.score import Scores, mean
 from harness.board.seeds import spread_of
 from harness.board.task import Task, asked_digest, distinct, seed_of, task_digest, tasks_of
@@ -199,6 +199,7 @@ def _summary(
         results=results,
         missing=missing,
         cells=cells,
+        labelled=fewest_labelled(done),
     )
 
 

@@ -16,7 +16,7 @@ from harness.cells.cell import Cell
 from harness.cells.isolation import watch_models
 from harness.cells.progress import Progress
 from harness.cells.spent import of_recording
-from harness.data.batch import Batch, Vocabulary
+from harness.data.batch import Batch, Reads, Vocabulary
 from harness.data.contracts import (
     BatchMethod,
     Intervention,
@@ -68,12 +68,16 @@ class Inputs:
         Errors: a subject without a model, where examples are needed; a batch that it cannot read; a source that it does
         not have; an intervention that asks for something it does not give.
         """
+        needs_batch = test or cell.has_strata or not cell.requested.isdisjoint({"recording", "batch"})
+        check_files(cell, memo, needs_batch)
+        if needs_batch:
+            write_before_loading(cell, memo, progress)
         inputs = cls(cell, memo, progress, load_subject(cell, memo, progress))
         readers = inputs.readers("stratifier", "signal", "labels")
         if readers and inputs.subject.reads is None and inputs.subject.observations is None:
             raise without_model(inputs.subject.label)
         check_sources(inputs.subject, readers)
-        if not test and not cell.has_strata and cell.requested.isdisjoint({"recording", "batch"}):
+        if not needs_batch:
             return inputs
         if (observations := inputs.subject.observations) is not None and not test:
             return replace(inputs, batch=observations, proposal_half=observations)
@@ -143,7 +147,7 @@ class Inputs:
         batch: Batch
         with self.progress.step("batch", description):
             key = (repr(self.cell.stages["subject"]), repr(method))
-            batch = self.memo.get("batch", key, lambda: write_batch(method, self.subject))
+            batch = self.memo.get("batch", key, lambda: write_batch(method, self.subject.reads, self.subject.label))
             batch.check(self.subject.reads)
         return batch
 
@@ -209,9 +213,27 @@ class Inputs:
         return [*key, self.subject.about.get("weights")]
 
 
-def write_batch(method: BatchMethod, subject: Subject) -> Batch:
+def check_files(cell: Cell, memo: Memo, needs_batch: bool) -> None:
+    """Refuse files that the cell's methods cannot read, before a model is loaded for them."""
+    used = [cell.stages[stage] for stage in cell.used if needs_batch or stage != "batch"]
+    for methods in [*used, *([cell.contrast] if cell.contrast else [])]:
+        for method in methods if isinstance(methods, tuple) else (methods,):
+            memo.get("files", repr(method), method.check_files, keep=100)
+
+
+def write_before_loading(cell: Cell, memo: Memo, progress: Progress) -> None:
+    """Make the batch of a model whose tokens are known without its weights, so that its errors come early."""
+    method, subject = cell.stages["batch"], cell.stages["subject"]
+    key = (repr(subject), repr(method))
+    if memo.has("subject", key[0]) or memo.has("batch", key) or (vocabulary := subject.vocabulary()) is None:
+        return
+    with progress.step("batch", cell.describe("batch")):
+        memo.get("batch", key, lambda: write_batch(method, vocabulary, cell.describe("subject"))).check(vocabulary)
+
+
+def write_batch(method: BatchMethod, reads: Reads, subject: str) -> Batch:
     """The examples of a method for a subject. Errors: a method of token sequences, for a subject of vectors."""
-    available = {"vocabulary" if isinstance(subject.reads, Vocabulary) else "width": subject.reads}
+    available = {"vocabulary" if isinstance(reads, Vocabulary) else "width": reads}
     for name in inputs_of(type(method)):
         if name not in available:
             other, kinds = {
@@ -219,7 +241,7 @@ def write_batch(method: BatchMethod, subject: Subject) -> Batch:
                 "width": ("token sequences", "vectors"),
             }[name]
             raise HarnessError(
-                f"batch {method.name} makes {kinds}; subject {subject.label} reads {other}.",
+                f"batch {method.name} makes {kinds}; subject {subject} reads {other}.",
                 "Choose another batch (`harness list batch`), or another subject.",
             )
     batch: Batch = call_with(method, **available)

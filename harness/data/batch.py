@@ -15,17 +15,49 @@ from harness.util.seeds import rng_for
 
 
 @dataclass(frozen=True)
+class Beginning:
+    """The beginning-of-sequence token of a tokenizer (BOS), and whether the tokenizer begins every text with it."""
+
+    token: int
+    by_default: bool
+
+
+@dataclass(frozen=True)
 class Vocabulary:
     """What a subject of token sequences reads.
 
     ``vocab_size``: the number of token ids. ``context``: the number of positions that it can attend over. ``encode``:
-    text to token ids, without special tokens; ``decode``: the reverse (None: the subject has no tokenizer).
+    text to token ids, without special tokens; ``decode``: the reverse; ``beginning``: the tokenizer's BOS, if it has
+    one (None: the subject has no tokenizer). A tokenizer may be loaded when one of them is first called.
     """
 
     vocab_size: int
     context: int
     encode: Callable[[str], list[int]] | None = None
     decode: Callable[[list[int]], str] | None = None
+    beginning: Callable[[], Beginning | None] | None = None
+
+    def bos(self, wanted: bool | None) -> tuple[int | None, str]:
+        """The BOS that examples begin with, and why. ``wanted``: ``batch.bos``; None: as the tokenizer does by default.
+
+        Errors: a BOS is wanted, and there is none; the tokenizer that would have it cannot be loaded.
+        """
+        if wanted is False:
+            return None, "none (batch.bos=false)"
+        try:
+            found = self.beginning() if self.beginning else None
+        except HarnessError:
+            if wanted:
+                raise
+            return None, "none (the tokenizer cannot be loaded)"
+        if found is None:
+            why = f"the subject has {'a tokenizer without BOS' if self.beginning else 'no tokenizer'}"
+            if wanted:
+                raise HarnessError(f"batch.bos=true: {why}.", "Leave it out: batch.bos=null")
+            return None, f"none ({why})"
+        if wanted or found.by_default:
+            return found.token, f"{found.token} ({'batch.bos=true' if wanted else 'default of the tokenizer'})"
+        return None, "none (default of the tokenizer)"
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_chec
 import numpy as np
 from jaxtyping import Float
 
-from harness.data.batch import Batch, Reads
+from harness.data.batch import Batch, Reads, Vocabulary
 from harness.data.grouping import Affinity, Candidate, Labels, Partition
 from harness.data.profile import Profile
 from harness.data.recording import Activity, Reader, Recording, Rows, Source, Spins
@@ -106,6 +106,10 @@ class Method(Protocol):
         """Digest of external inputs, such as a file, so that no stale result is reused. Empty: there are none."""
         return ""
 
+    def check_files(self) -> None:
+        """Refuse a file that cannot be read: called before the model is loaded."""
+        return
+
 
 @runtime_checkable
 class Sizes(Protocol):
@@ -136,6 +140,10 @@ class SubjectMethod(Method, Protocol):
 
     def config(self) -> str | None:
         """The folder or hub name whose ``config.json`` gives the model's shapes, for forecasts. None: unknown."""
+        return None
+
+    def vocabulary(self) -> Vocabulary | None:
+        """What the model reads, known without loading its weights: its batches are made first. None: unknown."""
         return None
 
     def runs(self, sizes: Sizes) -> tuple[Run, ...] | None:  # noqa: ARG002  # used by subjects of other units

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 import scipy  # scipy.sparse is loaded where it is first named: listing must stay fast
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from harness.data.units import UnitSpace
 from harness.util.errors import HarnessError
@@ -18,6 +19,8 @@ UNCLASSIFIED = "unclassified"
 """The class of a unit that fits no other class."""
 Sign = Literal["abs", "positive", "signed"]
 """Which part of a signed affinity counts: |a|, max(a, 0), or a itself."""
+FEWEST = 3
+"""Units that agreement needs: with fewer, no two can belong together and a third apart."""
 PAIRS_UP_TO = 8192
 """Largest number of units for which a sparse affinity is converted to a dense matrix (512 MiB)."""
 
@@ -68,6 +71,12 @@ class Affinity:
         half = scipy.sparse.csr_array(self.matrix, dtype=np.float64)[np.ix_(order, order)] / 2
         half.sort_indices()
         return half + half.T  # a link stored on one side only would give a degree of zero
+
+    @property
+    def isolated(self) -> Bool[np.ndarray, " units"]:
+        """Which units have no affinity to any other."""
+        touched: Bool[np.ndarray, " units"] = np.asarray(abs(self.matrix).max(axis=1)).ravel() > 0
+        return ~touched
 
     def dense(self, who: str = "this method") -> Float[np.ndarray, "units units"]:
         """All pairs [units, units], for methods that need them. Errors: more than ``PAIRS_UP_TO`` units."""
@@ -148,6 +157,15 @@ class Labels:
         """Positions of the units that have a label."""
         return np.array([i for i, label in enumerate(self.classes) if label is not None], dtype=int)
 
+    @property
+    def divide(self) -> bool:
+        """Whether two units have one class, and a third one another.
+
+        With less, agreement is 0/0 and not defined: no pair of units belongs together, or none belongs apart.
+        """
+        sizes = Counter(label for label in self.classes if label is not None)
+        return len(sizes) > 1 and max(sizes.values()) > 1
+
 
 @dataclass(frozen=True)
 class Stability:
@@ -199,22 +217,24 @@ class Agreement:
     """Agreement of a partition with labels, over the units that have a label.
 
     ``ari``: adjusted Rand index; ``nmi``: normalised mutual information (arithmetic mean);
-    ``purity``: share of units whose class is the most common one of their group.
+    ``purity``: share of units whose class is the most common one of their group; ``units``: how many have a label
+    (None: a record of an earlier version). Units in no group are compared as one group.
     """
 
     ari: float
     nmi: float
     purity: float
+    units: int | None = None
 
     @classmethod
     def of(cls, partition: Partition, labels: Labels) -> Agreement | None:
-        """The agreement. None where no unit has a label."""
+        """The agreement. None where the labels divide nothing (:attr:`Labels.divide`), so that it is not defined."""
         from sklearn.metrics import normalized_mutual_info_score
         from sklearn.metrics.cluster import contingency_matrix
 
-        known = labels.known
-        if not len(known):
+        if not labels.divide:
             return None
+        known = labels.known
         truth = np.unique([str(labels.classes[i]) for i in known], return_inverse=True)[1]
         guess = partition.labels[known]
         table = contingency_matrix(truth, guess)
@@ -222,6 +242,7 @@ class Agreement:
             adjusted_rand(truth, guess),
             float(normalized_mutual_info_score(truth, guess)),
             float(table.max(axis=0).sum() / table.sum()),
+            len(known),
         )
 
 

@@ -241,6 +241,32 @@ def id_range(chosen: tuple[int, int] | None, vocab_size: int, fewest: int) -> tu
     return low, high
 
 
+BOS_HELP = "begin with the tokenizer's BOS token; null: as the tokenizer does by default"
+FIRST = "first-token"
+"""The class of heads that attend to the first position, whatever stands there."""
+
+
+def with_bos(batch: Tokens, token: int | None) -> Tokens:
+    """The same examples after a BOS token: queries and anchors move with their tokens. None: the batch itself.
+
+    The anchor of ``first-token`` stays at position 0, which is now the BOS.
+    """
+    if token is None:
+        return batch
+
+    def after(tokens: Int[np.ndarray, "examples positions"]) -> Int[np.ndarray, "examples positions+1"]:
+        return np.insert(tokens, 0, token, axis=1)
+
+    other = batch.counterfactual
+    return replace(
+        batch,
+        tokens=after(batch.tokens),
+        query=batch.query + 1,
+        anchors={name: places + (name != FIRST) for name, places in batch.anchors.items()},
+        counterfactual=Counterfactual(after(other.content), other.target) if other else None,
+    )
+
+
 def repeat_anchors(
     first: Int[np.ndarray, " examples"], query: Int[np.ndarray, " examples"]
 ) -> dict[str, Int[np.ndarray, "examples _"]]:
@@ -252,7 +278,7 @@ def repeat_anchors(
         "induction": first[:, None] + 1,
         "previous-token": query[:, None] - 1,
         "duplicate-token": first[:, None],
-        "first-token": np.zeros((len(query), 1), dtype=np.int64),
+        FIRST: np.zeros((len(query), 1), dtype=np.int64),
         "self": query[:, None],
         "local": query[:, None] - LOCAL,
     }

@@ -16,9 +16,14 @@ from jaxtyping import Int
 
 from harness.util.digest import digest
 from harness.util.errors import HarnessError
+from harness.util.text import is_one_line
 
 _DIGITS = re.compile(r"(\d+)")
-_HEAD = re.compile(r"L([0-9]+)H([0-9]+)")
+_HEAD = re.compile(r"L([0-9]{1,200})H([0-9]+)")
+LONGEST = 200
+"""Characters of the name of a unit or a site."""
+DEEPEST = 10**6
+"""No unit is at this depth."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,8 @@ class UnitSpace:
     ``at_most``: by site, how many of its units can be ablated together, where that is fewer than all (a router keeps
     one source).
 
-    Errors: no units; a label that occurs twice; a site with two depths or families; a limit for an unknown site.
+    Errors: no units; a name that cannot be shown in a line; a depth below 0; a label that occurs twice; a site with two
+    depths or families; a limit for an unknown site.
     """
 
     units: tuple[Unit, ...]
@@ -67,6 +73,16 @@ class UnitSpace:
     def __post_init__(self) -> None:
         if not self.units:
             raise HarnessError("a unit space needs at least one unit.", "Example: UnitSpace.heads([12, 12])")
+        for name in (*self.labels, *{unit.site for unit in self.units}):
+            if name != name.strip() or len(name) > LONGEST or not is_one_line(name):
+                raise HarnessError(
+                    f"the name {name[:LONGEST]!r} of a unit or site cannot be shown in a line.",
+                    f"Use up to {LONGEST} characters, without line breaks, and without spaces at its ends.",
+                )
+        if outside := [unit for unit in self.units if not 0 <= unit.depth < DEEPEST]:
+            raise HarnessError(
+                f"unit '{outside[0].label}' has the depth {outside[0].depth}.", f"Depths run from 0 to {DEEPEST - 1}."
+            )
         twice = [label for label, count in Counter(self.labels).items() if count > 1]
         if twice:
             raise HarnessError(f"a unit space names unit '{twice[0]}' twice.", "Give every unit its own label.")
@@ -181,7 +197,8 @@ class UnitSpace:
             if name not in self._position:
                 close = get_close_matches(name, self.labels, 1) if len(self) <= 4096 else []
                 raise HarnessError(
-                    f"unit '{name}' is not a unit of this subject." + (f" Did you mean: {close[0]}?" if close else ""),
+                    f"unit '{name[:LONGEST]}' is not a unit of this subject."
+                    + (f" Did you mean: {close[0]}?" if close else ""),
                     f"It has {len(self)} units: {self.labels[0]} .. {self.labels[-1]}",
                 )
         if len(set(names)) != len(names):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from harness.engine.attention import Probe, active, evaluating, switched, uninterceptable
+from harness.engine.finite import not_finite
 
 _TRIAL_TOKENS = 8
 _LOUD = 1024.0  # a power of two: scaling by it is exact, and in half precision a bias no longer hides a weight
@@ -58,6 +59,8 @@ def sites_of(model: PreTrainedModel) -> dict[nn.Module, AttentionSite]:
             linear = observed.linear_projections()
         if not observed.outputs:
             raise uninterceptable(model, "no layer calls the registered attention function")
+        if logits.isnan().any():
+            raise not_finite(type(model).__name__, "it predicts NaN", model)
         if observed.looks_ahead:
             raise uninterceptable(model, "a token sees later tokens, so it is not a causal model")
         _check_same(model, tokens, logits)

@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 from jaxtyping import Float, Int, Num
-from torch import Tensor
+from torch import Tensor, nn
 
 from harness.data.batch import Batch
 from harness.data.contracts import Metric, Tick
@@ -17,6 +17,7 @@ from harness.data.prediction import Prediction
 from harness.data.sampling import Group
 from harness.engine.batching import condition_chunks, micro_batches
 from harness.engine.budget import ON_CPU, ON_GPU, Budget, Load
+from harness.engine.finite import not_finite
 from harness.util.bytesize import parse_size
 from harness.util.errors import HarnessError
 from harness.util.memory import keep_freed
@@ -43,6 +44,7 @@ class Passes(Protocol):
 
 def evaluate_in_passes(
     label: str,
+    model: nn.Module,
     batch: Batch,
     conditions: Sequence[Group],
     metrics: Sequence[Metric],
@@ -72,10 +74,7 @@ def evaluate_in_passes(
             tick(len(examples) * len(chunk))
         tick(len(examples) * len(baseline))
     if not np.isfinite(values).all():
-        raise HarnessError(
-            f"{label}: a metric is NaN or infinite under ablation.",
-            "Half precision overflows on real checkpoints: try subject.dtype=float32.",
-        )
+        raise not_finite(label, "a metric is NaN or infinite", model)
     return values
 
 

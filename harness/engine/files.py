@@ -82,6 +82,11 @@ def _on_disk(path: str) -> ModelFiles:
 
 
 def _check_folder(path: str, folder: Path, allow_pickle: bool) -> None:
+    if adapters := sorted(folder.glob("adapter_*")):  # with peft installed transformers would apply it, else not
+        raise HarnessError(
+            f"subject.path={path}: it has an adapter ({adapters[0].name}), which belongs to another model's weights.",
+            "Merge it and save the result: model.merge_and_unload().save_pretrained(FOLDER), or move it elsewhere.",
+        )
     if not (folder / "config.json").is_file():
         ggufs = sorted(folder.glob("*.gguf"))
         raise HarnessError(

@@ -123,7 +123,7 @@ class HookedSubject(Subject):
         device = self.hooked.forward.device
         with evaluating(self.model), within_memory(self.label, device, self.budget), torch.inference_mode():
             passes = _Passes(self, batch, conditions, intervention, reference)
-            return evaluate_in_passes(self.label, batch, conditions, metrics, passes.budget, passes, tick)
+            return evaluate_in_passes(self.label, self.model, batch, conditions, metrics, passes.budget, passes, tick)
 
 
 class _Passes:

@@ -12,9 +12,11 @@ from transformers import PreTrainedModel
 
 from harness.data.batch import Reads
 from harness.engine.hooked import HookedSubject
-from harness.engine.loading import LoadedModel, quiet
+from harness.engine.loading import LoadedModel
+from harness.engine.quiet import quiet
 from harness.engine.sites import Site
 from harness.engine.subject import HeadSubject, vocabulary_of
+from harness.engine.tokenizer import beginning_of
 from harness.util.errors import HarnessError
 
 
@@ -52,13 +54,14 @@ def subject_of(
     families = {units} if isinstance(units, str) else set(units)
     encode = None if tokenizer is None else partial(tokenizer.encode, add_special_tokens=False)
     decode = None if tokenizer is None else tokenizer.decode
+    beginning = None if tokenizer is None else partial(beginning_of, tokenizer)
     with quiet():
         if isinstance(model, PreTrainedModel):
             if not sites and families != {"heads"}:
-                return LoadedModel(model, name, encode, _about(model), decode).units(families, memory)
+                return LoadedModel(model, name, encode, _about(model), decode, beginning).units(families, memory)
             if not sites:
-                return HeadSubject(model, name, encode, _about(model), memory, decode=decode)
-            reads = reads or vocabulary_of(model, encode, decode)
+                return HeadSubject(model, name, encode, _about(model), memory, decode=decode, beginning=beginning)
+            reads = reads or vocabulary_of(model, encode, decode, beginning)
         return HookedSubject(model, sites, reads, name, _about(model), memory)
 
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
-import io
-import os
 import re
-import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
@@ -18,25 +15,31 @@ from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
-    AutoTokenizer,
     PreTrainedModel,
 )
-from transformers.utils import logging
 
+from harness.data.batch import Beginning, Vocabulary
 from harness.engine.decoders import sites_of_families
 from harness.engine.files import ModelFiles, find
+from harness.engine.finite import fault_of_weights, not_finite
 from harness.engine.hooked import HookedSubject
-from harness.engine.subject import HeadSubject, vocabulary_of
+from harness.engine.quiet import quiet
+from harness.engine.subject import HeadSubject, vocabulary_of, vocabulary_of_config
+from harness.engine.tokenizer import LazyTokenizer
 from harness.util.errors import HarnessError
+from harness.util.paths import expanded, is_folder
 
 Dtype = Literal["float32", "bfloat16", "float16"]
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt")
+_ADAPTED = re.compile(r"lora_|adapter|\.base_layer\.|modules_to_save|vera_|\.ia3_")
+_NAMED = 3
+"""Names of weights in a message."""
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A causal language model in memory. ``encode``, ``decode``: None without a tokenizer; ``about``: see
-    :class:`harness.data.contracts.Subject`. ``label``: its name in results.
+    """A causal language model in memory. ``encode``, ``decode``, ``beginning``: see
+    :class:`harness.data.batch.Vocabulary`; ``about``: see :class:`harness.data.contracts.Subject`. ``label``: its name
+    in results.
     """
 
     model: PreTrainedModel
@@ -44,6 +47,12 @@ class LoadedModel:
     encode: Callable[[str], list[int]] | None
     about: Mapping[str, Any]
     decode: Callable[[list[int]], str] | None = None
+    beginning: Callable[[], Beginning | None] | None = None
+
+    @property
+    def reads(self) -> Vocabulary:
+        """What it reads."""
+        return vocabulary_of(self.model, self.encode, self.decode, self.beginning)
 
     def described(self, **about: Any) -> LoadedModel:
         """The same model with other entries of ``about``."""
@@ -52,7 +61,9 @@ class LoadedModel:
     def heads(self, memory: str = "auto") -> HeadSubject:
         """Its attention heads as a subject."""
         with quiet():
-            subject = HeadSubject(self.model, self.label, self.encode, self.about, memory, decode=self.decode)
+            subject = HeadSubject(
+                self.model, self.label, self.encode, self.about, memory, decode=self.decode, beginning=self.beginning
+            )
         subject.about |= {"layers": len(subject.units.sites), "heads": len(subject.units)}
         return subject
 
@@ -65,8 +76,7 @@ class LoadedModel:
         """
         with quiet():
             sites = sites_of_families(self.model, families, layers)
-            reads = vocabulary_of(self.model, self.encode, self.decode)
-            subject = HookedSubject(self.model, sites, reads, self.label, self.about, memory)
+            subject = HookedSubject(self.model, sites, self.reads, self.label, self.about, memory)
         subject.about |= {"sites": len(sites), "units": len(subject.units)}
         return subject
 
@@ -107,10 +117,12 @@ def load(
     _check_packages(files, device_map)
     first_device = torch.device("cpu") if device_map else device_named(device)
     with quiet(), _explained(path, dtype):
-        model = _model(path, files, getattr(torch, dtype), device_map)
+        model, unused = _model(path, files, getattr(torch, dtype), device_map)
         if device_map is None:
             model.to(first_device)  # type: ignore[arg-type]  # transformers types its wrapper as if it were unbound
-        encode, decode = _text(files if tokenizer is None else ModelFiles(Path(tokenizer)))
+        if fault_of_weights(model):
+            raise not_finite(f"subject.path={path}", "its weights are not finite", model)
+    text = LazyTokenizer.of(path, files if tokenizer is None else ModelFiles(Path(tokenizer)))
     about = {
         "architecture": type(model).__name__,
         "path": path,
@@ -119,8 +131,26 @@ def load(
         "device": _devices(model),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "weights": files.digest,
+        **({"unused_weights": unused} if unused else {}),
     }
-    return LoadedModel(model, label or _label(path, revision, files), encode, about, decode)
+    name = label or _label(path, revision, files)
+    if text is None:
+        return LoadedModel(model, name, None, about)
+    return LoadedModel(model, name, text.encode, about, text.decode, text.beginning)
+
+
+def vocabulary_in(path: str, allow_pickle: bool = False) -> Vocabulary | None:
+    """What the model in a local folder reads, without loading its weights. None: the model is elsewhere or unknown.
+
+    Errors: those of :func:`harness.engine.files.find`; a configuration that transformers cannot load.
+    """
+    if not path or not is_folder(expanded(path)):
+        return None  # reading the configuration of a GGUF file takes seconds
+    files = find(path, allow_pickle=allow_pickle)
+    with quiet(), _explained(path, "float32"):
+        config = AutoConfig.from_pretrained(files.folder, trust_remote_code=False)
+    text = LazyTokenizer.of(path, files)
+    return vocabulary_of_config(config, *((text.encode, text.decode, text.beginning) if text else ()))
 
 
 def load_model(path: str, *, memory: str = "auto", **options: Unpack[Options]) -> HeadSubject:
@@ -134,27 +164,8 @@ def load_model(path: str, *, memory: str = "auto", **options: Unpack[Options]) -
     return load(path, **options).heads(memory)
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Hide transformers' progress bars and advice, which users cannot act on. HARNESS_DEBUG=1 shows them."""
-    if os.environ.get("HARNESS_DEBUG"):
-        yield
-        return
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):  # no setting hides the bars of GGUF
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
-
-
-def _model(path: str, files: ModelFiles, dtype: torch.dtype, device_map: str | None) -> PreTrainedModel:
-    """The model in evaluation mode, with every weight read from the files."""
+def _model(path: str, files: ModelFiles, dtype: torch.dtype, device_map: str | None) -> tuple[PreTrainedModel, str]:
+    """The model in evaluation mode, with every weight read from the files, and which weights of the files it lacks."""
     options: dict[str, Any] = {"trust_remote_code": False}
     if files.gguf is not None:
         options["gguf_file"] = files.gguf
@@ -175,36 +186,26 @@ def _model(path: str, files: ModelFiles, dtype: torch.dtype, device_map: str | N
     )
     model: PreTrainedModel = loaded[0]
     report: dict[str, Any] = loaded[1]
-    wrong = sorted(report["missing_keys"]) + sorted(str(key) for key, *_ in report["mismatched_keys"])
+    wrong = [*report["missing_keys"], *(str(key) for key, *_ in report["mismatched_keys"])]
     if wrong:
         raise HarnessError(
-            f"subject.path={path}: {len(wrong)} weights of {type(model).__name__} are missing or misshapen: "
-            f"{', '.join(wrong[:3])}{' ...' if len(wrong) > 3 else ''}.",
+            f"subject.path={path}: {_listed(wrong)} of {type(model).__name__} are missing or misshapen.",
             "Its config.json and its weights do not belong together, or a file is incomplete.",
         )
+    unused = list(report["unexpected_keys"])
+    if adapted := [name for name in unused if _ADAPTED.search(name)]:
+        raise HarnessError(
+            f"subject.path={path}: {_listed(adapted)} belong to an adapter, which {type(model).__name__} would ignore.",
+            "Merge the adapter into the model and save it: model.merge_and_unload().save_pretrained(FOLDER)",
+        )
     model.eval()
-    return model
+    return model, _listed(unused) if unused else ""
 
 
-def _text(
-    files: ModelFiles,
-) -> tuple[Callable[[str], list[int]] | None, Callable[[list[int]], str] | None]:
-    """Text to token ids without special tokens, and the reverse; None where there is no tokenizer."""
-    if files.gguf is not None:
-        tokenizer = AutoTokenizer.from_pretrained(files.folder, gguf_file=files.gguf, trust_remote_code=False)
-    elif any((files.folder / name).is_file() for name in _TOKENIZER_FILES):
-        tokenizer = AutoTokenizer.from_pretrained(files.folder, trust_remote_code=False)
-    else:
-        return None, None
-    tokenizer.model_max_length = 10**30  # batches cut texts themselves, so no warning about long ones
-
-    def encode(text: str) -> list[int]:
-        return list(tokenizer.encode(text, add_special_tokens=False))
-
-    def decode(ids: list[int]) -> str:
-        return str(tokenizer.decode(ids))
-
-    return encode, decode
+def _listed(names: Collection[str]) -> str:
+    """``12 weights (a, b, c ...)``."""
+    shown = ", ".join(sorted(names)[:_NAMED]) + (" ..." if len(names) > _NAMED else "")
+    return f"{len(names)} weight{'' if len(names) == 1 else 's'} ({shown})"
 
 
 @contextmanager

@@ -116,7 +116,7 @@ def of_config(config: Mapping[str, Any]) -> Shapes | None:
 def _read(file: Path) -> Shapes | None:
     try:
         return of_config(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise HarnessError(
             f"{file} cannot be read: {error}.", "It should be the model's configuration, as JSON."
         ) from (error)

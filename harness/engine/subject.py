@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
-from harness.data.batch import Batch, Vocabulary
+from harness.data.batch import Batch, Beginning, Vocabulary
 from harness.data.contracts import Intervention, Metric, Subject, Tick, no_tick
 from harness.data.first_order import FirstOrder
 from harness.data.recording import SOURCES, Reader, Recording
@@ -67,10 +67,11 @@ class HeadSubject(Subject):
         tokens_per_pass: int | None = None,
         share: Shared = EVERYTHING,
         decode: Callable[[list[int]], str] | None = None,
+        beginning: Callable[[], Beginning | None] | None = None,
     ) -> None:
         self.model: PreTrainedModel = model
         self.label = label
-        self.reads = vocabulary_of(model, encode, decode)
+        self.reads = vocabulary_of(model, encode, decode, beginning)
         self._sites = sites_of(model)
         heads = sorted((site.layer, site.heads) for site in self._sites.values())
         self.units = UnitSpace(tuple(Unit.head(layer, head) for layer, n in heads for head in range(n)))
@@ -134,7 +135,7 @@ class HeadSubject(Subject):
         groups = sorted((group for group in conditions if group), key=sorted)
         with switched(self.model), self._within_memory(), torch.inference_mode():
             passes = _HeadPasses(self, batch, groups, intervention, reference)
-            return evaluate_in_passes(self.label, batch, conditions, metrics, self.budget, passes, tick)
+            return evaluate_in_passes(self.label, self.model, batch, conditions, metrics, self.budget, passes, tick)
 
     def replacements(
         self, batch: Tokens, groups: Sequence[Group], intervention: Intervention, reference: Batch | None
@@ -240,11 +241,23 @@ def vocabulary_of(
     model: PreTrainedModel,
     encode: Callable[[str], list[int]] | None = None,
     decode: Callable[[list[int]], str] | None = None,
+    beginning: Callable[[], Beginning | None] | None = None,
 ) -> Vocabulary:
     """What a language model reads."""
-    config = model.config.get_text_config()
+    return vocabulary_of_config(model.config, encode, decode, beginning)
+
+
+def vocabulary_of_config(
+    config: PreTrainedConfig,
+    encode: Callable[[str], list[int]] | None = None,
+    decode: Callable[[list[int]], str] | None = None,
+    beginning: Callable[[], Beginning | None] | None = None,
+) -> Vocabulary:
+    """What a language model with this configuration reads."""
+    text = config.get_text_config()
     # Not every configuration has max_position_embeddings: without learned positions there is no such bound.
-    return Vocabulary(config.vocab_size, getattr(config, "max_position_embeddings", None) or 2**31, encode, decode)
+    context = getattr(text, "max_position_embeddings", None) or 2**31
+    return Vocabulary(text.vocab_size, context, encode, decode, beginning)
 
 
 def budget_of(model: PreTrainedModel, width: int, memory: str, tokens_per_pass: int | None) -> Budget:

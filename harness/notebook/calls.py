@@ -106,7 +106,7 @@ def batch(method: Any, subject: Subject, /, **parameters: Any) -> Batch:
     Errors: an unknown name or parameter; a batch that the subject cannot read.
     """
     made_by = cell_of((), {"batch": (method, parameters) if isinstance(method, str) else method}).stages["batch"]
-    made = write_batch(made_by, subject)
+    made = write_batch(made_by, subject.reads, subject.label)
     made.check(subject.reads)
     remember(made, made_by)
     return made

@@ -161,6 +161,10 @@ class Memo:
         values[key] = make()
         return values[key]
 
+    def has(self, kind: str, key: Any) -> bool:
+        """Whether the value of this key is kept."""
+        return key in self._values.get(kind, {})
+
     def forget(self, kind: str) -> None:
         """Drop the values of a kind: the next one is computed again."""
         self._values.pop(kind, None)

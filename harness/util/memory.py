@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 import re
 import sys
@@ -46,6 +47,14 @@ def keep_freed() -> None:
         libc.mallopt(trim_threshold, 2**31 - 1)
         if not libc.mallopt(mmap_threshold, 2**30):
             libc.mallopt(mmap_threshold, 2**25)  # the limit before glibc 2.35
+
+
+def machine_memory() -> int:
+    """Bytes of main memory that this process may use: those of the machine, or of its container."""
+    limit = Path("/sys/fs/cgroup/memory.max")
+    container = limit.read_text().strip() if limit.is_file() else "max"
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return machine if container == "max" else min(machine, int(container))
 
 
 def _glibc() -> ctypes.CDLL | None:

@@ -43,20 +43,25 @@ SENTENCES: Mapping[str, str] = {
 """The requirement on a value, by pydantic's type of error. Errors of another type keep pydantic's own sentence."""
 
 
+BITS = 63
+"""Of a whole number."""
+LONGEST = 200
+"""Characters of a wrong value in a message."""
 SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "minlen": "of length >=", "maxlen": "of length <="}
 
 
 def validated(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
     """An instance of a dataclass. Values are checked, and converted, by the annotations of its fields.
 
-    A float is a finite number. Names that are not fields are ignored. ``prefix`` precedes each name in a message
-    (``controls.``).
+    A float is a finite number, a whole number fits into 64 bits. Names that are not fields are ignored. ``prefix``
+    precedes each name in a message (``controls.``).
 
     Errors: :class:`HarnessError`, one line for each value that does not fit; :class:`PluginError` where a default
     contradicts its own annotation, or an annotation cannot be read; all errors of ``__post_init__``.
     """
     from pydantic import PydanticUserError, ValidationError
 
+    _check_sizes(values, prefix)
     try:
         instance: T = _adapter(cls).validate_python(dict(values))  # type: ignore[arg-type] # mypy: type[T] not hashable
     except ValidationError as error:
@@ -84,7 +89,7 @@ def _refusal(cls: type[Any], values: Mapping[str, Any], prefix: str, error: Vali
         problems.setdefault(place, []).append(problem)
     lines = []
     for place, details in problems.items():
-        given = f"{'.'.join(map(str, place))}={details[0]['input']!r}"
+        given = f"{'.'.join(map(str, place))}={_shown(details[0]['input'])}"
         rule = " or ".join(dict.fromkeys(map(_rule, details)))
         if place[0] not in values:
             return PluginError(
@@ -95,6 +100,19 @@ def _refusal(cls: type[Any], values: Mapping[str, Any], prefix: str, error: Vali
         shown = list(default) if isinstance(default, tuple) else default
         lines.append(f"{prefix}{given}: {rule}." + ("" if default is MISSING else f" The default is {shown!r}."))
     return HarnessError("\n".join(lines))
+
+
+def _check_sizes(values: Mapping[str, Any], prefix: str) -> None:
+    """Refuse whole numbers that 64 bits do not hold, also inside lists: Python cannot even print the largest ones."""
+    for name, value in values.items():
+        for number in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(number, int) and number.bit_length() > BITS:
+                raise HarnessError(f"{prefix}{name}: a number has more than {BITS} bits.", f"Use one below 2**{BITS}.")
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
 
 
 def _rule(problem: ErrorDetails) -> str:

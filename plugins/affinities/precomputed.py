@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -12,12 +10,13 @@ import numpy as np
 from jaxtyping import Float
 
 from harness import Affinity, AffinityMethod, HarnessError, Sign, UnitSpace, digest_files, hookimpl, signed_part
-from harness.util.errors import unknown
+from harness.util.arrays import one_array, shape_of
+from harness.util.paths import expanded, is_file
 
 
 @dataclass(frozen=True)
 class Precomputed(AffinityMethod):
-    """A matrix that was computed elsewhere, read from a .npy or .npz file.
+    """A matrix that was computed elsewhere, read from a .npy, .npz, .safetensors or .csv file.
 
     Rows and columns are units, in the order of the subject. Numbers are converted to float64. Entries that differ from
     their mirror image by at most 1e-6 of the largest entry are averaged with it. A diagonal that is not zero (as in a
@@ -27,16 +26,16 @@ class Precomputed(AffinityMethod):
     Input: units. Output: affinity [n_units, n_units], in the unit of the file.
 
     Errors: no file; a file without a plain array of real numbers (pickled objects are refused, because loading them can
-    run code); several arrays and no ``key``; an array that is not square, not finite, not symmetric, or that does not
-    have one row per unit.
+    run code), or with more numbers than memory; several arrays and no ``key``; an array that is not square, not finite,
+    not symmetric, or that does not have one row per unit.
     Source: the file.
     """
 
     name: ClassVar[str] = "precomputed"
-    path: str = field(default="", metadata={"help": ".npy or .npz file with one row per unit", "by_content": True})
-    key: str = field(
-        default="", metadata={"help": "name of the array in an .npz file; not needed if there is one array"}
+    path: str = field(
+        default="", metadata={"help": "file with one row per unit: .npy, .npz, .safetensors, .csv", "by_content": True}
     )
+    key: str = field(default="", metadata={"help": "name of the matrix in a file of several arrays"})
     transform: Sign = field(default="signed", metadata={"help": "part of the entries that is the affinity"})
 
     def __call__(self, units: UnitSpace) -> Affinity:
@@ -47,11 +46,16 @@ class Precomputed(AffinityMethod):
 
     def fingerprint(self) -> str:
         """Digest of the file's content. Empty: there is no file."""
-        return digest_files(self._file) if self._file.is_file() else ""
+        return digest_files(self._file) if is_file(self._file) else ""
+
+    def check_files(self) -> None:
+        """The file has the array."""
+        if self.path:
+            shape_of("affinity.path", self.path, self.key)
 
     @property
     def _file(self) -> Path:
-        return Path(self.path).expanduser()
+        return expanded(self.path)
 
     def _refuse(self, why: str, fix: str) -> HarnessError:
         return HarnessError(f"affinity.path={self.path}: {why}", fix)
@@ -61,33 +65,7 @@ class Precomputed(AffinityMethod):
             raise HarnessError(
                 "affinity precomputed: no file is given.", "Give one with a row per unit: affinity.path=J.npy"
             )
-        if not self._file.is_file():
-            raise self._refuse("the file does not exist.", f"Relative paths start at {Path.cwd()}")
-        if self._file.suffix not in (".npy", ".npz"):
-            raise self._refuse(
-                "the file is not an .npy or .npz file.", "Save the matrix with np.save('J.npy', matrix)."
-            )
-        try:
-            with self._file.open("rb") as file:  # numpy leaves a broken archive open
-                loaded = np.load(file, allow_pickle=False)
-                array: np.ndarray = loaded if isinstance(loaded, np.ndarray) else loaded[self._key(loaded.files)]
-                return array
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise self._refuse(
-                f"the file does not contain a plain array of numbers ({error}).",
-                "Save numbers: np.save('J.npy', matrix.astype(float)). Pickled objects are refused, because loading "
-                "them can run code.",
-            ) from error
-
-    def _key(self, keys: list[str]) -> str:
-        if self.key and self.key not in keys:
-            raise unknown(f"affinity.path={self.path}: array", self.key, keys)
-        if not self.key and len(keys) != 1:
-            raise self._refuse(
-                f"the file has {len(keys)} arrays ({', '.join(keys)}).",
-                f"Choose one: affinity.key={next(iter(keys), 'J')}",
-            )
-        return self.key or keys[0]
+        return one_array("affinity.path", self.path, self.key)
 
     def _checked(self, array: np.ndarray, units: UnitSpace) -> Float[np.ndarray, "units units"]:
         """In float64, and exactly symmetric."""

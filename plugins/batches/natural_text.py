@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from annotated_types import Ge
 
 from harness import BatchMethod, Counterfactual, HarnessError, Tokens, Vocabulary, hookimpl, rng_for
-from harness.data.corpus import PYTHON, documents, text_fingerprint
+from harness.data.corpus import PYTHON, check_text, documents, text_fingerprint
 from harness.data.stages import FOR_COUNTERFACTUALS
-from harness.data.tokens import LOCAL, default_id_range, repeat_anchors
+from harness.data.tokens import BOS_HELP, LOCAL, default_id_range, repeat_anchors, with_bos
 
 POOL = 50  # windows found per requested example before reading stops
 
@@ -21,7 +21,8 @@ POOL = 50  # windows found per requested example before reading stops
 class NaturalText(BatchMethod):
     """Windows of real text in which some token T occurs twice, at least ``gap`` tokens apart.
 
-    A window has ``length`` tokens (default: 256, or the subject's context if shorter). The first token T = ids[i] is
+    A window has ``length`` tokens (default: 256, or the subject's context if shorter). With ``bos``, the first of them
+    is the tokenizer's BOS token, and the rest is text; the notes of the batch say so. The first token T = ids[i] is
     used that has an id of at least ``min_id``, is followed by a different token S = ids[i + 1] with such an id, and
     occurs again at some k >= i + gap. The latest such k is the query. Each window gives at most one example.
     ``windows=first`` uses only the beginning of each document, as the paper does; ``windows=all`` cuts a document into
@@ -36,12 +37,13 @@ class NaturalText(BatchMethod):
     once, along a random ring. A batch of one example has no counterfactual.
 
     ``text`` is ``python-docs`` (the documentation of the running Python), a text file, a folder of ``.txt`` and ``.md``
-    files, or a Hugging Face dataset with a column ``text``, by its name or as a folder of data files (streamed; needs
-    the extra ``datasets``). Every file is a document; a form feed starts another one. If there are more than ``n``
-    windows, ``seed`` draws which are used. The property ``document`` of an example is the number of its document.
+    files, or a Hugging Face dataset with a column ``text``: its name, a file (.jsonl, .json, .csv, .tsv, .parquet,
+    .arrow) or a folder of such files (streamed; needs the extra ``datasets``). Text is UTF-8, or UTF-16 or UTF-32 with
+    a byte-order mark. Every file is a document; a form feed starts another one. If there are more than ``n`` windows,
+    ``seed`` draws which are used. The property ``document`` of an example is the number of its document.
 
-    Errors: a text with fewer than ``n`` examples; a subject without a tokenizer; a text that does not exist; a length
-    that is not above ``gap``.
+    Errors: a text with fewer than ``n`` examples; a subject without a tokenizer; a text that does not exist, or is not
+    text (:func:`harness.data.corpus.check_text`); a length that is not above ``gap``.
     Source: the natural batch of the closure paper, as its script makes it (n=2000, length 256, ids >= 100, gap 21,
     first windows, target repeat).
     """
@@ -65,6 +67,7 @@ class NaturalText(BatchMethod):
     seed: int | None = field(  # type: ignore[assignment]  # the contract's seed cannot be null
         default=0, metadata={"help": "seed of the draw of windows; null: the first n windows"}
     )
+    bos: bool | None = field(default=None, metadata={"help": BOS_HELP})
 
     def __post_init__(self) -> None:
         if self.length is not None and self.length <= self.gap:
@@ -77,6 +80,10 @@ class NaturalText(BatchMethod):
         """Python's documentation by version, files by content, a dataset by its name (``name@revision`` fixes it)."""
         return text_fingerprint(self.text)
 
+    def check_files(self) -> None:
+        """The text is there, and is text."""
+        check_text(self.text)
+
     def __call__(self, vocabulary: Vocabulary) -> Tokens:
         if vocabulary.encode is None:
             raise HarnessError(
@@ -85,13 +92,15 @@ class NaturalText(BatchMethod):
             )
         length = self.length if self.length is not None else min(256, vocabulary.context)
         min_id = self.min_id if self.min_id is not None else default_id_range(vocabulary.vocab_size)[0]
+        bos, said = vocabulary.bos(self.bos)
+        text = length - (bos is not None)
         ahead = 1 if self.target == "next_token" else 0
         examples = []
         for place, document in enumerate(documents(self.text, self.split)):
             ids = np.array(vocabulary.encode(document), dtype=np.int64)
-            starts = range(0, len(ids) - length + 1, length)
+            starts = range(0, len(ids) - text + 1, text)
             for start in starts if self.windows == "all" else starts[:1]:
-                window = ids[start : start + length]
+                window = ids[start : start + text]
                 places = self._find(window, min_id)
                 if places is not None and start + places[1] + ahead < len(ids):
                     target = ids[start + places[1] + 1] if ahead else window[places[0] + 1]
@@ -107,7 +116,8 @@ class NaturalText(BatchMethod):
                 "Give more text, or shorter windows (batch.length)" + (f", or use batch.n={total}." if total else "."),
             )
         order = np.arange(total) if self.seed is None else rng_for(self.seed, "windows").permutation(total)
-        return self._batch([examples[i] for i in np.sort(order[: self.n])], length, min_id)
+        notes = {"length": length, "min_id": min_id, "text": self.text, "bos": said}
+        return with_bos(self._batch([examples[i] for i in np.sort(order[: self.n])], notes), bos)
 
     def _find(self, window: np.ndarray, min_id: int) -> tuple[int, int] | None:
         """The position of the first T that qualifies, and its last occurrence."""
@@ -118,11 +128,10 @@ class NaturalText(BatchMethod):
                 return i, last[t]
         return None
 
-    def _batch(self, examples: list[tuple[np.ndarray, int, int, int, int]], length: int, min_id: int) -> Tokens:
+    def _batch(self, examples: list[tuple[np.ndarray, int, int, int, int]], notes: Mapping[str, Any]) -> Tokens:
         tokens = np.stack([window for window, *_ in examples])
         first, query, target, document = (np.array([example[part] for example in examples]) for part in (1, 2, 3, 4))
         anchors = repeat_anchors(first, query)
-        notes = {"length": length, "min_id": min_id, "text": self.text}
         counterfactual = self._counterfactual(tokens, query, target) if self.n > 1 else None
         groups = {"document": document}
         return Tokens(self.name, tokens, query, target, anchors, self.target, notes, counterfactual, groups)

@@ -11,7 +11,7 @@ from annotated_types import Ge, MultipleOf
 
 from harness import BatchMethod, Counterfactual, HarnessError, Tokens, Vocabulary, hookimpl, repeat_anchors, rng_for
 from harness.data.stages import FOR_COUNTERFACTUALS
-from harness.data.tokens import id_range
+from harness.data.tokens import BOS_HELP, id_range, with_bos
 
 SHORTEST = 8  # tokens of a copy: fewer leave no position that is not an anchor
 USUAL = 48  # tokens of both copies
@@ -31,8 +31,9 @@ class RandomRepeat(BatchMethod):
     The counterfactual of an example (for patching and logit_difference) differs in one token: the first
     :math:`s_{j+1}` becomes a token that the sequence does not contain, which is its answer.
 
-    ``length`` counts both copies. A smaller context or vocabulary shortens up to 48 tokens; more have to fit. The notes
-    of the batch hold the values used. Default ``vocab``: [100, 10000), reduced for a small vocabulary.
+    ``length`` counts both copies. A smaller context or vocabulary shortens up to 48 tokens; more have to fit. With
+    ``bos``, the tokenizer's BOS token stands before the copies. Default ``vocab``: [100, 10000), reduced for a small
+    vocabulary. The notes of the batch hold the values used.
 
     Errors: a range outside the vocabulary; fewer than 16 positions, or fewer than 9 tokens in the range; a length above
     48 that does not fit.
@@ -49,10 +50,12 @@ class RandomRepeat(BatchMethod):
     vocab: tuple[int, int] | None = field(
         default=None, metadata={"help": "token ids [lo, hi); null: [100, 10000), less in a small vocabulary"}
     )
+    bos: bool | None = field(default=None, metadata={"help": BOS_HELP})
 
     def __call__(self, vocabulary: Vocabulary) -> Tokens:
         low, high = id_range(self.vocab, vocabulary.vocab_size, SHORTEST + 1)
-        longest = min(vocabulary.context // 2, high - low - 1)
+        bos, said = vocabulary.bos(self.bos)
+        longest = min((vocabulary.context - (bos is not None)) // 2, high - low - 1)
         if self.length > max(USUAL, 2 * longest):
             raise HarnessError(
                 f"batch.length={self.length}: two copies of different tokens do not fit; the subject has "
@@ -73,9 +76,10 @@ class RandomRepeat(BatchMethod):
         tokens = np.concatenate([once, once], axis=1)
         changed = tokens.copy()
         changed[row, first + 1] = other
-        notes = {"length": 2 * copy, "vocab": [low, high], "vocab_adapted": self.vocab is None and high < 10_000}
-        anchors = repeat_anchors(first, query)
-        return Tokens(self.name, tokens, query, target, anchors, "successor", notes, Counterfactual(changed, other))
+        adapted = self.vocab is None and high < 10_000
+        notes = {"length": 2 * copy, "vocab": [low, high], "vocab_adapted": adapted, "bos": said}
+        anchors, counterfactual = repeat_anchors(first, query), Counterfactual(changed, other)
+        return with_bos(Tokens(self.name, tokens, query, target, anchors, "successor", notes, counterfactual), bos)
 
 
 @hookimpl

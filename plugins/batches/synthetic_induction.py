@@ -11,7 +11,7 @@ from annotated_types import Ge
 
 from harness import BatchMethod, Counterfactual, HarnessError, Tokens, Vocabulary, hookimpl, rng_for
 from harness.data.stages import FOR_COUNTERFACTUALS
-from harness.data.tokens import id_range, repeat_anchors
+from harness.data.tokens import BOS_HELP, id_range, repeat_anchors, with_bos
 
 EARLIEST = 20  # first position of the first A
 
@@ -28,8 +28,9 @@ class SyntheticInduction(BatchMethod):
     so B' is its answer. B' is drawn from the same range, different from A and B. It comes from a generator of its own,
     so the examples equal the published ones token by token.
 
-    Default ``length``: 256, or the subject's context if shorter. Default ``vocab``: [100, 10000), reduced for a small
-    vocabulary. The notes of the batch hold the values used.
+    Default ``length``: 256, or the subject's context if shorter. With ``bos``, examples begin with the tokenizer's BOS
+    token, which ``length`` counts. Default ``vocab``: [100, 10000), reduced for a small vocabulary. The notes of the
+    batch hold the values used.
 
     Errors: a range outside the vocabulary, or with fewer than three tokens; a length below 42.
     Source: the synthetic batch of the closure paper, as its script makes it (n=2000, length 256, seed 42, tokens
@@ -46,21 +47,27 @@ class SyntheticInduction(BatchMethod):
     vocab: tuple[int, int] | None = field(
         default=None, metadata={"help": "token ids [lo, hi); null: [100, 10000), less in a small vocabulary"}
     )
+    bos: bool | None = field(default=None, metadata={"help": BOS_HELP})
 
     def __call__(self, vocabulary: Vocabulary) -> Tokens:
         length = self.length if self.length is not None else min(256, vocabulary.context)
         low, high = id_range(self.vocab, vocabulary.vocab_size, 3)
-        if length < 2 * EARLIEST + 2:
+        bos, said = vocabulary.bos(self.bos)
+        drawn, fewest = length - (bos is not None), 2 * EARLIEST + 2
+        if drawn < fewest:
+            least = fewest + length - drawn
             raise HarnessError(
-                f"batch synthetic_induction needs {2 * EARLIEST + 2} positions; the subject has {length}.",
-                "Use a subject with a longer context.",
+                f"batch synthetic_induction needs {least} positions; "
+                f"{'the subject' if self.length is None else 'batch.length'} has {length}.",
+                f"Use a subject with a longer context{'' if self.length is None else f', or batch.length={least}'}.",
             )
-        tokens, first, target = self._draw(length, low, high)
-        query = np.full(self.n, length - 1)
+        tokens, first, target = self._draw(drawn, low, high)
+        query = np.full(self.n, drawn - 1)
         anchors = repeat_anchors(first, query)
-        notes = {"length": length, "vocab": [low, high], "vocab_adapted": self.vocab is None and high < 10_000}
+        adapted = self.vocab is None and high < 10_000
+        notes = {"length": length, "vocab": [low, high], "vocab_adapted": adapted, "bos": said}
         counterfactual = self._counterfactual(tokens, first, target, low, high)
-        return Tokens(self.name, tokens, query, target, anchors, "successor", notes, counterfactual)
+        return with_bos(Tokens(self.name, tokens, query, target, anchors, "successor", notes, counterfactual), bos)
 
     def _draw(self, length: int, low: int, high: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The published recipe. The order of the calls is part of it."""

@@ -11,7 +11,8 @@ import numpy as np
 from annotated_types import Ge
 
 from harness import BatchMethod, Counterfactual, HarnessError, Vectors, Width, digest_files, hookimpl, rng_for
-from harness.util.arrays import read_arrays
+from harness.util.arrays import read_arrays, shapes_of
+from harness.util.paths import expanded, is_file
 
 HEIGHT = 2.0  # of a cluster's centre, in standard deviations of the noise
 PARTS = ("inputs", "target", "counterfactual_inputs", "counterfactual_target")
@@ -51,8 +52,13 @@ class FromVectors(BatchMethod):
 
     def fingerprint(self) -> str:
         """The content of the file."""
-        file = Path(self.path).expanduser()
-        return digest_files(file) if self.path and file.is_file() else ""
+        file = expanded(self.path)
+        return digest_files(file) if self.path and is_file(file) else ""
+
+    def check_files(self) -> None:
+        """The file has arrays."""
+        if self.path:
+            shapes_of("batch.path", self.path)
 
     def _clusters(self, width: Width) -> Vectors:
         classes, size = width.outputs, width.inputs // width.outputs

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Float
 
 from harness import UNCLASSIFIED, HarnessError, LabelMethod, Labels, UnitSpace, digest_files, hookimpl
+from harness.util.json_files import read_json
+from harness.util.paths import expanded, is_file
+from harness.util.text import is_one_line
 
 Pairs = Sequence[tuple[Any, Any]]
+SHOWN = 80  # characters of a wrong value
 FORMS = """Forms: {"L0H1": "self", "L0H2": null, ...}; or the file that `harness survey` saves, \
 {"units": [{"unit": "L0H1", "class": "self"}, ...]};
 or the published one, {"classifications": [{"layer": 0, "head": 1, "classification": "self"}, ...]}"""
@@ -53,33 +53,28 @@ class FromFile(LabelMethod):
         class_pairs, ratio_pairs = self._pairs(self._read(), units)
         classes = self._by_position(class_pairs, units)
         for unit, label in classes.items():
-            if not (label is None or (isinstance(label, str) and label)):
-                raise self._wrong(f"the class of {units.labels[unit]} is {label!r}.", "A class is text, or null.")
+            if not (label is None or (isinstance(label, str) and label.strip() and is_one_line(label))):
+                given = repr(label)[:SHOWN]
+                raise self._wrong(
+                    f"the class of {units.labels[unit]} is {given}.", "A class is a line of text, or null."
+                )
         dropped = {UNCLASSIFIED} if self.unclassified == "drop" else set()
         labels = tuple(None if classes.get(unit) in dropped else classes.get(unit) for unit in range(len(units)))
         return Labels(labels, units, self._selectivity(self._by_position(ratio_pairs, units), units))
 
     def fingerprint(self) -> str:
         """The content of the file."""
-        place = Path(self.path).expanduser()
-        return digest_files(place) if place.is_file() else ""
+        place = expanded(self.path)
+        return digest_files(place) if is_file(place) else ""
+
+    def check_files(self) -> None:
+        """The file is JSON."""
+        self._read()
 
     def _read(self) -> Any:
         if not self.path:
             raise HarnessError("labels file: no file is given.", "Give its path: labels.path=labels.json")
-        try:
-            return json.loads(Path(self.path).expanduser().read_text(encoding="utf-8"), object_pairs_hook=self._once)
-        except OSError as error:
-            raise self._wrong(f"{error.strerror}.", "Give the path of a JSON file: labels.path=labels.json") from error
-        except ValueError as error:
-            raise self._wrong(f"it is not JSON: {error}.", FORMS) from error
-
-    def _once(self, pairs: Pairs) -> dict[str, Any]:
-        """A JSON object whose names differ; Python would silently keep the last of two equal names."""
-        names = Counter(name for name, _ in pairs)
-        if len(names) < len(pairs):
-            raise self._wrong(f"'{names.most_common(1)[0][0]}' occurs twice.", "Name each unit once.")
-        return dict(pairs)
+        return read_json("labels.path", self.path, FORMS)
 
     def _pairs(self, data: Any, units: UnitSpace) -> tuple[Pairs, Pairs]:
         """Units and their classes, units and their selectivities."""
@@ -99,7 +94,9 @@ class FromFile(LabelMethod):
                 case dict() if not data.keys().isdisjoint(units.labels):
                     return list(data.items()), []
         except (AttributeError, KeyError, TypeError) as error:
-            raise self._wrong(f"an entry has the wrong form ({type(error).__name__}: {error}).", FORMS) from error
+            raise self._wrong(
+                f"an entry has the wrong form ({type(error).__name__}: {str(error)[:SHOWN]}).", FORMS
+            ) from error
         raise self._wrong("its content has none of the known forms, or names no unit of this subject.", FORMS)
 
     def _by_position(self, pairs: Pairs, units: UnitSpace) -> dict[int, Any]:
@@ -119,7 +116,7 @@ class FromFile(LabelMethod):
         """Selectivities by class, if every unit has one for the same classes."""
         for unit, ratios in measured.items():
             numbers = ratios.values() if isinstance(ratios, dict) else [None]
-            if not all(isinstance(ratio, int | float) and math.isfinite(ratio) for ratio in numbers):
+            if not all(isinstance(ratio, int | float) and not isinstance(ratio, bool) for ratio in numbers):
                 raise self._wrong(f"a selectivity of {units.labels[unit]} is not a number.", "Give numbers only.")
         names = list(measured.get(0, {}))
         if len(measured) < len(units) or any(set(ratios) != set(names) for ratios in measured.values()):

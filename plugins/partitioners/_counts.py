@@ -1,10 +1,13 @@
-"""How many groups a partitioner makes: as requested, or scaled to the number of units."""
+"""How many groups a partitioner makes (as requested, or scaled to the number of units), and of which units."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from harness import HarnessError
+import numpy as np
+from jaxtyping import Float, Int
+
+from harness import Affinity, HarnessError, Partition
 
 HELP = "numbers of groups, one partition each; null: scaled to the number of units"
 COARSE, FINE = 16, 2
@@ -33,3 +36,30 @@ def numbers_of_groups(requested: Sequence[int] | None, units: int) -> tuple[int,
             f"Use numbers of groups up to {units}: 'partitioner.k=[{usable}]'",
         )
     return ks
+
+
+def partitions_of_linked(
+    affinity: Affinity,
+    order: Int[np.ndarray, " units"],
+    ks: Sequence[int],
+    who: str,
+    cluster: Callable[[Float[np.ndarray, "linked linked"], Sequence[int]], Iterable[Int[np.ndarray, " linked"]]],
+) -> list[Partition]:
+    """One partition per number of groups, of the units that have any affinity, taken in this order.
+
+    Units without any affinity are like no other unit, also not like each other: they are in no group, and
+    ``diagnostics.isolated`` names them. Where there are not more than k other units, each of them is a group.
+    ``cluster`` divides a matrix into each of several numbers of groups.
+
+    Errors: a sparse affinity with too many units for a matrix of all pairs.
+    """
+    linked, isolated = order[~affinity.isolated[order]], order[affinity.isolated[order]]
+    matrix = affinity.dense(who)[np.ix_(linked, linked)]
+    fewer = [k for k in ks if k < len(linked)]
+    groups = dict(zip(fewer, cluster(matrix, fewer), strict=True)) if fewer else {}
+    partitions = []
+    for k in ks:
+        labels = np.full(len(order), -1, dtype=np.int64)
+        labels[linked] = groups.get(k, np.arange(len(linked)))
+        partitions.append(Partition(k, labels, diagnostics={"isolated": affinity.units.names(isolated)}))
+    return partitions

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from annotated_types import Ge, MinLen
-from harness_plugins.partitioners._counts import HELP, numbers_of_groups
+from harness_plugins.partitioners._counts import HELP, numbers_of_groups, partitions_of_linked
+from jaxtyping import Float, Int
 
 from harness import Affinity, Partition, Partitioner, hookimpl
 
@@ -21,9 +23,8 @@ class Agglomerative(Partitioner):
     The two nearest groups are merged until ``k`` groups are left. ``linkage`` defines the distance between two groups:
     the ``average``, the largest (``complete``) or the smallest (``single``) distance between their units.
 
-    Input: affinity [n_units, n_units], non-negative. Output: one partition per ``k``. Every unit is in a group. A unit
-    without any affinity has the largest distance to all others, so it joins a group late or never. Nothing is random:
-    the order of layers and indices breaks ties.
+    Input: affinity [n_units, n_units], non-negative. Output: one partition per ``k``. Units without any affinity are in
+    no group (``diagnostics.isolated``). Nothing is random: the order of layers and indices breaks ties.
 
     Errors: ``k`` above the number of units; negative affinities; only zeros; a sparse affinity with too many units for
     a matrix of all pairs.
@@ -37,21 +38,22 @@ class Agglomerative(Partitioner):
     )
 
     def __call__(self, affinity: Affinity) -> list[Partition]:
+        ks = numbers_of_groups(self.k, len(affinity.units))
+        affinity.require_groups(self.name)
+        partitions: list[Partition] = partitions_of_linked(
+            affinity, affinity.units.canonical, ks, "partitioner agglomerative", self._cluster
+        )
+        return partitions
+
+    def _cluster(
+        self, matrix: Float[np.ndarray, "units units"], ks: Sequence[int]
+    ) -> Iterator[Int[np.ndarray, " units"]]:
         from sklearn.cluster import AgglomerativeClustering
 
-        n = len(affinity.units)
-        ks = numbers_of_groups(self.k, n)
-        affinity.require_groups(self.name)
-        order = affinity.units.canonical
-        matrix = affinity.dense("partitioner agglomerative")
-        distance = matrix.max() - matrix[np.ix_(order, order)]
+        distance = matrix.max() - matrix
         np.fill_diagonal(distance, 0.0)
-        partitions = []
         for k in ks:
-            labels = np.empty(n, dtype=np.int64)
-            labels[order] = AgglomerativeClustering(k, metric="precomputed", linkage=self.linkage).fit_predict(distance)
-            partitions.append(Partition(k, labels))
-        return partitions
+            yield AgglomerativeClustering(k, metric="precomputed", linkage=self.linkage).fit_predict(distance)
 
 
 @hookimpl

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
 import numpy as np
 from annotated_types import Ge, MinLen
-from harness_plugins.partitioners._counts import HELP, numbers_of_groups
-from jaxtyping import Float
+from harness_plugins.partitioners._counts import HELP, numbers_of_groups, partitions_of_linked
+from jaxtyping import Float, Int
 
 from harness import Affinity, Partition, Partitioner, hookimpl
 
@@ -18,10 +19,11 @@ class Spectral(Partitioner):
     r"""Normalised spectral clustering, one partition per number of groups.
 
     The eigenvectors of :math:`I - D^{-1/2} (A + \epsilon) D^{-1/2}` for its ``k`` smallest eigenvalues are computed;
-    k-means clusters their rows and keeps the best of ``n_init`` starts. :math:`\epsilon` = ``offset`` connects units
-    that have no neighbour.
+    k-means clusters their rows and keeps the best of ``n_init`` starts. :math:`\epsilon` = ``offset`` connects
+    components weakly.
 
-    Input: affinity [n_units, n_units], non-negative. Output: one partition per ``k``.
+    Input: affinity [n_units, n_units], non-negative. Output: one partition per ``k``. Units without any affinity are in
+    no group (``diagnostics.isolated``).
 
     Errors: ``k`` above the number of units; negative affinities; only zeros; a sparse affinity with too many units for
     a matrix of all pairs.
@@ -37,20 +39,25 @@ class Spectral(Partitioner):
     seed: int = field(default=0, metadata={"help": "seed of k-means"})
 
     def __call__(self, affinity: Affinity) -> list[Partition]:
-        from sklearn.cluster import k_means
-
         n = len(affinity.units)
         ks = numbers_of_groups(self.k, n)
         affinity.require_groups(self.name)
-        embedding = _embedding(affinity.dense("partitioner spectral") + self.offset, max(ks))
-        partitions = []
+        partitions: list[Partition] = partitions_of_linked(
+            affinity, np.arange(n), ks, "partitioner spectral", self._cluster
+        )
+        return partitions
+
+    def _cluster(
+        self, matrix: Float[np.ndarray, "units units"], ks: Sequence[int]
+    ) -> Iterator[Int[np.ndarray, " units"]]:
+        from sklearn.cluster import k_means
+
+        embedding = _embedding(matrix + self.offset, max(ks))
         for k in ks:
             rng = np.random.RandomState(self.seed)
             # scikit-learn's SpectralClustering draws ARPACK's start vector first; its k-means starts after that draw.
-            rng.uniform(-1, 1, n)
-            labels = k_means(embedding[:, :k], k, n_init=self.n_init, random_state=rng)[1]
-            partitions.append(Partition(k, labels.astype(np.int64)))
-        return partitions
+            rng.uniform(-1, 1, len(matrix))
+            yield k_means(embedding[:, :k], k, n_init=self.n_init, random_state=rng)[1].astype(np.int64)
 
 
 def _embedding(matrix: Float[np.ndarray, "units units"], most: int) -> Float[np.ndarray, "units most"]:

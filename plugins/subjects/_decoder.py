@@ -15,6 +15,7 @@ from .smollm2_wheel import SmolLM2Wheel
 from .tiny import Tiny
 
 if TYPE_CHECKING:
+    from harness import Vocabulary
     from harness.data.contracts import Sizes
     from harness.engine.hooked import HookedSubject
     from harness.engine.loading import LoadedModel
@@ -47,6 +48,10 @@ class DecoderUnits(SubjectMethod):
 
     def __call__(self) -> HookedSubject:
         return self._load().units({self.name, *self.also}, self.memory)
+
+    def vocabulary(self) -> Vocabulary | None:
+        """That of the subject that loads the same model."""
+        return self._source.vocabulary()
 
     def config(self) -> str | None:
         """The folder or hub id whose config.json has the shapes of the model."""

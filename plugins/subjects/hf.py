@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from harness import SubjectMethod, hookimpl
 
 if TYPE_CHECKING:
-    from harness import HeadSubject
+    from harness import HeadSubject, Vocabulary
     from harness.engine.loading import LoadedModel
 
 
@@ -59,6 +59,12 @@ class HuggingFace(SubjectMethod):
             device_map=self.device_map,
             allow_pickle=self.allow_pickle,
         )
+
+    def vocabulary(self) -> Vocabulary | None:
+        """Its tokens, from the configuration and the tokenizer in a local folder."""
+        from harness.engine.loading import vocabulary_in
+
+        return vocabulary_in(self.path, self.allow_pickle)
 
     def config(self) -> str:
         """The folder or hub id whose config.json has the shapes of the model."""

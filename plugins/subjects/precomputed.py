@@ -28,8 +28,11 @@ from harness import (
     hookimpl,
 )
 from harness.data.requests import check_sources
-from harness.util.arrays import one_array
+from harness.util.arrays import one_array, shape_of, shapes_of
 from harness.util.errors import without_model
+from harness.util.json_files import read_json
+
+MOST = 2**20  # units
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,9 @@ class Precomputed(SubjectMethod):
     there is no batch. The units are then ``u0``, ``u1``, ... of one site, unless ``units`` lists them.
 
     Otherwise units are attention heads, index = layer * heads + head, or the units that a file lists. Without
-    ``units``, their number is the size of the matrix. Layers x heads must then be the only shape of that size that
-    contains every head in the labels (published label files name all heads). By default, ``matrix`` and ``labels`` are
-    the files of the cell.
+    ``units``, their number is the size of the matrix (of ``affinity.key``, in a file of several). Layers x heads must
+    then be the only shape of that size that contains every head in the labels (published label files name all heads).
+    By default, ``matrix``, ``matrix_key`` and ``labels`` are those of the cell.
 
     A list of units is a JSON file of labels, ``["a", "b"]``, or of units, ``[{"label": "a", "site": "layer1", "depth":
     1, "family": "neuron"}]``, of which only the label is required.
@@ -75,6 +78,10 @@ class Precomputed(SubjectMethod):
             "follows": "affinity.path",
             "by_content": True,
         },
+    )
+    matrix_key: str | None = field(
+        default=None,
+        metadata={"help": "name of the matrix in a file of several arrays", "follows": "affinity.key"},
     )
     labels: str | None = field(
         default=None,
@@ -119,11 +126,11 @@ class Precomputed(SubjectMethod):
         return values.astype(np.float32)
 
     def _given(self) -> UnitSpace:
-        if shape := re.fullmatch(r"(\d+)x(\d+)", self.units):
-            return UnitSpace.heads([int(shape[2])] * int(shape[1]))
-        match _json("subject.units", self.units):
+        if shape := re.fullmatch(r"(\d{1,9})x(\d{1,9})", self.units):
+            return self._heads(int(shape[1]), int(shape[2]))
+        match read_json("subject.units", self.units):
             case {"n_layers": int(layers), "n_heads": int(heads)}:
-                return UnitSpace.heads([heads] * layers)
+                return self._heads(layers, heads)
             case [*labels] if all(isinstance(label, str) for label in labels):
                 return UnitSpace.from_labels(labels)
             case [*entries] if all(isinstance(entry, dict) and "label" in entry for entry in entries):
@@ -134,6 +141,14 @@ class Precomputed(SubjectMethod):
         )
         raise HarnessError(f"subject.units={self.units}: its content has none of the known forms.", forms)
 
+    def _heads(self, layers: int, heads: int) -> UnitSpace:
+        if layers * heads > MOST or min(layers, heads) < 1:
+            raise HarnessError(
+                f"subject.units={self.units}: {layers} layers of {heads} heads are not 1 to {MOST} units.",
+                "Give layers x heads: subject.units=16x16",
+            )
+        return UnitSpace.heads([heads] * layers)
+
     def _inferred(self) -> UnitSpace:
         if not self.matrix:
             raise HarnessError(
@@ -141,9 +156,9 @@ class Precomputed(SubjectMethod):
                 "Give the activity (subject.activity=A.npy), the matrix (affinity=precomputed affinity.path=J.npy), or "
                 "the units (subject.units=16x16).",
             )
-        n = _size(self.matrix)
-        labelled = list(_heads(_json("labels.path", self.labels))) if self.labels else []
-        layers, heads = (max(column) + 1 for column in zip(*labelled, strict=True)) if labelled else (1, 1)
+        n = _size(self.matrix, self.matrix_key or "")
+        labelled = list(_heads(read_json("labels.path", self.labels))) if self.labels else []
+        layers, heads = (max(1, max(column) + 1) for column in zip(*labelled, strict=True)) if labelled else (1, 1)
         shapes = [(rows, n // rows) for rows in range(layers, n + 1) if n % rows == 0 and n // rows >= heads]
         if len(shapes) == 1:
             return UnitSpace.heads([shapes[0][1]] * shapes[0][0])
@@ -226,36 +241,23 @@ def _unit(entry: Mapping[str, Any]) -> Unit:
     return Unit(str(values["label"]), str(values["site"]), values["depth"], str(values["family"]))
 
 
-def _size(path: str) -> int:
-    """The size of the square matrix in a file."""
-    try:
-        content = np.load(Path(path).expanduser(), mmap_mode="r", allow_pickle=False)
-        arrays = [content] if isinstance(content, np.ndarray) else list(content.values())
-    except Exception as error:  # a damaged archive can raise anything
-        why = getattr(error, "strerror", None) or "it is not an .npy or .npz file of numbers"
-        raise HarnessError(f"affinity.path={path}: {why}.", "Give a matrix: affinity.path=J.npy (or .npz)") from error
-    sizes = {array.shape[0] for array in arrays if array.ndim == 2 and array.shape[0] == array.shape[1]}
+def _size(path: str, key: str) -> int:
+    """The size of the square matrix in a file: of the one with this name, or of all that there are."""
+    shapes = [shape_of("affinity.path", path, key)] if key else shapes_of("affinity.path", path)
+    sizes = {shape[0] for shape in shapes if len(shape) == 2 and shape[0] == shape[1]}
     if len(sizes) != 1:
-        shapes = ", ".join(str(array.shape) for array in arrays)
         raise HarnessError(
-            f"affinity.path={path}: it must contain square matrices of one size (shapes: {shapes}).",
-            "Give the units: subject.units=16x16 (layers x heads)",
+            f"affinity.path={path}: it must contain square matrices of one size (shapes: "
+            f"{', '.join(map(str, shapes))}).",
+            "Choose one (affinity.key=J), or give the units: subject.units=16x16 (layers x heads)",
         )
-    return int(sizes.pop())
-
-
-def _json(key: str, path: str) -> Any:
-    try:
-        return json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or f"it is not JSON: {error}"
-        raise HarnessError(f"{key}={path}: {why}.", f"Give a JSON file: {key}=FILE.json") from error
+    return sizes.pop()
 
 
 def _heads(node: Any) -> Iterator[tuple[int, int]]:
     """Every head in a JSON document, in any of the forms "L0H1", "L0_H1" and {"layer": 0, "head": 1}."""
     match node:
-        case str() if head := re.fullmatch(r"L(\d+)_?H(\d+)", node):
+        case str() if head := re.fullmatch(r"L(\d{1,9})_?H(\d{1,9})", node):
             yield int(head[1]), int(head[2])
         case list():
             for item in node:

@@ -71,7 +71,6 @@ class SparseAutoencoder(DecoderUnits):
     def __call__(self) -> HookedSubject:
         from harness import HookedSubject
         from harness.engine.decoders import sites_of_families
-        from harness.engine.subject import vocabulary_of
 
         from ._dictionary.files import read_dictionary
         from ._dictionary.fit import fit_of
@@ -98,7 +97,7 @@ class SparseAutoencoder(DecoderUnits):
             "dictionary": {"file": self._file.name, "activation": dictionary.activation, **fit, **trained},
         }
         sites = sorted([*sites_of_families(loaded.model, self.also), latents], key=lambda site: site.depth)
-        reads = vocabulary_of(loaded.model, loaded.encode, loaded.decode)
+        reads = loaded.reads
         return HookedSubject(loaded.model, sites, reads, f"{loaded.label} {prefix} latents", about, self.memory)
 
     def runs(self, sizes: Sizes) -> tuple[Run, ...]:

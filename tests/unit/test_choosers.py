@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn.metrics import silhouette_samples
 
-from harness.data.grouping import Affinity, Labels, Partition, Stability
+from harness.data.grouping import Affinity, Agreement, Labels, Partition, Stability
 from harness.data.units import UnitSpace
 from harness.registry.config import registry
 from harness.util.errors import HarnessError
@@ -324,4 +324,25 @@ def test_the_partition_that_agrees_best_with_the_labels_is_taken() -> None:
     chooser = OFFERED.get("chooser", "labels").build({})
     partitions = [partition(0, 0, 1, 1, 0), partition(0, 0, 0, 0, 1), partition(0, 0, 1, 2, 2)]
     assert chooser(partitions, labels) == pytest.approx([1.0, 0.0, 4 / 7])
-    assert chooser(partitions, Labels((None,) * 5, labels.units)) == [None] * 3
+
+
+@pytest.mark.parametrize(
+    ("classes", "says"),
+    [
+        ((None,) * 5, "0 of 5 units have a label, of 0 classes"),
+        (("a", None, None, None, None), "1 of 5 units have a label, of 1 classes"),
+        (("a", "b", None, None, None), "2 of 5 units have a label, of 2 classes"),
+        (("a", "b", "c", None, None), "3 of 5 units have a label, of 3 classes"),
+        (("a",) * 5, "5 of 5 units have a label, of 1 classes"),
+    ],
+)
+def test_labels_that_divide_nothing_choose_nothing(classes: tuple[str | None, ...], says: str) -> None:
+    """With them the index is 1 for some partition whatever the others are, or 0/0."""
+    labels = Labels(classes, UnitSpace.heads([5]))
+    chooser = OFFERED.get("chooser", "labels").build({})
+    several = [partition(0, 0, 1, 1, 0), partition(0, 1, 2, 3, 4)]
+    with pytest.raises(HarnessError, match=says) as caught:
+        chooser(several, labels)
+    assert "chooser=stability" in caught.value.fix
+    assert chooser(several[:1], labels) == [None], "one partition needs no choice"
+    assert Agreement.of(several[0], labels) is None

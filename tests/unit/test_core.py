@@ -292,6 +292,7 @@ def test_agreement_by_hand() -> None:
     # I = H(labels) = ln 2, because the groups tell the labels; H(groups) = 1.5 ln 2; arithmetic mean.
     assert agreement.nmi == pytest.approx(math.log(2) / (1.25 * math.log(2)))
     assert agreement.purity == 1.0
+    assert agreement.units == 4
 
 
 def test_purity_counts_the_most_common_class_of_each_group() -> None:

@@ -138,7 +138,7 @@ def test_every_class_is_unknown_without_labels() -> None:
         ({"L0H1": ""}, "the class of L0H1 is ''"),
         ({"L0H1": ["self"]}, r"the class of L0H1 is \['self'\]"),
         ({"units": [{"unit": "L1H1", "class": "a", "selectivity": {"a": "much"}}]}, "selectivity of L1H1 is not"),
-        ('{"units": [{"unit": "L1H1", "class": "a", "selectivity": {"a": NaN}}]}', "selectivity of L1H1 is not"),
+        ('{"units": [{"unit": "L1H1", "class": "a", "selectivity": {"a": NaN}}]}', "NaN is not a number"),
         ({"units": [{"unit": "L1H1", "class": "a", "selectivity": [1.0]}]}, "selectivity of L1H1 is not"),
     ],
 )
@@ -155,9 +155,9 @@ def test_a_missing_path_or_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match="labels file: no file is given") as caught:
         build({})(UNITS)
     assert "labels.path=" in caught.value.fix
-    with pytest.raises(HarnessError, match=r"labels\.path=.*gone\.json: No such file"):
+    with pytest.raises(HarnessError, match=r"labels\.path=.*gone\.json: the file does not exist"):
         build({"path": str(tmp_path / "gone.json")})(UNITS)
-    with pytest.raises(HarnessError, match="Is a directory"):
+    with pytest.raises(HarnessError, match="it is a folder"):
         build({"path": str(tmp_path)})(UNITS)
     with pytest.raises(HarnessError, match=r"labels\.unclassified='keep'"):
         build({"unclassified": "keep"})

@@ -142,7 +142,9 @@ def test_pickles_are_loaded_only_when_requested(pickled):
 def test_weights_that_do_not_fill_the_model_are_refused(saved):
     config = json.loads((saved / "config.json").read_text())
     (saved / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 5}))
-    assert "9 weights of LlamaForCausalLM are missing" in refusal(path=str(saved))
+    message = refusal(path=str(saved))
+    assert "9 weights (model.layers.4." in message
+    assert "of LlamaForCausalLM are missing or misshapen" in message
     (saved / "config.json").write_text(json.dumps({**config, "intermediate_size": 40}))
     assert "misshapen" in refusal(path=str(saved)) or "cannot load it" in refusal(path=str(saved))
 
@@ -288,3 +290,102 @@ def test_a_model_in_a_folder_of_a_common_name_is_called_by_the_folder_above_too(
     folder: str, gguf: str | None, label: str
 ) -> None:
     assert _label(folder, "main", ModelFiles(Path(folder), gguf)) == label
+
+
+# -- weights and tokenizers that are not those of the model ------------------------------------------------------------
+
+
+def rewritten(folder: Path, change) -> None:
+    """Change the weights of a saved model by name."""
+    from safetensors.torch import load_file, save_file
+
+    file = folder / "model.safetensors"
+    weights = load_file(file)
+    change(weights)
+    save_file(weights, file, {"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    "name", ["model.layers.0.self_attn.q_proj.lora_A.weight", "base_model.model.adapter.weight", "vera_lambda_d.x"]
+)
+def test_weights_of_an_adapter_in_the_checkpoint_are_refused(saved, name):
+    rewritten(saved, lambda weights: weights.update({name: torch.ones(2, 2)}))
+    message = refusal(path=str(saved))
+    assert f"1 weight ({name}) belong to an adapter, which LlamaForCausalLM would ignore" in message
+    assert "merge_and_unload" in message
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
+def test_an_adapter_beside_the_weights_is_refused(saved, name):
+    (saved / name).write_bytes(b"{}")
+    assert f"it has an adapter ({name})" in refusal(path=str(saved))
+
+
+def test_other_weights_that_the_model_does_not_use_are_named_in_the_record(saved):
+    names = [f"mtp.{i}.weight" for i in range(4)]
+    rewritten(saved, lambda weights: weights.update({name: torch.ones(1) for name in names}))
+    unused = load_model(str(saved)).about["unused_weights"]
+    assert unused == "4 weights (mtp.0.weight, mtp.1.weight, mtp.2.weight ...)"
+
+
+@pytest.mark.parametrize(("value", "kind"), [(float("nan"), "NaN"), (float("-inf"), "infinity")])
+@pytest.mark.parametrize(
+    "name", ["model.embed_tokens.weight", "model.layers.2.mlp.up_proj.weight", "model.norm.weight"]
+)
+def test_a_weight_that_is_not_finite_is_named(saved, name, value, kind):
+    def spoil(weights):
+        weights[name][5] = value
+        weights[name][7] = value
+
+    rewritten(saved, spoil)
+    message = refusal(path=str(saved))
+    assert f"its weights are not finite, because {name} holds {kind} in row 5, the first of 2" in message
+    assert "dtype" not in message, "a model in float32 is not told to use float32"
+
+
+def test_weights_too_large_for_half_precision_are_told_from_damaged_ones(saved):
+    def enlarge(weights):
+        weights["model.norm.weight"][3] = 1e6
+
+    rewritten(saved, enlarge)
+    assert load_model(str(saved)).units
+    message = refusal(path=str(saved), dtype="float16")
+    assert "model.norm.weight holds infinity in row 3" in message
+    assert "subject.dtype=float32" in message
+
+
+def test_a_model_in_memory_with_a_nan_is_not_called_a_model_that_is_not_causal(architectures):
+    from harness.engine.in_memory import subject_of
+
+    model = architectures["llama_gqa"].build()
+    with torch.no_grad():
+        model.model.embed_tokens.weight[5] = torch.nan
+    with pytest.raises(HarnessError, match=r"predicts NaN, because model.embed_tokens.weight holds NaN in row 5\."):
+        subject_of(model)
+
+
+def spoiled_tokenizer(folder: Path) -> str:
+    """A tokenizer that needs code of its own, which must not run."""
+    config = {"tokenizer_class": "MineTokenizer", "auto_map": {"AutoTokenizer": ["mine.MineTokenizer", None]}}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    (folder / "tokenizer.json").unlink()
+    (folder / "mine.py").write_text("raise SystemExit('it ran')")
+    return str(folder)
+
+
+def test_a_tokenizer_that_is_not_needed_is_not_loaded(saved):
+    from harness.registry.config import registry
+
+    subject = load_model(spoiled_tokenizer(saved))
+    batch = registry().get("batch", "random_repeat").build({"n": 2})(subject.reads)
+    assert batch.notes["bos"] == "none (the tokenizer cannot be loaded)"
+    assert subject.reads.decode([1, 2]) == "1 2"
+    assert batch.shown(0, subject.reads)
+
+
+def test_a_tokenizer_that_is_needed_and_cannot_be_loaded_is_blamed(saved):
+    subject = load_model(spoiled_tokenizer(saved))
+    for use in (lambda: subject.reads.encode("the cat"), lambda: subject.reads.bos(True)):
+        with pytest.raises(HarnessError, match="its tokenizer cannot be loaded") as caught:
+            use()
+        assert "batch=synthetic_induction" in caught.value.fix

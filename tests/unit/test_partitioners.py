@@ -448,13 +448,33 @@ def test_the_tree_is_that_of_scipy(how: str, seed: int) -> None:
         assert len(one.groups()) == one.k
 
 
-def test_a_unit_without_affinity_joins_last() -> None:
-    matrix = np.zeros((5, 5))
-    matrix[:4, :4] = 0.2 * complete(4)
-    matrix[0, 1] = matrix[1, 0] = matrix[2, 3] = matrix[3, 2] = 1.0
-    two, three = partition("agglomerative", affinity(matrix), k=(2, 3))
-    assert sorted(two.groups()) == [(0, 1, 2, 3), (4,)]
-    assert sorted(three.groups()) == [(0, 1), (2, 3), (4,)]
+@pytest.mark.parametrize("name", ["agglomerative", "spectral"])
+def test_units_without_affinity_are_in_no_group(name: str) -> None:
+    """Two pairs that are weakly linked, and three units that are like no other and not like each other."""
+    matrix = np.zeros((7, 7))
+    linked = [0, 2, 3, 5]
+    matrix[np.ix_(linked, linked)] = 0.2 * complete(4)
+    matrix[0, 2] = matrix[2, 0] = matrix[3, 5] = matrix[5, 3] = 1.0
+    two, three, many = partition(name, affinity(matrix), k=(2, 3, 6))
+    assert sorted(two.groups()) == [(0, 2), (3, 5)]
+    assert len(three.groups()) == 3
+    assert sorted(many.groups()) == [(0,), (2,), (3,), (5,)]
+    for found in (two, three, many):
+        assert set(np.flatnonzero(found.labels < 0)) == {1, 4, 6}
+        assert found.diagnostics == {"isolated": ["L0H1", "L0H4", "L0H6"]}
+
+
+@pytest.mark.parametrize("name", ["agglomerative", "spectral", "leiden", "eigengap"])
+def test_isolated_units_are_never_a_group(name: str) -> None:
+    """Three blocks without links between them, and units without any link: groups hold linked units only."""
+    matrix = np.zeros((16, 16))
+    for block in (slice(0, 4), slice(5, 9), slice(10, 14)):
+        matrix[block, block] = complete(4)
+    isolated = {4, 9, 14, 15}
+    for found in partition(name, affinity(matrix), **({"k": (3,)} if name in ("agglomerative", "spectral") else {})):
+        assert {unit for group in found.groups() for unit in group} == set(range(16)) - isolated
+        assert sorted(found.groups()) == [tuple(range(0, 4)), tuple(range(5, 9)), tuple(range(10, 14))]
+        assert found.diagnostics["isolated"] == [f"L0H{unit}" for unit in sorted(isolated)]
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -53,7 +53,7 @@ def test_units_can_be_given_by_a_file(tmp_path: Path) -> None:
         ([0, 1], "none of the known forms"),
         (["L0H0", "L0H0"], "twice"),
         ([], "at least one unit"),
-        ({"n_layers": 0, "n_heads": 4}, "at least one unit"),
+        ({"n_layers": 0, "n_heads": 4}, "0 layers of 4 heads are not 1 to"),
     ],
 )
 def test_files_that_give_no_units_are_refused(content: Any, says: str, tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_files_that_give_no_units_are_refused(content: Any, says: str, tmp_path:
 
 
 def test_an_invalid_shape_is_treated_as_a_missing_file() -> None:
-    with pytest.raises(HarnessError, match=r"subject\.units=16by16: No such file"):
+    with pytest.raises(HarnessError, match=r"subject\.units=16by16: the file does not exist"):
         subject(units="16by16")
 
 
@@ -112,25 +112,27 @@ def test_the_size_is_that_of_the_square_matrix_of_an_archive(tmp_path: Path) -> 
     with pytest.raises(HarnessError, match=r"must contain square matrices of one size .*\(6, 6\), \(8, 8\)") as caught:
         subject(matrix=str(tmp_path / "two.npz"), labels=labels)
     assert "subject.units=" in caught.value.fix
+    assert len(subject(matrix=str(tmp_path / "two.npz"), matrix_key="K", units="2x4").units) == 8
+    assert len(subject(matrix=str(tmp_path / "two.npz"), matrix_key="J", labels=labels).units) == 6
 
 
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"", "not an .npy or .npz"),
-        (b"1,2\n3,4\n", "not an .npy or .npz"),
-        (b"PK\x03\x04 and then nothing", "not an .npy or .npz"),
+        (b"", "it is not a .npy file of numbers"),
+        (b"1,2\n3,4\n", "it is not a .npy file of numbers"),
+        (b"PK\x03\x04 and then nothing", "it is not a .npy file of numbers"),
     ],
 )
 def test_files_that_are_not_a_matrix_are_refused(content: bytes, says: str, tmp_path: Path) -> None:
     (tmp_path / "J.npy").write_bytes(content)
-    with pytest.raises(HarnessError, match=rf"affinity\.path=.*J\.npy: it is {says}"):
+    with pytest.raises(HarnessError, match=rf"affinity\.path=.*J\.npy: {says}"):
         subject(matrix=str(tmp_path / "J.npy"))
 
 
 def test_pickled_objects_are_not_loaded(tmp_path: Path) -> None:
     np.save(tmp_path / "J.npy", np.array([[{}]]), allow_pickle=True)
-    with pytest.raises(HarnessError, match=r"not an \.npy or \.npz file of numbers"):
+    with pytest.raises(HarnessError, match=r"it is not a \.npy file of numbers"):
         subject(matrix=str(tmp_path / "J.npy"))
 
 
@@ -139,9 +141,9 @@ def test_a_missing_input_is_named(tmp_path: Path) -> None:
         subject()
     assert "affinity.path=J.npy" in caught.value.fix
     assert "subject.units=16x16" in caught.value.fix
-    with pytest.raises(HarnessError, match=r"affinity\.path=gone\.npy: No such file"):
+    with pytest.raises(HarnessError, match=r"affinity\.path=gone\.npy: the file does not exist"):
         subject(matrix="gone.npy")
-    with pytest.raises(HarnessError, match=r"labels\.path=gone\.json: No such file"):
+    with pytest.raises(HarnessError, match=r"labels\.path=gone\.json: the file does not exist"):
         subject(matrix=matrix(tmp_path, 4), labels="gone.json")
     np.save(tmp_path / "flat.npy", np.zeros((2, 3)))
     with pytest.raises(HarnessError, match=r"shapes: \(2, 3\)"):
@@ -161,6 +163,7 @@ def test_matrix_and_labels_default_to_those_of_the_cell() -> None:
         "activity": "",
         "key": "",
         "matrix": "J.npy",
+        "matrix_key": "",
         "labels": "l.json",
     }
     assert resolve([*words, "subject.labels=other.json"], registry())["subject"]["labels"] == "other.json"

@@ -332,6 +332,7 @@ ADDED_5 = {
 def _without_what_schema_5_added(written: dict[str, Any]) -> None:
     """Remove the fields that an older record does not have, which are empty in it."""
     assert (written.pop("unit_damage"), written.pop("size_curve")) == ({}, None)
+    assert {partition["agreement"].pop("units") for partition in written["partitions"]} == {None}
     for candidate in written["candidates"]:
         assert (candidate.pop("examples"), candidate.pop("pruned")) == ([], [])
     for closure in written["closure"]:

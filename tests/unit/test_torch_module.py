@@ -207,10 +207,10 @@ def test_vectors_are_refused_where_they_do_not_fit_and_tokens_everywhere() -> No
     with pytest.raises(
         HarnessError, match="synthetic_induction makes token sequences; subject classifier reads vectors"
     ):
-        write_batch(method("batch", "synthetic_induction"), classifier)
+        write_batch(method("batch", "synthetic_induction"), classifier.reads, classifier.label)
     classifier.reads = Vocabulary(10, 10)
     with pytest.raises(HarnessError, match="batch vectors makes vectors; subject classifier reads token sequences"):
-        write_batch(method("batch", "vectors"), classifier)
+        write_batch(method("batch", "vectors"), classifier.reads, classifier.label)
 
 
 def test_readers_of_attention_are_refused() -> None:

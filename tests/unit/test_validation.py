@@ -9,6 +9,7 @@ import pytest
 from annotated_types import Ge, Gt, Interval, Le, Lt, MinLen
 from pydantic import AfterValidator
 
+from harness.registry.config import registry
 from harness.util.errors import HarnessError, PluginError
 from harness.util.validation import type_text, validated
 
@@ -148,3 +149,15 @@ def test_an_unreadable_annotation_is_an_error_of_the_class() -> None:
 def test_the_message_of_a_check_across_fields_is_shown_unchanged() -> None:
     with pytest.raises(HarnessError, match=r"^low=2: must be at most high=1\.$"):
         validated(Dependent, {"low": 2})
+
+
+@pytest.mark.parametrize("value", [10**19, -(10**5000), [1, 10**400], (2**64,)], ids=["int", "digits", "list", "tuple"])
+def test_numbers_that_64_bits_do_not_hold_are_refused(value: Any) -> None:
+    with pytest.raises(HarnessError, match=r"batch\.n: a number has more than 63 bits"):
+        registry().get("batch", "synthetic_induction").build({"n": value})
+
+
+def test_a_long_value_is_cut_in_its_message() -> None:
+    with pytest.raises(HarnessError, match=r"batch\.n='xxx") as caught:
+        registry().get("batch", "synthetic_induction").build({"n": "x" * 5000})
+    assert len(str(caught.value)) < 400

@@ -14,7 +14,6 @@ settings that change the computation. A setting that is not computed here is ref
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +24,7 @@ from torch import Tensor
 
 from harness import HarnessError
 from harness.util.arrays import read_arrays
+from harness.util.json_files import parse_json, read_json
 
 from .latents import Dictionary
 
@@ -167,7 +167,7 @@ class _File:
 def _config(file: Path) -> dict[str, Any]:
     """The settings of ``cfg.json`` beside the file, and of a safetensors header."""
     beside = file.parent / "cfg.json"
-    config = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
+    config = read_json("subject.dictionary", str(beside)) if beside.is_file() else {}
     if file.suffix == ".safetensors":
         from safetensors import safe_open
 
@@ -178,6 +178,6 @@ def _config(file: Path) -> dict[str, Any]:
 
 def _value(text: str) -> Any:
     try:
-        return json.loads(text)
+        return parse_json(text.encode("utf-8", "surrogatepass"))
     except ValueError:
         return text
