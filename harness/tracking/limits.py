@@ -1,7 +1,7 @@
 """What every tracking store accepts: the limits of MLflow's servers and databases, and how values are cut to them.
 
 The lowest limit of any release and database counts: PostgreSQL refuses a whole run for one value that is too long,
-where SQLite stores it. What is cut here is whole in the files of the run: ``record.json``, ``config.yaml``, ``command.txt``.
+where SQLite stores it. What is cut here is whole in the files of the run (record.json, config.yaml, command.txt).
 """
 
 from __future__ import annotations
