@@ -25,7 +25,7 @@ REASONS = {
     r"database is locked": "another process holds the database for too long",
     r"disk is full|No space left": "the disk is full",
     r"file is not a database|malformed": "the file is not an SQLite database",
-    r"unable to open database": "the database file cannot be opened",
+    r"unable to open database|No such file|Not a directory": "the database file cannot be opened",
     r"readonly database|Permission denied|Read-only file": "it cannot be written to",
     r"out-of-date database schema": "the database is of another version of MLflow (see mlflow db upgrade)",
 }
@@ -39,7 +39,7 @@ def address(tracking: str, workspace: Workspace) -> str | None:
     """
     if tracking == "none":
         return None
-    uri = f"sqlite:///{workspace.root / 'mlflow.db'}" if tracking == "local" else tracking
+    uri = database_of(workspace.root) if tracking == "local" else tracking
     scheme, _, rest = uri.partition("://")
     kind = scheme.partition("+")[0]
     if not rest or kind not in (*DATABASES, "http", "https", "databricks"):
@@ -61,10 +61,18 @@ def address(tracking: str, workspace: Workspace) -> str | None:
     return uri
 
 
+def database_of(root: Path) -> str:
+    """The address of the database in a workspace; its path may hold any characters."""
+    path = str(root / "mlflow.db")
+    encoded = path.replace("%", "%25").replace("?", "%3F")
+    # With the plain scheme, MLflow makes the folders of the path as it is encoded.
+    return f"sqlite{'' if encoded == path else '+pysqlite'}:///{encoded}"
+
+
 def sync_command(uri: str, root: Path) -> str:
     """The command that copies the records of a workspace to a store later."""
     words = [f"workspace={as_override(str(root))}", f"tracking={as_override(without_password(uri))}"]
-    return shlex.join(["harness", "sync", *(words[:1] if uri == address("local", Workspace(root)) else words)])
+    return shlex.join(["harness", "sync", *(words[:1] if uri == database_of(root) else words)])
 
 
 def unreachable(uri: str, error: Exception) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from harness.cells.provenance import without_password
+from harness.tracking.address import database_of
 from harness.tracking.limits import ARTIFACTS
 from harness.util.errors import HarnessError
 
@@ -36,7 +37,7 @@ def follow_workspace(uri: str, root: Path, location: str) -> None:
     if not location.startswith(("file:", "/")):
         return  # a bucket, a server
     recorded = Path(unquote(urlsplit(location).path))
-    if uri == f"sqlite:///{root / 'mlflow.db'}":
+    if uri == database_of(root):
         present = root / "mlartifacts"
         present.mkdir(exist_ok=True)
         if not (recorded.is_dir() and os.path.samefile(recorded, present)):

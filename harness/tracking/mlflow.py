@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -53,10 +54,10 @@ class Mirror:
 
             for name in ("alembic", "mlflow"):  # they log "Running upgrade ..." forty times at first use
                 logging.getLogger(name).setLevel(logging.WARNING)
-            if self.uri.startswith(DATABASES[1:]):  # if it is down, MLflow would retry ten times, for 100 seconds
+            if self.uri.startswith(DATABASES):  # if it is down, MLflow would retry ten times, for 100 seconds
                 from sqlalchemy import create_engine
 
-                patience = {} if self.uri.startswith("mssql") else {"connect_timeout": TIMEOUT}
+                patience = {"connect_timeout": TIMEOUT} if self.uri.startswith(("postgresql", "mysql")) else {}
                 create_engine(self.uri, connect_args=patience).connect().close()
             with self._locked():
                 return MlflowClient(self.uri)
@@ -104,16 +105,17 @@ class Mirror:
             return ""
         if self.uri.startswith(DATABASES):
             page = run_view.page("http://127.0.0.1:5000", self.experiment)
-            return f"mlflow ui --backend-store-uri {without_password(self.uri)}, then open {page}"
+            return f"mlflow ui --backend-store-uri {shlex.quote(without_password(self.uri))}, then open {page}"
         return run_view.page(without_login(self.uri).rstrip("/"), self.experiment)
 
     def _locked(self) -> Any:
         """A lock on a SQLite file: if two processes open a new one at once, both create its tables and one fails."""
-        if not self.uri.startswith("sqlite:"):
+        if not self.uri.startswith("sqlite"):
             return nullcontext()
         from filelock import FileLock
+        from sqlalchemy import make_url
 
-        path = Path(self.uri.removeprefix("sqlite:///"))
+        path = Path(str(make_url(self.uri).database))
         return FileLock(path.with_name(f".{path.name}.lock"))
 
     @hookimpl

@@ -8,17 +8,21 @@ from __future__ import annotations
 import shutil
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
 from harness.records.record import Record
 from harness.records.workspace import Workspace
 from harness.registry.hookspecs import CellFinished
+from harness.tracking import limits
 from harness.tracking.address import address, unreachable
 from harness.tracking.mlflow import EXPERIMENT, Mirror, mirror_of, sweep_run
 
@@ -247,6 +251,19 @@ def test_artifacts_follow_a_workspace_that_was_moved_or_copied(
     assert (tmp_path / "runs").exists() == (how == "copied"), "the old place was made again"
 
 
+def test_a_database_that_cannot_be_opened_is_reported_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "text.db").write_text("no database " * 100)
+    for path, reason in (("nowhere/mlflow.db", "cannot be opened"), ("text.db", "not an SQLite database")):
+        began = time.monotonic()
+        with sweep_run(f"sqlite:///{tmp_path}/{path}", Workspace(tmp_path), ["a"], "words"):
+            pass
+        assert reason in capsys.readouterr().err
+        assert time.monotonic() - began < 30, "MLflow's retries take 100 s"
+    assert not (tmp_path / "nowhere").exists()
+
+
 def test_a_shared_database_whose_folder_of_artifacts_is_gone_is_reported(
     workspace: Workspace, make_record: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -304,3 +321,76 @@ def test_cells_of_a_deleted_parent_run_get_a_new_one(
     assert parent.info.status == "FINISHED"
     assert {run.data.tags["cell"] for run in cells_of(mirror)} == {"first", "second"}
     assert {run.data.tags["mlflow.parentRunId"] for run in cells_of(mirror)} == {parent.info.run_id}
+
+
+@pytest.fixture
+def strict() -> Iterator[None]:
+    """SQLite takes any text; here the columns of MLflow's tables refuse what PostgreSQL refuses: long texts and NUL."""
+    from mlflow.store.db.base_sql_model import Base
+    from sqlalchemy import event
+
+    def check(mapper: Any, connection: Any, row: Any) -> None:
+        for attribute in mapper.column_attrs:
+            value, longest = getattr(row, attribute.key), getattr(attribute.columns[0].type, "length", None)
+            if isinstance(value, str) and ((longest and len(value) > longest) or "\0" in value):
+                raise ValueError(f"value too long for type character varying({longest}): {attribute}")
+
+    for moment in ("before_insert", "before_update"):
+        event.listen(Base, moment, check, propagate=True)
+    yield
+    for moment in ("before_insert", "before_update"):
+        event.remove(Base, moment, check)
+
+
+@pytest.mark.usefixtures("strict")
+def test_long_values_are_cut_in_the_store_and_whole_in_the_files_of_the_run(
+    workspace: Workspace, make_record: Run, make_effect: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = "x" * 9000
+    record = make_record(
+        cell="long",
+        method=long,
+        subject=long,
+        effects={"a metric (of ours) [50 %]": make_effect(), long: make_effect()},
+        affinity={"name": long, "weights of [all]": {"L0.attn/q": 0.5, "": long}},
+        batch={"name": "synthetic_induction", "text": long * 9},
+    )
+    started = {**record.provenance, "batch": {"n": 50, "digest": "d" * 99, "target": "t"}, "command": f"harness {long}"}
+    record = replace(record, reason=f"zero \0 and {long}", provenance=started)
+    mirror = sweep(workspace, [record], name=" ".join(f"affinity.l2={i}" for i in range(2000)))
+    assert capsys.readouterr().err == ""
+    (run,) = cells_of(mirror)
+    assert run.info.run_name == "x" * 240 + " ... (cut)"
+    assert run.data.tags["subject"].endswith(" ... (cut)")
+    assert len(run.data.params) == len({"affinity.name", "a", "b", "batch.name", "batch.text", "d", "e", "f"})
+    assert any(key.startswith("closure.0.a metric _of ours_ _50 __.delta-") for key in run.data.metrics)
+    (parent,) = [run for run in runs_of(mirror) if "sweep" in run.data.tags]
+    assert parent.info.run_name.startswith("sweep affinity.l2=0 affinity.l2=1 ")
+    whole = Path(mirror.client.download_artifacts(parent.info.run_id, "command.txt"))
+    assert whole.read_text().endswith("affinity.l2=1999")
+    config = OmegaConf.load(mirror.client.download_artifacts(run.info.run_id, "config.yaml"))
+    assert config.affinity.name == long
+
+
+@pytest.mark.usefixtures("strict")
+def test_without_cutting_a_strict_database_would_refuse_the_run(
+    workspace: Workspace, make_record: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(limits, "text", lambda value, _: value)
+    sweep(workspace, [make_record(cell="long", method="x" * 300)])
+    assert "character varying(250)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["a b", "100 %41", "a#b", "käse", "a'b", "a;b&c", "a=b", "what?", "$HOME"])
+def test_a_workspace_of_any_name_has_its_runs_inside(
+    database: Path, tmp_path: Path, make_record: Run, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    root = tmp_path / name / "runs"
+    root.mkdir(parents=True)
+    shutil.copy(database, root / "mlflow.db")
+    mirror = sweep(Workspace(root), [make_record(cell="first")])
+    assert capsys.readouterr().err == ""
+    (run,) = cells_of(mirror)
+    assert "record.json" in artifacts_of(mirror, run)
+    assert len(list(root.glob("mlartifacts/*/artifacts/record.json"))) == 1
+    assert [path.name for path in tmp_path.iterdir()] == [name]
