@@ -62,11 +62,15 @@ def address(tracking: str, workspace: Workspace) -> str | None:
 
 
 def database_of(root: Path) -> str:
-    """The address of the database in a workspace; its path may hold any characters."""
-    path = str(root / "mlflow.db")
-    encoded = path.replace("%", "%25").replace("?", "%3F")
+    """The address of the database in a workspace."""
+    return sqlite(root / "mlflow.db")
+
+
+def sqlite(path: Path) -> str:
+    """The address of an SQLite database; its path may hold any characters."""
+    encoded = str(path).replace("%", "%25").replace("?", "%3F")
     # With the plain scheme, MLflow makes the folders of the path as it is encoded.
-    return f"sqlite{'' if encoded == path else '+pysqlite'}:///{encoded}"
+    return f"sqlite{'' if encoded == str(path) else '+pysqlite'}:///{encoded}"
 
 
 def sync_command(uri: str, root: Path) -> str:

@@ -21,6 +21,7 @@ from harness.registry.hookspecs import CellFinished, hookimpl
 from harness.registry.plugins import Plugins
 from harness.tracking import limits, run_view
 from harness.tracking.address import DATABASES, TIMEOUT, address, sync_command, unreachable
+from harness.tracking.database import prepare
 from harness.tracking.location import follow_workspace, new_location
 from harness.util.digest import digest, digest_files
 from harness.util.errors import HarnessError
@@ -54,12 +55,9 @@ class Mirror:
 
             for name in ("alembic", "mlflow"):  # they log "Running upgrade ..." forty times at first use
                 logging.getLogger(name).setLevel(logging.WARNING)
-            if self.uri.startswith(DATABASES):  # if it is down, MLflow would retry ten times, for 100 seconds
-                from sqlalchemy import create_engine
-
-                patience = {"connect_timeout": TIMEOUT} if self.uri.startswith(("postgresql", "mysql")) else {}
-                create_engine(self.uri, connect_args=patience).connect().close()
             with self._locked():
+                if self.uri.startswith(DATABASES):
+                    prepare(self.uri)
                 return MlflowClient(self.uri)
 
     @cached_property
