@@ -97,7 +97,7 @@ GROUP, CELL, SWEEP = ("close", "L0H0,L0H1", "cache=false"), ("run",), ("sweep", 
         pytest.param(GROUP, 5, id="a group, every fifth write"),
         pytest.param(GROUP, 1, id="a group", marks=pytest.mark.slow),
         pytest.param(CELL, 1, id="a cell", marks=pytest.mark.slow),
-        pytest.param(SWEEP, 2, id="a sweep", marks=pytest.mark.slow),
+        pytest.param(SWEEP, 7, id="a sweep", marks=pytest.mark.slow),
     ],
 )
 def test_a_disk_that_becomes_full_at_any_write_damages_nothing(

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from harness.board.check import disagreements
+from harness.cells.progress import Progress
 from harness.records.workspace import Workspace
 from harness.util.cache import Cache
 from tests.processes import start
@@ -58,7 +59,9 @@ def test_two_sweeps_and_a_prune_at_once_lose_nothing_and_compute_each_cell_once(
         assert sorted(cell for (cell,) in cells) == sorted(found), "a cell has no run, or two"
 
 
-def test_a_cell_that_another_process_runs_is_waited_for(harness: Run, planted: Any, tmp_path: Path) -> None:
+def test_a_cell_that_another_process_runs_is_waited_for(
+    harness: Run, planted: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = ("run", *planted, "tracking=none")
     cell = json.loads(harness(*words, "--json").out)["cell"]["id"]
     workspace = Workspace(tmp_path / "runs")
@@ -67,12 +70,20 @@ def test_a_cell_that_another_process_runs_is_waited_for(harness: Run, planted: A
     def hold() -> None:
         with workspace.locked(cell):
             held.set()
-            done.wait(1)
+            done.wait(60)
 
+    say = Progress.say
+
+    def listen(progress: Progress, text: str) -> None:
+        if "another process runs this cell; waiting for its result" in text:
+            done.set()
+        say(progress, text)
+
+    monkeypatch.setattr(Progress, "say", listen)
     holder = threading.Thread(target=hold)
     holder.start()
     held.wait()
     answer = harness(*words)
     holder.join()
-    assert "another process runs this cell; waiting for its result" in answer.err
+    assert done.is_set()
     assert "done already" in answer.err
