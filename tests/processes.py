@@ -7,13 +7,19 @@ import os
 from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
+
+
+def forked() -> Any:
+    """The context of ``multiprocessing`` whose processes have all imports behind them."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.warm"])
+    return context
 
 
 def start(words: Sequence[str], folder: Path, output: Path) -> BaseProcess:
     """Start a command in a folder, as the leader of a process group; what it prints goes to a file."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.warm"])
-    process = context.Process(target=_run, args=(tuple(words), folder, output))
+    process: BaseProcess = forked().Process(target=_run, args=(tuple(words), folder, output))
     process.start()
     return process
 

@@ -61,13 +61,13 @@ def small() -> tuple[str, ...]:
 # A cell of a fifth of a second, in a world of formulas.
 PLANTED = (
     *("subject=planted", "batch=planted", "batch.n=16", "controls.n=19", "reruns=0", "partitioner.k=[3]"),
-    *("chooser=modularity", "selector.count=1", "affinity=pearson"),
+    *("chooser=modularity", "selector.count=1", "affinity=pearson", "tracking=none"),
 )
 
 
 @pytest.fixture
 def planted() -> tuple[str, ...]:
-    """Overrides of a cell that takes a fraction of a second, with tracking in the workspace."""
+    """Overrides of a cell that takes a fraction of a second; methods that a test names come after them."""
     return PLANTED
 
 

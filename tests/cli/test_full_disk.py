@@ -103,7 +103,7 @@ GROUP, CELL, SWEEP = ("close", "L0H0,L0H1", "cache=false"), ("run",), ("sweep", 
 def test_a_disk_that_becomes_full_at_any_write_damages_nothing(
     harness: Run, planted: Any, results: Run, alike: Run, tmp_path: Path, words: tuple[str, ...], every: int
 ) -> None:
-    command = (words[0], *planted, "tracking=none", *words[1:])
+    command = (words[0], *planted, *words[1:])
     assert harness(*command, "workspace=undisturbed").code == 0
     expected = results(tmp_path / "undisturbed")
     n, writes = 0, Disk(tmp_path, 0)

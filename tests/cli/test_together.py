@@ -62,7 +62,7 @@ def test_two_sweeps_and_a_prune_at_once_lose_nothing_and_compute_each_cell_once(
 def test_a_cell_that_another_process_runs_is_waited_for(
     harness: Run, planted: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = ("run", *planted, "tracking=none")
+    words = ("run", *planted)
     cell = json.loads(harness(*words, "--json").out)["cell"]["id"]
     workspace = Workspace(tmp_path / "runs")
     held, done = threading.Event(), threading.Event()
