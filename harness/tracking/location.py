@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from harness.cells.provenance import without_password
@@ -57,7 +58,8 @@ def _replace(uri: str, old: str, new: str) -> None:
     from mlflow.store.tracking.dbmodels.models import SqlExperiment, SqlRun
     from sqlalchemy import create_engine, func, update
 
+    columns: list[tuple[Any, Any]] = [(SqlExperiment, SqlExperiment.artifact_location), (SqlRun, SqlRun.artifact_uri)]
     with create_engine(uri).begin() as database:
-        for table, column in ((SqlExperiment, SqlExperiment.artifact_location), (SqlRun, SqlRun.artifact_uri)):
+        for table, column in columns:
             moved = update(table).where(column.startswith(old, autoescape=True))
             database.execute(moved.values({column: new + func.substr(column, len(old) + 1)}))
