@@ -9,7 +9,7 @@ from harness.cells.cell import Cell
 from harness.cells.progress import Progress
 from harness.pipeline import run_cell
 from harness.records.record import Record, Status
-from harness.records.workspace import Workspace
+from harness.records.workspace import Workspace, remove_unfinished
 from harness.registry.hookspecs import CellFinished
 from harness.registry.plugins import Plugins
 from harness.util.cache import Memo
@@ -17,13 +17,22 @@ from harness.util.errors import HarnessError
 
 
 def execute(cell: Cell, workspace: Workspace | None, plugins: Plugins, memo: Memo, progress: Progress) -> Record:
-    """Run a cell, or return its finished record. Ctrl-C ends the cell as interrupted and is raised again.
+    """Run a cell, or return its finished record; if another process runs the cell, wait for its record.
 
+    Ctrl-C ends the cell as interrupted and is raised again.
     Without a workspace the record is only returned: nothing is written, and no watcher is called.
     """
-    if workspace is not None and not cell.settings.force and (finished := workspace.finished(cell.id)):
-        progress.say(f"  done already: {workspace.folder(cell.id)}")
-        return finished
+    if workspace is None:
+        return _execute(cell, None, plugins, memo, progress)
+    with workspace.locked(cell.id, lambda: progress.say("  another process runs this cell; waiting for its result")):
+        if not cell.settings.force and (finished := workspace.finished(cell.id)):
+            progress.say(f"  done already: {workspace.folder(cell.id)}")
+            return finished
+        remove_unfinished(workspace.folder(cell.id))
+        return _execute(cell, workspace, plugins, memo, progress)
+
+
+def _execute(cell: Cell, workspace: Workspace | None, plugins: Plugins, memo: Memo, progress: Progress) -> Record:
     interrupt: KeyboardInterrupt | None = None
     trace = ""
     try:
@@ -53,5 +62,7 @@ def announce(event: CellFinished, plugins: Plugins, progress: Progress) -> None:
     for implementation in plugins.manager.hook.harness_cell_finished.get_hookimpls():
         try:
             implementation.function(**dict.fromkeys(implementation.argnames, event))
+        except HarnessError as error:
+            progress.warn(f"{implementation.plugin_name}: {error}")
         except Exception as error:
             progress.warn(f"{implementation.plugin_name}: {type(error).__name__}: {error}")

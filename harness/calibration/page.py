@@ -14,7 +14,7 @@ from harness.board.markdown import table
 from harness.calibration.calibrate import METHODS, OWN, PROTOCOLS, WEAK, Calibration, Ruling, rate
 from harness.calibration.tables import draw_level, draw_power, sections
 from harness.closure.verdict import Verdict
-from harness.records.workspace import write_atomically
+from harness.records.workspace import atomically, write_atomically
 
 EXPLANATION = """\
 The page has two parts: verdicts on planted groups, of which the kind is known, and error rates of the tests.
@@ -53,7 +53,8 @@ def write(out: Path, calibration: Calibration, command: str) -> str:
     write_atomically(out / "calibration.csv", rulings.getvalue())
     shares = {"command": command, "shares": [asdict(share) for share in calibration.shares]}
     write_atomically(out / "calibration.json", json.dumps(shares, indent=1) + "\n")
-    draw(calibration, out / "calibration.png")
+    with atomically(out / "calibration.png") as beside:
+        draw(calibration, beside)
     return text
 
 

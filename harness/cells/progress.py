@@ -1,4 +1,4 @@
-"""Progress of a cell, on stderr: a bar on a terminal, one line per step elsewhere."""
+"""Progress of a cell, on stderr: a bar on a terminal; elsewhere a line per step, and one when a step becomes long."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from harness.data.contracts import Tick
+from harness.util.waiting import said_if_slow
 
 
 @dataclass
@@ -49,8 +50,12 @@ class Progress:
 
     @contextmanager
     def _bar(self, what: str, total: int | None) -> Iterator[Tick]:
-        if self.quiet or total is None or not sys.stderr.isatty():
+        if self.quiet:
             yield lambda _: None
+            return
+        if total is None or not sys.stderr.isatty():
+            with said_if_slow(what, self.say):
+                yield lambda _: None
             return
         from rich.console import Console
         from rich.progress import Progress as Bars

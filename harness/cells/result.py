@@ -88,17 +88,25 @@ def unfinished(cell: Cell, status: Status, reason: str, progress: Progress) -> R
 
 def write_arrays(result: CellResult, folder: Path) -> None:
     """Write the arrays beside the record: the affinity, and the change of every metric per example."""
-    from safetensors.numpy import save_file
-
     for proposal in result.proposals:
         if proposal.has("affinity"):
             name = f"affinity.{proposal.stratum}" if proposal.stratum else "affinity"
-            with atomically(folder / f"{name.replace('/', '_')}.safetensors") as beside:
-                save_file(proposal.affinity.arrays(), beside)
+            _save(proposal.affinity.arrays(), folder / f"{name.replace('/', '_')}.safetensors")
     if result.tested:
         deltas = {f"candidate.{i}": closure.deltas.astype(np.float32) for i, closure in enumerate(result.tested)}
-        with atomically(folder / "deltas.safetensors") as beside:
-            save_file(deltas, beside, {"axes": "metrics, groups (the candidate, then its controls), examples"})
+        axes = {"axes": "metrics, groups (the candidate, then its controls), examples"}
+        _save(deltas, folder / "deltas.safetensors", axes)
+
+
+def _save(arrays: dict[str, np.ndarray], path: Path, about: dict[str, str] | None = None) -> None:
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    with atomically(path) as beside:
+        try:
+            save_file(arrays, beside, about)
+        except SafetensorError as error:  # its form of a full disk
+            raise OSError(str(error)) from error
 
 
 def _about(batch: Batch) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from argparse import Namespace
 from collections import defaultdict
@@ -23,8 +24,15 @@ def cache(arguments: Namespace) -> int:
         raise HarnessError(f"'{key}={words[key]}' has no effect here.", f"Example: {_EXAMPLE[pruning]}")
     store = Cache(session.workspace.root / "cache")
     if pruning:
-        dropped = store.prune(_limit(words.get("cache_limit", "0B")))
+        limit = _limit(words.get("cache_limit", "0B"))
+        dropped = store.prune(limit)
         session.note(f"{len(dropped)} entries removed, {write_size(_bytes(dropped))}")
+        kept = [entry for entry in store.stored() if not os.access(entry.file.parent, os.W_OK)]
+        if _bytes(kept) > limit:
+            raise HarnessError(
+                f"{len(kept)} entries in {store.folder} cannot be removed: you have no permission to write there.",
+                "Prune as the user who owns the folder.",
+            )
     session.print(_table(store), _by_kind(store.stored()))
     return 0
 
@@ -45,7 +53,7 @@ def _table(store: Cache) -> str:
     rows = [("kind", "entries", "size", "last used")]
     for kind, sums in sorted(_by_kind(stored).items()):
         days = (now - sums["used"]) / 86400
-        used = f"{days:.0f} days ago" if days >= 1 else "today"
+        used = "before the clock was set back" if not sums["used"] else f"{days:.0f} days ago" if days >= 1 else "today"
         rows.append((kind, str(sums["entries"]), write_size(sums["bytes"]), used))
     return f"{lines(rows, '')}\n{len(stored)} entries, {write_size(_bytes(stored))} in {store.folder}"
 

@@ -11,8 +11,9 @@ from harness.cells.cell import Cell
 from harness.cells.provenance import without_password
 from harness.cli.session import Session
 from harness.records.record import FINISHED, Record, Status
-from harness.records.workspace import Workspace
+from harness.records.workspace import Workspace, remove_unfinished
 from harness.util.errors import HarnessError
+from harness.util.waiting import said_if_slow
 
 EXIT = {Status.OK: 0, Status.SKIPPED: 0, Status.INVALID: 2, Status.FAILED: 1, Status.INTERRUPTED: 130}
 
@@ -55,7 +56,8 @@ def sweep(arguments: Namespace) -> int:
     from harness.tracking.mlflow import sweep_run
 
     session = Session.open(arguments)
-    cells = session.cells()  # every cell is built before the first one runs: a typo is found in seconds
+    with said_if_slow("building every cell"):  # before the first one runs: a typo is found in seconds
+        cells = session.cells()
     workspace = session.workspace_of(cells)
     workspace.check_writable()
     for cell in cells:
@@ -66,7 +68,10 @@ def sweep(arguments: Namespace) -> int:
     with sweep_run(cells[0].settings.tracking, workspace, [cell.id for cell in cells], name) as mirror:
         launch(list(session.overrides), cells)
         records = [record for cell in cells if (record := workspace.find(cell.id))]
-        boards, path = write_boards(workspace, session.readable(workspace))
+        # One process at a time: the board of one that began to read earlier would lack the other's last cells.
+        with said_if_slow("building the boards"), workspace.locked("boards"):
+            remove_unfinished(workspace.root / "boards")
+            boards, path = write_boards(workspace, session.readable(workspace))
         mirror(records, path)
     for record in records:
         session.note("\n" + card(record))
@@ -131,7 +136,8 @@ def _exit_code(records: Sequence[Record], expected: int) -> int:
 
 def _where_runs_are(tracking: str, workspace: Workspace) -> str:
     """A line that says how to see the runs in MLflow; empty where tracking failed."""
-    from harness.tracking.mlflow import address, mirror_of
+    from harness.tracking.address import address
+    from harness.tracking.mlflow import mirror_of
 
     uri = address(tracking, workspace)
     where = mirror_of(uri, workspace.root).how_to_open if uri else "tracking=local copies records to MLflow"

@@ -13,7 +13,9 @@ def sync(arguments: Namespace) -> int:
 
     Errors: no records, no tracking, a store that does not answer.
     """
-    from harness.tracking.mlflow import address, mirror_of, unreachable
+    from harness.tracking.address import address, unreachable
+    from harness.tracking.mlflow import mirror_of
+    from harness.util.waiting import said_if_slow
 
     session = Session.open(arguments)
     words = dict(word.split("=", 1) for word in session.overrides)
@@ -25,7 +27,8 @@ def sync(arguments: Namespace) -> int:
         raise HarnessError("sync: tracking=none is not a tracking store.", "Write tracking=local or tracking=URI.")
     records = session.records()
     try:
-        copied = mirror_of(uri, workspace.root).copy_missing(records, workspace, parent=None)
+        with said_if_slow(f"copying {len(records)} records"):
+            copied = mirror_of(uri, workspace.root).copy_missing(records, workspace, parent=None)
     except Exception as error:
         raise HarnessError(
             f"sync: {unreachable(uri, error)}", "Start the store, then repeat this command: it continues from here."

@@ -1,12 +1,14 @@
-"""The workspace: the folder of results, and atomic writing, so that no record is lost or incomplete."""
+"""The workspace: the folder of results, its locks, and atomic writing, so that no record is lost or incomplete."""
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import tempfile
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +20,15 @@ from harness.util.errors import HarnessError
 
 if TYPE_CHECKING:
     import numpy as np
+UNFINISHED = re.compile(r"\.[0-9a-f]{12}\..+|\.[0-9a-f]{32}|\.(stop|untracked)-[0-9a-f]{32}")
+"""Names of temporary files: of ``atomically``, of the cache, and marks that processes of a sweep set for each other."""
+ABANDONED = 7 * 86400  # seconds: no process still writes a temporary file of that age
+ADVICE = {
+    errno.ENOSPC: "Free some space and repeat the command: finished cells are kept.",
+    errno.EDQUOT: "Your quota is used up. Free some space and repeat the command: finished cells are kept.",
+    errno.EROFS: "The disk is read-only. Choose another folder.",
+    errno.EACCES: "You have no permission to write there. Choose another folder.",
+}
 
 
 @dataclass(frozen=True)
@@ -34,15 +45,43 @@ class Workspace:
         return cls(Path(where).expanduser().absolute())
 
     def check_writable(self) -> None:
-        """Create the workspace. Errors: it cannot be written to, which is found before hours of computing."""
+        """Create the workspace, and remove temporary files that killed processes left there long ago.
+
+        Errors: it cannot be written to, which is found before hours of computing.
+        """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.root):
-                pass
+            with tempfile.TemporaryFile(dir=self.root) as file:
+                now = os.fstat(file.fileno()).st_mtime  # by the clock of this disk
         except OSError as error:
             raise HarnessError(
                 f"workspace {self.root} cannot be written to: {error.strerror}.", "Choose another folder: workspace=DIR"
             ) from error
+        remove_unfinished(self.root, before=now - ABANDONED)
+        for folder, _, _ in os.walk(self.root / "cache"):
+            remove_unfinished(Path(folder), before=now - ABANDONED)
+
+    @contextmanager
+    def locked(self, name: str, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Hold a lock, one process at a time; ``waiting`` is called if another process holds it.
+
+        A lock ends with its process, however that ends. On a disk without locks the block runs without: two processes
+        may then compute the same cell, and each still writes a complete record.
+        """
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self.root / ".locks" / f"{name}.lock")
+        with suppress(OSError, NotImplementedError):
+            Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                waiting()
+                lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
 
     def folder(self, cell: str) -> Path:
         """The folder of a cell's record and figures. Errors: a name that is no id, and could lead elsewhere."""
@@ -88,18 +127,13 @@ class Workspace:
         """
         folder = self.folder(record.cell.id)
         path, traceback = folder / "record.json", folder / "traceback.txt"
-        try:
-            if trace:
-                write_atomically(traceback, trace)
-            else:
+        if trace:
+            write_atomically(traceback, trace)
+        else:
+            with writing(traceback):
                 traceback.unlink(missing_ok=True)  # of an earlier attempt
-            if record.status in FINISHED or not path.is_file() or not _is_finished(path):
-                write_atomically(path, record.to_json() + "\n")
-        except OSError as error:
-            raise HarnessError(
-                f"workspace {self.root}: cell {record.cell.id} could not be recorded: {error.strerror}.",
-                "Free some space and repeat the command: finished cells are kept.",
-            ) from error
+        if record.status in FINISHED or not path.is_file() or not _is_finished(path):
+            write_atomically(path, record.to_json() + "\n")
         return folder
 
 
@@ -114,6 +148,24 @@ def _record_of(path: Path) -> Record:
     return record
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """An error of the disk in this block becomes a sentence that names the path."""
+    try:
+        yield
+    except OSError as error:
+        fix = ADVICE.get(error.errno or 0, "Check the disk and the path, then repeat the command.")
+        raise HarnessError(f"{path} cannot be written: {error.strerror or error}.", fix) from error
+
+
+def remove_unfinished(folder: Path, before: float = float("inf")) -> None:
+    """Remove temporary files in a folder that were last written before a time. Give no time only under its lock."""
+    for file in folder.iterdir() if folder.is_dir() else ():
+        with suppress(OSError):  # another process has just removed it
+            if UNFINISHED.fullmatch(file.name) and file.stat().st_mtime < before:
+                file.unlink()
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Write the whole text or nothing."""
     with atomically(path) as beside:
@@ -122,17 +174,23 @@ def write_atomically(path: Path, text: str) -> None:
 
 @contextmanager
 def atomically(path: Path) -> Iterator[Path]:
-    """A temporary path to write to. When the block ends, the file is flushed and renamed to ``path``, or removed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """A temporary path to write to. When the block ends, the file is flushed and renamed to ``path``, or removed.
+
+    Errors: a disk that is full, read-only or was removed.
+    """
     beside = path.with_name(f".{uuid.uuid4().hex[:12]}.{path.name}")  # a tempfile would be unreadable for others
-    try:
-        yield beside
-        _flush(beside)
-        os.replace(beside, path)
+    with writing(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield beside
+            _flush(beside)
+            os.replace(beside, path)
+        except BaseException:
+            with suppress(OSError):
+                beside.unlink()
+            raise
+    with suppress(OSError):  # some network disks cannot flush a folder; the file itself is complete
         _flush(path.parent)  # otherwise the new name can be lost at a power failure
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
 
 
 def _flush(path: Path) -> None:

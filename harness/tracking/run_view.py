@@ -17,13 +17,11 @@ from harness.cells.cell import NEUTRAL
 from harness.closure.report import ClosureReport
 from harness.closure.verdict import decision_order
 from harness.records.record import PartitionRecord, Record, Status
+from harness.tracking import limits
 
 if TYPE_CHECKING:  # importing MLflow takes a second
     from mlflow.entities import DatasetInput, Metric
 
-LONGEST_TAG = 5000  # MLflow silently cuts tags after 8000
-LONGEST_PARAM = 500
-LONGEST_DIGEST = 36
 VIEW = "closure"
 COLUMNS = {  # of the table of runs, with their widths: the result first, then methods and task
     "tags.`verdict`": 130,
@@ -86,13 +84,13 @@ def tags(record: Record) -> dict[str, str]:
         shown[f"plugin.{stage}"] = ", ".join(methods)
     if record.reason:
         shown["reason"] = record.reason
-    return {key: value[:LONGEST_TAG] for key, value in shown.items()}
+    return {limits.key(key): limits.text(value, limits.TAG) for key, value in shown.items()}
 
 
 def params(record: Record) -> dict[str, str]:
     """The configuration as ``a.b.c`` -> text, without settings that do not change a result."""
     config = {key: value for key, value in record.config.items() if key not in NEUTRAL}
-    return {key: text[:LONGEST_PARAM] for key, text in flatten(config).items()}
+    return {limits.key(key): limits.text(value, limits.PARAM) for key, value in flatten(config).items()}
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -111,7 +109,7 @@ def metrics(record: Record) -> list[Metric]:
     from mlflow.entities import Metric
 
     at, _ = times(record)
-    return [Metric(name, value, at, step) for name, value, step in _numbers(record) if value is not None]
+    return [Metric(limits.key(name), value, at, step) for name, value, step in _numbers(record) if value is not None]
 
 
 def _numbers(record: Record) -> Iterator[tuple[str, float | None, int]]:
@@ -158,11 +156,12 @@ def dataset(record: Record) -> DatasetInput | None:
     batch = record.provenance.get("batch") or {}
     if "digest" not in batch:
         return None
+    source = json.dumps({"tags": {"harness.batch": record.config["batch"]}})
     dataset = Dataset(
-        name=record.cell.batch,
-        digest=str(batch["digest"])[:LONGEST_DIGEST],
+        name=limits.text(record.cell.batch, limits.DATASET_NAME),
+        digest=str(batch["digest"])[: limits.DATASET_DIGEST],
         source_type="code",
-        source=json.dumps({"tags": {"harness.batch": record.config["batch"]}}),
+        source=source if len(source) <= limits.DATASET_SOURCE else "{}",  # config.yaml has it
         profile=json.dumps({"examples": batch["n"], "target": batch["target"]}),
     )
     return DatasetInput(dataset, [InputTag("mlflow.data.context", "propose and test")])

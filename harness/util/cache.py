@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -17,6 +18,7 @@ import numpy as np
 
 from harness.util.digest import digest
 
+CLOCK_TOLERANCE = 60  # seconds by which the clocks of this machine and of a network disk may differ
 CHECKS_PER_LIMIT = 20  # the size of the cache is checked whenever a twentieth of its limit has been written
 
 
@@ -30,7 +32,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Stored:
-    """An entry on disk. ``used``: when it was last read or written, in seconds since 1970."""
+    """An entry on disk. ``used``: when it was last read or written, in seconds since 1970.
+
+    0 for a time in the future: the entry is older than a clock that was set back, so it is removed first.
+    """
 
     kind: str
     file: Path
@@ -112,26 +117,30 @@ class Cache:
 
     def stored(self) -> list[Stored]:
         """All entries of the cache, least recently used first."""
-        entries = []
+        entries, now = [], time.time() + CLOCK_TOLERANCE
         for file in self.folder.rglob("*") if self.folder else ():
             with suppress(FileNotFoundError):  # pruned by another process
                 if file.is_file():
                     kind, stat = file.relative_to(self.folder or "").parts[0], file.stat()
-                    entries.append(Stored(kind, file, stat.st_size, stat.st_mtime))
+                    used = stat.st_mtime if stat.st_mtime <= now else 0.0
+                    entries.append(Stored(kind, file, stat.st_size, used))
         return sorted(entries, key=lambda stored: (stored.used, stored.file))
 
     def prune(self, limit: int) -> list[Stored]:
-        """Remove the least recently used entries until at most ``limit`` bytes are left. Returns what was removed."""
+        """Remove the least recently used entries until at most ``limit`` bytes are left. Returns what was removed.
+
+        What cannot be removed, because the folder is read-only for example, stays.
+        """
         stored = self.stored()
         left = sum(entry.bytes for entry in stored)
         removed = []
         for entry in stored:
             if left <= limit:
                 break
-            with suppress(FileNotFoundError):
-                entry.file.unlink()
-            left -= entry.bytes
-            removed.append(entry)
+            with suppress(OSError):
+                entry.file.unlink(missing_ok=True)  # another process may have pruned it
+                left -= entry.bytes
+                removed.append(entry)
         return removed
 
     def _file(self, kind: str, key: str) -> Path:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
+import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,52 +14,71 @@ from typing import Any
 import pytest
 
 from harness.records.reader import read_record
+from harness.records.workspace import UNFINISHED
 from harness.util.seeds import rng_for
+from tests.processes import start
 
 Run = Callable[..., Any]
 
-# Eight cells.
-GRID = ("affinity=pearson,mutual_information,cosine,ising", "intervention=zero,mean", "partitioner=leiden")
+FEW = ("affinity=pearson,cosine",)
+MANY = ("affinity=pearson,cosine,mutual_information", "intervention=zero,mean", "tracking=local")
+JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("kills", "grid"),
+    [
+        pytest.param(2, FEW, id="2"),
+        pytest.param(20, MANY, id="20", marks=pytest.mark.slow),
+        pytest.param(20, (*MANY, *JOBLIB), id="20 with joblib", marks=pytest.mark.slow),
+    ],
+)
 def test_a_sweep_that_was_killed_and_resumed_leaves_the_records_of_an_uninterrupted_one(
-    harness: Run, small: Any, results: Run, alike: Run, tmp_path: Path, kills: int
+    harness: Run, planted: Any, results: Run, alike: Run, tmp_path: Path, kills: int, grid: tuple[str, ...]
 ) -> None:
     rng = rng_for(0, "instants of kill -9")
+    words = ("sweep", *planted, *grid)
+    took = time.monotonic()
+    assert _killed_after((*words, "workspace=undisturbed"), tmp_path, 600) == 0
+    took = time.monotonic() - took
+    expected = results(tmp_path / "undisturbed")
+    assert len(expected) == (2 if grid is FEW else 6)
     workspaces, finished, killed = ["killed-0"], {}, 0
     while killed < kills:
         place = tmp_path / workspaces[-1]
-        ended = _sweep_until([*small, *GRID, f"workspace={place}"], tmp_path / "said", float(rng.uniform(0, 2)))
-        killed += ended == -signal.SIGKILL
+        code = _killed_after((*words, f"workspace={place.name}"), tmp_path, float(rng.uniform(0, took)))
+        killed += code == -signal.SIGKILL
         assert finished.items() <= _finished(place).items(), "a finished record was lost or redone"
         finished = _finished(place)
-        if ended == 0:
+        if code == 0:
             workspaces.append(f"killed-{len(workspaces)}")
             finished = {}
-    assert harness("sweep", *small, *GRID, f"workspace={workspaces[-1]}").code == 0
-    assert finished.items() <= _finished(tmp_path / workspaces[-1]).items()
-    assert harness("sweep", *small, *GRID, "workspace=undisturbed", "cache=false").code == 0
-    expected = results(tmp_path / "undisturbed")
-    assert len(expected) == 8
+    assert _killed_after((*words, f"workspace={workspaces[-1]}"), tmp_path, 600) == 0
     for name in workspaces:
-        assert alike(results(tmp_path / name), expected)
+        place = tmp_path / name
+        assert alike(results(place), expected)
+        assert grid is FEW or _runs(place) == sorted(expected), "a cell was not copied to tracking, or twice"
+        left = [path for path in place.glob("**/.*") if UNFINISHED.fullmatch(path.name)]
+        assert [path for path in left if path.parent.parent.name == "records"] == []
+        _age(left)
+    assert harness("close", "L0H0,L0H1", *planted, f"workspace={workspaces[-1]}").code == 0
+    assert not [path for path in place.glob("**/.*") if UNFINISHED.fullmatch(path.name)], "left for ever"
 
 
-def _sweep_until(words: list[str], output: Path, instant: float) -> int:
-    """Kill a sweep this many seconds after its first cell began; returns the exit code (0: it had finished)."""
-    command = [sys.executable, "-m", "harness", "sweep", *words]
-    with output.open("wb") as log:
-        sweep = subprocess.Popen(command, cwd=output.parent, stdout=log, stderr=log, start_new_session=True)
-    while sweep.poll() is None and b"cell " not in output.read_bytes():
-        time.sleep(0.02)  # imports are no instant of interest
-    with suppress(subprocess.TimeoutExpired):
-        sweep.wait(instant)
-    if sweep.poll() is None:
-        os.killpg(sweep.pid, signal.SIGKILL)
-    code = sweep.wait(60)
-    assert code in (0, -signal.SIGKILL), output.read_text()
-    return code
+def _killed_after(words: tuple[str, ...], folder: Path, seconds: float) -> int:
+    """Kill a command with all its processes after a time; returns its exit code."""
+    output = folder / "output"
+    process = start(words, folder, output)
+    process.join(seconds)
+    if process.exitcode is None:
+        with suppress(ProcessLookupError):  # it has not begun, or has just ended
+            os.killpg(process.pid or 0, signal.SIGKILL)
+        process.kill()
+        process.join(60)
+    assert process.exitcode in (0, -signal.SIGKILL), output.read_text()
+    text = output.read_text() if output.exists() else ""
+    assert "Traceback" not in text, text
+    return process.exitcode or 0
 
 
 def _finished(workspace: Path) -> dict[str, int]:
@@ -70,3 +88,18 @@ def _finished(workspace: Path) -> dict[str, int]:
         read_record(path)
         found[path.parent.name] = path.stat().st_mtime_ns
     return found
+
+
+def _runs(workspace: Path) -> list[str]:
+    """The cells of the runs of a workspace that are complete."""
+    with sqlite3.connect(workspace / "mlflow.db") as database:
+        found = database.execute(
+            "select value from tags join runs using (run_uuid) where key = 'cell' and end_time not null"
+        )
+        return sorted(cell for (cell,) in found)
+
+
+def _age(files: list[Path]) -> None:
+    """Let files be older than a week."""
+    for file in files:
+        os.utime(file, (1, 1))

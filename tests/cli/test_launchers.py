@@ -14,7 +14,7 @@ from harness.cli.job import EXTRAS
 
 Run = Callable[..., Any]
 
-GRID = ("affinity=pearson,mutual_information", "intervention=zero,mean", "partitioner=leiden")
+GRID = ("affinity=pearson,mutual_information", "intervention=zero,mean")
 
 
 def _here(package: str) -> bool:
@@ -24,9 +24,9 @@ def _here(package: str) -> bool:
         return False
 
 
-def _launcher(name: str, package: str) -> Any:
+def _launcher(name: str, package: str, *marks: Any) -> Any:
     reason = f"the extra is not installed: pip install 'closure-harness[{EXTRAS[package]}]'"
-    return pytest.param(name, id=name, marks=pytest.mark.skipif(not _here(package), reason=reason))
+    return pytest.param(name, id=name, marks=[pytest.mark.skipif(not _here(package), reason=reason), *marks])
 
 
 @pytest.fixture
@@ -42,15 +42,15 @@ def no_ray_left() -> Iterator[None]:
     "launcher",
     [
         _launcher("joblib", "hydra_joblib_launcher"),
-        _launcher("submitit_local", "hydra_submitit_launcher"),
-        _launcher("ray", "hydra_ray_launcher"),
+        _launcher("submitit_local", "hydra_submitit_launcher", pytest.mark.slow),
+        _launcher("ray", "hydra_ray_launcher", pytest.mark.slow),
     ],
 )
 def test_a_launcher_writes_the_same_records_as_one_process(
-    harness: Run, small: Any, results: Run, alike: Run, tmp_path: Path, launcher: str
+    harness: Run, planted: Any, results: Run, alike: Run, tmp_path: Path, launcher: str
 ) -> None:
-    assert harness("sweep", *small, *GRID, "workspace=here").code == 0
-    answer = harness("sweep", *small, *GRID, "workspace=there", f"hydra/launcher={launcher}", "tracking=local")
+    assert harness("sweep", *planted, *GRID, "workspace=here").code == 0
+    answer = harness("sweep", *planted, *GRID, "workspace=there", f"hydra/launcher={launcher}", "tracking=local")
     assert answer.code == 0, answer.err
     assert "4 cells: 4 ok" in answer.err
     here, there = results(tmp_path / "here"), results(tmp_path / "there")
@@ -67,10 +67,10 @@ def test_a_launcher_writes_the_same_records_as_one_process(
 
 @pytest.mark.skipif(not _here("hydra_joblib_launcher"), reason="joblib's launcher is not installed")
 def test_workers_load_plugin_files_and_stop_after_an_error(
-    harness: Run, small: Any, affinity_plugin: Run, tmp_path: Path
+    harness: Run, planted: Any, affinity_plugin: Run, tmp_path: Path
 ) -> None:
     explodes = affinity_plugin("explodes", "raise ZeroDivisionError('in the middle')")
-    words = ("affinity=explodes,pearson,cosine,mutual_information", *small, *explodes, "hydra/launcher=joblib")
+    words = (*planted, "affinity=explodes,pearson,cosine,mutual_information", *explodes, "hydra/launcher=joblib")
     answer = harness("sweep", *words, "hydra.launcher.n_jobs=2", "on_error=stop")
     assert answer.code == 1
     assert "ZeroDivisionError: in the middle" in answer.err
@@ -88,11 +88,11 @@ def test_workers_load_plugin_files_and_stop_after_an_error(
     ],
 )
 def test_a_missing_launcher_is_refused_with_the_package_to_install(
-    harness: Run, small: Any, monkeypatch: pytest.MonkeyPatch, name: str, package: str
+    harness: Run, planted: Any, monkeypatch: pytest.MonkeyPatch, name: str, package: str
 ) -> None:
     for module in [module for module in sys.modules if module.startswith(f"hydra_plugins.{package}")]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, f"hydra_plugins.{package}", None)  # as if it were not there
-    answer = harness("sweep", *small, "affinity=pearson", f"hydra/launcher={name}")
+    answer = harness("sweep", *planted, "affinity=pearson", f"hydra/launcher={name}")
     assert answer.code == 2
     assert f"pip install 'closure-harness[{EXTRAS[package]}]'" in answer.err

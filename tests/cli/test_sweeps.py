@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import random
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,15 +16,18 @@ import torch
 from harness.records.reader import read_record
 from harness.records.record import Status
 from harness.registry.config import registry
+from tests.processes import start
 
 Run = Callable[..., Any]
 
 EXPLODES = "raise ZeroDivisionError('in the middle')"
 
 
-def test_a_failure_is_reported_immediately_and_again_at_the_end(harness: Run, small: Any, affinity_plugin: Run) -> None:
+def test_a_failure_is_reported_immediately_and_again_at_the_end(
+    harness: Run, planted: Any, affinity_plugin: Run
+) -> None:
     explodes = affinity_plugin("explodes", EXPLODES)
-    answer = harness("sweep", "affinity=explodes,pearson", *small, *explodes)
+    answer = harness("sweep", *planted, "affinity=explodes,pearson", *explodes)
     assert answer.code == 1
     positions = [i for i in range(len(answer.err)) if answer.err.startswith("ZeroDivisionError: in the middle", i)]
     pearson = answer.err.index("pearson", answer.err.index("explodes"))
@@ -35,9 +36,9 @@ def test_a_failure_is_reported_immediately_and_again_at_the_end(harness: Run, sm
 
 
 def test_on_error_stop_ends_the_sweep_and_reports_the_cells_not_run(
-    harness: Run, small: Any, affinity_plugin: Run, tmp_path: Path
+    harness: Run, planted: Any, affinity_plugin: Run, tmp_path: Path
 ) -> None:
-    words = ("affinity=explodes,pearson,mutual_information", *small, *affinity_plugin("explodes", EXPLODES))
+    words = (*planted, "affinity=explodes,pearson,mutual_information", *affinity_plugin("explodes", EXPLODES))
     stopped = harness("sweep", *words, "on_error=stop")
     assert stopped.code == 1
     assert "3 cells: 1 failed, 2 not run" in stopped.err
@@ -48,7 +49,7 @@ def test_on_error_stop_ends_the_sweep_and_reports_the_cells_not_run(
 
 
 def test_changes_of_process_state_by_a_cell_are_undone_and_reported(
-    harness: Run, small: Any, affinity_plugin: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    harness: Run, planted: Any, affinity_plugin: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LEFT_ALONE", "1")
     leaks = affinity_plugin(
@@ -64,7 +65,7 @@ def test_changes_of_process_state_by_a_cell_are_undone_and_reported(
         "return Affinity(1.0 - np.eye(len(spins.units)), spins.units)",
     )
     monkeypatch.setenv("LEAK_URI", f"sqlite:///{tmp_path}/plugin.db")
-    answer = harness("sweep", "affinity=leaks,pearson", *small, *leaks)
+    answer = harness("sweep", *planted, "affinity=leaks,pearson", *leaks)
     assert answer.code == 0, answer.err
     found = [line for line in answer.err.splitlines() if "warning: cell" in line]
     for what in (
@@ -88,7 +89,7 @@ def test_changes_of_process_state_by_a_cell_are_undone_and_reported(
 
 @pytest.mark.usefixtures("unchecked")  # the type checks throw dice
 def test_every_cell_starts_from_the_same_global_random_state_and_restores_it(
-    harness: Run, small: Any, affinity_plugin: Run, tmp_path: Path
+    harness: Run, planted: Any, affinity_plugin: Run, tmp_path: Path
 ) -> None:
     gambles = affinity_plugin(
         "gambles",
@@ -102,12 +103,10 @@ def test_every_cell_starts_from_the_same_global_random_state_and_restores_it(
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GAMBLED", str(tmp_path / "drawn"))
         words = (
+            *planted,
             "affinity=gambles",
             "binarizer=median,mean",
-            "chooser=modularity",
-            "reruns=0",
             "cache=false",
-            *small,
             *gambles,
         )
         assert harness("sweep", *words).code == 0
@@ -154,9 +153,9 @@ def test_a_model_changed_by_a_cell_is_not_reused_by_the_next(harness: Run, small
 
 
 def test_a_full_disk_gives_a_clear_error_and_damages_no_record(
-    harness: Run, small: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    harness: Run, planted: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = ("affinity=pearson,mutual_information", "partitioner=leiden", *small)
+    words = (*planted, "affinity=pearson,mutual_information")
     replace, written = os.replace, []
 
     def full_after_the_first_record(source: Any, target: Any) -> None:
@@ -170,7 +169,7 @@ def test_a_full_disk_gives_a_clear_error_and_damages_no_record(
         patch.setattr(os, "replace", full_after_the_first_record)
         answer = harness("sweep", *words)
     assert answer.code == 2
-    assert "could not be recorded: No space left on device" in answer.err
+    assert "record.json cannot be written: No space left on device" in answer.err
     assert "Free some space" in answer.err
     assert not list(tmp_path.glob("runs/records/*/.*")), "a half-written file was left"
     (path,) = tmp_path.glob("runs/records/*/record.json")
@@ -181,14 +180,15 @@ def test_a_full_disk_gives_a_clear_error_and_damages_no_record(
     assert len(list(tmp_path.glob("runs/records/*/record.json"))) == 2
 
 
-def test_two_sweeps_can_start_simultaneously_in_a_new_workspace(small: Any, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "harness", "sweep", *small, "partitioner=leiden", "tracking=local"]
+def test_two_sweeps_can_start_simultaneously_in_a_new_workspace(planted: Any, tmp_path: Path) -> None:
     both = [
-        subprocess.Popen([*command, f"affinity={pair}"], cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+        start(("sweep", *planted, "tracking=local", f"affinity={pair}"), tmp_path, tmp_path / pair)
         for pair in ("pearson,mutual_information", "mutual_information,cosine")
     ]
-    outputs = [process.communicate(timeout=300)[1].decode() for process in both]
-    assert [process.returncode for process in both] == [0, 0], outputs
+    for process in both:
+        process.join(300)
+    outputs = [path.read_text() for path in tmp_path.iterdir() if path.is_file()]
+    assert [process.exitcode for process in both] == [0, 0], outputs
     assert not any("warning" in text for text in outputs), outputs
     records = [read_record(path) for path in tmp_path.glob("runs/records/*/record.json")]
     assert [record.status for record in records] == [Status.OK] * 3
@@ -213,9 +213,9 @@ def test_two_sweeps_can_start_simultaneously_in_a_new_workspace(small: Any, tmp_
     ids=lambda value: value[0] if "=" in value[0] else "",
 )
 def test_an_invalid_sweep_is_refused_before_it_starts(
-    harness: Run, small: Any, words: list[str], says: list[str], tmp_path: Path
+    harness: Run, planted: Any, words: list[str], says: list[str], tmp_path: Path
 ) -> None:
-    answer = harness("sweep", *small, *words)
+    answer = harness("sweep", *planted, *words)
     assert answer.code == 2, answer.err
     for part in says:
         assert part in answer.err
@@ -224,8 +224,8 @@ def test_an_invalid_sweep_is_refused_before_it_starts(
     assert not list(tmp_path.glob("runs/records/*"))
 
 
-def test_glob_selects_every_option_except_the_excluded_ones(harness: Run, small: Any) -> None:
-    planned = harness("plan", "affinity=glob(*,exclude=[precomputed,p*_correlation])", *small, "--json").data
+def test_glob_selects_every_option_except_the_excluded_ones(harness: Run, planted: Any) -> None:
+    planned = harness("plan", *planted, "affinity=glob(*,exclude=[precomputed,p*_correlation])", "--json").data
     names = set(registry().names("affinity")) - {"precomputed", "partial_correlation"}
     assert len(planned) == len(names)
     for name in names:

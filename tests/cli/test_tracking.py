@@ -12,13 +12,12 @@ import pytest
 from harness.tracking.mlflow import Mirror
 
 Run = Callable[..., Any]
-SMALL = ("subject=tiny", "batch.n=16", "batch.length=48", "selector.min_size=2", "controls.n=19")
 
 
-def test_a_sweep_is_one_parent_run_with_a_child_run_per_cell(harness: Run, tmp_path: Path) -> None:
+def test_a_sweep_is_one_parent_run_with_a_child_run_per_cell(harness: Run, planted: Any, tmp_path: Path) -> None:
     from mlflow import MlflowClient
 
-    answer = harness("sweep", *SMALL, "affinity=ising,mutual_information", "--json")
+    answer = harness("sweep", *planted, "tracking=local", "affinity=ising,mutual_information", "--json")
     assert answer.code == 0, answer.err
     client = MlflowClient(f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("closure-harness")
@@ -59,13 +58,13 @@ def seen_of(run: Any) -> list[str]:
     return [*named, *(["attributes.`Dataset`"] if run.inputs.dataset_inputs else [])]
 
 
-def test_a_sweep_prints_the_address_of_its_runs(harness: Run, tmp_path: Path) -> None:
+def test_a_sweep_prints_the_address_of_its_runs(harness: Run, planted: Any, tmp_path: Path) -> None:
     from mlflow import MlflowClient
 
     store = f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}"
     MlflowClient(store).create_experiment("somebody else's")
     experiment = MlflowClient(store).create_experiment("closure-harness")  # by an older version, without a view
-    answer = harness("sweep", "subject=planted", "batch=planted")
+    answer = harness("sweep", *planted, "tracking=local")
     assert answer.code == 0, answer.err
     view = (
         f"http://127.0.0.1:5000/#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey=closure"
@@ -83,18 +82,18 @@ def test_the_link_to_a_server_hides_credentials_and_is_empty_without_a_page() ->
     assert Mirror("databricks://profile", Path()).how_to_open == ""
 
 
-def test_the_run_continues_when_tracking_is_unavailable(harness: Run, tmp_path: Path) -> None:
+def test_the_run_continues_when_tracking_is_unavailable(harness: Run, planted: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    answer = harness("sweep", *SMALL, "affinity=mutual_information", f"tracking=sqlite:///{tmp_path}/file/mlflow.db")
+    answer = harness("sweep", *planted, "affinity=mutual_information", f"tracking=sqlite:///{tmp_path}/file/mlflow.db")
     assert answer.code == 0, answer.err
     assert "warning: tracking at" in answer.err
     assert len(list(tmp_path.glob("runs/records/*/record.json"))) == 1
 
 
 def test_the_password_of_a_server_is_written_nowhere(
-    harness: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    harness: Run, planted: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = ["sweep", "subject=planted", "batch=planted", "tracking=http://me:pass-word@127.0.0.1:9"]
+    words = ["sweep", *planted, "tracking=http://me:pass-word@127.0.0.1:9"]
     monkeypatch.setattr("sys.argv", ["harness", *words])
     answer = harness(*words)
     assert answer.code == 0, answer.err
@@ -107,7 +106,7 @@ def test_the_password_of_a_server_is_written_nowhere(
 
 
 def test_an_interrupted_and_resumed_sweep_is_one_run_first_killed_then_finished(
-    harness: Run, affinity_plugin: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    harness: Run, planted: Any, affinity_plugin: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mlflow import MlflowClient
 
@@ -117,7 +116,7 @@ def test_an_interrupted_and_resumed_sweep_is_one_run_first_killed_then_finished(
         "    raise KeyboardInterrupt",
         "return Affinity(1.0 - np.eye(len(spins.units)), spins.units)",
     )
-    words = ("sweep", *SMALL, "affinity=pearson,patience", *patience)
+    words = ("sweep", *planted, "tracking=local", "affinity=pearson,patience", *patience)
     with monkeypatch.context() as patch:
         patch.setenv("CTRL_C", "1")
         assert harness(*words).code == 130

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
-import multiprocessing
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -36,6 +36,7 @@ from harness.util.cache import Cache, Entry, Memo
 from harness.util.digest import digest_files
 from harness.util.errors import HarnessError
 from harness.util.fingerprint import _read, code_of, content, identity
+from tests.processes import forked
 
 VALUES = {"a": np.arange(6.0).reshape(2, 3), "b": np.array([True, False]), "none": np.zeros((0, 2)), "one": np.array(7)}
 ABOUT = {"k": [1, 2.5, None], "text": "µ"}
@@ -168,7 +169,7 @@ def _write_many(folder: Path, first: int) -> None:
 
 
 def test_two_processes_may_write_the_same_entries_at_once(cache: Cache, capfd: pytest.CaptureFixture[str]) -> None:
-    context = multiprocessing.get_context("spawn")
+    context = forked()
     writers = [context.Process(target=_write_many, args=(cache.folder, first)) for first in (0, 20)]
     for writer in writers:
         writer.start()
@@ -586,28 +587,36 @@ def _grid_in_a_process(folder: Path, answers: Any) -> None:
 
 
 @pytest.fixture(scope="module")
+def cold(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Record], Path]:
+    """The grid with a cache that was empty, and that cache."""
+    memo = Memo(disk=Cache(tmp_path_factory.mktemp("cold")))
+    return grid(lambda: memo), Path(str(memo.disk.folder))
+
+
+@pytest.fixture(scope="module")
 def undisturbed() -> list[Record]:
     """The grid without a cache."""
     memo = Memo()
     return grid(lambda: memo)
 
 
-def test_a_record_does_not_depend_on_the_cache(cache: Cache, undisturbed: list[Record], alike: Alike) -> None:
-    memo = Memo(disk=cache)
-    cold = grid(lambda: memo)
-    warm = grid(lambda: Memo(disk=cache))
-    for usual, first, again in zip(undisturbed, cold, warm, strict=True):
+def test_a_record_does_not_depend_on_the_cache(
+    cold: tuple[list[Record], Path], undisturbed: list[Record], alike: Alike
+) -> None:
+    records, folder = cold
+    warm = grid(lambda: Memo(disk=Cache(folder)))
+    for usual, first, again in zip(undisturbed, records, warm, strict=True):
         assert alike(results(first), results(usual))
         assert results(again) == results(first)
         assert usual.cost["computed"] == usual.cost["conditions"] == first.cost["conditions"]
         assert again.cost == {**usual.cost, "computed": 0, "memory": again.cost["memory"]}
-    assert sum(record.cost["computed"] for record in cold) < sum(record.cost["conditions"] for record in cold)
+    assert sum(record.cost["computed"] for record in records) < sum(record.cost["conditions"] for record in records)
 
 
 def test_a_record_does_not_depend_on_another_process_that_runs_the_same_cells(
     cache: Cache, undisturbed: list[Record], alike: Alike
 ) -> None:
-    context = multiprocessing.get_context("spawn")
+    context = forked()
     answers = context.Queue()
     runs = [context.Process(target=_grid_in_a_process, args=(cache.folder, answers)) for _ in range(2)]
     for run in runs:
@@ -620,9 +629,9 @@ def test_a_record_does_not_depend_on_another_process_that_runs_the_same_cells(
 
 
 def test_a_damaged_cache_entry_is_recomputed_and_the_record_is_unchanged(
-    cache: Cache, undisturbed: list[Record], alike: Alike
+    cold: tuple[list[Record], Path], cache: Cache, undisturbed: list[Record], alike: Alike
 ) -> None:
-    grid(lambda: Memo(disk=cache))
+    shutil.copytree(cold[1], str(cache.folder))
     for stored in cache.stored():
         data = stored.file.read_bytes()
         stored.file.write_bytes(data[:-8] + bytes(8))

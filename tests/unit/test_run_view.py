@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from harness.records.record import Status
 from harness.records.workspace import Workspace
 from harness.tracking import run_view
-from harness.tracking.mlflow import address
+from harness.tracking.address import address
 from harness.util.errors import HarnessError
 
 Make = Callable[..., Any]
