@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.board.lineage import Lineage
-from harness.board.table import build
 from harness.board.upgrades import CHANGED_3, SCHEMA, UPGRADES, upgraded
-from harness.board.write import files
+from harness.board.write import boards_from, files
 from harness.records.record import Record
+from harness.registry.command import command, override
 from harness.util.errors import HarnessError
 
 TEXTS = frozenset({"command", "sweeps", "reason"})
@@ -42,7 +42,7 @@ def disagreements(folder: Path, records: Sequence[Record]) -> list[str]:
     Errors: no board, a damaged one, an unknown schema.
     """
     stored = read_board(folder)
-    expected = files(build(records), Lineage.of(records, stored.lineage["command"]))
+    expected = files(boards_from(records, stored.lineage["command"]), Lineage.of(records, stored.lineage["command"]))
     built = json.loads(expected["board.json"])
     try:
         differences = [*_records(stored.lineage["records"], records), *_values(stored, built)]
@@ -54,7 +54,7 @@ def disagreements(folder: Path, records: Sequence[Record]) -> list[str]:
 def read_board(folder: Path) -> StoredBoard:
     """``board.json`` of a folder. Errors: no such file, a damaged one, an unknown schema."""
     path = folder / "board.json"
-    remedy = f"Make it again: harness leaderboard workspace=DIR out={folder}"
+    remedy = f"Make it again: {command('leaderboard', 'workspace=DIR', override('out', folder))}"
     if not path.is_file():
         raise HarnessError(f"{folder} holds no board (no board.json).", remedy)
     try:

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 
 from harness.cells.cell import Cell
 from harness.cells.provenance import without_password
-from harness.cli.session import Session
+from harness.cli.session import Session, units_of
 from harness.records.record import FINISHED, Record, Status
 from harness.records.workspace import Workspace
+from harness.registry.command import override
 from harness.util.errors import HarnessError
 
 EXIT = {Status.OK: 0, Status.SKIPPED: 0, Status.INVALID: 2, Status.FAILED: 1, Status.INTERRUPTED: 130}
@@ -27,9 +28,8 @@ def close(arguments: Namespace) -> int:
     """Run the closure test of a group that the user names."""
     if not arguments.words:
         raise HarnessError("close needs the units of a group.", "Example: harness close L5H0,L5H1 subject=tiny")
-    units = ",".join(arguments.words)
     session = Session.open(arguments)
-    return _one(session, session.cell(f"group=[{units}]"))
+    return _one(session, session.cell(override("group", units_of(arguments.words))))
 
 
 def propose(arguments: Namespace) -> int:

@@ -25,7 +25,6 @@ def compare(arguments: Namespace) -> int:
             "harness compare 'ising spectral' 'ising leiden' (methods: harness leaderboard)",
         )
     session = Session.open(arguments)
-    session.accept_only_workspace()
     methods = [word for word in arguments.words if not _cells(session.workspace, word)]
     if len(methods) == 2:
         records = [records_of_method(session.workspace, words) for words in methods]

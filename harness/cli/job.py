@@ -14,7 +14,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from harness.board.picture import AffinityPicture
-from harness.cells.cell import Cell, as_override
+from harness.cells.cell import Cell
 from harness.cells.inputs import cache_of
 from harness.cells.isolation import isolated
 from harness.cells.progress import Progress
@@ -22,6 +22,7 @@ from harness.execution import execute
 from harness.records.record import FINISHED, Record
 from harness.records.workspace import Workspace
 from harness.registry import plugins
+from harness.registry.command import override
 from harness.registry.config import by_experiment, config_name, plain, registry, runs_here
 from harness.registry.plugins import Plugins
 from harness.tracking.mlflow import watch
@@ -99,7 +100,7 @@ def launch(overrides: list[str], cells: Sequence[Cell]) -> None:
                 run_one(cell)
         else:
             for words in by_experiment(overrides):
-                _multirun([*words, f"workspace={as_override(str(workspace))}"])
+                _multirun([*words, override("workspace", str(workspace))])
     finally:
         os.environ.pop(STOP_VARIABLE, None)
         stop.unlink(missing_ok=True)
@@ -112,7 +113,7 @@ def _multirun(overrides: list[str]) -> None:
     environment = {name: value for name, value in os.environ.items() if name.startswith("HARNESS_")}
     environment[FOLDER_VARIABLE] = os.getcwd()
     typed, sys.argv = sys.argv, ["harness sweep", "--multirun", *overrides]
-    sys.argv += [f"++hydra.job.env_set.{name}={as_override(value)}" for name, value in environment.items()]
+    sys.argv += [override(f"++hydra.job.env_set.{name}", value) for name, value in environment.items()]
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     try:
         hydra.main(version_base="1.3", config_path="pkg://harness_conf", config_name=config_name())(job)()

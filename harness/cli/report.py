@@ -15,7 +15,6 @@ def report(arguments: Namespace) -> int:
     from harness.board.report import report as page
 
     session = Session.open(arguments)
-    session.accept_only_workspace()
     workspace = session.workspace
     records = [find(workspace, word) for word in arguments.words] or list(workspace.records())
     if not records:

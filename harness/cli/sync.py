@@ -16,11 +16,8 @@ def sync(arguments: Namespace) -> int:
     from harness.tracking.mlflow import address, mirror_of, unreachable
 
     session = Session.open(arguments)
-    words = dict(word.split("=", 1) for word in session.overrides)
-    for key in words.keys() - {"workspace", "tracking"}:
-        raise HarnessError(f"'{key}={words[key]}' has no effect here.", "Example: harness sync tracking=local")
     workspace = session.workspace
-    uri = address(words.get("tracking", "local"), workspace)
+    uri = address(session.settings.tracking, workspace)
     if uri is None:
         raise HarnessError("sync: tracking=none is not a tracking store.", "Write tracking=local or tracking=URI.")
     records = list(workspace.records())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -107,7 +108,8 @@ class Mirror:
             return ""
         if self.uri.startswith(DATABASES):
             page = run_view.page("http://127.0.0.1:5000", self.experiment)
-            return f"mlflow ui --backend-store-uri {without_password(self.uri)}, then open {page}"
+            store = shlex.quote(without_password(self.uri))
+            return f"mlflow ui --backend-store-uri {store}, then open {page}"
         return run_view.page(without_login(self.uri).rstrip("/"), self.experiment)
 
     def _locked(self) -> Any:

@@ -152,11 +152,9 @@ def test_records_of_a_new_method_on_all_tasks_have_no_problem(records: list[Reco
 
 
 def test_a_missing_task_is_named_with_the_command_to_run(records: list[Record]) -> None:
-    present = [
-        replace(r, provenance={**r.provenance, "command": f"harness run subject={r.cell.subject}"}) for r in records
-    ]
-    (found,) = wrong([changed(present[0], row="c", method="c", id="c0")], present)
-    assert found == "c: no record of task 's1 · synthetic_induction (successor) · zero'; run: harness run subject=s1"
+    (found,) = wrong([changed(records[0], row="c", method="c", id="c0")], records)
+    task = "s1 · synthetic_induction (successor) · zero"
+    assert found == f"c: no record of task '{task}'; run: harness run subject=s1 partitioner=spectral"
 
 
 def test_a_different_protocol_is_described_by_its_differing_settings(records: list[Record]) -> None:
@@ -288,6 +286,7 @@ def test_a_page_needs_no_network_and_is_small(records: list[Record]) -> None:
 def test_the_page_of_a_grid_is_small_too(make_record: Make) -> None:
     """27 methods on three tasks, with long commands."""
     records = [make_record(method=f"method {i}", subject=f"s{j}", cell=f"{i}-{j}") for i in range(27) for j in range(3)]
-    long = [replace(r, provenance={**r.provenance, "command": f"harness run {'key=value ' * 40}"}) for r in records]
+    affinity = {"name": "mine", **{f"key{i}": "value" for i in range(20)}}
+    long = [replace(record, config={**record.config, "affinity": affinity}) for record in records]
     page = files(build(long), Lineage.of(long, "harness leaderboard"))["board.html"]
     assert len(page.encode()) < 600_000
