@@ -18,6 +18,7 @@ from harness.cells.cell import Cell
 from harness.cells.inputs import cache_of
 from harness.cells.isolation import isolated
 from harness.cells.progress import Progress
+from harness.cli.words import without_repeats
 from harness.execution import execute
 from harness.records.record import FINISHED, Record
 from harness.records.workspace import Workspace
@@ -41,10 +42,8 @@ def job(config: DictConfig) -> str:
     try:
         with chdir(os.environ[FOLDER_VARIABLE]):
             return run_one(Cell.of(plain(config), registry()))
-    except (
-        HarnessError,
-        OSError,
-    ) as error:  # other plugins on that machine, a folder that is not shared, a full disk: no record reports these
+    # Other plugins on that machine, a folder that is not shared, a full disk: no record reports these.
+    except (HarnessError, OSError, SystemExit) as error:
         print(f"harness: {error}", file=sys.stderr, flush=True)
         return json.dumps({"status": "no record"})
 
@@ -99,7 +98,7 @@ def launch(overrides: list[str], cells: Sequence[Cell]) -> None:
             for cell in cells:
                 run_one(cell)
         else:
-            for words in by_experiment(overrides):
+            for words in by_experiment([without_repeats(word) for word in overrides]):
                 _multirun([*words, override("workspace", str(workspace))])
     finally:
         os.environ.pop(STOP_VARIABLE, None)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import errno
 import importlib
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from harness import __version__
@@ -69,7 +71,8 @@ COMMANDS = {
                    example="harness map subject=tiny intervention=mean out=map.png", configured=True,
                    keys=("workspace", "out")),
     "plan": Command("list the cells of a sweep, which are done, and the time of the rest", "cells:plan",
-                    example="harness plan affinity=ising,mutual_information", configured=True),
+                    "[run|sweep|close] [UNITS]", (FORCE,), "harness plan affinity=ising,mutual_information",
+                    configured=True),
     "list": Command("list the available methods by stage, experiments and presets", "look:list_methods",
                     "[STAGE|experiment|preset]", example="harness list affinity"),
     "show": Command("show a method's formula, parameters and source, or what a preset sets", "look:show",
@@ -116,7 +119,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     debug = "--debug" in words or bool(os.environ.get("HARNESS_DEBUG"))
     try:
-        return _call(words[0], [word for word in words[1:] if word != "--debug"], debug)
+        code = _call(words[0], [word for word in words[1:] if word != "--debug"], debug)
+        sys.stdout.flush()  # a full disk or a closed pipe is reported here, and not when Python ends
     except HarnessError as error:
         if debug:
             raise
@@ -126,8 +130,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("harness: stopped. Finished cells are kept; the same command continues with the others.", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output has closed it: `harness list | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 0
+    except OSError as error:  # of every command that reads or writes files
+        if debug:
+            raise
+        if error.filename is None:
+            _drop_output()
+        print(f"harness: {_about_file(error)}", file=sys.stderr)
+        return 2
     except Exception as error:
         if debug:
             raise
@@ -136,6 +147,21 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
+    return code
+
+
+def _drop_output() -> None:
+    """Output that cannot be written is not tried again when Python ends."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _about_file(error: OSError) -> str:
+    """What could not be read or written, why, and what to do."""
+    what = type(error).__name__ if error.filename is None else os.fsdecode(error.filename)
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    fix = "Free some space." if full else "Choose another folder (workspace=DIR, out=DIR), or make this one usable."
+    return f"{what}: {error.strerror or error}.\n{fix} Finished cells are kept."
 
 
 def _call(name: str, words: list[str], debug: bool) -> int:
@@ -163,7 +189,10 @@ def _call(name: str, words: list[str], debug: bool) -> int:
     if shows_configuration(arguments):
         return show_configuration(arguments)
     module, function = command.target.split(":")
-    return int(getattr(importlib.import_module(f"harness.cli.{module}"), function)(arguments) or 0)
+    try:
+        return int(getattr(importlib.import_module(f"harness.cli.{module}"), function)(arguments) or 0)
+    except SystemExit as error:
+        raise HarnessError(f"a plugin ended the process: sys.exit({error}).", "--debug shows where.") from error
 
 
 def parser_of(name: str) -> argparse.ArgumentParser:

@@ -98,10 +98,14 @@ class Session:
         """The cell that these overrides describe."""
         return Cell.of(resolve([*self.overrides, *more], self.registry), self.registry)
 
-    def cells(self) -> list[Cell]:
-        """Every cell of the sweep that these overrides describe."""
-        grid = expand(self.overrides, self.registry)
-        return [Cell.of(config, self.registry) for config in resolve_all(grid, self.registry)]
+    def cells(self, *more: str) -> list[Cell]:
+        """Every cell of the sweep that these overrides describe, once. Values that make the same cell are reported."""
+        grid = expand([*self.overrides, *more], self.registry)
+        described = [Cell.of(config, self.registry) for config in resolve_all(grid, self.registry)]
+        cells = {cell.id: cell for cell in described}
+        if repeated := len(described) - len(cells):
+            self.note(f"{len(described)} combinations describe {len(cells)} different cells: {repeated} are repeated.")
+        return list(cells.values())
 
     def progress(self) -> Progress:
         """A new progress display, which also measures times."""

@@ -55,7 +55,7 @@ def separated(words: Iterable[str], keys: Sequence[str], configured: bool, named
         key = key_of(word)
         if key in takes:
             (overrides if key in KEYS else own).append(word)
-        elif configured and not named and ("=" in word or word.startswith("~")):
+        elif configured and (key or (not named and ("=" in word or word.startswith("~")))):
             overrides.append(word)  # Hydra says what is wrong with it
         elif (key in KEYS or (key and not named)) and not os.path.exists(word):
             possible = " and ".join(f"{taken}={EXAMPLES[taken]}" for taken in keys)
@@ -79,8 +79,7 @@ def as_read(word: str, methods: Registry) -> str:
     """An override as Hydra has to read it.
 
     The value of a folder (:data:`FOLDERS`) is text, and so is that of a parameter that takes text, where Hydra would
-    read a number or nothing at all: ``workspace=2026``, ``batch.text=a=b.txt``. A value that is listed twice is listed
-    once.
+    read a number or nothing at all: ``workspace=2026``, ``batch.text=a=b.txt``.
     """
     key, equals, value = word.partition("=")
     name = key.lstrip("+")
@@ -91,10 +90,16 @@ def as_read(word: str, methods: Registry) -> str:
         return word if parsed and isinstance(parsed.value(), str) else f"{key}={quoted(value)}"
     if parsed is None or isinstance(parsed.value(), int | float):
         return f"{key}={quoted(value)}" if _takes_text(name, methods) else word
-    values = parsed.value()
-    if isinstance(values, ChoiceSweep) and values.simple_form:
-        return f"{key}={','.join(dict.fromkeys(map(str, parsed.sweep_string_iterator())))}"
     return word
+
+
+def without_repeats(word: str) -> str:
+    """A sweep with every value once: ``seed=0,1`` for ``seed=0,1,0``."""
+    parsed = _parsed(word)
+    values = parsed.value() if parsed else None
+    if parsed is None or not isinstance(values, ChoiceSweep) or not values.simple_form:
+        return word
+    return f"{word.partition('=')[0]}={','.join(dict.fromkeys(map(str, parsed.sweep_string_iterator())))}"
 
 
 def _parsed(word: str) -> Override | None:
