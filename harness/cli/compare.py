@@ -26,7 +26,7 @@ def compare(arguments: Namespace) -> int:
             "harness compare 'ising spectral' 'ising leiden' (methods: harness leaderboard)",
         )
     session = Session.open(arguments)
-    methods = [word for word in arguments.words if not _cells(session.workspace, word)]
+    methods = [word for word in arguments.words if not cells_named(session.workspace, word)]
     if len(methods) == 2:
         records = [records_of_method(session.workspace, words) for words in methods]
         matched = compare_methods(records[0], records[1], session.workspace)
@@ -62,7 +62,7 @@ def records_of_method(workspace: Workspace, words: str) -> list[Record]:
     return by_method[matching[0]]
 
 
-def _cells(workspace: Workspace, start: str) -> list[str]:
+def cells_named(workspace: Workspace, start: str) -> list[str]:
     """The cells whose ids begin with these letters, or the cell whose folder or file this is."""
     records = workspace.root / "records"
     where = path_of(start).absolute()
@@ -73,7 +73,7 @@ def _cells(workspace: Workspace, start: str) -> list[str]:
 
 def find(workspace: Workspace, start: str) -> Record:
     """The record of the one cell whose id begins with these letters."""
-    ids = _cells(workspace, start)
+    ids = cells_named(workspace, start)
     if len(ids) != 1:
         what = f"is the beginning of {len(ids)} cells" if ids else "is no cell"
         raise HarnessError(

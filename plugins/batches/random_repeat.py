@@ -11,7 +11,7 @@ from annotated_types import Ge, MultipleOf
 
 from harness import BatchMethod, Counterfactual, HarnessError, Tokens, Vocabulary, hookimpl, repeat_anchors, rng_for
 from harness.data.stages import FOR_COUNTERFACTUALS
-from harness.data.tokens import id_range
+from harness.data.tokens import id_range, require_positions
 
 SHORTEST = 8  # tokens of a copy: fewer leave no position that is not an anchor
 USUAL = 48  # tokens of both copies
@@ -51,6 +51,7 @@ class RandomRepeat(BatchMethod):
     )
 
     def __call__(self, vocabulary: Vocabulary) -> Tokens:
+        require_positions(self.name, 2 * SHORTEST, vocabulary)
         low, high = id_range(self.vocab, vocabulary.vocab_size, SHORTEST + 1)
         longest = min(vocabulary.context // 2, high - low - 1)
         if self.length > max(USUAL, 2 * longest):
@@ -60,11 +61,6 @@ class RandomRepeat(BatchMethod):
                 f"Use batch.length={2 * longest} or less.",
             )
         copy = min(self.length // 2, longest)
-        if copy < SHORTEST:
-            raise HarnessError(
-                f"batch random_repeat needs {2 * SHORTEST} positions; the subject has {vocabulary.context}.",
-                "Use a subject with a longer context.",
-            )
         rng, row = rng_for(self.seed, "random repeat"), np.arange(self.n)
         drawn = np.stack([rng.choice(np.arange(low, high), copy + 1, replace=False) for _ in row])
         once, other = drawn[:, :copy], drawn[:, copy]

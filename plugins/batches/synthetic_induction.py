@@ -9,9 +9,9 @@ from typing import Annotated, ClassVar
 import numpy as np
 from annotated_types import Ge
 
-from harness import BatchMethod, Counterfactual, HarnessError, Tokens, Vocabulary, hookimpl, rng_for
+from harness import BatchMethod, Counterfactual, Tokens, Vocabulary, hookimpl, rng_for
 from harness.data.stages import FOR_COUNTERFACTUALS
-from harness.data.tokens import id_range, repeat_anchors
+from harness.data.tokens import id_range, repeat_anchors, require_positions
 
 EARLIEST = 20  # first position of the first A
 
@@ -48,13 +48,9 @@ class SyntheticInduction(BatchMethod):
     )
 
     def __call__(self, vocabulary: Vocabulary) -> Tokens:
+        require_positions(self.name, 2 * EARLIEST + 2, vocabulary, ", or batch=random_repeat")
         length = self.length if self.length is not None else min(256, vocabulary.context)
         low, high = id_range(self.vocab, vocabulary.vocab_size, 3)
-        if length < 2 * EARLIEST + 2:
-            raise HarnessError(
-                f"batch synthetic_induction needs {2 * EARLIEST + 2} positions; the subject has {length}.",
-                "Use a subject with a longer context.",
-            )
         tokens, first, target = self._draw(length, low, high)
         query = np.full(self.n, length - 1)
         anchors = repeat_anchors(first, query)
