@@ -25,7 +25,7 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 import harness
-from harness.cells.cell import NEUTRAL, Settings
+from harness.cells.settings import NEUTRAL, Settings
 from harness.cli.main import COMMANDS, parser_of
 from harness.data.stages import STAGES, inputs_of
 from harness.records.record import Record

@@ -6,6 +6,7 @@ import traceback
 
 from harness.cells import result
 from harness.cells.cell import Cell
+from harness.cells.isolation import interrupts
 from harness.cells.progress import Progress
 from harness.pipeline import run_cell
 from harness.records.record import Record, Status
@@ -19,8 +20,9 @@ from harness.util.errors import HarnessError
 def execute(cell: Cell, workspace: Workspace | None, plugins: Plugins, memo: Memo, progress: Progress) -> Record:
     """Run a cell, or return its finished record; if another process runs the cell, wait for its record.
 
-    Ctrl-C ends the cell as interrupted and is raised again.
-    Without a workspace the record is only returned: nothing is written, and no watcher is called.
+    A method that fails, or that tries to end the process (``sys.exit()``), fails the cell. Ctrl-C ends the cell as
+    interrupted and is raised again. Without a workspace the record is only returned: nothing is written, and no watcher
+    is called.
     """
     if workspace is None:
         return _execute(cell, None, plugins, memo, progress)
@@ -33,28 +35,37 @@ def execute(cell: Cell, workspace: Workspace | None, plugins: Plugins, memo: Mem
 
 
 def _execute(cell: Cell, workspace: Workspace | None, plugins: Plugins, memo: Memo, progress: Progress) -> Record:
-    interrupt: KeyboardInterrupt | None = None
     trace = ""
-    try:
-        outcome = run_cell(cell, memo, progress)
-        record = outcome.record
-        record.to_json()  # diagnostics that JSON cannot hold fail the cell here, not when it is written
-        if workspace is not None:
-            result.write_arrays(outcome, workspace.folder(cell.id))
-    except HarnessError as error:
-        record = result.unfinished(cell, Status.INVALID, str(error), progress)
-    except KeyboardInterrupt as error:
-        interrupt, record = error, result.unfinished(cell, Status.INTERRUPTED, "stopped by the user", progress)
-    except Exception as error:  # a method's own failure: the cell fails, the sweep continues
-        trace = traceback.format_exc()
-        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-        record = result.unfinished(cell, Status.FAILED, reason, progress)
+    with interrupts() as pressed:
+        try:
+            outcome = run_cell(cell, memo, progress)
+            record = outcome.record
+            record.to_json()  # diagnostics that JSON cannot hold fail the cell here, not when it is written
+            if workspace is not None:
+                result.write_arrays(outcome, workspace.folder(cell.id))
+        except HarnessError as error:
+            record = result.unfinished(cell, Status.INVALID, str(error), progress)
+        except BaseException as error:  # a method can raise anything: the cell fails, the sweep continues
+            if pressed():
+                record = result.unfinished(cell, Status.INTERRUPTED, "stopped by the user", progress)
+            else:
+                trace = traceback.format_exc()
+                record = result.unfinished(cell, Status.FAILED, reason_of(error), progress)
+        stopped = pressed()
     if workspace is not None:
         folder = workspace.write(record, trace)
         announce(CellFinished(record, folder), plugins, progress)
-    if interrupt:
-        raise interrupt
+    if stopped:
+        raise KeyboardInterrupt
     return record
+
+
+def reason_of(error: BaseException) -> str:
+    """Why a cell failed: the first line of an error, or that a method ended the process."""
+    text = str(error).partition("\n")[0]
+    if isinstance(error, SystemExit):
+        return f"a method ended the process: sys.exit({text})"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def announce(event: CellFinished, plugins: Plugins, progress: Progress) -> None:
@@ -64,5 +75,5 @@ def announce(event: CellFinished, plugins: Plugins, progress: Progress) -> None:
             implementation.function(**dict.fromkeys(implementation.argnames, event))
         except HarnessError as error:
             progress.warn(f"{implementation.plugin_name}: {error}")
-        except Exception as error:
-            progress.warn(f"{implementation.plugin_name}: {type(error).__name__}: {error}")
+        except (Exception, SystemExit) as error:
+            progress.warn(f"{implementation.plugin_name}: {reason_of(error)}")

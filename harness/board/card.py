@@ -14,6 +14,7 @@ from harness.closure.statistics import Effect, exceedances, inflated
 from harness.closure.verdict import decision_order, spaced
 from harness.data.units import named
 from harness.records.record import PartitionRecord, Record, Status
+from harness.registry.command import command, in_workspace
 
 ARROW = {1: "↑", -1: "↓"}
 """The direction in which a metric moves under damage."""
@@ -270,8 +271,13 @@ def _warnings(record: Record) -> list[str]:
 def _next(record: Record, folder: Path) -> str:
     image = folder / "affinity.png"
     picture = f" · picture: {image}" if image.is_file() else ""
-    more = f"harness leaderboard · harness show partitioner {record.config['partitioner']['name']}"
-    return f"  record: {folder / 'record.json'}{picture}\n  next: harness report {record.cell.id} · {more}"
+    here = in_workspace(folder.parents[1])
+    following = (
+        command("report", record.cell.id, *here),
+        command("leaderboard", *here),
+        command("show", "partitioner", str(record.config["partitioner"]["name"])),
+    )
+    return f"  record: {folder / 'record.json'}{picture}\n  next: {' · '.join(following)}"
 
 
 def _number(value: float | None, form: str) -> str:

@@ -10,10 +10,10 @@ from typing import Any
 
 from harness.board.edited_files import edits
 from harness.board.lineage import Lineage
-from harness.board.table import build
 from harness.board.upgrades import CHANGED_3, CHANGED_4, SCHEMA, UPGRADES, upgraded
-from harness.board.write import files
+from harness.board.write import boards_from, files
 from harness.records.record import Record
+from harness.registry.command import command, override
 from harness.util.errors import HarnessError
 from harness.util.strict_json import MOST_BYTES, read_json
 
@@ -48,7 +48,8 @@ def disagreements(folder: Path, records: Sequence[Record]) -> list[str]:
     Errors: no board, a damaged one, an unknown schema.
     """
     stored = read_board(folder)
-    expected = files(build(records, stored.added), Lineage.of(records, str(stored.lineage["command"]), stored.added))
+    again = str(stored.lineage["command"])
+    expected = files(boards_from(records, again, stored.added), Lineage.of(records, again, stored.added))
     built = json.loads(expected["board.json"])
     try:
         differences = [*_records(stored.lineage["records"], records), *_values(stored, built)]
@@ -62,7 +63,7 @@ def disagreements(folder: Path, records: Sequence[Record]) -> list[str]:
 def read_board(folder: Path) -> StoredBoard:
     """``board.json`` of a folder. Errors: no such file, a damaged one, an unknown schema."""
     path = folder / "board.json"
-    remedy = f"Make it again: harness leaderboard workspace=DIR out={folder}"
+    remedy = f"Make it again: {command('leaderboard', 'workspace=DIR', override('out', folder))}"
     if not path.exists():
         raise HarnessError(f"{folder} holds no board (no board.json).", remedy)
     try:

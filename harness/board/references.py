@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from harness.cells.cell import PROPOSING
+from harness.cells.rerun import rerun_words
+from harness.cells.settings import PROPOSING
 from harness.records.record import Record
+from harness.registry.command import command as written
+from harness.registry.config import registry
+from harness.registry.registry import IN_SESSION
+
+ROW = ("stratifier", *PROPOSING, "prune")
+"""The parts of a configuration that make a row of a board."""
 
 
 class Kind(StrEnum):
@@ -51,22 +57,16 @@ def kind_of(config: Mapping[str, Any]) -> Kind:
 def command(method: Record, task: Record, changes: Sequence[str] = ()) -> str:
     """The command that runs the method of one record, with ``changes``, on the task of another.
 
-    Built from the commands in both records; empty if one of them has no readable command.
+    Built from the configurations of both: the command that a record tells is never shown. Empty if the method is an
+    object of a Python session.
     """
-    of_method, of_task = _words(method), _words(task)
-    if not of_method or not of_task:
-        return ""
-    changed = {_stage(word) for word in changes}
-    proposing = [word for word in of_method if _stage(word) in PROPOSING and _stage(word) not in changed]
-    return shlex.join(["harness", "run", *(w for w in of_task if _stage(w) not in PROPOSING), *proposing, *changes])
+    words = _words(method, task, changes)
+    return written("run", *words) if words else ""
 
 
-def _words(record: Record) -> list[str]:
-    try:
-        return shlex.split(str(record.provenance.get("command", "")))[2:]
-    except ValueError:  # a quote that is never closed
+def _words(method: Record, task: Record, changes: Sequence[str] = ()) -> list[str]:
+    if IN_SESSION in str([method.provenance.get("plugins"), task.provenance.get("plugins")]):
         return []
-
-
-def _stage(word: str) -> str:
-    return word.partition("=")[0].partition(".")[0]
+    config = {**task.config, **{key: method.config[key] for key in ROW if key in method.config}}
+    config |= {stage: {"name": name} for stage, _, name in (word.partition("=") for word in changes)}
+    return rerun_words(config, registry().methods)

@@ -14,6 +14,7 @@ from harness.board.compare_cells import deltas_of
 from harness.board.figures import report as draw
 from harness.board.figures.units import candidate_of, damage_svg, unit_map
 from harness.board.page import environment
+from harness.board.references import command
 from harness.cells.unit_damage import UnitDamage
 from harness.closure.report import ClosureReport
 from harness.records.record import Record
@@ -33,11 +34,12 @@ class Figure:
 
 @dataclass(frozen=True)
 class Story:
-    """One cell: its record, its card, its figures, and the digest of its record."""
+    """One cell: its record, its card, its figures, the command that runs it again, and the digest of its record."""
 
     record: Record
     card: str
     figures: tuple[Figure, ...]
+    command: str
     digest: str
 
 
@@ -48,7 +50,8 @@ def report(records: Sequence[Record], workspace: Workspace) -> str:
     """
     whole = len(records) == 1
     stories = [
-        Story(record, card(record), tuple(_figures(record, workspace, whole)), record.digest) for record in records
+        Story(record, card(record), tuple(_figures(record, workspace, whole)), command(record, record), record.digest)
+        for record in records
     ]
     return environment().get_template("report.html").render(stories=stories, whole=whole, workspace=workspace.root.name)
 

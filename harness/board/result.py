@@ -11,6 +11,8 @@ from harness.board.references import command
 from harness.board.score import Scores, mean, p_of
 from harness.closure.verdict import Verdict, decision_order
 from harness.records.record import PartitionRecord, Record
+from harness.registry.command import command as written
+from harness.registry.command import swept
 
 SIZE_CURVE = "size curve"
 """The step of the size curve: it measures methods for boards, and is not part of what a method costs."""
@@ -111,7 +113,7 @@ class Result:
             seconds=sum(result.seconds for result in results) / len(results),
             cost=mean_costs([result.cost for result in results]),
             labelled=fewest_labelled(results),
-            command=shlex.join(["harness", "sweep", *words, f"seed={','.join(map(str, by_seed))}"]) if words else "",
+            command=written("sweep", *words, swept("seed", by_seed)) if words else "",
         )
 
 

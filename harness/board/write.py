@@ -6,7 +6,10 @@ import csv
 import dataclasses
 import io
 import json
+import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,9 @@ from harness.board.table import build
 from harness.board.upgrades import SCHEMA
 from harness.records.record import Record
 from harness.records.workspace import Workspace, write_atomically
+from harness.registry.command import command as written
+from harness.registry.command import in_workspace
+from harness.registry.config import SEARCH_OPTIONS, search_options
 
 NESTED = frozenset({"verdicts", "results", "missing", "cells", "spread", "by_task", "score_by_task", "added"})
 """Fields that a CSV has in another form."""
@@ -27,17 +33,43 @@ def write_boards(workspace: Workspace, records: Iterable[Record] | None = None) 
     """Build the boards of a workspace from its records, in its folder ``boards``; their Markdown is ``board.md``."""
     included = workspace.records()[0] if records is None else list(records)
     folder = workspace.root / "boards"
-    return write_files(folder, included, "harness leaderboard"), folder / "board.md"
+    again = written("leaderboard", *in_workspace(workspace.root), *search_options())
+    return write_files(folder, included, again), folder / "board.md"
 
 
 def write_files(folder: Path, records: Sequence[Record], command: str, added: Collection[str] = ()) -> list[Board]:
     """Write every file of the boards that these records make; ``command``: the command that makes them again;
     ``added``: cells of records that others sent.
     """
-    boards = build(records, added)
+    boards = boards_from(records, command, added)
     for name, text in files(boards, Lineage.of(records, command, added)).items():
         write_atomically(folder / name, text)
     return boards
+
+
+def boards_from(records: Sequence[Record], command: str, added: Collection[str] = ()) -> list[Board]:
+    """The boards of these records. The commands on them run where ``command`` makes the boards: with its plugins and
+    configuration files, and in its workspace, unless the boards lie outside of it (``out=``).
+    """
+    try:
+        words = shlex.split(command)
+    except ValueError:  # a quote that is never closed: the file was edited by hand
+        words = []
+    options = [word for pair in pairwise(words) if pair[0] in SEARCH_OPTIONS for word in pair]
+    inside = [] if any(word.startswith("out=") for word in words) else [w for w in words if w.startswith("workspace=")]
+    more = shlex.join([*inside[-1:], *options])
+    return [replace(board, rows=tuple(_with_words(row, more) for row in board.rows)) for board in build(records, added)]
+
+
+def _with_words(row: Row, words: str) -> Row:
+    """A row whose commands have more words; a task without a command stays without."""
+
+    def longer(command: str) -> str:
+        return f"{command} {words}".strip() if command else ""
+
+    results = {task: replace(result, command=longer(result.command)) for task, result in row.results.items()}
+    missing = tuple(replace(missing, command=longer(missing.command)) for missing in row.missing)
+    return replace(row, results=results, missing=missing)
 
 
 def files(boards: Sequence[Board], lineage: Lineage) -> dict[str, str]:

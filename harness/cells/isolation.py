@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -66,6 +68,29 @@ def isolated(cell: Cell, memo: Memo, warn: Callable[[str], None]) -> Iterator[No
             changed.append(("the model (hooks, weights, mode or attention implementation)", remedies[0]))
         for what, remedy in changed:
             warn(f"cell {cell.id} changed {what}. {remedy} Its methods: {cell.method}")
+
+
+@contextmanager
+def interrupts() -> Iterator[Callable[[], bool]]:
+    """Tells whether the user has pressed Ctrl-C in this block: a method can raise KeyboardInterrupt as well.
+
+    Ctrl-C reaches the main thread only. Its handler is put back at the end, whatever a method set.
+    """
+    pressed: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield lambda: False
+        return
+
+    def handler(number: int, frame: Any) -> None:
+        pressed.append(number)
+        before(number, frame)
+
+    signal.signal(signal.SIGINT, handler)
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 # ----------------------------------------------------------------------------------------------------------------------

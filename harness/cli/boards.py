@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from argparse import Namespace
 from pathlib import Path
 
@@ -10,22 +9,22 @@ from harness.board.records_file import RECORDS, has_records, read_records, write
 from harness.board.submission import problems
 from harness.cli.session import Session
 from harness.records.record import Record
+from harness.registry.command import command, override
+from harness.registry.config import search_options
 from harness.util.errors import HarnessError
+from harness.util.paths import path_of
 
 
 def leaderboard(arguments: Namespace) -> int:
     """Make a board from the records of a workspace, check a board, or add records to it."""
     session = Session.open(arguments)
-    words = dict(word.split("=", 1) for word in session.overrides)
-    if unknown := set(words) - {"workspace", "out"}:
-        raise HarnessError(f"'{min(unknown)}=' has no effect here.", "This command takes workspace=DIR and out=DIR.")
     if bool(arguments.words) != arguments.add or len(arguments.words) > 1:
         raise HarnessError("leaderboard: --add takes exactly one folder of records; without --add, no folder is named.",
                            "Example: harness leaderboard --add THEIR_RECORDS/ out=leaderboards/mine")  # fmt: skip
-    out = Path(words["out"]).expanduser().absolute() if "out" in words else None
+    out = session.out
     if arguments.add:
-        return _add(session, Path(arguments.words[0]), out or session.workspace.root / "boards")
-    return _check(session, out, "workspace" in words) if arguments.check else _make(session, out)
+        return _add(session, path_of(arguments.words[0]), out or session.workspace.root / "boards")
+    return _check(session, out, bool(session.overrides)) if arguments.check else _make(session, out)
 
 
 def _make(session: Session, out: Path | None) -> int:
@@ -33,11 +32,10 @@ def _make(session: Session, out: Path | None) -> int:
     from harness.board.write import as_data, write_files
 
     folder = out or session.workspace.root / "boards"
-    command = shlex.join(["harness", "leaderboard", *session.overrides])
     records = session.records()
     if by_hand := sum(bool(record.config.get("group")) for record in records):
         session.note(f"left out: {by_hand} records of groups that were named by hand")
-    boards = write_files(folder, records, command)
+    boards = write_files(folder, records, command("leaderboard", *session.overrides, *session.own, *search_options()))
     if out:
         write_records(folder, records)
     session.print(markdown(boards) + f"\nboard: {folder / 'board.html'}", as_data(boards))
@@ -71,7 +69,7 @@ def _add(session: Session, submitted: Path, folder: Path) -> int:
     if found := disagreements(folder, present):
         raise HarnessError(
             f"{folder}: the board does not agree with its own records: {found[0]}",
-            f"harness leaderboard --check out={folder} lists every difference.",
+            f"{command('leaderboard', '--check', override('out', folder))} lists every difference.",
         )
     records, wrong = read_records(submitted)
     wrong += problems(records, present, session.registry)
@@ -97,7 +95,7 @@ def _board_records(folder: Path) -> list[Record]:
     if not has_records(folder):
         raise HarnessError(
             f"{folder} holds no {RECORDS}, the file with the records of a board outside its workspace.",
-            f"Make it: harness leaderboard workspace=DIR out={folder}",
+            f"Make it: {command('leaderboard', 'workspace=DIR', override('out', folder))}",
         )
     records, damaged = read_records(folder)
     if damaged:

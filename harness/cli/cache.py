@@ -8,6 +8,7 @@ from argparse import Namespace
 from collections import defaultdict
 
 from harness.cli.session import Session, lines
+from harness.cli.words import key_of
 from harness.util.bytesize import parse_size, write_size
 from harness.util.cache import Cache, Stored
 from harness.util.errors import HarnessError
@@ -18,13 +19,13 @@ def cache(arguments: Namespace) -> int:
     if arguments.words not in (["show"], ["prune"]):
         raise HarnessError("cache takes one word: show or prune.", "Examples: harness cache show · harness cache prune")
     session = Session.open(arguments)
-    words = dict(word.split("=", 1) for word in session.overrides)
     pruning = arguments.words == ["prune"]
-    for key in words.keys() - ({"workspace", "cache_limit"} if pruning else {"workspace"}):
-        raise HarnessError(f"'{key}={words[key]}' has no effect here.", f"Example: {_EXAMPLE[pruning]}")
+    limits = [word for word in session.overrides if key_of(word) == "cache_limit"]
+    if limits and not pruning:
+        raise HarnessError(f"'{limits[0]}' has no effect here.", f"Example: {_EXAMPLE[pruning]}")
     store = Cache(session.workspace.root / "cache")
     if pruning:
-        limit = _limit(words.get("cache_limit", "0B"))
+        limit = _limit(session.settings.cache_limit if limits else "0B")
         dropped = store.prune(limit)
         session.note(f"{len(dropped)} entries removed, {write_size(_bytes(dropped))}")
         kept = [entry for entry in store.stored() if not os.access(entry.file.parent, os.W_OK)]

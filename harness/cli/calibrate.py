@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
 from argparse import Namespace
 from pathlib import Path
 
 from harness.cli.session import Session
+from harness.registry.command import command, override
+from harness.registry.config import search_options
 from harness.util.errors import HarnessError
 
 WORLDS = 20
-OWN_WORDS = ("worlds", "out")
 
 
 def calibrate(arguments: Namespace) -> int:
@@ -21,19 +21,17 @@ def calibrate(arguments: Namespace) -> int:
     from harness.util.threads import one_thread
 
     session = Session.open(arguments)
-    pairs = [word.partition("=") for word in session.overrides]
-    own = {key: value for key, _, value in pairs if key in OWN_WORDS}
-    rest = ["".join(pair) for pair in pairs if pair[0] not in OWN_WORDS]
-    worlds = _number(own.get("worlds", str(WORLDS)))
-    out = Path(own["out"]) if "out" in own else session.workspace.root / "calibration"
+    rest = list(session.overrides)
+    worlds = _number(session.named("worlds") or str(WORLDS))
+    out = session.out or session.workspace.root / "calibration"
     _check_writable(out)
     with one_thread():
         calibration = measure(worlds, rest, session.registry, session.note)
-    command = shlex.join(["harness", "calibrate", f"worlds={worlds}", *rest])
-    page = write(out, calibration, command)
+    again = command("calibrate", override("worlds", worlds), *rest, *search_options())
+    page = write(out, calibration, again)
     data = {
         "out": str(out),
-        "command": command,
+        "command": again,
         "rulings": [dataclasses.asdict(ruling) for ruling in calibration.rulings],
         "shares": [dataclasses.asdict(share) for share in calibration.shares],
     }

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 
 from harness.cells.cell import Cell
 from harness.cells.provenance import without_password
-from harness.cli.session import Session
+from harness.cli.session import Session, units_of
 from harness.records.record import FINISHED, Record, Status
 from harness.records.workspace import Workspace, remove_unfinished
+from harness.registry.command import override
 from harness.util.errors import HarnessError
 from harness.util.waiting import said_if_slow
 
@@ -26,11 +27,11 @@ def run(arguments: Namespace) -> int:
 
 def close(arguments: Namespace) -> int:
     """Run the closure test of a group that the user names."""
-    if not arguments.words:
+    units = units_of(arguments.words)
+    if not units:
         raise HarnessError("close needs the units of a group.", "Example: harness close L5H0,L5H1 subject=tiny")
-    units = ",".join(arguments.words)
     session = Session.open(arguments)
-    return _one(session, session.cell(f"group=[{units}]"))
+    return _one(session, session.cell(override("group", units)))
 
 
 def propose(arguments: Namespace) -> int:
@@ -89,18 +90,23 @@ def sweep(arguments: Namespace) -> int:
 
 
 def plan(arguments: Namespace) -> int:
-    """List the cells of a sweep, which are done, and the cost of the rest. Writes no file and loads no model."""
+    """List the cells of a sweep, which are done, and the cost of the rest. Writes no file and loads no model.
+
+    It takes the words of ``run``, ``sweep`` and ``close``, with or without the name of that command.
+    """
     from harness.cli.forecast import rows_of, text_of, to_do
     from harness.forecast.estimate import estimate
     from harness.forecast.machine import here
     from harness.forecast.steps import Measured
 
     session = Session.open(arguments)
-    cells = session.cells()
+    names = arguments.words[1:] if arguments.words[:1] in (["run"], ["sweep"], ["close"]) else arguments.words
+    group = [override("group", units)] if (units := units_of(names)) else []
+    cells = session.cells(*group)
     workspace = session.workspace_of(cells)
     every = session.readable(workspace)
     by_cell = {record.cell.id: record for record in every}
-    records = [by_cell.get(cell.id) for cell in cells]
+    records = [None if cell.settings.force else by_cell.get(cell.id) for cell in cells]
     machine = here()
     measured = Measured.of(record for record in every if not to_do(record))
     estimates = [

@@ -12,6 +12,7 @@ from harness.cli.session import Session
 from harness.records.record import Record
 from harness.records.workspace import Workspace
 from harness.util.errors import HarnessError
+from harness.util.paths import path_of
 
 
 def compare(arguments: Namespace) -> int:
@@ -27,8 +28,7 @@ def compare(arguments: Namespace) -> int:
             "harness compare 'ising spectral' 'ising leiden' (methods: harness leaderboard)",
         )
     session = Session.open(arguments)
-    session.accept_only_workspace()
-    methods = [word for word in arguments.words if not _cells(session.workspace, word)]
+    methods = [word for word in arguments.words if not cells_named(session.workspace, word)]
     if len(methods) == 2:
         every = session.readable()
         records = [records_of_method(session.workspace, every, words) for words in methods]
@@ -74,15 +74,18 @@ def records_of_method(workspace: Workspace, every: Sequence[Record], words: str)
     return by_method[matching[0]]
 
 
-def _cells(workspace: Workspace, start: str) -> list[str]:
-    """The cells whose ids begin with these letters."""
-    folders = (workspace.root / "records").glob("*/record.json")
-    return sorted(path.parent.name for path in folders if path.parent.name.startswith(start))
+def cells_named(workspace: Workspace, start: str) -> list[str]:
+    """The cells whose ids begin with these letters, or the cell whose folder or file this is."""
+    records = workspace.root / "records"
+    where = path_of(start).absolute()
+    folder = where.parent if where.name == "record.json" else where
+    begins = folder.name if folder.parent == records else start
+    return sorted(path.parent.name for path in records.glob("*/record.json") if path.parent.name.startswith(begins))
 
 
 def find(workspace: Workspace, start: str) -> Record:
     """The record of the one cell whose id begins with these letters."""
-    ids = _cells(workspace, start)
+    ids = cells_named(workspace, start)
     if len(ids) != 1:
         what = f"is the beginning of {len(ids)} cells" if ids else "is no cell"
         raise HarnessError(

@@ -6,7 +6,7 @@ import re
 from argparse import Namespace
 from collections.abc import Iterable, Mapping
 
-from harness.cells.cell import Settings
+from harness.cells.settings import Settings
 from harness.cli.session import Session
 from harness.data.stages import STAGES
 from harness.registry.presets import GROUPS, presets
@@ -48,7 +48,7 @@ complete -c harness -f -a '(harness completion words (commandline -cp | string c
 
 def completion(arguments: Namespace) -> int:
     """Print the script of a shell; or, for that script, the words that can follow a line."""
-    words = [*arguments.words, *arguments.overrides]
+    words = arguments.words
     if words[:1] == ["words"]:
         for candidate in candidates(" ".join(words[1:])):
             print(candidate)
@@ -74,7 +74,7 @@ def candidates(line: str) -> list[str]:
     if word.startswith("-"):
         return _starting(word, [option for action in parser._actions for option in action.option_strings])
     arguments, _ = parser.parse_known_args(given)
-    methods = Session.open(Namespace(**{**vars(arguments), "overrides": []})).registry
+    methods = Session.open(Namespace(**vars(arguments), overrides=[], own=[])).registry
     if not COMMANDS[name].configured:
         named = [text for text in arguments.words if "=" not in text]
         return _starting(word, [*_names(name, named, methods), "workspace="])

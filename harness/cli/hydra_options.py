@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from typing import NoReturn
 
+from harness.registry.command import command, override
 from harness.util.errors import HarnessError
 
 PARTS = ("job", "hydra", "all")
@@ -82,11 +82,11 @@ def show_configuration(arguments: Namespace) -> int:
     from hydra.core.global_hydra import GlobalHydra
     from hydra.types import RunMode
 
-    from harness.cli.session import Session
+    from harness.cli.session import Session, units_of
     from harness.registry.config import composing, config_name
 
     session = Session.open(arguments)
-    overrides = [*session.overrides, *([f"group=[{','.join(arguments.words)}]"] if arguments.words else [])]
+    overrides = [*session.overrides, *([override("group", units_of(arguments.words))] if arguments.words else [])]
     with composing(overrides, session.registry):
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
@@ -103,4 +103,4 @@ def show_configuration(arguments: Namespace) -> int:
 
 def without_command(words: list[str]) -> HarnessError:
     """The error for words that start with an option or an override instead of a command."""
-    return HarnessError(f"'{words[0]}' is not a command.", f"Type {shlex.join(['harness', 'run', *words])}")
+    return HarnessError(f"'{words[0]}' is not a command.", f"Type {command('run', *words)}")

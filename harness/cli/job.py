@@ -14,14 +14,16 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from harness.board.picture import AffinityPicture
-from harness.cells.cell import Cell, as_override
+from harness.cells.cell import Cell
 from harness.cells.inputs import cache_of
 from harness.cells.isolation import isolated
 from harness.cells.progress import Progress
+from harness.cli.words import without_repeats
 from harness.execution import execute
 from harness.records.record import FINISHED, Record
 from harness.records.workspace import Workspace
 from harness.registry import plugins
+from harness.registry.command import override
 from harness.registry.config import by_experiment, config_name, plain, registry, runs_here
 from harness.registry.plugins import Plugins
 from harness.tracking.mlflow import watch
@@ -40,10 +42,8 @@ def job(config: DictConfig) -> str:
     try:
         with chdir(os.environ[FOLDER_VARIABLE]):
             return run_one(Cell.of(plain(config), registry()))
-    except (
-        HarnessError,
-        OSError,
-    ) as error:  # other plugins on that machine, a folder that is not shared, a full disk: no record reports these
+    # Other plugins on that machine, a folder that is not shared, a full disk: no record reports these.
+    except (HarnessError, OSError, SystemExit) as error:
         print(f"harness: {error}", file=sys.stderr, flush=True)
         return json.dumps({"status": "no record"})
 
@@ -98,8 +98,8 @@ def launch(overrides: list[str], cells: Sequence[Cell]) -> None:
             for cell in cells:
                 run_one(cell)
         else:
-            for words in by_experiment(overrides):
-                _multirun([*words, f"workspace={as_override(str(workspace))}"])
+            for words in by_experiment([without_repeats(word) for word in overrides]):
+                _multirun([*words, override("workspace", str(workspace))])
     finally:
         os.environ.pop(STOP_VARIABLE, None)
         stop.unlink(missing_ok=True)
@@ -112,7 +112,7 @@ def _multirun(overrides: list[str]) -> None:
     environment = {name: value for name, value in os.environ.items() if name.startswith("HARNESS_")}
     environment[FOLDER_VARIABLE] = os.getcwd()
     typed, sys.argv = sys.argv, ["harness sweep", "--multirun", *overrides]
-    sys.argv += [f"++hydra.job.env_set.{name}={as_override(value)}" for name, value in environment.items()]
+    sys.argv += [override(f"++hydra.job.env_set.{name}", value) for name, value in environment.items()]
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     try:
         hydra.main(version_base="1.3", config_path="pkg://harness_conf", config_name=config_name())(job)()

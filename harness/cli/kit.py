@@ -24,7 +24,6 @@ def new_plugin(arguments: Namespace) -> int:
         raise HarnessError("new-plugin takes a stage and a name.", "Example: harness new-plugin affinity my_affinity")
     stage, name = arguments.words
     session = Session.open(arguments)
-    session.accept_only_workspace()
     if stage not in STAGES:
         raise unknown("stage", stage, STAGES)
     if arguments.family and stage != "subject":

@@ -7,15 +7,14 @@ import importlib.util
 import inspect
 import os
 import platform
-import shlex
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from harness.cells.cell import as_override
 from harness.cli.formulas import in_terminal
 from harness.cli.session import Session, lines
 from harness.data.stages import STAGES
+from harness.registry.command import command, override
 from harness.registry.config import expand, search_options
 from harness.registry.presets import GROUPS, Preset, find_preset, presets
 from harness.registry.registry import Method
@@ -26,7 +25,6 @@ from harness.util.threads import cores, one_thread
 def list_methods(arguments: Namespace) -> int:
     """List methods by stage with summary, parameters and owner, then experiments and presets, then broken plugins."""
     session = Session.open(arguments)
-    session.accept_only_workspace()
     for word in arguments.words:
         if word not in STAGES and word not in GROUPS:
             raise unknown("stage", word, [*STAGES, *GROUPS])
@@ -105,16 +103,16 @@ def show(arguments: Namespace) -> int:
 
 def _choices(method: Method) -> list[str]:
     """The methods that a subject chooses for other stages."""
-    words = [f"{stage}={as_override(choice)}" for stage, choice in method.defaults.items()]
+    words = [override(stage, choice) for stage, choice in method.defaults.items()]
     return ["", "Unless others are chosen, a cell with it has:", f"  {' '.join(words)}"] if words else []
 
 
 def _show_preset(session: Session, preset: Preset) -> int:
     word = f"{preset.group}={preset.name}"
     cells = len(expand([word], session.registry))
-    command = shlex.join(["harness", "run" if cells == 1 else "sweep", word, *search_options()])
+    typed = command("run" if cells == 1 else "sweep", word, *search_options())
     title = f"{preset.group} {preset.name}   ({preset.origin})"
-    number = f"{cells} cell{'s' if cells > 1 else ''}: {command}"
+    number = f"{cells} cell{'s' if cells > 1 else ''}: {typed}"
     text = "\n\n".join(part for part in (title, preset.comment, preset.body, number) if part)
     data = {"group": preset.group, "name": preset.name, "doc": preset.comment, "sets": preset.body, "cells": cells}
     session.print(text, data)
@@ -126,7 +124,6 @@ def check(arguments: Namespace) -> int:
     from harness.testing.contracts import check_method
 
     session = Session.open(arguments)
-    session.accept_only_workspace()
     methods = list(session.registry.methods.values())
     if not arguments.all:
         names = {method.name for method in methods}
@@ -152,7 +149,6 @@ def check(arguments: Namespace) -> int:
 def doctor(arguments: Namespace) -> int:
     """Check versions, device, threads, plugins, workspace and tracking. Exit code 1 if something does not work."""
     session = Session.open(arguments)
-    session.accept_only_workspace()
     findings = [*_versions(), *_machine(), *_threads(), *_plugins(session), *_workspace(session)]
     rows = [("ok" if good else "BAD", what, detail) for good, what, detail in findings]
     bad = sum(not good for good, *_ in findings)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import errno
 import importlib
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from harness import __version__
@@ -37,7 +40,8 @@ KEY=VALUE words are Hydra overrides:
 class Command:
     """One command: its summary, its function (imported only when it is called), its own words and flags.
 
-    ``configured``: it works on cells that Hydra composes from its overrides, so that it has Hydra's options.
+    ``configured``: it works on cells that Hydra composes from its overrides, so that it has Hydra's options. ``keys``:
+    those that it takes besides, or instead (:mod:`harness.cli.words`).
     """
 
     summary: str
@@ -46,6 +50,7 @@ class Command:
     flags: tuple[tuple[str, str], ...] = ()
     example: str = ""
     configured: bool = False
+    keys: tuple[str, ...] = ("workspace",)
 
 
 FORCE = ("--force", "redo finished cells (add cache=false to recompute cached results as well)")
@@ -63,9 +68,11 @@ COMMANDS = {
     "survey": Command("classify every unit by what it attends to", "survey:survey",
                       example="harness survey subject=smollm2_wheel batch=natural_text", configured=True),
     "map": Command("ablate every unit alone: print the strongest and draw all", "map:map_units", "[CELL]",
-                   example="harness map subject=tiny intervention=mean out=map.png", configured=True),
+                   example="harness map subject=tiny intervention=mean out=map.png", configured=True,
+                   keys=("workspace", "out")),
     "plan": Command("list the cells of a sweep, which are done, and the time of the rest", "cells:plan",
-                    example="harness plan affinity=ising,mutual_information", configured=True),
+                    "[run|sweep|close] [UNITS]", (FORCE,), "harness plan affinity=ising,mutual_information",
+                    configured=True),
     "list": Command("list the available methods by stage, experiments and presets", "look:list_methods",
                     "[STAGE|experiment|preset]", example="harness list affinity"),
     "show": Command("show a method's formula, parameters and source, or what a preset sets", "look:show",
@@ -81,15 +88,17 @@ COMMANDS = {
                            "boards:leaderboard", "[THEIR_RECORDS]",
                            (("--check", "check that the board agrees with its records"),
                             ("--add", "add THEIR_RECORDS to the board if they are valid")),
-                           "harness leaderboard workspace=runs out=leaderboards/mine"),
+                           "harness leaderboard workspace=runs out=leaderboards/mine", keys=("workspace", "out")),
     "report": Command("write a page about one, several or all cells of a workspace",
                       "report:report", "[CELL ...]", example="harness report 3f9c"),
     "calibrate": Command("measure the error rates of the harness on planted groups", "calibrate:calibrate",
-                         example="harness calibrate worlds=20 out=leaderboards/calibration"),
+                         example="harness calibrate worlds=20 out=leaderboards/calibration",
+                         keys=("worlds", "out")),
     "sync": Command("copy records to a tracking store that was not reachable during a sweep", "sync:sync",
-                    example="harness sync workspace=runs tracking=http://localhost:5000"),
+                    example="harness sync workspace=runs tracking=http://localhost:5000",
+                    keys=("workspace", "tracking")),
     "cache": Command("show or prune the cached results of a workspace", "cache:cache", "show|prune",
-                     example="harness cache prune cache_limit=1GB"),
+                     example="harness cache prune cache_limit=1GB", keys=("workspace", "cache_limit")),
     "doctor": Command("check versions, plugins, workspace and tracking", "look:doctor"),
     "completion": Command("print the script that completes words in a shell", "completion:completion",
                           "bash|zsh|fish", example='eval "$(harness completion bash)"'),
@@ -110,7 +119,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     debug = "--debug" in words or bool(os.environ.get("HARNESS_DEBUG"))
     try:
-        return _call(words[0], [word for word in words[1:] if word != "--debug"], debug)
+        code = _call(words[0], [word for word in words[1:] if word != "--debug"], debug)
+        sys.stdout.flush()  # a full disk or a closed pipe is reported here, and not when Python ends
     except HarnessError as error:
         if debug:
             raise
@@ -120,8 +130,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("harness: stopped. Finished cells are kept; the same command continues with the others.", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output has closed it: `harness list | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 0
+    except OSError as error:  # of every command that reads or writes files
+        if debug:
+            raise
+        if error.filename is None:
+            _drop_output()
+        print(f"harness: {_about_file(error)}", file=sys.stderr)
+        return 2
     except Exception as error:
         if debug:
             raise
@@ -130,9 +147,26 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
+    return code
+
+
+def _drop_output() -> None:
+    """Output that cannot be written is not tried again when Python ends."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _about_file(error: OSError) -> str:
+    """What could not be read or written, why, and what to do."""
+    what = type(error).__name__ if error.filename is None else os.fsdecode(error.filename)
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    fix = "Free some space." if full else "Choose another folder (workspace=DIR, out=DIR), or make this one usable."
+    return f"{what}: {error.strerror or error}.\n{fix} Finished cells are kept."
 
 
 def _call(name: str, words: list[str], debug: bool) -> int:
+    from harness.cli.words import separated  # loads Hydra, which `harness --help` does not need
+
     if name.startswith("-") or "=" in name:
         raise without_command([name, *words])
     if name not in COMMANDS:
@@ -144,23 +178,21 @@ def _call(name: str, words: list[str], debug: bool) -> int:
     check_options(words)
     command = COMMANDS[name]
     arguments = parser_of(name).parse_intermixed_args(words)
-    arguments.overrides = [word for word in arguments.words if _is_override(word)]
-    arguments.words = [word for word in arguments.words if not _is_override(word)]
+    configured = command.configured or name == "calibrate"
+    words_read = separated(arguments.words, command.keys, configured, bool(command.words))
+    arguments.overrides, arguments.own, arguments.words = map(list, dataclasses.astuple(words_read))
     if arguments.words and not command.words:
-        raise HarnessError(
-            f"{name}: '{arguments.words[0]}' is not of the form KEY=VALUE.", f"Example: {command.example}"
-        )
+        example = f"Example: {command.example}" if command.example else f"`harness {name} --help` describes it."
+        raise HarnessError(f"{name}: '{arguments.words[0]}' is not of the form KEY=VALUE.", example)
     if getattr(arguments, "force", False):
         arguments.overrides.append("force=true")
     if shows_configuration(arguments):
         return show_configuration(arguments)
     module, function = command.target.split(":")
-    return int(getattr(importlib.import_module(f"harness.cli.{module}"), function)(arguments) or 0)
-
-
-def _is_override(word: str) -> bool:
-    """``KEY=VALUE``, or ``~KEY``, which deletes a choice."""
-    return "=" in word or (word.startswith("~") and not word.startswith("~/"))
+    try:
+        return int(getattr(importlib.import_module(f"harness.cli.{module}"), function)(arguments) or 0)
+    except SystemExit as error:
+        raise HarnessError(f"a plugin ended the process: sys.exit({error}).", "--debug shows where.") from error
 
 
 def parser_of(name: str) -> argparse.ArgumentParser:

@@ -14,7 +14,6 @@ def report(arguments: Namespace) -> int:
     from harness.board.report import report as page
 
     session = Session.open(arguments)
-    session.accept_only_workspace()
     workspace = session.workspace
     records = [find(workspace, word) for word in arguments.words] or session.records()
     name = records[0].cell.id if len(records) == 1 else "cells"

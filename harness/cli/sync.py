@@ -18,11 +18,8 @@ def sync(arguments: Namespace) -> int:
     from harness.util.waiting import said_if_slow
 
     session = Session.open(arguments)
-    words = dict(word.split("=", 1) for word in session.overrides)
-    for key in words.keys() - {"workspace", "tracking"}:
-        raise HarnessError(f"'{key}={words[key]}' has no effect here.", "Example: harness sync tracking=local")
     workspace = session.workspace
-    uri = address(words.get("tracking", "local"), workspace)
+    uri = address(session.settings.tracking, workspace)
     if uri is None:
         raise HarnessError("sync: tracking=none is not a tracking store.", "Write tracking=local or tracking=URI.")
     records = session.records()

@@ -216,6 +216,15 @@ def tokens_of(batch: Batch, who: str) -> Tokens:
     return batch
 
 
+def require_positions(name: str, fewest: int, reads: Vocabulary, otherwise: str = "") -> None:
+    """Errors: a subject whose context is too short for a batch, whatever its length. ``otherwise``: what else helps."""
+    if reads.context < fewest:
+        raise HarnessError(
+            f"batch {name} needs {fewest} positions; the subject has {reads.context}.",
+            f"Use a subject with a longer context{otherwise}.",
+        )
+
+
 def default_id_range(vocab_size: int) -> tuple[int, int]:
     """The default range of token ids: the paper's [100, 10000), reduced for small vocabularies.
 

@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.cells.cell import Cell, as_override
+from harness.cells.cell import Cell
 from harness.data.batch import Batch
 from harness.data.contracts import BatchMethod, Subject, with_defaults
 from harness.data.stages import FOR_ANY_UNITS, FOR_COUNTERFACTUALS, STAGES
 from harness.notebook.memory import LoadedBatch, LoadedSubject, method_of
+from harness.registry.command import override
 from harness.registry.config import registry, resolve
 from harness.registry.registry import IN_SESSION, Method, Registry
 from harness.registry.registry import method_of as method_of_class
@@ -73,7 +74,7 @@ def cell_of(words: Sequence[str], choices: Mapping[str, Any]) -> Cell:
         if value is None and key in (*STAGES, "contrast", "workspace"):
             continue
         if key not in STAGES and key != "contrast":
-            overrides.append(f"{key}={as_override(value)}")
+            overrides.append(override(key, value))
             continue
         items = [_read(item) for item in _items(key, value)]
         overrides += _overrides(key, items)
@@ -101,7 +102,7 @@ def _fitting(choices: Mapping[str, Any], words: Sequence[str]) -> Iterator[str]:
     chosen = {*choices, *(word.partition("=")[0] for word in words)}
     if isinstance(batch, Batch) and "metric" not in chosen:
         metrics = (FOR_COUNTERFACTUALS if batch.counterfactual else BatchMethod.defaults)["metric"]
-        yield f"metric={as_override(metrics)}"
+        yield override("metric", metrics)
     if subject is None or not is_subject(subject) or "attention" in getattr(subject, "sources", ()):
         return
     alone = len(subject.units.sites) == len(subject.units)  # one unit per site: sites are matched in bands
@@ -137,12 +138,12 @@ def _overrides(key: str, items: Sequence[Any]) -> Iterator[str]:
     named = [item for item in items if isinstance(item, Named)]
     many = key in STAGES and STAGES[key].many
     if many and (named or not items):
-        yield f"{group}={as_override([item.name for item in named])}"
+        yield override(group, [item.name for item in named])
     for item in named:
         if item.name and not many:
-            yield f"{group}={as_override(item.name)}"
+            yield override(group, item.name)
         place = f"{key}.{item.name}" if many else key
-        yield from (f"{place}.{name}={as_override(value)}" for name, value in item.parameters.items())
+        yield from (override(f"{place}.{name}", value) for name, value in item.parameters.items())
 
 
 def _with_objects(cell: Cell, given: Mapping[str, Sequence[Any]], methods: Registry) -> Cell:

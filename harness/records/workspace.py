@@ -17,6 +17,7 @@ from harness.records.flaws import CELL_ID
 from harness.records.reader import read_record
 from harness.records.record import FINISHED, Record
 from harness.util.errors import HarnessError
+from harness.util.paths import path_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,7 +43,7 @@ class Workspace:
         """The workspace at a path; nothing is created. Errors: no path."""
         if not str(where):  # workspace=$UNSET would fill the current folder
             raise HarnessError("workspace= names no folder.", "Example: workspace=runs")
-        return cls(Path(where).expanduser().absolute())
+        return cls(path_of(where).absolute())
 
     def check_writable(self) -> None:
         """Create the workspace, and remove temporary files that killed processes left there long ago.

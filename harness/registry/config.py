@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, lru_cache
@@ -25,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from harness.data.stages import STAGES
 from harness.registry import plugins
+from harness.registry.command import command
 from harness.registry.grid import GridComposer
 from harness.registry.hydra_keys import check_hydra_keys
 from harness.registry.registry import Registry
@@ -38,6 +38,8 @@ NAME_VARIABLE = "HARNESS_CONFIG_NAME"
 """The file that a configuration starts from: ``--config-name``, by default ``config``."""
 
 
+SEARCH_OPTIONS = ("--config-dir", "--config-name", "--plugin")
+"""The options by which a process finds configuration files and plugins."""
 SEVERAL = frozenset(stage.name for stage in STAGES.values() if stage.many)
 
 
@@ -157,7 +159,7 @@ def _check_one_cell(overrides: Sequence[str]) -> None:
     """Errors: overrides that describe several cells."""
     parsed = _parsed(overrides)
     swept = [text for text, override in zip(overrides, parsed, strict=True) if override.is_sweep_override()]
-    fix = f"Type {shlex.join(['harness', 'sweep', *overrides, *search_options()])}\nfor all of them, or name one value."
+    fix = f"Type {command('sweep', *overrides, *search_options())}\nfor all of them, or name one value."
     if swept:
         raise HarnessError(f"{swept[0]} has several values, and this command takes one cell.", fix)
     if any(override.key_or_group == "experiment" for override in parsed):
@@ -179,9 +181,10 @@ def _check_repeated(overrides: Sequence[str]) -> None:
 
 def search_options() -> list[str]:
     """The options by which this process finds configuration files and plugins, for a command that is printed."""
-    by_option = {"--config-dir": os.environ.get(DIR_VARIABLE), "--config-name": os.environ.get(NAME_VARIABLE)}
-    extra = [word for name in plugins.names(os.environ.get(plugins.EXTRA_VARIABLE)) for word in ("--plugin", name)]
-    return [*(word for option, value in by_option.items() if value for word in (option, value)), *extra]
+    extra = plugins.names(os.environ.get(plugins.EXTRA_VARIABLE))
+    given = [os.environ.get(DIR_VARIABLE), os.environ.get(NAME_VARIABLE), *extra]
+    options = [*SEARCH_OPTIONS, *([SEARCH_OPTIONS[-1]] * len(extra))]
+    return [word for option, value in zip(options, given, strict=False) if value for word in (option, value)]
 
 
 def _parsed(overrides: Sequence[str]) -> list[Override]:

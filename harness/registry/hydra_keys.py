@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Mapping
 
+from harness.registry.command import command
 from harness.util.errors import HarnessError
 
 EVERYWHERE = ("hydra.searchpath",)
@@ -35,7 +35,7 @@ def check_hydra_keys(overrides: Iterable[str], sweep: bool) -> None:
         if key.split(".")[0].split("/")[0] != "hydra" or _under(key, EVERYWHERE) or (sweep and _under(key, IN_SWEEPS)):
             continue
         if _under(key, IN_SWEEPS):
-            raise HarnessError(f"{key} has an effect in sweeps only.", f"Type harness sweep ... {shlex.quote(word)}")
+            raise HarnessError(f"{key} has an effect in sweeps only.", f"Type {command('sweep', '...', word)}")
         closest = next((listed for listed in INSTEAD if _under(key, [listed])), None)
         why = INSTEAD[closest] if closest else "The harness names jobs, logs and output by itself."
         raise HarnessError(f"{key} has no effect in the harness.", why)

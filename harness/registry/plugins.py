@@ -56,7 +56,7 @@ class Plugins:
             origin = self.origin(implementation.plugin)
             try:
                 yield origin, implementation.function()
-            except Exception as error:  # third-party code can raise anything
+            except (Exception, SystemExit) as error:  # third-party code can raise anything
                 self.broken.append(_broken(f"{implementation.plugin_name} ({hook})", origin, error))
 
     @contextmanager

@@ -12,6 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.plugins.config_source import ConfigSource
 
 from harness.data.stages import STAGES
+from harness.registry.command import command
 from harness.registry.config import hydra_ready
 from harness.registry.registry import Registry
 from harness.util.errors import HarnessError, unknown
@@ -67,9 +68,9 @@ def find_preset(name: str, methods: Registry, group: str | None = None) -> Prese
     found = [preset for one in searched for preset in presets(one, methods) if preset.name == name]
     if len(found) > 1:
         groups = ", ".join(preset.group for preset in found)
-        raise HarnessError(f"presets called '{name}': {groups}.", f"Type harness show {found[0].group} {name}")
+        raise HarnessError(f"presets called '{name}': {groups}.", f"Type {command('show', found[0].group, name)}")
     if not found and group in GROUPS:
-        raise unknown(group, name, [preset.name for preset in presets(group, methods)], f"harness list {group}")
+        raise unknown(group, name, [preset.name for preset in presets(group, methods)], command("list", group))
     return found[0] if found else None
 
 

@@ -103,7 +103,8 @@ class Mirror:
             return ""
         if self.uri.startswith(DATABASES):
             page = run_view.page("http://127.0.0.1:5000", self.experiment)
-            return f"mlflow ui --backend-store-uri {shlex.quote(without_password(self.uri))}, then open {page}"
+            store = shlex.quote(without_password(self.uri))
+            return f"mlflow ui --backend-store-uri {store}, then open {page}"
         return run_view.page(without_login(self.uri).rstrip("/"), self.experiment)
 
     def _locked(self) -> Any:

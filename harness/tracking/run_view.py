@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import OmegaConf
 
 from harness.board.card import card
-from harness.cells.cell import NEUTRAL
+from harness.board.references import command
+from harness.cells.settings import NEUTRAL
 from harness.closure.report import ClosureReport
 from harness.closure.verdict import decision_order
 from harness.records.record import PartitionRecord, Record, Status
@@ -76,7 +77,7 @@ def tags(record: Record) -> dict[str, str]:
         "protocol": cell.protocol,
         "commit": commit.removesuffix("+"),
         "dirty": str(commit.endswith("+")).lower(),
-        "mlflow.source.name": str(record.provenance.get("command")),
+        "mlflow.source.name": command(record, record),
         "mlflow.source.git.commit": commit.removesuffix("+"),
         "mlflow.note.content": f"```\n{card(record)}\n```",
     }

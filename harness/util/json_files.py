@@ -12,7 +12,7 @@ from typing import Any, Never
 import numpy as np
 
 from harness.util.errors import HarnessError
-from harness.util.paths import expanded, is_file, why_no_file
+from harness.util.paths import is_file, path_of, why_no_file
 
 LARGEST = 2**28
 """Bytes of a file."""
@@ -31,7 +31,7 @@ def read_json(key: str, path: str, forms: str = "") -> Any:
     would keep the last); NaN, infinity, and numbers that 64 bits do not hold.
     """
     fix = forms or f"Give a JSON file: {key}=FILE.json"
-    file = expanded(path)
+    file = path_of(path)
     why = None if is_file(file) else why_no_file(file)
     if why is None and (size := file.stat().st_size) > LARGEST:
         why = f"it has {size / 2**20:.0f} MiB; {LARGEST // 2**20} MiB are read"

@@ -90,6 +90,8 @@ class NaturalText(BatchMethod):
                 "batch natural_text needs a tokenizer, and this subject has none.",
                 "Use a batch without text: batch=random_repeat",
             )
+        smaller_gap = f", or batch.gap={vocabulary.context - 1}" if vocabulary.context > LOCAL.max() else ""
+        require_positions(self.name, self.gap + 1, vocabulary, smaller_gap)
         length = self.length if self.length is not None else min(256, vocabulary.context)
         min_id = self.min_id if self.min_id is not None else default_id_range(vocabulary.vocab_size)[0]
         bos, said = vocabulary.bos(self.bos)
@@ -113,7 +115,8 @@ class NaturalText(BatchMethod):
                 f"batch natural_text: '{self.text}' gives {total} examples of {length} tokens; "
                 f"{self.n} were requested.",
                 f"An example needs a token that occurs again at least {self.gap} tokens later. "
-                "Give more text, or shorter windows (batch.length)" + (f", or use batch.n={total}." if total else "."),
+                "Give more text, or shorter windows (batch.length)"
+                + (f", or use batch.n={total}." if total > 1 else "."),
             )
         order = np.arange(total) if self.seed is None else rng_for(self.seed, "windows").permutation(total)
         notes = {"length": length, "min_id": min_id, "text": self.text, "bos": said}

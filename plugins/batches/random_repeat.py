@@ -11,7 +11,7 @@ from annotated_types import Ge, MultipleOf
 
 from harness import BatchMethod, Counterfactual, HarnessError, Tokens, Vocabulary, hookimpl, repeat_anchors, rng_for
 from harness.data.stages import FOR_COUNTERFACTUALS
-from harness.data.tokens import BOS_HELP, id_range, with_bos
+from harness.data.tokens import BOS_HELP, id_range, require_positions, with_bos
 
 SHORTEST = 8  # tokens of a copy: fewer leave no position that is not an anchor
 USUAL = 48  # tokens of both copies
@@ -53,8 +53,9 @@ class RandomRepeat(BatchMethod):
     bos: bool | None = field(default=None, metadata={"help": BOS_HELP})
 
     def __call__(self, vocabulary: Vocabulary) -> Tokens:
-        low, high = id_range(self.vocab, vocabulary.vocab_size, SHORTEST + 1)
         bos, said = vocabulary.bos(self.bos)
+        require_positions(self.name, 2 * SHORTEST + (bos is not None), vocabulary)
+        low, high = id_range(self.vocab, vocabulary.vocab_size, SHORTEST + 1)
         longest = min((vocabulary.context - (bos is not None)) // 2, high - low - 1)
         if self.length > max(USUAL, 2 * longest):
             raise HarnessError(
@@ -63,11 +64,6 @@ class RandomRepeat(BatchMethod):
                 f"Use batch.length={2 * longest} or less.",
             )
         copy = min(self.length // 2, longest)
-        if copy < SHORTEST:
-            raise HarnessError(
-                f"batch random_repeat needs {2 * SHORTEST} positions; the subject has {vocabulary.context}.",
-                "Use a subject with a longer context.",
-            )
         rng, row = rng_for(self.seed, "random repeat"), np.arange(self.n)
         drawn = np.stack([rng.choice(np.arange(low, high), copy + 1, replace=False) for _ in row])
         once, other = drawn[:, :copy], drawn[:, copy]

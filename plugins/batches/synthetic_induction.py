@@ -11,7 +11,7 @@ from annotated_types import Ge
 
 from harness import BatchMethod, Counterfactual, HarnessError, Tokens, Vocabulary, hookimpl, rng_for
 from harness.data.stages import FOR_COUNTERFACTUALS
-from harness.data.tokens import BOS_HELP, id_range, repeat_anchors, with_bos
+from harness.data.tokens import BOS_HELP, id_range, repeat_anchors, require_positions, with_bos
 
 EARLIEST = 20  # first position of the first A
 
@@ -50,17 +50,17 @@ class SyntheticInduction(BatchMethod):
     bos: bool | None = field(default=None, metadata={"help": BOS_HELP})
 
     def __call__(self, vocabulary: Vocabulary) -> Tokens:
+        bos, said = vocabulary.bos(self.bos)
+        least = 2 * EARLIEST + 2 + (bos is not None)
+        require_positions(self.name, least, vocabulary, ", or batch=random_repeat")
         length = self.length if self.length is not None else min(256, vocabulary.context)
         low, high = id_range(self.vocab, vocabulary.vocab_size, 3)
-        bos, said = vocabulary.bos(self.bos)
-        drawn, fewest = length - (bos is not None), 2 * EARLIEST + 2
-        if drawn < fewest:
-            least = fewest + length - drawn
+        if length < least:
             raise HarnessError(
-                f"batch synthetic_induction needs {least} positions; "
-                f"{'the subject' if self.length is None else 'batch.length'} has {length}.",
-                f"Use a subject with a longer context{'' if self.length is None else f', or batch.length={least}'}.",
+                f"batch synthetic_induction needs {least} positions; batch.length has {length}.",
+                f"Use batch.length={least} or more.",
             )
+        drawn = length - (bos is not None)
         tokens, first, target = self._draw(drawn, low, high)
         query = np.full(self.n, drawn - 1)
         anchors = repeat_anchors(first, query)

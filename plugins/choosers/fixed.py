@@ -34,10 +34,12 @@ class Fixed(Chooser):
         matching = [p for p in usable if p.k == self.k] or [p for p in usable if len(p.groups()) == self.k]
         if not matching:
             ks = sorted({partition.k for partition in usable})
-            alternative = f", or use a number that exists: chooser.k={ks[0]}" if ks else ""
+            units = max((len(partition.labels) for partition in partitions), default=0)
+            added = f"Add it, where the partitioner has numbers of groups: 'partitioner.k=[{self.k}]'"
+            existing = f"Use a number that exists: chooser.k={ks[0]}" if ks else ""
             raise HarnessError(
                 f"chooser.k={self.k}: there is no partition with this number of groups (partitions: {ks}).",
-                f"Add it: 'partitioner.k=[{self.k}]'{alternative}",
+                " ".join(filter(None, [added if 2 <= self.k <= units else "", existing])) or "Use another partitioner.",
             )
         return [1.0 if any(partition is match for match in matching) else None for partition in partitions]
 

@@ -23,12 +23,14 @@ def numbers_of_groups(requested: Sequence[int] | None, units: int) -> tuple[int,
     With them, groups have 16 to 2 units on average, and there are at least 4: 4, 6, 8, 12, 16 groups of 32 units; 24,
     32, 48, 64, 96, 128 of 270. Fewer than 8 units are divided into groups of two or three.
 
-    Errors: more groups than units.
+    Errors: more groups than units; a single unit.
     """
     most = max(2, units // FINE)
     fewest = min(max(FEWEST, units / COARSE), most)
     scaled = [k for power in range(1, most.bit_length()) for k in (2**power, 3 * 2 ** (power - 1))]
     ks = tuple(k for k in scaled if fewest <= k <= most) if requested is None else tuple(requested)
+    if units < 2:
+        raise HarnessError(f"{units} unit cannot be divided into groups.", "Use a subject with more units.")
     if max(ks) > units:
         usable = ",".join(str(k) for k in ks if k <= units) or str(units)
         raise HarnessError(

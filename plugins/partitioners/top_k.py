@@ -32,6 +32,8 @@ class TopK(Partitioner):
 
     def __call__(self, scores: Scores) -> list[Partition]:
         n = len(scores.units)
+        if n < 2:
+            raise HarnessError(f"{n} unit leaves nothing to select from.", "Use a subject with more units.")
         if max(self.sizes) >= n:
             raise HarnessError(
                 f"partitioner.sizes={list(self.sizes)}: {max(self.sizes)} of {n} units are not a selection.",

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from harness.cells.cell import NEUTRAL
+from harness.cells.settings import NEUTRAL
 from harness.cli.main import main
 
 

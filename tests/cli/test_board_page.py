@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +49,8 @@ def page(make_record: Make, make_effect: Make, tmp_path_factory: pytest.TempPath
     for i, (method, verdict) in enumerate(verdicts.items(), 1):
         for subject in ("s0", "s1"):
             effect = make_effect(delta=-float(i))
-            record = make_record(method=method, subject=subject, cell=f"{i}{subject}", verdict=verdict, effect=effect)
-            provenance = {**record.provenance, "command": f"harness run subject={subject} affinity={i}"}
-            records.append(replace(record, provenance=provenance))
+            cell, affinity = f"{i}{subject}", {"name": f"a{i}"}
+            records.append(make_record(method, subject, cell, verdict=verdict, effect=effect, affinity=affinity))
     folder = tmp_path_factory.mktemp("board")
     write_files(folder, records, f"harness leaderboard {HOSTILE}")
     return folder / "board.html"
@@ -127,7 +125,7 @@ def test_an_opened_row_shows_its_tasks_and_their_commands(opened: Any) -> None:
     opened.find_element(By.CSS_SELECTOR, "section.board tbody td.dtr-control").click()
     details = opened.find_element(By.CSS_SELECTOR, "tr.child").text
     assert "s0 · synthetic_induction (successor) · zero: pass. because; target logit -1.00" in details
-    assert "harness run subject=s1 affinity=1" in details
+    assert "harness run subject=s1 affinity=a1" in details
 
 
 def test_a_hostile_name_is_shown_as_text_in_opened_rows(opened: Any) -> None:

@@ -158,7 +158,7 @@ def test_ctrl_c_writes_an_interrupted_record_that_is_not_reused(
     patience = affinity_plugin(
         "patience",
         "if os.environ.get('CTRL_C'):",
-        "    raise KeyboardInterrupt",
+        "    os.kill(os.getpid(), 2)",  # as Ctrl-C does
         "return Affinity(1.0 - np.eye(len(spins.units)), spins.units)",
     )
     words = ("affinity=patience", *small, *patience)

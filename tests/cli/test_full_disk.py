@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from harness.cells.inputs import _opened
-from harness.records.record import read_record
+from harness.records.reader import read_record
 
 Run = Callable[..., Any]
 

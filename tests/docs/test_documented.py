@@ -45,7 +45,7 @@ def test_every_method_documents_its_input_output_and_source(method: Method) -> N
 
 
 def test_every_setting_is_documented() -> None:
-    from harness.cells.cell import Settings
+    from harness.cells.settings import Settings
 
     doc = inspect.getdoc(Settings) or ""
     for setting in dataclasses.fields(Settings):

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 import pytest
 
 import harness
-from harness.cells.cell import Settings
+from harness.cells.settings import Settings
 from harness.cli.main import COMMANDS
 from harness.registry.config import registry
 

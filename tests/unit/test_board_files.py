@@ -282,6 +282,7 @@ def test_a_page_needs_no_network_and_is_small(records: list[Record]) -> None:
 def test_the_page_of_a_grid_is_small_too(make_record: Make) -> None:
     """27 methods on three tasks, with long commands."""
     records = [make_record(method=f"method {i}", subject=f"s{j}", cell=f"{i}-{j}") for i in range(27) for j in range(3)]
-    long = [replace(r, provenance={**r.provenance, "command": f"harness run {'key=value ' * 40}"}) for r in records]
+    affinity = {"name": "mine", **{f"key{i}": "value" for i in range(20)}}
+    long = [replace(record, config={**record.config, "affinity": affinity}) for record in records]
     page = files(build(long), Lineage.of(long, "harness leaderboard"))["board.html"]
     assert len(page.encode()) < 600_000

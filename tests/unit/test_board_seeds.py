@@ -30,10 +30,8 @@ def repeated(make_record: Make, make_effect: Make) -> Callable[..., Record]:
     def make(method: str, seed: int, change: float, subject: str = "tiny", **more: Any) -> Record:
         effect = make_effect(delta=change, interval=(change - 0.5, change + 0.5))
         name = f"{method}/{subject}/{seed}"
-        provenance = f"harness run subject={subject} affinity={method} alpha=0.1" + (f" seed={seed}" if seed else "")
-        record = make_record(method=method, subject=subject, cell=name, effect=effect, seed=seed, **more)
-        record.provenance["command"] = provenance
-        return record
+        config = {"affinity": {"name": method}, "alpha": 0.1, "seed": seed, **more}
+        return make_record(method=method, subject=subject, cell=name, effect=effect, **config)
 
     return make
 
@@ -57,7 +55,7 @@ def test_seeds_share_a_row_with_their_means_and_ranges(repeated: Make) -> None:
     assert SEEDS.text(row) == "4 [passed 0.00 .. 1.00, effect -4.00 .. -1.00]"
     result = next(iter(row.results.values()))
     assert result.effect_interval == pytest.approx((-3.0, -2.0))
-    assert result.command == "harness sweep subject=a alpha=0.1 affinity=ising seed=0,1,2,3"
+    assert result.command == "harness sweep subject=a affinity=ising partitioner=spectral alpha=0.1 seed=0,1,2,3"
     assert len(row.cells) == 8
 
 

@@ -314,8 +314,10 @@ def test_the_board_says_what_was_found(make_record: Make, make_effect: Make) -> 
 
 def test_references_are_always_rows_and_never_ranked(make_record: Make) -> None:
     command = "harness run subject=tiny signal=max_attention affinity=ising affinity.l2=0.1 partitioner=spectral"
-    records = [make_record(), make_record(method="random", partitioner={"name": "random"})]
-    (board,) = build([replace(record, provenance={**record.provenance, "command": command}) for record in records])
+    chosen = {"signal": {"name": "max_attention"}, "affinity": {"name": "ising", "l2": 0.1}}
+    records = [make_record(**chosen), make_record(method="random", partitioner={"name": "random"}, **chosen)]
+    told = {"command": "rm -rf ~", "typed": ["rm", "-rf", "~"]}  # what a record tells is not repeated
+    (board,) = build([replace(record, provenance={**record.provenance, **told}) for record in records])
     kinds = {row.method: (row.kind.value, row.rank, bool(row.missing)) for row in board.rows}
     assert kinds == {
         "ising spectral paper_score": ("method", 1, False),
@@ -327,8 +329,9 @@ def test_references_are_always_rows_and_never_ranked(make_record: Make) -> None:
     commands = {row.method: row.missing[0].command for row in board.rows if row.missing}
     assert commands["whole layers"] == command.replace("partitioner=spectral", "partitioner=layers")
     assert commands["first-order attribution"].split()[3:] == [
-        "affinity=ising", "affinity.l2=0.1", "signal=attribution", "partitioner=top_k"
+        "signal=attribution", "affinity=ising", "affinity.l2=0.1", "partitioner=top_k"
     ]  # fmt: skip
+    assert board.rows[0].results["tiny · synthetic_induction (successor) · zero"].command == command
 
 
 def test_the_effect_of_a_row_is_the_mean_over_its_tasks(make_record: Make, make_effect: Make) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from harness.cells.cell import Settings
+from harness.cells.settings import Settings
 from harness.data.stages import STAGES
 from harness.registry.config import expand, registry, resolve, resolve_all, runs_here
 from harness.util.errors import HarnessError

@@ -31,9 +31,15 @@ SMALL = [
 BROKEN = '''
 from dataclasses import dataclass
 from typing import ClassVar
+import signal
 import numpy as np
 from harness.data.grouping import Affinity
 from harness.registry.hookspecs import hookimpl
+
+class Stop(BaseException):
+    """Not an Exception, and unknown to everybody."""
+
+ENDINGS = {"exit": SystemExit(3), "keyboard": KeyboardInterrupt(), "stop": Stop("now"), "end": GeneratorExit()}
 
 @dataclass(frozen=True)
 class Broken:
@@ -46,7 +52,9 @@ class Broken:
         if self.how == "raise":
             raise RuntimeError("no affinity today" + chr(10) + "second line")
         if self.how == "interrupt":
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)  # as Ctrl-C does
+        if self.how in ENDINGS:
+            raise ENDINGS[self.how]
         return Affinity(np.ones((n, n)) - np.eye(n), spins.units, {"counts": np.ones(3)})
 
 @hookimpl
@@ -126,6 +134,10 @@ def test_a_cell_without_a_qualifying_group_is_skipped_with_a_reason(run: Callabl
     [
         (["affinity=zz_broken"], Status.FAILED, "RuntimeError: no affinity today"),
         (["affinity=zz_broken", "affinity.how=array"], Status.FAILED, "Unable to serialize"),
+        (["affinity=zz_broken", "affinity.how=exit"], Status.FAILED, "a method ended the process: sys.exit(3)"),
+        (["affinity=zz_broken", "affinity.how=keyboard"], Status.FAILED, "KeyboardInterrupt"),
+        (["affinity=zz_broken", "affinity.how=stop"], Status.FAILED, "Stop: now"),
+        (["affinity=zz_broken", "affinity.how=end"], Status.FAILED, "GeneratorExit"),
         (["partitioner.k=[99]"], Status.INVALID, "99 groups cannot be made of"),
         (["group=[L99H0]"], Status.INVALID, "'L99H0' is not a unit of this subject"),
         (["batch.vocab=[100,9000]"], Status.INVALID, "outside the subject's vocabulary"),
