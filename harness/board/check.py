@@ -12,10 +12,11 @@ from harness.board.edited_files import edits
 from harness.board.lineage import Lineage
 from harness.board.upgrades import CHANGED_3, CHANGED_4, SCHEMA, UPGRADES, upgraded
 from harness.board.write import boards_from, files
+from harness.records.reader import MOST_BYTES
 from harness.records.record import Record
 from harness.registry.command import command, override
 from harness.util.errors import HarnessError
-from harness.util.strict_json import MOST_BYTES, read_json
+from harness.util.json_files import content_of
 
 TEXTS = frozenset({"command", "sweeps", "reason"})
 """Keys of ``board.json`` that hold sentences and commands: they change with the wording of the harness."""
@@ -67,7 +68,7 @@ def read_board(folder: Path) -> StoredBoard:
     if not path.exists():
         raise HarnessError(f"{folder} holds no board (no board.json).", remedy)
     try:
-        written = read_json(path)
+        written = content_of(path, MOST_BYTES)
         data = upgraded(written)
         if data["schema"] == SCHEMA:
             _ = data["lineage"]["command"], [*data["lineage"]["records"].values()], [*data["lineage"]["added"]]

@@ -17,7 +17,8 @@ from harness.board.references import command
 from harness.board.same_task import differences
 from harness.board.table import build
 from harness.board.task import MACHINE, PLACES, seed_of, task_digest
-from harness.cells.cell import NEUTRAL, PROPOSING, Cell, Settings
+from harness.cells.cell import Cell
+from harness.cells.settings import NEUTRAL, PROPOSING, Settings
 from harness.data.stages import STAGES
 from harness.records.record import FINISHED, Record
 from harness.registry.registry import Registry

@@ -11,7 +11,10 @@ from harness.records.flaws import flaws
 from harness.records.record import SCHEMA, Record, adapter, laid_out
 from harness.records.upgrades import UPGRADES, upgraded
 from harness.util.errors import HarnessError
-from harness.util.strict_json import parse_json, read_json
+from harness.util.json_files import content_of, parse_json
+
+MOST_BYTES = 2**26
+"""Largest size of a record or a board: a record of 100,000 units has a tenth of this."""
 
 
 def read_record(path: Path) -> Record:
@@ -23,7 +26,7 @@ def read_record(path: Path) -> Record:
     """
     name, remedy = path.parent.name, f"Redo its cell with the same command and --force, or move the file away: {path}"
     try:
-        data = read_json(path)
+        data = content_of(path, MOST_BYTES)
     except (ValueError, OSError) as error:
         raise HarnessError(f"record {name} is damaged: {_sentence(error)}.", remedy) from error
     return _record(data, name, remedy)
@@ -32,7 +35,7 @@ def read_record(path: Path) -> Record:
 def parse_record(text: str | bytes, name: str, remedy: str) -> Record:
     """A record from its JSON, validated. Errors: those of :func:`read_record`, with this ``name`` and ``remedy``."""
     try:
-        data = parse_json(text)
+        data = parse_json(text.encode() if isinstance(text, str) else text, MOST_BYTES)
     except ValueError as error:
         raise HarnessError(f"record {name} is damaged: {_sentence(error)}.", remedy) from error
     return _record(data, name, remedy)

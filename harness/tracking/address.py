@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
 
-from harness.cells.cell import as_override
 from harness.cells.provenance import without_password
 from harness.records.workspace import Workspace
+from harness.registry.command import command, override
 from harness.util.errors import HarnessError
 
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
@@ -75,8 +74,8 @@ def sqlite(path: Path) -> str:
 
 def sync_command(uri: str, root: Path) -> str:
     """The command that copies the records of a workspace to a store later."""
-    words = [f"workspace={as_override(str(root))}", f"tracking={as_override(without_password(uri))}"]
-    return shlex.join(["harness", "sync", *(words[:1] if uri == database_of(root) else words)])
+    store = [] if uri == database_of(root) else [override("tracking", without_password(uri))]
+    return command("sync", override("workspace", str(root)), *store)
 
 
 def unreachable(uri: str, error: Exception) -> str:

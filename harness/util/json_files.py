@@ -7,6 +7,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Never
 
 import numpy as np
@@ -18,10 +19,11 @@ LARGEST = 2**28
 """Bytes of a file."""
 DEEPEST = 64
 """Lists and objects inside each other."""
-LONGEST = 18
-"""Digits of a whole number, so that it fits into 64 bits."""
+BEYOND = 2**63
+"""Whole numbers are smaller than this, so that they fit into 64 bits."""
 
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def read_json(key: str, path: str, forms: str = "") -> Any:
@@ -32,36 +34,51 @@ def read_json(key: str, path: str, forms: str = "") -> Any:
     """
     fix = forms or f"Give a JSON file: {key}=FILE.json"
     file = path_of(path)
-    why = None if is_file(file) else why_no_file(file)
-    if why is None and (size := file.stat().st_size) > LARGEST:
-        why = f"it has {size / 2**20:.0f} MiB; {LARGEST // 2**20} MiB are read"
-    if why is not None:
-        raise HarnessError(f"{key}={path}: {why}.", fix)
+    if not is_file(file):
+        raise HarnessError(f"{key}={path}: {why_no_file(file)}.", fix)
     try:
-        return parse_json(file.read_bytes())
+        return content_of(file)
     except (OSError, _JsonError) as error:
         raise HarnessError(f"{key}={path}: {getattr(error, 'strerror', None) or error}.", fix) from error
 
 
-def parse_json(content: bytes) -> Any:
+def content_of(file: Path, largest: int = LARGEST) -> Any:
+    """The content of a JSON file. Errors: those of :func:`parse_json`, and OSError."""
+    if file.stat().st_size > largest:
+        raise _too_large(largest)
+    return parse_json(file.read_bytes(), largest)
+
+
+def parse_json(content: bytes, largest: int = LARGEST) -> Any:
     """The value of a JSON text. Errors: :class:`ValueError` with the reason, see :func:`read_json`."""
+    if len(content) > largest:
+        raise _too_large(largest)
     try:
         text = content.decode(json.detect_encoding(content)).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise _JsonError(f"it is not text: byte {error.start} is not {error.encoding}") from error
     _check_depth(text)
     try:
-        return json.loads(
+        value = json.loads(
             text, object_pairs_hook=_once, parse_int=_whole, parse_float=_finite, parse_constant=_not_a_number
         )
+        if _SURROGATE.search(text):
+            json.dumps(value, ensure_ascii=False).encode()
     except _JsonError:
         raise
+    except UnicodeEncodeError as error:
+        raise _JsonError("half of a surrogate pair is no character") from error
     except (ValueError, RecursionError) as error:
         raise _JsonError(f"it is not JSON: {error}") from error
+    return value
 
 
 class _JsonError(ValueError):
     """The message is the reason."""
+
+
+def _too_large(largest: int) -> _JsonError:
+    return _JsonError(f"it is larger than {largest >> 20} MiB")
 
 
 def _check_depth(text: str) -> None:
@@ -82,8 +99,8 @@ def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _whole(digits: str) -> int:
-    if len(digits.removeprefix("-")) > LONGEST:
-        raise _JsonError(f"a number has {len(digits)} digits; {LONGEST} are read")
+    if len(digits) > 20 or abs(int(digits)) >= BEYOND:
+        raise _JsonError(f"a whole number has {len(digits)} digits; 64 bits hold 18")
     return int(digits)
 
 

@@ -14,7 +14,7 @@ from harness.records.reader import parse_record, read_record
 from harness.records.record import Record
 from harness.records.workspace import Workspace
 from harness.util.errors import HarnessError
-from harness.util.strict_json import MOST_BYTES
+from harness.records.reader import MOST_BYTES
 
 Make = Callable[..., Record]
 Json = dict[str, Any]
