@@ -61,8 +61,8 @@ def compare_cells(first: Record, second: Record, workspace: Workspace) -> CellCo
             for r, (task, protocol, n, seed) in zip((first, second), tests, strict=True)
         ]
         raise HarnessError(
-            f"cells {first.cell.id} and {second.cell.id} were not tested on the same examples of the same model in the "
-            f"same way: {' and '.join(each)}.",
+            f"cells {first.cell.id} and {second.cell.id} were not tested on the same examples in the same way: "
+            f"{' and '.join(each)}.",
             "Name cells with the same subject, batch, intervention, protocol and seed. "
             "A group named by hand is tested on all examples.",
         )

@@ -58,6 +58,8 @@ def _of_report(closure: ClosureReport, known: ClosureReport) -> Iterator[str]:
     tested, of_board = (each.n_examples if each.n_tested is None else each.n_tested for each in (closure, known))
     if tested != of_board:
         yield f"it was tested on {tested} examples, those of the board on {of_board}"
+    if None not in (closure.n_proposed, known.n_proposed) and closure.n_proposed != known.n_proposed:
+        yield f"it was proposed on {closure.n_proposed} examples, those of the board on {known.n_proposed}"
     if closure.scope == "all" and closure.n_examples != known.n_examples:
         yield f"it was judged on {closure.n_examples} examples, those of the board on {known.n_examples}"
     elif not 0 <= closure.n_examples <= tested:
