@@ -20,6 +20,7 @@ from harness.registry.config import DIR_VARIABLE, NAME_VARIABLE, expand, registr
 from harness.registry.plugins import Plugins
 from harness.registry.registry import Registry
 from harness.util.errors import HarnessError
+from harness.util.text import printable
 
 
 @dataclass(frozen=True)
@@ -99,11 +100,11 @@ class Session:
 
     def print(self, text: str, data: Any) -> None:
         """Print the answer on stdout: text, or data as JSON."""
-        print(json.dumps(data, indent=1, ensure_ascii=False, default=str) if self.json else text)
+        print(json.dumps(data, indent=1, ensure_ascii=False, default=str) if self.json else printable(text, keep="\n"))
 
     def note(self, text: str) -> None:
         """Print a remark on stderr."""
-        print(text, file=sys.stderr, flush=True)
+        print(printable(text, keep="\n"), file=sys.stderr, flush=True)
 
 
 def lines(rows: Sequence[Sequence[str]], indent: str = "  ") -> str:
