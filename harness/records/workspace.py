@@ -117,7 +117,7 @@ def _record_of(path: Path) -> Record:
 def write_atomically(path: Path, text: str) -> None:
     """Write the whole text or nothing."""
     with atomically(path) as beside:
-        beside.write_text(text, encoding="utf-8")
+        beside.write_text(text, encoding="utf-8", errors="replace")  # a traceback may hold half a surrogate pair
 
 
 @contextmanager
