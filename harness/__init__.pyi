@@ -76,9 +76,9 @@ from .notebook.results import ProposalResult as ProposalResult
 from .notebook.results import RunResult as RunResult
 from .notebook.results import SweepResult as SweepResult
 from .proposal.proposal import Proposal as Proposal
+from .records.reader import read_record as read_record
 from .records.record import Record as Record
 from .records.record import Status as Status
-from .records.record import read_record as read_record
 from .records.workspace import Workspace as Workspace
 from .registry.hookspecs import CellFinished as CellFinished
 from .registry.hookspecs import hookimpl as hookimpl

@@ -164,5 +164,5 @@ def _agrees(deltas: np.ndarray, closure: ClosureReport) -> bool:
     tested = closure.n_examples if closure.n_tested is None else closure.n_tested
     if deltas.ndim != 3 or deltas.shape[::2] != (len(closure.effects), tested) or not np.isfinite(deltas).all():
         return False
-    kept = deltas.shape[1] - 1
+    kept = int(deltas.shape[1]) - 1
     return kept == min(len(closure.groups), KEPT) if closure.groups else 0 <= kept <= closure.n_controls

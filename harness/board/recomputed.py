@@ -131,7 +131,7 @@ def _p(effect: Effect, closure: ClosureReport) -> Iterator[str]:
     n = len(effect.controls)
     if closure.test == "exact":
         own, *others = (-math.inf if value is None else value for value in (effect.statistic, *effect.statistics))
-        possible = [(1 + count) / (1 + n) for count in _counts(own, others)] if others else [None]
+        possible: list[float | None] = [(1 + count) / (1 + n) for count in _counts(own, others)] if others else [None]
     else:
         factor = closure.inflation
         possible = [None if factor is None else p_value(effect.delta, inflated(effect.controls, factor), effect.damage)]
