@@ -9,6 +9,7 @@ from harness.cells.cell import Cell
 from harness.cells.isolation import interrupts
 from harness.cells.progress import Progress
 from harness.pipeline import run_cell
+from harness.records.reader import parse_record
 from harness.records.record import Record, Status
 from harness.records.workspace import Workspace, remove_unfinished
 from harness.registry.hookspecs import CellFinished
@@ -40,7 +41,8 @@ def _execute(cell: Cell, workspace: Workspace | None, plugins: Plugins, memo: Me
         try:
             outcome = run_cell(cell, memo, progress)
             record = outcome.record
-            record.to_json()  # diagnostics that JSON cannot hold fail the cell here, not when it is written
+            # Diagnostics that JSON cannot hold, or that the reader refuses, end the cell here, not when it is written.
+            parse_record(record.to_json(), cell.id, "One of its methods returned this: its plugin is at fault.")
             if workspace is not None:
                 result.write_arrays(outcome, workspace.folder(cell.id))
         except HarnessError as error:

@@ -62,8 +62,8 @@ def compare_cells(first: Record, second: Record, workspace: Workspace) -> CellCo
             for r, (task, protocol, n, seed) in zip((first, second), tests, strict=True)
         ]
         raise HarnessError(
-            f"cells {first.cell.id} and {second.cell.id} were not tested on the same examples of the same model in the "
-            f"same way: {' and '.join(each)}.",
+            f"cells {first.cell.id} and {second.cell.id} were not tested on the same examples in the same way: "
+            f"{' and '.join(each)}.",
             "Name cells with the same subject, batch, intervention, protocol and seed. "
             "A group named by hand is tested on all examples.",
         )
@@ -168,5 +168,5 @@ def _agrees(deltas: np.ndarray, closure: ClosureReport) -> bool:
     tested = closure.n_examples if closure.n_tested is None else closure.n_tested
     if deltas.ndim != 3 or deltas.shape[::2] != (len(closure.effects), tested) or not np.isfinite(deltas).all():
         return False
-    kept = deltas.shape[1] - 1
+    kept = int(deltas.shape[1]) - 1
     return kept == min(len(closure.groups), KEPT) if closure.groups else 0 <= kept <= closure.n_controls

@@ -8,6 +8,7 @@ from harness.board.board import Board, Row
 from harness.board.columns import METHOD, RANK, explanation, nonempty, number, told, verdict
 from harness.board.found import called, found, left_out, metric_tables
 from harness.board.lineage import Lineage
+from harness.util.text import printable
 
 DAMAGE = {1: "raises", -1: "lowers"}
 
@@ -53,7 +54,7 @@ def lineage_section(boards: Sequence[Board], lineage: Lineage) -> str:
 
 def plain(text: str) -> str:
     """Text with Markdown's special characters escaped: names in records may contain any character."""
-    shown = _printable(text)
+    shown = printable(text)
     for special in ("\\", "`", "|"):
         shown = shown.replace(special, f"\\{special}")
     for after in "([:":  # a link, or the address of one
@@ -94,9 +95,4 @@ def _compared(board: Board) -> str:
 
 def _code(lines: Sequence[str], indent: str = "    ") -> str:
     """Lines as an indented code block; a line break within a line would end it."""
-    return "".join(f"{indent}{_printable(line)}\n" for line in lines)
-
-
-def _printable(text: str) -> str:
-    """The text without control characters, which move a terminal's cursor or break a line."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)
+    return "".join(f"{indent}{printable(line)}\n" for line in lines)

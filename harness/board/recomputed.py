@@ -19,7 +19,7 @@ from harness.closure.report import Anatomy, ClosureReport
 from harness.closure.statistics import Effect, inflated, p_value, z_score
 from harness.closure.verdict import decide, decision_order, enough
 from harness.data.grouping import Agreement, Labels, Partition, purity
-from harness.records.record import Record
+from harness.records.record import Record, Status
 
 STORED = 2e-8
 """Relative error of the compared groups' numbers: records hold eight digits of them."""
@@ -31,7 +31,10 @@ def contradictions(record: Record) -> Iterator[str]:
     Verdicts and corrected p-values of records of an older schema followed other rules; they are not computed again.
     """
     yield from _negative(record)
-    yield from _groups(record)
+    if record.units:
+        labels = Labels(record.classes or (None,) * len(record.units), record.unit_space)
+        yield from _partitions(record, labels)
+        yield from _candidates(record, labels)
     for i, closure in enumerate(record.closure):
         yield from (f"candidate {i + 1}: {problem}" for problem in _of_closure(closure, record))
     if not record.original:
@@ -45,34 +48,40 @@ def _negative(record: Record) -> Iterator[str]:
                 yield f"{what}: {name} is {amount}"
 
 
-def _groups(record: Record) -> Iterator[str]:
-    """Partitions: the number of groups, and the agreement with the labels. Candidates: size, sites, purity."""
-    if not record.units:
-        return
-    space = record.unit_space
-    labels = Labels(record.classes or (None,) * len(space), space)
+def _partitions(record: Record, labels: Labels) -> Iterator[str]:
+    """The number of groups, and the agreement with the labels."""
     for partition in record.partitions:
         found = Partition(partition.k, np.array(partition.labels))
         if partition.groups != len(found.groups()):
             yield f"partition {partition.name}: it has {len(found.groups())} groups, not {partition.groups}"
         agreement = Agreement.of(found, labels)
-        told = partition.agreement
         for name in ("ari", "nmi", "purity"):
-            value, expected = getattr(told, name, None), getattr(agreement, name, None)
+            value, expected = getattr(partition.agreement, name, None), getattr(agreement, name, None)
             if not _close(value, expected):
                 yield f"partition {partition.name}: {name} is {value}, but its labels and classes make {expected}"
         for value in (partition.stability.seeds, partition.stability.resamples) if partition.stability else ():
             if value is not None and not -1 <= value <= 1:
                 yield f"partition {partition.name}: a stability of {value} is no adjusted Rand index"
-    strata = [partition.stratum for partition in record.partitions if partition.chosen]
-    if len(set(strata)) < len(strata):
-        yield "several partitions are chosen"
-    for i, candidate in enumerate(record.candidates):
-        members = space.find(candidate.units)
-        if (candidate.size, candidate.sites) != (len(members), space.sites_of(members)):
-            yield f"candidate {i + 1}: its size or sites are not those of its units"
+
+
+def _candidates(record: Record, labels: Labels) -> Iterator[str]:
+    """Candidates are groups of the chosen partitions, and those that were tested."""
+    if (record.status is Status.OK) is not bool(record.candidates) or (record.status is Status.OK and record.reason):
+        yield f"its status is {record.status.value} ('{record.reason:.99}') with {len(record.candidates)} candidates"
+    chosen = [partition for partition in record.partitions if partition.chosen]
+    groups = {each.stratum: Partition(each.k, np.array(each.labels)).groups() for each in chosen}
+    strata = {partition.stratum for partition in record.partitions}
+    if len(groups) < len(chosen) or groups.keys() != strata:
+        yield f"{len(chosen)} partitions are chosen, of {len(strata)}"
+    for i, candidate in enumerate(record.candidates, 1):
+        members = labels.units.find(candidate.units)
+        proposed = {*members, *labels.units.find(candidate.pruned)}
+        if not any(proposed <= set(group) for group in groups.get(candidate.stratum, ())):
+            yield f"candidate {i}: its units are not of one group of the chosen partition"
+        if (candidate.size, candidate.sites) != (len(members), labels.units.sites_of(members)):
+            yield f"candidate {i}: its size or sites are not those of its units"
         if not _close(candidate.purity, expected := purity(members, labels)):
-            yield f"candidate {i + 1}: purity is {candidate.purity}, but its classes make {expected}"
+            yield f"candidate {i}: purity is {candidate.purity}, but its classes make {expected}"
     tested = [(closure.units, closure.stratum) for closure in record.closure]
     if tested != [(candidate.units, candidate.stratum) for candidate in record.candidates]:
         yield "the tested groups are not its candidates"
@@ -85,6 +94,8 @@ def _of_closure(closure: ClosureReport, record: Record) -> Iterator[str]:
         distinct = {frozenset(group) for group in closure.groups} - {frozenset(members)}
         if len(distinct) < len(closure.groups) or any(len(group) != len(members) for group in distinct):
             yield "its compared groups are not distinct groups of its size"
+        if sum(closure.profile.values()) != len(members):
+            yield f"its profile {dict(closure.profile)} is not one of {len(members)} units"
         if closure.n_controls != len(closure.groups):
             yield f"{closure.n_controls} groups are compared, but {len(closure.groups)} are there"
         if (closure.n_controls < (closure.comparable or 0)) is not closure.stopped_early:
@@ -120,7 +131,7 @@ def _p(effect: Effect, closure: ClosureReport) -> Iterator[str]:
     n = len(effect.controls)
     if closure.test == "exact":
         own, *others = (-math.inf if value is None else value for value in (effect.statistic, *effect.statistics))
-        possible = [(1 + count) / (1 + n) for count in _counts(own, others)] if others else [None]
+        possible: list[float | None] = [(1 + count) / (1 + n) for count in _counts(own, others)] if others else [None]
     else:
         factor = closure.inflation
         possible = [None if factor is None else p_value(effect.delta, inflated(effect.controls, factor), effect.damage)]
@@ -163,6 +174,8 @@ def _certainty(effect: Effect, closure: ClosureReport) -> Iterator[str]:
             yield f"its interval {list(effect.interval)} does not hold {effect.delta}"
         if effect.harmed != (low > 0) and effect.changed is None:
             yield f"its interval {list(effect.interval)} does not agree with harmed={effect.harmed}"
+        if closure.test == "exact" and not _close(effect.bound, high):
+            yield f"its interval {list(effect.interval)} does not agree with the bound {effect.bound}"
         if effect.helped and high >= 0:
             yield f"its interval {list(effect.interval)} does not agree with helped={effect.helped}"
     if effect.changed is not None:

@@ -55,12 +55,15 @@ def _with_seed(record: Record, same_seed: Sequence[Record]) -> Iterator[str]:
 def _of_report(closure: ClosureReport, known: ClosureReport) -> Iterator[str]:
     if (closure.test, closure.scope, closure.joint) != (known.test, known.scope, known.joint):
         yield f"it was judged by test={closure.test}, scope={closure.scope}, joint={closure.joint}"
-    if closure.n_tested != known.n_tested:
-        yield f"it was tested on {closure.n_tested} examples, those of the board on {known.n_tested}"
+    tested, of_board = (each.n_examples if each.n_tested is None else each.n_tested for each in (closure, known))
+    if tested != of_board:
+        yield f"it was tested on {tested} examples, those of the board on {of_board}"
+    if None not in (closure.n_proposed, known.n_proposed) and closure.n_proposed != known.n_proposed:
+        yield f"it was proposed on {closure.n_proposed} examples, those of the board on {known.n_proposed}"
     if closure.scope == "all" and closure.n_examples != known.n_examples:
         yield f"it was judged on {closure.n_examples} examples, those of the board on {known.n_examples}"
-    elif closure.n_tested is not None and not 0 <= closure.n_examples <= closure.n_tested:
-        yield f"it was judged on {closure.n_examples} examples of {closure.n_tested}"
+    elif not 0 <= closure.n_examples <= tested:
+        yield f"it was judged on {closure.n_examples} examples of {tested}"
     if closure.task_done is not known.task_done:
         yield f"the model does the task: {closure.task_done}; on the board: {known.task_done}"
     if list(closure.effects) != list(known.effects):

@@ -127,7 +127,7 @@ def _identity(record: Record, of_board: Record, registry: Registry) -> Iterator[
         if not unknown:
             pairs |= {"row": (given.row, cell.row), "supervised": (given.supervised, cell.supervised)}
             if not record.original:  # names of older records follow the defaults of their time
-                pairs["method"] = (given.method, cell.method)
+                pairs |= {"method": (given.method, cell.method), "title": (given.title, cell.title)}
     except HarnessError:
         return  # a file that is not here: its identity cannot be computed again
     for name, (value, recomputed) in pairs.items():

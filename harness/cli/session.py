@@ -24,6 +24,7 @@ from harness.registry.plugins import Plugins
 from harness.registry.registry import Registry
 from harness.util.errors import HarnessError
 from harness.util.paths import path_of
+from harness.util.text import printable
 from harness.util.validation import validated
 
 
@@ -129,11 +130,11 @@ class Session:
 
     def print(self, text: str, data: Any) -> None:
         """Print the answer on stdout: text, or data as JSON."""
-        print(json.dumps(data, indent=1, ensure_ascii=False, default=str) if self.json else text)
+        print(json.dumps(data, indent=1, ensure_ascii=False, default=str) if self.json else printable(text, keep="\n"))
 
     def note(self, text: str) -> None:
         """Print a remark on stderr."""
-        print(text, file=sys.stderr, flush=True)
+        print(printable(text, keep="\n"), file=sys.stderr, flush=True)
 
 
 def units_of(names: Sequence[str]) -> list[str]:

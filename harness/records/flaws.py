@@ -55,6 +55,7 @@ def flaws(record: Record) -> Iterator[str]:
     known = set(record.units)
     for place, candidate in enumerate(record.candidates):
         yield from _of_labels(f"candidates.{place}.units", candidate.units, known)
+        yield from _of_labels(f"candidates.{place}.pruned", candidate.pruned, known)
         yield from _of_labels(f"candidates.{place}.unit_most_active", list(candidate.unit_most_active), known)
     for place, closure in enumerate(record.closure):
         yield from (f"closure.{place}.{flaw}" for flaw in (*_of_group(closure, known), *_of_effects(closure)))

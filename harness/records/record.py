@@ -203,8 +203,12 @@ class Record:
 
 
 def laid_out(data: Mapping[str, Any]) -> str:
-    """A record's JSON. Errors (ValueError): NaN and infinity, which no reader accepts."""
-    return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False)
+    """A record's JSON. Half a surrogate pair, of a file name that is not text, becomes a question mark.
+
+    Errors (ValueError): NaN and infinity, which no reader accepts.
+    """
+    text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8", errors="replace").decode("utf-8")
 
 
 @cache

@@ -170,7 +170,7 @@ def remove_unfinished(folder: Path, before: float = float("inf")) -> None:
 def write_atomically(path: Path, text: str) -> None:
     """Write the whole text or nothing."""
     with atomically(path) as beside:
-        beside.write_text(text, encoding="utf-8")
+        beside.write_text(text, encoding="utf-8", errors="replace")  # a traceback may hold half a surrogate pair
 
 
 @contextmanager

@@ -39,3 +39,11 @@ def decoded(content: bytes) -> str:
     if len(_CONTROL.findall(text)) > MOST_CONTROL * len(text):
         raise ValueError("it is not text (it has many control characters)")
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def printable(text: str, keep: str = "") -> str:
+    """The text with spaces for characters that move a cursor, turn the direction of writing or break a line.
+
+    ``keep``: characters that stay, such as a line break between the lines of an answer.
+    """
+    return "".join(letter if letter.isprintable() or letter in keep else " " for letter in text)

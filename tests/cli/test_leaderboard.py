@@ -82,6 +82,20 @@ def test_the_board_of_a_workspace_is_checked_against_its_records(swept: Run) -> 
     assert "is missing" in checked.out
 
 
+def test_bad_records_beside_good_ones_are_named_counted_and_left_out(swept: Run) -> None:
+    bad = {"aaaaaaaaaaaa": "{", "bbbbbbbbbbbb": '{"schema": "closure-harness/record/1"}', "cccccccccccc": "[" * 9999}
+    for cell, text in bad.items():
+        Path("runs/records", cell).mkdir()
+        Path("runs/records", cell, "record.json").write_text(text)
+    Path("runs/records/dddddddddddd/record.json").mkdir(parents=True)
+    for words in (("leaderboard",), ("report",), ("plan", *PLANTED)):
+        answer = swept(*words)
+        assert answer.code == 0, answer.err
+        assert all(f"record {cell} " in answer.err for cell in (*bad, "dddddddddddd"))
+        assert "left out: 4 of 8 records" in answer.err
+    assert swept("leaderboard", "--check").code == 0
+
+
 def test_the_command_of_a_row_runs_it_again(swept: Run) -> None:
     swept("leaderboard")
     (board,) = json.loads(Path("runs/boards/board.json").read_text())["boards"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,16 @@ def test_an_old_record_with_a_part_of_a_wrong_type_is_refused(name: str, part: s
     data = json.loads((OLD / name).read_text())
     with pytest.raises(HarnessError, match="record 3f9c is damaged"):
         parse_record(json.dumps({**data, part: value}), "3f9c", "")
+
+
+def test_text_that_is_none_is_written_so_that_it_can_be_read(make_record: Make, tmp_path: Path) -> None:
+    """A word of a command line can hold bytes that are no UTF-8; Python shows them as half a surrogate pair."""
+    record = make_record(cell="a")
+    odd = replace(record, provenance={**record.provenance, "typed": ["harness", "run", "x=\udc80"]})
+    Workspace.at(tmp_path).write(odd, trace="File '\udc80'")
+    found = Workspace.at(tmp_path).find("a")
+    assert found is not None
+    assert found.provenance["typed"][-1] == "x=?"
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -49,9 +49,8 @@ def svg(drawn: Figure, label: str) -> Markup:
     """The figure as an element of a page; ``label``: what it shows, for screen readers."""
     out = io.StringIO()
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message="Glyph .* missing|constrained_layout not applied"
-        )  # the browser's fonts have it: text stays text
+        # Of names in other scripts, or very long ones: text stays text, and the browser has its fonts.
+        warnings.filterwarnings("ignore", message="Glyph .* missing|constrained_layout not applied")
         drawn.savefig(out, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
     text = out.getvalue()
     element = text[text.index("<svg") :].replace(INK, "currentColor")
