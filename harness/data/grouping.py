@@ -75,8 +75,8 @@ class Affinity:
     @property
     def isolated(self) -> Bool[np.ndarray, " units"]:
         """Which units have no affinity to any other."""
-        touched: Bool[np.ndarray, " units"] = np.asarray(abs(self.matrix).max(axis=1)).ravel() > 0
-        return ~touched
+        alone: Bool[np.ndarray, " units"] = abs(self.matrix).sum(axis=1) == 0
+        return alone
 
     def dense(self, who: str = "this method") -> Float[np.ndarray, "units units"]:
         """All pairs [units, units], for methods that need them. Errors: more than ``PAIRS_UP_TO`` units."""

@@ -182,10 +182,10 @@ def test_a_matrix_that_is_not_an_affinity_is_refused(
     ("changes", "says"),
     [
         (["subject.units=16x16"], ["128", "256"]),
-        (["subject.units=nowhere.json"], ["subject.units=nowhere.json", "No such file"]),
-        (["labels.path=nowhere.json"], ["labels.path=nowhere.json", "No such file"]),
+        (["subject.units=nowhere.json"], ["subject.units=nowhere.json", "does not exist"]),
+        (["labels.path=nowhere.json"], ["labels.path=nowhere.json", "does not exist"]),
         (["labels.path=''", "subject.units=16x8"], ["labels.path="]),
-        (["affinity.path=nowhere.npy"], ["affinity.path=nowhere.npy", "No such file"]),
+        (["affinity.path=nowhere.npy"], ["affinity.path=nowhere.npy", "does not exist"]),
         (["labels=none", "~labels.path"], ["8x16, 16x8", "subject.units="]),
         (["subject.units=8x16"], ["is not a unit of this subject"]),
         (["affinity.transform=signed"], ["non-negative", "affinity.transform=abs"]),

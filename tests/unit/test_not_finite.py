@@ -50,7 +50,5 @@ def test_a_metric_that_is_nan_is_explained(ragged_batch, silence, architectures)
     subject = subject_of(model)
     with torch.no_grad():
         model.model.norm.weight[3] = torch.nan
-    with pytest.raises(
-        HarnessError, match=r"a metric is NaN or infinite, because model\.norm\.weight holds NaN in row 3"
-    ):
+    with pytest.raises(HarnessError, match=r"a metric is NaN or infinite, because model\.norm\.weight holds NaN"):
         subject.evaluate(ragged_batch, [()], silence, [Logit()])

@@ -12,6 +12,7 @@ from typing import Any
 import igraph
 import numpy as np
 import pytest
+import scipy.sparse
 from harness_plugins.partitioners._counts import numbers_of_groups
 from hypothesis import given
 from hypothesis import strategies as st
@@ -686,3 +687,13 @@ def test_negative_affinities_are_refused_with_the_transforms_to_use(name: str) -
 def test_units_without_any_affinity_are_refused(name: str) -> None:
     with pytest.raises(HarnessError, match=r"no two units have any affinity|no affinity is positive"):
         partition(name, affinity(np.zeros((12, 12))))
+
+
+@pytest.mark.parametrize("name", ["agglomerative", "spectral"])
+def test_a_sparse_affinity_has_the_same_isolated_units(name: str) -> None:
+    matrix = np.zeros((6, 6))
+    matrix[np.ix_([0, 2, 5], [0, 2, 5])] = complete(3)
+    sparse = Affinity(scipy.sparse.csr_array(matrix), affinity(matrix).units)
+    assert sparse.isolated.tolist() == affinity(matrix).isolated.tolist() == [False, True, False, True, True, False]
+    for dense, other in zip(partition(name, affinity(matrix), k=(2,)), partition(name, sparse, k=(2,)), strict=True):
+        np.testing.assert_array_equal(dense.labels, other.labels)

@@ -231,11 +231,11 @@ def test_a_text_that_is_too_short_is_refused_before_the_weights_are_read(
     from harness.registry.config import registry, resolve
     from harness.util.cache import Memo
 
-    class Loaded(HarnessError):
+    class LoadedError(HarnessError):
         """The weights were asked for."""
 
     def load(*_: object, **__: object) -> None:
-        raise Loaded("loaded")
+        raise LoadedError("loaded")
 
     monkeypatch.setattr(loading, "_model", load)
     (tmp_path / "short.txt").write_text("the cat sat")
@@ -245,9 +245,9 @@ def test_a_text_that_is_too_short_is_refused_before_the_weights_are_read(
         given = ["subject=hf", f"subject.path={saved}", "batch=natural_text", f"batch.text={tmp_path / text}", *words]
         Inputs.gather(Cell.of(resolve(given, registry()), registry()), Memo(), Progress(quiet=True), test=True)
 
-    with pytest.raises(HarnessError, match="gives 0 examples of 64 tokens"):
+    with pytest.raises(HarnessError, match=r"gives 0 examples of 64 tokens"):
         gather("short.txt", "batch.n=2")
-    with pytest.raises(HarnessError, match="query position .* is past the subject's context of 64"):
+    with pytest.raises(HarnessError, match=r"query position .* is past the subject's context of 64"):
         gather("long.txt", "batch.n=1", "batch.length=90", "batch.min_id=1")
-    with pytest.raises(Loaded):
+    with pytest.raises(LoadedError):
         gather("long.txt", "batch.n=2", "batch.length=40", "batch.min_id=1")
