@@ -11,6 +11,7 @@ from harness.board.submission import problems
 from harness.cli.session import Session
 from harness.records.record import Record
 from harness.util.errors import HarnessError
+from harness.util.waiting import said_if_slow
 
 
 def leaderboard(arguments: Namespace) -> int:
@@ -35,7 +36,8 @@ def _make(session: Session, out: Path | None) -> int:
     folder = out or session.workspace.root / "boards"
     command = shlex.join(["harness", "leaderboard", *session.overrides])
     records = _workspace_records(session)
-    boards = write_files(folder, records, command)
+    with said_if_slow(f"building the boards of {len(records)} records"):
+        boards = write_files(folder, records, command)
     if out:
         write_records(folder, records)
     session.print(markdown(boards) + f"\nboard: {folder / 'board.html'}", as_data(boards))

@@ -8,6 +8,7 @@ from harness.cli.compare import find
 from harness.cli.session import Session
 from harness.records.workspace import write_atomically
 from harness.util.errors import HarnessError
+from harness.util.waiting import said_if_slow
 
 
 def report(arguments: Namespace) -> int:
@@ -24,6 +25,7 @@ def report(arguments: Namespace) -> int:
         )
     name = records[0].cell.id if len(records) == 1 else "cells"
     path = workspace.root / "reports" / f"{name}.html"
-    write_atomically(path, page(records, workspace))
+    with said_if_slow(f"drawing the page of {len(records)} records"):
+        write_atomically(path, page(records, workspace))
     session.print(f"report: {path}", {"report": str(path), "cells": [record.cell.id for record in records]})
     return 0

@@ -19,6 +19,7 @@ from harness.registry.config import DIR_VARIABLE, NAME_VARIABLE, expand, registr
 from harness.registry.plugins import Plugins
 from harness.registry.registry import Registry
 from harness.util.errors import HarnessError
+from harness.util.waiting import said_if_slow
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ class Session:
         extra = tuple(str(Path(name).resolve()) if name.endswith(".py") else name for name in arguments.plugin)
         every = [*plugins.names(os.environ.get(plugins.EXTRA_VARIABLE)), *extra]
         os.environ[plugins.EXTRA_VARIABLE] = ",".join(dict.fromkeys(every))
-        session = cls(plugins.load(), registry(), tuple(arguments.overrides), arguments.json)
+        with said_if_slow("loading plugins"):
+            session = cls(plugins.load(), registry(), tuple(arguments.overrides), arguments.json)
         for broken in session.registry.problems:
             if broken.origin in extra:  # the user named it, so its failure ends the command
                 raise HarnessError(f"plugin {broken.name} cannot be used: {broken.reason}")
@@ -68,8 +70,9 @@ class Session:
 
     def cells(self) -> list[Cell]:
         """Every cell of the sweep that these overrides describe."""
-        grid = expand(self.overrides, self.registry)
-        return [Cell.of(config, self.registry) for config in resolve_all(grid, self.registry)]
+        with said_if_slow("building every cell"):
+            grid = expand(self.overrides, self.registry)
+            return [Cell.of(config, self.registry) for config in resolve_all(grid, self.registry)]
 
     def progress(self) -> Progress:
         """A new progress display, which also measures times."""
