@@ -25,6 +25,7 @@ from harness.registry.hookspecs import CellFinished
 from harness.tracking import limits
 from harness.tracking.address import address, unreachable
 from harness.tracking.mlflow import EXPERIMENT, PARENT_VARIABLE, Mirror, mirror_of, sweep_run
+from harness.util import waiting
 
 Run = Callable[..., Any]
 connections: list[socket.socket] = []
@@ -105,6 +106,7 @@ FAULTS = {
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setattr(waiting, "PATIENCE", 600)  # on a busy machine every step is long
     mirror_of.cache_clear()
 
 
