@@ -28,10 +28,10 @@ def execute(cell: Cell, workspace: Workspace | None, plugins: Plugins, memo: Mem
     if workspace is None:
         return _execute(cell, None, plugins, memo, progress)
     with workspace.locked(cell.id, lambda: progress.say("  another process runs this cell; waiting for its result")):
+        remove_unfinished(workspace.folder(cell.id))
         if not cell.settings.force and (finished := workspace.finished(cell.id)):
             progress.say(f"  done already: {workspace.folder(cell.id)}")
             return finished
-        remove_unfinished(workspace.folder(cell.id))
         return _execute(cell, workspace, plugins, memo, progress)
 
 

@@ -13,7 +13,6 @@ import numpy as np
 from harness.board.compare_cells import metric_label
 from harness.cells.unit_damage import UnitDamage
 from harness.records.workspace import atomically, write_atomically
-from harness.util.errors import HarnessError
 
 FORMS = (".png", ".svg", ".csv", ".json")
 """The endings of the files that :func:`write` writes."""
@@ -72,18 +71,15 @@ def write(damage: UnitDamage, path: Path) -> None:
 
     Errors: a file that cannot be written.
     """
-    try:
-        if path.suffix == ".json":
-            write_atomically(path, json.dumps(as_data(damage), indent=1))
-        elif path.suffix == ".csv":
-            write_atomically(path, _table(damage))
-        else:
-            from harness.board.figures.units import damage_map
+    if path.suffix == ".json":
+        write_atomically(path, json.dumps(as_data(damage), indent=1))
+    elif path.suffix == ".csv":
+        write_atomically(path, _table(damage))
+    else:
+        from harness.board.figures.units import damage_map
 
-            with atomically(path) as beside:
-                damage_map(damage).savefig(beside, dpi=120, format=path.suffix[1:])
-    except OSError as error:
-        raise HarnessError(f"out={path}: it cannot be written: {error.strerror}.", "Choose another file.") from error
+        with atomically(path) as beside:
+            damage_map(damage).savefig(beside, dpi=120, format=path.suffix[1:])
 
 
 def _table(damage: UnitDamage) -> str:

@@ -13,6 +13,7 @@ from harness.registry.command import command, override
 from harness.registry.config import search_options
 from harness.util.errors import HarnessError
 from harness.util.paths import path_of
+from harness.util.waiting import said_if_slow
 
 
 def leaderboard(arguments: Namespace) -> int:
@@ -35,7 +36,9 @@ def _make(session: Session, out: Path | None) -> int:
     records = session.records()
     if by_hand := sum(bool(record.config.get("group")) for record in records):
         session.note(f"left out: {by_hand} records of groups that were named by hand")
-    boards = write_files(folder, records, command("leaderboard", *session.overrides, *session.own, *search_options()))
+    again = command("leaderboard", *session.overrides, *session.own, *search_options())
+    with said_if_slow(f"building the boards of {len(records)} records"):
+        boards = write_files(folder, records, again)
     if out:
         write_records(folder, records)
     session.print(markdown(boards) + f"\nboard: {folder / 'board.html'}", as_data(boards))

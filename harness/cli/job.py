@@ -25,6 +25,7 @@ from harness.records.workspace import Workspace
 from harness.registry import plugins
 from harness.registry.command import override
 from harness.registry.config import by_experiment, config_name, plain, registry, runs_here
+from harness.registry.hookspecs import CellFinished
 from harness.registry.plugins import Plugins
 from harness.tracking.mlflow import watch
 from harness.util.cache import Memo
@@ -67,12 +68,21 @@ def perform(cell: Cell, loaded: Plugins, progress: Progress) -> Record:
     workspace = Workspace.at(cell.settings.workspace)
     memo = _memo()
     memo.disk = cache_of(cell)
+    picture, folder = AffinityPicture(memo.disk), workspace.folder(cell.id)
+    # The record of a process that was killed before it drew.
+    undrawn = (folder / "record.json").is_file() and not (folder / "affinity.png").is_file()
     with (
-        loaded.watched_by(AffinityPicture(memo.disk), "affinity picture"),  # before the mirror, which copies it
+        loaded.watched_by(picture, "affinity picture"),  # before the mirror, which copies it
         watch(cell.settings.tracking, workspace, loaded),
         isolated(cell, memo, progress.warn),
     ):
-        return execute(cell, workspace, loaded, memo, progress)
+        record = execute(cell, workspace, loaded, memo, progress)
+        if undrawn and not (folder / "affinity.png").is_file():
+            try:
+                picture.harness_cell_finished(CellFinished(record, folder))
+            except HarnessError as error:
+                progress.warn(str(error))
+        return record
 
 
 @cache

@@ -11,6 +11,7 @@ from string import Template
 
 from harness.cli.session import Session, lines
 from harness.data.stages import STAGES
+from harness.records.workspace import write_atomically
 from harness.registry.registry import Registry
 from harness.util.errors import HarnessError, unknown
 
@@ -84,10 +85,5 @@ def _write(files: dict[str, str]) -> None:
             raise HarnessError(
                 f"new-plugin: {Path(name).resolve()} exists already.", "Move it, or choose another name."
             )
-    try:
-        for name, text in files.items():
-            Path(name).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise HarnessError(
-            f"new-plugin: {Path.cwd()} cannot be written to: {error.strerror}.", "Run the command in another folder."
-        ) from error
+    for name, text in files.items():
+        write_atomically(Path(name).absolute(), text)

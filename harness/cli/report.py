@@ -7,6 +7,7 @@ from argparse import Namespace
 from harness.cli.compare import find
 from harness.cli.session import Session
 from harness.records.workspace import write_atomically
+from harness.util.waiting import said_if_slow
 
 
 def report(arguments: Namespace) -> int:
@@ -18,6 +19,7 @@ def report(arguments: Namespace) -> int:
     records = [find(workspace, word) for word in arguments.words] or session.records()
     name = records[0].cell.id if len(records) == 1 else "cells"
     path = workspace.root / "reports" / f"{name}.html"
-    write_atomically(path, page(records, workspace))
+    with said_if_slow(f"drawing the page of {len(records)} records"):
+        write_atomically(path, page(records, workspace))
     session.print(f"report: {path}", {"report": str(path), "cells": [record.cell.id for record in records]})
     return 0

@@ -26,6 +26,7 @@ from harness.util.errors import HarnessError
 from harness.util.paths import path_of
 from harness.util.text import printable
 from harness.util.validation import validated
+from harness.util.waiting import said_if_slow
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,10 @@ class Session:
             raise HarnessError(f"--plugin: {with_comma} has a comma in its path.", "Move it, or rename its folder.")
         every = [*plugins.names(os.environ.get(plugins.EXTRA_VARIABLE)), *extra]
         os.environ[plugins.EXTRA_VARIABLE] = ",".join(dict.fromkeys(every))
-        methods = registry()
+        with said_if_slow("loading plugins"):
+            methods, loaded = registry(), plugins.load()
         overrides, own = (tuple(as_read(word, methods) for word in of) for of in (arguments.overrides, arguments.own))
-        session = cls(plugins.load(), methods, overrides, own, arguments.json)
+        session = cls(loaded, methods, overrides, own, arguments.json)
         for broken in session.registry.problems:
             if broken.origin in extra:  # the user named it, so its failure ends the command
                 raise HarnessError(f"plugin {broken.name} cannot be used: {broken.reason}")
@@ -117,8 +119,9 @@ class Session:
 
     def cells(self, *more: str) -> list[Cell]:
         """Every cell of the sweep that these overrides describe, once. Values that make the same cell are reported."""
-        grid = expand([*self.overrides, *more], self.registry)
-        described = [Cell.of(config, self.registry) for config in resolve_all(grid, self.registry)]
+        with said_if_slow("building every cell"):
+            grid = expand([*self.overrides, *more], self.registry)
+            described = [Cell.of(config, self.registry) for config in resolve_all(grid, self.registry)]
         cells = {cell.id: cell for cell in described}
         if repeated := len(described) - len(cells):
             self.note(f"{len(described)} combinations describe {len(cells)} different cells: {repeated} are repeated.")

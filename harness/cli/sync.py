@@ -26,6 +26,8 @@ def sync(arguments: Namespace) -> int:
     try:
         with said_if_slow(f"copying {len(records)} records"):
             copied = mirror_of(uri, workspace.root).copy_missing(records, workspace, parent=None)
+    except HarnessError:
+        raise
     except Exception as error:
         raise HarnessError(
             f"sync: {unreachable(uri, error)}", "Start the store, then repeat this command: it continues from here."

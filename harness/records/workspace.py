@@ -155,7 +155,7 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        fix = ADVICE.get(error.errno or 0, "Check the disk and the path, then repeat the command.")
+        fix = ADVICE.get(error.errno or 0, "Choose another file or folder, or check the disk.")
         raise HarnessError(f"{path} cannot be written: {error.strerror or error}.", fix) from error
 
 

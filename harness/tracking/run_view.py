@@ -171,7 +171,7 @@ def dataset(record: Record) -> DatasetInput | None:
 def write_files(record: Record, folder: Path, into: Path) -> None:
     """Write the files of a run: record, configuration, verdict card, figures and traceback, as far as they exist."""
     for file in (folder / "record.json", *folder.glob("*.png"), *folder.glob("*.html"), folder / "traceback.txt"):
-        if file.is_file():
+        if file.is_file() and not file.name.startswith("."):  # a temporary file of a killed process
             shutil.copy(file, into)
     OmegaConf.save(OmegaConf.create(dict(record.config)), into / "config.yaml")
     (into / "card.txt").write_text(card(record) + "\n", encoding="utf-8")

@@ -57,6 +57,7 @@ def test_a_sweep_that_was_killed_and_resumed_leaves_the_records_of_an_uninterrup
     for name in workspaces:
         place = tmp_path / name
         assert alike(results(place), expected)
+        assert all((place / "records" / cell / "affinity.png").is_file() for cell in expected), "a picture is missing"
         assert grid is FEW or _runs(place) == sorted(expected), "a cell was not copied to tracking, or twice"
         left = [path for path in place.glob("**/.*") if UNFINISHED.fullmatch(path.name)]
         assert [path for path in left if path.parent.parent.name == "records"] == []

@@ -24,7 +24,8 @@ from harness.records.workspace import Workspace
 from harness.registry.hookspecs import CellFinished
 from harness.tracking import limits
 from harness.tracking.address import address, unreachable
-from harness.tracking.mlflow import EXPERIMENT, Mirror, mirror_of, sweep_run
+from harness.tracking.mlflow import EXPERIMENT, PARENT_VARIABLE, Mirror, mirror_of, sweep_run
+from harness.util import waiting
 
 Run = Callable[..., Any]
 connections: list[socket.socket] = []
@@ -105,6 +106,7 @@ FAULTS = {
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setattr(waiting, "PATIENCE", 600)  # on a busy machine every step is long
     mirror_of.cache_clear()
 
 
@@ -136,6 +138,18 @@ def test_a_sweep_waits_for_a_server_that_hangs_only_once(harness: Run, planted: 
     assert answer.err.count("did not answer in time") == 1
     assert len(connections) == 1
     assert len(list(tmp_path.glob("runs/records/*/record.json"))) == 2
+
+
+def test_processes_of_a_sweep_do_not_try_a_server_that_failed_for_one_of_them(
+    workspace: Workspace, make_record: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent, record = "0" * 32, make_record()
+    monkeypatch.setenv(PARENT_VARIABLE, parent)
+    event = CellFinished(record, workspace.write(record))
+    with listening(None) as uri:
+        for _ in range(2):  # workers: each has its own mirror
+            Mirror(uri, workspace.root).harness_cell_finished(event)
+    assert len(connections) == 1
 
 
 # -- the database of a workspace ---------------------------------------------------------------------------------------
