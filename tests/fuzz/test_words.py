@@ -24,7 +24,22 @@ from harness.util.errors import HarnessError
 from tests.fuzz.generated import generated
 
 SPECIAL = "ab1.\\'\"${}[](),=:~/ #\n\t*?!|<>;&-+@%_é日"
-LIKE_VALUES = ("true", "NULL", "nan", "-inf", "1e3", "1_0", "007", "~", "~/x", "~nobody/x", "${seed}", "a/", "..", "'a b'")
+LIKE_VALUES = (
+    "true",
+    "NULL",
+    "nan",
+    "-inf",
+    "1e3",
+    "1_0",
+    "007",
+    "~",
+    "~/x",
+    "~nobody/x",
+    "${seed}",
+    "a/",
+    "..",
+    "'a b'",
+)
 TEXTS = st.text(alphabet=SPECIAL) | st.text() | st.sampled_from(LIKE_VALUES)
 VALUES = st.recursive(
     TEXTS | st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False),
