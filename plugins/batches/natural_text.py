@@ -12,7 +12,7 @@ from annotated_types import Ge
 from harness import BatchMethod, Counterfactual, HarnessError, Tokens, Vocabulary, hookimpl, rng_for
 from harness.data.corpus import PYTHON, documents, text_fingerprint
 from harness.data.stages import FOR_COUNTERFACTUALS
-from harness.data.tokens import LOCAL, default_id_range, repeat_anchors
+from harness.data.tokens import LOCAL, default_id_range, repeat_anchors, require_positions
 
 POOL = 50  # windows found per requested example before reading stops
 
