@@ -45,5 +45,9 @@ class Lineage:
 
 
 def _sweep(words: Iterable[str] | None) -> str:
-    """The command that was typed, without the folders and servers of the machine it was typed on."""
-    return shlex.join(word for word in map(str, words or ()) if not word.startswith(("workspace=", "tracking=")))
+    """The sweep or run that was typed, without the folders and servers of the machine it was typed on; empty for
+    anything else that a record tells."""
+    typed = list(map(str, words or ()))
+    if typed[:2] not in (["harness", "run"], ["harness", "sweep"]):
+        return ""
+    return shlex.join(word for word in typed if not word.startswith(("workspace=", "tracking=")))

@@ -116,7 +116,7 @@ def _takes_text(key: str, methods: Registry) -> bool:
         return first in KEYS and getattr(Settings.__dataclass_fields__.get(first), "type", "") == "str"
     stage = "batch" if first == "contrast" else first
     having = [method for (of, _), method in methods.methods.items() if of == stage and rest[-1] in method.parameters]
-    return {method.types[rest[-1]] for method in having} == {"str"}
+    return bool(having) and {method.types[rest[-1]] for method in having} <= {"str", "str | None"}
 
 
 def _check_text(word: str) -> None:

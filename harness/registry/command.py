@@ -49,4 +49,4 @@ def as_value(value: Any) -> str:
 
 def quoted(text: str) -> str:
     """Text in Hydra's quotes, where ``${`` still begins an interpolation."""
-    return "'" + re.sub(r"(\\*)('|\Z)", lambda end: end[1] * 2 + ("\\'" if end[2] else ""), text) + "'"
+    return '"' + re.sub(r'(\\*)("|\Z)', lambda end: end[1] * 2 + ('\\"' if end[2] else ""), text) + '"'
