@@ -11,11 +11,10 @@ from typing import Any
 
 import pytest
 
-from harness.records.reader import parse_record, read_record
+from harness.records.reader import MOST_BYTES, parse_record, read_record
 from harness.records.record import Record
 from harness.records.workspace import Workspace
 from harness.util.errors import HarnessError
-from harness.records.reader import MOST_BYTES
 
 Make = Callable[..., Record]
 Json = dict[str, Any]
