@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness.records.record import FINISHED, Record, read_record
 from harness.util.errors import HarnessError
-from harness.util.paths import path_of
+from harness.util.paths import expanded
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Workspace:
         """The workspace at a path; nothing is created. Errors: no path."""
         if not str(where):  # workspace=$UNSET would fill the current folder
             raise HarnessError("workspace= names no folder.", "Example: workspace=runs")
-        return cls(path_of(where).absolute())
+        return cls(expanded(str(where)).absolute())
 
     def check_writable(self) -> None:
         """Create the workspace. Errors: it cannot be written to, which is found before hours of computing."""
