@@ -24,7 +24,7 @@ class Workspace:
     @classmethod
     def at(cls, where: str | Path) -> Workspace:
         """The workspace at a path; nothing is created. Errors: no path."""
-        if not str(where):  # workspace=$UNSET would fill the current folder
+        if not str(where) or "\0" in str(where):  # workspace=$UNSET would fill the current folder
             raise HarnessError("workspace= names no folder.", "Example: workspace=runs")
         return cls(expanded(str(where)).absolute())
 
