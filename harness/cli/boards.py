@@ -12,7 +12,7 @@ from harness.records.record import Record
 from harness.registry.command import command, override
 from harness.registry.config import search_options
 from harness.util.errors import HarnessError
-from harness.util.paths import path_of
+from harness.util.paths import expanded
 from harness.util.waiting import said_if_slow
 
 
@@ -24,7 +24,7 @@ def leaderboard(arguments: Namespace) -> int:
                            "Example: harness leaderboard --add THEIR_RECORDS/ out=leaderboards/mine")  # fmt: skip
     out = session.out
     if arguments.add:
-        return _add(session, path_of(arguments.words[0]), out or session.workspace.root / "boards")
+        return _add(session, expanded(arguments.words[0]), out or session.workspace.root / "boards")
     return _check(session, out, bool(session.overrides)) if arguments.check else _make(session, out)
 
 

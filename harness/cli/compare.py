@@ -12,7 +12,7 @@ from harness.cli.session import Session
 from harness.records.record import Record
 from harness.records.workspace import Workspace
 from harness.util.errors import HarnessError
-from harness.util.paths import path_of
+from harness.util.paths import expanded
 
 
 def compare(arguments: Namespace) -> int:
@@ -77,7 +77,7 @@ def records_of_method(workspace: Workspace, every: Sequence[Record], words: str)
 def cells_named(workspace: Workspace, start: str) -> list[str]:
     """The cells whose ids begin with these letters, or the cell whose folder or file this is."""
     records = workspace.root / "records"
-    where = path_of(start).absolute()
+    where = expanded(start).absolute()
     folder = where.parent if where.name == "record.json" else where
     begins = folder.name if folder.parent == records else start
     return sorted(path.parent.name for path in records.glob("*/record.json") if path.parent.name.startswith(begins))

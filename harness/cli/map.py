@@ -41,7 +41,10 @@ def _finished(session: Session, words: list[str]) -> tuple[Workspace, str, UnitD
     """The map of a record; it is measured where the record lacks units, because its test did not need them."""
     for word in session.overrides:
         if key_of(word) != "workspace":
-            raise HarnessError(f"'{word}' has no effect on a finished cell.", "Leave it out, or leave out the cell.")
+            raise HarnessError(
+                f"'{word}' has no effect here.",
+                "A cell has its configuration: leave out one of them.",
+            )
     if len(words) != 1:
         raise HarnessError("map takes one cell.", "Example: harness map 3f9c, or harness map subject=tiny")
     record = find(session.workspace, words[0])

@@ -23,7 +23,7 @@ from harness.registry.config import DIR_VARIABLE, NAME_VARIABLE, expand, registr
 from harness.registry.plugins import Plugins
 from harness.registry.registry import Registry
 from harness.util.errors import HarnessError
-from harness.util.paths import path_of
+from harness.util.paths import expanded
 from harness.util.text import printable
 from harness.util.validation import validated
 from harness.util.waiting import said_if_slow
@@ -43,13 +43,13 @@ class Session:
     def open(cls, arguments: Namespace) -> Session:
         """Load plugins, and name the user's configuration files. The processes that a sweep starts do so as well."""
         if folder := getattr(arguments, "config_dir", None):
-            where = path_of(folder).resolve()
+            where = expanded(folder).resolve()
             if not where.is_dir():
                 raise HarnessError(f"--config-dir: {where} is not a folder.", "Name a folder with YAML files.")
             os.environ[DIR_VARIABLE] = str(where)
         if name := getattr(arguments, "config_name", None):
             os.environ[NAME_VARIABLE] = name.removesuffix(".yaml")
-        extra = tuple(str(path_of(name).resolve()) if name.endswith(".py") else name for name in arguments.plugin)
+        extra = tuple(str(expanded(name).resolve()) if name.endswith(".py") else name for name in arguments.plugin)
         if with_comma := next((name for name in extra if "," in name), None):
             raise HarnessError(f"--plugin: {with_comma} has a comma in its path.", "Move it, or rename its folder.")
         every = [*plugins.names(os.environ.get(plugins.EXTRA_VARIABLE)), *extra]
@@ -89,7 +89,7 @@ class Session:
         where = self.named("out")
         if where == "":
             raise HarnessError("out= names no folder.", "Example: out=results")
-        return None if where is None else path_of(where).absolute()
+        return None if where is None else expanded(where).absolute()
 
     def workspace_of(self, cells: Sequence[Cell]) -> Workspace:
         """The workspace of a sweep. Errors: a sweep without cells, or with several workspaces."""

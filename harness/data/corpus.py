@@ -17,7 +17,7 @@ from pathlib import Path
 from harness.util.digest import digest_files
 from harness.util.errors import HarnessError
 from harness.util.json_files import parse_json
-from harness.util.paths import is_file, is_folder, path_of, why_no_file
+from harness.util.paths import expanded, is_file, is_folder, why_no_file
 from harness.util.text import decoded
 
 PYTHON = "python-docs"
@@ -131,7 +131,7 @@ class _Source:
 
 def _source(text: str) -> _Source | None:
     """The files of a text on disk. None: it names a dataset of the hub. Errors: see :func:`check_text`."""
-    path = path_of(text)
+    path = expanded(text)
     if not text:
         raise _refused(text, "no text is given")
     if is_file(path):
@@ -169,7 +169,7 @@ def _in_folder(text: str, folder: Path) -> _Source:
 
 def _read(text: str, file: Path) -> str:
     """The text of a file. Errors: it is not text, or too large."""
-    where = "" if file == path_of(text) else f"{file.name}: "
+    where = "" if file == expanded(text) else f"{file.name}: "
     if (size := file.stat().st_size) > LARGEST:
         raise _refused(text, f"{where}it has {size / 2**30:.1f} GiB; {LARGEST // 2**30} GiB are read")
     try:
@@ -215,8 +215,8 @@ def _dataset(name: str, split: str, source: _Source | None = None) -> Iterator[s
         if source is None:
             hub, _, revision = name.partition("@")
             rows = datasets.load_dataset(hub, split=split, streaming=True, revision=revision or None)
-        elif path_of(name).is_dir():
-            rows = datasets.load_dataset(str(path_of(name)), split=split, streaming=True)
+        elif expanded(name).is_dir():
+            rows = datasets.load_dataset(str(expanded(name)), split=split, streaming=True)
         else:
             (file,) = source.files
             suffix = file.suffix.lower()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from harness.util.digest import digest_files
 from harness.util.errors import HarnessError
+from harness.util.paths import expanded
 
 # Names of a repository on the hub: `gpt2`, `EleutherAI/pythia-160m`. Anything else is a path.
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
@@ -65,7 +66,7 @@ def find(path: str, revision: str = "main", allow_pickle: bool = False) -> Model
 
 
 def _on_disk(path: str) -> ModelFiles:
-    place = Path(path).expanduser().absolute()
+    place = expanded(path).absolute()
     if not place.exists():
         raise HarnessError(
             f"subject.path={path}: there is no such file or folder (looked in {place.parent}).",

@@ -28,7 +28,7 @@ from harness.engine.quiet import quiet
 from harness.engine.subject import HeadSubject, vocabulary_of, vocabulary_of_config
 from harness.engine.tokenizer import LazyTokenizer
 from harness.util.errors import HarnessError
-from harness.util.paths import is_folder, path_of
+from harness.util.paths import expanded, is_folder
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 _ADAPTED = re.compile(r"lora_|adapter|\.base_layer\.|modules_to_save|vera_|\.ia3_")
@@ -145,7 +145,7 @@ def vocabulary_in(path: str, allow_pickle: bool = False) -> Vocabulary | None:
 
     Errors: those of :func:`harness.engine.files.find`; a configuration that transformers cannot load.
     """
-    if not path or not is_folder(path_of(path)):
+    if not path or not is_folder(expanded(path)):
         return None  # reading the configuration of a GGUF file takes seconds
     files = find(path, allow_pickle=allow_pickle)
     with quiet(), _explained(path, "float32"):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.util.errors import HarnessError
+from harness.util.paths import expanded
 
 # Model types whose MLP has two matrices. The MLPs of all other types have three, one of them a gate.
 UNGATED = frozenset(
@@ -76,7 +77,7 @@ def shapes_of(where: str) -> Shapes | None:
 
     None for an unknown model; nothing is downloaded. Errors: a config.json that cannot be read.
     """
-    folder = Path(where).expanduser()
+    folder = expanded(where)
     if (folder / "config.json").is_file():
         return _read(folder / "config.json")
     if not where or folder.exists() or where.endswith(_SUFFIXES):

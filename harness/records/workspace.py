@@ -17,7 +17,7 @@ from harness.records.flaws import CELL_ID
 from harness.records.reader import read_record
 from harness.records.record import FINISHED, Record
 from harness.util.errors import HarnessError
-from harness.util.paths import path_of
+from harness.util.paths import expanded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,9 +41,9 @@ class Workspace:
     @classmethod
     def at(cls, where: str | Path) -> Workspace:
         """The workspace at a path; nothing is created. Errors: no path."""
-        if not str(where):  # workspace=$UNSET would fill the current folder
+        if not str(where) or "\0" in str(where):  # workspace=$UNSET would fill the current folder
             raise HarnessError("workspace= names no folder.", "Example: workspace=runs")
-        return cls(path_of(where).absolute())
+        return cls(expanded(str(where)).absolute())
 
     def check_writable(self) -> None:
         """Create the workspace, and remove temporary files that killed processes left there long ago.

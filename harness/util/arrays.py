@@ -20,7 +20,7 @@ import numpy as np
 
 from harness.util.errors import HarnessError, unknown
 from harness.util.memory import machine_memory
-from harness.util.paths import is_file, path_of, why_no_file
+from harness.util.paths import expanded, is_file, why_no_file
 
 T = TypeVar("T")
 LARGEST_CSV = 2**30
@@ -83,7 +83,7 @@ def _chosen(key: str, path: str, name: str) -> str:
 
 
 def _explained(key: str, path: str, read: Callable[[_File], T]) -> T:
-    file = path_of(path)
+    file = expanded(path)
     if not is_file(file):
         raise HarnessError(f"{key}={path}: {why_no_file(file)}.", f"Relative paths start at {Path.cwd()}")
     if file.suffix.lower() not in _FORMATS:

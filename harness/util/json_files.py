@@ -13,7 +13,7 @@ from typing import Any, Never
 import numpy as np
 
 from harness.util.errors import HarnessError
-from harness.util.paths import is_file, path_of, why_no_file
+from harness.util.paths import expanded, is_file, why_no_file
 
 LARGEST = 2**28
 """Bytes of a file."""
@@ -33,7 +33,7 @@ def read_json(key: str, path: str, forms: str = "") -> Any:
     would keep the last); NaN, infinity, and numbers that 64 bits do not hold.
     """
     fix = forms or f"Give a JSON file: {key}=FILE.json"
-    file = path_of(path)
+    file = expanded(path)
     if not is_file(file):
         raise HarnessError(f"{key}={path}: {why_no_file(file)}.", fix)
     try:

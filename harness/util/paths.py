@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 
-def path_of(text: str | Path) -> Path:
-    """A path in which ``~`` is the home of the user, as in a shell. ``~name`` stays where there is no such user."""
-    return Path(os.path.expanduser(text))  # Path.expanduser fails without such a user
+def expanded(path: str) -> Path:
+    """The path, with ``~`` as the home folder. An unknown user's ``~name`` stays as it is."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def is_file(path: Path) -> bool:

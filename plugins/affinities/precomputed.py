@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from harness import Affinity, AffinityMethod, HarnessError, Sign, UnitSpace, digest_files, hookimpl, signed_part
 from harness.util.arrays import one_array, shape_of
-from harness.util.paths import is_file, path_of
+from harness.util.paths import expanded, is_file
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Precomputed(AffinityMethod):
 
     @property
     def _file(self) -> Path:
-        return path_of(self.path)
+        return expanded(self.path)
 
     def _refuse(self, why: str, fix: str) -> HarnessError:
         return HarnessError(f"affinity.path={self.path}: {why}", fix)

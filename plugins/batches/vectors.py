@@ -12,7 +12,7 @@ from annotated_types import Ge
 
 from harness import BatchMethod, Counterfactual, HarnessError, Vectors, Width, digest_files, hookimpl, rng_for
 from harness.util.arrays import read_arrays, shapes_of
-from harness.util.paths import is_file, path_of
+from harness.util.paths import expanded, is_file
 
 HEIGHT = 2.0  # of a cluster's centre, in standard deviations of the noise
 PARTS = ("inputs", "target", "counterfactual_inputs", "counterfactual_target")
@@ -52,7 +52,7 @@ class FromVectors(BatchMethod):
 
     def fingerprint(self) -> str:
         """The content of the file."""
-        file = path_of(self.path)
+        file = expanded(self.path)
         return digest_files(file) if self.path and is_file(file) else ""
 
     def check_files(self) -> None:

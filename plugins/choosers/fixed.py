@@ -35,8 +35,8 @@ class Fixed(Chooser):
         if not matching:
             ks = sorted({partition.k for partition in usable})
             units = max((len(partition.labels) for partition in partitions), default=0)
-            added = f"Add it, where the partitioner has numbers of groups: 'partitioner.k=[{self.k}]'"
-            existing = f"Use a number that exists: chooser.k={ks[0]}" if ks else ""
+            added = f"If the partitioner has numbers of groups, add it: 'partitioner.k=[{self.k}]'."
+            existing = f"Use a number that exists: chooser.k={ks[0]}." if ks else ""
             raise HarnessError(
                 f"chooser.k={self.k}: there is no partition with this number of groups (partitions: {ks}).",
                 " ".join(filter(None, [added if 2 <= self.k <= units else "", existing])) or "Use another partitioner.",

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from harness import UNCLASSIFIED, HarnessError, LabelMethod, Labels, UnitSpace, digest_files, hookimpl
 from harness.util.json_files import read_json
-from harness.util.paths import is_file, path_of
+from harness.util.paths import expanded, is_file
 from harness.util.text import is_one_line
 
 Pairs = Sequence[tuple[Any, Any]]
@@ -64,7 +64,7 @@ class FromFile(LabelMethod):
 
     def fingerprint(self) -> str:
         """The content of the file."""
-        place = path_of(self.path)
+        place = expanded(self.path)
         return digest_files(place) if is_file(place) else ""
 
     def check_files(self) -> None:

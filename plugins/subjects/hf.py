@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from harness import SubjectMethod, hookimpl
+from harness.util.paths import expanded
 
 if TYPE_CHECKING:
     from harness import HeadSubject, Vocabulary
@@ -72,7 +72,7 @@ class HuggingFace(SubjectMethod):
 
     def fingerprint(self) -> str:
         """Names, sizes and times of the files of a local model; "" for the hub, where the revision identifies it."""
-        path = Path(self.path).expanduser()
+        path = expanded(self.path)
         if not self.path or not path.exists():
             return ""
         files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]

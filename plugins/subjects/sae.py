@@ -11,6 +11,7 @@ from annotated_types import Ge
 
 from harness import HarnessError, digest_files, hookimpl
 from harness.data.units import Run
+from harness.util.paths import expanded
 
 from ._decoder import DecoderUnits
 
@@ -114,7 +115,7 @@ class SparseAutoencoder(DecoderUnits):
 
     @property
     def _file(self) -> Path:
-        return Path(self.dictionary).expanduser() if self.dictionary else SHIPPED
+        return expanded(self.dictionary) if self.dictionary else SHIPPED
 
     @property
     def _layer(self) -> int | None:

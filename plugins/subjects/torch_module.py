@@ -10,6 +10,7 @@ from annotated_types import Ge
 
 from harness import HarnessError, SubjectMethod, Width, digest, digest_files, hookimpl
 from harness.data.stages import FOR_ANY_UNITS
+from harness.util.paths import expanded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -91,14 +92,14 @@ class TorchModule(SubjectMethod):
 
     def fingerprint(self) -> str:
         """The contents of the file and of the weights, and the name of the function."""
-        files = [self._file, *([Path(self.weights).expanduser()] if self.weights else [])]
+        files = [self._file, *([expanded(self.weights)] if self.weights else [])]
         if not self.module:
             files.append(SHIPPED / "weights.safetensors")
         return digest([self._function, *(digest_files(file) for file in files if file.is_file())])
 
     @property
     def _file(self) -> Path:
-        return Path(self.module.partition(":")[0]).expanduser() if self.module else SHIPPED / "model.py"
+        return expanded(self.module.partition(":")[0]) if self.module else SHIPPED / "model.py"
 
     @property
     def _function(self) -> str:
@@ -129,7 +130,7 @@ class TorchModule(SubjectMethod):
         from safetensors.torch import load_model
 
         try:
-            load_model(model, Path(weights).expanduser(), strict=True)
+            load_model(model, expanded(weights), strict=True)
         except FileNotFoundError as error:
             raise HarnessError(f"subject.weights={weights}: the file does not exist.") from error
         except Exception as error:  # safetensors and torch have an error class each

@@ -174,7 +174,7 @@ def test_new_runs_are_added_to_a_board_of_an_older_schema(harness: Run) -> None:
         (("leaderboard", "--add"), "takes exactly one folder of records"),
         (("leaderboard", "theirs"), "takes exactly one folder of records"),
         (("leaderboard", "--add", "theirs"), "theirs is not a folder"),
-        (("leaderboard", "affinity=ising"), "'affinity=' has no effect here"),
+        (("leaderboard", "affinity=ising"), "'affinity=ising' has no effect here"),
         (("report",), "holds no records"),
         (("report", "3f9c"), "'3f9c' is no cell"),
     ],

@@ -257,10 +257,8 @@ def test_hostile_names_are_escaped_on_the_page_of_a_cell(make_record: Make, make
     """Of units, classes, metrics, examples and provenance too. Names of units and sites fit into a line."""
     text = make_record(method=HOSTILE, subject=HOSTILE, cell="c", effects={"METRIC": make_effect()}).to_json()
     in_a_line = "".join(letter for letter in HOSTILE if letter not in "\n\x1b\u2028")
-    for hostile_name, names in {
-        in_a_line: ("L0H1", "L0.attn"),
-        HOSTILE: ("METRIC", "induction", "k = 3", "because"),
-    }.items():
+    hostile_names = {in_a_line: ("L0H1", "L0.attn"), HOSTILE: ("METRIC", "induction", "k = 3", "because")}
+    for hostile_name, names in hostile_names.items():
         for name in names:
             text = text.replace(f'"{name}"', f'"{json.dumps(hostile_name)[1:-1]} {name}"')
     record = parse_record(text, "c", "")

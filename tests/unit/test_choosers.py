@@ -119,7 +119,9 @@ def test_a_number_of_groups_without_a_partition_is_refused_with_the_available_nu
     with pytest.raises(HarnessError) as caught:
         choose("fixed", [into(6, 12), into(4, 12)], k=7)
     assert caught.value.what == "chooser.k=7: there is no partition with this number of groups (partitions: [4, 6])."
-    assert caught.value.fix == "Add it: 'partitioner.k=[7]', or use a number that exists: chooser.k=4"
+    assert caught.value.fix == (
+        "If the partitioner has numbers of groups, add it: 'partitioner.k=[7]'. Use a number that exists: chooser.k=4."
+    )
 
 
 def test_fixed_never_chooses_a_trivial_partition() -> None:

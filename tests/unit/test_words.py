@@ -22,7 +22,7 @@ from harness.records.workspace import Workspace
 from harness.registry.command import as_value, in_workspace, override, swept
 from harness.registry.config import expand, registry, resolve, resolve_all
 from harness.util.errors import HarnessError
-from harness.util.paths import path_of
+from harness.util.paths import expanded
 
 FOLDERS = {
     "runs": "runs",
@@ -171,7 +171,7 @@ def test_a_parameter_that_takes_text_is_read_as_text(word: str, value: Any) -> N
 @pytest.mark.parametrize("path", ["~", "~/x", "~nobody_here", "/a/~", ""])
 def test_a_path_with_a_tilde_is_in_the_home_of_an_existing_user(home: Path, path: str) -> None:
     expected = {"~": home, "~/x": home / "x"}.get(path, Path(path))
-    assert path_of(path) == expected
+    assert expanded(path) == expected
 
 
 def test_values_are_written_as_hydra_reads_them() -> None:

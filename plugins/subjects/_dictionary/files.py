@@ -25,6 +25,7 @@ from torch import Tensor
 from harness import HarnessError
 from harness.util.arrays import read_arrays
 from harness.util.json_files import parse_json, read_json
+from harness.util.paths import expanded
 
 from .latents import Dictionary
 
@@ -86,7 +87,7 @@ def read_dictionary(
 
 def count_latents(path: str) -> int:
     """The number of latents, without reading the matrices. Errors: a file that cannot be read."""
-    file = Path(path).expanduser()
+    file = expanded(path)
     if file.suffix == ".safetensors" and file.is_file():
         from safetensors import safe_open
 
@@ -103,7 +104,7 @@ class _File:
     def __init__(self, path: str) -> None:
         self.path = path
         self.arrays = read_arrays("subject.dictionary", path)
-        self.config = _config(Path(path).expanduser())
+        self.config = _config(expanded(path))
 
     def check(self) -> None:
         """Refuse what is not computed here."""
