@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
+import multiprocessing
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -616,7 +617,7 @@ def test_a_record_does_not_depend_on_the_cache(
 def test_a_record_does_not_depend_on_another_process_that_runs_the_same_cells(
     cache: Cache, undisturbed: list[Record], alike: Alike
 ) -> None:
-    context = forked()
+    context = multiprocessing.get_context("spawn")
     answers = context.Queue()
     runs = [context.Process(target=_grid_in_a_process, args=(cache.folder, answers)) for _ in range(2)]
     for run in runs:
