@@ -152,6 +152,11 @@ class Labels:
     selectivity: Mapping[str, Float[np.ndarray, " units"]] = field(default_factory=dict)
     circuits: frozenset[str] = frozenset()
 
+    def reordered(self, order: np.ndarray, units: UnitSpace) -> Labels:
+        """The same labels, for units in another order."""
+        classes = tuple(self.classes[i] for i in order)
+        return Labels(classes, units, {name: of[order] for name, of in self.selectivity.items()}, self.circuits)
+
     @cached_property
     def known(self) -> Int[np.ndarray, " known"]:
         """Positions of the units that have a label."""

@@ -72,7 +72,7 @@ STAGES: Mapping[str, Stage] = {
             "affinity", "harness_affinities", "spins -> similarity of units", AffinityMethod,
             ("spins", "observations", "units"),
         ),
-        Stage("partitioner", "harness_partitioners", "affinity -> groups", Partitioner, _PROPOSED),
+        Stage("partitioner", "harness_partitioners", "affinity -> groups", Partitioner, (*_PROPOSED, "truth")),
         Stage(
             "chooser", "harness_choosers", "partitions -> the partition to take groups from", Chooser,
             ("partitions", *_PROPOSED),

@@ -216,11 +216,11 @@ class Proposal:
         ``rows`` the affinity is reused, with its units in the new order.
         """
         units = self.units.reordered(order)
-        other = Proposal(_reseeded(self.stages, seed), units, self.inputs, self.reruns, self.seed, self.cache)
+        truth = self.truth.reordered(order, units) if self.truth else None
+        inputs = {**self.inputs, "truth": truth}
+        other = Proposal(_reseeded(self.stages, seed), units, inputs, self.reruns, self.seed, self.cache)
         if self.has("labels"):
-            classes = tuple(self.labels.classes[i] for i in order)
-            selectivity = {name: ratios[order] for name, ratios in self.labels.selectivity.items()}
-            other.steps["labels"] = Labels(classes, units, selectivity, self.labels.circuits)
+            other.steps["labels"] = self.labels.reordered(order, units)
         for name in ("measured", "activity"):
             if self.has(name):
                 other.steps[name] = _resampled(self.steps[name], units, order, rows)

@@ -12,14 +12,14 @@ from harness import UNCLASSIFIED, HarnessError, Labels, Partition, Partitioner, 
 
 @dataclass(frozen=True)
 class Oracle(Partitioner):
-    r"""One group per class of the labels.
+    r"""One group per class of the truth, where the subject knows it; otherwise of the labels.
 
     .. math:: g_i = \operatorname{class}(i)
 
-    An upper bound of what methods can propose that do not see the labels. Its groups are tested like any others. Where
-    the labels say which classes are circuits, units of the other classes are in no group.
+    An upper bound of what methods can propose that do not see the classes. Its groups are tested like any others. Where
+    it is known which classes are circuits, units of the other classes are in no group.
 
-    Input: labels. Output: one partition with the groups in the order of ``diagnostics.classes`` (by name); ``k`` is the
+    Input: labels, truth. Output: one partition with the groups in the order of ``diagnostics.classes`` (by name); ``k`` is the
     number of classes. Units without a label are in no group. ``unclassified`` sets what happens to units that were
     examined and fit no class: no group (they are not a circuit), or one group, as in the closure paper.
 
@@ -32,7 +32,8 @@ class Oracle(Partitioner):
         default="none", metadata={"help": "units that fit no class: in no group, or in one group of their own"}
     )
 
-    def __call__(self, labels: Labels) -> list[Partition]:
+    def __call__(self, labels: Labels, truth: Labels | None = None) -> list[Partition]:
+        labels = truth or labels
         left_out = {None, UNCLASSIFIED} if self.unclassified == "none" else {None}
         found = {c for c in labels.classes if c is not None} - left_out
         classes = sorted(found & labels.circuits or found)
