@@ -19,9 +19,9 @@ class Oracle(Partitioner):
     An upper bound of what methods can propose that do not see the classes. Its groups are tested like any others. Where
     it is known which classes are circuits, units of the other classes are in no group.
 
-    Input: labels, truth. Output: one partition with the groups in the order of ``diagnostics.classes`` (by name); ``k`` is the
-    number of classes. Units without a label are in no group. ``unclassified`` sets what happens to units that were
-    examined and fit no class: no group (they are not a circuit), or one group, as in the closure paper.
+    Input: labels, truth. Output: one partition with the groups in the order of ``diagnostics.classes`` (by name); ``k``
+    is the number of classes. Units without a label are in no group. ``unclassified`` sets what happens to units that
+    were examined and fit no class: no group (they are not a circuit), or one group, as in the closure paper.
 
     Errors: no unit has a class.
     Source: none; an upper bound.
