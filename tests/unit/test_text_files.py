@@ -63,7 +63,7 @@ def _zip(folder: Path) -> bytes:
         ("unmarked.txt", ENGLISH.encode("utf-16-le"), "cannot be read|NUL"),
         ("random.bin", random.Random(0).randbytes(4096), "not UTF-8 text|NUL"),
         ("control.bin", bytes(range(1, 128)) * 9, "control characters"),
-        ("packed.gz", gzip.compress(ENGLISH.encode()), "not UTF-8 text|NUL", mtime=0),
+        ("packed.gz", gzip.compress(ENGLISH.encode(), mtime=0), "not UTF-8 text|NUL"),
         ("table.pkl", b"\x80\x04\x95\x10\0\0", "not UTF-8 text"),
         ("lines.txt", b'\n{"text": "a"}\n{"text": "b"}\n', "it is JSON"),
         ("notes.ipynb", b'{\n"cells": []\n}', "it is JSON"),
