@@ -32,7 +32,7 @@ class Oracle(Partitioner):
         default="none", metadata={"help": "units that fit no class: in no group, or in one group of their own"}
     )
 
-    def __call__(self, labels: Labels, truth: Labels | None = None) -> list[Partition]:
+    def __call__(self, labels: Labels, truth: Labels | None) -> list[Partition]:
         labels = truth or labels
         left_out = {None, UNCLASSIFIED} if self.unclassified == "none" else {None}
         found = {c for c in labels.classes if c is not None} - left_out

@@ -79,7 +79,7 @@ def test_a_workspace_is_text_or_refused(where: str) -> None:
         assert Workspace.at(str(found)).root.is_absolute()
         assert isinstance(found, str) or "${" in where
     except (HarnessError, OmegaConfBaseException):
-        assert "${" in where or not where.strip(" \t'\"") or "???" in where
+        assert "${" in where or not where.strip(" \t'\"") or "???" in where or "\0" in where
 
 
 @generated(TEXTS)

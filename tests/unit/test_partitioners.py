@@ -595,16 +595,16 @@ CLASSES = ("self", None, UNCLASSIFIED, "local", "self", UNCLASSIFIED)
 
 
 def test_the_groups_of_the_oracle_are_the_classes() -> None:
-    (found,) = partition("oracle", Labels(CLASSES, UnitSpace.heads([6])))
+    (found,) = partition("oracle", Labels(CLASSES, UnitSpace.heads([6])), None)
     assert (found.k, found.labels.tolist()) == (2, [1, -1, -1, 0, 1, -1])
     assert found.diagnostics["classes"] == ["local", "self"]
-    (found,) = partition("oracle", Labels(CLASSES, UnitSpace.heads([6])), unclassified="group")
+    (found,) = partition("oracle", Labels(CLASSES, UnitSpace.heads([6])), None, unclassified="group")
     assert (found.k, found.labels.tolist()) == (3, [1, -1, 2, 0, 1, 2])
 
 
-def test_the_oracle_leaves_out_classes_that_are_no_circuits() -> None:
+def test_the_oracle_takes_the_truth_and_leaves_out_classes_that_are_no_circuits() -> None:
     labels = Labels(CLASSES, UnitSpace.heads([6]), circuits=frozenset({"self", "a circuit without units"}))
-    (found,) = partition("oracle", labels)
+    (found,) = partition("oracle", Labels((None,) * 6, UnitSpace.heads([6])), labels)
     assert (found.k, found.labels.tolist()) == (1, [0, -1, -1, -1, 0, -1])
 
 
@@ -616,7 +616,7 @@ def test_an_oracle_without_known_classes_is_refused(
     classes: tuple[str | None, ...], parameters: dict[str, Any]
 ) -> None:
     with pytest.raises(HarnessError, match="no unit has a class") as caught:
-        partition("oracle", Labels(classes, UnitSpace.heads([2])), **parameters)
+        partition("oracle", Labels(classes, UnitSpace.heads([2])), None, **parameters)
     assert "labels=survey" in caught.value.fix
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,15 @@ def test_a_failing_cell_writes_a_record_with_the_reason(
     assert (folder / "traceback.txt").is_file() == (status is Status.FAILED)
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C works, also where the suite runs in the background of a shell, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_an_interrupted_cell_writes_a_record_and_raises_the_interrupt(
     run: Callable[..., Record], tmp_path: Path
 ) -> None:
