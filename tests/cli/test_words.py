@@ -137,6 +137,7 @@ def test_a_method_that_ends_the_process_outside_of_a_cell_ends_the_command(harne
 
 
 def test_ctrl_c_is_told_from_a_method_that_raises_it() -> None:
+    outside = signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background ignores Ctrl-C
     before = signal.getsignal(signal.SIGINT)
     with interrupts() as pressed:
         assert not pressed()
@@ -145,3 +146,4 @@ def test_ctrl_c_is_told_from_a_method_that_raises_it() -> None:
         assert pressed()
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a method may do
     assert signal.getsignal(signal.SIGINT) is before
+    signal.signal(signal.SIGINT, outside)

@@ -95,9 +95,7 @@ def test_a_calibration_is_complete_and_reproducible(monkeypatch: pytest.MonkeyPa
     assert first.noises == (0.0, 0.05)
     assert {ruling.effect for ruling in first.by_effect("default")} == {WEAK, 2.0}
     assert {ruling.controls for ruling in first.by_controls()} == {19, 39}
-    assert {ruling.kind for ruling in first.of(part="the truth itself")} == {
-        "circuit"
-    }  # the truth says which classes are circuits
+    assert {ruling.kind for ruling in first.of(part="the truth itself")} == {"circuit"}  # it says which classes are
     assert {(share.question, share.heads, share.method) for share in first.shares} == {
         ("power", 8, "exact"),
         ("power", 8, "disjoint"),

@@ -35,8 +35,8 @@ def methods() -> Registry:
     return registry()
 
 
-def partition(name: str, given: Any, **parameters: Any) -> list[Partition]:
-    found: list[Partition] = methods().get("partitioner", name).build(parameters)(given)
+def partition(name: str, *given: Any, **parameters: Any) -> list[Partition]:
+    found: list[Partition] = methods().get("partitioner", name).build(parameters)(*given)
     return found
 
 
