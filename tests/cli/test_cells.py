@@ -36,7 +36,7 @@ def test_json_record_has_the_documented_shape(harness: Run, small: Any) -> None:
     assert [partition["k"] for partition in record["partitions"]] == [4, 6, 8, 12, 16]
     assert all(len(partition["labels"]) == len(record["units"]) == 32 for partition in record["partitions"])
     (chosen,) = [partition for partition in record["partitions"] if partition["chosen"]]
-    assert {"ari", "nmi", "purity"} == set(chosen["agreement"])
+    assert {"ari", "nmi", "purity", "units"} == set(chosen["agreement"])
     assert {"seeds", "resamples"} == set(chosen["stability"])
     assert chosen["quality"] == chosen["stability"]["resamples"] == max(p["quality"] for p in record["partitions"])
     assert {"units", "size", "sites", "purity", "isolation"} <= set(record["candidates"][0])
