@@ -48,7 +48,7 @@ class Stage:
 _KNOWING = ("recording", "units", "truth")
 _REPLACING = ("output", "donor", "mean", "std", "noise")
 _MATCHING = ("units", "labels", "strength", "usage")
-_PROPOSED = ("affinity", "scores", "labels", "units", "spins", "observations", "activity")
+_PROPOSED = ("affinity", "scores", "labels", "units", "spins", "observations", "activity", "truth")
 STAGES: Mapping[str, Stage] = {
     stage.name: stage
     for stage in (
@@ -72,7 +72,7 @@ STAGES: Mapping[str, Stage] = {
             "affinity", "harness_affinities", "spins -> similarity of units", AffinityMethod,
             ("spins", "observations", "units"),
         ),
-        Stage("partitioner", "harness_partitioners", "affinity -> groups", Partitioner, (*_PROPOSED, "truth")),
+        Stage("partitioner", "harness_partitioners", "affinity -> groups", Partitioner, _PROPOSED),
         Stage(
             "chooser", "harness_choosers", "partitions -> the partition to take groups from", Chooser,
             ("partitions", *_PROPOSED),

@@ -16,7 +16,7 @@ from harness.data.units import Run, UnitSpace
 from harness.records.upgrades import PREFIX
 from harness.util.digest import digest
 
-SCHEMA = f"{PREFIX}5"
+SCHEMA = f"{PREFIX}6"
 _STRICT: dict[str, Any] = {"extra": "forbid", "allow_inf_nan": False}
 
 

@@ -124,9 +124,16 @@ ADDED_5: Json = {
 }
 """What records of schema 5 say, and older ones did without saying."""
 
+
+def _from_5(data: Json) -> Json:
+    """Schema 6 says over how many units agreement is. Nothing else changed."""
+    return {**data, "schema": f"{PREFIX}6"}
+
+
 UPGRADES: Mapping[Any, Callable[[Json], Json]] = {
     f"{PREFIX}2": _from_2,
     f"{PREFIX}3": _from_3,
     f"{PREFIX}4": _from_4,
+    f"{PREFIX}5": _from_5,
 }
 """By schema: the function that converts its records to the next schema."""

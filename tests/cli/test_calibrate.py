@@ -57,4 +57,4 @@ def test_an_impossible_calibration_is_refused_with_an_explanation(harness: Run, 
     (tmp_path / "file").write_text("")
     refused = harness("calibrate", "worlds=1", "out=file")
     assert refused.code == 2
-    assert "out=file: it cannot be written to" in refused.err
+    assert f"out={tmp_path / 'file'}: it cannot be written to" in refused.err

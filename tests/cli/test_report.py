@@ -47,7 +47,7 @@ def test_a_report_has_a_card_figures_and_provenance(harness: Callable[..., Any])
     assert harness("report", folder.name).code == 0
     page = path.read_text()
     assert len(re.findall(r'<svg role="img"', page)) == len(FIGURES) - 3
-    assert "deltas.safetensors is missing beside the record" in page
+    assert "has no deltas.safetensors" in page
     assert "affinity.safetensors is missing beside the record" in page
 
 

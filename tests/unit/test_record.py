@@ -360,6 +360,15 @@ def test_a_record_of_schema_4_is_one_of_the_former_test() -> None:
     assert json.loads(record.as_written()) == json.loads((OLD / "record_4.json").read_text())
 
 
+def test_a_record_of_schema_5_is_kept_as_it_was_written() -> None:
+    """It does not say over how many units agreement is."""
+    old = json.loads((OLD / "record_5.json").read_text())
+    record = read_record(OLD / "record_5.json")
+    assert (old["schema"], record.schema) == ("closure-harness/record/5", SCHEMA)
+    assert {p.agreement.units for p in record.partitions if p.agreement} == {None}
+    assert json.loads(record.as_written()) == old
+
+
 def test_a_record_of_schema_3_that_proposed_nothing_is_read(tmp_path: Path) -> None:
     old = json.loads((OLD / "record_3.json").read_text())
     path = tmp_path / "record.json"
@@ -424,14 +433,14 @@ def test_a_record_with_an_added_original_digest_is_refused(
             read_record(path)
 
 
-@pytest.mark.parametrize("schema", ["closure-harness/record/1", "closure-harness/record/6", "2", 2, None])
+@pytest.mark.parametrize("schema", ["closure-harness/record/1", "closure-harness/record/7", "2", 2, None])
 def test_a_record_of_an_unreadable_schema_is_refused_with_what_to_do(schema: object, tmp_path: Path) -> None:
     path = tmp_path / "3f9c" / "record.json"
     path.parent.mkdir()
     path.write_text(json.dumps({"schema": schema, "status": "ok"}))
     with pytest.raises(HarnessError) as caught:
         read_record(path)
-    older = ", ".join(f"'closure-harness/record/{number}'" for number in (2, 3, 4))
-    readable = f"{older} and 'closure-harness/record/5'"
+    older = ", ".join(f"'closure-harness/record/{number}'" for number in (2, 3, 4, 5))
+    readable = f"{older} and 'closure-harness/record/6'"
     assert caught.value.what == f"record 3f9c has schema {schema!r}; this harness reads {readable}."
     assert caught.value.fix == f"Redo its cell with the same command and --force, or move the file away: {path}"
