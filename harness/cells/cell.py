@@ -82,8 +82,9 @@ class Cell:
 
     @cached_property
     def supervised(self) -> tuple[str, ...]:
-        """The proposing stages whose method uses the labels."""
-        return tuple(s for s in self.proposing if any("labels" in inputs_of(method.cls) for method in self.methods[s]))
+        """The proposing stages whose method uses the labels, or the truth."""
+        uses = {s: {name for method in self.methods[s] for name in inputs_of(method.cls)} for s in self.proposing}
+        return tuple(stage for stage, names in uses.items() if names & {"labels", "truth"})
 
     @cached_property
     def id(self) -> str:
