@@ -17,7 +17,7 @@ def prepare(uri: str) -> None:
 
     if uri.startswith("sqlite"):
         path = Path(str(make_url(uri).database))
-        if not path.exists() or path.stat().st_size == 0:
+        if path.parent.is_dir() and (not path.exists() or path.stat().st_size == 0):
             _make(path)
     patience = {"connect_timeout": TIMEOUT} if uri.startswith(("postgresql", "mysql")) else {}
     engine = create_engine(uri, connect_args=patience)

@@ -115,6 +115,8 @@ class Mirror:
         from sqlalchemy import make_url
 
         path = Path(str(make_url(self.uri).database))
+        if not path.parent.is_dir():  # the lock would make the folder, and hide that its name is wrong
+            return nullcontext()
         return FileLock(path.with_name(f".{path.name}.lock"))
 
     @hookimpl
