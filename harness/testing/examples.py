@@ -94,12 +94,14 @@ def given(plugin: Any, **instead: Any) -> dict[str, Any]:
 def small(plugin: Any, n_units: int) -> dict[str, Any]:
     """The inputs that a plugin requests, for the first few units."""
     few = spins(n_units)
+    classes = Labels(labels().classes[:n_units], few.units)
     inputs = {
         "units": few.units,
         "spins": few,
         "observations": few,
         "affinity": affinity(n_units),
-        "labels": Labels(labels().classes[:n_units], few.units),
+        "labels": classes,
+        "truth": classes,
     }
     return given(plugin, **inputs, activity=activity(n_units), scores=activity(n_units).scores)
 
@@ -118,7 +120,7 @@ def shuffled(plugin: Any, order: np.ndarray, **instead: Any) -> dict[str, Any]:
         elif isinstance(value, Affinity):
             inputs[name] = value.reordered(order, units)
         elif isinstance(value, Labels):
-            inputs[name] = Labels(tuple(value.classes[i] for i in order), units)
+            inputs[name] = value.reordered(order, units)
     return inputs
 
 
