@@ -117,9 +117,7 @@ def shuffled(plugin: Any, order: np.ndarray, **instead: Any) -> dict[str, Any]:
             inputs[name] = type(value)(value.values[:, order], units)
         elif isinstance(value, Scores):
             inputs[name] = Scores(value.values[order], units)
-        elif isinstance(value, Affinity):
-            inputs[name] = value.reordered(order, units)
-        elif isinstance(value, Labels):
+        elif isinstance(value, Affinity) or isinstance(value, Labels):
             inputs[name] = value.reordered(order, units)
     return inputs
 
