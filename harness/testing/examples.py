@@ -117,7 +117,7 @@ def shuffled(plugin: Any, order: np.ndarray, **instead: Any) -> dict[str, Any]:
             inputs[name] = type(value)(value.values[:, order], units)
         elif isinstance(value, Scores):
             inputs[name] = Scores(value.values[order], units)
-        elif isinstance(value, Affinity) or isinstance(value, Labels):
+        elif isinstance(value, (Affinity, Labels)):
             inputs[name] = value.reordered(order, units)
     return inputs
 
