@@ -14,7 +14,8 @@ from harness.util.paths import expanded
 # Names of a repository on the hub: `gpt2`, `EleutherAI/pythia-160m`. Anything else is a path.
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 # No weights of other frameworks, no second copy of the same weights (`consolidated*`), nothing from subfolders.
-_WANTED = ["*.json", "*.txt", "*.model", "*.jinja", "*.safetensors"]
+_TEXTS = ["*.json", "*.txt", "*.model", "*.jinja"]
+_WANTED = [*_TEXTS, "*.safetensors"]
 _UNWANTED = ["*/*", "consolidated*"]
 _PICKLES = ["*.bin"]
 _SUFFIXES = (".gguf", ".safetensors", ".bin", ".pt", ".pth", ".json")
@@ -39,6 +40,12 @@ class ModelFiles:
         return sorted(self.folder.glob("*.safetensors")) or sorted(self.folder.glob("*.bin"))
 
     @property
+    def config_time(self) -> int:
+        """When the file with the configuration last changed [ns]; 0 without one."""
+        file = self.folder / (self.gguf or "config.json")
+        return file.stat().st_mtime_ns if file.is_file() else 0
+
+    @property
     def digest(self) -> str:
         """SHA-256 of the weight files; for a model from the hub its commit, which identifies them without reading."""
         return f"commit:{self.commit}" if self.commit else f"sha256:{digest_files(*self.weights)}"
@@ -49,8 +56,9 @@ def looks_like_path(path: str) -> bool:
     return path.endswith(_SUFFIXES) or Path(path).exists() or _HUB_ID.fullmatch(path) is None
 
 
-def find(path: str, revision: str = "main", allow_pickle: bool = False) -> ModelFiles:
-    """The model's files. A model from the hub is downloaded unless it was downloaded before.
+def find(path: str, revision: str = "main", allow_pickle: bool = False, weights: bool = True) -> ModelFiles:
+    """The model's files. A model from the hub is downloaded unless it was downloaded before; ``weights=False``: only
+    its configuration and its tokenizer.
 
     Errors: no such model, an incomplete folder, weights that are pickles, a hub that cannot be reached or refuses.
     """
@@ -59,8 +67,8 @@ def find(path: str, revision: str = "main", allow_pickle: bool = False) -> Model
             "subject.path is empty: no model is given.",
             "Give a hub id, a folder or a .gguf file: subject.path=EleutherAI/pythia-160m",
         )
-    files = _on_disk(path) if looks_like_path(path) else _from_hub(path, revision, allow_pickle)
-    if files.gguf is None:
+    files = _on_disk(path) if looks_like_path(path) else _from_hub(path, revision, allow_pickle, weights)
+    if files.gguf is None and (weights or not files.commit):
         _check_folder(path, files.folder, allow_pickle)
     return files
 
@@ -114,7 +122,7 @@ def _pickled(path: str) -> HarnessError:
     )
 
 
-def _from_hub(name: str, revision: str, allow_pickle: bool) -> ModelFiles:
+def _from_hub(name: str, revision: str, allow_pickle: bool, weights: bool) -> ModelFiles:
     from huggingface_hub import snapshot_download, try_to_load_from_cache
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -122,8 +130,8 @@ def _from_hub(name: str, revision: str, allow_pickle: bool) -> ModelFiles:
         return Path(snapshot_download(name, revision=revision, allow_patterns=patterns, ignore_patterns=_UNWANTED))
 
     try:
-        folder = fetch(_WANTED)
-        if not any(folder.glob("*.safetensors")):
+        folder = fetch(_WANTED if weights else _TEXTS)
+        if weights and not any(folder.glob("*.safetensors")):
             if not allow_pickle:
                 raise _pickled(name)
             folder = fetch(_WANTED + _PICKLES)

@@ -7,7 +7,9 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
@@ -16,6 +18,7 @@ from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
+    PreTrainedConfig,
     PreTrainedModel,
 )
 
@@ -28,7 +31,6 @@ from harness.engine.quiet import quiet
 from harness.engine.subject import HeadSubject, vocabulary_of, vocabulary_of_config
 from harness.engine.tokenizer import LazyTokenizer
 from harness.util.errors import HarnessError
-from harness.util.paths import expanded, is_folder
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 _ADAPTED = re.compile(r"lora_|adapter|\.base_layer\.|modules_to_save|vera_|\.ia3_")
@@ -140,16 +142,15 @@ def load(
     return LoadedModel(model, name, text.encode, about, text.decode, text.beginning)
 
 
-def vocabulary_in(path: str, allow_pickle: bool = False) -> Vocabulary | None:
-    """What the model in a local folder reads, without loading its weights. None: the model is elsewhere or unknown.
+def vocabulary_in(path: str, revision: str = "main", allow_pickle: bool = False) -> Vocabulary:
+    """What a model reads, without loading its weights: from its configuration and its tokenizer.
 
     Errors: those of :func:`harness.engine.files.find`; a configuration that transformers cannot load.
     """
-    if not path or not is_folder(expanded(path)):
-        return None  # reading the configuration of a GGUF file takes seconds
-    files = find(path, allow_pickle=allow_pickle)
+    files = find(path, revision, allow_pickle, weights=False)
+    _check_packages(files, None)
     with quiet(), _explained(path, "float32"):
-        config = AutoConfig.from_pretrained(files.folder, trust_remote_code=False)
+        config = _config(files)
     text = LazyTokenizer.of(path, files)
     return vocabulary_of_config(config, *((text.encode, text.decode, text.beginning) if text else ()))
 
@@ -167,10 +168,7 @@ def load_model(path: str, *, memory: str = "auto", **options: Unpack[Options]) -
 
 def _model(path: str, files: ModelFiles, dtype: torch.dtype, device_map: str | None) -> tuple[PreTrainedModel, str]:
     """The model in evaluation mode, with every weight read from the files, and which weights of the files it lacks."""
-    options: dict[str, Any] = {"trust_remote_code": False}
-    if files.gguf is not None:
-        options["gguf_file"] = files.gguf
-    config = AutoConfig.from_pretrained(files.folder, **options)
+    config = _config(files)
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise HarnessError(
             f"subject.path={path}: a {config.model_type or type(config).__name__} is not a causal language model.",
@@ -178,12 +176,13 @@ def _model(path: str, files: ModelFiles, dtype: torch.dtype, device_map: str | N
         )
     loaded: Any = AutoModelForCausalLM.from_pretrained(
         files.folder,
-        config=config,  # otherwise it is read again, which takes seconds for a GGUF file
+        config=config,
         dtype=dtype,
         device_map=device_map,
         use_safetensors=all(weights.suffix == ".safetensors" for weights in files.weights),
         output_loading_info=True,  # transformers fills missing weights at random, with only a warning
-        **options,
+        trust_remote_code=False,
+        **({} if files.gguf is None else {"gguf_file": files.gguf}),
     )
     model: PreTrainedModel = loaded[0]
     report: dict[str, Any] = loaded[1]
@@ -201,6 +200,17 @@ def _model(path: str, files: ModelFiles, dtype: torch.dtype, device_map: str | N
         )
     model.eval()
     return model, _listed(unused) if unused else ""
+
+
+def _config(files: ModelFiles) -> PreTrainedConfig:
+    return deepcopy(_config_read(files.folder, files.gguf, files.config_time))  # models change theirs
+
+
+@lru_cache(maxsize=1)  # a GGUF file takes seconds to read, before its batch is made and again for the model
+def _config_read(folder: Path, gguf: str | None, _changed: int) -> PreTrainedConfig:
+    options = {} if gguf is None else {"gguf_file": gguf}
+    config: PreTrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False, **options)
+    return config
 
 
 def _listed(names: Collection[str]) -> str:

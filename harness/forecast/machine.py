@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass, replace
 from functools import cache
@@ -13,6 +12,7 @@ from harness.engine.budget import ON_CPU, ON_GPU
 from harness.engine.flops import Work
 from harness.engine.shapes import Shapes
 from harness.util.bytesize import parse_size
+from harness.util.memory import machine_memory
 
 ROWS, WATCHED = 256, 0.15  # rows of the matrix product that is timed, and seconds that it is repeated
 REFERENCE = 128e9  # FLOP/s of the core on which constants of this package were measured
@@ -91,7 +91,7 @@ GPUS = (
 
 def here() -> Machine:
     """This processor."""
-    return Machine("this machine", os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    return Machine("this machine", machine_memory())
 
 
 @cache

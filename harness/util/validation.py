@@ -45,6 +45,8 @@ SENTENCES: Mapping[str, str] = {
 
 BITS = 63
 """Of a whole number."""
+SEEDS = 2**32
+"""Number of seeds: scikit-learn and NumPy take no others."""
 LONGEST = 200
 """Characters of a wrong value in a message."""
 SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "minlen": "of length >=", "maxlen": "of length <="}
@@ -53,8 +55,8 @@ SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "minlen": "of length >=",
 def validated(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
     """An instance of a dataclass. Values are checked, and converted, by the annotations of its fields.
 
-    A float is a finite number, a whole number fits into 64 bits. Names that are not fields are ignored. ``prefix``
-    precedes each name in a message (``controls.``).
+    A float is a finite number, a whole number fits into 64 bits, a ``seed`` into 32. Names that are not
+    fields are ignored. ``prefix`` precedes each name in a message (``controls.``).
 
     Errors: :class:`HarnessError`, one line for each value that does not fit; :class:`PluginError` where a default
     contradicts its own annotation, or an annotation cannot be read; all errors of ``__post_init__``.
@@ -103,11 +105,16 @@ def _refusal(cls: type[Any], values: Mapping[str, Any], prefix: str, error: Vali
 
 
 def _check_sizes(values: Mapping[str, Any], prefix: str) -> None:
-    """Refuse whole numbers that 64 bits do not hold, also inside lists: Python cannot even print the largest ones."""
+    """Refuse whole numbers that 64 bits do not hold, also inside lists: Python cannot even print the largest ones.
+
+    Also refuse seeds that libraries do not take.
+    """
     for name, value in values.items():
         for number in value if isinstance(value, list | tuple) else (value,):
             if isinstance(number, int) and number.bit_length() > BITS:
                 raise HarnessError(f"{prefix}{name}: a number has more than {BITS} bits.", f"Use one below 2**{BITS}.")
+        if name == "seed" and isinstance(value, int) and not 0 <= value < SEEDS:
+            raise HarnessError(f"{prefix}seed={value}: must be from 0 to {SEEDS - 1}.")
 
 
 def _shown(value: Any) -> str:

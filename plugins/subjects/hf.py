@@ -60,11 +60,11 @@ class HuggingFace(SubjectMethod):
             allow_pickle=self.allow_pickle,
         )
 
-    def vocabulary(self) -> Vocabulary | None:
-        """Its tokens, from the configuration and the tokenizer in a local folder."""
+    def vocabulary(self) -> Vocabulary:
+        """Its tokens, from its configuration and its tokenizer."""
         from harness.engine.loading import vocabulary_in
 
-        return vocabulary_in(self.path, self.allow_pickle)
+        return vocabulary_in(self.path, self.revision, self.allow_pickle)
 
     def config(self) -> str:
         """The folder or hub id whose config.json has the shapes of the model."""

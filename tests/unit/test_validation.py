@@ -157,6 +157,16 @@ def test_numbers_that_64_bits_do_not_hold_are_refused(value: Any) -> None:
         registry().get("batch", "synthetic_induction").build({"n": value})
 
 
+@pytest.mark.parametrize("value", [-1, 2**32])
+def test_seeds_that_libraries_do_not_take_are_refused(value: int) -> None:
+    @dataclass(frozen=True)
+    class Method:
+        seed: int = 0
+
+    with pytest.raises(HarnessError, match=rf"partitioner\.seed={value}: must be from 0 to 4294967295"):
+        validated(Method, {"seed": value}, "partitioner.")
+
+
 def test_a_long_value_is_cut_in_its_message() -> None:
     with pytest.raises(HarnessError, match=r"batch\.n='xxx") as caught:
         registry().get("batch", "synthetic_induction").build({"n": "x" * 5000})
