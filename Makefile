@@ -10,7 +10,7 @@ WRITE = $(BIN)/harness leaderboard workspace=runs/$(BOARD) out=leaderboards/$(BO
 PYTEST = $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 QUICKSTART := experiment=quickstart,baselines,reference size_curve=false controls.n=59
 EACH := intervention=zero,mean,patching
-PLANTED := subject=planted subject.seed="range(0,24)" batch=planted batch.n=512
+PLANTED := subject=planted subject.seed="range(0,40)" batch=planted batch.n=512
 JACCARD := tests/third_party/closure-harness-jaccard/closure_harness_jaccard/__init__.py
 
 help: ## this list

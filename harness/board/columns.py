@@ -247,9 +247,12 @@ def details(result: Result, metric: str) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def explanation(columns: Sequence[Column], boards: Iterable[Board]) -> list[tuple[str, str]]:
-    """The name and meaning of every column, in order, and of the mark for figures as told, where there is one."""
+def explanation(columns: Sequence[Column], boards: Iterable[Board], tasks: bool = True) -> list[tuple[str, str]]:
+    """The name and meaning of every column, in order, and of the mark for figures as told, where there is one.
+
+    ``tasks``: whether each task has a column.
+    """
     any_told = any(row.added for board in boards for row in board.rows)
-    task = ("T1, T2, ...", "the verdict on each task, and the effect there.")
+    task = [("T1, T2, ...", "the verdict on each task, and the effect there.")] if tasks else []
     legend = [(TOLD, TOLD_HELP)] if any_told else []
-    return [(RANK.head, RANK.help), (METHOD.head, METHOD.help), *((c.head, c.help) for c in columns), task, *legend]
+    return [(RANK.head, RANK.help), (METHOD.head, METHOD.help), *((c.head, c.help) for c in columns), *task, *legend]

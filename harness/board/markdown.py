@@ -8,8 +8,11 @@ from harness.board.board import Board, Row
 from harness.board.columns import METHOD, RANK, explanation, nonempty, number, told, verdict
 from harness.board.found import called, found, left_out, metric_tables
 from harness.board.lineage import Lineage
+from harness.board.task import Task
 from harness.util.text import printable
 
+MOST_TASKS = 8
+"""Tasks with a column each, and with their commands. More of them cannot be read in a text: the page has them all."""
 DAMAGE = {1: "raises", -1: "lowers"}
 
 
@@ -22,18 +25,23 @@ def markdown(boards: Sequence[Board]) -> str:
         parts.append(f"{plain(' · '.join(f'{key} {value}' for key, value in board.settings.items()))}\n")
         parts.append(f"Effect and q refer to {plain(board.metric)}; damage {DAMAGE[board.damage]} it.\n")
         parts.append("\n".join(f"- T{i}: {plain(called(task))}" for i, task in enumerate(board.tasks, 1)) + "\n")
-        heads = [RANK.head, METHOD.head, *(c.head for c in columns), *(f"T{i}" for i in range(1, len(board.tasks) + 1))]
+        shown = _shown(board)
+        heads = [RANK.head, METHOD.head, *(c.head for c in columns), *(f"T{i}" for i in range(1, len(shown) + 1))]
         rows = [
-            [RANK.text(row), METHOD.text(row), *(column.text(row) for column in columns), *_on_tasks(row, board)]
+            [RANK.text(row), METHOD.text(row), *(column.text(row) for column in columns), *_on_tasks(row, shown)]
             for row in board.rows
         ]
         parts.append(table([heads, *rows]))
+        parts += [] if shown else ["board.html has the verdict of each method on each task, and its command.\n"]
         parts.append(f"{plain(found(board))}\n")
         parts += [f"{plain(left_out(board))}\n"] if board.left_out else []
         parts += [_missing(row, len(board.tasks)) for row in board.rows if row.missing]
         parts.append(_compared(board))
         parts += [f"{plain(title)}\n\n{table(rows)}" for title, rows in metric_tables(board)]
-    parts.append("\n".join(f"- **{head}**: {text}" for head, text in explanation(columns, boards)) + "\n")
+    parts.append(
+        "\n".join(f"- **{head}**: {text}" for head, text in explanation(columns, boards, any(map(_shown, boards))))
+        + "\n"
+    )
     return "\n".join(parts)
 
 
@@ -41,8 +49,9 @@ def lineage_section(boards: Sequence[Board], lineage: Lineage) -> str:
     """The commands that make the board and each of its cells, the versions used, and the digests of the records."""
     versions = ", ".join(f"{plain(name)} {plain(' / '.join(found))}" for name, found in lineage.lock.items())
     parts = ["\n## Lineage\n", _code([lineage.command, *lineage.sweeps]), f"{versions}\n"]
-    parts.append("## Command of each cell\n")
-    for board in boards:
+    if any(map(_shown, boards)):
+        parts.append("## Command of each cell\n")
+    for board in filter(_shown, boards):
         for row in board.rows:
             if row.results:
                 parts.append(f"{plain(row.method)}:\n")
@@ -62,8 +71,12 @@ def plain(text: str) -> str:
     return shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _on_tasks(row: Row, board: Board) -> list[str]:
-    results = [row.results.get(task.name) for task in board.tasks]
+def _shown(board: Board) -> Sequence[Task]:
+    return board.tasks if len(board.tasks) <= MOST_TASKS else ()
+
+
+def _on_tasks(row: Row, tasks: Sequence[Task]) -> list[str]:
+    results = [row.results.get(task.name) for task in tasks]
     return [told(f"{verdict(r)} {number(r.effect, '+.2f')}".strip(), row) if r else verdict(r) for r in results]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from harness.records.record import Record
 from harness.util.digest import digest
+from harness.util.text import in_order
 
 MACHINE = frozenset({"device", "device_map", "memory"})
 """Parameters of subjects that say where a model runs: they change the time that a result takes."""
@@ -65,7 +66,7 @@ def tasks_of(records: Sequence[Record]) -> dict[str, Task]:
         called_without.setdefault(bases[key], set()).add(record.cell.examples)
     names, base_names = distinct(called), distinct(called_without)
     tasks = [Task(names[key], key, base_names[bases[key]], tuple(sorted(called[key])[1:])) for key in called]
-    return {task.digest: task for task in sorted(tasks, key=lambda task: task.name)}
+    return {task.digest: task for task in sorted(tasks, key=lambda task: in_order(task.name))}
 
 
 def distinct(called: Mapping[str, Iterable[str]]) -> dict[str, str]:

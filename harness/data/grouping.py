@@ -207,9 +207,9 @@ class Partition:
 
     @property
     def trivial(self) -> bool:
-        """Whether it separates nothing: no group, one group of all units, or each unit in its own group."""
+        """Whether it groups nothing: no group, one group of all units, or every group of a single unit."""
         sizes = np.unique(self.labels[self.labels >= 0], return_counts=True)[1]
-        return not len(sizes) or len(self.labels) in (sizes[0], len(sizes))
+        return not len(sizes) or sizes[0] == len(self.labels) or sizes.max() == 1
 
     @property
     def name(self) -> str:

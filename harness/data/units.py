@@ -16,9 +16,8 @@ from jaxtyping import Int
 
 from harness.util.digest import digest
 from harness.util.errors import HarnessError
-from harness.util.text import is_one_line
+from harness.util.text import in_order, is_one_line
 
-_DIGITS = re.compile(r"(\d+)")
 _HEAD = re.compile(r"L([0-9]{1,200})H([0-9]+)")
 LONGEST = 200
 """Characters of the name of a unit or a site."""
@@ -168,7 +167,7 @@ class UnitSpace:
 
         Numbers in names are compared as numbers: ``L2H10`` follows ``L2H9``.
         """
-        names = [_natural(label) for label in self.labels]
+        names = [in_order(label) for label in self.labels]
         return np.array(sorted(range(len(self)), key=lambda unit: (self.site_of[unit], names[unit])))
 
     @cached_property
@@ -185,7 +184,7 @@ class UnitSpace:
         return {unit.site: unit.depth for unit in self.units}
 
     def _site_order(self, site: str) -> tuple[int, list[tuple[int, str]]]:
-        return self._depths[site], _natural(site)
+        return self._depths[site], in_order(site)
 
     def find(self, labels: Iterable[str]) -> tuple[int, ...]:
         """Positions of the named units, ascending.
@@ -236,9 +235,3 @@ def named(labels: Sequence[str], most: int = 16) -> str:
     """The labels in a line; of a larger group, the first ones and how many more there are."""
     rest = len(labels) - most
     return " ".join(labels) if rest <= 0 else f"{' '.join(labels[:most])} and {rest} more"
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """A sorting key by which numbers in a name are compared as numbers."""
-    parts = _DIGITS.split(name)
-    return [(int(part), "") if i % 2 else (-1, part) for i, part in enumerate(parts)]

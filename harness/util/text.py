@@ -7,6 +7,7 @@ import re
 
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")  # all but white space and escape, which logs have
+_DIGITS = re.compile(r"(\d+)")
 _MARKS = (  # the mark of UTF-32 begins with that of UTF-16
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -39,6 +40,12 @@ def decoded(content: bytes) -> str:
     if len(_CONTROL.findall(text)) > MOST_CONTROL * len(text):
         raise ValueError("it is not text (it has many control characters)")
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def in_order(name: str) -> list[tuple[int, str]]:
+    """A sorting key by which numbers in a name are compared as numbers: L2 comes before L10."""
+    parts = _DIGITS.split(name)
+    return [(int(part), "") if i % 2 else (-1, part) for i, part in enumerate(parts)]
 
 
 def printable(text: str, keep: str = "") -> str:

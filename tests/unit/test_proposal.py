@@ -254,11 +254,13 @@ def test_a_trivial_partition_is_never_chosen() -> None:
     together = Partition(1, np.zeros(len(UNITS), dtype=np.int64))
     nobody = Partition(0, np.full(len(UNITS), -1))
     alone = Partition(len(UNITS), np.arange(len(UNITS)))
+    some_alone = Partition(3, np.array([0, 1, 2, *[-1] * (len(UNITS) - 3)]))  # the others are isolated
     result = proposal(
-        partitioner=Given((together, nobody, alone, *partitions(3))), chooser=Scores((1.0, 1.0, 1.0, 0.0))
+        partitioner=Given((together, nobody, alone, some_alone, *partitions(3))),
+        chooser=Scores((1.0, 1.0, 1.0, 1.0, 0.0)),
     )
-    assert result.chosen == 3
-    assert result.quality == (None, None, None, 0.0)
+    assert result.chosen == 4
+    assert result.quality == (None, None, None, None, 0.0)
 
 
 def test_only_trivial_partitions_give_no_candidates_and_the_chooser_is_not_called() -> None:
