@@ -208,8 +208,8 @@ class Partition:
     @property
     def trivial(self) -> bool:
         """Whether it groups nothing: no group, one group of all units, or every group of a single unit."""
-        sizes = np.unique(self.labels[self.labels >= 0], return_counts=True)[1]
-        return not len(sizes) or sizes[0] == len(self.labels) or sizes.max() == 1
+        sizes = [len(group) for group in self.groups()]
+        return not sizes or sizes[0] == len(self.labels) or max(sizes) == 1
 
     @property
     def name(self) -> str:
