@@ -21,8 +21,8 @@ class KMeans(Stratifier):
     .. math:: s(e) = \arg\min_c \lVert x_e - \mu_c \rVert_2, \qquad x_e \text{: readings of all units, side by side}
 
     A centre with fewer than ``smallest`` examples is no stratum; its examples are in none. There is one random start,
-    so that clear clusters can be missed. With ``reads=router smallest=80`` and all examples (``split=none``), these are
-    the route strata of the closure paper; ``routes`` finds them with less chance.
+    so that clear clusters can be missed. ``reads=router smallest=80`` with ``split=none`` is how the closure paper
+    forms its route strata; ``routes`` depends less on chance.
 
     Input: readings [examples, units, ...] at the query. Output: strata ``stratum 0`` .. in the order of the centres.
 
