@@ -45,7 +45,7 @@ Routing entropy: mean entropy of a router's probabilities, in nats; uniform rout
 Information: mutual information of domain and first expert, in nats; at most ln 3 = {most:.2f}. Before the last stage
 the upper two layers are the identity, and their routers have no effect.
 
-Top-1 accuracy at the query of `domains` (600 examples, a third of each domain; the answer stands earlier in the text):
+Top-1 accuracy at the query of `domains` (480 examples, a third of each domain; the answer stands earlier in the text):
 
 | step | english | code | repeats |
 |---|---|---|---|
