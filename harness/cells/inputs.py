@@ -30,7 +30,7 @@ from harness.data.contracts import (
 from harness.data.first_order import FirstOrder
 from harness.data.grouping import Labels
 from harness.data.recording import Reader, Recording
-from harness.data.requests import check_gives, check_sources
+from harness.data.requests import check_gives, check_signal_of_units, check_sources
 from harness.data.stages import call_with, inputs_of
 from harness.records.workspace import Workspace
 from harness.util.bytesize import parse_size
@@ -66,7 +66,7 @@ class Inputs:
         """Load the subject, and create the batches that proposing or testing needs.
 
         Errors: a subject without a model, where examples are needed; a batch that it cannot read; a source that it does
-        not have; an intervention that asks for something it does not give.
+        not have; a signal that has no number for its units; an intervention that asks for something it does not give.
         """
         needs_batch = test or cell.has_strata or not cell.requested.isdisjoint({"recording", "batch"})
         check_files(cell, memo, needs_batch)
@@ -77,6 +77,7 @@ class Inputs:
         if readers and inputs.subject.reads is None and inputs.subject.observations is None:
             raise without_model(inputs.subject.label)
         check_sources(inputs.subject, readers)
+        check_signal_of_units(inputs.subject, readers)
         if not needs_batch:
             return inputs
         if (observations := inputs.subject.observations) is not None and not test:

@@ -23,16 +23,20 @@ SOURCES: Mapping[str, str] = {
     "contribution": "what a unit adds to the residual stream, before any norm [examples, units, d_model]",
     "activation": "what a unit hands on [examples, units, width]",
     "first_order": "first-order estimate of the damage by ablating a unit [examples, units, 1]",
-    "router": "probability of each expert [examples, experts, 1]",
+    "router": "probability that a layer's router gives each of its experts [examples, experts, 1]",
 }
 """The sources that several subjects have. A subject may have others."""
+ROUTER: Source = "router"
+"""The source that is read along experts: whatever the units are, a reader sees the router of every layer with experts,
+from early to late."""
 
 
 @dataclass(frozen=True)
 class Rows:
     """The values that a subject computed at the query position: the units of one site on one micro-batch.
 
-    ``values`` are those of the ``source`` (:data:`harness.data.recording.SOURCES`). ``batch``: the examples of
+    ``values`` are those of the ``source`` (:data:`harness.data.recording.SOURCES`); of ``router``, those of the experts
+    of one layer. ``batch``: the examples of
     this micro-batch, which are ``whole.take(examples)``.
     """
 
@@ -80,12 +84,15 @@ class Norm(Reader):
 class Recording:
     """One pass of a batch: the reductions of each reader, joined over sites and examples.
 
+    A reading has a column for each unit, in the order of ``units``. That of a reader of ``router`` has one for each
+    expert of every router.
+
     Errors: NaN or infinite readings, which would otherwise become plausible classes and spins.
     """
 
     batch: Batch
     units: UnitSpace
-    readings: Mapping[str, Float[np.ndarray, "examples units *_"]]
+    readings: Mapping[str, Float[np.ndarray, "examples _ *_"]]
 
     def __post_init__(self) -> None:
         for name, values in self.readings.items():
@@ -108,6 +115,11 @@ class Activity:
     position: Float[np.ndarray, " observations"] | None = None
 
     def __post_init__(self) -> None:
+        if self.values.ndim != 2 or self.values.shape[1] != len(self.units):
+            raise HarnessError(
+                f"activity has shape {list(self.values.shape)}; there are {len(self.units)} units.",
+                "A signal gives one number per observation and unit: [observations, units].",
+            )
         _finite("activity", self.values, self.units)
         if self.own_scores is not None:
             _finite("scores", self.own_scores[None], self.units)
@@ -190,10 +202,12 @@ class Spins:
         return tuple(np.flatnonzero(self.values.min(axis=0) == self.values.max(axis=0)).tolist())
 
 
-def _finite(what: str, values: Shaped[np.ndarray, "observations units *_"], units: UnitSpace) -> None:
+def _finite(what: str, values: Shaped[np.ndarray, "observations columns *_"], units: UnitSpace) -> None:
     bad = np.flatnonzero(~np.isfinite(values).all(axis=(0, *range(2, values.ndim))))
     if len(bad):
+        of_units = values.shape[1] == len(units)
+        names = units.names(bad[:5]) if of_units else [f"column {column}" for column in bad[:5]]
         raise HarnessError(
-            f"{what} is NaN or infinite for {', '.join(units.names(bad[:5]))}{' ...' if len(bad) > 5 else ''}.",
+            f"{what} is NaN or infinite for {', '.join(names)}{' ...' if len(bad) > 5 else ''}.",
             "Half precision overflows on real checkpoints: try subject.dtype=float32.",
         )

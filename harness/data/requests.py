@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from harness.data.contracts import Intervention, Subject
-from harness.data.recording import Reader
+from harness.data.recording import ROUTER, Reader
 from harness.data.stages import inputs_of
 from harness.util.errors import HarnessError
 
@@ -26,7 +26,20 @@ def check_sources(subject: Subject, readers: Mapping[str, Reader]) -> None:
     for name, reader in readers.items():
         if reader.source not in subject.sources:
             has = ", ".join(subject.sources) or "nothing"
+            other = f"Choose a {name} that reads one of these (harness list {name})"
+            experts = "; only mixtures of experts have routers (subject=olmoe-1b-7b-0924)"
             raise HarnessError(
                 f"{name} reads '{reader.source}', which subject {subject.label} does not have.",
-                f"It has: {has}. Choose a {name} that reads one of these (harness list {name}).",
+                f"It has: {has}. {other}{experts if reader.source == ROUTER else ''}.",
             )
+
+
+def check_signal_of_units(subject: Subject, readers: Mapping[str, Reader]) -> None:
+    """Refuse a signal of experts where units are others: it has no number for them."""
+    others = [unit.label for unit in subject.units.units if unit.family != "expert"]
+    if others and "signal" in readers and readers["signal"].source == ROUTER:
+        raise HarnessError(
+            f"signal reads '{ROUTER}', which gives one number per expert; units of subject {subject.label} are others "
+            f"({others[0]}).",
+            "Choose a signal of its units (harness list signal). Routers divide the examples: stratifier=routes",
+        )

@@ -133,6 +133,11 @@ def blocks_of(model: PreTrainedModel) -> list[nn.Module]:
     return max(lists, key=lambda blocks: sum(weight.numel() for block in blocks for weight in block.parameters()))
 
 
+def has_experts(module: nn.Module) -> bool:
+    """Whether it is, or contains, a mixture of experts."""
+    return any("expert" in f"{name} {type(part).__name__}".lower() for name, part in module.named_modules())
+
+
 def mlps_of(model: PreTrainedModel) -> list[nn.Module]:
     """The MLP of each block: the last part with a weight matrix that treats every position separately.
 
@@ -159,7 +164,7 @@ def _writer(model: PreTrainedModel, layer: int, mlp: nn.Module) -> nn.Module:
 
 def _down_projection(model: PreTrainedModel, layer: int, mlp: nn.Module) -> nn.Module | None:
     """The last linear module of an MLP, if its output has the hidden size; None for an MLP of experts."""
-    if any("expert" in f"{name} {type(part).__name__}".lower() for name, part in mlp.named_modules()):
+    if has_experts(mlp):
         return None
     linear = [part for part in mlp.modules() if isinstance(part, nn.Linear | Conv1D)]
     hidden = model.config.get_text_config().hidden_size

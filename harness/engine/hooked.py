@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from harness.data.batch import Batch, Reads
 from harness.data.contracts import Intervention, Metric, Subject, Tick, no_tick
 from harness.data.first_order import FirstOrder
 from harness.data.grouping import Labels
-from harness.data.recording import SOURCES, Reader, Recording
+from harness.data.recording import ROUTER, SOURCES, Reader, Recording
 from harness.data.requests import check_gives, check_sources
 from harness.data.sampling import Group
 from harness.data.stages import inputs_of
@@ -28,6 +30,7 @@ from harness.engine.forward import Forward, Measured
 from harness.engine.hooked_model import HookedModel
 from harness.engine.hooked_recorder import HookedRecorder
 from harness.engine.replacement import Moments, Replacement, averaged_over, donors_of, moments, noise_of
+from harness.engine.routers import Router, routers_of, with_routers
 from harness.engine.schedule import load_of
 from harness.engine.sites import Site
 from harness.util.errors import HarnessError
@@ -65,6 +68,7 @@ class HookedSubject(Subject):
         truth: Labels | None = None,
     ) -> None:
         self.model: nn.Module = model
+        self.sources = with_routers(self.sources, model)
         self.sites, self.reads, self.label, self.truth = tuple(sites), reads, label, truth
         at_most = {site.name: site.at_most for site in sites if site.at_most is not None}
         self.units = UnitSpace(tuple(unit for site in sites for unit in site.units), at_most)
@@ -78,10 +82,12 @@ class HookedSubject(Subject):
     def record(self, batch: Batch, readers: Mapping[str, Reader], tick: Tick = no_tick) -> Recording:
         """Run the batch once; every reader reduces the rows of its source, site by site.
 
-        Errors: a source that this subject does not have; for ``first_order``, what :meth:`evaluate` refuses.
+        Errors: a source that this subject does not have (``router``, for a dense model); routers that cannot be read;
+        for ``first_order``, what :meth:`evaluate` refuses.
         """
         batch.check(self.reads)
         check_sources(self, readers)
+        routers = self.routers if any(reader.source == ROUTER for reader in readers.values()) else ()
         first_order, everything = FirstOrder.among(readers), tuple(range(len(self.units)))
         for reader in first_order.values():
             check_gives(self, reader.intervention)
@@ -91,11 +97,17 @@ class HookedSubject(Subject):
                     name: _Passes(self, batch, [everything], reader.intervention, None).replacement
                     for name, reader in first_order.items()
                 }
-            recorder = HookedRecorder(self.hooked.forward, self.sites, batch, readers, replacements)
+            recorder = HookedRecorder(self.hooked.forward, self.sites, batch, readers, replacements, routers)
             for examples in micro_batches(batch, Load.throughout(recorder.rows_each), self.budget):
                 recorder.run(examples)
                 tick(len(examples))
         return Recording(batch, self.units, recorder.joined())
+
+    @cached_property
+    def routers(self) -> tuple[Router, ...]:
+        """The routers of a mixture of experts. Errors: they cannot be read."""
+        assert isinstance(self.model, PreTrainedModel)  # others do not have the source
+        return routers_of(self.model, self.label)
 
     def evaluate(
         self,

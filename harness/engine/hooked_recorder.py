@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -13,12 +13,13 @@ from torch import Tensor, nn
 
 from harness.data.batch import Batch
 from harness.data.first_order import FirstOrder
-from harness.data.recording import Reader, Rows
+from harness.data.recording import ROUTER, Reader, Rows
 from harness.engine.attention import frozen
 from harness.engine.batching import at_query
 from harness.engine.evaluation import prediction_of
 from harness.engine.forward import Forward, by_row, with_result
 from harness.engine.replacement import ReplacementFor, first_order_damage
+from harness.engine.routers import Router, reading
 from harness.engine.sites import Site
 
 
@@ -26,8 +27,8 @@ class HookedRecorder:
     """The reductions of every reader, micro-batch by micro-batch and site by site.
 
     ``replacements``: by reader of ``first_order``, what replaces the values of the units of a micro-batch.
-    ``rows_each``: how many rows of work an example takes: a pass with gradients keeps the results of all sites, and
-    those of donors.
+    ``routers``: those that readers of ``router`` read. ``rows_each``: how many rows of work an example takes: a pass
+    with gradients keeps the results of all sites, and those of donors.
     """
 
     def __init__(
@@ -37,27 +38,29 @@ class HookedRecorder:
         batch: Batch,
         readers: Mapping[str, Reader],
         replacements: Mapping[str, ReplacementFor],
+        routers: Sequence[Router] = (),
     ) -> None:
         self._forward, self._sites, self._batch, self._readers = forward, sites, batch, readers
         self._sources = {reader.source for reader in readers.values()}
-        self._replacements = replacements
+        self._replacements, self._routers = replacements, routers
         self.rows_each = 2 * (1 + len(sites)) if "first_order" in self._sources else 1
         self._examples: list[Int[np.ndarray, " chosen"]] = []
         self._reduced: dict[str, dict[str, list[np.ndarray]]] = {
-            name: {site.name: [] for site in sites} for name in readers
+            name: {place.name: [] for place in (routers if reader.source == ROUTER else sites)}
+            for name, reader in readers.items()
         }
 
     def run(self, examples: Int[np.ndarray, " chosen"]) -> None:
         """One pass of these examples."""
         self._examples.append(examples)
         part = self._batch.take(examples)
-        if "activation" in self._sources:
+        if self._sources & {"activation", ROUTER}:
             self._read_activations(part)
         if "first_order" in self._sources:
             self._read_gradients(part, examples)
 
     def joined(self) -> dict[str, np.ndarray]:
-        """Each reader's reductions [examples, units, ...], examples in the order of the batch."""
+        """Each reader's reductions [examples, units or experts, ...], examples in the order of the batch."""
         back = np.argsort(np.concatenate(self._examples))
         return {
             name: np.concatenate([np.concatenate(parts) for parts in sites.values()], axis=1)[back]
@@ -67,7 +70,7 @@ class HookedRecorder:
     def _read_activations(self, part: Batch) -> None:
         content, query = self._forward.tensors(part)
 
-        def reading(site: Site) -> Callable[..., None]:
+        def of_site(site: Site) -> Callable[..., None]:
             def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
                 inputs, result = by_row(args, kwargs, output, len(part))
                 if self._forward.has_positions:
@@ -75,11 +78,14 @@ class HookedRecorder:
                     values = site.values(inputs, at_query(result, query))[:, 0]
                 else:
                     values = site.values(inputs, result)
-                self._read("activation", site, values, part)
+                self._read("activation", site.name, values, part)
 
             return hook
 
-        with self._hooked(reading), torch.inference_mode():
+        def of_router(router: Router, probabilities: Tensor) -> None:
+            self._read(ROUTER, router.name, probabilities, part)
+
+        with self._hooked(of_site), reading(self._routers, query, of_router), torch.inference_mode():
             self._forward.trunk(content, query)
 
     def _read_gradients(self, part: Batch, examples: Int[np.ndarray, " chosen"]) -> None:
@@ -119,7 +125,7 @@ class HookedRecorder:
                     for numbers in (values[site.name], by_site[site.name])
                 )
                 damage = first_order_damage(reader, replacement, site.name, value, gradient, query.to(value.device))
-                self._read("first_order", site, damage, part, only=name)
+                self._read("first_order", site.name, damage, part, only=name)
 
     def _hooked(self, hook_of: Callable[[Site], Callable[..., Any]]) -> ExitStack:
         stack = ExitStack()
@@ -128,10 +134,10 @@ class HookedRecorder:
         return stack
 
     def _read(
-        self, source: str, site: Site, values: Float[Tensor, "examples units _"], part: Batch, only: str | None = None
+        self, source: str, site: str, values: Float[Tensor, "examples units _"], part: Batch, only: str | None = None
     ) -> None:
         """Every reader of this source, or only one, reduces these values."""
-        rows = Rows(source, site.name, values.detach().float().cpu().numpy(), part, self._batch, self._examples[-1])
+        rows = Rows(source, site, values.detach().float().cpu().numpy(), part, self._batch, self._examples[-1])
         for name, reader in self._readers.items():
             if reader.source == source and only in (None, name):
-                self._reduced[name][site.name].append(np.asarray(reader.read(rows)))
+                self._reduced[name][site].append(np.asarray(reader.read(rows)))

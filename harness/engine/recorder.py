@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from harness.data.first_order import FirstOrder
-from harness.data.recording import Reader, Rows, Source
+from harness.data.recording import ROUTER, Reader, Rows, Source
 from harness.data.tokens import Tokens
 from harness.data.units import Unit
 from harness.engine.attention import Probe, active, frozen
@@ -19,6 +19,7 @@ from harness.engine.batching import at_query, tensors, unembedding_only
 from harness.engine.discovery import AttentionSite, device_of, output_matrix
 from harness.engine.evaluation import prediction_of
 from harness.engine.replacement import ReplacementFor, first_order_damage
+from harness.engine.routers import Router, reading
 from harness.util.errors import HarnessError
 
 
@@ -26,6 +27,7 @@ class Recorder:
     """The reductions of every reader, micro-batch by micro-batch and layer by layer.
 
     ``replacements``: by reader of ``first_order``, what replaces the outputs of the heads of a micro-batch.
+    ``routers``: those that readers of ``router`` read.
     """
 
     def __init__(
@@ -35,9 +37,10 @@ class Recorder:
         batch: Tokens,
         readers: Mapping[str, Reader],
         replacements: Mapping[str, ReplacementFor],
+        routers: Sequence[Router] = (),
     ) -> None:
         self._model, self._sites, self._batch, self._readers = model, sites, batch, readers
-        self._replacements = replacements
+        self._replacements, self._routers = replacements, routers
         self.sources = {reader.source for reader in readers.values()}
         self._part = batch
         self._names = {site.layer: Unit.head(site.layer, 0).site for site in sites.values()}
@@ -55,14 +58,15 @@ class Recorder:
             probe.rows = self._read_rows
         if self.sources & {"head_output", "activation", "contribution"}:
             probe.outputs = self._read_outputs
-        if "first_order" in self.sources:
-            self._run_with_gradients(probe, tokens, examples)
-        else:
-            with active(probe), torch.inference_mode():
-                self._model.base_model(tokens, use_cache=False)
+        with reading(self._routers, query, self._read_router):
+            if "first_order" in self.sources:
+                self._run_with_gradients(probe, tokens, examples)
+            else:
+                with active(probe), torch.inference_mode():
+                    self._model.base_model(tokens, use_cache=False)
 
     def joined(self) -> dict[str, np.ndarray]:
-        """Each reader's reductions [examples, units, ...], examples in the order of the batch."""
+        """Each reader's reductions [examples, units or experts, ...], examples in the order of the batch."""
         back = np.argsort(np.concatenate(self._examples))
         return {
             name: np.concatenate([np.concatenate(layers[layer]) for layer in sorted(layers)], axis=1)[back]
@@ -113,12 +117,17 @@ class Recorder:
             written = torch.einsum("ehi,hio->eho", outputs.detach().float(), self._matrices[layer])
             self._read("contribution", layer, written)
 
-    def _read(self, source: Source, layer: int, values: Tensor, only: str | None = None) -> None:
-        """Every reader of this source, or only one, reduces these values [examples, heads, ...]."""
+    def _read_router(self, router: Router, probabilities: Tensor) -> None:
+        self._read(ROUTER, router.layer, probabilities, site=router.name)
+
+    def _read(
+        self, source: Source, layer: int, values: Tensor, only: str | None = None, site: str | None = None
+    ) -> None:
+        """Every reader of this source, or only one, reduces these values [examples, heads or experts, ...]."""
         if source not in self.sources:
             return
         numbers = values.detach().float().cpu().numpy()
-        rows = Rows(source, self._names[layer], numbers, self._part, self._batch, self._examples[-1])
+        rows = Rows(source, site or self._names[layer], numbers, self._part, self._batch, self._examples[-1])
         for name, reader in self._readers.items():
             if reader.source == source and only in (None, name):
                 self._reduced[name].setdefault(layer, []).append(np.asarray(reader.read(rows)))

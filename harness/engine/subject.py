@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from harness.data.batch import Batch, Beginning, Vocabulary
 from harness.data.contracts import Intervention, Metric, Subject, Tick, no_tick
 from harness.data.first_order import FirstOrder
-from harness.data.recording import SOURCES, Reader, Recording
+from harness.data.recording import ROUTER, SOURCES, Reader, Recording
 from harness.data.requests import check_gives, check_sources
 from harness.data.sampling import Group
 from harness.data.stages import inputs_of
@@ -38,6 +39,7 @@ from harness.engine.replacement import (
     moments,
     noise_of,
 )
+from harness.engine.routers import Router, routers_of, with_routers
 from harness.engine.sharing import EVERYTHING, Shared, most_shared
 from harness.util.errors import HarnessError
 
@@ -47,7 +49,7 @@ class HeadSubject(Subject):
 
     ``memory``: how much memory a pass may use, such as ``4GiB``, or ``auto``; ``tokens_per_pass``: a further bound on
     rows x positions; ``share``: the most that conditions may share of the baseline's work. None of these changes a
-    result.
+    result. Readers of ``router`` find the routers of a mixture of experts.
 
     Errors: a model whose attention cannot be intercepted, an amount of memory that cannot be read.
     """
@@ -71,6 +73,7 @@ class HeadSubject(Subject):
     ) -> None:
         self.model: PreTrainedModel = model
         self.label = label
+        self.sources = with_routers(self.sources, model)
         self.reads = vocabulary_of(model, encode, decode, beginning)
         self._sites = sites_of(model)
         heads = sorted((site.layer, site.heads) for site in self._sites.values())
@@ -88,11 +91,12 @@ class HeadSubject(Subject):
 
         Readers of ``first_order`` need gradients: fewer examples fit into a pass, and each pass has a backward pass.
 
-        Errors: a source that heads do not have (``router``); ``contribution`` where the heads' outputs do not reach a
-        linear projection unchanged.
+        Errors: a source that the subject does not have (``router``, for a dense model); routers that cannot be read;
+        ``contribution`` where the heads' outputs do not reach a linear projection unchanged.
         """
         batch.check(self.reads)
         check_sources(self, readers)
+        routers = self.routers if any(reader.source == ROUTER for reader in readers.values()) else ()
         check_projections(self.label, self._sites, readers)
         batch, first_order = tokens_of(batch, self.label), FirstOrder.among(readers)
         for reader in first_order.values():
@@ -105,11 +109,16 @@ class HeadSubject(Subject):
                     name: self.replacements(batch, [tuple(range(len(self.units)))], reader.intervention, None)
                     for name, reader in first_order.items()
                 }
-            recorder = Recorder(self.model, self._sites, batch, readers, replacements)
+            recorder = Recorder(self.model, self._sites, batch, readers, replacements, routers)
             for examples in micro_batches(batch, Load.throughout(rows_each), self.budget):
                 recorder.run(examples)
                 tick(len(examples))
         return Recording(batch, self.units, recorder.joined())
+
+    @cached_property
+    def routers(self) -> tuple[Router, ...]:
+        """The routers of a mixture of experts. Errors: they cannot be read."""
+        return routers_of(self.model, self.label)
 
     # -- ablating ----------------------------------------------------------------------------------------------------
 

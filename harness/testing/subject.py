@@ -12,14 +12,14 @@ import numpy as np
 from harness.data.batch import Batch, Vocabulary, Width
 from harness.data.contracts import Intervention, Subject
 from harness.data.grouping import Labels
-from harness.data.recording import Rows
+from harness.data.recording import ROUTER, Rows
 from harness.data.stages import STAGES, inputs_of
 from harness.data.tokens import Tokens
 from harness.data.units import UnitSpace
 from harness.data.vectors import Vectors
 from harness.testing.bench import Bench, bench, loaded, named
 from harness.testing.checks import Check, NotChecked, Violation, require, require_sentence
-from harness.testing.probes import Output
+from harness.testing.probes import Keep, Output
 from harness.util.errors import HarnessError
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -51,37 +51,53 @@ def loads_and_names_its_units(plugin: Any) -> None:
 
 
 def records_every_source(plugin: Any) -> None:
-    """Every source has finite rows for each example and unit, site by site, joined in the order of the units."""
+    """Every source has finite rows for each example and unit, site by site, joined in the order of the units.
+
+    Routers are read along experts: probabilities of all experts of one layer after the other.
+    """
     test = bench(plugin)
     for source in test.subject.sources:
         keep, recording = test.record(test.batch, source)
+        columns = _columns(test, source, keep)
         for rows in keep.rows:
-            _judge_rows(test, source, rows)
+            _judge_rows(test, source, rows, columns)
         values = recording.readings["signal"]
-        shape = (len(test.batch), len(test.subject.units))
+        shape = (len(test.batch), sum(map(len, columns.values())))
         require(np.shape(values) == shape, f"readings of '{source}' have shape {np.shape(values)}, not {shape}")
-        for site in test.subject.units.sites:
+        for site, places in columns.items():
             read = sorted(example for rows in keep.rows if rows.site == site for example in rows.examples.tolist())
             once = read == list(range(len(test.batch)))
             require(once, f"readers of '{source}' do not get every example once at {site}")
-            joined = values[:, list(test.subject.units.at_sites([site]))]
             require(
-                _close(joined, keep.values_at(site).sum(axis=2)),
+                _close(values[:, places], keep.values_at(site).sum(axis=2)),
                 f"readings of '{source}' at {site} are not those of its units and examples, in order: join sites in "
-                "the order of `units`, and examples in the order of the batch",
+                "the order of `units` (routers: of layers), and examples in the order of the batch",
             )
 
 
-def _judge_rows(test: Bench, source: str, rows: Rows) -> None:
+def _columns(test: Bench, source: str, keep: Keep) -> dict[str, list[int]]:
+    """By site, its columns in the joined readings: those of its units, or of a router's experts."""
     units = test.subject.units
+    if source != ROUTER:
+        return {site: list(units.at_sites([site])) for site in units.sites}
+    columns: dict[str, list[int]] = {}
+    for rows in keep.rows:
+        start = sum(map(len, columns.values()))
+        columns.setdefault(rows.site, list(range(start, start + rows.values.shape[1])))
+    return columns
+
+
+def _judge_rows(test: Bench, source: str, rows: Rows, columns: Mapping[str, list[int]]) -> None:
     require(rows.source == source, f"rows of '{source}' say that they are '{rows.source}'")
-    require(rows.site in units.sites, f"rows of '{source}' name the site '{rows.site}', which has no units")
-    shape, expected = np.shape(rows.values), (len(rows.examples), len(units.at_sites([rows.site])))
+    require(rows.site in columns, f"rows of '{source}' name the site '{rows.site}', which has no units")
+    shape, expected = np.shape(rows.values), (len(rows.examples), len(columns[rows.site]))
     require(
         len(shape) == 3 and shape[:2] == expected,
         f"rows of '{source}' at {rows.site} have shape {shape}, not ({expected[0]}, {expected[1]}, ...)",
     )
     require(np.isfinite(rows.values).all(), f"'{source}' is NaN or infinite at {rows.site}")
+    probable = source != ROUTER or (rows.values.min() >= 0 and rows.values.max() <= 1 and rows.values.shape[2] == 1)
+    require(probable, f"'{source}' at {rows.site} is not one probability per expert: read it after softmax or sigmoid")
     require(
         rows.whole.digest == test.batch.digest and rows.batch.digest == rows.whole.take(rows.examples).digest,
         f"rows of '{source}' do not have `whole` = the batch and `batch` = whole.take(examples)",

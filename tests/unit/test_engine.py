@@ -449,7 +449,7 @@ def test_attention_with_an_unknown_bias_is_refused(architectures, monkeypatch):
 
 
 def test_an_unknown_source_is_refused_with_the_available_ones(architectures, ragged_batch):
-    subject = HeadSubject(architectures["olmoe"].build(), "mini")
+    subject = HeadSubject(architectures["qwen3"].build(), "mini")
     with pytest.raises(HarnessError, match="signal reads 'router', which subject mini does not have") as caught:
         subject.record(ragged_batch, {"signal": Whole("router")})
     assert "It has: attention, head_output, activation, contribution, first_order" in caught.value.fix
