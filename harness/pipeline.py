@@ -8,6 +8,7 @@ from harness.cells.progress import Progress
 from harness.cells.prune import prune
 from harness.cells.result import CellResult
 from harness.cells.size_curve import size_curve_of
+from harness.cells.strata import Division
 from harness.cells.trial import null_damage, trial_of
 from harness.closure.cases import cases_of, conditions
 from harness.closure.report import CandidateResult, judge, measure
@@ -24,8 +25,9 @@ def run_cell(cell: Cell, memo: Memo, progress: Progress, test: bool = True) -> C
     """
     forget_peak()
     inputs = Inputs.gather(cell, memo, progress, test)
+    division = Division.of(inputs)
     parts, tested = [], []
-    for part in inputs.strata():  # one, unless the cell divides its examples
+    for part in division.parts:  # one, unless the cell divides its examples
         proposal = propose(part)
         parts.append((part, proposal))
         if test and cell.settings.prune:
@@ -33,8 +35,9 @@ def run_cell(cell: Cell, memo: Memo, progress: Progress, test: bool = True) -> C
         if test and proposal.candidates:
             tested += dispose(part, proposal)
     curve = size_curve_of(*parts[0]) if test else None
+    null = division.null([proposal for _, proposal in parts])
     progress.spend(**peak())
-    return CellResult.of(parts, judge(tested, cell.settings.alpha), curve)
+    return CellResult.of(parts, judge(tested, cell.settings.alpha), curve, division.described(test), null)
 
 
 def propose(inputs: Inputs) -> Proposal:
@@ -48,7 +51,12 @@ def propose(inputs: Inputs) -> Proposal:
     proposal = Proposal(
         stages=cell.stages,
         units=subject.units,
-        inputs={"truth": subject.truth, "batch": inputs.proposal_half, "recording": inputs.recording()},
+        inputs={
+            "truth": subject.truth,
+            "batch": inputs.proposal_half,
+            "recording": inputs.recording(),
+            "strata": inputs.covariates,
+        },
         reruns=cell.settings.reruns,
         seed=cell.settings.seed,
         cache=inputs.memo.disk,
@@ -67,5 +75,6 @@ def dispose(inputs: Inputs, proposal: Proposal) -> list[CandidateResult]:
     cases = cases_of([candidate.members for candidate in proposal.candidates], trial)
     groups = len(conditions(cases))  # at most: a candidate may be stopped early
     evaluations = groups * len(trial.batch) + ((1 + len(cases)) * len(trial.contrast) if trial.contrast else 0)
+    evaluations += sum(2 + case.n for case in cases) * len(trial.outside) if trial.outside else 0
     with inputs.progress.step("closure", f"{groups} groups, {len(trial.batch)} examples", evaluations) as tick:
         return measure(cases, trial, tick, null)

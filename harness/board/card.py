@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.board.strata import outside_line, strata_table
 from harness.closure.paper import paper_verdict
 from harness.closure.report import Anatomy, ClosureReport
 from harness.closure.shared import shared_unit
@@ -28,6 +29,8 @@ def card(record: Record, folder: Path | None = None) -> str:
         proposal = f"\n\n{_proposal(record)}" if record.partitions else ""
         return f"{record.status.value.upper()}  {record.reason}\n  {where}\n  {cell.method}{proposal}"
     blocks = [_closure(record, closure, where) for closure in record.closure] or [_proposal(record)]
+    if table := strata_table(record):
+        blocks.append(table)
     if folder is not None:
         blocks.append(_next(record, folder))
     return "\n\n".join(blocks)
@@ -48,6 +51,7 @@ def _closure(record: Record, closure: ClosureReport, where: str) -> str:
         *_necessity(closure),
         *_compared(record, closure),
         *_inside(closure),
+        *outside_line(closure, _first(closure)),
         *_pruned(record, closure),
         f"  {_examples(record, closure)}",
         f"  method: {record.cell.method}{_chosen(record)}",

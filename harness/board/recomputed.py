@@ -15,10 +15,12 @@ from harness.closure.comparison import as_extreme
 from harness.closure.correction import corrected
 from harness.closure.intervals import Flips
 from harness.closure.necessity import DISPENSABLE
+from harness.closure.outside import Outside
 from harness.closure.report import Anatomy, ClosureReport
 from harness.closure.statistics import Effect, inflated, p_value, z_score
 from harness.closure.verdict import decide, decision_order, enough
 from harness.data.grouping import Agreement, Labels, Partition, purity
+from harness.proposal.strata_null import StrataNull
 from harness.records.record import Record, Status
 
 STORED = 2e-8
@@ -37,6 +39,7 @@ def contradictions(record: Record) -> Iterator[str]:
         yield from _candidates(record, labels)
     for i, closure in enumerate(record.closure):
         yield from (f"candidate {i + 1}: {problem}" for problem in _of_closure(closure, record))
+    yield from _strata(record)
     if not record.original:
         yield from _verdicts(record)
 
@@ -110,6 +113,8 @@ def _of_closure(closure: ClosureReport, record: Record) -> Iterator[str]:
             problems += _plain_damage(effect, [effect.controls[i] for i in disjoint], int(record.config.get("ddof", 1)))
         if exact and (inside := closure.anatomy.get(name)):
             problems += _necessity(effect, inside, record.config.get("statistic") == "share")
+        if outside := closure.outside.get(name):
+            problems += _gap(outside, effect, closure, disjoint, int(record.config.get("ddof", 1)))
         yield from (f"{name}: {problem}" for problem in problems)
     first = closure.anatomy.get(decision_order(closure.effects)[0])
     if exact and first and closure.dispensable != tuple(closure.units[i] for i in first.dispensable):
@@ -201,6 +206,56 @@ def _necessity(effect: Effect, inside: Anatomy, share: bool) -> Iterator[str]:
             yield f"its dispensable units are {list(inside.dispensable)}, but what they add makes {spared}"
     elif inside.dispensable:
         yield "units are called dispensable in a group that does no damage"
+
+
+def _gap(outside: Outside, effect: Effect, closure: ClosureReport, disjoint: Sequence[int], ddof: int) -> Iterator[str]:
+    """The gap follows from both changes; its p and z from the gaps of the compared groups."""
+    gap, n = effect.damage * (effect.delta - outside.delta), len(outside.gaps)
+    if not _close(outside.gap, gap):
+        yield f"its gap is {outside.gap}, but its changes inside and outside make {gap}"
+    counted = n > 0 and not closure.stopped_early
+    possible: list[float | None] = [None]
+    if counted:
+        possible = [(1 + count) / (1 + n) for count in _counts(outside.gap, outside.gaps)]
+    if not any(_close(outside.p, p, 1e-9) for p in possible):
+        yield f"p of its gap is {outside.p}, but its {n} compared groups make {possible[0]}"
+    others = [outside.gaps[i] for i in disjoint]
+    spread, largest = float(np.std(others or [0.0])), max(map(abs, [*others, outside.gap]))
+    if spread > 1e-5 * largest and not _close(outside.z, z := z_score(outside.gap, others, ddof), 1e-3):
+        yield f"z of its gap is {outside.z}, but its {len(others)} groups without a common unit make {z}"
+    if outside.interval is not None and not outside.interval[0] - 1e-6 <= outside.delta <= outside.interval[1] + 1e-6:
+        yield f"its interval outside {list(outside.interval)} does not hold {outside.delta}"
+
+
+def _strata(record: Record) -> Iterator[str]:
+    """The strata hold the examples that candidates were proposed on and judged on; the null makes its z and p."""
+    strata = {stratum.name: stratum for stratum in record.strata}
+    divided = {partition.stratum for partition in record.partitions} | {closure.stratum for closure in record.closure}
+    if record.strata and not divided - {""} <= strata.keys():
+        yield f"candidates are of strata {sorted(divided - {''} - strata.keys())}, which it does not describe"
+    n = record.provenance.get("batch", {}).get("n")
+    both = [sum(stratum.n_proposed for stratum in record.strata), sum(stratum.n_tested for stratum in record.strata)]
+    if n is not None and max(both) > n:
+        yield f"its strata hold {max(both)} of {n} examples"
+    for i, closure in enumerate(record.closure, 1):
+        stratum = strata.get(closure.stratum)
+        if stratum is None:
+            continue
+        if closure.n_proposed not in (None, stratum.n_proposed):
+            yield f"candidate {i}: it is proposed on {closure.n_proposed} examples of a stratum of {stratum.n_proposed}"
+        if closure.scope == "stratum" and closure.n_tested != stratum.n_tested:
+            yield f"candidate {i}: it is judged on {closure.n_tested} examples of a stratum of {stratum.n_tested}"
+    if (null := record.strata_null) is not None:
+        yield from _strata_null(null, record)
+
+
+def _strata_null(null: StrataNull, record: Record) -> Iterator[str]:
+    found = [partition.agreement.ari for partition in record.partitions if partition.agreement]
+    if found and not _close(null.agreement, max(found)):
+        yield f"the agreement within strata is {null.agreement}, but its partitions make {max(found)}"
+    expected = StrataNull.of(null.agreement, null.null, null.runs, int(record.config.get("ddof", 1)))
+    if not _close(null.p, expected.p) or not _close(null.z, expected.z):
+        yield f"p and z of the random strata are {null.p} and {null.z}, but they make {expected.p} and {expected.z}"
 
 
 def _verdicts(record: Record) -> Iterator[str]:

@@ -18,13 +18,13 @@ from harness.board.same_task import differences
 from harness.board.table import build
 from harness.board.task import MACHINE, PLACES, seed_of, task_digest
 from harness.cells.cell import Cell
-from harness.cells.settings import NEUTRAL, PROPOSING, Settings
+from harness.cells.settings import NEUTRAL, NOT_JUDGING, PROPOSING, Settings
 from harness.data.stages import STAGES
 from harness.records.record import FINISHED, Record
 from harness.registry.registry import Registry
 from harness.util.errors import HarnessError
 
-OF_METHOD = frozenset({*PROPOSING, "stratifier", "prune", "seed", "group", "size_curve", *NEUTRAL})
+OF_METHOD = frozenset({*PROPOSING, "stratifier", "seed", *NOT_JUDGING, *NEUTRAL})
 """Keys of the configuration that may differ between the records of one board's task."""
 
 
@@ -106,7 +106,8 @@ def _content(stage: str, value: Any, registry: Registry) -> str:
         except HarnessError:
             skipped = not_content
         else:
-            skipped = not_content | method.neutral | method.by_content
+            at_default = {key for key, value in method.added.items() if node.get(key) == value}
+            skipped = not_content | method.neutral | method.by_content | at_default
         for key in skipped & node.keys():
             del node[key]
     return json.dumps(nodes, sort_keys=True)

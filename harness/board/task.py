@@ -43,9 +43,14 @@ def task_digest(record: Record) -> str:
 
 
 def asked_digest(record: Record) -> str:
-    """Identity of the task that a configuration asks for: of cells that did not finish, the content is not known."""
-    asked = [record.config.get("batch"), record.config.get("intervention")]
-    return digest(_without(MACHINE, record.config.get("subject")), *asked)[:12]
+    """Identity of the task that a record was asked for: of cells that did not finish, the content is not known."""
+    return asked_of(record.config)
+
+
+def asked_of(config: Mapping[str, Any]) -> str:
+    """Identity of the task that a configuration asks for."""
+    asked = [config.get("batch"), config.get("intervention")]
+    return digest(_without(MACHINE, config.get("subject")), *asked)[:12]
 
 
 def seed_of(record: Record) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.cells.rerun import rerun_words
-from harness.cells.settings import FIRST_NAMES, FORMERLY, NEUTRAL, PROPOSING, Settings
+from harness.cells.settings import FIRST_NAMES, FORMERLY, NEUTRAL, NOT_JUDGING, PROPOSING, Settings
 from harness.data.stages import STAGES, inputs_of, upstream
 from harness.data.units import named
 from harness.registry.command import command
@@ -114,8 +114,18 @@ class Cell:
 
     @property
     def has_strata(self) -> bool:
-        """Whether examples are divided into strata, each proposed on by itself."""
+        """Whether the cell has strata of its examples."""
         return self.methods["stratifier"][0].name != "none"
+
+    @property
+    def divided(self) -> bool:
+        """Whether each stratum is proposed on by itself: not where the affinity takes the strata as covariates."""
+        return self.has_strata and not self.given_strata
+
+    @property
+    def given_strata(self) -> bool:
+        """Whether the affinity takes the strata as covariates."""
+        return "affinity" in self.proposing and self.stages["affinity"].given_strata
 
     @property
     def protocol(self) -> str:
@@ -130,7 +140,8 @@ class Cell:
             if (key, value) not in FORMERLY.items()
         }
         settings["seed"] = Settings.seed
-        del settings["group"], settings["prune"], settings["size_curve"]
+        for key in NOT_JUDGING:
+            del settings[key]
         return digest(settings, judges)[:12]
 
     @property
@@ -154,9 +165,12 @@ class Cell:
         return nodes if STAGES[stage].many else nodes[0]
 
     def identity(self, stage: str) -> list[Any]:
-        """Identity of the choice for a stage: its parameters, and the content of files instead of their names."""
+        """Identity of the choice for a stage: its parameters, and the content of files instead of their names.
+
+        Parameters that were added later are left out at their default.
+        """
         chosen = [
-            {key: value for key, value in node.items() if key not in method.by_content}
+            {k: v for k, v in node.items() if k not in method.by_content and (k, v) not in method.added.items()}
             for method, node in zip(self.methods[stage], self._nodes(stage), strict=True)
         ]
         return [stage, chosen, self._outside(stage)]

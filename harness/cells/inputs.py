@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from harness.cells.ablations import cached_evaluate
 from harness.cells.cell import Cell
@@ -47,7 +47,9 @@ class Inputs:
     ``batch``: every example; ``proposal_half`` and ``test_half``: the examples to propose on and to test on, which are
     all examples where a group is named by hand or ``split=none``. The three are None if no stage uses examples.
     ``contrast``: examples of another kind, where the cell names some. ``stratum``: the stratum that the proposal half
-    belongs to, if examples are divided; ``labels`` are then those of all examples proposed on.
+    belongs to, if examples are divided; ``labels`` are then those of all examples proposed on, and ``outside`` the
+    examples of the test half that are not in the stratum, if groups are judged inside it. ``covariates``: the stratum
+    of every example of the proposal half, if the affinity takes them.
     """
 
     cell: Cell
@@ -60,6 +62,8 @@ class Inputs:
     contrast: Batch | None = None
     stratum: str = ""
     labels: Labels | None = None
+    outside: Batch | None = None
+    covariates: Int[np.ndarray, " examples"] | None = None
 
     @classmethod
     def gather(cls, cell: Cell, memo: Memo, progress: Progress, test: bool) -> Inputs:
@@ -96,40 +100,6 @@ class Inputs:
         if self.subject.observations is None:
             return self.cell.describe("batch")
         return f"{len(self.subject.observations)} observations"
-
-    def strata(self) -> list[Inputs]:
-        """These inputs, or one for each stratum: its examples of the proposal half, and with ``scope=stratum`` also its
-        examples of the test half.
-
-        Errors: ``scope=stratum`` without strata; no stratum with two examples in each half.
-        """
-        cell = self.cell
-        in_stratum = cell.settings.scope == "stratum"
-        if not cell.has_strata:
-            if in_stratum:
-                raise HarnessError(
-                    "scope=stratum: this cell has no strata.", "Choose some (stratifier=groups), or scope=all."
-                )
-            return [self]
-        assert self.proposal_half is not None
-        readers = self.readers("stratifier")
-        recordings = [self.record(half, readers) for half in (self.proposal_half, self.test_half) if half is not None]
-        strata = call_with(cell.stages["stratifier"], recording=recordings[0])
-        proposed, tested = (strata.of(recording) for recording in (recordings[0], recordings[-1]))
-        labels = self.labels_of_units()
-        parts = []
-        for place, name in enumerate(strata.names):
-            examples = [np.flatnonzero(proposed == place), np.flatnonzero(tested == place)]
-            if min(map(len, examples)) >= 2:
-                half = recordings[-1].batch.take(examples[1]) if in_stratum else self.test_half
-                part = self.proposal_half.take(examples[0])
-                parts.append(replace(self, proposal_half=part, test_half=half, stratum=name, labels=labels))
-        if not parts:
-            raise HarnessError(
-                f"stratifier {cell.describe('stratifier')}: no stratum has two examples in each half.",
-                "Use more examples (batch.n=...).",
-            )
-        return parts
 
     def labels_of_units(self) -> Labels:
         """The classes of the units, from the examples proposed on."""

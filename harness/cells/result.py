@@ -22,7 +22,8 @@ from harness.data.grouping import Candidate
 from harness.data.recording import Spins
 from harness.data.units import UnitSpace
 from harness.proposal.proposal import Proposal
-from harness.records.record import CandidateRecord, CellInfo, PartitionRecord, Record, Status
+from harness.proposal.strata_null import StrataNull
+from harness.records.record import CandidateRecord, CellInfo, PartitionRecord, Record, Status, StratumRecord
 from harness.records.workspace import atomically
 
 
@@ -40,6 +41,8 @@ class CellResult:
         parts: Sequence[tuple[Inputs, Proposal]],
         tested: tuple[CandidateResult, ...],
         size_curve: SizeCurve | None = None,
+        strata: tuple[StratumRecord, ...] = (),
+        strata_null: StrataNull | None = None,
     ) -> CellResult:
         """The result of a cell that reached its end. Its status is skipped where nothing qualified as a candidate."""
         inputs, first = parts[0]
@@ -63,6 +66,8 @@ class CellResult:
             closure=tuple(closure.report for closure in tested),
             unit_damage=_unit_damage(cell, units, tested) if len(parts) == 1 else {},
             size_curve=size_curve,
+            strata=strata,
+            strata_null=strata_null,
             diagnostics=_diagnostics(first) if proposed else {},
             seconds={name: round(seconds, 4) for name, seconds in progress.seconds.items()},
             cost=dict(progress.cost),

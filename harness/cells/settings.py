@@ -32,6 +32,7 @@ class Settings:
     - ``prune``: drop units that a candidate does not need, by ablation on the proposal half, before it is tested.
     - ``check_task``: the verdict is TASK_NOT_DONE where the model does not do the task better than chance.
     - ``size_curve``: also measure the damage by the method's first 1, 2, 4, 8 and 16 units, for boards.
+    - ``strata_null``: with how many random divisions of the examples the agreement of strata with labels is compared.
     - ``null_proposals``: how often the pipeline runs on permuted data (None: see :attr:`permuted_runs`).
     - ``group``: units named by hand, which are tested as they are.
 
@@ -57,6 +58,7 @@ class Settings:
     prune: bool = False
     check_task: bool = True
     size_curve: bool = False
+    strata_null: Annotated[int, Ge(0)] = 0
     null_proposals: Annotated[int, Ge(0)] | None = None
     group: tuple[str, ...] = ()
     workspace: str = "runs"
@@ -87,4 +89,6 @@ FORMERLY = {
     "check_task": False,
 }
 """Settings that older records do not have, with the value that they follow. It does not enter the digest either."""
+NOT_JUDGING = frozenset({"group", "prune", "size_curve", "strata_null"})
+"""Settings of methods, and of what is reported beside: how candidates are judged does not depend on them."""
 NEUTRAL = frozenset({"workspace", "tracking", "force", "on_error", "cache", "cache_limit"})

@@ -32,7 +32,7 @@ def size_curve_of(inputs: Inputs, proposal: Proposal) -> SizeCurve | None:
     Its ablations do not count as cost of the cell: the first cell of a board does them for all others.
     """
     settings = inputs.cell.settings
-    if not settings.size_curve or settings.group or inputs.cell.has_strata:
+    if not settings.size_curve or settings.group or inputs.cell.divided:
         return None
     uncounted = replace(inputs, progress=Progress(quiet=True))
     with inputs.progress.step(STEP) as tick:

@@ -44,6 +44,7 @@ def trial_of(inputs: Inputs, proposal: Proposal) -> Trial:
         deciding=settings.deciding,
         stratum=inputs.stratum,
         in_stratum=settings.scope == "stratum",
+        outside=inputs.outside,
         labels=_labels(inputs, proposal) if "labels" in matched_by else None,
         strength=_norms(inputs).mean(axis=0, dtype=np.float64) if "strength" in matched_by else None,
         usage=(_norms(inputs, "activation") > 0).mean(axis=0) if "usage" in matched_by else None,

@@ -1,4 +1,4 @@
-"""The command that writes a page about cells: report."""
+"""The command that writes a page about cells, or prints the closure paper's tests beside ours: report."""
 
 from __future__ import annotations
 
@@ -11,10 +11,16 @@ from harness.util.waiting import said_if_slow
 
 
 def report(arguments: Namespace) -> int:
-    """Cells by (the beginning of) their ids; without ids, all cells of the workspace."""
+    """Cells by (the beginning of) their ids; without ids, all cells of the workspace. ``--paper``: a table instead."""
+    from harness.board.paper_tests import our_tests, paper_data, paper_table
     from harness.board.report import report as page
 
     session = Session.open(arguments)
+    if arguments.paper:
+        records = session.workspace.records()[0] if session.workspace.root.is_dir() else []
+        found = our_tests(records, session.workspace, session.registry)
+        session.print(paper_table(found), paper_data(found))
+        return 0
     workspace = session.workspace
     records = [find(workspace, word) for word in arguments.words] or session.records()
     name = records[0].cell.id if len(records) == 1 else "cells"

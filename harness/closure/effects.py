@@ -46,7 +46,7 @@ def effect_of(
         baseline=mean,
         ablated=mean + delta,
         delta=delta,
-        controls=tuple(_short(c) if exact else float(c) for c in controls),
+        controls=tuple(short(c) if exact else float(c) for c in controls),
         z=z_score(delta, disjoint, trial.ddof),
         p=case.comparison.p(statistics[0], statistics[1:]),
         p_adjusted=None,
@@ -133,10 +133,10 @@ def _damage_side(interval: tuple[float, float] | None, damage: int) -> tuple[flo
     return low, high
 
 
-def _short(value: float) -> float:
+def short(value: float) -> float:
     """Eight digits: more than a model in single precision gives. Records hold many of these numbers."""
     return float(f"{value:.8g}")
 
 
 def _finite(value: float) -> float | None:
-    return _short(value) if math.isfinite(value) else None
+    return short(value) if math.isfinite(value) else None

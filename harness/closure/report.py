@@ -18,6 +18,7 @@ from harness.closure.effects import KEPT, LEVEL, effect_of
 from harness.closure.intervals import mean_interval
 from harness.closure.necessity import DISPENSABLE
 from harness.closure.outcomes import Outcomes
+from harness.closure.outside import Outside, outside_of
 from harness.closure.statistics import Effect, selection_p
 from harness.closure.task import Task, task_of
 from harness.closure.trial import Trial
@@ -71,6 +72,9 @@ class ClosureReport:
     groups of the same pipeline on permuted data, where the candidate was chosen on its test examples. ``task``: how
     well the model does the task without ablation, in a sentence; ``task_done``: whether it does (None: not checked).
 
+    ``outside``: by metric, the same ablation on the ``n_outside`` examples outside the stratum, where the group is
+    judged inside it. It does not decide.
+
     ``joint``: a pass needs an interaction below zero. Of the former test: ``shortfall``: sites (or classes) with too
     few units for matched controls, with the number of units that were taken from others; ``inflation``: the factor by
     which the spread of the controls was increased before p was computed (None: infinite, so that p is undefined).
@@ -100,6 +104,8 @@ class ClosureReport:
     joint: bool = False
     task: str = ""
     task_done: bool | None = None
+    outside: Mapping[str, Outside] = field(default_factory=dict)
+    n_outside: int | None = None
 
     def evidence(self, alpha: float) -> Evidence:
         """What the verdict follows from."""
@@ -157,7 +163,11 @@ def measure(
     deciding = [metric for m, metric in enumerate(trial.metrics) if trial.decides(m)]
     check = trial.check_task and len(trial.batch) >= FEWEST  # fewer examples can show neither
     task = task_of(trial.evaluate, trial.batch, trial.intervention, deciding, trial.seed) if check else None
-    return [_measure(case, outcomes, task, contrast.get(case.candidate), null_damage) for case in cases]
+    outside = outside_of(cases, outcomes)
+    return [
+        _measure(case, outcomes, task, contrast.get(case.candidate), null_damage, there)
+        for case, there in zip(cases, outside, strict=True)
+    ]
 
 
 def judge(results: Sequence[CandidateResult], alpha: float) -> tuple[CandidateResult, ...]:
@@ -183,6 +193,7 @@ def _measure(
     task: Task | None,
     contrast: Float[np.ndarray, "metrics others"] | None,
     null_damage: Sequence[float],
+    outside: Mapping[str, Outside],
 ) -> CandidateResult:
     """The report on a candidate, except for corrected p and verdict, which depend on other candidates."""
     trial, candidate, comparison = outcomes.trial, case.candidate, case.comparison
@@ -228,6 +239,8 @@ def _measure(
         joint=trial.joint,
         task=task.sentence if task else "",
         task_done=task.done if task and task.checked else None,
+        outside=outside,
+        n_outside=len(trial.outside) if trial.outside is not None and outside else None,
     )
     kept = [candidate, *case.compared[:KEPT]]
     deltas = np.stack([outcomes.change(group) for group in kept], axis=1)

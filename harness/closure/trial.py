@@ -51,7 +51,8 @@ class Trial:
     ``test``: ``exact``, or the former test against ``disjoint`` groups; ``statistic``: that of the exact test.
     ``joint``: a group passes only if its units need each other. ``check_task``: it cannot pass where the model does not
     do the task. ``deciding``: which metrics decide: the first listed and those that declare it (``declared``), or
-    ``all``. ``stratum``: the one that candidates were proposed on, if any; ``in_stratum``: ``batch`` are its examples.
+    ``all``. ``stratum``: the one that candidates were proposed on, if any; ``in_stratum``: ``batch`` are its examples,
+    and ``outside`` all others that are tested (None: too few).
     ``futility``: testing of a candidate stops early when this many controls do at least as much damage
     (:mod:`harness.closure.stopping`). ``labels``, ``strength`` (mean output norm [units]), ``usage`` (share of examples
     on which each unit is active [units]): given where the controls ask for them.
@@ -79,6 +80,7 @@ class Trial:
     deciding: Literal["declared", "all"] = "declared"
     stratum: str = ""
     in_stratum: bool = False
+    outside: Batch | None = None
     labels: Labels | None = None
     strength: Float[np.ndarray, " units"] | None = None
     usage: Float[np.ndarray, " units"] | None = None

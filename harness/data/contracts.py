@@ -221,6 +221,9 @@ class Binarizer(Method, Protocol):
 class AffinityMethod(Method, Protocol):
     """Spins, observations (the output of any binarizer), or only the units -> affinity."""
 
+    given_strata: bool = False
+    """Whether its call also takes ``strata``: the stratum of every observation (-1: none), as covariates. Examples are
+    then not divided for the proposal."""
     __call__: Callable[..., Affinity]
 
 

@@ -98,6 +98,11 @@ class Recording:
         for name, values in self.readings.items():
             _finite(f"recording of {name}", values, self.units)
 
+    def take(self, examples: Int[np.ndarray, " some"]) -> Recording:
+        """The recording of some examples: every reading has one entry per example."""
+        readings = {name: values[examples] for name, values in self.readings.items()}
+        return Recording(self.batch.take(examples), self.units, readings)
+
 
 @dataclass(frozen=True)
 class Activity:

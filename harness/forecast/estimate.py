@@ -26,6 +26,7 @@ from harness.util.bytesize import parse_size
 ITEMSIZE = {"float32": 4, "bfloat16": 2, "float16": 2}
 AT_REST = 540_000_000  # bytes of a process that has loaded torch and transformers, and no model
 LOADING = (3.0, 1.5e-9)  # seconds to import torch, and to read a parameter
+STRATA = 4  # strata of a cell, as far as is known before it runs
 STATISTICS = 0.1  # seconds of a closure test beside the model: intervals, anatomy
 FITTED = (0.02, 6e-9)  # seconds of an affinity, and per observation and pair of units
 DIVIDED = (0.08, 5e-7)  # seconds of a partitioner, chooser and selector, and per pair of units
@@ -76,7 +77,8 @@ def _step_names(cell: Cell) -> list[str]:
     if cell.settings.group:
         return ["subject", "batch", "closure"]
     null = ["null"] if cell.settings.permuted_runs else []
-    curve = ["size curve"] if cell.settings.size_curve and not cell.has_strata else []
+    null += ["strata null"] if cell.settings.strata_null else []
+    curve = ["size curve"] if cell.settings.size_curve and not cell.divided else []
     return ["subject", "batch", "recording", "proposal", *null, "closure", *curve]
 
 
@@ -212,6 +214,7 @@ def _expected(cell: Cell, shapes: Shapes, machine: Machine) -> tuple[Span, dict[
         "recording": computing(recording, recording),
         "proposal": fixed(fit * (1 + reruns) + divide * (1 + 2 * reruns)),
         "null": fixed((fit + divide) * cell.settings.permuted_runs) + computing(null, null),
+        "strata null": fixed((fit + STRATA * divide) * cell.settings.strata_null),
         "closure": computing(first, last) + fixed(STATISTICS),
         "size curve": computing(curve, curve),
     }

@@ -19,6 +19,7 @@ DEPENDS: Mapping[str, tuple[str, ...]] = {
     "recording": _RECORDED,
     "proposal": _PROPOSED,
     "null": (*_PROPOSED, "intervention", "metric", "null_proposals"),
+    "strata null": (*_PROPOSED, "stratifier", "strata_null", "futility"),
     "closure": (*_PROPOSED, *TESTED, "controls", "contrast", "futility", "alpha"),
     "size curve": TESTED,
 }

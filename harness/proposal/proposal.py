@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
+from jaxtyping import Int
 
 from harness.data.batch import Batch
 from harness.data.contracts import reseeded
@@ -46,9 +47,10 @@ class Step(Generic[T]):
 class Proposal:
     """The results of a cell's proposing stages, by step. A method requests steps by name.
 
-    ``inputs``: the inputs of the first steps, by name (``batch``, ``recording``, ``truth``). An input is None or absent
-    if no stage requests it, for example with ``affinity=precomputed``. ``reruns``: how often partitions are computed
-    again to measure their stability. Affinities and partitions that are in the ``cache`` are read from there.
+    ``inputs``: the inputs of the first steps, by name (``batch``, ``recording``, ``truth``, ``strata``). An input is
+    None or absent if no stage requests it, for example with ``affinity=precomputed``. ``reruns``: how often partitions
+    are computed again to measure their stability. Affinities and partitions that are in the ``cache`` are read from
+    there.
     ``stratum``: the stratum that the inputs belong to, if examples are divided. ``labels``: given, not computed.
     """
 
@@ -97,6 +99,17 @@ class Proposal:
     def truth(self) -> Labels | None:
         """The class of every unit where the subject knows it."""
         return self.inputs.get("truth")
+
+    @property
+    def strata(self) -> Int[np.ndarray, " observations"] | None:
+        """The stratum of every observation, for an affinity that takes them. Errors: observations are not examples."""
+        strata: Int[np.ndarray, " observations"] | None = self.inputs.get("strata")
+        if strata is not None and len(strata) != len(self.measured.values):
+            raise HarnessError(
+                f"signal {self.stages['signal'].name}: its observations are not examples, so that they have no strata.",
+                "Choose a signal with one number per example (signal=max_attention), or affinity.covariates=none.",
+            )
+        return strata
 
     @Step
     def labels(self) -> Labels:
@@ -217,7 +230,8 @@ class Proposal:
         """
         units = self.units.reordered(order)
         truth = self.truth.reordered(order, units) if self.truth else None
-        inputs = {**self.inputs, "truth": truth}
+        strata = self.inputs.get("strata")
+        inputs = {**self.inputs, "truth": truth, "strata": strata if strata is None or rows is None else strata[rows]}
         other = Proposal(_reseeded(self.stages, seed), units, inputs, self.reruns, self.seed, self.cache)
         if self.has("labels"):
             other.steps["labels"] = self.labels.reordered(order, units)
@@ -243,6 +257,8 @@ class Proposal:
         """Call a stage's method with the steps that it requests."""
         method = self.stages[stage]
         arguments = {name: getattr(self, name) for name in inputs_of(type(method))}
+        if stage == "affinity" and getattr(method, "given_strata", False):
+            arguments["strata"] = self.strata
         return cached_call(stage, method, arguments, self.units, self.cache)
 
     def _described(self, candidate: Candidate) -> Candidate:

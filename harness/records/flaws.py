@@ -63,6 +63,7 @@ def flaws(record: Record) -> Iterator[str]:
         yield from _of_labels(f"unit_damage.{metric}", list(damage), known)
     if record.closure and not record.unit_damage.keys() <= record.closure[0].effects.keys():
         yield "unit_damage: it has a metric without an effect"
+    yield from _of_strata(record)
     if (curve := record.size_curve) is not None:
         if len({len(each) for each in (curve.sizes, curve.damage, curve.greedy, curve.pool)}) != 1:
             yield "size_curve: its parts differ in length"
@@ -120,6 +121,27 @@ def _of_effects(closure: ClosureReport) -> Iterator[str]:
             yield f"effects.{name}.controls: {len(effect.controls)} for {len(closure.groups)} compared groups"
         if effect.statistics and len(effect.statistics) != len(effect.controls):
             yield f"effects.{name}.statistics: {len(effect.statistics)} for {len(effect.controls)} compared groups"
+
+
+def _of_strata(record: Record) -> Iterator[str]:
+    names = [stratum.name for stratum in record.strata]
+    if len(set(names)) < len(names) or "" in names:
+        yield "strata: their names do not tell them apart"
+    for place, stratum in enumerate(record.strata):
+        if min(stratum.n_proposed, stratum.n_tested) < 0:
+            yield f"strata.{place}: a number of examples is below zero"
+        if record.closure and not stratum.baseline.keys() <= record.closure[0].effects.keys():
+            yield f"strata.{place}.baseline: it has a metric without an effect"
+    for place, closure in enumerate(record.closure):
+        if not closure.outside.keys() <= closure.effects.keys():
+            yield f"closure.{place}.outside: it has a metric without an effect"
+        if bool(closure.outside) is not bool(closure.n_outside):
+            yield f"closure.{place}.n_outside: {closure.n_outside} with {len(closure.outside)} metrics outside"
+        for name, outside in closure.outside.items():
+            if len(outside.gaps) != closure.n_controls:
+                yield f"closure.{place}.outside.{name}.gaps: {len(outside.gaps)} for {closure.n_controls} groups"
+    if (null := record.strata_null) is not None and not 0 < len(null.null) <= null.runs:
+        yield f"strata_null.null: {len(null.null)} of {null.runs} runs"
 
 
 def _of_labels(where: str, labels: Sequence[str], known: set[str]) -> Iterator[str]:

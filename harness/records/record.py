@@ -13,10 +13,11 @@ from harness.closure.report import ClosureReport
 from harness.closure.size_curve import SizeCurve
 from harness.data.grouping import Agreement, Stability
 from harness.data.units import Run, UnitSpace
+from harness.proposal.strata_null import StrataNull
 from harness.records.upgrades import PREFIX
 from harness.util.digest import digest
 
-SCHEMA = f"{PREFIX}6"
+SCHEMA = f"{PREFIX}7"
 _STRICT: dict[str, Any] = {"extra": "forbid", "allow_inf_nan": False}
 
 
@@ -136,13 +137,31 @@ class CandidateRecord:
 
 
 @dataclass(frozen=True)
+class StratumRecord:
+    """One stratum of the examples: how many were proposed on and tested, and what the model does without ablation.
+
+    ``baseline``: by metric, its mean over the tested examples. ``routing_entropy``: the mean entropy of their routers
+    in nats (:class:`harness.data.routing.RoutingEntropy`); None for a model without routers.
+    """
+
+    name: str
+    n_proposed: int
+    n_tested: int
+    baseline: Mapping[str, float] = field(default_factory=dict)
+    routing_entropy: float | None = None
+    __pydantic_config__: ClassVar = _STRICT
+
+
+@dataclass(frozen=True)
 class Record:
     """The complete result of one cell.
 
     ``units``: the labels of all units, in order; ``sites``: their sites, as runs. ``classes``: the class
     of each unit according to the labels. ``unit_damage``: by metric and unit, the damage when this unit alone is
     ablated, where it was measured: the mean change on the test examples, positive for the worse. ``size_curve``: where
-    the cell asks for one. ``diagnostics``: warnings of the stages. ``seconds``: time spent per stage.
+    the cell asks for one. ``strata``: those that the examples were divided into; ``strata_null``: their largest
+    agreement with the labels among that of random strata, where the cell asks for it. ``diagnostics``: warnings of the
+    stages. ``seconds``: time spent per stage.
 
     ``cost``: ``conditions`` requested (group x batch), and how many of them were ``computed`` here because no earlier
     cell had computed them; ``forwards``, one per condition and example; ``flops`` of all forwards and recordings,
@@ -164,6 +183,8 @@ class Record:
     closure: tuple[ClosureReport, ...] = ()
     unit_damage: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     size_curve: SizeCurve | None = None
+    strata: tuple[StratumRecord, ...] = ()
+    strata_null: StrataNull | None = None
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     cost: Mapping[str, int] = field(default_factory=dict)

@@ -130,10 +130,20 @@ def _from_5(data: Json) -> Json:
     return {**data, "schema": f"{PREFIX}6"}
 
 
+def _from_6(data: Json) -> Json:
+    """Schema 7 describes strata, and what a group does outside its own. Nothing else changed."""
+    return {**data, "schema": f"{PREFIX}7", "config": {**ADDED_7, **data.get("config", {})}}
+
+
+ADDED_7: Json = {"strata_null": 0}
+"""What records of schema 7 say, and older ones did without saying."""
+
+
 UPGRADES: Mapping[Any, Callable[[Json], Json]] = {
     f"{PREFIX}2": _from_2,
     f"{PREFIX}3": _from_3,
     f"{PREFIX}4": _from_4,
     f"{PREFIX}5": _from_5,
+    f"{PREFIX}6": _from_6,
 }
 """By schema: the function that converts its records to the next schema."""

@@ -74,6 +74,14 @@ class Method:
         return frozenset(f.name for f in dataclasses.fields(self.cls) if f.metadata.get("by_content"))
 
     @property
+    def added(self) -> dict[str, Any]:
+        """Parameters that were added when boards and cells existed (metadata ``added``), with their defaults.
+
+        At its default such a parameter enters no identity, so that older rows and cells keep theirs.
+        """
+        return {f.name: self.node[f.name] for f in dataclasses.fields(self.cls) if f.metadata.get("added")}
+
+    @property
     def follows(self) -> dict[str, str]:
         """Parameters that take the value of another key (``affinity.path``) where they are not set."""
         return {f.name: f.metadata["follows"] for f in dataclasses.fields(self.cls) if "follows" in f.metadata}

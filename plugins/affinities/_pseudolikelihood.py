@@ -36,12 +36,17 @@ class Regressions:
 
 
 def regress_each(
-    spins: Shaped[np.ndarray, "observations units"], l2: float, max_iter: int, tolerance: float = 1e-4
+    spins: Shaped[np.ndarray, "observations units"],
+    l2: float,
+    max_iter: int,
+    tolerance: float = 1e-4,
+    covariates: Shaped[np.ndarray, "observations covariates"] | None = None,
 ) -> Regressions:
-    r"""L2-regularised logistic regression of every column of ``spins`` on all others.
+    r"""L2-regularised logistic regression of every column of ``spins`` on all others, and on all covariates c.
 
-    .. math:: \min_{w, b}\ \frac1n \sum_e \log\bigl(1 + e^{-s_{ei} (b + \sum_{j \ne i} w_j s_{ej})}\bigr)
-              + \frac{l_2}{2 n} \lVert w \rVert^2
+    .. math:: \min_{w, v, b}\ \frac1n \sum_e \log(1 + e^{-s_{ei} \eta_{ei}})
+              + \frac{l_2}{2 n} \bigl(\lVert w \rVert^2 + \lVert v \rVert^2\bigr), \qquad
+              \eta_{ei} = b + \textstyle\sum_{j \ne i} w_j s_{ej} + v \cdot c_e
 
     Each column must contain both -1 and +1. A regression ends when no component of its gradient exceeds ``tolerance``,
     when the decrease is no larger than rounding, or after ``max_iter`` steps. Up to rounding, the steps are those of
@@ -51,12 +56,12 @@ def regress_each(
     Source: Liu & Nocedal 1989 (L-BFGS); Moré & Thuente 1994 (line search).
     """
     n, units = spins.shape
-    design = np.ones((n, units + 1))
-    design[:, :-1] = spins
+    others = np.empty((n, 0)) if covariates is None else covariates
+    design = np.concatenate([spins, others, np.ones((n, 1))], axis=1, dtype=np.float64)
     blocks = [np.arange(units)[start : start + BLOCK] for start in range(0, units, BLOCK)]
     solutions = spread(lambda block: _Block(design, block, l2 / n).solve(max_iter, tolerance), blocks)
     weights, margins, converged, iterations = (np.concatenate(parts) for parts in zip(*solutions, strict=True))
-    return Regressions(weights[:, :-1], weights[:, -1], margins, converged, iterations)
+    return Regressions(weights[:, :units], weights[:, -1], margins, converged, iterations)
 
 
 Solution = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]

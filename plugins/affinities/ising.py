@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from annotated_types import Ge, Gt
 from harness_plugins.affinities._pseudolikelihood import regress_each
+from jaxtyping import Int
 
 from harness import Affinity, AffinityMethod, Sign, Spins, hookimpl, signed_part
 
@@ -30,6 +31,13 @@ class Ising(AffinityMethod):
     bounds it, not because the units act together (published couplings of OLMoE on natural text show it: row sums 19
     times the median).
 
+    With ``covariates=strata`` the regressions also have one column for each stratum of the cell's ``stratifier`` (1 for
+    its examples, 0 for others), and examples are not divided for the proposal: units that only share a route are then
+    not coupled. These columns are penalised like the couplings, as in the paper: without a penalty their sum is the
+    intercept, and a unit that is constant in a stratum has an infinite coefficient. With a large ``l2`` part of the
+    route's share is left in J.
+
+    Errors: ``covariates=strata`` in a cell without strata, or where observations are not examples.
     Source: Besag 1975; Ravikumar et al. 2010; closure paper, section 3.5 (l2 = 1e-3, 500 iterations of L-BFGS with
     scikit-learn; here the same steps are computed for all units at once).
     """
@@ -41,13 +49,23 @@ class Ising(AffinityMethod):
     # Two units with identical spins predict each other without error; the penalty stops their margin at 8 to 11.
     separable_margin: float = field(default=6.0, metadata={"help": "median margin that counts as near-separable"})
 
-    def __call__(self, spins: Spins) -> Affinity:
+    covariates: Literal["none", "strata"] = field(
+        default="none", metadata={"help": "also regress on the stratum of each example (stratifier=...)", "added": True}
+    )
+
+    @property
+    def given_strata(self) -> bool:  # type: ignore[override]  # a parameter decides
+        """Whether the call takes strata."""
+        return self.covariates == "strata"
+
+    def __call__(self, spins: Spins, strata: Int[np.ndarray, " observations"] | None = None) -> Affinity:
         units, constant = spins.units, set(spins.constant)
         couplings = np.zeros((len(units), len(units)))
         varying = np.array([unit for unit in units.canonical if unit not in constant], dtype=int)
         unfinished, separable = [], []
         if len(varying) > 1:
-            fits = regress_each(spins.values[:, varying], self.l2, self.max_iter)
+            columns = None if strata is None else strata[:, None] == np.unique(strata[strata >= 0])
+            fits = regress_each(spins.values[:, varying], self.l2, self.max_iter, covariates=columns)
             couplings[np.ix_(varying, varying)] = (fits.coefficients + fits.coefficients.T) / 4
             unfinished = sorted(varying[~fits.converged].tolist())
             separable = sorted(varying[fits.margins > self.separable_margin].tolist())

@@ -67,7 +67,7 @@ class NaturalText(BatchMethod):
     seed: int | None = field(  # type: ignore[assignment]  # the contract's seed cannot be null
         default=0, metadata={"help": "seed of the draw of windows; null: the first n windows"}
     )
-    bos: bool | None = field(default=None, metadata={"help": BOS_HELP})
+    bos: bool | None = field(default=None, metadata={"help": BOS_HELP, "added": True})
 
     def __post_init__(self) -> None:
         if self.length is not None and self.length <= self.gap:

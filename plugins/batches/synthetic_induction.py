@@ -47,7 +47,7 @@ class SyntheticInduction(BatchMethod):
     vocab: tuple[int, int] | None = field(
         default=None, metadata={"help": "token ids [lo, hi); null: [100, 10000), less in a small vocabulary"}
     )
-    bos: bool | None = field(default=None, metadata={"help": BOS_HELP})
+    bos: bool | None = field(default=None, metadata={"help": BOS_HELP, "added": True})
 
     def __call__(self, vocabulary: Vocabulary) -> Tokens:
         bos, said = vocabulary.bos(self.bos)

@@ -301,8 +301,9 @@ def test_a_record_of_schema_3_gets_the_sites_of_its_heads(tmp_path: Path) -> Non
     written = json.loads(record.to_json())
     assert old["closure"][0].pop("shortfall") == {"L2": 8}
     assert written["closure"][0].pop("shortfall") == {"L2.attn": 8}
-    added = {"stratifier": {"name": "none"}, "scope": "all", "deciding": "all", **ADDED_5}
+    added = {"stratifier": {"name": "none"}, "scope": "all", "deciding": "all", **ADDED_5, **ADDED_7}
     assert written.pop("config") == {**added, **old.pop("config")}
+    _without_what_schema_7_added(written)
     _without_what_schema_5_added(written)
     chosen = [place for place, partition in enumerate(written["partitions"]) if partition.pop("chosen")]
     assert chosen == [old.pop("chosen")]
@@ -327,6 +328,16 @@ ADDED_5 = {
     "check_task": False,
     "size_curve": False,
 }
+
+
+ADDED_7 = {"strata_null": 0}
+
+
+def _without_what_schema_7_added(written: dict[str, Any]) -> None:
+    assert (written.pop("strata"), written.pop("strata_null")) == ([], None)
+    assert [(closure.pop("outside"), closure.pop("n_outside")) for closure in written["closure"]] == [
+        ({}, None) for _ in written["closure"]
+    ]
 
 
 def _without_what_schema_5_added(written: dict[str, Any]) -> None:
@@ -354,7 +365,8 @@ def test_a_record_of_schema_4_is_one_of_the_former_test() -> None:
     record = read_record(OLD / "record_4.json")
     assert (old["schema"], record.schema) == ("closure-harness/record/4", SCHEMA)
     written = json.loads(record.to_json())
-    assert written.pop("config") == {**ADDED_5, **old.pop("config")}
+    assert written.pop("config") == {**ADDED_5, **ADDED_7, **old.pop("config")}
+    _without_what_schema_7_added(written)
     _without_what_schema_5_added(written)
     assert {**written, "schema": old["schema"]} == old
     assert json.loads(record.as_written()) == json.loads((OLD / "record_4.json").read_text())
@@ -367,6 +379,19 @@ def test_a_record_of_schema_5_is_kept_as_it_was_written() -> None:
     assert (old["schema"], record.schema) == ("closure-harness/record/5", SCHEMA)
     assert {p.agreement.units for p in record.partitions if p.agreement} == {None}
     assert json.loads(record.as_written()) == old
+
+
+def test_a_record_of_schema_6_is_one_without_described_strata() -> None:
+    """It has strata, but does not say what they hold nor what its groups do outside them. All else stays."""
+    old = json.loads((OLD / "record_6.json").read_text())
+    record = read_record(OLD / "record_6.json")
+    assert (old["schema"], record.schema) == ("closure-harness/record/6", SCHEMA)
+    assert [closure.stratum for closure in record.closure] == ["0", "1", "2", "3"]
+    written = json.loads(record.to_json())
+    _without_what_schema_7_added(written)
+    assert written.pop("config") == {**ADDED_7, **old.pop("config")}
+    assert {**written, "schema": old["schema"]} == old
+    assert json.loads(record.as_written()) == json.loads((OLD / "record_6.json").read_text())
 
 
 def test_a_record_of_schema_3_that_proposed_nothing_is_read(tmp_path: Path) -> None:
@@ -433,14 +458,14 @@ def test_a_record_with_an_added_original_digest_is_refused(
             read_record(path)
 
 
-@pytest.mark.parametrize("schema", ["closure-harness/record/1", "closure-harness/record/7", "2", 2, None])
+@pytest.mark.parametrize("schema", ["closure-harness/record/1", "closure-harness/record/8", "2", 2, None])
 def test_a_record_of_an_unreadable_schema_is_refused_with_what_to_do(schema: object, tmp_path: Path) -> None:
     path = tmp_path / "3f9c" / "record.json"
     path.parent.mkdir()
     path.write_text(json.dumps({"schema": schema, "status": "ok"}))
     with pytest.raises(HarnessError) as caught:
         read_record(path)
-    older = ", ".join(f"'closure-harness/record/{number}'" for number in (2, 3, 4, 5))
-    readable = f"{older} and 'closure-harness/record/6'"
+    older = ", ".join(f"'closure-harness/record/{number}'" for number in (2, 3, 4, 5, 6))
+    readable = f"{older} and 'closure-harness/record/7'"
     assert caught.value.what == f"record 3f9c has schema {schema!r}; this harness reads {readable}."
     assert caught.value.fix == f"Redo its cell with the same command and --force, or move the file away: {path}"

@@ -109,7 +109,7 @@ def test_an_old_record_that_chose_a_partition_it_does_not_have_is_refused(chosen
         parse_record(json.dumps({**data, "chosen": chosen}), "3f9c", "")
 
 
-@pytest.mark.parametrize("name", ["record_2.json", "record_3.json", "record_4.json", "record_5.json"])
+@pytest.mark.parametrize("name", ["record_2.json", "record_3.json", "record_4.json", "record_5.json", "record_6.json"])
 @pytest.mark.parametrize("part", ["closure", "candidates", "partitions", "config", "provenance", "units"])
 @pytest.mark.parametrize("value", [None, 3, "text", [3], [[]]])
 def test_an_old_record_with_a_part_of_a_wrong_type_is_refused(name: str, part: str, value: object) -> None:
