@@ -23,6 +23,9 @@ from harness.util.seeds import rng_for
 
 T = TypeVar("T")
 
+FEWEST_OBSERVATIONS = 3
+"""To estimate an affinity from. Of two observations, every correlation is -1, 0 or 1."""
+
 
 class Step(Generic[T]):
     """A property of a proposal that is computed once and kept in its ``steps``."""
@@ -154,7 +157,17 @@ class Proposal:
 
     @Step
     def affinity(self) -> Affinity:
-        """How similarly two units behave."""
+        """How similarly two units behave. Errors: too few observations to estimate it from."""
+        method = self.stages["affinity"]
+        if {"spins", "observations"} & set(inputs_of(type(method))):
+            count = len(self.observations.values)
+            if count < FEWEST_OBSERVATIONS:
+                where = f"stratum '{self.stratum}' has" if self.stratum else "there are"
+                small = ", or leave small strata out (stratifier.smallest=...)" if self.stratum else ""
+                raise HarnessError(
+                    f"affinity {method.name} needs {FEWEST_OBSERVATIONS} observations; {where} {count} to propose on.",
+                    f"Use more examples (batch.n=...){small}.",
+                )
         return self._expect(Affinity, "affinity", self._call("affinity"))
 
     @Step

@@ -11,6 +11,8 @@ from jaxtyping import Int
 
 from harness import HarnessError, Recording, Strata, Stratifier, hookimpl
 
+from ._strata import large_strata
+
 
 @dataclass(frozen=True)
 class Groups(Stratifier):
@@ -32,20 +34,13 @@ class Groups(Stratifier):
     smallest: Annotated[int, Ge(2)] = field(default=20, metadata={"help": "fewest examples of a stratum"})
 
     def __call__(self, recording: Recording) -> Strata:
-        values, counts = np.unique(self._values(recording), return_counts=True)
-        kept = values[counts >= self.smallest].tolist()
-        if not kept:
-            raise HarnessError(
-                f"stratifier groups: no value of '{self.by}' has {self.smallest} of the {len(recording.batch)} "
-                "examples proposed on.",
-                "Use more examples (batch.n=...), or a smaller stratifier.smallest.",
-            )
+        names = sorted(set(self._values(recording)))
+        place = {value: index for index, value in enumerate(names)}
 
         def rule(other: Recording) -> Int[np.ndarray, " examples"]:
-            place = {value: index for index, value in enumerate(kept)}
             return np.array([place.get(value, -1) for value in self._values(other)], dtype=np.int64)
 
-        return Strata(tuple(kept), rule)
+        return large_strata(f"{self.name} ({self.by})", names, rule, recording, self.smallest)
 
     def _values(self, recording: Recording) -> list[str]:
         groups = recording.batch.groups

@@ -58,6 +58,11 @@ def harness_batches():
         (["run", "batch=natural_text", "batch.n=10000000"], ["10000000 were requested", "batch.n="]),
         (["run", "batch=natural_text", "batch.text=./missing.txt"], ["missing.txt", "does not exist"]),
         (["run", "batch.n=1"], ["one example cannot be split", "split=none"]),
+        (
+            ["run", "stratifier=routes", "batch.n=8"],
+            ["stratifier reads 'router', which subject tiny", "only mixtures of experts have routers"],
+        ),
+        (["run", "stratifier=random", "stratifier.k=9", "batch.n=8"], ["4 examples are proposed on", "k=9"]),
         (["run", "give_up=5"], ["give_up is now called futility.", "Write futility=5."]),
         (["sweep", "give_up=5,10"], ["give_up is now called futility.", "Write futility=5,10."]),
         (["plan", "batch@elsewhere=natural_text"], ["batch@elsewhere is now called batch@contrast."]),

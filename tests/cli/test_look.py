@@ -24,7 +24,7 @@ def test_list_names_every_method_with_its_parameters_and_owner(harness: Run) -> 
         assert method.owner in answer.out
     assert "l2=0.001" in answer.out
     assert "broken" not in answer.out
-    assert "presets: gpt2" in answer.out
+    assert "presets: deepseek-v2-lite" in answer.out
 
 
 def test_list_of_a_stage_shows_only_that_stage(harness: Run) -> None:

@@ -72,7 +72,10 @@ def test_a_routed_circuit_does_damage_in_its_stratum_only(tmp_path: Path) -> Non
     [
         (("scope=stratum",), "this cell has no strata"),
         (("stratifier=groups",), "stratifier.by=domain: the examples of batch planted do not have this property"),
-        (("stratifier=groups", "stratifier.by=stratum", "stratifier.smallest=100"), "no value of 'stratum' has 100"),
+        (
+            ("stratifier=groups", "stratifier.by=stratum", "stratifier.smallest=100"),
+            r"groups \(stratum\): none of 4 strata has 100",
+        ),
         (("stratifier=kmeans", "stratifier.reads=router"), "stratifier reads 'router', which subject planted"),
         (
             ("scope=active", "signal=participation_ratio", "group=[L0H0,L1H1]"),
