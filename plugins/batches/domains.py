@@ -30,7 +30,7 @@ Example = tuple[Int[np.ndarray, " positions"], int, int, int]
 DOMAINS = ("english", "code", "repeats")
 GAP = 6  # smallest distance of the two occurrences: local heads look back up to 5
 SHORTEST = 24  # tokens: fewer have hardly a pair that occurs twice
-USUAL = 96
+USUAL = 64
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,9 @@ class Domains(BatchMethod):
 
     name: ClassVar[str] = "domains"
     defaults: ClassVar[Mapping[str, str | Sequence[str]]] = FOR_COUNTERFACTUALS
-    n: Annotated[int, Ge(6)] = field(default=600, metadata={"help": "number of examples, over all domains"})
+    n: Annotated[int, Ge(6)] = field(default=480, metadata={"help": "number of examples, over all domains"})
     length: Annotated[int, Ge(SHORTEST)] | None = field(
-        default=None, metadata={"help": "tokens per window; null: 96, or the context"}
+        default=None, metadata={"help": "tokens per window; null: 64, or the context"}
     )
     seed: int = field(default=0, metadata={"help": "seed of every draw"})
     bos: bool | None = field(default=None, metadata={"help": BOS_HELP})
