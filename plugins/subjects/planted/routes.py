@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -62,6 +62,7 @@ class PlantedRoutes(SubjectMethod):
     """
 
     name: ClassVar[str] = "planted_routes"
+    defaults: ClassVar[Mapping[str, str | Sequence[str]]] = {"batch": "planted", "labels": "truth"}
     seed: Annotated[int, Ge(0)] = field(
         default=0, metadata={"help": "seed of the roles and of the noise of every example"}
     )
