@@ -58,6 +58,8 @@ def test_the_papers_tests_are_as_published(test: int) -> None:
     assert (config["partitioner"]["name"], config["chooser"]["name"]) == ("spectral", "labels")
     assert {key: config["controls"][key] for key in ("name", "n", "pool")} == {"name": "uniform", "n": 5, "pool": pool}
     assert (config["split"], config["ddof"], config["affinity"]["l2"]) == ("none", 0, 1e-3)
+    routed = {"name": "kmeans", "reads": "router", "k": 4, "smallest": 80, "seed": 0}
+    assert (config["stratifier"] == routed, config["scope"] == "stratum") == (test == 5, test == 5)
     if batch == "natural_text":
         assert (config["batch"]["target"], config["batch"]["windows"], config["batch"]["seed"]) == (
             "repeat",
