@@ -23,7 +23,7 @@ class Settings:
     - ``seed``: of the split, the bootstrap and the reruns.
     - ``reruns``: how often partitions are computed again to measure their stability (this many reruns of each kind).
     - ``scope``: the examples that a group is judged on: ``all``, those on which this group is ``active``, or those of
-      the ``stratum`` that it was proposed on.
+      the ``stratum`` that it was proposed on (without strata: all).
     - ``active``: a group is active on an example where any of its units is, all are, or its most selective one is.
     - ``test``: the exact test, or the former one against ``disjoint`` groups. ``statistic``: what the exact test
       compares: the ``necessity`` of the units, or their ``share`` of the group's damage.

@@ -38,16 +38,17 @@ class Division:
     def of(cls, inputs: Inputs) -> Division:
         """Fit the strata on the proposal half.
 
-        Errors: ``scope=stratum`` or ``strata_null`` without strata; ``strata_null`` without labels to agree with.
+        Without strata all examples are one: ``scope=stratum`` is then all of them, and there is no ``strata_null``.
+
+        Errors: covariates without strata; ``strata_null`` without labels to agree with.
         """
         cell, settings = inputs.cell, inputs.cell.settings
         if not cell.has_strata:
-            if settings.scope == "stratum":
-                raise _no_strata("scope=stratum", "scope=all")
-            if settings.strata_null:
-                raise _no_strata(f"strata_null={settings.strata_null}", "strata_null=0")
             if cell.given_strata:
-                raise _no_strata(f"affinity {cell.describe('affinity')}", "an affinity without strata as covariates")
+                raise HarnessError(
+                    f"affinity {cell.describe('affinity')}: this cell has no strata.",
+                    "Choose some (stratifier=groups), or an affinity without strata as covariates.",
+                )
             return cls(inputs)
         if not cell.divided and (settings.scope == "stratum" or settings.strata_null):
             raise HarnessError(
@@ -138,7 +139,7 @@ class Division:
         where the cell does not ask for it.
         """
         inputs, settings = self.inputs, self.inputs.cell.settings
-        if not settings.strata_null:
+        if not settings.strata_null or not self.names:
             return None
         whole, recording = inputs.proposal_half, inputs.recording()
         assert whole is not None
@@ -166,7 +167,3 @@ class Division:
                 seed=settings.seed,
                 tick=tick,
             )
-
-
-def _no_strata(key: str, without: str) -> HarnessError:
-    return HarnessError(f"{key}: this cell has no strata.", f"Choose some (stratifier=groups), or {without}.")

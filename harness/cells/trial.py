@@ -43,7 +43,7 @@ def trial_of(inputs: Inputs, proposal: Proposal) -> Trial:
         scope="active" if settings.scope == "active" else "all",
         deciding=settings.deciding,
         stratum=inputs.stratum,
-        in_stratum=settings.scope == "stratum",
+        in_stratum=bool(inputs.stratum) and settings.scope == "stratum",
         outside=inputs.outside,
         labels=_labels(inputs, proposal) if "labels" in matched_by else None,
         strength=_norms(inputs).mean(axis=0, dtype=np.float64) if "strength" in matched_by else None,

@@ -1,4 +1,4 @@
-"""Commands about boards: leaderboard."""
+"""Commands that show many records together: leaderboard, strata."""
 
 from __future__ import annotations
 
@@ -26,6 +26,16 @@ def leaderboard(arguments: Namespace) -> int:
     if arguments.add:
         return _add(session, expanded(arguments.words[0]), out or session.workspace.root / "boards")
     return _check(session, out, bool(session.overrides)) if arguments.check else _make(session, out)
+
+
+def strata(arguments: Namespace) -> int:
+    """Show what the candidates of all records of a workspace do inside and outside their strata."""
+    from harness.board.strata_settings import as_data, as_markdown, settings_of
+
+    session = Session.open(arguments)
+    settings = settings_of(session.records())
+    session.print(as_markdown(settings), as_data(settings))
+    return 0
 
 
 def _make(session: Session, out: Path | None) -> int:

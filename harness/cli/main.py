@@ -89,6 +89,8 @@ COMMANDS = {
                            (("--check", "check that the board agrees with its records"),
                             ("--add", "add THEIR_RECORDS to the board if they are valid")),
                            "harness leaderboard workspace=runs out=leaderboards/mine", keys=("workspace", "out")),
+    "strata": Command("show under which settings groups pass inside their strata, and only there", "boards:strata",
+                      example="harness strata workspace=runs"),
     "report": Command("write a page about one, several or all cells of a workspace",
                       "report:report", "[CELL ...]",
                       (("--paper", "print the closure paper's five verdicts and ours instead"),),

@@ -24,8 +24,9 @@ class PlantedBatch(BatchMethod):
     The tokens after the first one tell a planted subject which of its circuits are active. Each is active in half of
     the examples, independently. Query positions are uniform over 12 .. context - 1. Anchors: first-token, self,
     previous-token and local. No token is repeated on purpose, so there are no anchors for induction and
-    duplicate-token. The property ``stratum`` of an example is the one that planted subjects read from it. The
-    counterfactual has the same tokens except the first, which is its answer.
+    duplicate-token. The property ``stratum`` of an example is the one that planted subjects read from
+    it; ``domain``, which batches of text have, is the same. The counterfactual has the same tokens except the first,
+    which is its answer.
 
     Errors: a context below 13 positions; a vocabulary of fewer than two tokens.
     Source: none; made for subjects with planted circuits (batch=planted subject=planted).
@@ -55,7 +56,8 @@ class PlantedBatch(BatchMethod):
             "local": query[:, None] - LOCAL,
         }
         counterfactual = Counterfactual(np.column_stack([other, tokens[:, 1:]]), other)
-        groups = {"stratum": tokens[:, STRATUM] % STRATA}
+        stratum = tokens[:, STRATUM] % STRATA
+        groups = {"stratum": stratum, "domain": stratum}
         return Tokens(self.name, tokens, query, target, anchors, "answer", {"length": length}, counterfactual, groups)
 
 

@@ -11,7 +11,15 @@ from harness.registry.config import expand, registry, resolve, resolve_all
 
 @pytest.mark.parametrize(
     ("experiment", "cells"),
-    [("quickstart", 4), ("methods", 27), ("baselines", 3), ("reference", 1), ("grid", 81), ("robustness", 24)],
+    [
+        ("quickstart", 4),
+        ("methods", 27),
+        ("baselines", 3),
+        ("reference", 1),
+        ("grid", 81),
+        ("robustness", 24),
+        ("moe_routes", 8),
+    ],
 )
 def test_a_grid_has_the_number_of_cells_it_documents(experiment: str, cells: int) -> None:
     methods = registry()

@@ -49,6 +49,14 @@ def test_with_scope_all_groups_of_every_stratum_are_judged_on_all_examples(tmp_p
     assert {report.scope for report in result.record.closure} == {"all"}
 
 
+def test_without_strata_all_examples_are_the_stratum(tmp_path: Path) -> None:
+    """So that one sweep has proposals on all examples beside those on strata, judged by one protocol."""
+    inside, whole = (run(tmp_path, f"scope={scope}", "strata_null=9").record for scope in ("stratum", "all"))
+    assert [(report.scope, report.stratum) for report in inside.closure] == [("all", "")] * len(whole.closure)
+    assert [report.effects for report in inside.closure] == [report.effects for report in whole.closure]
+    assert inside.strata_null is None
+
+
 def test_labels_are_those_of_all_examples(tmp_path: Path) -> None:
     divided = run(tmp_path, "stratifier=groups", "stratifier.by=stratum", "stratifier.smallest=10", "labels=truth")
     whole = run(tmp_path, "labels=truth")
@@ -70,8 +78,10 @@ def test_a_routed_circuit_does_damage_in_its_stratum_only(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("scope=stratum",), "this cell has no strata"),
-        (("stratifier=groups",), "stratifier.by=domain: the examples of batch planted do not have this property"),
+        (
+            ("stratifier=groups", "stratifier.by=document"),
+            "stratifier.by=document: the examples of batch planted do not have this property",
+        ),
         (
             ("stratifier=groups", "stratifier.by=stratum", "stratifier.smallest=100"),
             r"groups \(stratum\): none of 4 strata has 100",

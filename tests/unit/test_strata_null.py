@@ -202,7 +202,6 @@ def test_a_cell_compares_the_agreement_of_its_own_partitions(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("strata_null=9",), "strata_null=9: this cell has no strata"),
         ((*STRATA, "strata_null=9", "labels=none"), "strata_null: the labels do not divide the units"),
         ((*STRATA, "strata_null=9", "group=[L0H0,L1H1]"), "strata_null: a group named by hand is not proposed"),
         (("strata_null=-1",), "strata_null"),

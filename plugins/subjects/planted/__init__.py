@@ -1,5 +1,13 @@
-"""A subject whose units have causal roles that are known by construction."""
+"""Subjects whose units have causal roles that are known by construction."""
 
-from harness_plugins.subjects.planted.subject import Planted, harness_subjects
+from harness_plugins.subjects.planted.routes import PlantedRoutes
+from harness_plugins.subjects.planted.subject import Planted
 
-__all__ = ["Planted", "harness_subjects"]
+from harness import hookimpl
+
+__all__ = ["Planted", "PlantedRoutes", "harness_subjects"]
+
+
+@hookimpl
+def harness_subjects() -> list[type[Planted | PlantedRoutes]]:
+    return [Planted, PlantedRoutes]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from harness_plugins.subjects.planted.roles import CIRCUITS, EXPECTED
-from harness_plugins.subjects.planted.world import WRITES_ANSWER, Response, World
+from harness_plugins.subjects.planted.roles import EXPECTED
+from harness_plugins.subjects.planted.world import Response, World
 from jaxtyping import Float
 
 from harness import (
@@ -18,6 +18,7 @@ from harness import (
     Reader,
     Recording,
     Rows,
+    Source,
     Subject,
     Tick,
     Tokens,
@@ -45,9 +46,10 @@ class PlantedSubject(Subject):
     def __init__(self, world: World, about: Mapping[str, Any]) -> None:
         self.world, self.about = world, about
         self.reads = Vocabulary(world.tokens, context=64)  # one token for each possible answer
-        self.label = f"planted-{world.seed}"
-        self.units, self.groups, self.expected = world.roles.units, world.roles.groups, EXPECTED
-        self.truth = Labels(world.roles.classes, self.units, circuits=frozenset(CIRCUITS))
+        self.label = f"{about['architecture']}-{world.seed}"
+        self.units, self.groups = world.roles.units, world.roles.groups
+        self.expected = {kind: EXPECTED.get(kind, EXPECTED["routed"]) for kind in self.groups}
+        self.truth = Labels(world.roles.classes, self.units, circuits=frozenset(world.roles.circuits))
         self._memo = Memo()
 
     def record(self, batch: Batch, readers: Mapping[str, Reader], tick: Tick) -> Recording:
@@ -55,14 +57,12 @@ class PlantedSubject(Subject):
         batch.check(self.reads)
         check_sources(self, readers)
         batch = tokens_of(batch, self.label)
-        response = self._response(batch)
         readings = {}
         for name, reader in readers.items():
-            values = self._attention(batch, response) if reader.source == "attention" else response.outputs
-            parts = []
-            for place, site in enumerate(self.units.sites):
-                inside = values[:, self.units.site_of == place].astype(np.float32)
-                parts.append(reader.read(Rows(reader.source, site, inside, batch, batch, np.arange(len(batch)))))
+            parts = [
+                reader.read(Rows(reader.source, site, values.astype(np.float32), batch, batch, np.arange(len(batch))))
+                for site, values in self._values(reader.source, batch)
+            ]
             readings[name] = np.concatenate(parts, axis=1)
         tick(len(batch))
         return Recording(batch, self.units, readings)
@@ -106,6 +106,13 @@ class PlantedSubject(Subject):
             tick(n * len(batch))
         return values
 
+    def _values(self, source: Source, batch: Tokens) -> Iterator[tuple[str, Float[np.ndarray, "examples units _"]]]:
+        """What readers of a source read, by site."""
+        response = self._response(batch)
+        values = self._attention(batch, response) if source == "attention" else response.outputs
+        for place, site in enumerate(self.units.sites):
+            yield site, values[:, self.units.site_of == place]
+
     def _replaced(
         self, batch: Batch, intervention: Intervention, reference: Batch | None
     ) -> Float[np.ndarray, "examples units tokens"]:
@@ -139,8 +146,9 @@ class PlantedSubject(Subject):
         query = batch.query[:, None]
         key = 1 + np.arange(len(self.units)) % 8
         roles = self.world.roles
-        key[[unit for kind in WRITES_ANSWER for unit in roles.members(kind)]] = 0
-        key[list(roles.members("position"))] = length
+        key[list(roles.answering)] = 0
+        if "position" in roles.groups:
+            key[list(roles.members("position"))] = length
         key = np.minimum(key, query)
         rest = (1 - response.activity) / np.maximum(query, 1)
         rows = np.where(np.arange(length) <= query[:, :, None], rest[:, :, None], 0.0)

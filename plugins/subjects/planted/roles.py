@@ -32,14 +32,28 @@ EXPECTED: Mapping[str, tuple[Verdict, ...]] = {
 
 @dataclass(frozen=True)
 class Roles:
-    """The planted groups, by kind. A unit in no group is filler. ``bands``: the layers of each circuit and decoy."""
+    """The planted groups, by kind. A unit in no group is filler. ``bands``: the layers of each circuit and decoy.
+
+    ``circuits``: the kinds that raise the answer; ``others``: the kinds without layers of their own.
+    """
 
     units: UnitSpace
     groups: Mapping[str, tuple[Group, ...]]
     bands: Mapping[str, tuple[int, ...]]
+    circuits: tuple[str, ...] = CIRCUITS
+    others: tuple[str, ...] = OTHERS
 
     @classmethod
-    def assign(cls, layers: int, width: int, size: int, shared: int, rng: np.random.Generator) -> Roles:
+    def assign(
+        cls,
+        layers: int,
+        width: int,
+        size: int,
+        shared: int,
+        rng: np.random.Generator,
+        circuits: tuple[str, ...] = CIRCUITS,
+        others: tuple[str, ...] = OTHERS,
+    ) -> Roles:
         """Assign units to groups at random.
 
         Each decoy and each circuit has a band of layers of its own. Otherwise a control could contain a unit of another
@@ -48,7 +62,7 @@ class Roles:
 
         Errors: too few units in a band.
         """
-        kinds = (DECOYS[0], *CIRCUITS, DECOYS[1])
+        kinds = (DECOYS[0], *circuits, DECOYS[1])
         if 2 * size > width * (layers // len(kinds)):
             raise HarnessError(
                 f"subject.width={width}: groups of subject.group_size={size} leave too few units in their layers for "
@@ -60,28 +74,35 @@ class Roles:
         groups: dict[str, tuple[Group, ...]] = {}
         previous: list[int] = []
         for kind, band in bands.items():
-            shared_units = previous[len(previous) - shared :] if previous and kind in CIRCUITS else []
+            shared_units = previous[len(previous) - shared :] if previous and kind in circuits else []
             new_units = [free[band[i % len(band)]].pop() for i in range(size - len(shared_units))]
             group = shared_units + new_units
-            previous = group if kind in CIRCUITS else []
+            previous = group if kind in circuits else []
             groups[kind] = (tuple(sorted(group)),)
             if kind == "redundant_pair":
                 groups["redundant_half"] = (tuple(sorted(group[: size // 2])), tuple(sorted(group[size // 2 :])))
-        remaining = [unit for kind in CIRCUITS for layer in bands[kind] for unit in free[layer]]
-        chosen = rng.permutation(remaining)[: len(OTHERS) * size].reshape(len(OTHERS), size)
-        for kind, members in zip(OTHERS, chosen, strict=True):
+        remaining = [unit for kind in circuits for layer in bands[kind] for unit in free[layer]]
+        chosen = rng.permutation(remaining)[: len(others) * size].reshape(len(others), size)
+        for kind, members in zip(others, chosen, strict=True):
             groups[kind] = (tuple(sorted(members.tolist())),)
         return cls(
             UnitSpace.heads([width] * layers),
-            {kind: groups[kind] for kind in EXPECTED},
+            {kind: groups[kind] for kind in (*circuits, "redundant_half", *others, *DECOYS) if kind in groups},
             {kind: tuple(band.tolist()) for kind, band in bands.items()},
+            circuits,
+            others,
         )
+
+    @property
+    def answering(self) -> Group:
+        """The units that write the answer: those of circuits, and others that act like one."""
+        return tuple(unit for kind in self.groups if kind not in ("position", *DECOYS) for unit in self.members(kind))
 
     @property
     def classes(self) -> tuple[str | None, ...]:
         """The kind of every unit, the first one if groups share it; None: filler."""
         kinds: dict[int, str] = {}
-        for kind in (*CIRCUITS, *OTHERS, *DECOYS):
+        for kind in (*self.circuits, *self.others, *DECOYS):
             for unit in self.members(kind):
                 kinds.setdefault(unit, kind)
         return tuple(kinds.get(unit) for unit in range(len(self.units)))

@@ -8,10 +8,10 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Le, MultipleOf
 from harness_plugins.subjects.planted.loaded import PlantedSubject
-from harness_plugins.subjects.planted.roles import CIRCUITS, Roles
+from harness_plugins.subjects.planted.roles import Roles
 from harness_plugins.subjects.planted.world import World
 
-from harness import SubjectMethod, digest_files, hookimpl, rng_for
+from harness import SubjectMethod, digest_files, rng_for
 
 
 @dataclass(frozen=True)
@@ -70,14 +70,9 @@ class Planted(SubjectMethod):
         shared = round(self.overlap * self.group_size)
         roles = Roles.assign(self.layers, self.width, self.group_size, shared, rng_for(self.seed, "roles"))
         world = World(roles, self.answers, self.effect, self.general, self.bias, self.noise, self.seed)
-        circuits = {kind: list(roles.units.names(roles.members(kind))) for kind in CIRCUITS}
+        circuits = {kind: list(roles.units.names(roles.members(kind))) for kind in roles.circuits}
         return PlantedSubject(world, {"architecture": "planted", **asdict(self), "circuits": circuits})
 
     def fingerprint(self) -> str:
         """Digest of the code of the world, so that results of other rules are never reused."""
         return digest_files(*sorted(Path(__file__).parent.glob("*.py")))
-
-
-@hookimpl
-def harness_subjects() -> list[type[Planted]]:
-    return [Planted]

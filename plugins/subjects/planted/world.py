@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from harness_plugins.subjects.planted.roles import CIRCUITS, DECOYS, Roles
+from harness_plugins.subjects.planted.roles import DECOYS, Roles
 from jaxtyping import Bool, Float, Int
 
 from harness import Tokens
@@ -16,7 +16,7 @@ from harness import Tokens
 ANSWER, STRATUM, FEATURES = 0, 1, 2  # positions of the tokens that hold the answer, the stratum and the first feature
 STRATA = 4
 SWITCHED = ("serial", "parallel", "redundant_pair", "cancelling", *DECOYS)  # each is active by a feature of its own
-WRITES_ANSWER = (*CIRCUITS, "cancelling", "bystander")
+MEAN = ("parallel", "routed", "cancelling")  # of these, what members add is their mean; of other circuits, the product
 OFF, ON = 0.4, 0.6  # outputs up to OFF have no effect, from ON the full effect
 LAYER_DAMAGE = {
     "early": 1.0,
@@ -56,26 +56,23 @@ class World:
 
     def respond(self, batch: Tokens) -> Response:
         """Everything about a batch that ablation does not change. Each example is independent of the others."""
-        tokens = np.where(np.arange(batch.tokens.shape[1]) <= batch.query[:, None], batch.tokens, 0)
-        head = np.zeros((len(batch), FEATURES + len(SWITCHED)), dtype=np.int64)
-        head[:, : tokens.shape[1]] = tokens[:, : head.shape[1]]
+        head = first_tokens(batch)
         answer = head[:, ANSWER] % self.tokens
-        active = {kind: head[:, FEATURES + i] % 2 == 1 for i, kind in enumerate(SWITCHED)}
-        active |= {"routed": head[:, STRATUM] % STRATA == 0, "bystander": active["serial"]}
+        active = self._active(head[:, FEATURES:] % 2 == 1, stratum_of(batch))
         n_units = len(self.roles.units)
         jitter, logits = np.empty((len(batch), n_units)), np.empty((len(batch), self.tokens))
         side_effects = np.zeros((len(batch), n_units, self.tokens))
         # The seed is the content of the example, so it gets the same draw in any batch.
-        for i, (row, query) in enumerate(zip(tokens, batch.query, strict=True)):
-            rng = np.random.default_rng([self.seed, zlib.crc32(row[: query + 1].astype(np.int64).tobytes())])
+        for i, (row, query) in enumerate(zip(batch.tokens, batch.query, strict=True)):
+            rng = np.random.default_rng([self.seed, content_of(row, query)])
             jitter[i], logits[i] = rng.random(n_units), SPREAD * rng.standard_normal(self.tokens)
             if self.noise:
                 side_effects[i] = self.noise * rng.standard_normal(side_effects.shape[1:])
                 side_effects[i, :, answer[i]] += self.noise * self._constant_effect
         logits[np.arange(len(batch)), answer] = self.bias
-        activity = self._activity(jitter, active, batch.query)
+        activity = self._activity(jitter, active, batch)
         outputs = np.zeros((len(batch), n_units, self.tokens))
-        written = np.where(self._is_any(WRITES_ANSWER), answer[:, None], np.arange(n_units) % self.tokens)
+        written = np.where(self._among(self.roles.answering), answer[:, None], np.arange(n_units) % self.tokens)
         np.put_along_axis(outputs, written[:, :, None], activity[:, :, None], axis=2)
         return Response(answer, active, activity, outputs, logits, side_effects)
 
@@ -88,7 +85,7 @@ class World:
         """Logits under every condition: an ablated unit writes ``replaced`` instead of its output."""
         total = np.repeat(response.logits[None], len(ablated), axis=0)
         before, after = _effective(response.outputs), _effective(replaced)
-        for kind in (*CIRCUITS, "cancelling"):
+        for kind in (*self.roles.circuits, *({"cancelling"} & {*self.roles.others})):
             members = list(self.roles.members(kind))
             patterns, which = np.unique(ablated[:, members], axis=0, return_inverse=True)
             contributions = [
@@ -112,39 +109,67 @@ class World:
     ) -> Float[np.ndarray, "examples tokens"]:
         """The share of ``effect`` that a group adds to the logits."""
         share: Float[np.ndarray, "examples tokens"]
-        if kind == "serial":
-            share = outputs.prod(axis=1)
+        if kind in MEAN:
+            share = outputs.mean(axis=1)
         elif kind == "redundant_pair":
             first = np.isin(self.roles.members(kind), self.roles.groups["redundant_half"][0])
             share = np.maximum(outputs[:, first].prod(axis=1), outputs[:, ~first].prod(axis=1))
         else:
-            share = outputs.mean(axis=1)
+            share = outputs.prod(axis=1)
         return -share if kind == "cancelling" else share
+
+    def _active(
+        self, features: Bool[np.ndarray, "examples features"], stratum: Int[np.ndarray, " examples"]
+    ) -> dict[str, Bool[np.ndarray, " examples"]]:
+        """Where each kind is active, by the features and the stratum of the examples."""
+        active = dict(zip(SWITCHED, features.T, strict=True))
+        return active | {"routed": stratum == 0, "bystander": active["serial"]}
 
     def _activity(
         self,
         jitter: Float[np.ndarray, "examples units"],
         active: Mapping[str, Bool[np.ndarray, " examples"]],
-        query: Int[np.ndarray, " examples"],
+        batch: Tokens,
     ) -> Float[np.ndarray, "examples units"]:
         """0.1 .. 0.4 if the circuit of a unit is inactive, 0.6 .. 0.9 if it is active; filler has all of 0.1 .. 0.9."""
         on = np.zeros(jitter.shape, dtype=bool)
         for kind, examples in active.items():
             on[:, list(self.roles.members(kind))] |= examples[:, None]
-        level = np.where(self._is_any(active), 0.1 + 0.3 * jitter + 0.5 * on, 0.1 + 0.8 * jitter)
+        level = np.where(self._among(self._members(active)), 0.1 + 0.3 * jitter + 0.5 * on, 0.1 + 0.8 * jitter)
         position = list(self.roles.members("position"))
         rate = 1 + np.arange(len(position))  # all rise with the query position; no two are equal
-        level[:, position] = 0.1 + 0.8 * (1 - np.exp(-query[:, None] * rate / 64))
+        level[:, position] = 0.1 + 0.8 * (1 - np.exp(-batch.query[:, None] * rate / 64))
         return level
 
-    def _is_any(self, kinds: Mapping[str, object] | tuple[str, ...]) -> Bool[np.ndarray, " units"]:
-        """Which units have a role of one of these kinds."""
-        return np.isin(np.arange(len(self.roles.units)), [u for kind in kinds for u in self.roles.members(kind)])
+    def _members(self, kinds: Iterable[str]) -> list[int]:
+        return [unit for kind in kinds for unit in self.roles.members(kind)]
+
+    def _among(self, group: Sequence[int]) -> Bool[np.ndarray, " units"]:
+        return np.isin(np.arange(len(self.roles.units)), group)
 
     @cached_property
     def _constant_effect(self) -> Float[np.ndarray, " units"]:
         """The effect of every unit on the answer that is the same in all examples, in units of ``noise``."""
         return np.random.default_rng(self.seed).standard_normal(len(self.roles.units))
+
+
+def first_tokens(batch: Tokens) -> Int[np.ndarray, "examples head"]:
+    """The tokens that decide what is active: 0 where there are none up to the query."""
+    tokens = np.where(np.arange(batch.tokens.shape[1]) <= batch.query[:, None], batch.tokens, 0)
+    head = np.zeros((len(batch), FEATURES + len(SWITCHED)), dtype=np.int64)
+    head[:, : tokens.shape[1]] = tokens[:, : head.shape[1]]
+    return head
+
+
+def stratum_of(batch: Tokens) -> Int[np.ndarray, " examples"]:
+    """The stratum of every example."""
+    stratum: Int[np.ndarray, " examples"] = first_tokens(batch)[:, STRATUM] % STRATA
+    return stratum
+
+
+def content_of(tokens: Int[np.ndarray, " tokens"], query: np.integer) -> int:
+    """A number from what an example shows up to its query, to seed its draws with."""
+    return zlib.crc32(tokens[: query + 1].astype(np.int64).tobytes())
 
 
 def _effective(outputs: Float[np.ndarray, "examples units tokens"]) -> Float[np.ndarray, "examples units tokens"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -32,6 +33,7 @@ class TinyMoE(SubjectMethod):
     """
 
     name: ClassVar[str] = "tiny_moe"
+    defaults: ClassVar[Mapping[str, str | Sequence[str]]] = {"batch": "domains"}
     checkpoint: int | None = field(default=None, metadata={"help": "a training step; null: the last"})
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda or cuda:1", "neutral": True})
     memory: str = field(
