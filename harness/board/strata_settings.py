@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,20 +16,22 @@ from harness.closure.outside import Outside
 from harness.closure.statistics import Effect
 from harness.closure.verdict import Verdict, decision_order
 from harness.records.record import FINISHED, Record
+from harness.util.text import in_order
 
 HEADS = (
-    *(
-        "subject",
-        "batch",
-        "intervention",
-        "strata",
-        "other settings",
-        "candidates",
-        "pass",
-        "weak pass",
-        "also outside",
-    ),
-    *("gap z", "gap p", "strata null p", "routing entropy"),
+    "subject",
+    "batch",
+    "intervention",
+    "strata",
+    "other settings",
+    "candidates",
+    "pass",
+    "weak pass",
+    "also outside",
+    "gap z",
+    "gap p",
+    "strata null p",
+    "routing entropy",
 )
 MEANING = """\
 - **pass**, **weak pass**: candidates with this verdict, inside their stratum where the cell has `scope=stratum`.
@@ -84,7 +85,7 @@ def settings_of(records: Sequence[Record]) -> list[Setting]:
         configs = [_flat(record.config) for record in cells]
         differing = [key for key in configs[0] if len({repr(config.get(key)) for config in configs}) > 1]
         found += [_setting(kind, record, differing) for record in cells]
-    return sorted(found, key=lambda setting: (setting.kind, [_natural(name) for name in setting.named]))
+    return sorted(found, key=lambda setting: (setting.kind, [in_order(name) for name in setting.named]))
 
 
 def as_markdown(settings: Sequence[Setting]) -> str:
@@ -172,11 +173,6 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         elif prefix or key not in NEUTRAL:
             found[f"{prefix}{key}"] = value
     return found
-
-
-def _natural(text: str) -> list[str | int]:
-    """Text so that ``k=8`` comes before ``k=16``."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", text)]
 
 
 def _number(value: float | None, form: str) -> str:
