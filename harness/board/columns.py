@@ -11,6 +11,9 @@ from harness.board.result import Result
 from harness.closure.verdict import Verdict
 from harness.util.bytesize import write_size
 
+MOST_TASKS = 8
+"""Tasks that are shown with a column each, and with their commands. In texts, more of them cannot be read."""
+
 
 @dataclass(frozen=True)
 class Column:

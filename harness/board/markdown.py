@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.board.board import Board, Row
-from harness.board.columns import METHOD, RANK, explanation, nonempty, number, told, verdict
+from harness.board.columns import METHOD, MOST_TASKS, RANK, explanation, nonempty, number, told, verdict
 from harness.board.found import called, found, left_out, metric_tables
 from harness.board.lineage import Lineage
 from harness.board.task import Task
 from harness.util.text import printable
 
-MOST_TASKS = 8
-"""Tasks with a column each, and with their commands. More of them cannot be read in a text: the page has them all."""
 DAMAGE = {1: "raises", -1: "lowers"}
 
 

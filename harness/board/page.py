@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from harness.board.board import Board
-from harness.board.columns import METHOD, RANK, costs, details, explanation, nonempty, ordered, told, verdict
+from harness.board.columns import (
+    METHOD,
+    MOST_TASKS,
+    RANK,
+    costs,
+    details,
+    explanation,
+    nonempty,
+    ordered,
+    told,
+    verdict,
+)
 from harness.board.found import called, found, left_out, metric_tables
 from harness.board.lineage import Lineage
 from harness.closure.verdict import Verdict
@@ -41,6 +52,7 @@ def page(boards: Sequence[Board], lineage: Lineage) -> str:
             explanation=explanation(columns, boards),
             told=told,
             called=called,
+            most_tasks=MOST_TASKS,
             left_out=left_out,
             verdict=verdict,
             ordered=ordered,
