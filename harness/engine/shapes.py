@@ -149,6 +149,12 @@ PUBLISHED: Mapping[str, Shapes] = {
     "Llama-3.2-1B": Shapes(16, 2048, 32, 8, 64, 8192, 128256, 131072, tied=True),
     "OLMo-1B-0724-hf": Shapes(16, 2048, 16, 16, 128, 8192, 50304, 4096),
     "OLMoE-1B-7B-0924": Shapes(16, 2048, 16, 16, 128, 1024, 50304, 4096, experts=64, active=8),
+    "Mixtral-8x7B-v0.1": Shapes(32, 4096, 32, 8, 128, 14336, 32000, 32768, experts=8, active=2),
+    # Shared experts count as four, and two, more that always work. DeepSeek's keys and values are compressed; its first
+    # MLP is dense.
+    "Qwen1.5-MoE-A2.7B": Shapes(24, 2048, 16, 16, 128, 1408, 151936, 8192, experts=64, active=8),
+    "DeepSeek-V2-Lite": Shapes(27, 2048, 16, 16, 128, 1408, 102400, 163840, experts=66, active=8),
+    "FlexOlmo-7x7B-1T": Shapes(32, 4096, 32, 32, 128, 11008, 100352, 4096, experts=7, active=5),
     "Llama-2-7b-hf": Shapes(32, 4096, 32, 32, 128, 11008, 32000, 4096),
     "Llama-3.1-70B": Shapes(80, 8192, 64, 8, 128, 28672, 128256, 131072),
 }

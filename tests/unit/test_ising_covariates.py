@@ -86,7 +86,7 @@ def test_examples_are_not_divided_for_the_proposal(tmp_path: Path) -> None:
     assert [stratum.name for stratum in result.record.strata] == ["0", "1", "2", "3"]
     strata = np.array([int(value) for value in proposal.batch.groups["stratum"]])
     expected = method("affinity", "ising", covariates="strata")(proposal.spins, strata=strata)
-    np.testing.assert_array_equal(proposal.affinity.matrix, expected.matrix)
+    np.testing.assert_allclose(proposal.affinity.matrix, expected.matrix, rtol=1e-12)  # a cell fits with one thread
     resampled = proposal.again(np.arange(len(proposal.units)), np.arange(0, 64, 2), 0)
     assert resampled.strata.tolist() == strata[::2].tolist()
 
