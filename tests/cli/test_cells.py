@@ -30,7 +30,7 @@ def test_run_prints_a_verdict_and_writes_a_record_and_a_picture(harness: Run, sm
 
 def test_json_record_has_the_documented_shape(harness: Run, small: Any) -> None:
     record = harness("run", *small, "--json").data
-    assert record["schema"] == "closure-harness/record/6"
+    assert record["schema"] == "closure-harness/record/7"
     assert record["status"] == "ok"
     assert {"cell", "config", "provenance", "seconds", "reason"} <= set(record)
     assert [partition["k"] for partition in record["partitions"]] == [4, 6, 8, 12, 16]

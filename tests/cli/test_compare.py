@@ -125,7 +125,9 @@ def test_two_methods_are_compared_on_all_tasks_of_both(swept: Run, tmp_path: Pat
     assert {records[cell]["config"]["affinity"]["name"] for cell in first} == {"pearson"}
     verdicts = [[records[cell]["closure"][0]["verdict"] for cell in side] for side in (first, second)]
     assert comparison["passed"] == [side.count("pass") for side in verdicts]
-    a, b = (np.mean([deltas(tmp_path, cell)[0, 0] for cell in side], axis=0) for side in (first, second))
+    a, b = (
+        np.mean([deltas(tmp_path, cell)[0, 0] for cell in side], axis=0, dtype=np.float64) for side in (first, second)
+    )
     found = comparison["together"]["logit_difference"]
     assert found["mean"] == pytest.approx(float((b - a).mean()), abs=1e-4)  # a falling difference
     assert found["mean"] == pytest.approx(

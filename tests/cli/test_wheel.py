@@ -39,7 +39,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", place, source, cwd=place
     )
     (wheel,) = place.glob("closure_harness-*.whl")
-    assert wheel.stat().st_size < 20e6
+    assert wheel.stat().st_size < 60e6  # mostly trained weights
 
     venv.create(place / "venv", with_pip=True)
     python = place / "venv" / "bin" / "python"

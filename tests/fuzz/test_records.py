@@ -97,7 +97,7 @@ def mutated(draw: Callable[[Any], Any]) -> str:
 BYTES = st.one_of(
     st.binary(max_size=64),
     st.text(max_size=64).map(str.encode),
-    st.sampled_from(["[", '{"a":', '{"schema":"closure-harness/record/6","status":']).map(
+    st.sampled_from(["[", '{"a":', '{"schema":"closure-harness/record/7","status":']).map(
         lambda part: part.encode() * 9999
     ),
     st.sampled_from(["NaN", "Infinity", "1e999", "-1e999", "9" * 400, "9" * 9999, '"\\ud800"', "[]", '""', "null"]).map(
