@@ -60,13 +60,20 @@ def _docstrings(library: Path) -> Iterator[str]:
             yield from _docstrings_of_file(path)
 
 
-def _docstrings_of_file(path: Path) -> Iterator[str]:
+def syntax_tree(path: Path) -> ast.Module | None:
+    """The syntax tree of a file. None: Python itself could not import it."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # invalid escapes in old modules
-            tree = ast.parse(path.read_bytes())
+            return ast.parse(path.read_bytes())
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
-        return  # a file that Python itself could not import
+        return None
+
+
+def _docstrings_of_file(path: Path) -> Iterator[str]:
+    tree = syntax_tree(path)
+    if tree is None:
+        return
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     nodes = [node for node in ast.walk(tree) if isinstance(node, documented)]
     for node in sorted(nodes, key=lambda node: getattr(node, "lineno", 0)):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 import sysconfig
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+from harness.data.corpus import syntax_tree
 from harness.util.digest import digest
 
 _OF_THIS_MACHINE = "_sysconfigdata"  # modules that name the compiler and the paths of one machine
@@ -32,12 +32,9 @@ def is_held_out(name: str) -> bool:
 
 
 def _code(path: Path) -> Iterator[str]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # invalid escapes in old modules
-            tree = ast.parse(path.read_bytes())
-    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
-        return  # a file that Python itself could not import
+    tree = syntax_tree(path)
+    if tree is None:
+        return
     for node in ast.walk(tree):
         if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:] or [ast.Pass()]
