@@ -36,8 +36,9 @@ lint: .venv/installed-test ## ruff: style and formatting
 types: .venv/installed-test ## mypy, strict
 	$(BIN)/mypy
 
-subjects: .venv/installed ## train the embedded model `tiny` from scratch (about ten minutes on one core)
+subjects: .venv/installed ## train the embedded models `tiny` and `tiny_moe` from scratch (about fifteen minutes on one core)
 	$(BIN)/python -m harness_plugins.subjects.tiny.train --out plugins/subjects/tiny/weights
+	$(BIN)/python -m harness_plugins.subjects.tiny_moe.train --out plugins/subjects/tiny_moe/weights
 
 boards: board-quickstart board-methods board-grid ## run the sweeps behind the boards in leaderboards/ and make the boards (five minutes on two cores)
 

@@ -1,0 +1,73 @@
+"""The mixture of experts that comes with the harness: heads, and routers that tell domains apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from harness import SubjectMethod, digest_files, hookimpl
+from harness.util.errors import unknown
+
+if TYPE_CHECKING:
+    from harness import HeadSubject
+    from harness.engine.loading import Dtype, LoadedModel
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+@dataclass(frozen=True)
+class TinyMoE(SubjectMethod):
+    """Attention heads of a small mixture of experts that comes with the harness: no download, seconds on a CPU.
+
+    A decoder of the OLMoE class, trained on three domains: English documentation, Python source, repeated random
+    tokens. ``batch=domains`` has held-out examples of each. Every layer has a router: 8 experts, 2 of them per token.
+
+    ``checkpoint`` is a step of the training; null is the last. Checkpoints are stored in float16; all computation is in
+    float32.
+
+    Units: attention heads, ``L<layer>H<head>`` (4 layers of 8).
+    Errors: a checkpoint that does not exist.
+    Source: trained by ``train.py`` in the same folder.
+    """
+
+    name: ClassVar[str] = "tiny_moe"
+    checkpoint: int | None = field(default=None, metadata={"help": "a training step; null: the last"})
+    device: str = field(default="auto", metadata={"help": "auto, cpu, cuda or cuda:1", "neutral": True})
+    memory: str = field(
+        default="auto",
+        metadata={"help": "memory for one pass, such as 4GiB; it changes only the time", "neutral": True},
+    )
+
+    def __call__(self) -> HeadSubject:
+        return self.load().heads(self.memory)
+
+    def load(self, dtype: Dtype = "float32") -> LoadedModel:
+        """The model, for units of any family."""
+        from harness.engine.loading import load
+
+        folder = self._folder()
+        label = "tiny_moe" if self.checkpoint is None else f"tiny_moe@{folder.name}"
+        loaded = load(str(folder), dtype=dtype, device=self.device, tokenizer=str(WEIGHTS), label=label)
+        return loaded.described(path=label)  # the path on this machine does not belong in a record
+
+    def config(self) -> str:
+        """The folder whose config.json has the shapes of the model."""
+        return str(self._folder())
+
+    def fingerprint(self) -> str:
+        """Digest of the weights, because they can be trained again."""
+        weights = self._folder() / "model.safetensors"
+        return digest_files(weights) if weights.is_file() else ""
+
+    def _folder(self) -> Path:
+        folders = {int(folder.name.removeprefix("step-")): folder for folder in WEIGHTS.glob("checkpoints/step-*")}
+        step = max(folders, default=0) if self.checkpoint is None else self.checkpoint
+        if step not in folders:
+            raise unknown("tiny_moe checkpoint", str(step), map(str, sorted(folders)))
+        return folders[step]
+
+
+@hookimpl
+def harness_subjects() -> list[type[TinyMoE]]:
+    return [TinyMoE]
