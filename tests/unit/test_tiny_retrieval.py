@@ -22,30 +22,37 @@ from harness.util.digest import digest
 from harness.util.errors import HarnessError
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "plugins/subjects/tiny_retrieval/weights"
-LOG = json.loads((WEIGHTS / "training_log.json").read_text(encoding="utf-8"))
-SEEDS = range(len(LOG["seeds"]))
-STEPS = [row["step"] for row in LOG["seeds"][0]]
-TOKENIZER = Tokenizer.from_file(str(WEIGHTS / "tokenizer.json"))
+HEADS = (8, 2)
+LOGS = {h: json.loads((WEIGHTS / f"{h}-heads/training_log.json").read_text(encoding="utf-8")) for h in HEADS}
+MODELS = [(heads, seed) for heads in HEADS for seed in range(4)]
+STEPS = [row["step"] for row in LOGS[8]["seeds"][0]]
+TOKENIZER = Tokenizer.from_file(str(WEIGHTS / "8-heads/tokenizer.json"))
+of_every_model = pytest.mark.parametrize(("heads", "seed"), MODELS)
 
 
 def build(stage: str, name: str, **parameters: Any) -> Any:
     return registry().get(stage, name).build(parameters)
 
 
-def file_of(seed: int) -> Path:
-    return WEIGHTS / f"seed-{seed}.safetensors"
+def file_of(heads: int, seed: int) -> Path:
+    return WEIGHTS / f"{heads}-heads/seed-{seed}.safetensors"
+
+
+def rows_of(heads: int, seed: int) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = LOGS[heads]["seeds"][seed]
+    return rows
 
 
 @pytest.fixture(scope="module")
 def held_out() -> tuple[torch.Tensor, float]:
     """Tokens of the held-out text, and how near the log is: other versions of Python have other text."""
     part = documents(held_out=True)
-    return encoded(part, TOKENIZER), 2e-3 if digest(part) == LOG["held_out_digest"] else 0.1
+    return encoded(part, TOKENIZER), 2e-3 if digest(part) == LOGS[8]["held_out_digest"] else 0.1
 
 
-def agree(seed: int, row: dict[str, Any], held_out: tuple[torch.Tensor, float]) -> None:
+def agree(file: Path, row: dict[str, Any], held_out: tuple[torch.Tensor, float]) -> None:
     ids, near = held_out
-    found = of_checkpoint(file_of(seed), row["step"], ids)
+    found = of_checkpoint(file, row["step"], ids)
     for name in ("in", "out", "loss"):
         assert found[name] == pytest.approx(row[name], abs=2 * near), name
     if near < 0.01:
@@ -53,59 +60,70 @@ def agree(seed: int, row: dict[str, Any], held_out: tuple[torch.Tensor, float]) 
         assert {unit: found["heads"][unit] for unit in sure} == pytest.approx(sure, rel=0.02)
 
 
-def test_the_model_card_has_the_numbers_of_the_log() -> None:
-    assert card(LOG) == (WEIGHTS / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("heads", HEADS)
+def test_the_model_card_has_the_numbers_of_the_log(heads: int) -> None:
+    assert card(LOGS[heads]) == (WEIGHTS / f"{heads}-heads/README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_the_last_checkpoint_has_the_numbers_of_its_log(seed: int, held_out: tuple[torch.Tensor, float]) -> None:
-    agree(seed, LOG["seeds"][seed][-1], held_out)
+@of_every_model
+def test_the_last_checkpoint_has_the_numbers_of_its_log(
+    heads: int, seed: int, held_out: tuple[torch.Tensor, float]
+) -> None:
+    agree(file_of(heads, seed), rows_of(heads, seed)[-1], held_out)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", SEEDS)
+@of_every_model
 def test_every_number_of_the_card_is_measured_again_from_the_weights(
-    seed: int, held_out: tuple[torch.Tensor, float]
+    heads: int, seed: int, held_out: tuple[torch.Tensor, float]
 ) -> None:
-    for row in LOG["seeds"][seed]:
-        agree(seed, row, held_out)
+    for row in rows_of(heads, seed):
+        agree(file_of(heads, seed), row, held_out)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_it_learns_to_retrieve_over_gaps_in_and_out_of_distribution_and_to_read_text(seed: int) -> None:
-    first, last = LOG["seeds"][seed][0], LOG["seeds"][seed][-1]
+@of_every_model
+def test_it_learns_to_retrieve_over_gaps_in_and_out_of_distribution_and_to_read_text(heads: int, seed: int) -> None:
+    first, *_, last = rows_of(heads, seed)
     assert max(first["in"], first["out"]) < 0.1
     assert last["in"] > 0.98
-    assert max(row["out"] for row in LOG["seeds"][seed]) > 0.98
+    assert max(row["out"] for row in rows_of(heads, seed)) > 0.98
     assert last["loss"] < first["loss"] - 2
     assert not first["heads"]
     assert last["heads"]
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_retrieval_out_of_distribution_is_partly_lost_again(seed: int) -> None:
-    out = [row["out"] for row in LOG["seeds"][seed]]
-    assert out[-1] < max(out) - 0.05
+@of_every_model
+def test_retrieval_out_of_distribution_is_partly_lost_again(heads: int, seed: int) -> None:
+    out = [row["out"] for row in rows_of(heads, seed)]
+    assert out[-1] < max(out) - 0.03  # three standard errors of .96 over 512 examples
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_some_checkpoints_stand_between_not_knowing_and_knowing(seed: int) -> None:
-    accuracy = [row["in"] for row in LOG["seeds"][seed]]
+@of_every_model
+def test_some_checkpoints_stand_between_not_knowing_and_knowing(heads: int, seed: int) -> None:
+    accuracy = [row["in"] for row in rows_of(heads, seed)]
     assert any(0.1 < value < 0.95 for value in accuracy)
     assert sum(value < 0.1 for value in accuracy) >= 2
     assert sum(value > 0.98 for value in accuracy) >= 2
 
 
 def test_four_seeds_have_thirteen_checkpoints_each_and_no_two_are_equal() -> None:
-    assert len(SEEDS) == 4
-    assert all(steps_in(file_of(seed)) == STEPS == [row["step"] for row in LOG["seeds"][seed]] for seed in SEEDS)
+    assert all(steps_in(file_of(*model)) == STEPS == [row["step"] for row in rows_of(*model)] for model in MODELS)
     assert len(STEPS) == 13
-    found = {build("subject", "tiny_retrieval", seed=s, checkpoint=step).fingerprint() for s in SEEDS for step in STEPS}
-    assert len(found) == len(SEEDS) * len(STEPS)
+    found = {
+        build("subject", "tiny_retrieval", heads=heads, seed=seed, checkpoint=step).fingerprint()
+        for heads, seed in MODELS
+        for step in STEPS
+    }
+    assert len(found) == len(MODELS) * len(STEPS)
+
+
+def test_with_few_heads_few_can_stand_in_for_each_other() -> None:
+    key_heads = {heads: [len(rows_of(heads, seed)[-1]["heads"]) for seed in range(4)] for heads in HEADS}
+    assert max(key_heads[2]) < min(key_heads[8])
 
 
 def test_all_seeds_together_are_small() -> None:
-    assert sum(file.stat().st_size for file in WEIGHTS.iterdir()) < 8e6
+    assert sum(file.stat().st_size for file in WEIGHTS.glob("*/*")) < 13e6
 
 
 def test_the_default_is_the_last_checkpoint_of_the_first_seed() -> None:
@@ -116,10 +134,11 @@ def test_the_default_is_the_last_checkpoint_of_the_first_seed() -> None:
     assert next(subject.model.parameters()).dtype == torch.float32
     assert subject.about["weights"] == f"sha256:{method.fingerprint()}"
     assert method.fingerprint() == build("subject", "tiny_retrieval", checkpoint=STEPS[-1]).fingerprint()
-    assert subject.about["parameters"] == LOG["weights"] == sum(p.numel() for p in subject.model.parameters())
+    assert subject.about["parameters"] == LOGS[8]["weights"] == sum(p.numel() for p in subject.model.parameters())
 
 
 def test_seeds_and_checkpoints_that_do_not_exist_are_refused_with_those_that_do() -> None:
+    assert len(build("subject", "tiny_retrieval", heads=2)().units) == 8
     with pytest.raises(HarnessError, match=r"tiny_retrieval seed '4' is not known.*\n.*0, 1, 2, 3"):
         build("subject", "tiny_retrieval", seed=4)()
     with pytest.raises(HarnessError, match=rf"tiny_retrieval checkpoint '7' is not known.*\n.*{STEPS[-1]}"):
@@ -133,11 +152,11 @@ def test_codewords_are_one_token_each_and_text_is_encoded_without_loss() -> None
     assert sorted(i for noun in nouns for i in TOKENIZER.encode(f" {noun}").ids) == list(range(320, 384))
 
 
-def test_the_first_checkpoint_is_the_initialisation_of_the_script() -> None:
-    for seed in SEEDS:
-        state, stored = new_model(seed, TOKENIZER.get_vocab_size()).state_dict(), checkpoint_in(file_of(seed), 0)
-        for name, weight in stored.items():
-            np.testing.assert_array_equal(weight.numpy(), state[name].half().numpy())
+@of_every_model
+def test_the_first_checkpoint_is_the_initialisation_of_the_script(heads: int, seed: int) -> None:
+    state = new_model(seed, TOKENIZER.get_vocab_size(), heads).state_dict()
+    for name, weight in checkpoint_in(file_of(heads, seed), 0).items():
+        np.testing.assert_array_equal(weight.numpy(), state[name].half().numpy())
 
 
 def test_heads_begin_with_different_scales() -> None:
@@ -153,7 +172,7 @@ def test_a_few_steps_of_the_training_are_the_same_twice_and_can_be_loaded(tmp_pa
     again, _ = trained(5, ids, vocabulary, recipe)
     assert list(once) == [0, 2, 3]
     assert all(torch.equal(once[step][name], again[step][name]) for step in once for name in once[step])
-    assert weights == LOG["weights"]
+    assert weights == LOGS[8]["weights"]
     file = tmp_path / "seed-5.safetensors"
     save(file, once)
     new_model(5, 384).config.save_pretrained(tmp_path)

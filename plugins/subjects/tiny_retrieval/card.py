@@ -24,10 +24,10 @@ comparing circuits over seeds and over training: each learns the same task.
   sequences, a line gives a codeword and a later line asks for it (`batch=key_retrieval`, gaps of 5 to 30 tokens).
   Python {python}; a digest of the text is in `training_log.json`. The text, and any part of it that the models
   memorised, is under the licence of the Python Software Foundation.
-- Recipe: `python -m harness_plugins.subjects.tiny_retrieval.train --out DIR`, {threads} thread of torch, {minutes:.0f}
-  CPU minutes for all seeds. {steps} steps of {rows} sequences of {length} tokens; AdamW, peak rate {peak}, a warm-up of
-  {warm_up} steps, then a cosine. The mean loss where a codeword is asked for counts {weight:g} times. float32,
-  checkpoints in float16.
+- Recipe: `python -m harness_plugins.subjects.tiny_retrieval.train --heads {heads_per_layer} --out DIR`, {threads}
+  thread of torch, {minutes:.0f} CPU minutes for all seeds. {steps} steps of {rows} sequences of {length} tokens; AdamW,
+  peak rate {peak}, a warm-up of {warm_up} steps, then a cosine. The mean loss where a codeword is asked for counts
+  {weight:g} times. float32, checkpoints in float16.
 - Each head's query and key weights begin with a random scale of their own. No head is asked for anything.
 - Files: `seed-<n>.safetensors` has each weight stacked over the checkpoints, whose steps are in its metadata.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from annotated_types import Ge
 
@@ -28,16 +28,18 @@ class TinyRetrieval(SubjectMethod):
     A decoder of the Llama class, trained on Python's documentation. In half of the sequences a line gives a codeword
     and a later line asks for it (``batch=key_retrieval``). Seeds learn the same with different heads.
 
-    ``seed`` is the model, from 0. ``checkpoint`` is a step of its training; null is the last. Checkpoints are stored in
-    float16; all computation is in float32.
+    ``heads`` are those of a layer: 8, or 2, so that few can stand in for each other. ``seed`` is the model, from 0.
+    ``checkpoint`` is a step of its training; null is the last. Checkpoints are stored in float16; all computation is in
+    float32.
 
-    Units: attention heads, ``L<layer>H<head>`` (4 layers of 8).
+    Units: attention heads, ``L<layer>H<head>`` (4 layers of 8 or 2).
     Errors: a seed or a checkpoint that does not exist.
     Source: trained by ``train.py`` in the same folder.
     """
 
     name: ClassVar[str] = "tiny_retrieval"
     seed: Annotated[int, Ge(0)] = field(default=0, metadata={"help": "which model"})
+    heads: Literal[8, 2] = field(default=8, metadata={"help": "heads of a layer"})
     checkpoint: int | None = field(default=None, metadata={"help": "a training step; null: the last"})
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda or cuda:1", "neutral": True})
     memory: str = field(
@@ -50,21 +52,27 @@ class TinyRetrieval(SubjectMethod):
 
     def load(self, dtype: Dtype = "float32") -> LoadedModel:
         """The model, for units of any family."""
+        heads = "" if self.heads == type(self).heads else f"-{self.heads}-heads"
         step = "" if self.checkpoint is None else f"@step-{self.checkpoint:06d}"
-        return loaded(self._file(), self.checkpoint, f"tiny_retrieval-{self.seed}{step}", self.device, dtype)
+        label = f"tiny_retrieval{heads}-{self.seed}{step}"
+        return loaded(self._file(), self.checkpoint, label, self.device, dtype)
 
     def config(self) -> str:
         """The folder whose config.json has the shapes of the model."""
-        return str(WEIGHTS)
+        return str(self._folder)
 
     def fingerprint(self) -> str:
         """Digest of the weights of this checkpoint, because they can be trained again."""
         return weights_digest(checkpoint_in(self._file(), self.checkpoint))
 
+    @property
+    def _folder(self) -> Path:
+        return WEIGHTS / f"{self.heads}-heads"
+
     def _file(self) -> Path:
-        file = WEIGHTS / f"seed-{self.seed}.safetensors"
+        file = self._folder / f"seed-{self.seed}.safetensors"
         if not file.is_file():
-            seeds = [other.stem.removeprefix("seed-") for other in WEIGHTS.glob("seed-*.safetensors")]
+            seeds = [other.stem.removeprefix("seed-") for other in self._folder.glob("seed-*.safetensors")]
             raise unknown("tiny_retrieval seed", str(self.seed), seeds)
         return file
 

@@ -126,7 +126,7 @@ def save(file: Path, kept: dict[int, dict[str, Tensor]]) -> None:
     """Write the checkpoints of one seed in float16, each weight stacked over them [checkpoints, ...]."""
     names = [name for name in next(iter(kept.values())) if name != "lm_head.weight"]  # it is the embedding
     stacked = {name: torch.stack([state[name].half() for state in kept.values()]) for name in names}
-    save_file(stacked, file, metadata={"format": "pt", "steps": json.dumps(list(kept))})
+    save_file(stacked, file, metadata={"steps": json.dumps(list(kept))})  # one entry: the order of several is random
 
 
 def trained(seed: int, ids: Tensor, vocabulary: Vocabulary, recipe: Recipe) -> tuple[dict[int, dict[str, Tensor]], int]:
