@@ -40,6 +40,10 @@ subjects: .venv/installed ## train the embedded models `tiny` and `tiny_moe` fro
 	$(BIN)/python -m harness_plugins.subjects.tiny.train --out plugins/subjects/tiny/weights
 	$(BIN)/python -m harness_plugins.subjects.tiny_moe.train --out plugins/subjects/tiny_moe/weights
 
+probe-seeds: .venv/installed ## train the seeds of the embedded model `tiny_retrieval` from scratch (about ten minutes on one core)
+	for heads in 8 2; do $(BIN)/python -m harness_plugins.subjects.tiny_retrieval.train --heads $$heads \
+		--out plugins/subjects/tiny_retrieval/weights/$$heads-heads || exit 1; done
+
 boards: board-quickstart board-methods board-grid ## run the sweeps behind the boards in leaderboards/ and make the boards (five minutes on two cores)
 
 board-quickstart: .venv/installed
@@ -97,4 +101,4 @@ clean: ## remove the environment, caches and build output (not runs/)
 	$(BIN)/pip install -q -c constraints.txt -e '.[docs]'
 	@touch .venv/installed $@
 
-.PHONY: help quickstart test test-slow lint types subjects boards board-quickstart board-methods board-grid check-boards figures calibration bench docs clean
+.PHONY: help quickstart test test-slow lint types subjects probe-seeds boards board-quickstart board-methods board-grid check-boards figures calibration bench docs clean
