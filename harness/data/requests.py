@@ -27,7 +27,7 @@ def check_sources(subject: Subject, readers: Mapping[str, Reader]) -> None:
         if reader.source not in subject.sources:
             has = ", ".join(subject.sources) or "nothing"
             other = f"Choose a {name} that reads one of these (harness list {name})"
-            experts = "; only mixtures of experts have routers (subject=olmoe-1b-7b-0924)"
+            experts = "; only mixtures of experts have routers (subject=tiny_moe)"
             raise HarnessError(
                 f"{name} reads '{reader.source}', which subject {subject.label} does not have.",
                 f"It has: {has}. {other}{experts if reader.source == ROUTER else ''}.",

@@ -209,7 +209,7 @@ def test_a_dense_model_has_no_routers() -> None:
             HarnessError, match="stratifier reads 'router', which subject llama does not have"
         ) as caught:
             subject.record(batch(), {"stratifier": Whole()})
-        assert "only mixtures of experts have routers (subject=olmoe-1b-7b-0924)" in caught.value.fix
+        assert "only mixtures of experts have routers (subject=tiny_moe)" in caught.value.fix
 
 
 def test_routers_that_are_no_softmax_or_sigmoid_are_refused() -> None:
