@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from harness.cells.settings import Settings
 from harness.closure.comparison import as_extreme
 from harness.closure.correction import corrected
 from harness.closure.intervals import Flips
@@ -22,6 +23,8 @@ from harness.closure.verdict import decide, decision_order, enough
 from harness.data.grouping import Agreement, Labels, Partition, purity
 from harness.proposal.strata_null import StrataNull
 from harness.records.record import Record, Status
+from harness.util.errors import HarnessError
+from harness.util.validation import validated
 
 STORED = 2e-8
 """Relative error of the compared groups' numbers: records hold eight digits of them."""
@@ -32,16 +35,21 @@ def contradictions(record: Record) -> Iterator[str]:
 
     Verdicts and corrected p-values of records of an older schema followed other rules; they are not computed again.
     """
+    try:
+        settings = validated(Settings, record.config)
+    except HarnessError as error:
+        yield f"no cell has its settings: {error.what}"
+        return
     yield from _negative(record)
     if record.units:
         labels = Labels(record.classes or (None,) * len(record.units), record.unit_space)
         yield from _partitions(record, labels)
         yield from _candidates(record, labels)
     for i, closure in enumerate(record.closure):
-        yield from (f"candidate {i + 1}: {problem}" for problem in _of_closure(closure, record))
-    yield from _strata(record)
+        yield from (f"candidate {i + 1}: {problem}" for problem in _of_closure(closure, record, settings))
+    yield from _strata(record, settings)
     if not record.original:
-        yield from _verdicts(record)
+        yield from _verdicts(record, settings)
 
 
 def _negative(record: Record) -> Iterator[str]:
@@ -90,7 +98,7 @@ def _candidates(record: Record, labels: Labels) -> Iterator[str]:
         yield "the tested groups are not its candidates"
 
 
-def _of_closure(closure: ClosureReport, record: Record) -> Iterator[str]:
+def _of_closure(closure: ClosureReport, record: Record, settings: Settings) -> Iterator[str]:
     exact = closure.test == "exact"
     members = set(record.unit_space.find(closure.units))
     if exact:
@@ -110,11 +118,11 @@ def _of_closure(closure: ClosureReport, record: Record) -> Iterator[str]:
     for name, effect in closure.effects.items():
         problems = [*_sizes(effect, closure), *_p(effect, closure), *_certainty(effect, closure)]
         if closure.groups:
-            problems += _plain_damage(effect, [effect.controls[i] for i in disjoint], int(record.config.get("ddof", 1)))
+            problems += _plain_damage(effect, [effect.controls[i] for i in disjoint], settings.ddof)
         if exact and (inside := closure.anatomy.get(name)):
-            problems += _necessity(effect, inside, record.config.get("statistic") == "share")
+            problems += _necessity(effect, inside, settings.statistic == "share")
         if outside := closure.outside.get(name):
-            problems += _gap(outside, effect, closure, disjoint, int(record.config.get("ddof", 1)))
+            problems += _gap(outside, effect, closure, disjoint, settings.ddof)
         yield from (f"{name}: {problem}" for problem in problems)
     first = closure.anatomy.get(decision_order(closure.effects)[0])
     if exact and first and closure.dispensable != tuple(closure.units[i] for i in first.dispensable):
@@ -227,7 +235,7 @@ def _gap(outside: Outside, effect: Effect, closure: ClosureReport, disjoint: Seq
         yield f"its interval outside {list(outside.interval)} does not hold {outside.delta}"
 
 
-def _strata(record: Record) -> Iterator[str]:
+def _strata(record: Record, settings: Settings) -> Iterator[str]:
     """The strata hold the examples that candidates were proposed on and judged on; the null makes its z and p."""
     strata = {stratum.name: stratum for stratum in record.strata}
     divided = {partition.stratum for partition in record.partitions} | {closure.stratum for closure in record.closure}
@@ -246,21 +254,21 @@ def _strata(record: Record) -> Iterator[str]:
         if closure.scope == "stratum" and closure.n_tested != stratum.n_tested:
             yield f"candidate {i}: it is judged on {closure.n_tested} examples of a stratum of {stratum.n_tested}"
     if (null := record.strata_null) is not None:
-        yield from _strata_null(null, record)
+        yield from _strata_null(null, record, settings)
 
 
-def _strata_null(null: StrataNull, record: Record) -> Iterator[str]:
+def _strata_null(null: StrataNull, record: Record, settings: Settings) -> Iterator[str]:
     found = [partition.agreement.ari for partition in record.partitions if partition.agreement]
     if found and not _close(null.agreement, max(found)):
         yield f"the agreement within strata is {null.agreement}, but its partitions make {max(found)}"
-    expected = StrataNull.of(null.agreement, null.null, null.runs, int(record.config.get("ddof", 1)))
+    expected = StrataNull.of(null.agreement, null.null, null.runs, settings.ddof)
     if not _close(null.p, expected.p) or not _close(null.z, expected.z):
         yield f"p and z of the random strata are {null.p} and {null.z}, but they make {expected.p} and {expected.z}"
 
 
-def _verdicts(record: Record) -> Iterator[str]:
+def _verdicts(record: Record, settings: Settings) -> Iterator[str]:
     """Corrected p-values, verdicts and reasons, as :func:`harness.closure.report.judge` makes them."""
-    alpha = float(record.config.get("alpha", 0.05))
+    alpha = settings.alpha
     testable = [i for i, c in enumerate(record.closure) if c.comparable is None or enough(c.comparable, alpha)]
     effects = corrected([closure.effects for closure in record.closure], testable)
     for i, (closure, expected) in enumerate(zip(record.closure, effects, strict=True), 1):

@@ -234,6 +234,7 @@ FIGURES = [
     (partition(chosen=False), "0 partitions are chosen, of 1"),
     (lambda data: data["partitions"][0]["labels"].reverse(), "its units are not of one group of the chosen partition"),
     (lambda data: data["classes"].reverse(), "other classes than on the board"),
+    (lambda data: data["config"].update(ddof=None), "no cell has its settings: ddof=None"),
     (lambda data: data["seconds"].update(closure=-1.0), "seconds: closure is -1.0"),
     (lambda data: data["cost"].update(forwards=-1), "cost: forwards is -1"),
     (
