@@ -22,8 +22,8 @@ def strata_table(record: Record) -> str:
         [
             str(stratum.n_proposed),
             str(stratum.n_tested),
-            *(_number(stratum.baseline.get(name), ".2f") for name in metrics),
-            *([_number(stratum.routing_entropy, ".3f")] if routed else []),
+            *(number_or_dash(stratum.baseline.get(name), ".2f") for name in metrics),
+            *([number_or_dash(stratum.routing_entropy, ".3f")] if routed else []),
         ]
         for stratum in record.strata
     ]
@@ -43,8 +43,8 @@ def null_line(null: StrataNull) -> str:
     early = f", stopped early of {null.runs}" if len(null.null) < null.runs else ""
     return (
         f"  largest ARI with the labels within a stratum: {null.agreement:.3f}, place {place} of {1 + len(null.null)} "
-        f"with random strata of these sizes ({np.mean(null.null):.3f} on average{early}; z {_number(null.z, '+.1f')}, "
-        f"p {null.p:.3f})"
+        f"with random strata of these sizes ({np.mean(null.null):.3f} on average{early}; "
+        f"z {number_or_dash(null.z, '+.1f')}, p {null.p:.3f})"
     )
 
 
@@ -60,9 +60,10 @@ def outside_line(closure: ClosureReport, first: str) -> list[str]:
     p = f", p {outside.p:.3f}" if outside.p is not None else ""
     return [
         f"  outside its stratum ({closure.n_outside} examples): {spaced(first)} {change}; route-specificity gap "
-        f"{outside.gap:+.2f} ({as_large}{p}; z {_number(outside.z, '+.1f')})"
+        f"{outside.gap:+.2f} ({as_large}{p}; z {number_or_dash(outside.z, '+.1f')})"
     ]
 
 
-def _number(value: float | None, form: str) -> str:
+def number_or_dash(value: float | None, form: str) -> str:
+    """The value as text; - for None."""
     return "-" if value is None else format(value, form)

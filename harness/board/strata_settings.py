@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from harness.board.markdown import plain, table
+from harness.board.strata import number_or_dash
 from harness.cells.settings import NEUTRAL
-from harness.closure.comparison import as_extreme
+from harness.closure.comparison import p_among
 from harness.closure.outside import Outside
 from harness.closure.statistics import Effect
 from harness.closure.verdict import Verdict, decision_order
@@ -95,8 +96,8 @@ def as_markdown(settings: Sequence[Setting]) -> str:
             *setting.named,
             *(str(count) for count in (setting.candidates, setting.passed, setting.weakly_passed)),
             "-" if setting.also_outside is None else str(setting.also_outside),
-            _number(setting.gap_z, "+.1f"),
-            *(_number(value, ".3f") for value in (setting.gap_p, setting.null_p, setting.entropy)),
+            number_or_dash(setting.gap_z, "+.1f"),
+            *(number_or_dash(value, ".3f") for value in (setting.gap_p, setting.null_p, setting.entropy)),
         ]
         for setting in settings
     ]
@@ -127,7 +128,7 @@ def p_outside(effect: Effect, outside: Outside) -> float:
     .. math:: p = \frac{1 + \#\{d_i \ge d\}}{1 + n}, \qquad d_i = \text{damage inside}_i - \text{gap}_i
     """
     others = effect.damage * np.array(effect.controls) - np.array(outside.gaps)
-    return (1 + as_extreme(effect.damage * outside.delta, others)) / (1 + len(others))
+    return p_among(effect.damage * outside.delta, others)
 
 
 def _setting(kind: tuple[str, str], record: Record, differing: Sequence[str]) -> Setting:
@@ -173,7 +174,3 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         elif prefix or key not in NEUTRAL:
             found[f"{prefix}{key}"] = value
     return found
-
-
-def _number(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)

@@ -12,6 +12,7 @@ from jaxtyping import Int
 from harness.cells.inputs import Inputs
 from harness.data.contracts import no_tick
 from harness.data.grouping import Labels
+from harness.data.recording import ROUTER
 from harness.data.routing import RoutingEntropy
 from harness.data.stages import call_with
 from harness.proposal.proposal import Proposal
@@ -118,7 +119,7 @@ class Division:
             values = inputs.evaluate(half, [()], intervention, metrics, no_tick, inputs.proposal_half)[:, 0]
             columns = dict(zip(names, values, strict=True))
         entropy = None
-        if "router" in inputs.subject.sources:
+        if ROUTER in inputs.subject.sources:
             entropy = RoutingEntropy.of(inputs.record(half, {"entropy": RoutingEntropy()}).readings["entropy"])
         described = []
         for place, name in enumerate(self.names):

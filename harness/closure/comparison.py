@@ -66,6 +66,11 @@ def as_extreme(own: float, others: Float[np.ndarray, " groups"]) -> int:
     return int((others >= own - ROUNDING * largest).sum())
 
 
+def p_among(own: float, others: Float[np.ndarray, " groups"]) -> float:
+    r""":math:`(1 + \#\{T_i \ge T\}) / (1 + n)` of a number among those of ``n`` groups."""
+    return (1 + as_extreme(own, others)) / (1 + len(others))
+
+
 @dataclass(frozen=True)
 class Exact(Comparison):
     """The exact test: T of the candidate among T of the groups of its profile.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from harness.closure.cases import Case
-from harness.closure.comparison import as_extreme
+from harness.closure.comparison import p_among
 from harness.closure.effects import short
 from harness.closure.intervals import mean_interval
 from harness.closure.outcomes import Outcomes
@@ -71,6 +71,6 @@ def _of_case(case: Case, inside: Outcomes, outside: Outcomes) -> Mapping[str, Ou
             gap=gap,
             gaps=tuple(map(short, gaps)),
             z=z_score(gap, [gaps[i] for i in disjoint], trial.ddof),
-            p=(1 + as_extreme(gap, np.array(gaps))) / (1 + len(gaps)) if gaps and not case.stopped_early else None,
+            p=p_among(gap, np.array(gaps)) if gaps and not case.stopped_early else None,
         )
     return found

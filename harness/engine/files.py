@@ -39,11 +39,10 @@ class ModelFiles:
             return [self.folder / self.gguf]
         return sorted(self.folder.glob("*.safetensors")) or sorted(self.folder.glob("*.bin"))
 
-    @property
-    def config_time(self) -> int:
-        """When the file with the configuration last changed [ns]; 0 without one."""
-        file = self.folder / (self.gguf or "config.json")
-        return file.stat().st_mtime_ns if file.is_file() else 0
+    def changed(self, *names: str) -> tuple[int, ...]:
+        """When these of its files last changed [ns], without those that are not there; of GGUF, its only file."""
+        files = [self.folder / name for name in ((self.gguf,) if self.gguf else names)]
+        return tuple(file.stat().st_mtime_ns for file in files if file.is_file())
 
     @property
     def digest(self) -> str:

@@ -203,11 +203,11 @@ def _model(path: str, files: ModelFiles, dtype: torch.dtype, device_map: str | N
 
 
 def _config(files: ModelFiles) -> PreTrainedConfig:
-    return deepcopy(_config_read(files.folder, files.gguf, files.config_time))  # models change theirs
+    return deepcopy(_config_read(files.folder, files.gguf, files.changed("config.json")))  # models change theirs
 
 
 @lru_cache(maxsize=1)  # a GGUF file takes seconds to read, before its batch is made and again for the model
-def _config_read(folder: Path, gguf: str | None, _changed: int) -> PreTrainedConfig:
+def _config_read(folder: Path, gguf: str | None, _changed: tuple[int, ...]) -> PreTrainedConfig:
     options = {} if gguf is None else {"gguf_file": gguf}
     config: PreTrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False, **options)
     return config

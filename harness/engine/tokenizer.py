@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 
 from transformers import AutoTokenizer
@@ -49,12 +50,10 @@ class LazyTokenizer:
     @cached_property
     def _loaded(self) -> Any:
         """The tokenizer, or the reason why there is none: it is looked for once."""
-        options: dict[str, Any] = {"trust_remote_code": False}
-        if self._files.gguf is not None:
-            options["gguf_file"] = self._files.gguf
+        files = self._files
         try:
             with quiet():
-                tokenizer = AutoTokenizer.from_pretrained(self._files.folder, **options)
+                return _read(files.folder, files.gguf, files.changed(*_FILES))
         except Exception as error:  # damaged files, and those that need their own code, can raise anything
             why = " ".join(str(error).split())[:200]
             return HarnessError(
@@ -62,8 +61,14 @@ class LazyTokenizer:
                 "The code of a tokenizer is never run. Batches of token ids need no tokenizer: "
                 "batch=synthetic_induction, batch=random_repeat",
             )
-        tokenizer.model_max_length = 10**30  # batches cut texts themselves, so no warning about long ones
-        return tokenizer
+
+
+@lru_cache(maxsize=1)  # that of a GGUF file takes seconds: a batch is made before the model is loaded
+def _read(folder: Path, gguf: str | None, _changed: tuple[int, ...]) -> Any:
+    options = {} if gguf is None else {"gguf_file": gguf}
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **options)
+    tokenizer.model_max_length = 10**30  # batches cut texts themselves, so no warning about long ones
+    return tokenizer
 
 
 def beginning_of(tokenizer: Any) -> Beginning | None:

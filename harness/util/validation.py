@@ -63,7 +63,7 @@ def validated(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
     """
     from pydantic import PydanticUserError, ValidationError
 
-    _check_sizes(values, prefix)
+    _check_numbers(values, prefix)
     try:
         instance: T = _adapter(cls).validate_python(dict(values))  # type: ignore[arg-type] # mypy: type[T] not hashable
     except ValidationError as error:
@@ -104,7 +104,7 @@ def _refusal(cls: type[Any], values: Mapping[str, Any], prefix: str, error: Vali
     return HarnessError("\n".join(lines))
 
 
-def _check_sizes(values: Mapping[str, Any], prefix: str) -> None:
+def _check_numbers(values: Mapping[str, Any], prefix: str) -> None:
     """Refuse whole numbers that 64 bits do not hold, also inside lists: Python cannot even print the largest ones.
 
     Also refuse seeds that libraries do not take.

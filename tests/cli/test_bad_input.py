@@ -38,7 +38,7 @@ def harness_batches():
     ("words", "says"),
     [
         (["run", "affinity=isng"], ["affinity 'isng' is not known", "Did you mean: ising?", "mutual_information"]),
-        (["run", "subject=tinny"], ["subject 'tinny' is not known", "Did you mean: tiny"]),
+        (["run", "subject=tinny"], ["subject 'tinny' is not known", "Did you mean: tiny, tiny_moe?"]),
         (["run", "affinity.l3=1"], ["no key 'affinity.l3'", "harness list affinity"]),
         (["run", "affinity.l2=abc"], ["affinity.l2='abc'", "The default is 0.001"]),
         (["run", "partitioner.k=[4,x]"], ["partitioner.k", "'x'"]),

@@ -132,7 +132,7 @@ def test_a_preset_is_a_method_with_other_values() -> None:
     ("override", "message", "fix"),
     [
         ("affinity=isng", "affinity 'isng' is not known. Did you mean: ising?", "mutual_information"),
-        ("subject=tinny", "Did you mean: tiny", "pythia-1b"),
+        ("subject=tinny", "Did you mean: tiny, tiny_moe?", "pythia-1b"),
         ("experiment=quickstop", "Did you mean: quickstart?", "quickstart"),
         ("affinity.l3=1", "there is no key 'affinity.l3'", "harness list affinity"),
         ("alfa=0.1", "there is no key 'alfa'", "harness run --help"),
