@@ -28,6 +28,8 @@ EXAMPLES = {"workspace": "DIR", "out": "DIR", "tracking": "URI", "cache_limit": 
 """Keys that commands without a configuration take, with what stands after ``=``."""
 FOLDERS = ("workspace", "out")
 """Keys that name one folder: their value is text, whatever it looks like."""
+TEXT = re.compile(r"(str|Literal\['[^]]*\])( \| None)?")
+"""The types of parameters that take text, or one of several texts."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ def _takes_text(key: str, methods: Registry) -> bool:
         return first in KEYS and getattr(Settings.__dataclass_fields__.get(first), "type", "") == "str"
     stage = "batch" if first == "contrast" else first
     having = [method for (of, _), method in methods.methods.items() if of == stage and rest[-1] in method.parameters]
-    return bool(having) and {method.types[rest[-1]] for method in having} <= {"str", "str | None"}
+    return bool(having) and all(TEXT.fullmatch(method.types[rest[-1]]) for method in having)
 
 
 def _check_text(word: str) -> None:

@@ -83,7 +83,7 @@ class KeyRetrieval(BatchMethod):
     length: Annotated[int, Ge(1)] | None = field(
         default=None, metadata={"help": "tokens per example; null: as many as the largest gap needs"}
     )
-    text: Literal["held-out", "training"] = field(
+    split: Literal["held-out", "training"] = field(
         default="held-out", metadata={"help": "which part of the documentation"}
     )
     seed: int = field(default=0, metadata={"help": "seed of every draw"})
@@ -201,7 +201,7 @@ class KeyRetrieval(BatchMethod):
         self, encode: Callable[[str], list[int]], codewords: Int[np.ndarray, " codewords"], length: int
     ) -> Int[np.ndarray, " tokens"]:
         """The documents end to end, without codewords."""
-        held_out = self.text == "held-out"
+        held_out = self.split == "held-out"
         documents = (document for document in python_documentation() if is_held_out(document) == held_out)
         text = np.array([token for document in documents for token in encode(document)])
         text = text[~np.isin(text, codewords)]

@@ -144,6 +144,7 @@ def test_a_word_that_is_no_text_is_refused(word: str) -> None:
         ("batch.text=notes (1).txt", "notes (1).txt"),
         ("batch.text=1e3", "1e3"),
         ("batch.text=~/x.txt", "~/x.txt"),
+        ("batch.split=2026", "2026"),
         ("labels.path=2026", "2026"),
         ("subject.path=~", "~"),
         ("affinity.path=it's.npy", "it's.npy"),
@@ -156,6 +157,7 @@ def test_a_word_that_is_no_text_is_refused(word: str) -> None:
 def test_a_parameter_that_takes_text_is_read_as_text(word: str, value: Any) -> None:
     chosen = {
         "batch.text": ["batch=natural_text"],
+        "batch.split": ["batch=natural_text"],
         "labels.path": ["labels=file"],
         "subject.path": ["subject=hf"],
         "affinity.path": ["affinity=precomputed"],

@@ -132,7 +132,7 @@ def save(file: Path, kept: dict[int, dict[str, Tensor]]) -> None:
 def trained(seed: int, ids: Tensor, vocabulary: Vocabulary, recipe: Recipe) -> tuple[dict[int, dict[str, Tensor]], int]:
     """The checkpoints of one seed, and how many weights it has."""
     examples = method(
-        "batch", "key_retrieval", n=recipe.retrieving * recipe.steps, length=recipe.length, text="training",
+        "batch", "key_retrieval", n=recipe.retrieving * recipe.steps, length=recipe.length, split="training",
         seed=seed_for(seed, "key retrieval: training examples"), bos=False,
     )(vocabulary)  # fmt: skip
     model = new_model(seed, vocabulary.vocab_size, recipe.heads)
