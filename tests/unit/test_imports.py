@@ -9,6 +9,7 @@ LINES = (
     {"util"},
     {"data"},
     {"proposal", "closure", "engine"},
+    {"decomposition"},
     {"records"},
     {"registry"},
     {"cells"},
@@ -23,7 +24,7 @@ LINES = (
 )
 LINE = {f"harness.{package}": line for line, packages in enumerate(LINES) for package in packages}
 PLUGINS = {"harness", "harness.util", "harness.data"}
-SUBJECTS = {*PLUGINS, "harness.engine", "harness.closure"}
+SUBJECTS = {*PLUGINS, "harness.engine", "harness.closure", "harness.decomposition"}
 
 
 def allowed(importer: str, imported: str) -> bool:
