@@ -34,6 +34,7 @@ from .data.grouping import isolation as isolation
 from .data.grouping import jaccard as jaccard
 from .data.grouping import purity as purity
 from .data.grouping import signed_part as signed_part
+from .data.history import History as History
 from .data.prediction import Prediction as Prediction
 from .data.profile import Profile as Profile
 from .data.recording import Activity as Activity

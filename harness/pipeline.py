@@ -55,6 +55,7 @@ def propose(inputs: Inputs) -> Proposal:
             "truth": subject.truth,
             "batch": inputs.proposal_half,
             "recording": inputs.recording(),
+            "history": inputs.history(),
             "strata": inputs.covariates,
         },
         reruns=cell.settings.reruns,

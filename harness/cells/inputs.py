@@ -29,6 +29,7 @@ from harness.data.contracts import (
 )
 from harness.data.first_order import FirstOrder
 from harness.data.grouping import Labels
+from harness.data.history import History
 from harness.data.recording import Reader, Recording
 from harness.data.requests import check_gives, check_signal_of_units, check_sources
 from harness.data.stages import call_with, inputs_of
@@ -70,9 +71,11 @@ class Inputs:
         """Load the subject, and create the batches that proposing or testing needs.
 
         Errors: a subject without a model, where examples are needed; a batch that it cannot read; a source that it does
-        not have; a signal that has no number for its units; an intervention that asks for something it does not give.
+        not have; a signal that has no number for its units; an intervention that asks for something it does not give;
+        a history, of a subject without checkpoints.
         """
-        needs_batch = test or cell.has_strata or not cell.requested.isdisjoint({"recording", "batch"})
+        needs_batch = test or cell.has_strata or not cell.requested.isdisjoint({"recording", "history", "batch"})
+        check_checkpoints(cell)
         check_files(cell, memo, needs_batch)
         if needs_batch:
             write_before_loading(cell, memo, progress)
@@ -108,7 +111,13 @@ class Inputs:
         if "recording" in inputs_of(type(method)):
             assert self.proposal_half is not None
             recording = self.record(self.proposal_half, self.readers("labels"))
-        labels: Labels = call_with(method, recording=recording, units=self.subject.units, truth=self.subject.truth)
+        labels: Labels = call_with(
+            method,
+            recording=recording,
+            history=self.history() if "history" in inputs_of(type(method)) else None,
+            units=self.subject.units,
+            truth=self.subject.truth,
+        )
         return labels
 
     def write(self, method: BatchMethod, description: str) -> Batch:
@@ -127,6 +136,18 @@ class Inputs:
         if "recording" not in self.cell.requested or self.proposal_half is None:
             return None
         return self.record(self.proposal_half, self.readers("signal", "labels"))
+
+    def history(self) -> History | None:
+        """One pass of the proposal half at every checkpoint, for all proposing stages that read the model. None: no
+        stage asks for it. Errors: those of :func:`history_of`.
+        """
+        if "history" not in self.cell.requested or self.proposal_half is None:
+            return None
+        readers = self.readers("signal", "labels")
+        checkpoints = self.cell.stages["subject"].checkpoints()
+        key = (repr(checkpoints), self.proposal_half.digest, repr(readers))
+        history: History = self.memo.get("history", key, lambda: history_of(self, checkpoints, readers), keep=1)
+        return history
 
     def readers(self, *stages: str) -> dict[str, Reader]:
         """The methods of these stages that read the model, where the cell's candidates depend on them."""
@@ -182,6 +203,63 @@ class Inputs:
         method = self.cell.stages["subject"]
         key: list[Any] = self.memo.get("subject key", repr(method), lambda: identity(method), keep=1)
         return [*key, self.subject.about.get("weights")]
+
+
+def history_of(inputs: Inputs, checkpoints: Mapping[int, SubjectMethod], readers: Mapping[str, Reader]) -> History:
+    """The recordings of the proposal half at every checkpoint, each cached like any recording.
+
+    One model is in memory at a time, beside the cell's own.
+
+    Errors: checkpoints that cannot read the batch, or have other units; two with equal weights, of which one is not
+    what its name says.
+    """
+    assert inputs.proposal_half is not None
+    recordings: dict[int, Recording] = {}
+    weights: dict[Any, int] = {}
+    for step, method in sorted(checkpoints.items()):
+        own = method == inputs.cell.stages["subject"]
+        subject = inputs.subject if own else _loaded(method)
+        if subject.units != inputs.subject.units:
+            raise HarnessError(
+                f"checkpoint {subject.label} has {_units_of(subject)}; {inputs.subject.label} has "
+                f"{_units_of(inputs.subject)}. A history compares the same units at every step.",
+                "Leave this checkpoint out.",
+            )
+        digest_of_weights = subject.about.get("weights")
+        if digest_of_weights is not None and (same := weights.setdefault(digest_of_weights, step)) != step:
+            raise HarnessError(
+                f"checkpoints at steps {same} and {step} of {inputs.subject.label} have equal weights, so one of "
+                "them is not what its name says.",
+                "Leave one of them out. (Many branches of public models serve the final weights.)",
+            )
+        if subject.reads is not None:
+            inputs.proposal_half.check(subject.reads)
+        stages = {**inputs.cell.stages, "subject": method}
+        there = replace(inputs, cell=replace(inputs.cell, stages=stages), subject=subject)
+        recordings[step] = there.record(inputs.proposal_half, readers)
+    return History(tuple(recordings), tuple(recordings.values()))
+
+
+def _units_of(subject: Subject) -> str:
+    labels = subject.units.labels
+    return f"{len(labels)} units, {labels[0]} to {labels[-1]}"
+
+
+def check_checkpoints(cell: Cell) -> None:
+    """Refuse a method that asks for a history, where the subject has none."""
+    if "history" not in cell.requested or cell.stages["subject"].checkpoints():
+        return
+    asking = next(
+        f"{stage} {method.name}"
+        for stage in ("labels", *cell.proposing)
+        for method in cell.methods[stage]
+        if "history" in inputs_of(method.cls)
+    )
+    raise HarnessError(
+        f"{asking} asks for the recordings at every checkpoint; subject {cell.describe('subject')} has no checkpoints.",
+        "Choose a subject with checkpoints (tiny, tiny_moe, tiny_retrieval), or name some of a model on the hub: "
+        "subject=hf 'subject.history=[step1000,step143000]'",
+    )
 
 
 def check_files(cell: Cell, memo: Memo, needs_batch: bool) -> None:

@@ -142,7 +142,7 @@ class Division:
         inputs, settings = self.inputs, self.inputs.cell.settings
         if not settings.strata_null or not self.names:
             return None
-        whole, recording = inputs.proposal_half, inputs.recording()
+        whole, recording, history = inputs.proposal_half, inputs.recording(), inputs.history()
         assert whole is not None
 
         def propose(rows: Int[np.ndarray, " some"]) -> Proposal:
@@ -151,6 +151,7 @@ class Division:
                 "truth": inputs.subject.truth,
                 "batch": whole.take(rows),
                 "recording": None if recording is None else recording.take(rows),
+                "history": None if history is None else history.take(rows),
             }
             return Proposal(inputs.cell.stages, inputs.subject.units, given, seed=settings.seed, labels=self.labels)
 

@@ -146,6 +146,13 @@ class SubjectMethod(Method, Protocol):
         """What the model reads, known without loading its weights: its batches are made first. None: unknown."""
         return None
 
+    def checkpoints(self) -> Mapping[int, SubjectMethod]:
+        """The subject at every checkpoint of its training, by step, this one among them. Empty: it has no others.
+
+        Each has the same units and other weights. Methods that ask for ``history`` are given their recordings.
+        """
+        return {}
+
     def runs(self, sizes: Sizes) -> tuple[Run, ...] | None:  # noqa: ARG002  # used by subjects of other units
         """The sites of its units, for forecasts. None: they are attention heads, and conditions share work like them.
 

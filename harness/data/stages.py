@@ -45,7 +45,7 @@ class Stage:
     many: bool = False
 
 
-_KNOWING = ("recording", "units", "truth")
+_KNOWING = ("recording", "history", "units", "truth")
 _REPLACING = ("output", "donor", "mean", "std", "noise")
 _MATCHING = ("units", "labels", "strength", "usage")
 _PROPOSED = ("affinity", "scores", "labels", "units", "spins", "observations", "activity", "truth")
@@ -62,7 +62,10 @@ STAGES: Mapping[str, Stage] = {
             "stratifier", "harness_stratifiers", "recording -> strata of examples, each proposed on by itself",
             Stratifier, ("recording",),
         ),
-        Stage("signal", "harness_signals", "recording -> one number per observation and unit", Signal, ("recording",)),
+        Stage(
+            "signal", "harness_signals", "recording -> one number per observation and unit", Signal,
+            ("recording", "history"),
+        ),
         Stage(
             "transform", "harness_transforms", "activity -> activity, one after the other", Transform,
             ("activity", "batch"), many=True,
@@ -102,6 +105,7 @@ INPUTS: Mapping[str, tuple[tuple[str, ...], str]] = {
     "truth": ((), "the class of each unit where the subject knows it (planted subjects do); else None"),
     "batch": (("batch",), "the proposal half of the examples"),
     "recording": (("batch",), "the joined results of the method's `read` on the batch"),
+    "history": (("batch",), "the recordings at every checkpoint of the subject, by step; it needs a subject with some"),
     "activity": (("signal", "transform"), "one number per observation and unit, transformed"),
     "scores": (("signal",), "one number per unit"),
     "spins": (("binarizer",), "activity as -1 / +1"),

@@ -12,6 +12,7 @@ from jaxtyping import Int
 from harness.data.batch import Batch
 from harness.data.contracts import reseeded
 from harness.data.grouping import Affinity, Agreement, Candidate, Labels, Partition, isolation, purity
+from harness.data.history import History
 from harness.data.recording import Activity, Recording, Scores, Spins
 from harness.data.stages import inputs_of
 from harness.data.units import UnitSpace
@@ -50,10 +51,10 @@ class Step(Generic[T]):
 class Proposal:
     """The results of a cell's proposing stages, by step. A method requests steps by name.
 
-    ``inputs``: the inputs of the first steps, by name (``batch``, ``recording``, ``truth``, ``strata``). An input is
-    None or absent if no stage requests it, for example with ``affinity=precomputed``. ``reruns``: how often partitions
-    are computed again to measure their stability. Affinities and partitions that are in the ``cache`` are read from
-    there.
+    ``inputs``: the inputs of the first steps, by name (``batch``, ``recording``, ``history``, ``truth``, ``strata``).
+    An input is None or absent if no stage requests it, for example with ``affinity=precomputed``. ``reruns``: how often
+    partitions are computed again to measure their stability. Affinities and partitions that are in the ``cache`` are
+    read from there.
     ``stratum``: the stratum that the inputs belong to, if examples are divided. ``labels``: given, not computed.
     """
 
@@ -97,6 +98,12 @@ class Proposal:
         """One pass of the batch, for all stages that read the model."""
         recording: Recording = self.inputs["recording"]
         return recording
+
+    @property
+    def history(self) -> History:
+        """The recordings of the batch at every checkpoint of the subject."""
+        history: History = self.inputs["history"]
+        return history
 
     @property
     def truth(self) -> Labels | None:

@@ -19,7 +19,8 @@ from harness.testing.examples import UNITS
 def _recorded(plugin: Any, at_once: int = 100) -> dict[str, Any]:
     if plugin.source not in SOURCES:
         raise NotChecked(f"it reads '{plugin.source}'; the checks know {', '.join(SOURCES)}")
-    return {"recording": examples.read(plugin, "signal", at_once)}
+    seen = {name: make(plugin, "signal", at_once) for name, make in examples.RECORDED.items()}
+    return examples.given(plugin, **seen)
 
 
 def _judge_activity(_: Any, activity: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from itertools import combinations
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from harness.data.batch import Batch, Counterfactual, Vocabulary, Width
-from harness.data.contracts import Intervention, Metric, Subject, no_tick
+from harness.data.contracts import Intervention, Metric, Subject, SubjectMethod, no_tick
 from harness.data.recording import Recording, Source
 from harness.data.sampling import Group
 from harness.data.tokens import Tokens
@@ -37,6 +37,10 @@ class InMemory:
 
     def __call__(self) -> Subject:
         return self.subject
+
+    def checkpoints(self) -> Mapping[int, SubjectMethod]:
+        """None: it is one model in memory."""
+        return {}
 
 
 @lru_cache(maxsize=1)

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 
 from harness.data.batch import Batch, Counterfactual, Vocabulary, Width
 from harness.data.grouping import UNCLASSIFIED, Affinity, Labels, Partition, Stability
+from harness.data.history import History
 from harness.data.recording import Activity, Reader, Recording, Rows, Scores, Source, Spins
 from harness.data.stages import inputs_of
 from harness.data.tokens import Tokens
@@ -150,23 +151,32 @@ def batch(n: int = 24, vocab_size: int = 50, positions: int = 48) -> Tokens:
     return Tokens("contract", tokens, query, target, anchors, "successor", counterfactual=counterfactual)
 
 
-def rows(source: Source, whole: Tokens, at_once: int) -> Iterator[Rows]:
-    """The rows of a subject with the units :data:`UNITS`: ``at_once`` examples at a time, site by site."""
+def rows(source: Source, whole: Tokens, at_once: int, checkpoint: int = 0) -> Iterator[Rows]:
+    """The rows of a subject with the units :data:`UNITS`: ``at_once`` examples at a time, site by site. Those of
+    another ``checkpoint`` are drawn anew."""
     for start in range(0, len(whole), at_once):
         chosen = np.arange(start, min(start + at_once, len(whole)))
         part = whole.take(chosen)
         for layer, site in enumerate(UNITS.sites):
-            yield Rows(source, site, _VALUES[source](layer, whole)[chosen], part, whole, chosen)
+            yield Rows(
+                source, site, _VALUES[source](layer + checkpoint * len(UNITS.sites), whole)[chosen], part, whole, chosen
+            )
 
 
-def read(reader: Reader, name: str, at_once: int = 100, n: int = 24) -> Recording:
+def read(reader: Reader, name: str, at_once: int = 100, n: int = 24, checkpoint: int = 0) -> Recording:
     """A recording of one reader, joined over examples and sites."""
     whole = batch(n)
     sites: dict[str, list[np.ndarray]] = {site: [] for site in UNITS.sites}
-    for seen in rows(reader.source, whole, at_once):
+    for seen in rows(reader.source, whole, at_once, checkpoint):
         sites[seen.site].append(reader.read(seen))
     joined = np.concatenate([np.concatenate(parts) for parts in sites.values()], axis=1)
     return Recording(whole, UNITS, {name: joined})
+
+
+def history(reader: Reader, name: str, at_once: int = 100) -> History:
+    """The recordings of one reader at three checkpoints; the last one is :func:`read`."""
+    recordings = tuple(read(reader, name, at_once, checkpoint=checkpoint) for checkpoint in (2, 1, 0))
+    return History((0, 100, 1000), recordings)
 
 
 def _attention(layer: int, batch: Tokens) -> Float[np.ndarray, "examples units keys"]:
@@ -203,3 +213,5 @@ _VALUES: Mapping[Source, Callable[[int, Tokens], np.ndarray]] = {
     "first_order": _first_order,
     "router": _router,
 }
+RECORDED: Mapping[str, Callable[..., Any]] = {"recording": read, "history": history}
+"""The inputs that are recorded for a method, with a function of the method, its stage and ``at_once``."""

@@ -53,7 +53,8 @@ BATCH: tuple[Check, ...] = (
 
 def _given(plugin: Any, at_once: int = 100) -> dict[str, Any]:
     if reads(plugin):
-        return examples.given(plugin, recording=examples.read(plugin, "labels", at_once))
+        seen = {name: make(plugin, "labels", at_once) for name, make in examples.RECORDED.items()}
+        return examples.given(plugin, **seen)
     return examples.given(plugin, recording=Recording(examples.batch(), examples.UNITS, {}))
 
 

@@ -45,6 +45,20 @@ def loads_and_names_its_units(plugin: Any) -> None:
     require(known, "its `truth` is not Labels of its units")
 
 
+def lists_checkpoints_of_the_same_units(plugin: Any) -> None:
+    """Its checkpoints are subjects by step; the first and the last have its units and different weights."""
+    checkpoints = dict(sorted(plugin.checkpoints().items()))
+    if not checkpoints:
+        raise NotChecked("it has no checkpoints")
+    require(all(type(step) is int for step in checkpoints), "the keys of `checkpoints` are not training steps")
+    methods = list(checkpoints.values())
+    ends = [loaded(method) for method in (methods[0], methods[-1])]
+    for end in ends:
+        require(end.units == loaded(plugin).units, f"its checkpoint {end.label} has other units")
+    weights = {end.about.get("weights") for end in ends}
+    require(len(checkpoints) == 1 or None in weights or len(weights) == 2, "its first and last weights are equal")
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 # What it records
 # ----------------------------------------------------------------------------------------------------------------------
@@ -218,6 +232,7 @@ def _require_refusal(call: Callable[[], object], given: str, fix: str) -> None:
 
 SUBJECT: tuple[Check, ...] = (
     loads_and_names_its_units,
+    lists_checkpoints_of_the_same_units,
     records_every_source,
     records_attention_weights,
     refuses_a_source_that_it_does_not_have,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from harness import SubjectMethod
@@ -72,6 +72,14 @@ class DecoderUnits(SubjectMethod):
             for family, (site, kind, units) in sites.items()
             if family in self._families(layer)
         )
+
+    def checkpoints(self) -> Mapping[int, DecoderUnits]:
+        """The same units at every checkpoint of tiny; of other models none are known."""
+        source = self._source
+        if not isinstance(source, Tiny):
+            return {}
+        steps = {step: each.checkpoint for step, each in source.checkpoints().items()}
+        return {step: replace(self, revision="main" if name == "final" else name) for step, name in steps.items()}
 
     def _families(self, layer: int) -> set[str]:  # noqa: ARG002  # neurons are units in some layers only
         """The families with units in this layer."""

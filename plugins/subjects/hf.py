@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from harness import SubjectMethod, hookimpl
+from harness import HarnessError, SubjectMethod, hookimpl
 from harness.util.paths import expanded
 
 if TYPE_CHECKING:
@@ -22,8 +24,11 @@ class HuggingFace(SubjectMethod):
     model repository is never run. The default is float32 (4 bytes per parameter), because half precision under- and
     overflows on real checkpoints; selectivity ratios and losses are then wrong.
 
+    ``history`` names the revisions that are its checkpoints, for methods that compare them. Steps are read from the
+    names: ``step1000``, ``step1000-tokens4B``, ``ckpt-1000``.
+
     Errors: no model at ``path``; a model that is not causal, or whose attention cannot be intercepted; a device that
-    does not exist.
+    does not exist; a revision in ``history`` without one step in its name, or two with the same step.
     Source: transformers' ``AttentionInterface``; see ``harness/engine``.
     """
 
@@ -35,6 +40,9 @@ class HuggingFace(SubjectMethod):
     )
     allow_pickle: bool = field(default=False, metadata={"help": "read .bin weights; the trap: they can run code"})
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda or cuda:1", "neutral": True})
+    history: tuple[str, ...] = field(
+        default=(), metadata={"help": "revisions that are its checkpoints: [step1000,step143000]", "added": True}
+    )
     device_map: str | None = field(
         default=None,
         metadata={"help": "auto distributes the model over all devices (needs accelerate)", "neutral": True},
@@ -70,6 +78,19 @@ class HuggingFace(SubjectMethod):
         """The folder or hub id whose config.json has the shapes of the model."""
         return self.path
 
+    def checkpoints(self) -> Mapping[int, HuggingFace]:
+        """The model at every revision in ``history``."""
+        found: dict[int, HuggingFace] = {}
+        for revision in self.history:
+            step = step_of(revision)
+            if step in found:
+                raise HarnessError(
+                    f"subject.history: {found[step].revision} and {revision} are both step {step}.",
+                    "Name one revision for each step.",
+                )
+            found[step] = replace(self, revision=revision, history=())
+        return found
+
     def fingerprint(self) -> str:
         """Names, sizes and times of the files of a local model; "" for the hub, where the revision identifies it."""
         path = expanded(self.path)
@@ -77,6 +98,17 @@ class HuggingFace(SubjectMethod):
             return ""
         files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
         return " ".join(f"{file.name}:{file.stat().st_size}:{file.stat().st_mtime_ns}" for file in files)
+
+
+def step_of(revision: str) -> int:
+    """The step that a revision is named by: the digits after ``step``, or the only digits. Errors: there are none."""
+    named = re.findall(r"step[-_]?(\d+)", revision, re.IGNORECASE) or re.findall(r"\d+", revision)
+    if len(named) != 1:
+        raise HarnessError(
+            f"subject.history: the name of revision '{revision}' does not say its step.",
+            "Name revisions with one step each, such as step1000 or step1000-tokens4B.",
+        )
+    return int(named[0])
 
 
 @hookimpl

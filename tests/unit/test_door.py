@@ -32,6 +32,7 @@ NAMES = [
     "HarnessError",
     "HeadSubject",
     "HookedSubject",
+    "History",
     "Intervention",
     "LabelMethod",
     "Labels",

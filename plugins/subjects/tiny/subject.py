@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -51,6 +53,12 @@ class Tiny(SubjectMethod):
     def config(self) -> str:
         """The folder whose config.json has the shapes of the model."""
         return str(self._folder())
+
+    def checkpoints(self) -> Mapping[int, Tiny]:
+        """The model at every step that was kept, the last one included."""
+        log = json.loads((WEIGHTS / "training_log.json").read_text(encoding="utf-8"))
+        steps = {step: replace(self, checkpoint=step) for step in log["checkpoints"]}
+        return {**steps, log["history"][-1]["step"]: replace(self, checkpoint="final")}
 
     def fingerprint(self) -> str:
         """Digest of the weights, because they can be trained again."""

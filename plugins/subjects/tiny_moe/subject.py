@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -57,17 +57,27 @@ class TinyMoE(SubjectMethod):
         """The folder whose config.json has the shapes of the model."""
         return str(self._folder())
 
+    def checkpoints(self) -> Mapping[int, TinyMoE]:
+        """The model at every step that was kept."""
+        steps = sorted(_folders())
+        return {step: replace(self, checkpoint=None if step == steps[-1] else step) for step in steps}
+
     def fingerprint(self) -> str:
         """Digest of the weights, because they can be trained again."""
         weights = self._folder() / "model.safetensors"
         return digest_files(weights) if weights.is_file() else ""
 
     def _folder(self) -> Path:
-        folders = {int(folder.name.removeprefix("step-")): folder for folder in WEIGHTS.glob("checkpoints/step-*")}
+        folders = _folders()
         step = max(folders, default=0) if self.checkpoint is None else self.checkpoint
         if step not in folders:
             raise unknown("tiny_moe checkpoint", str(step), map(str, sorted(folders)))
         return folders[step]
+
+
+def _folders() -> dict[int, Path]:
+    """The folder of every checkpoint, by step."""
+    return {int(folder.name.removeprefix("step-")): folder for folder in WEIGHTS.glob("checkpoints/step-*")}
 
 
 @hookimpl

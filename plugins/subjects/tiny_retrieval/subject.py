@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -60,6 +61,11 @@ class TinyRetrieval(SubjectMethod):
     def config(self) -> str:
         """The folder whose config.json has the shapes of the model."""
         return str(self._folder)
+
+    def checkpoints(self) -> Mapping[int, TinyRetrieval]:
+        """The model at every step that was kept."""
+        steps = steps_in(self._file())
+        return {step: replace(self, checkpoint=None if step == steps[-1] else step) for step in steps}
 
     def fingerprint(self) -> str:
         """Digest of the weights of this checkpoint, because they can be trained again."""
