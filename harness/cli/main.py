@@ -95,6 +95,8 @@ COMMANDS = {
                       "report:report", "[CELL ...]",
                       (("--paper", "print the closure paper's five verdicts and ours instead"),),
                       "harness report 3f9c"),
+    "claims": Command("show what the cells of a workspace say about the claims of the two circuit papers",
+                      "report:claims", example="harness claims workspace=runs"),
     "calibrate": Command("measure the error rates of the harness on planted groups", "calibrate:calibrate",
                          example="harness calibrate worlds=20 out=leaderboards/calibration",
                          keys=("worlds", "out")),

@@ -1,4 +1,4 @@
-"""The command that writes a page about cells, or prints the closure paper's tests beside ours: report."""
+"""The commands that write a page about cells, or hold the papers against them: report, claims."""
 
 from __future__ import annotations
 
@@ -28,4 +28,15 @@ def report(arguments: Namespace) -> int:
     with said_if_slow(f"drawing the page of {len(records)} records"):
         write_atomically(path, page(records, workspace))
     session.print(f"report: {path}", {"report": str(path), "cells": [record.cell.id for record in records]})
+    return 0
+
+
+def claims(arguments: Namespace) -> int:
+    """Every claim of the papers that cells can decide, and what those of a workspace say about it."""
+    from harness.board.claims.table import as_data, as_text, judged
+
+    session = Session.open(arguments)
+    records = session.workspace.records()[0] if session.workspace.root.is_dir() else []
+    found = judged(records, session.workspace)
+    session.print(as_text(found), as_data(found))
     return 0
