@@ -32,7 +32,8 @@ UNITS = UnitSpace.heads([4, 4, 4])
 
 def cell(record: Record, id_: str, **config: Mapping[str, object]) -> Record:
     """The record of another cell: other choices in its configuration."""
-    return replace(record, cell=replace(record.cell, id=id_), config={**record.config, **config})
+    batch = {"batch": {"name": "synthetic_induction"}}
+    return replace(record, cell=replace(record.cell, id=id_), config={**record.config, **batch, **config})
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -207,7 +208,7 @@ def test_routes_need_agreement_without_closure(
 def test_first_token_heads_of_the_first_two_layers_are_counted(make_record: Make) -> None:
     """12 heads in three layers. All four of the last layer: by chance with p = 1 / 495."""
     classes = (None,) * 8 + ("first-token",) * 4
-    record = replace(make_record(), units=UNITS.labels, sites=UNITS.runs, classes=classes)
+    record = replace(cell(make_record(), "a"), units=UNITS.labels, sites=UNITS.runs, classes=classes)
     found = first_token.judge([record])
     assert found is not None
     assert found.answer is Answer.SUPPORTED

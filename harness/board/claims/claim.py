@@ -56,6 +56,11 @@ def cells(records: Sequence[Record]) -> tuple[str, ...]:
     return tuple(record.cell.id for record in records)
 
 
+def task(record: Record) -> str:
+    """Its model, and the name of its batch, whatever the batch's parameters."""
+    return f"{record.cell.subject}, {record.config['batch'].get('name')}"
+
+
 def without(record: Record, stage: str) -> str:
     """A digest of the configuration without one stage, and without what changes no result."""
     return digest({key: value for key, value in record.config.items() if key not in (stage, *NEUTRAL)})

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
-from harness.board.claims.claim import Claim, Finding, cells, supported
+from harness.board.claims.claim import Claim, Finding, cells, supported, task
 from harness.board.claims.published import TESTS, p_of_published
 from harness.closure.paper import paper_verdict
-from harness.closure.verdict import Verdict
+from harness.closure.verdict import Verdict, spaced
 from harness.records.record import FINISHED, Record
 
 
@@ -16,17 +17,22 @@ def judge(records: Sequence[Record]) -> Finding | None:
     by_task: dict[str, list[Record]] = {}
     for record in records:
         if record.status in FINISHED and _is_papers(record):
-            by_task.setdefault(record.cell.examples, []).append(record)
+            by_task.setdefault(task(record), []).append(record)
     if not by_task:
         return None
     lines, most = [], []
-    for task, alike in by_task.items():
+    for name, alike in by_task.items():
         passing = sum(any(each.verdict is Verdict.PASS for each in record.closure) for record in alike)
         by_rule = sum(
             any(paper_verdict(each.effects)[0] is Verdict.PASS for each in record.closure) for record in alike
         )
         most.append(passing > len(alike) / 2)
-        lines.append(f"{task}: {passing} of {len(alike)} cells pass ({by_rule} by the paper's rule)")
+        verdicts = Counter(spaced(each.verdict.value) for record in alike for each in record.closure)
+        shown = ", ".join(f"{count} {verdict}" for verdict, count in sorted(verdicts.items())) or "none"
+        lines.append(
+            f"{name}: {passing} of {len(alike)} cells have a group that passes, {by_rule} by the paper's rule "
+            f"(verdicts: {shown})"
+        )
     used = [record for alike in by_task.values() for record in alike]
     return Finding(supported(all(most)), "; ".join(lines), cells(used))
 

@@ -7,7 +7,7 @@ from math import comb
 
 import numpy as np
 
-from harness.board.claims.claim import Claim, Finding, cells, supported
+from harness.board.claims.claim import Claim, Finding, cells, supported, task
 from harness.board.claims.published import FIRST_TOKEN
 from harness.records.record import FINISHED, Record
 
@@ -16,22 +16,23 @@ ALPHA = 0.05
 
 
 def judge(records: Sequence[Record]) -> Finding | None:
-    """One cell of every model and batch whose heads have classes, some of them first-token heads."""
-    newest: dict[str, Record] = {}
+    """Of every task with first-token heads, the cell that has most of them in the first two layers."""
+    worst: dict[str, Record] = {}
     for record in records:
         heads = {run.family for run in record.sites} == {"head"}
         if record.status in FINISHED and heads and CLASS in record.classes and not record.config.get("group"):
-            newest.setdefault(record.cell.examples, record)
-    if not newest:
+            first = worst.setdefault(task(record), record)
+            worst[task(record)] = max(first, record, key=lambda each: _counts(each)[-1])
+    if not worst:
         return None
-    counts = {name: _counts(record) for name, record in newest.items()}
+    counts = {name: _counts(record) for name, record in worst.items()}
     shown = "; ".join(
         f"{name}: {early} of {total} are in layers 0 and 1 (p {p_of_none(units, first_two, total):.3f} for none)"
         for name, (units, first_two, total, early) in counts.items()
     )
     none = not any(early for *_, early in counts.values())
     unlikely = any(p_of_none(units, two, total) <= ALPHA for units, two, total, _ in counts.values())
-    return Finding(supported(none and unlikely), f"first-token heads, {shown}", cells(list(newest.values())))
+    return Finding(supported(none and unlikely), f"first-token heads, {shown}", cells(list(worst.values())))
 
 
 def p_of_none(units: int, first_two: int, total: int) -> float:
