@@ -8,7 +8,7 @@ from pathlib import Path
 from harness.board.records_file import RECORDS, has_records, read_records, write_records
 from harness.board.submission import problems
 from harness.cli.session import Session
-from harness.records.record import Record
+from harness.records.record import FINISHED, Record
 from harness.registry.command import command, override
 from harness.registry.config import search_options
 from harness.util.errors import HarnessError
@@ -33,7 +33,12 @@ def strata(arguments: Namespace) -> int:
     from harness.board.strata_settings import as_data, as_markdown, settings_of
 
     session = Session.open(arguments)
-    settings = settings_of(session.records())
+    records = session.records()
+    settings = settings_of(records)
+    for record in records:
+        if record.status not in FINISHED:
+            ended = f"{record.cell.subject} · {record.cell.method}: {record.status.value}. {record.reason}"
+            session.note(f"left out: {record.cell.id}  {ended}".rstrip())
     session.print(as_markdown(settings), as_data(settings))
     return 0
 

@@ -36,7 +36,7 @@ def claims(arguments: Namespace) -> int:
     from harness.board.claims.table import as_data, as_text, judged
 
     session = Session.open(arguments)
-    records = session.workspace.records()[0] if session.workspace.root.is_dir() else []
+    records = session.readable() if session.workspace.root.is_dir() else []
     found = judged(records, session.workspace)
     session.print(as_text(found), as_data(found))
     return 0

@@ -58,6 +58,15 @@ def test_the_table_says_what_holds_under_all_settings(harness: Run) -> None:
     assert as_markdown(settings_of(records)) == as_markdown(settings_of(records[::-1]))
 
 
+def test_a_cell_without_a_result_is_named(harness: Run) -> None:
+    """A model that nothing was trained into has no classes, so that the null of strata is not defined."""
+    cell = ("subject=tiny_moe", "subject.checkpoint=0", "batch.n=60", "stratifier=random", "strata_null=9")
+    assert harness("run", *cell, *METHOD, "workspace=w").code == 2
+    answer = harness("strata", "workspace=w")
+    assert "left out: " in answer.err
+    assert "invalid." in answer.err
+
+
 def test_an_empty_workspace_is_refused(harness: Run) -> None:
     answer = harness("strata", "workspace=nothing")
     assert (answer.code, answer.out) == (2, "")
