@@ -46,7 +46,9 @@ class Stage:
 
 
 _KNOWING = ("recording", "history", "units", "truth")
-_REPLACING = ("output", "donor", "mean", "std", "noise")
+MIXING = ("weights", "rerouted", "ablated")
+"""Inputs of interventions that change the weights with which outputs are added up, instead of the outputs."""
+_REPLACING = ("output", "donor", "mean", "std", "noise", *MIXING)
 _MATCHING = ("units", "labels", "strength", "usage")
 _PROPOSED = ("affinity", "scores", "labels", "units", "spins", "observations", "activity", "truth")
 STAGES: Mapping[str, Stage] = {
@@ -118,6 +120,9 @@ INPUTS: Mapping[str, tuple[tuple[str, ...], str]] = {
     "donor": ((), "the same output, in the run of the intervention's `donors(batch)`"),
     "mean": ((), "mean output of the units [places, units, width]"),
     "std": ((), "standard deviation of their output, of the same shape"),
+    "weights": ((), "of a mixture: the weight of every unit of the site [rows, places, units]"),
+    "rerouted": ((), "of a mixture: the weights that the router gives without the ablated units, of the same shape"),
+    "ablated": ((), "of a mixture: which units of the site are ablated [rows, 1, units]"),
     "noise": ((), "standard normal numbers of the output's shape, the same ones in every condition"),
     "strength": ((), "mean norm of what each unit writes to the residual stream, or hands on [units]"),
     "usage": ((), "share of the proposal examples on which each unit hands on anything but zero [units]"),
@@ -161,6 +166,11 @@ def call_with(method: Any, **available: Any) -> Any:
 def uses_other_runs(intervention: Intervention) -> bool:
     """Whether an intervention needs other runs: those of its donors, or those of a mean."""
     return not {"donor", "mean", "std"}.isdisjoint(inputs_of(type(intervention)))
+
+
+def mixes(intervention: Intervention) -> bool:
+    """Whether an intervention changes the weights of a mixture, instead of what units hand on."""
+    return not set(MIXING).isdisjoint(inputs_of(type(intervention)))
 
 
 def upstream(stage: str, methods: Mapping[str, Sequence[type]]) -> set[str]:

@@ -6,7 +6,7 @@ Only heads and KV groups need a model whose attention can be intercepted (:mod:`
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -14,7 +14,7 @@ from transformers.pytorch_utils import Conv1D
 
 from harness.engine.discovery import AttentionSite, sites_of
 from harness.engine.sites import Columns, Residual, Site, Whole, weight_of
-from harness.util.errors import HarnessError, unknown
+from harness.util.errors import HarnessError
 
 # Names differ between models: mlp, feed_forward, ffn, block_sparse_moe. In OPT, fc1 and fc2 are parts of the block.
 _MLP = re.compile(r"mlp|ffn|feed_?forward|moe")
@@ -81,40 +81,6 @@ def stream(model: PreTrainedModel) -> list[Site]:
         Residual(f"L{layer}.stream", layer, [f"L{layer}.stream"], block, family="stream")
         for layer, block in enumerate(blocks_of(model))
     ]
-
-
-FAMILIES: Mapping[str, Callable[[PreTrainedModel], list[Site]]] = {
-    "heads": heads,
-    "kv_groups": kv_groups,
-    "mlp_neurons": mlp_neurons,
-    "mlp_layers": mlp_layers,
-    "stream": stream,
-}
-"""By name. A unit of a later family may contain units of an earlier one, and its hook has to run after theirs."""
-
-
-def sites_of_families(
-    model: PreTrainedModel, families: Collection[str], layers: Collection[int] | None = None
-) -> list[Site]:
-    """The sites of several families in one space, from early to late. ``layers``: those whose MLP neurons are units.
-
-    Errors: an unknown family; those of each family; heads with KV groups, because every head is part of a KV group.
-    """
-    for family in families:
-        if family not in FAMILIES:
-            raise unknown("family of units", family, FAMILIES)
-    if {"heads", "kv_groups"} <= {*families}:
-        raise HarnessError(
-            "heads and kv_groups cannot be units of one subject: every head is part of a KV group.",
-            "Choose one of them.",
-        )
-    sites = [
-        site
-        for family, find in FAMILIES.items()
-        if family in families
-        for site in (mlp_neurons(model, layers) if family == "mlp_neurons" else find(model))
-    ]
-    return sorted(sites, key=lambda site: site.depth)
 
 
 def blocks_of(model: PreTrainedModel) -> list[nn.Module]:

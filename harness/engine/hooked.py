@@ -20,7 +20,7 @@ from harness.data.grouping import Labels
 from harness.data.recording import ROUTER, SOURCES, Reader, Recording
 from harness.data.requests import check_gives, check_sources
 from harness.data.sampling import Group
-from harness.data.stages import inputs_of
+from harness.data.stages import MIXING, inputs_of, mixes
 from harness.data.units import UnitSpace
 from harness.engine.attention import evaluating
 from harness.engine.batching import micro_batches
@@ -32,7 +32,7 @@ from harness.engine.hooked_recorder import HookedRecorder
 from harness.engine.replacement import Moments, Replacement, averaged_over, donors_of, moments, noise_of
 from harness.engine.routers import Router, routers_of, with_routers
 from harness.engine.schedule import load_of
-from harness.engine.sites import Site
+from harness.engine.sites import Mixture, Site
 from harness.util.errors import HarnessError
 
 
@@ -69,6 +69,7 @@ class HookedSubject(Subject):
     ) -> None:
         self.model: nn.Module = model
         self.sources = with_routers(self.sources, model)
+        self.gives |= {*MIXING} if all(isinstance(site, Mixture) for site in sites) else set()
         self.sites, self.reads, self.label, self.truth = tuple(sites), reads, label, truth
         at_most = {site.name: site.at_most for site in sites if site.at_most is not None}
         self.units = UnitSpace(tuple(unit for site in sites for unit in site.units), at_most)
@@ -91,6 +92,12 @@ class HookedSubject(Subject):
         first_order, everything = FirstOrder.among(readers), tuple(range(len(self.units)))
         for reader in first_order.values():
             check_gives(self, reader.intervention)
+            if mixes(reader.intervention):
+                raise HarnessError(
+                    f"attribution needs an intervention that replaces what units hand on; {reader.intervention.name} "
+                    "changes the weights of a mixture.",
+                    "Choose another one, such as intervention=zero, or another signal.",
+                )
         with evaluating(self.model), within_memory(self.label, self.hooked.forward.device, self.budget):
             with torch.inference_mode():
                 replacements = {

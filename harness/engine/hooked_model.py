@@ -15,12 +15,13 @@ from torch import Tensor, nn
 
 from harness.data.batch import Batch
 from harness.data.sampling import Group
+from harness.data.stages import mixes
 from harness.data.units import UnitSpace
 from harness.engine.chain import chain_of, element_of, growing
 from harness.engine.forward import Forward, by_row, with_result
-from harness.engine.replacement import Replacement, Unchanged
+from harness.engine.replacement import Replacement, Unchanged, remixed
 from harness.engine.schedule import Schedule
-from harness.engine.sites import Site
+from harness.engine.sites import Mixture, Site
 
 Chosen = Mapping[str, Int[Tensor, " _"]]
 """By site, the places of some of its units. Sites differ in their number, so the axis has no name."""
@@ -174,6 +175,8 @@ class _Ablation:
         """The output of the rows of these blocks, where the units that they ablate hand on the replacement."""
         columns = self.mask.any(dim=0).nonzero()[:, 0]
         units, ablated = self.units[columns], self.mask[blocks][:, columns].repeat_interleave(self.n, dim=0)
+        if isinstance(self.site, Mixture) and mixes(self.replacement.intervention):
+            return remixed(self.replacement.intervention, self.site, inputs, output, units, ablated)
         values = self.site.values_of(tuple(inputs), output, units)
         by_place = values if values.ndim == 4 else values.unsqueeze(1)
         query = self.query.repeat(len(blocks))

@@ -32,7 +32,7 @@ def subject_of(
 ) -> HeadSubject | HookedSubject:
     """A model as a subject. Without ``sites``, its units are those of some families of a causal language model.
 
-    ``units``: one or several of :data:`harness.engine.decoders.FAMILIES`. ``tokenizer``: a tokenizer of transformers;
+    ``units``: one or several of :data:`harness.engine.families.FAMILIES`. ``tokenizer``: a tokenizer of transformers;
     without one, batches of text cannot be made. ``reads``: what the module takes; a model of transformers says it
     itself. ``label``: the name in results; by default the last part of the path that the model was loaded from, or its
     class.

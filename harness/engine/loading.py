@@ -23,7 +23,7 @@ from transformers import (
 )
 
 from harness.data.batch import Beginning, Vocabulary
-from harness.engine.decoders import sites_of_families
+from harness.engine.families import sites_of_families
 from harness.engine.files import ModelFiles, find
 from harness.engine.finite import fault_of_weights, not_finite
 from harness.engine.hooked import HookedSubject
@@ -73,9 +73,9 @@ class LoadedModel:
     def units(
         self, families: Collection[str], memory: str = "auto", layers: Collection[int] | None = None
     ) -> HookedSubject:
-        """Units of any families (:data:`harness.engine.decoders.FAMILIES`). ``layers``: those whose neurons are units.
+        """Units of any families (:data:`harness.engine.families.FAMILIES`). ``layers``: those whose neurons are units.
 
-        Errors: those of :func:`harness.engine.decoders.sites_of_families`.
+        Errors: those of :func:`harness.engine.families.sites_of_families`.
         """
         with quiet():
             sites = sites_of_families(self.model, families, layers)

@@ -15,8 +15,9 @@ from torch import Tensor
 from harness.data.batch import Batch, Reads
 from harness.data.contracts import Intervention
 from harness.data.first_order import FirstOrder
-from harness.data.stages import call_with
+from harness.data.stages import call_with, inputs_of
 from harness.engine.batching import at_query
+from harness.engine.sites import Mixture
 from harness.util.errors import HarnessError
 from harness.util.seeds import seed_for
 
@@ -85,6 +86,26 @@ class Unchanged(Intervention):
 
     def __call__(self, output: Tensor) -> Tensor:
         return output
+
+
+def remixed(
+    intervention: Intervention,
+    site: Mixture,
+    inputs: Sequence[Tensor],
+    output: Float[Tensor, "rows *places width"],
+    units: Int[Tensor, " units"],
+    ablated: Bool[Tensor, "rows units"],
+) -> Float[Tensor, "rows *places width"]:
+    """The output of a mixture with the weights that an intervention on weights gives. ``units``: those of the mask."""
+    given = tuple(inputs)
+    weights = site.weights(given)
+    mask = torch.zeros(len(ablated), weights.shape[-1], dtype=torch.bool, device=ablated.device)
+    mask[:, units] = ablated
+    by_place = mask.reshape(len(mask), *[1] * (weights.ndim - 2), -1)
+    available = {"weights": weights, "ablated": by_place}
+    if "rerouted" in inputs_of(type(intervention)):
+        available["rerouted"] = site.rerouted(given, by_place)
+    return site.mixed(given, output, call_with(intervention, **available))
 
 
 ReplacementFor = Callable[[Int[np.ndarray, " chosen"]], Replacement]

@@ -66,11 +66,11 @@ def routers_of(model: PreTrainedModel, label: str) -> tuple[Router, ...]:
     """
     count = model.config.get_text_config().vocab_size
     tokens = torch.arange(_TRIAL_TOKENS, device=device_of(model)).remainder(count)[None]
-    routings: dict[nn.Module, _Routing] = {}
+    routings: dict[nn.Module, Routing] = {}
     calls: Counter[nn.Module] = Counter()
 
     def watch(module: nn.Module, _: Any, output: Any) -> None:
-        found = _Routing.of(output)
+        found = Routing.of(output)
         if found is not None and not any(found.logits is other.logits for other in routings.values()):
             routings[module] = found  # a module around a router may return what the router returned
         calls[module] += 1
@@ -124,7 +124,7 @@ def reading(
 
 
 @dataclass(frozen=True, eq=False)
-class _Routing:
+class Routing:
     """What a router returned: logits of all experts, weights and numbers of those that it chose."""
 
     logits: Float[Tensor, "tokens experts"]
@@ -132,7 +132,7 @@ class _Routing:
     chosen: Int[Tensor, "tokens chosen"]
 
     @classmethod
-    def of(cls, output: object) -> _Routing | None:
+    def of(cls, output: object) -> Routing | None:
         """The output of a module as a routing; None if it is something else."""
         if not isinstance(output, tuple) or len(output) < 3 or not all(isinstance(o, Tensor) for o in output[:3]):
             return None
@@ -158,7 +158,7 @@ class _Routing:
         return float((most - least)[several].nan_to_num(torch.inf).amax()) if several.any() else 0.0
 
 
-def _probabilities(label: str, routings: Sequence[_Routing]) -> _Probabilities:
+def _probabilities(label: str, routings: Sequence[Routing]) -> _Probabilities:
     """The function to which the weights of all routers are proportional."""
     errors = {name: max(routing.error(f) for routing in routings) for name, f in _PROBABILITIES.items()}
     best, second = sorted(errors, key=lambda name: errors[name])[:2]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from harness.data.units import Unit
@@ -123,6 +123,27 @@ class Residual(Whole):
     def values(self, inputs: tuple[Tensor, ...], output: Tensor) -> Values:
         """The output minus the input."""
         return (output - inputs[0]).unsqueeze(-2)
+
+
+class Mixture(Site):
+    """Units whose outputs are added up with weights that a router gives: experts, sources of a depth router.
+
+    Interventions may change the weights instead of what units hand on (``weights``, ``rerouted``, ``ablated``).
+    """
+
+    @abstractmethod
+    def weights(self, inputs: tuple[Tensor, ...]) -> Float[Tensor, "rows *places units"]:
+        """The weight of every unit, from the inputs of the module's forward pass."""
+
+    @abstractmethod
+    def rerouted(
+        self, inputs: tuple[Tensor, ...], ablated: Bool[Tensor, "rows *places units"]
+    ) -> Float[Tensor, "rows *places units"]:
+        """The weights that the router would give if it could not choose the ablated units."""
+
+    @abstractmethod
+    def mixed(self, inputs: tuple[Tensor, ...], output: Tensor, weights: Float[Tensor, "rows *places units"]) -> Tensor:
+        """The output with other weights. Where they are as they were, it stays exactly as it was."""
 
 
 def weight_of(module: nn.Module, site: str) -> Float[Tensor, "outputs inputs"]:

@@ -13,6 +13,7 @@ from harness.data.units import Run
 from .hf import HuggingFace
 from .smollm2_wheel import SmolLM2Wheel
 from .tiny import Tiny
+from .tiny_moe import TinyMoE
 
 if TYPE_CHECKING:
     from harness import Vocabulary
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from harness.engine.hooked import HookedSubject
     from harness.engine.loading import LoadedModel
 
-Family = Literal["heads", "kv_groups", "mlp_layers", "mlp_neurons", "stream"]
+Family = Literal["experts", "heads", "kv_groups", "mlp_layers", "mlp_neurons", "stream"]
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,10 @@ class DecoderUnits(SubjectMethod):
 
     path: str = field(
         default="tiny",
-        metadata={"help": "hub id, folder in Hugging Face layout, .gguf file; or tiny, smollm2_wheel"},
+        metadata={"help": "hub id, folder in Hugging Face layout, .gguf file; or tiny, tiny_moe, smollm2_wheel"},
     )
     revision: int | str = field(
-        default="main", metadata={"help": "branch, tag or commit on the hub; of tiny, a training step"}
+        default="main", metadata={"help": "branch, tag or commit on the hub; of tiny and tiny_moe, a training step"}
     )
     dtype: Literal["float32", "bfloat16", "float16"] = field(
         default="float32", metadata={"help": "precision of weights and computation"}
@@ -60,6 +61,7 @@ class DecoderUnits(SubjectMethod):
     def runs(self, sizes: Sizes) -> tuple[Run, ...]:
         """The sites of its units in a model of these sizes."""
         sites = {
+            "experts": ("experts", "expert", sizes.experts),
             "heads": ("attn", "head", sizes.heads),
             "kv_groups": ("attn", "kv_group", sizes.kv_heads),
             "mlp_neurons": ("neurons", "neuron", sizes.mlp),
@@ -74,12 +76,13 @@ class DecoderUnits(SubjectMethod):
         )
 
     def checkpoints(self) -> Mapping[int, DecoderUnits]:
-        """The same units at every checkpoint of tiny; of other models none are known."""
+        """The same units at every checkpoint of tiny and tiny_moe; of other models none are known."""
         source = self._source
-        if not isinstance(source, Tiny):
+        if not isinstance(source, Tiny | TinyMoE):
             return {}
         steps = {step: each.checkpoint for step, each in source.checkpoints().items()}
-        return {step: replace(self, revision="main" if name == "final" else name) for step, name in steps.items()}
+        main = ("final", None)
+        return {step: replace(self, revision="main" if name in main else name) for step, name in steps.items()}
 
     def _families(self, layer: int) -> set[str]:  # noqa: ARG002  # neurons are units in some layers only
         """The families with units in this layer."""
@@ -90,9 +93,12 @@ class DecoderUnits(SubjectMethod):
         return self._source.fingerprint()
 
     @property
-    def _source(self) -> Tiny | SmolLM2Wheel | HuggingFace:
+    def _source(self) -> Tiny | TinyMoE | SmolLM2Wheel | HuggingFace:
         if self.path == "tiny":
             return Tiny("final" if self.revision == "main" else self.revision, self.device)
+        if self.path == "tiny_moe":
+            step = None if self.revision == "main" else self.revision
+            return TinyMoE(step, self.device)
         if self.path == "smollm2_wheel":
             return SmolLM2Wheel(self.device)
         return HuggingFace(self.path, str(self.revision), self.dtype, device=self.device)

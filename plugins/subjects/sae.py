@@ -71,7 +71,7 @@ class SparseAutoencoder(DecoderUnits):
 
     def __call__(self) -> HookedSubject:
         from harness import HookedSubject
-        from harness.engine.decoders import sites_of_families
+        from harness.engine.families import sites_of_families
 
         from ._dictionary.files import read_dictionary
         from ._dictionary.fit import fit_of

@@ -18,7 +18,7 @@ from harness.cells.spent import of_closure, of_recording
 from harness.data.batch import Counterfactual
 from harness.data.recording import Reader, Rows, Source
 from harness.data.tokens import Tokens
-from harness.engine.decoders import FAMILIES, sites_of_families
+from harness.engine.families import FAMILIES, sites_of_families
 from harness.engine.hooked import HookedSubject
 from harness.engine.subject import HeadSubject, vocabulary_of
 from harness.registry.config import registry

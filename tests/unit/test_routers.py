@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from harness import HarnessError, Rows, Tokens, method
 from harness.data.first_order import FirstOrder
 from harness.data.requests import check_signal_of_units
-from harness.engine.decoders import sites_of_families
+from harness.engine.families import sites_of_families
 from harness.engine.hooked import HookedSubject
 from harness.engine.routers import routers_of
 from harness.engine.subject import HeadSubject, vocabulary_of
