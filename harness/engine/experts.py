@@ -21,6 +21,7 @@ from harness.engine.sites import Mixture, Values
 from harness.util.errors import HarnessError
 
 _TRIAL_TOKENS = 16
+_ADDING = (torch.add, Tensor.add, Tensor.__add__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +65,7 @@ class Experts(Mixture):
         return empty.scatter_add(-1, chosen.long(), given)
 
     def rerouted(
-        self, inputs: tuple[Tensor, ...], ablated: Bool[Tensor, "rows *places units"]
+        self, inputs: tuple[Tensor, ...], ablated: Bool[Tensor, "rows *_ units"]
     ) -> Float[Tensor, "rows *places units"]:
         """The weights that the router gives where the logits of ablated experts are minus infinity.
 
@@ -79,7 +80,7 @@ class Experts(Mixture):
                 f"{self.name}: a token goes to {int(chosen)} of {len(self.labels)} experts, and only {left} are left.",
                 "Reroute around fewer experts of a layer, or drop them: intervention=zero",
             )
-        with _Masked(self.router.module, flat) as masking:
+        with _Masked(flat) as masking:
             found = Routing.of(self.router.module.forward(tokens.flatten(0, -2)))
         if found is None or not masking.used:
             raise HarnessError(
@@ -166,17 +167,28 @@ def _tokens(inputs: tuple[Tensor, ...]) -> Float[Tensor, "rows *places width"]:
 
 
 class _Masked(TorchFunctionMode):
-    """While it is entered, the logits that a router computes are minus infinity for ablated experts."""
+    """While it is entered, a router's logits are minus infinity for ablated experts, and it does not choose them.
 
-    def __init__(self, router: nn.Module, ablated: Bool[Tensor, "tokens experts"]) -> None:
+    The second is not implied: a correction bias is added to what makes probabilities, and decides the choice.
+    """
+
+    def __init__(self, ablated: Bool[Tensor, "tokens experts"]) -> None:
         super().__init__()
-        self._weights = {id(weight) for weight in router.parameters()}
         self._ablated = ablated
         self.used = False
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (torch.topk, Tensor.topk) and args[0].shape == self._ablated.shape:
+            args = (self._without(args[0]), *args[1:])
         result = func(*args, **(kwargs or {}))
-        if func is nn.functional.linear and id(args[1]) in self._weights and result.shape == self._ablated.shape:
+        if func is nn.functional.linear and len(result) == len(self._ablated):
             self.used = True
-            return result.masked_fill(self._ablated, torch.finfo(result.dtype).min)
+            return self._without(result)
+        if func in _ADDING and result.shape == self._ablated.shape:  # the bias; groups of experts are chosen by it too
+            return self._without(result)
         return result
+
+    def _without(self, values: Float[Tensor, "tokens all_experts"]) -> Float[Tensor, "tokens all_experts"]:
+        """Shared experts stand after the routed ones."""
+        shared = values.shape[1] - self._ablated.shape[1]
+        return values.masked_fill(nn.functional.pad(self._ablated, (0, shared)), torch.finfo(values.dtype).min)

@@ -167,18 +167,22 @@ class Measured:
         )  # fmt: skip
 
 
-def by_row(args: Sequence[Any], kwargs: Mapping[str, Any], output: Any, rows: int) -> tuple[tuple[Tensor, ...], Tensor]:
+def by_row(
+    args: Sequence[Any], kwargs: Mapping[str, Any], output: Any, rows: int, has_positions: bool
+) -> tuple[tuple[Tensor, ...], Tensor]:
     """A module's inputs and its output [rows, *places, width].
 
     Inputs are the tensors among its arguments that have the rows and places of its output. The blocks of language
-    models take others as well: masks [rows, 1, positions, positions], angles of positions. In OPT, rows and positions
-    are one dimension in the MLP.
+    models take others as well: masks [rows, 1, positions, positions], angles of positions. In experts, and in OPT's
+    MLP, rows and positions are one dimension. ``has_positions``: examples are sequences, possibly of one position.
     """
+    given = first_tensor(output)
+    flat = len(given) != rows or (has_positions and given.ndim == 2)
 
     def unflattened(values: Tensor) -> Tensor:
-        return values if len(values) == rows else values.reshape(rows, -1, *values.shape[1:])
+        return values.reshape(rows, -1, *values.shape[1:]) if flat else values
 
-    result = unflattened(first_tensor(output))
+    result = unflattened(given)
     shared = result.shape[: min(2, result.ndim - 1)]
     tensors = (value for value in (*args, *kwargs.values()) if isinstance(value, Tensor) and value.ndim)
     inputs = (unflattened(value) for value in tensors if len(value) % rows == 0)

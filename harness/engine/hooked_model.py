@@ -57,7 +57,9 @@ class HookedModel:
             stack.enter_context(growing(self.chain, schedule, n))
             for site in self.sites:
                 if site.name in masks:
-                    ablation = _Ablation(site, chosen[site.name], masks[site.name], n, query, replacement)
+                    ablation = _Ablation(
+                        site, chosen[site.name], masks[site.name], n, query, self.forward.has_positions, replacement
+                    )
                     stack.callback(site.module.register_forward_hook(ablation, with_kwargs=True).remove)
             outputs = self.forward(content.repeat(schedule.entering, 1), query)
         blocks = outputs.reshape(-1, n, outputs.shape[-1])
@@ -69,7 +71,7 @@ class HookedModel:
 
         def keeping(site: Site) -> Callable[..., None]:
             def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-                inputs, result = by_row(args, kwargs, output, len(part))
+                inputs, result = by_row(args, kwargs, output, len(part), self.forward.has_positions)
                 values = site.values_of(inputs, result, chosen[site.name])
                 kept[site.name] = values if values.ndim == 4 else values.unsqueeze(1)
 
@@ -151,15 +153,16 @@ class _Ablation:
     mask: Bool[Tensor, "blocks chosen"]
     n: int
     query: Int[Tensor, " examples"]
+    has_positions: bool
     replacement: Replacement
 
     def __call__(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-        inputs, whole = by_row(args, kwargs, output, len(self.mask) * self.n)
+        inputs, whole = by_row(args, kwargs, output, len(self.mask) * self.n, self.has_positions)
         blocks = self.mask.any(dim=1).nonzero()[:, 0]
         query = self.query.repeat(len(blocks))
         rows = (blocks[:, None] * self.n + torch.arange(self.n, device=blocks.device)).flatten()
         result = whole.clone()
-        if self.replacement.intervention.positions == "query" and whole.ndim > 2:
+        if self.replacement.intervention.positions == "query" and self.has_positions:
             at = rows, query
             result[at] = self._changed([value[at][:, None] for value in inputs], whole[at][:, None], blocks, True)[:, 0]
         else:

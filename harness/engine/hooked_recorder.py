@@ -72,7 +72,7 @@ class HookedRecorder:
 
         def of_site(site: Site) -> Callable[..., None]:
             def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-                inputs, result = by_row(args, kwargs, output, len(part))
+                inputs, result = by_row(args, kwargs, output, len(part), self._forward.has_positions)
                 if self._forward.has_positions:
                     inputs = tuple(at_query(value, query) for value in inputs)
                     values = site.values(inputs, at_query(result, query))[:, 0]
@@ -98,7 +98,7 @@ class HookedRecorder:
             everything = torch.arange(len(site.labels), device=self._forward.device)
 
             def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-                inputs, result = by_row(args, kwargs, output, len(part))
+                inputs, result = by_row(args, kwargs, output, len(part), self._forward.has_positions)
                 values[site.name] = site.values(inputs, result).detach()
                 changes[site.name] = torch.zeros_like(values[site.name], requires_grad=True)
                 return with_result(output, site.add(result, changes[site.name], everything))

@@ -137,7 +137,7 @@ class Mixture(Site):
 
     @abstractmethod
     def rerouted(
-        self, inputs: tuple[Tensor, ...], ablated: Bool[Tensor, "rows *places units"]
+        self, inputs: tuple[Tensor, ...], ablated: Bool[Tensor, "rows *_ units"]
     ) -> Float[Tensor, "rows *places units"]:
         """The weights that the router would give if it could not choose the ablated units."""
 

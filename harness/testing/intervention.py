@@ -9,12 +9,18 @@ import numpy as np
 import torch
 
 from harness.data.batch import Batch
-from harness.data.stages import inputs_of
+from harness.data.stages import inputs_of, mixes
 from harness.testing import examples
 from harness.testing.checks import Check, contents, judge_refusal, require, usual_checks
 from harness.util.errors import HarnessError
 
 OUTPUT = (3, 5, 4, 6)  # rows, places, units, width
+WEIGHTS = OUTPUT[:3]
+
+
+def _shape(plugin: Any) -> tuple[int, ...]:
+    """What it replaces: outputs, or the weights of a mixture."""
+    return WEIGHTS if mixes(plugin) else OUTPUT
 
 
 def _replaced(plugin: Any, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
@@ -24,15 +30,21 @@ def _replaced(plugin: Any, dtype: torch.dtype = torch.float32) -> dict[str, torc
     over = 0 if plugin.per == "position" else (0, 1)
     mean, std = output.mean(dim=over, keepdim=True)[0], output.std(dim=over, keepdim=True)[0]
     noise = torch.randn(OUTPUT, generator=generator)
-    available = {"output": output, "donor": donor, "mean": mean, "std": std, "noise": noise}
-    return {name: available[name].to(dtype) for name in inputs_of(type(plugin))}
+    weights, rerouted = (torch.rand(WEIGHTS, generator=generator) for _ in range(2))
+    available = {"output": output, "donor": donor, "mean": mean, "std": std, "noise": noise, "weights": weights,
+                 "rerouted": rerouted}  # fmt: skip
+    given = {name: available[name].to(dtype) for name in inputs_of(type(plugin)) if name in available}
+    ablated = torch.arange(WEIGHTS[0] * WEIGHTS[2]).reshape(WEIGHTS[0], 1, WEIGHTS[2]) % 3 == 0
+    return {**given, "ablated": ablated} if "ablated" in inputs_of(type(plugin)) else given
 
 
-def _judge_replacement(_: Any, replacement: Any, dtype: torch.dtype = torch.float32) -> None:
+def _judge_replacement(plugin: Any, replacement: Any, dtype: torch.dtype = torch.float32) -> None:
     require(isinstance(replacement, torch.Tensor), f"it returns {type(replacement).__name__}, not a tensor")
-    sizes = zip(reversed(replacement.shape), reversed(OUTPUT), strict=False)
-    fits = replacement.ndim <= len(OUTPUT) and all(size in (1, full) for size, full in sizes)
-    require(fits, f"shape {tuple(replacement.shape)} does not broadcast to the shape {OUTPUT} of the output")
+    shape = _shape(plugin)
+    sizes = zip(reversed(replacement.shape), reversed(shape), strict=False)
+    fits = replacement.ndim <= len(shape) and all(size in (1, full) for size, full in sizes)
+    replaced = "weights" if mixes(plugin) else "output"
+    require(fits, f"shape {tuple(replacement.shape)} does not broadcast to the shape {shape} of the {replaced}")
     require(replacement.dtype == dtype, f"it turns {dtype} into {replacement.dtype}: keep the dtype of the input")
     require(bool(torch.isfinite(replacement).all()), "the replacement contains NaN or infinity")
 
@@ -51,10 +63,15 @@ def declares_where_units_are_ablated(plugin: Any) -> None:
 
 def replaces_each_position_independently(plugin: Any) -> None:
     """The replacement at a position depends on that position only."""
-    whole = _replaced(plugin)
-    replacement = plugin(**whole).expand(OUTPUT)
-    for place in range(OUTPUT[1]):
-        alone = {name: value[..., place, None, :, :] if value.shape[-3] > 1 else value for name, value in whole.items()}
+    whole, shape = _replaced(plugin), _shape(plugin)
+    replacement = plugin(**whole).expand(shape)
+    places = 1 - len(shape)  # counted from the end: means have no rows
+    for place in range(shape[1]):
+        here = torch.tensor([place])
+        alone = {
+            name: value.index_select(places, here) if value.shape[places] > 1 else value
+            for name, value in whole.items()
+        }
         single = plugin(**alone).expand_as(replacement[:, :1])
         same = torch.allclose(single, replacement[:, place, None], atol=1e-6)
         require(same, "the replacement at a position depends on other positions")

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from harness.data.batch import Vocabulary
 from harness.engine.forward import by_row
 from harness.engine.sites import Site
 from harness.testing.bench import Bench, bench
@@ -129,7 +130,7 @@ def _passes(test: Bench) -> Iterator[_Pass]:
 
     def keeping(site: Site) -> Callable[..., None]:
         def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-            seen[site.name] = by_row(args, kwargs, output, len(batch))
+            seen[site.name] = by_row(args, kwargs, output, len(batch), isinstance(test.subject.reads, Vocabulary))
 
         return hook
 

@@ -28,7 +28,7 @@ def fit_of(loaded: LoadedModel, site: Latents, file: str) -> dict[str, Any]:
     measured: dict[str, Any] = {}
 
     def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
-        inputs, output = by_row(args, kwargs, result, rows)
+        inputs, output = by_row(args, kwargs, result, rows, has_positions=True)
         encoded, dictionary = site.encoded(inputs, output), site.dictionary
         _check_widths(dictionary, encoded.shape[-1], output.shape[-1], file)
         x, right = encoded.flatten(0, -2), output.flatten(0, -2).float()
