@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from harness.cells.cell import Cell
+from harness.cells.group_figures import group_figures
 from harness.cells.inputs import Inputs
 from harness.cells.most_active import most_active
 from harness.cells.predictions import Outputs, example_predictions, most_likely_outputs
@@ -68,7 +69,7 @@ class CellResult:
             size_curve=size_curve,
             strata=strata,
             strata_null=strata_null,
-            diagnostics=_diagnostics(first) if proposed else {},
+            diagnostics={**(_diagnostics(first) if proposed else {}), **group_figures(inputs, first)},
             seconds={name: round(seconds, 4) for name, seconds in progress.seconds.items()},
             cost=dict(progress.cost),
         )

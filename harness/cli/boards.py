@@ -1,4 +1,4 @@
-"""Commands that show many records together: leaderboard, strata."""
+"""Commands that show many records together: leaderboard, strata, trajectory."""
 
 from __future__ import annotations
 
@@ -40,6 +40,20 @@ def strata(arguments: Namespace) -> int:
             ended = f"{record.cell.subject} · {record.cell.method}: {record.status.value}. {record.reason}"
             session.note(f"left out: {record.cell.id}  {ended}".rstrip())
     session.print(as_markdown(settings), as_data(settings))
+    return 0
+
+
+def trajectory(arguments: Namespace) -> int:
+    """Follow the classes of units through training: tables, a page and a picture for each model of a workspace."""
+    from harness.board.trajectory import trajectories_of
+    from harness.board.trajectory_page import as_data, write
+
+    session = Session.open(arguments)
+    found = trajectories_of(session.records())
+    folder = session.out or session.workspace.root / "trajectory"
+    text = write(found, folder)
+    session.print(f"{text}\npage: {folder / 'trajectory.html'}", {"page": str(folder / "trajectory.html"),
+                                                                "trajectories": as_data(found)})  # fmt: skip
     return 0
 
 
