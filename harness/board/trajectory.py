@@ -26,8 +26,8 @@ class Point:
     """A class at one checkpoint.
 
     ``selectivity``: for its own class; ``score``: of the signal; both are means over its units. ``damage``: the change
-    of the first metric by its ablation, positive for the worse. ``necessity``: T. ``accuracy``: of the model. ``other``:
-    the profile of its groups where it is not the first one of the trajectory, because the class fills its sites.
+    of the first metric by its ablation, positive for the worse. ``necessity``: T. ``accuracy``: of the model.
+    ``other``: the controls of its cell, where they are not those of the trajectory, because the class fills its sites.
     """
 
     step: int
