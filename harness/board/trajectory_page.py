@@ -144,8 +144,9 @@ def crossings(trajectory: Trajectory) -> list[list[str]]:
 
     for course in sorted(trajectory.courses, key=order):
         lead = _lead(course, trajectory)
+        led = "-" if lead is None else f"{lead:+d}"
         cells = [_step(course.selective), *([_step(course.rich)] if rich else []), _step(course.score_risen)]
-        found.append([course.name, str(len(course.units)), *cells, _step(course.needed), number_or_dash(lead, "+d")])
+        found.append([course.name, str(len(course.units)), *cells, _step(course.needed), led])
     return found
 
 
