@@ -36,6 +36,8 @@ NAMES = {RICHNESS: "PR"}
 def as_markdown(trajectories: Sequence[Trajectory], figures: Sequence[str] = ()) -> str:
     """Of every trajectory: what was found, first crossings, a table for each class. ``figures``: files to show."""
     parts = ["# Classes through training\n"]
+    if between := list(across(trajectories)):
+        parts.append("\n".join(f"- {plain(sentence)}" for sentence in between) + "\n")
     for place, trajectory in enumerate(trajectories):
         parts.append(f"## {plain(title(trajectory))}\n")
         parts.append("\n".join(f"- {plain(sentence)}" for sentence in sentences(trajectory)) + "\n")
@@ -88,7 +90,8 @@ def write(trajectories: Sequence[Trajectory], folder: Path) -> str:
         }
         for trajectory in trajectories
     ]
-    html = environment().get_template("trajectory.html").render(stories=stories, meaning=MEANING)
+    between = list(across(trajectories))
+    html = environment().get_template("trajectory.html").render(stories=stories, between=between, meaning=MEANING)
     write_atomically(folder / "trajectory.html", html)
     return text
 
@@ -129,6 +132,22 @@ def sentences(trajectory: Trajectory) -> Iterator[str]:
         )
     if trajectory.nobody:
         yield f"No unit has these classes at the last checkpoint: {', '.join(trajectory.nobody)}."
+
+
+def across(trajectories: Sequence[Trajectory]) -> Iterator[str]:
+    """For each class of several models: in how many its attention comes before its function. None of one model."""
+    if len(trajectories) < 2:
+        return
+    courses = [course for trajectory in trajectories for course in trajectory.courses]
+    for name in sorted({course.name for course in courses}):
+        pairs = [(course.selective, course.needed) for course in courses if course.name == name]
+        both = [function.step - form.step for form, function in pairs if form and function]
+        counts = (sum(lag > 0 for lag in both), sum(lag == 0 for lag in both), sum(lag < 0 for lag in both))
+        alone = sum(form is not None and function is None for form, function in pairs)
+        yield (
+            f"{name}, in {len(pairs)} of {len(trajectories)} trajectories: attention before function {counts[0]}, at "
+            f"the same checkpoint {counts[1]}, after it {counts[2]}; attention only {alone}."
+        )
 
 
 def crossings(trajectory: Trajectory) -> list[list[str]]:

@@ -10,7 +10,7 @@ import pytest
 
 from harness.board.emergence import Crossing, Figure
 from harness.board.trajectory import trajectories_of
-from harness.board.trajectory_page import as_data, as_markdown, sentences
+from harness.board.trajectory_page import across, as_data, as_markdown, sentences
 from harness.closure.verdict import Verdict
 from harness.records.record import Record, adapter
 from harness.util.errors import HarnessError
@@ -131,7 +131,15 @@ def test_seeds_of_a_model_are_trajectories_of_their_own(at: Make) -> None:
         replace(record, config={**record.config, "subject": {**record.config["subject"], "seed": 1}})
         for record in records
     ]
-    assert len(trajectories_of(records + again)) == 2
+    both = trajectories_of(records + again)
+    assert len(both) == 2
+    assert list(across(both)) == [
+        "induction, in 2 of 2 trajectories: attention before function 2, at the same checkpoint 0, after it 0; "
+        "attention only 0.",
+        "self, in 2 of 2 trajectories: attention before function 0, at the same checkpoint 0, after it 2; "
+        "attention only 0.",
+    ]
+    assert not list(across(both[:1]))
 
 
 @pytest.mark.parametrize(

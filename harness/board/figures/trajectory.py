@@ -48,7 +48,8 @@ def drawn(trajectory: Trajectory, new: NewFigure = figure) -> Figure:
     above.yaxis.set_major_formatter("{x:g}")  # text.parse_math is off
     above.axhline(emergence.SELECTIVE, color=BOUND, linestyle="--", linewidth=0.9)
     above.set_ylabel("selectivity")
-    if trajectory.signal == RICHNESS:
+    scores = [point.score.value for course in trajectory.courses for point in course.points if point.score]
+    if trajectory.signal == RICHNESS and max(scores, default=0.0) >= emergence.RICH / 2:  # else it is far above
         middle.axhline(emergence.RICH, color=BOUND, linestyle="--", linewidth=0.9)
     middle.set_ylabel(spaced(trajectory.signal))
     below.axhline(0, color=INK, linewidth=0.6)
