@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.board.emergence import FUNCTION, RICH, SELECTIVE, Crossing, Figure, decoupled, first, half_risen
+from harness.board.equal_weights import equal_weights, sentence
 from harness.cells.settings import NEUTRAL
 from harness.closure.report import ClosureReport
 from harness.closure.verdict import Verdict, decision_order
@@ -169,16 +170,9 @@ def _check(records: Sequence[Record]) -> None:
             f"{subject}: there is one checkpoint only, step {_step(records[0])}.",
             "Sweep several: subject.checkpoint=0,800,final (on the hub: subject.revision=step1000,step143000)",
         )
-    weights: dict[str, Record] = {}
+    if pair := next(equal_weights(records), None):
+        raise HarnessError(sentence(pair), "Leave one of them out: remove its folder in records/.")
     for record in records:
-        about = record.provenance.get("subject") or {}
-        before = weights.setdefault(str(about.get("weights", record.cell.id)), record)
-        if _step(before) != _step(record):
-            raise HarnessError(
-                f"{subject}: the checkpoints at steps {_step(before)} and {_step(record)} have equal weights (cells "
-                f"{before.cell.id}, {record.cell.id}), so one of them is not what its name says.",
-                "Leave one of them out: remove its folder in records/.",
-            )
         for what, mine, others in (
             ("units", record.units, records[0].units),
             ("classes at the last checkpoint", record.classes, records[0].classes),

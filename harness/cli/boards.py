@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
+from harness.board.equal_weights import equal_weights, sentence
 from harness.board.records_file import RECORDS, has_records, read_records, write_records
 from harness.board.submission import problems
 from harness.cli.session import Session
@@ -65,6 +66,8 @@ def _make(session: Session, out: Path | None) -> int:
     records = session.records()
     if by_hand := sum(bool(record.config.get("group")) for record in records):
         session.note(f"left out: {by_hand} records of groups that were named by hand")
+    for pair in equal_weights(records):
+        session.note(f"warning: {sentence(pair)}")
     again = command("leaderboard", *session.overrides, *session.own, *search_options())
     with said_if_slow(f"building the boards of {len(records)} records"):
         boards = write_files(folder, records, again)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from harness.board.emergence import Crossing, Figure
+from harness.board.equal_weights import equal_weights, sentence
 from harness.board.trajectory import trajectories_of
 from harness.board.trajectory_page import across, as_data, as_markdown, sentences
 from harness.closure.verdict import Verdict
@@ -167,3 +168,10 @@ def test_without_a_record_that_follows_classes_the_command_is_named(make_record:
 def test_a_record_with_figures_of_groups_is_read_as_it_was_written(at: Make) -> None:
     record = at(100)
     assert adapter().validate_json(record.to_json()).diagnostics == record.diagnostics
+
+
+def test_equal_weights_at_two_steps_are_named_whatever_the_models_are_called(at: Make, make_record: Make) -> None:
+    same = replace(at(400), provenance={**at(400).provenance, "subject": {"weights": "sha256:100"}})
+    (pair,) = equal_weights([at(0), same, at(100), at(100, "depth_band"), make_record()])
+    assert sentence(pair).startswith("toy@step-100 and toy@step-400: the checkpoints at steps 100 and 400 have equal")
+    assert not list(equal_weights([at(step) for step in STEPS]))
