@@ -36,7 +36,6 @@ def provenance(cell: Cell) -> dict[str, Any]:
             stage: [f"{method.name} ({method.owner}, code {method.code[:12]})" for method in cell.methods[stage]]
             for stage in _asked(cell)
         },
-        **({} if (step := cell.stages["subject"].step()) is None else {"step": step}),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "threads": torch.get_num_threads(),

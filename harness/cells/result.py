@@ -53,12 +53,18 @@ class CellResult:
         candidates = [candidate for part in parts for candidate in _candidates(*part, results)]
         units = subject.units
         proposed = first.has("raw_partitions")
+        step = cell.stages["subject"].step()
         record = Record(
             status=Status.OK if candidates else Status.SKIPPED,
             reason="" if candidates else _why_nothing(cell, first),
             cell=_info(cell, subject.label, batch.target_kind if batch else "none", inputs.examples),
             config=_shown(cell),
-            provenance={**provenance(cell), "subject": dict(subject.about), "batch": _about(batch) if batch else {}},
+            provenance={
+                **provenance(cell),
+                **({} if step is None else {"step": step}),
+                "subject": dict(subject.about),
+                "batch": _about(batch) if batch else {},
+            },
             units=units.labels,
             sites=units.runs,
             classes=first.labels.classes if proposed else (),

@@ -15,6 +15,7 @@ SWEEP = (
     *("experiment=trajectory", "subject=tiny_retrieval", "subject.heads=2", "batch=key_retrieval", "batch.n=40"),
     *("controls.n=19", "tracking=none", "workspace=w"),
 )  # eight heads: the closure tests take half a second
+HUB = ("subject=hf", "subject.path=model", "subject.history=[step1,main]")
 
 
 def test_a_sweep_over_checkpoints_becomes_a_page(harness: Run) -> None:
@@ -24,9 +25,10 @@ def test_a_sweep_over_checkpoints_becomes_a_page(harness: Run) -> None:
     assert [record.provenance["step"] for record in (first, last)] == [0, 400]
     assert first.classes == last.classes  # those of the last checkpoint
     assert [report.units for report in first.closure] == [report.units for report in last.closure]
-    answer = harness("trajectory", "workspace=w", "out=o")
+    answer = harness("trajectory", "workspace=w", "out=o", "--json")
     assert answer.code == 0
-    (data,) = harness("trajectory", "workspace=w", "out=o", "--json").data["trajectories"]
+    (data,) = answer.data["trajectories"]
+    text = Path("o/trajectory.md").read_text()
     assert (data["subject"], data["signal"]) == ("tiny_retrieval-2-heads-0", "participation_ratio")
     for course in data["courses"]:
         for point, record in zip(course["points"], (first, last), strict=True):
@@ -35,11 +37,10 @@ def test_a_sweep_over_checkpoints_becomes_a_page(harness: Run) -> None:
             group = record.diagnostics["groups"][" ".join(course["units"])]
             assert point["selectivity"]["value"] == group["selectivity"][course["name"]][0]
             assert point["score"] == {"value": group["score"][0], "interval": group["score"][1:]}
-        assert f"### {course['name']}: {' '.join(course['units'])}" in answer.out
+        assert f"### {course['name']}: {' '.join(course['units'])}" in text
     page = Path("o/trajectory.html").read_text()
     assert "<svg" in page
     assert "First attention of their class" in page
-    assert Path("o/trajectory.md").read_text() + "\n" in answer.out + "\n"
     assert Path("o/trajectory-1.png").read_bytes()[:4] == b"\x89PNG"
 
 
@@ -49,11 +50,11 @@ def test_a_sweep_over_checkpoints_becomes_a_page(harness: Run) -> None:
         (("trajectory", "workspace=nothing"), "holds no records"),
         (("run", "subject=planted", "batch=planted", "labels=final_survey", "tracking=none"), "has no checkpoints"),
         (
-            ("plan", "subject=hf", "subject.path=model", "subject.history=[step1,main]", "labels=final_survey"),
+            ("plan", *HUB, "labels=final_survey"),
             None,  # nothing is read before the cell runs
         ),
         (
-            ("run", "subject=hf", "subject.path=model", "subject.history=[step1,main]", "labels=final_survey"),
+            ("run", *HUB, "labels=final_survey", "tracking=none"),
             "subject.history: the name of revision 'main' does not say its step.",
         ),
         (
