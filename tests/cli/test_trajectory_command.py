@@ -14,7 +14,7 @@ Run = Callable[..., Any]
 SWEEP = (
     *("experiment=trajectory", "subject=tiny_retrieval", "subject.heads=2", "batch=key_retrieval", "batch.n=40"),
     *("controls.n=19", "tracking=none", "workspace=w"),
-)  # eight heads: the closure tests take half a second
+)  # eight heads: closure takes half a second; the text (documentation of Python) is read once, in seconds
 HUB = ("subject=hf", "subject.path=model", "subject.history=[step1,main]")
 
 
