@@ -91,7 +91,8 @@ def write(trajectories: Sequence[Trajectory], folder: Path) -> str:
         for trajectory in trajectories
     ]
     between = list(across(trajectories))
-    html = environment().get_template("trajectory.html").render(stories=stories, between=between, meaning=MEANING)
+    meaning = [" ".join(item.split()) for item in MEANING.removeprefix("- ").replace("**", "").split("\n- ")]
+    html = environment().get_template("trajectory.html").render(stories=stories, between=between, meaning=meaning)
     write_atomically(folder / "trajectory.html", html)
     return text
 
