@@ -14,7 +14,7 @@ from harness.closure.shared import shared_unit
 from harness.closure.statistics import Effect, exceedances, inflated
 from harness.closure.verdict import decision_order, spaced
 from harness.data.units import named
-from harness.records.record import PartitionRecord, Record, Status
+from harness.records.record import FIGURES, PartitionRecord, Record, Status
 from harness.registry.command import command, in_workspace
 
 ARROW = {1: "↑", -1: "↓"}
@@ -261,6 +261,8 @@ def _warnings(record: Record) -> list[str]:
     unused = (record.provenance.get("subject") or {}).get("unused_weights")
     lines = [f"  note: subject: the model does not use {unused} of its files"] if unused else []
     for stage, notes in record.diagnostics.items():
+        if stage == FIGURES:
+            continue
         for note, value in notes.items():
             if value and isinstance(value, (list, tuple, dict)):
                 names = list(map(str, value))

@@ -70,9 +70,19 @@ class Cell:
 
     @cached_property
     def used(self) -> tuple[str, ...]:
-        """The stages that the result depends on. Of a group named by hand, activity matters with ``scope=active``."""
-        active = {"signal"} if self.settings.group and self.settings.scope == "active" else set()
-        return tuple(stage for stage in self.stages if stage not in PROPOSING or stage in {*self.proposing, *active})
+        """The stages that the result depends on.
+
+        Of a group named by hand, activity matters with ``scope=active``; of groups that are followed through training,
+        its score.
+        """
+        scored = self.followed or (self.settings.group and self.settings.scope == "active")
+        read = {*self.proposing, *(["signal"] if scored else [])}
+        return tuple(stage for stage in self.stages if stage not in PROPOSING or stage in read)
+
+    @property
+    def followed(self) -> bool:
+        """Whether the labels compare checkpoints: the record then says what each group is like at this one."""
+        return not self.settings.group and "history" in inputs_of(self.methods["labels"][0].cls)
 
     @cached_property
     def requested(self) -> frozenset[str]:

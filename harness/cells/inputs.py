@@ -237,6 +237,7 @@ def history_of(inputs: Inputs, checkpoints: Mapping[int, SubjectMethod], readers
         stages = {**inputs.cell.stages, "subject": method}
         there = replace(inputs, cell=replace(inputs.cell, stages=stages), subject=subject)
         recordings[step] = there.record(inputs.proposal_half, readers)
+        del subject, there  # before the next model is loaded
     return History(tuple(recordings), tuple(recordings.values()))
 
 

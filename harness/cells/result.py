@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from harness.cells.cell import Cell
+from harness.cells.group_figures import group_figures
 from harness.cells.inputs import Inputs
 from harness.cells.most_active import most_active
 from harness.cells.predictions import Outputs, example_predictions, most_likely_outputs
@@ -52,12 +53,18 @@ class CellResult:
         candidates = [candidate for part in parts for candidate in _candidates(*part, results)]
         units = subject.units
         proposed = first.has("raw_partitions")
+        step = cell.stages["subject"].step()
         record = Record(
             status=Status.OK if candidates else Status.SKIPPED,
             reason="" if candidates else _why_nothing(cell, first),
             cell=_info(cell, subject.label, batch.target_kind if batch else "none", inputs.examples),
             config=_shown(cell),
-            provenance={**provenance(cell), "subject": dict(subject.about), "batch": _about(batch) if batch else {}},
+            provenance={
+                **provenance(cell),
+                **({} if step is None else {"step": step}),
+                "subject": dict(subject.about),
+                "batch": _about(batch) if batch else {},
+            },
             units=units.labels,
             sites=units.runs,
             classes=first.labels.classes if proposed else (),
@@ -68,7 +75,7 @@ class CellResult:
             size_curve=size_curve,
             strata=strata,
             strata_null=strata_null,
-            diagnostics=_diagnostics(first) if proposed else {},
+            diagnostics={**(_diagnostics(first) if proposed else {}), **group_figures(inputs, first)},
             seconds={name: round(seconds, 4) for name, seconds in progress.seconds.items()},
             cost=dict(progress.cost),
         )

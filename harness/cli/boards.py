@@ -1,10 +1,11 @@
-"""Commands that show many records together: leaderboard, strata."""
+"""Commands that show many records together: leaderboard, strata, trajectory."""
 
 from __future__ import annotations
 
 from argparse import Namespace
 from pathlib import Path
 
+from harness.board.equal_weights import equal_weights, sentence
 from harness.board.records_file import RECORDS, has_records, read_records, write_records
 from harness.board.submission import problems
 from harness.cli.session import Session
@@ -43,6 +44,20 @@ def strata(arguments: Namespace) -> int:
     return 0
 
 
+def trajectory(arguments: Namespace) -> int:
+    """Follow the classes of units through training: tables, a page and a picture for each model of a workspace."""
+    from harness.board.trajectory import trajectories_of
+    from harness.board.trajectory_page import as_data, write
+
+    session = Session.open(arguments)
+    found = trajectories_of(session.records())
+    folder = session.out or session.workspace.root / "trajectory"
+    text = write(found, folder)
+    session.print(f"{text}\npage: {folder / 'trajectory.html'}", {"page": str(folder / "trajectory.html"),
+                                                                "trajectories": as_data(found)})  # fmt: skip
+    return 0
+
+
 def _make(session: Session, out: Path | None) -> int:
     from harness.board.markdown import markdown
     from harness.board.write import as_data, write_files
@@ -51,6 +66,8 @@ def _make(session: Session, out: Path | None) -> int:
     records = session.records()
     if by_hand := sum(bool(record.config.get("group")) for record in records):
         session.note(f"left out: {by_hand} records of groups that were named by hand")
+    for pair in equal_weights(records):
+        session.note(f"warning: {sentence(pair)}")
     again = command("leaderboard", *session.overrides, *session.own, *search_options())
     with said_if_slow(f"building the boards of {len(records)} records"):
         boards = write_files(folder, records, again)

@@ -51,6 +51,7 @@ def propose(arguments: Namespace) -> int:
 def sweep(arguments: Namespace) -> int:
     """Run a grid of cells through Hydra's multirun; then print their cards and the board."""
     from harness.board.card import card
+    from harness.board.equal_weights import equal_weights, sentence
     from harness.board.markdown import markdown
     from harness.board.write import write_boards
     from harness.cli.job import launch
@@ -75,6 +76,8 @@ def sweep(arguments: Namespace) -> int:
         mirror(records, path)
     for record in records:
         session.note("\n" + card(record))
+    for pair in equal_weights(records):
+        session.note(f"warning: {sentence(pair)}")
     failed = [record for record in records if record.status not in FINISHED]
     counts = Counter(record.status.value for record in records) + Counter({"not run": len(cells) - len(records)})
     lines = (

@@ -148,6 +148,10 @@ class SubjectMethod(Method, Protocol):
         """What the model reads, known without loading its weights: its batches are made first. None: unknown."""
         return None
 
+    def step(self) -> int | None:
+        """The training step of its weights. None: unknown."""
+        return None
+
     def checkpoints(self) -> Mapping[int, SubjectMethod]:
         """The subject at every checkpoint of its training, by step, this one among them. Empty: it has no others.
 

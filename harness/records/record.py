@@ -18,6 +18,8 @@ from harness.records.upgrades import PREFIX
 from harness.util.digest import digest
 
 SCHEMA = f"{PREFIX}7"
+FIGURES = "groups"
+"""The entry of ``diagnostics`` that says what groups are like at a checkpoint: selectivity and score, by group."""
 _STRICT: dict[str, Any] = {"extra": "forbid", "allow_inf_nan": False}
 
 

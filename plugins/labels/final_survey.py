@@ -21,8 +21,8 @@ class FinalSurvey(Survey):
     (``partitioner=oracle``, ``experiment=trajectory``). Whether its units have the attention of their class at this
     step is what their selectivity says.
 
-    Input: attention rows at the query, of this checkpoint and of the last one. Output and parameters are those of
-    ``survey``.
+    Input: attention rows at the query, of this checkpoint and of the last one. Output: a class per unit, and its
+    selectivities (dimensionless). Parameters are those of ``survey``.
 
     Errors: those of ``survey``; a subject without checkpoints.
     Source: the developmental closures of the closure paper (Xu 2026): heads classified at the final checkpoint, ablated

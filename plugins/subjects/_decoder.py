@@ -75,6 +75,10 @@ class DecoderUnits(SubjectMethod):
             if family in self._families(layer)
         )
 
+    def step(self) -> int | None:
+        """That of the subject that loads the same model."""
+        return self._source.step()
+
     def checkpoints(self) -> Mapping[int, DecoderUnits]:
         """The same units at every checkpoint of tiny and tiny_moe; of other models none are known."""
         source = self._source

@@ -78,11 +78,19 @@ class HuggingFace(SubjectMethod):
         """The folder or hub id whose config.json has the shapes of the model."""
         return self.path
 
+    def step(self) -> int | None:
+        """The step that the name of its revision says. None: it says none."""
+        return step_in(self.revision)
+
     def checkpoints(self) -> Mapping[int, HuggingFace]:
         """The model at every revision in ``history``."""
         found: dict[int, HuggingFace] = {}
         for revision in self.history:
-            step = step_of(revision)
+            if (step := step_in(revision)) is None:
+                raise HarnessError(
+                    f"subject.history: the name of revision '{revision}' does not say its step.",
+                    "Name revisions with one step each, such as step1000 or step1000-tokens4B.",
+                )
             if step in found:
                 raise HarnessError(
                     f"subject.history: {found[step].revision} and {revision} are both step {step}.",
@@ -100,15 +108,10 @@ class HuggingFace(SubjectMethod):
         return " ".join(f"{file.name}:{file.stat().st_size}:{file.stat().st_mtime_ns}" for file in files)
 
 
-def step_of(revision: str) -> int:
-    """The step that a revision is named by: the digits after ``step``, or the only digits. Errors: there are none."""
+def step_in(revision: str) -> int | None:
+    """The step that a revision is named by: the digits after ``step``, or the only digits. None: there are none."""
     named = re.findall(r"step[-_]?(\d+)", revision, re.IGNORECASE) or re.findall(r"\d+", revision)
-    if len(named) != 1:
-        raise HarnessError(
-            f"subject.history: the name of revision '{revision}' does not say its step.",
-            "Name revisions with one step each, such as step1000 or step1000-tokens4B.",
-        )
-    return int(named[0])
+    return int(named[0]) if len(named) == 1 else None
 
 
 @hookimpl

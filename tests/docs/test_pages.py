@@ -16,7 +16,11 @@ from harness.registry.config import expand, registry, resolve_all
 from harness.registry.presets import GROUPS, find_preset
 
 ROOT = Path(__file__).resolve().parents[2]
-OWN = {"leaderboard": ("out",), "calibrate": ("out", "worlds")}  # keys of a command, not of a cell
+OWN = {
+    "leaderboard": ("out",),
+    "trajectory": ("out",),
+    "calibrate": ("out", "worlds"),
+}  # keys of a command, not of a cell
 EXAMPLES = ROOT / "docs" / "examples"
 
 

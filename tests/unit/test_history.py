@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from harness_plugins.labels.survey import Survey
-from harness_plugins.subjects.hf import HuggingFace, step_of
+from harness_plugins.subjects.hf import HuggingFace, step_in
 from harness_plugins.subjects.mlp_layers import MLPLayers
 from harness_plugins.subjects.tiny import Tiny
 from harness_plugins.subjects.tiny_moe import TinyMoE
@@ -176,7 +176,7 @@ def test_a_subject_without_checkpoints_is_refused_before_it_is_loaded(subject: s
     ],
 )
 def test_the_step_is_read_from_the_name_of_a_revision(revision: str, step: int) -> None:
-    assert step_of(revision) == step
+    assert step_in(revision) == HuggingFace(revision=revision).step() == step
 
 
 @pytest.mark.parametrize("revision", ["main", "", "a1b2c3d4", "step", "v1.0"])

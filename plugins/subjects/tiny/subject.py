@@ -54,6 +54,11 @@ class Tiny(SubjectMethod):
         """The folder whose config.json has the shapes of the model."""
         return str(self._folder())
 
+    def step(self) -> int:
+        """The training step, also of ``final``."""
+        folder = self._folder()
+        return max(self.checkpoints()) if folder == WEIGHTS else int(folder.name.removeprefix("step-"))
+
     def checkpoints(self) -> Mapping[int, Tiny]:
         """The model at every step that was kept, the last one included."""
         log = json.loads((WEIGHTS / "training_log.json").read_text(encoding="utf-8"))

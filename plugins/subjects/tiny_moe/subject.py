@@ -57,6 +57,10 @@ class TinyMoE(SubjectMethod):
         """The folder whose config.json has the shapes of the model."""
         return str(self._folder())
 
+    def step(self) -> int:
+        """The training step, also of the last checkpoint."""
+        return max(_folders()) if self.checkpoint is None else self.checkpoint
+
     def checkpoints(self) -> Mapping[int, TinyMoE]:
         """The model at every step that was kept."""
         steps = sorted(_folders())

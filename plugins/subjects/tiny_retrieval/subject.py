@@ -62,6 +62,10 @@ class TinyRetrieval(SubjectMethod):
         """The folder whose config.json has the shapes of the model."""
         return str(self._folder)
 
+    def step(self) -> int:
+        """The training step, also of the last checkpoint."""
+        return steps_in(self._file())[-1] if self.checkpoint is None else self.checkpoint
+
     def checkpoints(self) -> Mapping[int, TinyRetrieval]:
         """The model at every step that was kept."""
         steps = steps_in(self._file())
