@@ -161,9 +161,9 @@ def _why_nothing(cell: Cell, proposal: Proposal) -> str:
     """Why there is no candidate, and what to change."""
     if proposal.trivial:
         tried = ", ".join(partition.name for partition in proposal.raw_partitions)
-        sizes = {len(group) for partition in proposal.raw_partitions for group in partition.groups()}
+        found = {len(group) for partition in proposal.raw_partitions for group in partition.groups()}
         outcomes = {len(proposal.units): "all units are in one group", 1: "every unit is alone"}
-        how = " or ".join(words for size, words in outcomes.items() if size in sizes) or "no unit is in a group"
+        how = " or ".join(words for size, words in outcomes.items() if size in found) or "no unit is in a group"
         fix = (
             "Ask for another number of groups (k, resolution), or choose an affinity that separates units more sharply "
             "(affinity=pearson_knn)."
