@@ -1,4 +1,4 @@
-"""Commands that show many records together: leaderboard, strata."""
+"""Commands that show many records together: leaderboard, strata, screen."""
 
 from __future__ import annotations
 
@@ -40,6 +40,16 @@ def strata(arguments: Namespace) -> int:
             ended = f"{record.cell.subject} · {record.cell.method}: {record.status.value}. {record.reason}"
             session.note(f"left out: {record.cell.id}  {ended}".rstrip())
     session.print(as_markdown(settings), as_data(settings))
+    return 0
+
+
+def screen(arguments: Namespace) -> int:
+    """Show the capability screens of a workspace, beside rankings of equal size, in one table over models."""
+    from harness.board.screen import as_data, as_markdown, screened
+
+    session = Session.open(arguments)
+    sets = screened(session.records())
+    session.print(as_markdown(sets), as_data(sets))
     return 0
 
 

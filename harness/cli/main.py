@@ -91,6 +91,8 @@ COMMANDS = {
                            "harness leaderboard workspace=runs out=leaderboards/mine", keys=("workspace", "out")),
     "strata": Command("show under which settings groups pass inside their strata, and only there", "boards:strata",
                       example="harness strata workspace=runs"),
+    "screen": Command("show the capability screens of a workspace, beside rankings of equal size", "boards:screen",
+                      example="harness sweep experiment=screen && harness screen"),
     "report": Command("write a page about one, several or all cells of a workspace",
                       "report:report", "[CELL ...]",
                       (("--paper", "print the closure paper's five verdicts and ours instead"),),
