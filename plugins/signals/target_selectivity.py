@@ -40,7 +40,7 @@ class TargetSelectivity(Signal):
 
     def read(self, rows: Rows) -> Float[np.ndarray, "examples heads target_and_others"]:
         batch, attention = tokens_of(rows.batch, f"signal {self.name}"), rows.values
-        of = next(iter(batch.anchors), None) if self.of is None else self.of
+        of = next(iter(batch.anchors), "") if self.of is None else self.of
         if of not in batch.anchors:
             raise HarnessError(
                 f"signal.of={self.of}: batch {batch.name} has no anchors of this class.",
