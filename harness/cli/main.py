@@ -67,6 +67,9 @@ COMMANDS = {
                      configured=True),
     "survey": Command("classify every unit by what it attends to", "survey:survey",
                       example="harness survey subject=smollm2_wheel batch=natural_text", configured=True),
+    "ranking": Command("show how rankings of units agree with their classes", "ranking:ranking",
+                       example="harness ranking subject=tiny_retrieval signal=pr_trajectory "
+                       "signal.summary=integral,spread", configured=True),
     "map": Command("ablate every unit alone: print the strongest and draw all", "map:map_units", "[CELL]",
                    example="harness map subject=tiny intervention=mean out=map.png", configured=True,
                    keys=("workspace", "out")),

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from harness.board.rankings import Rankings, as_text
 from harness.data.grouping import UNCLASSIFIED, Labels
 from harness.data.ranking import Ranking, class_map, degenerate, elbow
 from harness.data.recording import Scores
@@ -105,6 +106,16 @@ def test_the_class_map_counts_units_by_class_and_depth() -> None:
     found = class_map(labels)
     assert found == {"self": Counter({0: 2}), UNCLASSIFIED: Counter({1: 2}), "induction": Counter({1: 1})}
     assert next(iter(found)) in ("self", UNCLASSIFIED)
+
+
+def test_rankings_are_written_with_their_elbow_and_fixed_numbers_beside_it() -> None:
+    ranking = ranked(PYTHIA_1B.split(), HEADS)
+    text = as_text(Rankings("pythia-1b", ranking.labels, {"pr_trajectory": ranking}))
+    assert "- pr_trajectory: " + " ".join(ranking.names[:10]) in text
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if "| pr_traj" in line]
+    assert [row[1] for row in rows] == ["5", "10", "15", "30", "50"]
+    assert rows[3][2:5] == [f"{x / 30:.2f}" for x in (23, 23 - 8)] + [f"{23 / 36:.2f}"]
+    assert "- elbow of pr_trajectory: no elbow" in text
 
 
 # ----------------------------------------------------------------------------------------------------------------------
