@@ -13,7 +13,10 @@ from harness.closure.verdict import Verdict
 from harness.records.workspace import Workspace
 
 Run = Callable[..., Any]
-SWEEP = ("experiment=screen", "subject=tiny", "batch.n=48", "controls.n=19", "tracking=none", "workspace=w")
+SWEEP = (
+    "experiment=screen", "subject=tiny", "signal=selectivity,participation_ratio", "batch.n=48", "controls.n=19",
+    "tracking=none", "workspace=w",
+)  # fmt: skip
 
 
 def test_the_table_has_the_screen_and_as_many_units_of_other_rankings(harness: Run) -> None:

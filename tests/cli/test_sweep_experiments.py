@@ -19,7 +19,7 @@ from harness.registry.config import expand, registry, resolve, resolve_all
         ("grid", 81),
         ("robustness", 24),
         ("moe_routes", 8),
-        ("screen", 20),
+        ("screen", 30),
     ],
 )
 def test_a_grid_has_the_number_of_cells_it_documents(experiment: str, cells: int) -> None:
