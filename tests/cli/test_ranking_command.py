@@ -58,3 +58,16 @@ def test_the_integral_of_a_trajectory_finds_more_key_heads_than_its_spread(harne
     }
     assert len(found) == 4
     assert keys["integral"] > keys["spread"]
+
+
+def test_a_ranking_by_training_time_is_proposed_and_tested(harness: Run) -> None:
+    """The signal has one observation per checkpoint, and none on the examples of the test."""
+    words = ("subject=tiny_retrieval", "subject.heads=2", "batch.n=32", "controls.n=19", "reruns=0", "workspace=w")
+    method = ("signal=pr_trajectory", "partitioner=top_k", "partitioner.sizes=[2]", "selector=largest", "tracking=none")
+    answer = harness("run", *words, *method, "--json")
+    assert answer.code == 0
+    (closure,) = answer.data["closure"]
+    assert len(closure["units"]) == 2
+    refused = harness("run", *words, *method, "scope=active")
+    assert refused.code == 2
+    assert "no activity of its units on single examples" in refused.err
