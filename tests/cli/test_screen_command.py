@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from harness.board.screen import as_markdown, screened
 from harness.closure.verdict import Verdict
@@ -67,3 +68,18 @@ def test_a_workspace_without_a_screen_is_refused_with_the_command_that_makes_one
     assert (answer.code, answer.out) == (2, "")
     assert "no finished cell is part of a capability screen" in answer.err
     assert "harness sweep experiment=screen" in answer.err
+
+
+@pytest.mark.slow  # one pass at each checkpoint, and two closure tests among 99 groups
+def test_trajectories_find_the_heads_before_those_that_attend_to_the_target(harness: Run) -> None:
+    """An induction circuit is previous-token heads in one layer and induction heads in a later one (Olsson et al. 2022).
+
+    The screen of `tiny` has only the later ones, and is no circuit by itself; a ranking by PR over training has both.
+    """
+    words = ("experiment=screen", "subject=tiny", "signal=selectivity,pr_trajectory", "partitioner.at=10")
+    assert harness("sweep", *words, "tracking=none", "workspace=w").code == 0
+    rows = {row["ranked_by"]: row for row in harness("screen", "workspace=w", "--json").data["sets"]}
+    screen, picks = rows["target_selectivity"], rows["pr_trajectory"]
+    assert {unit[:2] for unit in screen["units"]} == {"L1"}
+    assert {unit[:2] for unit in picks["units"]} == {"L0", "L1"}
+    assert (screen["verdict"], picks["verdict"]) == (Verdict.NOT_SPECIFIC, Verdict.PASS)
