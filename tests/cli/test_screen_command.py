@@ -72,9 +72,10 @@ def test_a_workspace_without_a_screen_is_refused_with_the_command_that_makes_one
 
 @pytest.mark.slow  # one pass at each checkpoint, and two closure tests among 99 groups
 def test_trajectories_find_the_heads_before_those_that_attend_to_the_target(harness: Run) -> None:
-    """Induction heads need heads in an earlier layer (Olsson et al. 2022), which do not attend to the target themselves.
+    """Induction heads need heads of an earlier layer, which do not attend to the target (Olsson et al. 2022).
 
-    The screen of `tiny` has heads of one layer only, and is no circuit by itself; a ranking by PR over training has both.
+    The screen of `tiny` has heads of one layer only, and is no circuit by itself; a ranking by PR over training has
+    both.
     """
     words = ("experiment=screen", "subject=tiny", "signal=selectivity,pr_trajectory", "partitioner.at=10")
     assert harness("sweep", *words, "tracking=none", "workspace=w").code == 0
