@@ -45,28 +45,33 @@ def propose(inputs: Inputs) -> Proposal:
 
     A stage that no other stage asks for is left out. A group named by hand is its own proposal.
     """
-    cell, subject = inputs.cell, inputs.subject
+    cell, units = inputs.cell, inputs.subject.units
     if cell.settings.group:
-        return Proposal.by_hand(subject.units, subject.units.find(cell.settings.group), inputs.stratum)
-    proposal = Proposal(
-        stages=cell.stages,
-        units=subject.units,
+        return Proposal.by_hand(units, units.find(cell.settings.group), inputs.stratum)
+    proposal = proposal_of(inputs)
+    with inputs.progress.step("proposal", cell.method), one_thread():
+        proposal.run()
+    return proposal
+
+
+def proposal_of(inputs: Inputs) -> Proposal:
+    """The proposal of a cell, with what its first steps need. Every step is computed when it is first used."""
+    return Proposal(
+        stages=inputs.cell.stages,
+        units=inputs.subject.units,
         inputs={
-            "truth": subject.truth,
+            "truth": inputs.subject.truth,
             "batch": inputs.proposal_half,
             "recording": inputs.recording(),
             "history": inputs.history(),
             "strata": inputs.covariates,
         },
-        reruns=cell.settings.reruns,
-        seed=cell.settings.seed,
+        reruns=inputs.cell.settings.reruns,
+        seed=inputs.cell.settings.seed,
         cache=inputs.memo.disk,
         stratum=inputs.stratum,
         labels=inputs.labels,
     )
-    with inputs.progress.step("proposal", cell.method), one_thread():
-        proposal.run()
-    return proposal
 
 
 def dispose(inputs: Inputs, proposal: Proposal) -> list[CandidateResult]:

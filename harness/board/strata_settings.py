@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from harness.board.configs import differing, flat
 from harness.board.markdown import plain, table
 from harness.board.strata import number_or_dash
-from harness.cells.settings import NEUTRAL
 from harness.closure.comparison import p_among
 from harness.closure.outside import Outside
 from harness.closure.statistics import Effect
@@ -83,9 +83,8 @@ def settings_of(records: Sequence[Record]) -> list[Setting]:
             by_kind.setdefault(kind, []).append(record)
     found = []
     for kind, cells in by_kind.items():
-        configs = [_flat(record.config) for record in cells]
-        differing = [key for key in configs[0] if len({repr(config.get(key)) for config in configs}) > 1]
-        found += [_setting(kind, record, differing) for record in cells]
+        keys = differing(cells)
+        found += [_setting(kind, record, keys) for record in cells]
     return sorted(found, key=lambda setting: (setting.kind, [in_order(name) for name in setting.named]))
 
 
@@ -131,10 +130,10 @@ def p_outside(effect: Effect, outside: Outside) -> float:
     return p_among(effect.damage * outside.delta, others)
 
 
-def _setting(kind: tuple[str, str], record: Record, differing: Sequence[str]) -> Setting:
-    config = _flat(record.config)
-    strata = [f"{key.removeprefix('stratifier.')}={config[key]}" for key in differing if key.startswith("stratifier.")]
-    other = [f"{key}={config.get(key)}" for key in differing if key.split(".")[0] not in ("stratifier", *_NAMED)]
+def _setting(kind: tuple[str, str], record: Record, keys: Sequence[str]) -> Setting:
+    config = flat(record.config)
+    strata = [f"{key.removeprefix('stratifier.')}={config[key]}" for key in keys if key.startswith("stratifier.")]
+    other = [f"{key}={config.get(key)}" for key in keys if key.split(".")[0] not in ("stratifier", *_NAMED)]
     firsts = [(closure, decision_order(closure.effects)[0]) for closure in record.closure if closure.outside]
     outside = [closure.outside[first] for closure, first in firsts]
     p_of_passed = [
@@ -163,14 +162,3 @@ def _setting(kind: tuple[str, str], record: Record, differing: Sequence[str]) ->
         null_p=record.strata_null.p if record.strata_null else None,
         entropy=sum(s.n_tested * (s.routing_entropy or 0.0) for s in routed) / tested if tested else None,
     )
-
-
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted keys, without those that change no result."""
-    found: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            found |= _flat(value, f"{prefix}{key}.")
-        elif prefix or key not in NEUTRAL:
-            found[f"{prefix}{key}"] = value
-    return found

@@ -168,11 +168,16 @@ def _why_nothing(cell: Cell, proposal: Proposal) -> str:
     """Why there is no candidate, and what to change."""
     if proposal.trivial:
         tried = ", ".join(partition.name for partition in proposal.raw_partitions)
-        return (
-            f"partitioner {cell.describe('partitioner')} found no groups ({tried}): all units are in one group, or "
-            "every unit is alone. Ask for another number of groups (k, resolution), or choose an affinity that "
-            "separates units more sharply (affinity=pearson_knn)."
+        found = {len(group) for partition in proposal.raw_partitions for group in partition.groups()}
+        outcomes = {len(proposal.units): "all units are in one group", 1: "every unit is alone"}
+        how = " or ".join(words for size, words in outcomes.items() if size in found) or "no unit is in a group"
+        fix = (
+            "Ask for another number of groups (k, resolution), or choose an affinity that separates units more sharply "
+            "(affinity=pearson_knn)."
+            if "affinity" in cell.proposing
+            else "Change the partitioner's parameters, or choose another signal."
         )
+        return f"partitioner {cell.describe('partitioner')} found no groups ({tried}): {how}. {fix}"
     sizes = ", ".join(str(len(group)) for group in proposal.partition.groups())
     outcome = f"{proposal.partition.name} gave groups of {sizes} units"
     return f"selector {cell.describe('selector')} found no group that qualifies: {outcome}"

@@ -63,7 +63,10 @@ def null_damage(inputs: Inputs, proposal: Proposal, trial: Trial) -> list[float]
 
 
 def _activity(inputs: Inputs, proposal: Proposal) -> Activity | None:
-    """The units' activity on the examples of the test. None where no signal is in use."""
+    """The units' activity on the examples of the test. None: no signal is in use, or it reads no single recording."""
+    signal = inputs.cell.stages["signal"]
+    if "recording" not in inputs_of(type(signal)):
+        return None
     by_hand = bool(inputs.cell.settings.group)
     if by_hand and inputs.cell.settings.scope != "active":
         return None
@@ -72,7 +75,6 @@ def _activity(inputs: Inputs, proposal: Proposal) -> Activity | None:
     if not by_hand and inputs.test_half is inputs.proposal_half:
         return proposal.measured
     assert inputs.test_half is not None
-    signal = inputs.cell.stages["signal"]
     activity: Activity = signal(inputs.record(inputs.test_half, {"signal": signal}))
     return activity
 

@@ -1,4 +1,4 @@
-"""Commands that show many records together: leaderboard, strata, trajectory."""
+"""Commands that show many records together: leaderboard, strata, trajectory, screen."""
 
 from __future__ import annotations
 
@@ -55,6 +55,16 @@ def trajectory(arguments: Namespace) -> int:
     text = write(found, folder)
     session.print(f"{text}\npage: {folder / 'trajectory.html'}", {"page": str(folder / "trajectory.html"),
                                                                 "trajectories": as_data(found)})  # fmt: skip
+    return 0
+
+
+def screen(arguments: Namespace) -> int:
+    """Show the capability screens of a workspace, beside rankings of equal size, in one table over models."""
+    from harness.board.screen import as_data, as_markdown, screened
+
+    session = Session.open(arguments)
+    sets = screened(session.records())
+    session.print(as_markdown(sets), as_data(sets))
     return 0
 
 

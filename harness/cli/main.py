@@ -67,6 +67,9 @@ COMMANDS = {
                      configured=True),
     "survey": Command("classify every unit by what it attends to", "survey:survey",
                       example="harness survey subject=smollm2_wheel batch=natural_text", configured=True),
+    "ranking": Command("show how rankings of units agree with their classes", "ranking:ranking",
+                       example="harness ranking subject=tiny_retrieval signal=pr_trajectory "
+                       "signal.summary=integral,spread", configured=True),
     "map": Command("ablate every unit alone: print the strongest and draw all", "map:map_units", "[CELL]",
                    example="harness map subject=tiny intervention=mean out=map.png", configured=True,
                    keys=("workspace", "out")),
@@ -94,6 +97,8 @@ COMMANDS = {
     "trajectory": Command("follow classes of units through training: attention, score, necessity, verdict",
                           "boards:trajectory", example="harness trajectory workspace=runs out=trajectory",
                           keys=("workspace", "out")),
+    "screen": Command("show the capability screens of a workspace, beside rankings of equal size", "boards:screen",
+                      example="harness sweep experiment=screen && harness screen"),
     "report": Command("write a page about one, several or all cells of a workspace",
                       "report:report", "[CELL ...]",
                       (("--paper", "print the closure paper's five verdicts and ours instead"),),

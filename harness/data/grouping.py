@@ -207,9 +207,12 @@ class Partition:
 
     @property
     def trivial(self) -> bool:
-        """Whether it groups nothing: no group, one group of all units, or every group of a single unit."""
+        """Whether it groups nothing: no group, one group of all units, or several groups of a single unit each.
+
+        One unit that is selected from others is a group.
+        """
         sizes = [len(group) for group in self.groups()]
-        return not sizes or sizes[0] == len(self.labels) or max(sizes) == 1
+        return not sizes or sizes[0] == len(self.labels) or (len(sizes) > 1 and max(sizes) == 1)
 
     @property
     def name(self) -> str:

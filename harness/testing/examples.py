@@ -124,11 +124,17 @@ def shuffled(plugin: Any, order: np.ndarray, **instead: Any) -> dict[str, Any]:
 
 
 def labels(known: bool = True) -> Labels:
-    """One class per block; the last two units are unclassified and without a label. Or (not ``known``) no labels."""
+    """One class per block; the last two units are unclassified and without a label. Or (not ``known``) no labels.
+
+    A unit of a class has a selectivity of 50 for it, and every other selectivity is 1.
+    """
     names = ("induction", "previous-token", "duplicate-token")
-    classes: list[str | None] = [names[block] if known else None for block in BLOCKS]
-    classes[-2:] = [UNCLASSIFIED if known else None, None]
-    return Labels(tuple(classes), UNITS)
+    if not known:
+        return Labels((None,) * len(UNITS), UNITS)
+    classes: list[str | None] = [names[block] for block in BLOCKS]
+    classes[-2:] = [UNCLASSIFIED, None]
+    selectivity = {name: np.where([c == name for c in classes], 50.0, 1.0) for name in names}
+    return Labels(tuple(classes), UNITS, selectivity)
 
 
 def batch(n: int = 24, vocab_size: int = 50, positions: int = 48) -> Tokens:

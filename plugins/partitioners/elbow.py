@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from harness import HarnessError, Partition, Partitioner, Scores, hookimpl
+from harness.data.ranking import degenerate, elbow
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,9 @@ class Elbow(Partitioner):
     group are strictly higher than all others, so there are no ties. If distances are equal, the smaller group is taken.
 
     Input: one score per unit [n_units], of any sign. Output: one partition: group 0; all other units are in no group.
-    ``diagnostics.score`` is the score at the elbow; every score in the group is higher.
+    ``diagnostics.score`` is the score at the elbow; every score in the group is higher. ``diagnostics.degenerate`` says
+    where the group is a single unit, or more than half of all units: elbows of curves that are nearly straight, or fall
+    first slowly and then fast, are unstable.
 
     Errors: no elbow (fewer than three units, equal scores, or a curve that is never below its chord).
     Source: Satopaa et al. 2011 (kneedle, without smoothing); probe-circuits paper (elbow of its PR integrals).
@@ -32,22 +35,22 @@ class Elbow(Partitioner):
     name: ClassVar[str] = "elbow"
 
     def __call__(self, scores: Scores) -> list[Partition]:
-        curve = np.sort(scores.values)[::-1]
-        fall = curve[0] - curve[-1]
-        if fall == 0:
+        values = scores.values
+        if (values == values[0]).all():
             raise HarnessError(
                 "partitioner elbow: all scores are equal, so there is no elbow.",
                 "Choose another signal, or more examples.",
             )
-        below = np.linspace(1.0, 0.0, len(curve)) - (curve - curve[-1]) / fall
-        size = int(np.argmax(below.round(9)))  # so that rounding errors make no elbow in a straight line
+        size = elbow(values)
         if size == 0:
             raise HarnessError(
                 "partitioner elbow: the sorted scores have no elbow; they fall evenly, or first slowly and then fast.",
                 "Choose the number of units: partitioner=top_k 'partitioner.sizes=[8]'",
             )
-        labels = np.where(scores.values > curve[size], 0, -1).astype(np.int64)
-        return [Partition(1, labels, f"size = {size}", {"score": float(curve[size])})]
+        at = float(np.sort(values)[::-1][size])
+        labels = np.where(values > at, 0, -1).astype(np.int64)
+        why = degenerate(size, len(values))
+        return [Partition(1, labels, f"size = {size}", {"score": at, **({"degenerate": why} if why else {})})]
 
 
 @hookimpl

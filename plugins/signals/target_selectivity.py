@@ -27,24 +27,26 @@ class TargetSelectivity(Signal):
     Input: attention rows at the query [examples, heads, keys]. Output: activity [examples, units] in [0, 1]; scores
     [units], dimensionless, 0 or more.
 
-    Errors: a batch without anchors of the class.
+    Errors: a batch without anchors of the class, or without any.
     Source: the selectivity of the probe-circuit paper (Xu 2026), as its scripts compute it.
     """
 
     name: ClassVar[str] = "target_selectivity"
     source: ClassVar[Source] = "attention"
-    of: str = field(
-        default="induction", metadata={"help": "anchors of the batch (a class of heads) that are the target"}
+    of: str | None = field(
+        default="induction",
+        metadata={"help": "anchors of the batch (a class of heads) that are the target; null: the batch's first"},
     )
 
     def read(self, rows: Rows) -> Float[np.ndarray, "examples heads target_and_others"]:
         batch, attention = tokens_of(rows.batch, f"signal {self.name}"), rows.values
-        if self.of not in batch.anchors:
+        of = next(iter(batch.anchors), "") if self.of is None else self.of
+        if of not in batch.anchors:
             raise HarnessError(
                 f"signal.of={self.of}: batch {batch.name} has no anchors of this class.",
                 f"Its anchors: {', '.join(batch.anchors) or 'none'}. Choose one of them, or another batch.",
             )
-        on_target = attention[np.arange(len(batch))[:, None], :, batch.anchors[self.of]].mean(axis=1)
+        on_target = attention[np.arange(len(batch))[:, None], :, batch.anchors[of]].mean(axis=1)
         free = batch.others(attention.shape[2])
         on_others = np.einsum("eht,et->eh", attention.astype(np.float64), free)
         return np.stack([on_target, on_others / np.maximum(free.sum(axis=1), 1)[:, None]], axis=2)

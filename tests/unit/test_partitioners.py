@@ -697,3 +697,59 @@ def test_a_sparse_affinity_has_the_same_isolated_units(name: str) -> None:
     assert sparse.isolated.tolist() == affinity(matrix).isolated.tolist() == [False, True, False, True, True, False]
     for dense, other in zip(partition(name, affinity(matrix), k=(2,)), partition(name, sparse, k=(2,)), strict=True):
         np.testing.assert_array_equal(dense.labels, other.labels)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Threshold and size_matched
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+@given(hnp.arrays(np.int64, st.integers(1, 30), elements=st.integers(-5, 5)), st.integers(-6, 6))
+def test_all_units_that_reach_the_threshold_are_the_group(values: np.ndarray, at: int) -> None:
+    (found,) = partition("threshold", scores(values), at=at)
+    assert [unit for group in found.groups() for unit in group] == [i for i, x in enumerate(values) if x >= at]
+    assert found.trivial == (len({bool(x >= at) for x in values}) == 1)
+    assert found.diagnostics["highest"] == max(values)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 12))
+def test_a_ranking_is_cut_where_as_many_units_reach_the_selectivity(seed: int, n: int) -> None:
+    rng = np.random.default_rng(seed)
+    units, ranks = UnitSpace.heads([n]), rng.integers(0, 4, n)
+    selectivity = {"induction": rng.integers(0, 3, n) * 30.0, "self": rng.integers(0, 3, n) * 30.0}
+    labels = Labels((None,) * n, units, selectivity)
+    for of in (None, "induction", "self"):
+        reach = int((selectivity[of or "induction"] >= 30).sum())
+        (found,) = partition("size_matched", Scores(ranks.astype(float), units), labels, of=of, at=30)
+        assert sorted(np.flatnonzero(found.labels == 0)) == sorted(
+            sorted(range(n), key=lambda i: (-ranks[i], i))[:reach]
+        )
+        assert found.diagnostics["class"] == (of or "induction")
+        assert found.trivial == (reach in (0, n))
+
+
+def test_ranked_by_selectivity_the_size_matched_group_is_the_screen() -> None:
+    """Whatever the best class of a unit."""
+    units, own = UnitSpace.heads([3, 3]), np.array([120.0, 3.0, 55.0, 10.0, 0.0, 55.0])
+    labels = Labels(("self",) * 6, units, {"induction": own, "self": 10 * own + 1})
+    for at in (2, 10, 30, 55, 100):
+        screen = partition("threshold", Scores(own, units), at=at)[0].labels
+        np.testing.assert_array_equal(partition("size_matched", Scores(own, units), labels, at=at)[0].labels, screen)
+
+
+def test_size_matched_needs_selectivities_of_the_class() -> None:
+    units = UnitSpace.heads([3])
+    with pytest.raises(HarnessError, match="the labels have no selectivities") as caught:
+        partition("size_matched", scores(np.arange(3)), Labels((None,) * 3, units))
+    assert "labels=survey" in caught.value.fix
+    labels = Labels((None,) * 3, units, {"key": np.ones(3), "self": np.ones(3)})
+    with pytest.raises(HarnessError, match=r"partitioner\.of=kye: the labels have no such class") as caught:
+        partition("size_matched", scores(np.arange(3)), labels, of="kye")
+    assert caught.value.fix == "Their classes: key, self."
+
+
+def test_a_single_unit_before_the_elbow_is_named_degenerate() -> None:
+    (found,) = partition("elbow", scores([9.0, *[1.0] * 20]))
+    assert found.groups() == [(0,)]
+    assert found.diagnostics["degenerate"] == "one unit lies before the elbow"
+    assert "degenerate" not in partition("elbow", scores([9.0, 8.9, *[1.0] * 20]))[0].diagnostics

@@ -200,6 +200,7 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "agglomerative, single": ("agglomerative", "affinity", {"linkage": "single"}),
     "elbow": ("elbow", "scores", {}),
     "top_k": ("top_k", "scores", {}),
+    "threshold": ("threshold", "scores", {"at": 1.0}),
     "random": ("random", "units", {}),
     "layers": ("layers", "units", {}),
     "oracle": ("oracle", "labels", {}),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
@@ -39,6 +39,7 @@ class TinyRetrieval(SubjectMethod):
     """
 
     name: ClassVar[str] = "tiny_retrieval"
+    defaults: ClassVar[Mapping[str, str | Sequence[str]]] = {"batch": "key_retrieval"}
     seed: Annotated[int, Ge(0)] = field(default=0, metadata={"help": "which model"})
     heads: Literal[8, 2] = field(default=8, metadata={"help": "heads of a layer"})
     checkpoint: int | None = field(default=None, metadata={"help": "a training step; null: the last"})

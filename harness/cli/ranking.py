@@ -1,0 +1,45 @@
+"""The command that holds rankings of units against their classes: ranking."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from harness.cells.cell import Cell
+from harness.cli.session import Session
+from harness.util.errors import HarnessError
+
+
+def ranking(arguments: Namespace) -> int:
+    """Rank the units by every signal of a sweep, on the examples proposed on, and compare with the labels."""
+    from harness.board.rankings import Rankings, as_data, as_text
+    from harness.cells.inputs import Inputs, cache_of
+    from harness.data.ranking import Ranking
+    from harness.pipeline import proposal_of
+    from harness.util.cache import Memo
+    from harness.util.threads import one_thread
+
+    session = Session.open(arguments)
+    cells = session.cells()
+    for cell in cells:
+        _check(cell)
+    session.workspace_of(cells).check_writable()
+    memo = Memo(disk=cache_of(cells[0]))
+    found: dict[tuple[str, ...], Rankings] = {}
+    for cell in cells:
+        inputs = Inputs.gather(cell, memo, session.progress(), test=False)
+        proposal = proposal_of(inputs)
+        task = (inputs.subject.label, inputs.examples, cell.describe("labels"))
+        with one_thread():
+            labels = proposal.labels
+            rankings = found.setdefault(task, Rankings(" · ".join(task), labels, {}))
+            rankings.by_signal[cell.describe("signal")] = Ranking.of(proposal.scores, labels)
+    session.print("\n".join(as_text(each) for each in found.values()), [as_data(each) for each in found.values()])
+    return 0
+
+
+def _check(cell: Cell) -> None:
+    if "signal" not in cell.proposing:
+        by = "a group that is named by hand" if cell.settings.group else f"partitioner {cell.describe('partitioner')}"
+        raise HarnessError(
+            f"ranking: {by} uses no signal.", "Leave it out: only the signal and the labels matter here."
+        )
