@@ -147,7 +147,7 @@ class KeyRetrieval(BatchMethod):
             "local": query[:, None] - LOCAL,
         }
         notes = {
-            "length": whole, "gap": list(self._gaps), "codewords": many, "chance": 1 / many, "text": self.text,
+            "length": whole, "gap": list(self._gaps), "codewords": many, "chance": 1 / many, "split": self.split,
             "bos": said,
         }  # fmt: skip
         groups = {"gap": gap, "template": np.array([key.strip() for key, _ in TEMPLATES])[kind]}
@@ -207,7 +207,7 @@ class KeyRetrieval(BatchMethod):
         text = text[~np.isin(text, codewords)]
         if len(text) <= length:
             raise HarnessError(
-                f"batch.length={length}: the {self.text} text has {len(text)} tokens.", "Use shorter examples."
+                f"batch.length={length}: the {self.split} text has {len(text)} tokens.", "Use shorter examples."
             )
         return text
 
