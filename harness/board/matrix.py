@@ -13,7 +13,7 @@ from harness.closure.comparison import p_among
 from harness.closure.verdict import decision_order
 from harness.data.recurrence import overlap_distribution, p_at_least, recurrence_p, times_distribution
 from harness.data.sampling import Group
-from harness.data.units import UnitSpace, named
+from harness.data.units import UnitSpace
 from harness.records.record import FINISHED, Record
 from harness.util.errors import HarnessError
 
@@ -154,7 +154,7 @@ class Matrix:
         own = [own_group(record) for record in proposed]
         names = groups_of(proposed)
         entries = [
-            _entry(model, group, owner, record, own[model])
+            _entry(model, group, owner, _name(owner, group, proposed), record, own[model])
             for model, records in enumerate(tested)
             for (group, owner), record in zip(names.items(), records, strict=True)
         ]
@@ -204,19 +204,14 @@ def groups_of(proposed: Sequence[Record]) -> dict[Labels, int | None]:
     """The columns of the matrix: each model's own group, with its place (the first, where several are equal), and all
     units of each site that holds one of their units (None).
 
-    Errors: one model; models with other units, or equal ones.
+    Errors: models with other units, or equal ones.
     """
-    if len(proposed) < 2:
-        raise HarnessError(
-            "matrix compares models, and these overrides describe one.",
-            "Name several: subject=tiny_retrieval subject.seed=0,1,2,3",
-        )
     first = proposed[0]
     for record in proposed[1:]:
         if (record.units, record.sites) != (first.units, first.sites):
             raise HarnessError(
-                f"matrix: {first.cell.subject} has {len(first.units)} units ({_span(first)}), {record.cell.subject} has "
-                f"{len(record.units)} ({_span(record)}).",
+                f"matrix: {first.cell.subject} has {len(first.units)} units ({_span(first)}); {record.cell.subject} "
+                f"has {len(record.units)} ({_span(record)}).",
                 "A group of one model can be ablated on another only if both have the same units.",
             )
     digests = [subject_digest(record) for record in proposed]
@@ -259,7 +254,15 @@ def recurrence_of(groups: Sequence[Group], units: UnitSpace) -> Recurrence:
     return Recurrence(tuple(pairs), times, recurrence_p(groups, site_of), recurrence_p(groups, whole))
 
 
-def _entry(model: int, group: Labels, owner: int | None, record: Record, own: Labels) -> Entry:
+def _name(owner: int | None, group: Labels, proposed: Sequence[Record]) -> str:
+    """The head of a column: whose group it is, or that it is a whole site."""
+    if owner is not None:
+        return f"group of {proposed[owner].cell.subject}"
+    units = proposed[0].unit_space
+    return f"all of {units.units[units.find(group[:1])[0]].site}"
+
+
+def _entry(model: int, group: Labels, owner: int | None, name: str, record: Record, own: Labels) -> Entry:
     if record.status not in FINISHED or not record.closure:
         raise HarnessError(f"cell {record.cell.id} was not tested: {record.reason or record.status.value}")
     (closure,) = record.closure
@@ -274,7 +277,7 @@ def _entry(model: int, group: Labels, owner: int | None, record: Record, own: La
     return Entry(
         model=model,
         owner=model if group == own else owner,
-        name=named(group),
+        name=name,
         units=group,
         shared=shared,
         cell=record.cell.id,

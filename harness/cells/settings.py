@@ -81,8 +81,6 @@ class Settings:
         return 99 if self.split == "none" else 0
 
 
-
-
 def tests_on_all(config: Mapping[str, Any]) -> bool:
     """Whether the cell of a configuration tests on all of its examples, not on one half."""
     split = config.get("split", Settings.split)

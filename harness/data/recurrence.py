@@ -22,14 +22,12 @@ def overlap_distribution(
 
     .. math:: P(k_c) = \binom{a_c}{k_c} \binom{n_c - a_c}{b_c - k_c} \Big/ \binom{n_c}{b_c}, \qquad k = \sum_c k_c
 
-    ``first``, ``second``: units a, b of each group by cell (a site, or the whole model); ``sizes``: units n of the cell.
-    A sum of independent hypergeometric numbers: the convolution of their distributions.
+    ``first``, ``second``: units a, b of each group by cell (a site, or the whole model); ``sizes``: units n of it. A
+    sum of independent hypergeometric numbers: the convolution of their distributions.
     """
     from scipy.stats import hypergeom
 
-    of_cells = [
-        hypergeom.pmf(np.arange(min(a, b) + 1), n, a, b) for a, b, n in zip(first, second, sizes, strict=True)
-    ]
+    of_cells = [hypergeom.pmf(np.arange(min(a, b) + 1), n, a, b) for a, b, n in zip(first, second, sizes, strict=True)]
     whole: Float[np.ndarray, " shared"] = reduce(np.convolve, of_cells, np.ones(1))
     return whole
 

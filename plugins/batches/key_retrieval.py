@@ -58,8 +58,9 @@ class KeyRetrieval(BatchMethod):
     ``codewords`` are words that the tokenizer writes as one token after a space. Each is the answer equally often, so
     chance is one in as many (in the notes of the batch). null: the first 64 such words of a list of nouns.
 
-    Anchors: ``key`` is the codeword, ``distractor`` the others if there are any, besides the first, the previous and the query's own position, and those 2 to 5
-    before. Properties of an example: ``gap``, and ``template``, the text before the codeword.
+    Anchors: ``key`` is the codeword and ``distractor`` the others if there are any, besides the first, the previous and
+    the query's own position, and those 2 to 5 before. Properties of an example: ``gap``, and ``template``, the text
+    before the codeword.
 
     With ``distractors``, as many tokens of the text before QUERY are replaced by other codewords. What tells the answer
     from them is the text KEY before it; a model that looks for any codeword is right once in ``distractors`` + 1.
@@ -133,8 +134,8 @@ class KeyRetrieval(BatchMethod):
         codewords = self._codewords(encode)
         if self.distractors > len(codewords) - 2:
             raise HarnessError(
-                f"batch.distractors={self.distractors}: of {len(codewords)} codewords, {len(codewords) - 2} are neither "
-                "the answer nor the counterfactual's.",
+                f"batch.distractors={self.distractors}: of {len(codewords)} codewords, two are the answers of an "
+                "example and of its counterfactual.",
                 f"Use at most {len(codewords) - 2}, or more codewords.",
             )
         text = self._text(encode, codewords, length)
