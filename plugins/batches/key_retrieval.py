@@ -11,7 +11,7 @@ from annotated_types import Ge, MinLen
 from jaxtyping import Int
 
 from harness import BatchMethod, Counterfactual, HarnessError, Tokens, Vocabulary, hookimpl, rng_for
-from harness.data.corpus import PYTHON, python_documentation, text_fingerprint
+from harness.data.corpus import PYTHON, check_text, documents, text_fingerprint
 from harness.data.python_source import is_held_out
 from harness.data.stages import FOR_COUNTERFACTUALS
 from harness.data.tokens import BOS_HELP, FIRST, LOCAL, require_positions, with_bos
@@ -49,7 +49,7 @@ class KeyRetrieval(BatchMethod):
     KEY and QUERY are one of five pairs, such as ``Password:`` and ``Enter password:``. Each stands on a line of its
     own, with the codeword. 2 to 20 tokens of text stand before. The text is documentation that comes with Python,
     without the codewords: ``held-out`` is the one document in sixteen that ``tiny_retrieval`` never saw, ``training``
-    the others.
+    the others. ``text`` names another text, as for ``natural_text``.
 
     ``gap`` [lo, hi] is the number of tokens between the codeword and QUERY, uniform in this range: ``in`` is [5, 30],
     the range that ``tiny_retrieval`` was trained on, ``out`` is [40, 70]. The query is the last token of QUERY. The
@@ -58,14 +58,19 @@ class KeyRetrieval(BatchMethod):
     ``codewords`` are words that the tokenizer writes as one token after a space. Each is the answer equally often, so
     chance is one in as many (in the notes of the batch). null: the first 64 such words of a list of nouns.
 
-    Anchors: ``key`` is the codeword, besides the first, the previous and the query's own position, and those 2 to 5
-    before. Properties of an example: ``gap``, and ``template``, the text before the codeword.
+    Anchors: ``key`` is the codeword and ``distractor`` the others if there are any, besides the first, the previous and
+    the query's own position, and those 2 to 5 before. Properties of an example: ``gap``, and ``template``, the text
+    before the codeword.
+
+    With ``distractors``, as many tokens of the text before QUERY are replaced by other codewords. What tells the answer
+    from them is the text KEY before it; a model that looks for any codeword is right once in ``distractors`` + 1.
 
     The counterfactual of an example (for patching and logit_difference) differs in one token: the codeword is another
     one, which is its answer.
 
     Errors: a subject without a tokenizer; a codeword that is not one token, equals another one, or occurs in a
-    template; fewer than 8 nouns that are one token; gaps below 5, or that do not fit into the length or the context.
+    template; fewer than 8 nouns that are one token; gaps below 5, or that do not fit into the length or the context;
+    more distractors than the shortest text has room for, or than there are other codewords.
     Source: the key-retrieval probe of the probe-circuit paper (Xu 2026). There the gap out of distribution is
     [80, 200], and codewords are 512 upper-case words.
     """
@@ -88,6 +93,12 @@ class KeyRetrieval(BatchMethod):
     )
     seed: int = field(default=0, metadata={"help": "seed of every draw"})
     bos: bool | None = field(default=None, metadata={"help": BOS_HELP})
+    distractors: Annotated[int, Ge(0)] = field(
+        default=0, metadata={"help": "other codewords in the text before the question", "added": True}
+    )
+    text: str = field(
+        default=PYTHON, metadata={"help": "python-docs, a file, a folder, or the name of a dataset", "added": True}
+    )
 
     def __post_init__(self) -> None:
         low, high = self._gaps
@@ -96,10 +107,20 @@ class KeyRetrieval(BatchMethod):
                 f"batch.gap=[{low},{high}] is not a range of gaps of {LOCAL.max()} tokens or more.",
                 f"Use 'batch.gap=[lo,hi]' with {LOCAL.max()} <= lo <= hi: local heads look back up to {LOCAL.max()}.",
             )
+        room = PREFIX[0] + low - 1
+        if self.distractors > room:
+            raise HarnessError(
+                f"batch.distractors={self.distractors}: the shortest text before a question has {room} tokens.",
+                f"Use at most {room}, or longer gaps: 'batch.gap=[{self.distractors},{max(high, self.distractors)}]'",
+            )
 
     def fingerprint(self) -> str:
-        """The version of Python, whose text it is."""
-        return text_fingerprint(PYTHON)
+        """Python's documentation by version, files by content, a dataset by its name."""
+        return text_fingerprint(self.text)
+
+    def check_files(self) -> None:
+        """The text is there, and is text."""
+        check_text(self.text)
 
     @property
     def _gaps(self) -> tuple[int, int]:
@@ -118,6 +139,12 @@ class KeyRetrieval(BatchMethod):
         whole = self._length(longest + (bos is not None), vocabulary)
         length = whole - (bos is not None)
         codewords = self._codewords(encode)
+        if self.distractors > len(codewords) - 2:
+            raise HarnessError(
+                f"batch.distractors={self.distractors}: of {len(codewords)} codewords, two are the answers of an "
+                "example and of its counterfactual.",
+                f"Use at most {len(codewords) - 2}, or more codewords.",
+            )
         text = self._text(encode, codewords, length)
         rng, row, many = rng_for(self.seed, "key retrieval"), np.arange(self.n), len(codewords)
         blocks = [rng.permutation(many) for _ in range(-(-self.n // many))]  # each codeword once in every block
@@ -137,17 +164,20 @@ class KeyRetrieval(BatchMethod):
             tokens[i] = np.concatenate([before, key, line, between, ask, line, after])[:length]
             place[i] = prefix[i] + len(key)
             query[i] = place[i] + gap[i] + len(ask)
+        distractor = self._distract(tokens, codewords, place, prefix, gap, np.stack([target, other], axis=1))
         changed = tokens.copy()
         changed[row, place] = other
         anchors = {
             "key": place[:, None],
+            **({"distractor": distractor} if self.distractors else {}),
             "previous-token": query[:, None] - 1,
             FIRST: np.zeros((self.n, 1), dtype=np.int64),
             "self": query[:, None],
             "local": query[:, None] - LOCAL,
         }
         notes = {
-            "length": whole, "gap": list(self._gaps), "codewords": many, "chance": 1 / many, "split": self.split,
+            "length": whole, "gap": list(self._gaps), "codewords": many, "chance": 1 / many, "text": self.text,
+            "split": self.split,
             "bos": said,
         }  # fmt: skip
         groups = {"gap": gap, "template": np.array([key.strip() for key, _ in TEMPLATES])[kind]}
@@ -155,6 +185,24 @@ class KeyRetrieval(BatchMethod):
         return with_bos(
             Tokens(self.name, tokens, query, target, anchors, "codeword", notes, counterfactual, groups), bos
         )
+
+    def _distract(
+        self,
+        tokens: Int[np.ndarray, "examples length"],
+        codewords: Int[np.ndarray, " codewords"],
+        place: Int[np.ndarray, " examples"],
+        prefix: Int[np.ndarray, " examples"],
+        gap: Int[np.ndarray, " examples"],
+        answers: Int[np.ndarray, "examples 2"],
+    ) -> Int[np.ndarray, "examples distractors"]:
+        """Write other codewords into the text before the question, in place; where they stand."""
+        rng = rng_for(self.seed, "key retrieval: distractors")
+        where = np.empty((self.n, self.distractors), dtype=np.int64)
+        for i in range(self.n if self.distractors else 0):
+            text = np.concatenate([np.arange(prefix[i]), place[i] + np.arange(2, gap[i] + 1)])
+            where[i] = np.sort(rng.choice(text, self.distractors, replace=False))
+            tokens[i, where[i]] = rng.choice(np.setdiff1d(codewords, answers[i]), self.distractors, replace=False)
+        return where
 
     def _length(self, fewest: int, vocabulary: Vocabulary) -> int:
         """Tokens per example. ``fewest``: what the largest gap needs up to the query."""
@@ -202,12 +250,13 @@ class KeyRetrieval(BatchMethod):
     ) -> Int[np.ndarray, " tokens"]:
         """The documents end to end, without codewords."""
         held_out = self.split == "held-out"
-        documents = (document for document in python_documentation() if is_held_out(document) == held_out)
-        text = np.array([token for document in documents for token in encode(document)])
+        part = (document for document in documents(self.text, "train") if is_held_out(document) == held_out)
+        text = np.array([token for document in part for token in encode(document)], dtype=np.int64)
         text = text[~np.isin(text, codewords)]
         if len(text) <= length:
             raise HarnessError(
-                f"batch.length={length}: the {self.split} text has {len(text)} tokens.", "Use shorter examples."
+                f"batch.length={length}: the {self.split} part of {self.text} has {len(text)} tokens.",
+                "Use shorter examples, or a text of more documents: one in sixteen is held out.",
             )
         return text
 

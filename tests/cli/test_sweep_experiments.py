@@ -21,6 +21,7 @@ from harness.registry.config import expand, registry, resolve, resolve_all
         ("moe_routes", 8),
         ("trajectory", 9),
         ("screen", 30),
+        ("probe_circuits", 4),
     ],
 )
 def test_a_grid_has_the_number_of_cells_it_documents(experiment: str, cells: int) -> None:

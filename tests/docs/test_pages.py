@@ -20,6 +20,7 @@ OWN = {
     "leaderboard": ("out",),
     "trajectory": ("out",),
     "calibrate": ("out", "worlds"),
+    "matrix": ("out", "on"),
 }  # keys of a command, not of a cell
 EXAMPLES = ROOT / "docs" / "examples"
 
@@ -63,7 +64,7 @@ def test_every_command_on_a_page_is_valid_and_its_cells_can_be_built(
         assert find_preset(words[-1], registered, *words[:-1]) or registered.get(*words)
     if name == "check":
         assert set(words) <= {method for _, method in registered.methods}
-    words = [word for word in typed.words if "=" in word and word.partition("=")[0] not in OWN.get(name, ())]
+    words = [word for word in typed.words if "=" in word and re.split("[=.]", word)[0] not in OWN.get(name, ())]
     _build(tuple(words), tuple(plugins))
 
 
