@@ -1,0 +1,149 @@
+"""Subcomponents of weight matrices, found by stochastic parameter decomposition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from annotated_types import Ge, Lt
+
+from harness import HarnessError, Labels, SubjectMethod, UnitSpace, Width, digest_files, hookimpl
+from harness.data.stages import FOR_ANY_UNITS
+from harness.util.paths import expanded
+
+if TYPE_CHECKING:
+    from harness import HookedSubject
+    from harness.decomposition.artefact import Decomposition
+
+FEATURES = 20  # of the toy that is used without a file
+
+
+@dataclass(frozen=True)
+class Spd(SubjectMethod):
+    r"""Rank-one subcomponents of a model's matrices; what an ablated one wrote is taken out of the matrix's output.
+
+    .. math:: y' = y + \sum_{c \in S} (h_c' - h_c)\, U_c, \qquad h_c = V_c \cdot a, \qquad
+              W = \Delta + \sum_c U_c V_c^\top
+
+    y is the output of the matrix itself: the delta, which the decomposition leaves out, stays, and without ablation the
+    model's outputs are exactly its own. Zero ablation is the mask 0 of the subcomponent with all other masks 1.
+
+    ``decomposition``: a file that ``harness decompose`` wrote. Without a file: the exact decomposition of a toy model
+    of superposition, 20 features in 10 dimensions, where features 2i and 2i + 1 have opposite directions.
+
+    Units are the subcomponents that are alive: the importance on some example is above ``threshold``. The record counts
+    dead ones, and names those that nearly every example needs (``always_on``) and those that are parallel to another
+    one of their matrix (``aliases``). The truth of a unit is the feature that needs it most when it is the only one, or
+    ``shared`` if more than half of the features need it.
+
+    Units: subcomponents, ``<matrix>:<index>``; a site for each matrix.
+    Errors: no file, or one that is no decomposition; a target with other weights than those that were decomposed; no
+    subcomponent above the threshold.
+    Source: Bushnaq et al. 2025 (stochastic parameter decomposition); Seshadri et al. (mechanisms across layers).
+    """
+
+    name: ClassVar[str] = "spd"
+    defaults: ClassVar[Mapping[str, str | Sequence[str]]] = {
+        **FOR_ANY_UNITS,
+        "batch": "sparse_features",
+        "labels": "truth",
+        "signal": "importance",
+        "partitioner": "mechanisms",
+        "selector": "every_group",
+    }
+    decomposition: str = field(
+        default="", metadata={"help": "file that `harness decompose` wrote; empty: an exact one", "by_content": True}
+    )
+    threshold: Annotated[float, Ge(0), Lt(1)] = field(
+        default=0.1, metadata={"help": "a subcomponent is alive if its importance is ever above this"}
+    )
+    device: str = field(default="auto", metadata={"help": "auto, cpu, cuda or cuda:1", "neutral": True})
+    memory: str = field(
+        default="auto",
+        metadata={"help": "memory for one pass, such as 4GiB; it changes only the time", "neutral": True},
+    )
+
+    def __call__(self) -> HookedSubject:
+        from harness import HookedSubject
+        from harness.decomposition.site import Examples, SubcomponentSite
+        from harness.decomposition.usage import aliases, usage
+        from harness.engine.loading import device_named
+
+        found = self._decomposition()
+        toy = found.target
+        if toy is None:
+            raise HarnessError(
+                f"subject.decomposition={self.decomposition}: it is one of {found.label}, which is not in the file.",
+                "Give a decomposition of a toy.",
+            )
+        used = usage(found, toy, self.threshold)
+        device = device_named(self.device)
+        found = found.to(device)
+        toy.to(device)
+        examples = Examples(toy)
+        sites = [
+            SubcomponentSite(
+                path, depth, [f"{path}:{unit}" for unit in used[path].alive.tolist()], toy.get_submodule(path),
+                family="subcomponent", parts=parts, alive=used[path].alive.to(device), examples=examples,
+            )
+            for depth, (path, parts) in enumerate(found.sites.items())
+            if len(used[path].alive)
+        ]  # fmt: skip
+        if not sites:
+            highest = max(float(of_site.highest.max()) for of_site in used.values())
+            raise HarnessError(
+                f"subject.threshold={self.threshold}: all subcomponents are dead; the highest importance on any "
+                f"example is {highest:.3g}.",
+                "Use a lower threshold, or decompose with a lower penalty.",
+            )
+        truth = [
+            (found.truth.get(site.name) or used[site.name].mechanisms)[unit]
+            for site in sites
+            for unit in used[site.name].alive.tolist()
+        ]
+        about = {
+            "architecture": type(toy).__name__,
+            **toy.sizes,
+            "target": found.label,
+            "weights": f"sha256:{found.target_digest}",
+            "decomposition": {
+                "tied": found.tied,
+                "exact": not found.settings,
+                **found.fidelity,
+                "alive": {path: len(of_site.alive) for path, of_site in used.items()},
+                "dead": {path: len(of_site.highest) - len(of_site.alive) for path, of_site in used.items()},
+                "always_on": [
+                    f"{path}:{unit}" for path, of_site in used.items() for unit in of_site.always_on.tolist()
+                ],
+                "aliases": {
+                    f"{path}:{unit}": f"{path}:{first}"
+                    for path, parts in found.sites.items()
+                    for unit, first in aliases(parts, used[path].alive.to(device)).items()
+                },
+            },
+            "device": str(device),
+        }
+        classes = frozenset(name for name in truth if name is not None)
+        units = UnitSpace(tuple(unit for site in sites for unit in site.units))
+        labels = Labels(tuple(truth), units, circuits=classes)
+        reads = Width(toy.width, toy.width)
+        return HookedSubject(toy, sites, reads, f"{found.label} subcomponents", about, self.memory, truth=labels)
+
+    def fingerprint(self) -> str:
+        """The content of the file."""
+        file = expanded(self.decomposition)
+        return digest_files(file) if self.decomposition and file.is_file() else ""
+
+    def _decomposition(self) -> Decomposition:
+        from harness.decomposition.artefact import Decomposition
+        from harness.decomposition.oracle import opposite_pairs, oracle
+
+        if self.decomposition:
+            return Decomposition.load(self.decomposition, "subject.decomposition")
+        return oracle(opposite_pairs(FEATURES), f"tms_{FEATURES}_{FEATURES // 2}")
+
+
+@hookimpl
+def harness_subjects() -> list[type[Spd]]:
+    return [Spd]
