@@ -24,6 +24,7 @@ from harness.cli.hydra_options import (
     without_command,
 )
 from harness.cli.terminal import write_what_is_possible
+from harness.decomposition.settings import Settings as Decomposition
 from harness.util.errors import HarnessError, unknown
 
 OVERRIDES = """\
@@ -53,6 +54,7 @@ class Command:
     keys: tuple[str, ...] = ("workspace",)
 
 
+DECOMPOSITION = tuple(field.name for field in dataclasses.fields(Decomposition))
 FORCE = ("--force", "redo finished cells (add cache=false to recompute cached results as well)")
 COMMANDS = {
     "run": Command("run one cell: propose a group and run its closure test", "cells:run", flags=(FORCE,),
@@ -73,6 +75,9 @@ COMMANDS = {
     "plan": Command("list the cells of a sweep, which are done, and the time of the rest", "cells:plan",
                     "[run|sweep|close] [UNITS]", (FORCE,), "harness plan affinity=ising,mutual_information",
                     configured=True),
+    "decompose": Command("decompose a model's matrices into rank-one subcomponents", "decompose:decompose", "[RECIPE]",
+                         example="harness decompose tms_20_10 out=tms.safetensors", configured=True,
+                         keys=("workspace", "out", *DECOMPOSITION)),
     "list": Command("list the available methods by stage, experiments and presets", "look:list_methods",
                     "[STAGE|experiment|preset]", example="harness list affinity"),
     "show": Command("show a method's formula, parameters and source, or what a preset sets", "look:show",
