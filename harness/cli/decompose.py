@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from argparse import Namespace
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,12 +39,14 @@ def decompose(arguments: Namespace) -> int:
     from harness.util.cache import Memo
 
     session = Session.open(arguments)
+    for word in session.overrides:
+        if (key := key_of(word)) not in KEYS:
+            hint = "`harness decompose --help` describes them"
+            raise unknown("setting", key or word, [field.name for field in fields(Settings)], hint)
     recipe = _recipe(arguments.words)
     settings = _settings(recipe, session.own)
     out = _out(session, arguments.words)
-    chosen = {
-        key_of(word) if "." not in word.partition("=")[0] else word.partition("=")[0] for word in session.overrides
-    }
+    chosen = {word.partition("=")[0].lstrip("+") for word in session.overrides}
     words = [word for word in recipe.overrides if word.partition("=")[0] not in chosen]
     cell = Cell.of(resolve([*words, *session.overrides], session.registry), session.registry)
     inputs = Inputs.gather(cell, Memo(disk=cache_of(cell)), session.progress(), test=True)
@@ -60,6 +63,16 @@ def decompose(arguments: Namespace) -> int:
     }  # fmt: skip
     session.print(text, data)
     return 0
+
+
+def notes() -> str:
+    """The recipes and the settings, for the help."""
+    recipes = [(name, recipe.about) for name, recipe in RECIPES.items()]
+    settings = [
+        (f"{field.name}={'' if field.default == () else field.default}", field.metadata["help"])
+        for field in fields(Settings)
+    ]
+    return f"recipes:\n{lines(recipes)}\n\nsettings:\n{lines(settings)}"
 
 
 def _decomposed(

@@ -36,16 +36,25 @@ RECIPES: Mapping[str, Recipe] = {
         "the same with an identity matrix between",
     ),
     "tms_20_10": Recipe(
-        _toy("tms_20_10"), {"subcomponents": 50, "hidden": 50, "rate": 1e-3}, "20 features in 10 dimensions"
+        _toy("tms_20_10"),
+        {"subcomponents": 50, "hidden": 50, "minimality": 2.4e-4, "frequency": 1.2e-4},
+        "20 features in 10 dimensions",
     ),
     "tms_40_10": Recipe(_toy("tms_40_10"), {}, "40 features in 10 dimensions"),
     "residual_2x25": Recipe(_toy("residual_2x25", *_SIGNED), _RESIDUAL, "100 features, 2 blocks of 25 neurons"),
-    "residual_2x25_small": Recipe(_toy("residual_2x25_small", *_SIGNED), _RESIDUAL, "the same on a stream of 100"),
     "residual_3x17": Recipe(_toy("residual_3x17", *_SIGNED), _RESIDUAL, "102 features, 3 blocks of 17 neurons"),
     "residual_2x50": Recipe(_toy("residual_2x50", *_SIGNED), _RESIDUAL, "100 features, 2 blocks of 50 neurons"),
     "tiny": Recipe(
         ("subject=tiny", "batch=natural_text", "batch.n=512"),
-        {"sites": _FIRST_LAYERS, "subcomponents": 128, "rows": 8, "minimality": 1e-3, "frequency": 5e-4, "steps": 1000},
+        {
+            "sites": _FIRST_LAYERS,
+            "subcomponents": 128,
+            "rows": 8,
+            "rate": 1e-3,
+            "layerwise": 0.0,
+            "minimality": 1e-3,
+            "frequency": 5e-4,
+        },
         "attention matrices of layers 0 and 1; not converged after minutes",
     ),
 }

@@ -11,7 +11,7 @@ from harness.decomposition.targets import TOYS, Toy
 
 Kind = Literal[
     "tms_5_2", "tms_5_2_id", "tms_20_10", "tms_40_10",
-    "residual_2x25", "residual_3x17", "residual_2x50", "residual_3x50", "residual_2x25_small",
+    "residual_2x25", "residual_3x17", "residual_2x50", "residual_3x50",
 ]  # fmt: skip
 
 
@@ -46,15 +46,15 @@ def _superposition(features: int, hidden: int, identities: int = 0) -> Recipe:
     return Recipe("superposition", sizes, rows=1024 if features == 5 else 2048)
 
 
-def _residual(blocks: int, neurons: int, features: int = 100, embed: int = 1000, steps: int = 2500) -> Recipe:
+def _residual(blocks: int, neurons: int, features: int = 100, embed: int = 1000) -> Recipe:
     sizes = {
         "features": features,
         "embed": embed,
         "blocks": blocks,
         "neurons": neurons,
-        "orthonormal": int(embed == 100),
+        "orthonormal": 0,
     }
-    return Recipe("residual_mlp", sizes, 0.01, -1.0, steps, rate=3e-3, cosine=True)
+    return Recipe("residual_mlp", sizes, 0.01, -1.0, 2500, rate=3e-3, cosine=True)
 
 
 RECIPES: Mapping[Kind, Recipe] = {
@@ -66,6 +66,5 @@ RECIPES: Mapping[Kind, Recipe] = {
     "residual_3x17": _residual(3, 17, features=102),
     "residual_2x50": _residual(2, 50),
     "residual_3x50": _residual(3, 50),
-    "residual_2x25_small": _residual(2, 25, embed=100, steps=6000),
 }
 assert tuple(RECIPES) == get_args(Kind)

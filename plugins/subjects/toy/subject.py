@@ -28,7 +28,7 @@ class ToyModel(SubjectMethod):
 
     ``tms_N_M`` has N features in M dimensions, :math:`\hat x = \mathrm{ReLU}(W^\top W x + b)`; ``_id`` has an identity
     matrix between the two. ``residual_BxN`` computes :math:`x + \mathrm{ReLU}(x)` of 100 features (102 with ``3x17``)
-    by B blocks of N neurons on a stream of 1,000 numbers; ``_small`` on one of 100, with an orthonormal embedding.
+    by B blocks of N neurons on a stream of 1,000 numbers.
     Features are rarely present: in 5 % of the examples, or in 1 %, with values from -1 (``batch=sparse_features``).
 
     A toy is loaded only if it computes every feature: the record has its quality.
