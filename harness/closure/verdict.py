@@ -107,8 +107,8 @@ class Evidence:
             return "its units are not shown to need each other (joint=true asks for it)"
         if self.least is not None and self.least <= WHOLE:
             return (
-                f"a unit adds only {self.least:.0%} of its damage, as in two groups that are active together "
-                f"(joint=true asks for more than {WHOLE:.0%})"
+                f"one unit adds only {self.least:.0%} of the damage, so these may be several groups that are active "
+                f"together (joint=true asks for more than {WHOLE:.0%} from each)"
             )
         return ""
 

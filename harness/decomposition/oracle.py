@@ -53,18 +53,6 @@ def oracle(toy: Toy, label: str) -> Decomposition:
     return Decomposition(sites, label, weights_digest(toy), toy, truth=truth)
 
 
-def opposite_pairs(features: int) -> Superposition:
-    """Superposition in half as many dimensions, without training: features 2i and 2i + 1 have opposite directions."""
-    with torch.random.fork_rng(devices=[]):  # the constructor draws weights that are replaced
-        toy = Superposition(features, features // 2)
-    with torch.no_grad():
-        toy.linear1.weight.copy_(torch.eye(features // 2).repeat_interleave(2, dim=1))
-        toy.linear1.weight[:, 1::2] *= -1
-        toy.linear2.bias.zero_()
-    toy.tie()
-    return toy.eval().requires_grad_(False)
-
-
 def _classes(importance: Importance) -> list[str | None]:
     assert isinstance(importance, FeatureShare)
     return [f"feature {feature}" if feature >= 0 else SHARED for feature in importance.feature.tolist()]

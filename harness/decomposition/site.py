@@ -15,6 +15,7 @@ from harness.engine.sites import Site, Values
 
 IMPORTANCE = "importance"
 
+
 class Examples:
     """The examples of the current pass: what the model itself reads. Importances of an oracle depend on them."""
 

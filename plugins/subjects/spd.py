@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from annotated_types import Ge, Lt
@@ -12,11 +13,15 @@ from harness import HarnessError, Labels, SubjectMethod, UnitSpace, Width, diges
 from harness.data.stages import FOR_ANY_UNITS
 from harness.util.paths import expanded
 
+from .toy.kinds import Kind
+from .toy.subject import ToyModel
+
 if TYPE_CHECKING:
     from harness import HookedSubject
     from harness.decomposition.artefact import Decomposition
 
-FEATURES = 20  # of the toy that is used without a file
+EXACT, TRAINED = "exact", "trained"
+SHIPPED = Path(__file__).parent / "_decompositions"
 
 
 @dataclass(frozen=True)
@@ -29,8 +34,9 @@ class Spd(SubjectMethod):
     y is the output of the matrix itself: the delta, which the decomposition leaves out, stays, and without ablation the
     model's outputs are exactly its own. Zero ablation is the mask 0 of the subcomponent with all other masks 1.
 
-    ``decomposition``: a file that ``harness decompose`` wrote. Without a file: the exact decomposition of a toy model
-    of superposition, 20 features in 10 dimensions, where features 2i and 2i + 1 have opposite directions.
+    ``decomposition``: a file that ``harness decompose`` wrote, of a toy or of ``tiny``. ``exact``: the true one of a
+    toy, written down without training. ``trained``: one that comes with the harness (of tms_20_10 and tms_40_10,
+    untied). ``toy`` and ``seed``: which toy, for these two.
 
     Units are the subcomponents that are alive: the importance on some example is above ``threshold``. The record counts
     dead ones, and names those that nearly every example needs (``always_on``) and those that are parallel to another
@@ -53,8 +59,11 @@ class Spd(SubjectMethod):
         "selector": "every_group",
     }
     decomposition: str = field(
-        default="", metadata={"help": "file that `harness decompose` wrote; empty: an exact one", "by_content": True}
+        default=EXACT,
+        metadata={"help": "exact, trained, or a file that `harness decompose` wrote", "by_content": True},
     )
+    toy: Kind = field(default="tms_20_10", metadata={"help": "which toy is decomposed; of a file, the file says"})
+    seed: Annotated[int, Ge(0)] = field(default=0, metadata={"help": "which training of the toy"})
     threshold: Annotated[float, Ge(0), Lt(1)] = field(
         default=0.1, metadata={"help": "a subcomponent is alive if its importance is ever above this"}
     )
@@ -131,17 +140,36 @@ class Spd(SubjectMethod):
         return HookedSubject(toy, sites, reads, f"{found.label} subcomponents", about, self.memory, truth=labels)
 
     def fingerprint(self) -> str:
-        """The content of the file."""
-        file = expanded(self.decomposition)
-        return digest_files(file) if self.decomposition and file.is_file() else ""
+        """The content of the file, or the weights of the toy."""
+        file = self._file
+        return self._target.fingerprint() if file is None else digest_files(file) if file.is_file() else ""
+
+    @property
+    def _target(self) -> ToyModel:
+        return ToyModel(self.toy, self.seed)
+
+    @property
+    def _file(self) -> Path | None:
+        """The file of the decomposition; None for an exact one, which has none."""
+        if self.decomposition == EXACT:
+            return None
+        if self.decomposition == TRAINED:
+            return SHIPPED / f"{self.toy}-{self.seed}.safetensors"
+        return expanded(self.decomposition)
 
     def _decomposition(self) -> Decomposition:
         from harness.decomposition.artefact import Decomposition
-        from harness.decomposition.oracle import opposite_pairs, oracle
+        from harness.decomposition.oracle import oracle
 
-        if self.decomposition:
-            return Decomposition.load(self.decomposition, "subject.decomposition")
-        return oracle(opposite_pairs(FEATURES), f"tms_{FEATURES}_{FEATURES // 2}")
+        if self._file is None:
+            return oracle(self._target.load(), f"{self.toy}-{self.seed}")
+        if self.decomposition == TRAINED and not self._file.is_file():
+            shipped = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.safetensors")))
+            raise HarnessError(
+                f"subject.decomposition=trained: none of {self.toy}, seed {self.seed}, comes with the harness.",
+                f"Those that do: {shipped}. Train one: harness decompose {self.toy} out=FILE.safetensors",
+            )
+        return Decomposition.load(self._file, "subject.decomposition")
 
 
 @hookimpl
