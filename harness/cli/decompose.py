@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.cells.cell import Cell
 from harness.cli.session import Session, lines
-from harness.cli.words import key_of, value_of
+from harness.cli.words import KEYS, key_of, value_of
 from harness.data.batch import Batch
 from harness.data.tokens import Tokens
 from harness.data.vectors import Vectors
