@@ -137,7 +137,8 @@ class Spd(SubjectMethod):
         units = UnitSpace(tuple(unit for site in sites for unit in site.units))
         labels = Labels(tuple(truth), units, circuits=classes)
         reads = Width(toy.width, toy.width)
-        return HookedSubject(toy, sites, reads, f"{found.label} subcomponents", about, self.memory, truth=labels)
+        label = f"{found.label} {'' if found.settings else 'exact '}subcomponents"
+        return HookedSubject(toy, sites, reads, label, about, self.memory, truth=labels)
 
     def fingerprint(self) -> str:
         """The content of the file, or the weights of the toy."""
