@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from harness.data.features import SparseFeatures
@@ -27,9 +27,9 @@ SAMPLED = 4096
 
 
 def site_importances(
-    decomposition: Decomposition, model: nn.Module, examples: Float[Tensor, "rows features"]
-) -> dict[str, Float[Tensor, "rows _"]]:
-    """Importances by site, from one pass of the model."""
+    decomposition: Decomposition, model: nn.Module, examples: Shaped[Tensor, "rows _"]
+) -> dict[str, Float[Tensor, "*rows _"]]:
+    """Importances by site, from one pass of the model; of token ids [rows, positions], at every position."""
     inputs: dict[str, Tensor] = {}
 
     def keeping(path: str) -> Callable[..., None]:
@@ -74,6 +74,8 @@ class Usage:
 
         None: no feature by itself needs it.
         """
+        if not len(self.one_feature):
+            return [None] * len(self.highest)
         needing = (self.one_feature > self.threshold).sum(dim=0)
         most = self.one_feature.argmax(dim=0).tolist()
         return [
@@ -82,27 +84,44 @@ class Usage:
         ]
 
 
-def usage(decomposition: Decomposition, toy: Toy, threshold: float) -> dict[str, Usage]:
-    """The use of every site's subcomponents, on sparse features and on each feature by itself.
-
-    Features lie in [0, 1], or in [-1, 1] for residual MLPs; a feature by itself is 0.75 (and -0.75).
-    """
-    signed = isinstance(toy, ResidualMlp)
-    features = SparseFeatures(toy.width, 0.05, -1.0 if signed else 0.0, 1.0, empty=False)
-    sampled = torch.from_numpy(features.draw(rng_for(0, "use of subcomponents"), SAMPLED))
-    one = ONE_FEATURE * torch.eye(toy.width)
-    n = toy.width
-    ones = torch.cat([one, -one]) if signed else one
-    found = site_importances(decomposition, toy, torch.cat([ones, sampled]))
+def usage(
+    decomposition: Decomposition,
+    model: nn.Module,
+    sampled: Shaped[Tensor, "rows _"],
+    threshold: float,
+    alone: Float[Tensor, "signs features _"] | None = None,
+) -> dict[str, Usage]:
+    """The use of every site's subcomponents on sampled examples, and on each feature ``alone`` (of toys)."""
+    found = {path: _rows(values) for path, values in site_importances(decomposition, model, sampled).items()}
+    of_features = {path: values.new_zeros(1, 0, values.shape[1]) for path, values in found.items()}
+    if alone is not None:
+        seen = site_importances(decomposition, model, alone.flatten(0, 1))
+        of_features = {path: values.unflatten(0, alone.shape[:2]) for path, values in seen.items()}
     return {
         path: Usage(
-            values.amax(dim=0),
-            (values[len(ones) :] > threshold).float().mean(dim=0),
-            values[: len(ones)].unflatten(0, (-1, n)).amax(dim=0),
+            torch.cat([values, _rows(of_features[path])]).amax(dim=0),
+            (values > threshold).float().mean(dim=0),
+            of_features[path].amax(dim=0),
             threshold,
         )
         for path, values in found.items()
     }
+
+
+def _rows(values: Float[Tensor, "*rows subcomponents"]) -> Float[Tensor, "all_rows subcomponents"]:
+    return values.flatten(0, -2)
+
+
+def examples_of(toy: Toy) -> tuple[Float[Tensor, "rows features"], Float[Tensor, "signs features features"]]:
+    """Sparse features, and each feature by itself at 0.75 (and -0.75).
+
+    Features lie in [0, 1], or in [-1, 1] for residual MLPs. Every example has a feature.
+    """
+    signed = isinstance(toy, ResidualMlp)
+    features = SparseFeatures(toy.width, 0.05, -1.0 if signed else 0.0, 1.0, empty=False)
+    sampled = torch.from_numpy(features.draw(rng_for(0, "use of subcomponents"), SAMPLED))
+    alone = ONE_FEATURE * torch.eye(toy.width)
+    return sampled, torch.stack([alone, -alone] if signed else [alone])
 
 
 def aliases(site: Subcomponents, among: Int[Tensor, " some"]) -> dict[int, int]:

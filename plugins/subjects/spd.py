@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from annotated_types import Ge, Lt
 
-from harness import HarnessError, Labels, SubjectMethod, UnitSpace, Width, digest_files, hookimpl
+from harness import HarnessError, SubjectMethod, digest_files, hookimpl
 from harness.data.stages import FOR_ANY_UNITS
 from harness.util.paths import expanded
 
+from ._decoder import Source, loaded_by, source_of
 from .toy.kinds import Kind
 from .toy.subject import ToyModel
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from harness import HookedSubject
+    from harness.data.batch import Reads
     from harness.decomposition.artefact import Decomposition
+    from harness.decomposition.targets import Toy
 
 EXACT, TRAINED = "exact", "trained"
 SHIPPED = Path(__file__).parent / "_decompositions"
@@ -34,7 +39,8 @@ class Spd(SubjectMethod):
     y is the output of the matrix itself: the delta, which the decomposition leaves out, stays, and without ablation the
     model's outputs are exactly its own. Zero ablation is the mask 0 of the subcomponent with all other masks 1.
 
-    ``decomposition``: a file that ``harness decompose`` wrote, of a toy or of ``tiny``. ``exact``: the true one of a
+    ``decomposition``: a file that ``harness decompose`` wrote, of a toy, or of the language model at ``path`` (choose
+    ``batch``, ``metric`` and ``labels=none`` for it; importances are those at the query). ``exact``: the true one of a
     toy, written down without training. ``trained``: one that comes with the harness (of tms_20_10 and tms_40_10,
     untied). ``toy`` and ``seed``: which toy, for these two.
 
@@ -64,6 +70,10 @@ class Spd(SubjectMethod):
     )
     toy: Kind = field(default="tms_20_10", metadata={"help": "which toy is decomposed; of a file, the file says"})
     seed: Annotated[int, Ge(0)] = field(default=0, metadata={"help": "which training of the toy"})
+    path: str = field(
+        default="tiny",
+        metadata={"help": "the language model that a file is of: hub id, folder, tiny or smollm2_wheel"},
+    )
     threshold: Annotated[float, Ge(0), Lt(1)] = field(
         default=0.1, metadata={"help": "a subcomponent is alive if its importance is ever above this"}
     )
@@ -74,76 +84,60 @@ class Spd(SubjectMethod):
     )
 
     def __call__(self) -> HookedSubject:
-        from harness import HookedSubject
-        from harness.decomposition.site import Examples, SubcomponentSite
-        from harness.decomposition.usage import aliases, usage
         from harness.engine.loading import device_named
 
-        found = self._decomposition()
-        toy = found.target
-        if toy is None:
-            raise HarnessError(
-                f"subject.decomposition={self.decomposition}: it is one of {found.label}, which is not in the file.",
-                "Give a decomposition of a toy.",
-            )
-        used = usage(found, toy, self.threshold)
-        device = device_named(self.device)
-        found = found.to(device)
-        toy.to(device)
-        examples = Examples(toy)
-        sites = [
-            SubcomponentSite(
-                path, depth, [f"{path}:{unit}" for unit in used[path].alive.tolist()], toy.get_submodule(path),
-                family="subcomponent", parts=parts, alive=used[path].alive.to(device), examples=examples,
-            )
-            for depth, (path, parts) in enumerate(found.sites.items())
-            if len(used[path].alive)
-        ]  # fmt: skip
-        if not sites:
-            highest = max(float(of_site.highest.max()) for of_site in used.values())
-            raise HarnessError(
-                f"subject.threshold={self.threshold}: all subcomponents are dead; the highest importance on any "
-                f"example is {highest:.3g}.",
-                "Use a lower threshold, or decompose with a lower penalty.",
-            )
-        truth = [
-            (found.truth.get(site.name) or used[site.name].mechanisms)[unit]
-            for site in sites
-            for unit in used[site.name].alive.tolist()
-        ]
-        about = {
-            "architecture": type(toy).__name__,
-            **toy.sizes,
-            "target": found.label,
-            "weights": f"sha256:{found.target_digest}",
-            "decomposition": {
-                "tied": found.tied,
-                "exact": not found.settings,
-                **found.fidelity,
-                "alive": {path: len(of_site.alive) for path, of_site in used.items()},
-                "dead": {path: len(of_site.highest) - len(of_site.alive) for path, of_site in used.items()},
-                "always_on": [
-                    f"{path}:{unit}" for path, of_site in used.items() for unit in of_site.always_on.tolist()
-                ],
-                "aliases": {
-                    f"{path}:{unit}": f"{path}:{first}"
-                    for path, parts in found.sites.items()
-                    for unit, first in aliases(parts, used[path].alive.to(device)).items()
-                },
-            },
-            "device": str(device),
-        }
-        classes = frozenset(name for name in truth if name is not None)
-        units = UnitSpace(tuple(unit for site in sites for unit in site.units))
-        labels = Labels(tuple(truth), units, circuits=classes)
-        reads = Width(toy.width, toy.width)
+        found = self._decomposition().to(device_named(self.device))
+        return self._of_toy(found, found.target) if found.target is not None else self._of_language_model(found)
+
+    def _of_toy(self, found: Decomposition, toy: Toy) -> HookedSubject:
+        from harness import Width
+        from harness.decomposition.usage import examples_of
+
+        device = next(iter(found.sites.values())).v.device
+        sampled, alone = (examples.to(device) for examples in examples_of(toy.cpu()))
+        about = {"architecture": type(toy).__name__, **toy.sizes, "weights": f"sha256:{found.target_digest}"}
+        return self._subject(found, toy.to(device), Width(toy.width, toy.width), about, sampled, alone)
+
+    def _of_language_model(self, found: Decomposition) -> HookedSubject:
+        from ._decompositions.units import text_of
+
+        loaded = loaded_by(self._source, "float32")
+        found.check(loaded.model)
+        return self._subject(
+            found, loaded.model, loaded.reads, loaded.about, text_of(loaded.reads, loaded.model.device)
+        )
+
+    def _subject(
+        self,
+        found: Decomposition,
+        model: nn.Module,
+        reads: Reads,
+        about: Mapping[str, Any],
+        sampled: Tensor,
+        alone: Tensor | None = None,
+    ) -> HookedSubject:
+        """The subject; ``sampled`` and ``alone``: examples that show which subcomponents are alive."""
+        from harness import HookedSubject
+        from harness.decomposition.usage import usage
+
+        from ._decompositions.units import described, sites_of, truth_of
+
+        used = usage(found, model, sampled, self.threshold, alone)
+        sites = sites_of(found, model, used)
+        about = {**about, "target": found.label, "decomposition": described(found, used)}
         label = f"{found.label} {'' if found.settings else 'exact '}subcomponents"
-        return HookedSubject(toy, sites, reads, label, about, self.memory, truth=labels)
+        return HookedSubject(model, sites, reads, label, about, self.memory, truth=truth_of(found, sites, used))
 
     def fingerprint(self) -> str:
         """The content of the file, or the weights of the toy."""
         file = self._file
-        return self._target.fingerprint() if file is None else digest_files(file) if file.is_file() else ""
+        if file is None:
+            return self._target.fingerprint()
+        return f"{digest_files(file) if file.is_file() else ''} {self._source.fingerprint()}"
+
+    @property
+    def _source(self) -> Source:
+        return source_of(self.path, "main", "float32", self.device)
 
     @property
     def _target(self) -> ToyModel:

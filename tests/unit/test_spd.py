@@ -34,7 +34,7 @@ from harness.decomposition.artefact import Decomposition, Subcomponents
 from harness.decomposition.importance import SiteMlp
 from harness.decomposition.oracle import oracle
 from harness.decomposition.targets import ResidualMlp, Superposition, Toy, weights_digest
-from harness.decomposition.usage import aliases, usage
+from harness.decomposition.usage import aliases, examples_of, usage
 
 FEATURES = 20
 
@@ -244,7 +244,8 @@ def test_mechanisms_of_trained_subcomponents_are_what_single_features_need() -> 
         importance.second.weight[0, 1] = 1
         importance.second.bias.copy_(torch.tensor([0.0, 1.0, 0.0, 0.05]))
     sites = {"linear1": Subcomponents(torch.randn(4, 4), torch.randn(4, 2), importance)}
-    used = usage(Decomposition(sites, "a toy", weights_digest(toy), toy), toy, 0.1)["linear1"]
+    sampled, alone = examples_of(toy)
+    used = usage(Decomposition(sites, "a toy", weights_digest(toy), toy), toy, sampled, 0.1, alone)["linear1"]
     assert used.alive.tolist() == [0, 1]
     assert used.always_on.tolist() == [1]
     assert used.mechanisms == ["feature 1", "shared", None, None]
