@@ -120,13 +120,16 @@ class Spd(SubjectMethod):
         from harness import HookedSubject
         from harness.decomposition.usage import usage
 
-        from ._decompositions.units import described, sites_of, truth_of
+        from ._decompositions.units import circuits_of, described, sites_of, truth_of
 
         used = usage(found, model, sampled, self.threshold, alone)
         sites = sites_of(found, model, used)
+        truth = truth_of(found, sites, used)
         about = {**about, "target": found.label, "decomposition": described(found, used)}
+        if truth is not None:
+            about["circuits"] = circuits_of(truth)
         label = f"{found.label} {'' if found.settings else 'exact '}subcomponents"
-        return HookedSubject(model, sites, reads, label, about, self.memory, truth=truth_of(found, sites, used))
+        return HookedSubject(model, sites, reads, label, about, self.memory, truth=truth)
 
     def fingerprint(self) -> str:
         """The content of the file, or the weights of the toy."""

@@ -66,11 +66,20 @@ def truth_of(found: Decomposition, sites: list[SubcomponentSite], used: Mapping[
     return Labels(classes, units, circuits=circuits) if circuits else None
 
 
+def circuits_of(truth: Labels) -> dict[str, list[str]]:
+    """The units of every mechanism, by their labels."""
+    groups: dict[str, list[str]] = {}
+    for unit, name in zip(truth.units.labels, truth.classes, strict=True):
+        if name is not None:
+            groups.setdefault(name, []).append(unit)
+    return groups
+
+
 def described(found: Decomposition, used: Mapping[str, Usage]) -> dict[str, Any]:
     """Quality and use, for the record."""
     return {
         "tied": found.tied,
-        "exact": not found.settings,
+        "trained": bool(found.settings),
         **found.fidelity,
         "alive": {path: len(of_site.alive) for path, of_site in used.items()},
         "dead": {path: len(of_site.highest) - len(of_site.alive) for path, of_site in used.items()},
