@@ -96,7 +96,7 @@ def usage(
     of_features = {path: values.new_zeros(1, 0, values.shape[1]) for path, values in found.items()}
     if alone is not None:
         seen = site_importances(decomposition, model, alone.flatten(0, 1))
-        of_features = {path: values.unflatten(0, alone.shape[:2]) for path, values in seen.items()}
+        of_features = {path: values.reshape(*alone.shape[:2], -1) for path, values in seen.items()}
     return {
         path: Usage(
             torch.cat([values, _rows(of_features[path])]).amax(dim=0),

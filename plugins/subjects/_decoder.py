@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 from harness import SubjectMethod
 from harness.data.stages import FOR_ANY_UNITS
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Family = Literal["heads", "kv_groups", "mlp_layers", "mlp_neurons", "stream"]
 Dtype = Literal["float32", "bfloat16", "float16"]
-Source = Tiny | SmolLM2Wheel | HuggingFace
+Source: TypeAlias = Tiny | SmolLM2Wheel | HuggingFace
 
 
 @dataclass(frozen=True)
