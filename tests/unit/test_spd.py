@@ -270,6 +270,14 @@ def test_mechanisms_of_trained_subcomponents_are_what_single_features_need() -> 
     assert used.mechanisms == ["feature 1", "shared", None, None]
 
 
+@pytest.mark.parametrize(("toy", "right"), [("tms_20_10", 20), ("tms_40_10", 38)])
+def test_the_trained_decompositions_have_a_pair_for_nearly_every_feature(toy: str, right: int) -> None:
+    """The figures of their README: features with exactly one subcomponent in each matrix."""
+    subject = method("subject", "spd", decomposition="trained", toy=toy)()
+    sites = [[subject.units.units[unit].site for unit in units] for units in pairs_of(subject).values()]
+    assert sum(found == ["linear1", "linear2"] for found in sites) >= right
+
+
 def test_aliases_are_parallel_subcomponents_of_one_matrix() -> None:
     v, u = torch.randn(4, 6), torch.randn(4, 5)
     v[2], u[2] = -2 * v[0], -u[0]  # the same matrix up to a factor
@@ -307,3 +315,11 @@ def test_a_file_that_is_no_decomposition_is_refused(tmp_path: Path) -> None:
         method("subject", "spd", decomposition=str(tmp_path / "a.npz"))()
     with pytest.raises(HarnessError, match=r"subject\.decomposition="):
         method("subject", "spd", decomposition=str(tmp_path / "b.safetensors"))()
+
+
+def test_a_decomposition_of_another_language_model_is_refused(tmp_path: Path) -> None:
+    site = Subcomponents(torch.randn(2, 128), torch.randn(2, 128), SiteMlp(2, 128, 2))
+    path = "model.layers.0.self_attn.o_proj"
+    Decomposition({path: site}, "another model", "0" * 64).save(tmp_path / "a.safetensors")
+    with pytest.raises(HarnessError, match="the decomposition is one of another model with weights 000000000000"):
+        method("subject", "spd", decomposition=str(tmp_path / "a.safetensors"))()
