@@ -44,7 +44,7 @@ probe-seeds: .venv/installed ## train the seeds of the embedded model `tiny_retr
 	for heads in 8 2; do $(BIN)/python -m harness_plugins.subjects.tiny_retrieval.train --heads $$heads \
 		--out plugins/subjects/tiny_retrieval/weights/$$heads-heads || exit 1; done
 
-boards: board-quickstart board-methods board-grid ## run the sweeps behind the boards in leaderboards/ and make the boards (five minutes on two cores)
+boards: board-quickstart board-methods board-grid board-spd_mechanisms ## run the sweeps behind the boards in leaderboards/ and make the boards (ten minutes on two cores)
 
 board-quickstart: .venv/installed
 	$(SWEEP) $(QUICKSTART)
@@ -59,6 +59,11 @@ board-grid: .venv/installed # on a real model, and on planted circuits
 	for cells in grid baselines reference; do $(SWEEP) experiment=$$cells $(EACH) || exit 1; done
 	for cells in grid baselines; do $(SWEEP) experiment=$$cells intervention=zero $(PLANTED) || exit 1; done
 	$(SWEEP) experiment=reference $(PLANTED) || test $$? = 2 # exit code 2: planted units have no gradient
+	$(WRITE)
+
+board-spd_mechanisms: .venv/installed # subcomponents of toys; merging by description length takes spins
+	$(SWEEP) experiment=spd_mechanisms
+	$(SWEEP) experiment=spd_mechanisms partitioner=mdl_merge binarizer=mean
 	$(WRITE)
 
 check-boards: .venv/installed ## check that the boards in leaderboards/ follow from their records
@@ -102,4 +107,4 @@ clean: ## remove the environment, caches and build output (not runs/)
 	$(BIN)/pip install -q -c constraints.txt -e '.[docs]'
 	@touch .venv/installed $@
 
-.PHONY: help quickstart test test-slow lint types subjects probe-seeds boards board-quickstart board-methods board-grid check-boards figures calibration bench docs clean
+.PHONY: help quickstart test test-slow lint types subjects probe-seeds boards board-quickstart board-methods board-grid board-spd_mechanisms check-boards figures calibration bench docs clean

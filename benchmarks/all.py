@@ -28,6 +28,7 @@ SECTIONS = {
     "affinities": "Affinities",
     "grid": "A grid of cells",
     "sparse": "Fifty thousand units",
+    "mechanisms": "Subcomponents of a small language model",
     "plan": "Forecasts of `harness plan`",
 }
 PACKAGES = ("torch", "transformers", "numpy", "scipy", "scikit-learn", "igraph", "transformer-lens", "nnsight")

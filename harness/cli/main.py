@@ -8,9 +8,10 @@ import errno
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from harness import __version__
 from harness.cli.hydra_options import (
@@ -24,6 +25,7 @@ from harness.cli.hydra_options import (
     without_command,
 )
 from harness.cli.terminal import write_what_is_possible
+from harness.decomposition.settings import Settings as Decomposition
 from harness.util.errors import HarnessError, unknown
 
 OVERRIDES = """\
@@ -40,6 +42,8 @@ KEY=VALUE words are Hydra overrides:
 class Command:
     """One command: its summary, its function (imported only when it is called), its own words and flags.
 
+    ``notes``: the function that gives more text for its help.
+
     ``configured``: it works on cells that Hydra composes from its overrides, so that it has Hydra's options. ``keys``:
     those that it takes besides, or instead (:mod:`harness.cli.words`).
     """
@@ -51,8 +55,10 @@ class Command:
     example: str = ""
     configured: bool = False
     keys: tuple[str, ...] = ("workspace",)
+    notes: str = ""
 
 
+DECOMPOSITION = tuple(field.name for field in dataclasses.fields(Decomposition))
 FORCE = ("--force", "redo finished cells (add cache=false to recompute cached results as well)")
 COMMANDS = {
     "run": Command("run one cell: propose a group and run its closure test", "cells:run", flags=(FORCE,),
@@ -76,6 +82,9 @@ COMMANDS = {
     "plan": Command("list the cells of a sweep, which are done, and the time of the rest", "cells:plan",
                     "[run|sweep|close] [UNITS]", (FORCE,), "harness plan affinity=ising,mutual_information",
                     configured=True),
+    "decompose": Command("decompose a model's matrices into rank-one subcomponents", "decompose:decompose", "[RECIPE]",
+                         example="harness decompose tms_20_10 out=tms.safetensors", configured=True,
+                         keys=("workspace", "out", *DECOMPOSITION), notes="decompose:notes"),
     "list": Command("list the available methods by stage, experiments and presets", "look:list_methods",
                     "[STAGE|experiment|preset]", example="harness list affinity"),
     "show": Command("show a method's formula, parameters and source, or what a preset sets", "look:show",
@@ -205,11 +214,17 @@ def _call(name: str, words: list[str], debug: bool) -> int:
         arguments.overrides.append("force=true")
     if shows_configuration(arguments):
         return show_configuration(arguments)
-    module, function = command.target.split(":")
     try:
-        return int(getattr(importlib.import_module(f"harness.cli.{module}"), function)(arguments) or 0)
+        return int(_function(command.target)(arguments) or 0)
     except SystemExit as error:
         raise HarnessError(f"a plugin ended the process: sys.exit({error}).", "--debug shows where.") from error
+
+
+def _function(target: str) -> Callable[..., Any]:
+    """A function of the command line, as ``module:function``."""
+    module, function = target.split(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(f"harness.cli.{module}"), function)
+    return found
 
 
 def parser_of(name: str) -> argparse.ArgumentParser:
@@ -219,7 +234,13 @@ def parser_of(name: str) -> argparse.ArgumentParser:
         prog=f"harness {name}",
         usage=f"harness {name} {command.words + ' ' if command.words else ''}[KEY=VALUE ...] [options]",
         description=command.summary,
-        epilog=OVERRIDES + (f"\n\nexample: {command.example}" if command.example else ""),
+        epilog="\n\n".join(
+            [
+                *([_function(command.notes)()] if command.notes else []),
+                OVERRIDES,
+                *([f"example: {command.example}"] if command.example else []),
+            ]
+        ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)

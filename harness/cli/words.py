@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override
@@ -93,6 +94,13 @@ def as_read(word: str, methods: Registry) -> str:
     if parsed is None or isinstance(parsed.value(), int | float):
         return f"{key}={quoted(value)}" if _takes_text(name, methods) else word
     return word
+
+
+def value_of(word: str) -> Any:
+    """The value of a word, as Hydra reads it. Errors: it cannot be read."""
+    if (parsed := _parsed(word)) is None or parsed.is_sweep_override():
+        raise HarnessError(f"'{word}' has no value that can be read.", "Examples: steps=500, 'sites=[linear1,linear2]'")
+    return parsed.value()
 
 
 def without_repeats(word: str) -> str:

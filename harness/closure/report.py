@@ -75,9 +75,10 @@ class ClosureReport:
     ``outside``: by metric, the same ablation on the ``n_outside`` examples outside the stratum, where the group is
     judged inside it. It does not decide.
 
-    ``joint``: a pass needs an interaction below zero. Of the former test: ``shortfall``: sites (or classes) with too
-    few units for matched controls, with the number of units that were taken from others; ``inflation``: the factor by
-    which the spread of the controls was increased before p was computed (None: infinite, so that p is undefined).
+    ``joint``: a pass needs an interaction below zero, and units that each add most of the damage. Of the former test:
+    ``shortfall``: sites (or classes) with too few units for matched controls, with the number of units that were taken
+    from others; ``inflation``: the factor by which the spread of the controls was increased before p was computed
+    (None: infinite, so that p is undefined).
     """
 
     units: tuple[str, ...]
@@ -111,6 +112,8 @@ class ClosureReport:
         """What the verdict follows from."""
         first = decision_order(self.effects)[0]
         inside = self.anatomy.get(first)
+        added = [value for value in inside.necessity or () if value is not None] if inside else []
+        damage = self.effects[first].damage * self.effects[first].delta
         return Evidence(
             effects=self.effects,
             alpha=alpha,
@@ -121,6 +124,7 @@ class ClosureReport:
             examples=self.n_examples,
             task=self.task if self.task_done is False else "",
             interaction=inside.interaction_interval if inside else None,
+            least=min(added) / damage if added and damage > 0 else None,
             joint=self.joint,
             selection_p=self.selection_p,
             test=self.test,

@@ -15,6 +15,10 @@ FEWEST = 6
 EQUIVALENT = 0.5
 """A damage counts as absent up to this share of the standard deviation of the compared groups' damage."""
 
+WHOLE = 2 / 3
+"""In a joint group every unit adds more than this share of the damage. Of two parts that work independently, the units
+of the weaker one add at most half; each link of a chain adds all of it."""
+
 
 class Verdict(StrEnum):
     """The possible outcomes of a closure test."""
@@ -37,8 +41,9 @@ class Evidence:
     ``effects``: by metric. ``units``: of the group; ``dispensable`` among them; ``undecided``: those of a large group
     whose contribution was not computed. ``comparable``: how many groups there are to compare it with. ``examples``: how
     many the group is judged on. ``task``: why the model does not do the task; empty if it does, or if this is not
-    checked. ``interaction``: the interval of the interaction on the first metric; ``joint``: a pass needs it below
-    zero. ``selection_p``: p against the best groups of the same pipeline on permuted data.
+    checked. ``interaction``: the interval of the interaction on the first metric; ``least``: the smallest share of the
+    damage that a unit adds; ``joint``: a pass needs an interaction below zero and a share above :data:`WHOLE`.
+    ``selection_p``: p against the best groups of the same pipeline on permuted data.
     """
 
     effects: Mapping[str, Effect]
@@ -50,6 +55,7 @@ class Evidence:
     examples: int | None = None
     task: str = ""
     interaction: tuple[float, float] | None = None
+    least: float | None = None
     joint: bool = False
     selection_p: float | None = None
     test: Test = "exact"
@@ -93,9 +99,18 @@ class Evidence:
         return self.selection_p is not None and self.selection_p > self.alpha
 
     @property
-    def separate(self) -> bool:
-        """A joint group is asked for, and the interaction does not show one."""
-        return self.joint and (self.interaction is None or self.interaction[1] >= 0)
+    def separate(self) -> str:
+        """Why a group is not shown to be one, where a joint group is asked for, as a sentence; else empty."""
+        if not self.joint:
+            return ""
+        if self.interaction is None or self.interaction[1] >= 0:
+            return "its units are not shown to need each other (joint=true asks for it)"
+        if self.least is not None and self.least <= WHOLE:
+            return (
+                f"one unit adds only {self.least:.0%} of the damage, so these may be several groups that are active "
+                f"together (joint=true asks for more than {WHOLE:.0%} from each)"
+            )
+        return ""
 
     @property
     def weaknesses(self) -> list[str]:
@@ -116,7 +131,7 @@ class Evidence:
             core = [unit for unit in self.units if unit not in set(self.dispensable)]
             found.append(f"{_listed(self.dispensable)} can be spared (core: {' '.join(core) or 'none'})")
         if self.separate:
-            found.append("its units are not shown to need each other (joint=true asks for it)")
+            found.append(self.separate)
         return found
 
     def _why_not(self, effect: Effect) -> str:

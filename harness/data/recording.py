@@ -23,6 +23,7 @@ SOURCES: Mapping[str, str] = {
     "contribution": "what a unit adds to the residual stream, before any norm [examples, units, d_model]",
     "activation": "what a unit hands on [examples, units, width]",
     "first_order": "first-order estimate of the damage by ablating a unit [examples, units, 1]",
+    "importance": "how much an example needs a subcomponent, in [0, 1] [examples, units, 1]",
     "router": "probability that a layer's router gives each of its experts [examples, experts, 1]",
 }
 """The sources that several subjects have. A subject may have others."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,14 @@ class Decomposition:
     ) -> dict[str, Float[Tensor, "*rows _"]]:
         """Importances in [0, 1] by site, from the inputs of every site in the undamaged target."""
         return {path: site.importances(inputs[path], examples) for path, site in self.sites.items()}
+
+    def to(self, device: torch.device) -> Decomposition:
+        """The same decomposition with its subcomponents on a device."""
+        sites = {
+            path: Subcomponents(site.v.to(device), site.u.to(device), site.importance.to(device))
+            for path, site in self.sites.items()
+        }
+        return replace(self, sites=sites)
 
     def check(self, model: nn.Module) -> None:
         """Refuse another model than the one that was decomposed. Errors: other weights; a matrix of another shape."""

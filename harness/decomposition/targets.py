@@ -26,6 +26,11 @@ class Toy(nn.Module):
         """Numbers of an example, and outputs."""
         return self.sizes["features"]
 
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """The matrices whose subcomponents every feature needs, as many as the matrix has inputs."""
+        raise NotImplementedError
+
     def ideal(self, inputs: Float[Tensor, "rows features"]) -> Float[Tensor, "rows features"]:
         """The right outputs."""
         raise NotImplementedError
@@ -66,6 +71,11 @@ class Superposition(Toy):
         outputs: Tensor = self.linear2(values).relu()
         return outputs
 
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """The identities."""
+        return tuple(f"hidden.{place}" for place in range(len(self.hidden)))
+
     def ideal(self, inputs: Float[Tensor, "rows features"]) -> Float[Tensor, "rows features"]:
         """The inputs."""
         return inputs
@@ -101,6 +111,11 @@ class ResidualMlp(Toy):
         for layer in self.layers:
             stream = layer(stream)
         return stream @ self.embedding.T
+
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """What neurons write."""
+        return tuple(f"layers.{place}.mlp_out" for place in range(len(self.layers)))
 
     def ideal(self, inputs: Float[Tensor, "rows features"]) -> Float[Tensor, "rows features"]:
         """x + ReLU(x)."""

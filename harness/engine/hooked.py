@@ -68,7 +68,9 @@ class HookedSubject(Subject):
         truth: Labels | None = None,
     ) -> None:
         self.model: nn.Module = model
-        self.sources = with_routers(self.sources, model)
+        own = [site.sources for site in sites] or [{}]
+        shared = {name: words for name, words in own[0].items() if all(name in other for other in own)}
+        self.sources = with_routers({**self.sources, **shared}, model)
         self.gives |= {*MIXING} if all(isinstance(site, Mixture) for site in sites) else set()
         self.sites, self.reads, self.label, self.truth = tuple(sites), reads, label, truth
         at_most = {site.name: site.at_most for site in sites if site.at_most is not None}

@@ -54,8 +54,8 @@ class HookedRecorder:
         """One pass of these examples."""
         self._examples.append(examples)
         part = self._batch.take(examples)
-        if self._sources & {"activation", ROUTER}:
-            self._read_activations(part)
+        if self._sources - {"first_order"}:
+            self._read_values(part)
         if "first_order" in self._sources:
             self._read_gradients(part, examples)
 
@@ -67,18 +67,19 @@ class HookedRecorder:
             for name, sites in self._reduced.items()
         }
 
-    def _read_activations(self, part: Batch) -> None:
+    def _read_values(self, part: Batch) -> None:
         content, query = self._forward.tensors(part)
+        sources = sorted(self._sources - {"first_order", ROUTER})
 
         def of_site(site: Site) -> Callable[..., None]:
             def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
                 inputs, result = by_row(args, kwargs, output, len(part), self._forward.has_positions)
                 if self._forward.has_positions:
                     inputs = tuple(at_query(value, query) for value in inputs)
-                    values = site.values(inputs, at_query(result, query))[:, 0]
-                else:
-                    values = site.values(inputs, result)
-                self._read("activation", site.name, values, part)
+                    result = at_query(result, query)
+                for source in sources:
+                    values = site.reading(source, inputs, result)
+                    self._read(source, site.name, values[:, 0] if self._forward.has_positions else values, part)
 
             return hook
 

@@ -4,7 +4,7 @@ model. This is all that a new family of units defines; recording and ablation ar
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -36,6 +36,8 @@ class Site(ABC):
     module: nn.Module
     complete: ClassVar[bool] = True
     """Whether the output is what units hand on, plus a constant. False: a part of it belongs to no unit."""
+    sources: ClassVar[Mapping[str, str]] = {}
+    """What :meth:`reading` gives beside the values, in words. A subject has the sources that all its sites have."""
     family: str = field(default="unit", kw_only=True)
     at_most: int | None = field(default=None, kw_only=True)
 
@@ -53,6 +55,11 @@ class Site(ABC):
     def values_of(self, inputs: tuple[Tensor, ...], output: Tensor, units: Int[Tensor, " chosen"]) -> Values:
         """What these units hand on. A site with many units may compute only theirs."""
         return self.values(inputs, output).index_select(-2, units)
+
+    def reading(self, source: str, inputs: tuple[Tensor, ...], output: Tensor) -> Values:
+        """The values of a source: ``activation``, which is :meth:`values`, or one of :attr:`sources`."""
+        assert source == "activation", source  # a site with other sources has its own reading
+        return self.values(inputs, output)
 
     @property
     def units(self) -> tuple[Unit, ...]:

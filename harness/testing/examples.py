@@ -206,6 +206,10 @@ def _first_order(layer: int, batch: Batch) -> Float[np.ndarray, "examples units 
     return np.random.default_rng([6, layer]).normal(size=(len(batch), 8, 1)).astype(np.float32)
 
 
+def _importance(layer: int, batch: Batch) -> Float[np.ndarray, "examples units 1"]:
+    return np.random.default_rng([8, layer]).uniform(size=(len(batch), 8, 1)).astype(np.float32)
+
+
 def _router(layer: int, batch: Batch) -> Float[np.ndarray, "examples experts 1"]:
     """Probabilities of the layer's units, which sum to one."""
     return np.random.default_rng([7, layer]).dirichlet(np.ones(8), len(batch)).astype(np.float32)[:, :, None]
@@ -217,6 +221,7 @@ _VALUES: Mapping[Source, Callable[[int, Tokens], np.ndarray]] = {
     "activation": _head_output,
     "contribution": _contribution,
     "first_order": _first_order,
+    "importance": _importance,
     "router": _router,
 }
 RECORDED: Mapping[str, Callable[..., Any]] = {"recording": read, "history": history}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 from harness import SubjectMethod
 from harness.data.stages import FOR_ANY_UNITS
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from harness.engine.loading import LoadedModel
 
 Family = Literal["experts", "heads", "kv_groups", "mlp_layers", "mlp_neurons", "stream"]
+Dtype = Literal["float32", "bfloat16", "float16"]
+Source: TypeAlias = Tiny | TinyMoE | SmolLM2Wheel | HuggingFace
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,7 @@ class DecoderUnits(SubjectMethod):
     revision: int | str = field(
         default="main", metadata={"help": "branch, tag or commit on the hub; of tiny and tiny_moe, a training step"}
     )
-    dtype: Literal["float32", "bfloat16", "float16"] = field(
-        default="float32", metadata={"help": "precision of weights and computation"}
-    )
+    dtype: Dtype = field(default="float32", metadata={"help": "precision of weights and computation"})
     also: tuple[Family, ...] = field(default=(), metadata={"help": "other families in the same space: [heads]"})
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda or cuda:1", "neutral": True})
     memory: str = field(
@@ -97,16 +97,22 @@ class DecoderUnits(SubjectMethod):
         return self._source.fingerprint()
 
     @property
-    def _source(self) -> Tiny | TinyMoE | SmolLM2Wheel | HuggingFace:
-        if self.path == "tiny":
-            return Tiny("final" if self.revision == "main" else self.revision, self.device)
-        if self.path == "tiny_moe":
-            step = None if self.revision == "main" else self.revision
-            return TinyMoE(step, self.device)
-        if self.path == "smollm2_wheel":
-            return SmolLM2Wheel(self.device)
-        return HuggingFace(self.path, str(self.revision), self.dtype, device=self.device)
+    def _source(self) -> Source:
+        return source_of(self.path, self.revision, self.dtype, self.device)
 
     def _load(self) -> LoadedModel:
-        source = self._source
-        return source.load() if isinstance(source, HuggingFace) else source.load(self.dtype)
+        return loaded_by(self._source, self.dtype)
+
+
+def source_of(path: str, revision: int | str, dtype: Dtype, device: str) -> Source:
+    """The subject that loads the model at this path."""
+    if path == "tiny":
+        return Tiny("final" if revision == "main" else revision, device)
+    if path == "tiny_moe":
+        return TinyMoE(None if revision == "main" else revision, device)
+    return SmolLM2Wheel(device) if path == "smollm2_wheel" else HuggingFace(path, str(revision), dtype, device=device)
+
+
+def loaded_by(source: Source, dtype: Dtype) -> LoadedModel:
+    """The model in memory."""
+    return source.load() if isinstance(source, HuggingFace) else source.load(dtype)

@@ -150,6 +150,16 @@ def test_a_joint_group_needs_an_interaction_below_zero(make_effect: Make, intera
     assert decide(evidence(make_effect, joint=False, interaction=interaction))[0] is Verdict.PASS
 
 
+@pytest.mark.parametrize(("least", "verdict"), [(1.0, Verdict.PASS), (0.5, Verdict.WEAK_PASS)])
+def test_a_joint_group_is_not_two_groups_that_are_active_together(
+    make_effect: Make, least: float, verdict: Verdict
+) -> None:
+    """Two chains: every link adds the damage of its own chain, at most half of the group's in the weaker one."""
+    joint = evidence(make_effect, joint=True, interaction=(-0.4, -0.3), least=least)
+    assert decide(joint)[0] is verdict
+    assert ("several groups" in decide(joint)[1]) is (verdict is Verdict.WEAK_PASS)
+
+
 def test_a_pass_says_how_many_units_of_a_large_group_were_examined(make_effect: Make) -> None:
     units = tuple(f"L0H{unit}" for unit in range(20))
     assert (
@@ -278,6 +288,7 @@ def drawn_evidence(draw: st.DrawFn) -> Evidence:
         task=draw(st.sampled_from(["", "", "accuracy .10, chance .12"])),
         interaction=draw(st.none() | st.sampled_from([(-1.0, -0.5), (-0.2, 0.3)])),
         joint=draw(st.booleans()),
+        least=draw(st.none() | st.floats(0, 1)),
         selection_p=draw(st.none() | st.floats(0.001, 1)),
         test=draw(st.sampled_from(["exact", "disjoint"])),
     )

@@ -1,0 +1,60 @@
+"""Decompositions by name: a target, its examples and the settings that were measured to work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """``overrides``: the target and its examples, as words of the command line. ``settings``: of the decomposition."""
+
+    overrides: tuple[str, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    about: str = ""
+
+
+def _toy(kind: str, *more: str) -> tuple[str, ...]:
+    return ("subject=toy", f"subject.kind={kind}", "batch=sparse_features", "batch.n=65536", *more)
+
+
+_SIGNED = ("batch.present=0.01", "batch.low=-1", "batch.answer=features_plus_relu", "batch.empty=false")
+_RESIDUAL = {"minimality": 2e-6, "frequency": 1e-6, "subcomponents": 200, "rate": 2e-3, "steps": 20_000}
+_FIRST_LAYERS = [f"model.layers.{layer}.self_attn.{name}_proj" for layer in (0, 1) for name in ("q", "k", "v", "o")]
+
+RECIPES: Mapping[str, Recipe] = {
+    "tms_5_2": Recipe(
+        _toy("tms_5_2", "batch.empty=false"),
+        {"subcomponents": 20, "hidden": 50, "steps": 1500, "minimality": 8e-4, "frequency": 4e-4},
+        "5 features in 2 dimensions",
+    ),
+    "tms_5_2_id": Recipe(
+        _toy("tms_5_2_id", "batch.empty=false"),
+        {"subcomponents": 20, "hidden": 50, "steps": 1500, "minimality": 8e-4, "frequency": 4e-4},
+        "the same with an identity matrix between",
+    ),
+    "tms_20_10": Recipe(
+        _toy("tms_20_10"),
+        {"subcomponents": 50, "hidden": 50, "minimality": 2.4e-4, "frequency": 1.2e-4},
+        "20 features in 10 dimensions",
+    ),
+    "tms_40_10": Recipe(_toy("tms_40_10"), {}, "40 features in 10 dimensions"),
+    "residual_2x25": Recipe(_toy("residual_2x25", *_SIGNED), _RESIDUAL, "100 features, 2 blocks of 25 neurons"),
+    "residual_3x17": Recipe(_toy("residual_3x17", *_SIGNED), _RESIDUAL, "102 features, 3 blocks of 17 neurons"),
+    "residual_2x50": Recipe(_toy("residual_2x50", *_SIGNED), _RESIDUAL, "100 features, 2 blocks of 50 neurons"),
+    "tiny": Recipe(
+        ("subject=tiny", "batch=natural_text", "batch.n=512"),
+        {
+            "sites": _FIRST_LAYERS,
+            "subcomponents": 128,
+            "rows": 8,
+            "rate": 1e-3,
+            "layerwise": 0.0,
+            "minimality": 1e-3,
+            "frequency": 5e-4,
+        },
+        "attention matrices of layers 0 and 1; not converged after minutes",
+    ),
+}

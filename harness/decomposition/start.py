@@ -1,0 +1,106 @@
+"""Where subcomponents start: at random, or at a site's inputs, which they then read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from harness.decomposition.masked import Matrix, Target
+from harness.decomposition.settings import Settings
+from harness.util.errors import HarnessError
+from harness.util.seeds import seed_for
+
+WARMUP_RATE = 1e-2
+LEAST_POOL = 4096
+"""Examples among which those to start at are chosen."""
+
+
+def started(target: Target, content: Tensor, settings: Settings, seed: int) -> dict[str, Matrix]:
+    """The subcomponents of every site before training, after the warm-up.
+
+    Errors: tied sites whose matrices are not transposes of each other; no examples to start at.
+    """
+    _check_tied(target, settings)
+    inputs = {} if settings.start == "random" else _inputs(target, content, settings, seed)
+    matrices: dict[str, Matrix] = {}
+    for site in target.modules:
+        weight = target.weight(site)
+        rng = torch.Generator().manual_seed(seed_for(seed, f"decompose start {site}"))
+        v = inputs.get(site)
+        if v is None:
+            v = torch.randn(settings.subcomponents, weight.shape[1], generator=rng).to(weight) / weight.shape[1] ** 0.5
+            u = torch.randn(settings.subcomponents, weight.shape[0], generator=rng).to(weight)
+            u = u / settings.subcomponents
+        else:
+            v = v[torch.randint(len(v), (settings.subcomponents,), generator=rng).to(v.device)]
+            v = torch.nn.functional.normalize(v, dim=1)
+            u = v @ weight.T
+            u = u * (weight.norm() / (u.T @ v).norm().clamp(min=1e-12))
+        matrices[site] = Matrix(v.clone().requires_grad_(), u.clone().requires_grad_())
+    if settings.tied:
+        first, second = settings.tied
+        matrices[second] = Matrix(matrices[first].u, matrices[first].v)
+    _warm_up(target, matrices, settings)
+    return matrices
+
+
+def unfaithful(target: Target, matrices: Mapping[str, Matrix]) -> Float[Tensor, ""]:
+    r""":math:`|W - \sum_c U_c V_c^\top|^2 / |W|^2`, mean over sites."""
+    errors = []
+    for site, matrix in matrices.items():
+        weight = target.weight(site)
+        errors.append((weight - matrix.u.T @ matrix.v).square().sum() / weight.square().sum())
+    return torch.stack(errors).mean()
+
+
+def tensors_of(matrices: Mapping[str, Matrix]) -> list[Tensor]:
+    """The tensors of all sites; those that sites share, once."""
+    return list({id(value): value for matrix in matrices.values() for value in (matrix.v, matrix.u)}.values())
+
+
+def _warm_up(target: Target, matrices: Mapping[str, Matrix], settings: Settings) -> None:
+    optimizer = torch.optim.AdamW(tensors_of(matrices), lr=WARMUP_RATE, weight_decay=0, fused=True)
+    for _ in range(settings.warmup):
+        optimizer.zero_grad()
+        torch.autograd.backward(unfaithful(target, matrices))
+        optimizer.step()
+
+
+def _inputs(target: Target, content: Tensor, settings: Settings, seed: int) -> dict[str, Tensor]:
+    """Inputs of every site that are not zero [chosen, inputs]."""
+    if settings.start == "mixed":
+        if target.tokens:
+            raise HarnessError("start=mixed is for vectors; this model reads tokens.", "Choose start=inputs.")
+        content = content[(content != 0).sum(1) > 1]
+    elif not target.tokens:
+        content = content[(content != 0).any(1)]
+    rng = torch.Generator().manual_seed(seed_for(seed, "decompose start examples"))
+    most = LEAST_POOL if not target.tokens else max(1, LEAST_POOL // content.shape[1])
+    content = content[torch.randperm(len(content), generator=rng)[:most].to(content.device)]
+    if not len(content):
+        what = "two or more inputs" if settings.start == "mixed" else "any input"
+        raise HarnessError(
+            f"start={settings.start}: no example has {what} that differ from zero.", "Choose start=random."
+        )
+    _, inputs = target.record(content)
+    return {site: values.flatten(0, -2) for site, values in inputs.items()}
+
+
+def _check_tied(target: Target, settings: Settings) -> None:
+    if not settings.tied:
+        return
+    if len(settings.tied) != 2 or not set(settings.tied) <= set(target.modules):
+        raise HarnessError(
+            f"tied={list(settings.tied)}: two of the decomposed sites are needed.",
+            f"Sites: {', '.join(target.modules)}",
+        )
+    first, second = (target.weight(site) for site in settings.tied)
+    if first.shape != second.T.shape or not torch.allclose(first, second.T, atol=1e-5):
+        raise HarnessError(
+            f"tied={list(settings.tied)}: the second matrix {list(second.shape)} is not the transpose of the first "
+            f"{list(first.shape)}, so one set of tensors cannot be both.",
+            "Leave tied out.",
+        )
