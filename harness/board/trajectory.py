@@ -119,7 +119,7 @@ def trajectories_of(records: Sequence[Record]) -> list[Trajectory]:
     """
     by_model: dict[str, list[Record]] = {}
     for record in records:
-        if record.status in FINISHED and FIGURES in record.diagnostics and "step" in record.provenance:
+        if follows_classes(record):
             by_model.setdefault(_model_and_task(record), []).append(record)
     if not by_model:
         raise HarnessError(
@@ -127,6 +127,11 @@ def trajectories_of(records: Sequence[Record]) -> list[Trajectory]:
             "Run: harness sweep experiment=trajectory",
         )
     return sorted((_trajectory(cells) for cells in by_model.values()), key=lambda t: (t.subject, t.batch))
+
+
+def follows_classes(record: Record) -> bool:
+    """Whether a record is a point of a trajectory."""
+    return record.status in FINISHED and FIGURES in record.diagnostics and "step" in record.provenance
 
 
 def _trajectory(records: Sequence[Record]) -> Trajectory:

@@ -35,7 +35,7 @@ class Claim:
     ``text``: the claim in a sentence. ``source``: where it is made. ``rule``: when it counts as supported.
     ``experiment``: the experiment whose cells decide. ``judge``: records -> the finding; None where no record can
     decide. ``published``: what the published numbers say by the exact rule (p among the groups that were published), as
-    far as they allow.
+    far as they allow. ``command``: what runs the experiment.
     """
 
     text: str
@@ -44,6 +44,7 @@ class Claim:
     experiment: str
     judge: Callable[[Sequence[Record]], Finding | None]
     published: str = ""
+    command: str = "sweep"
 
 
 def supported(yes: bool) -> Answer:

@@ -7,14 +7,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.board.claims import agreement, dense, distribution, first_token, routes
+from harness.board.claims import agreement, dense, distribution, first_token, picks, rankings, routes, training
 from harness.board.claims.claim import Answer, Claim, Finding
 from harness.records.record import Record
 from harness.records.workspace import Workspace
 from harness.registry.command import command, in_workspace
 
 WIDTH = 120
-CLAIMS = (dense.CLAIM, agreement.CLAIM, distribution.CLAIM, routes.CLAIM, first_token.CLAIM)
+CLAIMS = (
+    dense.CLAIM,
+    agreement.CLAIM,
+    distribution.CLAIM,
+    routes.CLAIM,
+    training.CLAIM,
+    first_token.CLAIM,
+    rankings.CLAIM,
+    picks.CLAIM,
+)
 
 
 @dataclass(frozen=True)
@@ -29,7 +38,7 @@ def judged(records: Sequence[Record], workspace: Workspace) -> list[Judged]:
     """Every claim in the order of the papers. Where no record decides, the finding says which sweep makes them."""
     found = []
     for claim in CLAIMS:
-        missing = command("sweep", f"experiment={claim.experiment}", *in_workspace(workspace.root))
+        missing = command(claim.command, f"experiment={claim.experiment}", *in_workspace(workspace.root))
         nothing = Finding(Answer.NOT_TESTABLE, f"no cell of this workspace decides; make them: {missing}")
         found.append(Judged(claim, claim.judge(records) or nothing))
     return found
