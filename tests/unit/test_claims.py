@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import hypergeom
 
-from harness.board.claims import agreement, dense, distribution, first_token, routes
+from harness.board.claims import agreement, dense, distribution, first_token, picks, rankings, routes, training
 from harness.board.claims.claim import Answer
 from harness.board.claims.published import FIRST_TOKEN, GAP, NULL, TESTS, p_of, p_of_published
 from harness.board.claims.table import as_data, as_text, judged
 from harness.board.paper_tests import PAPER_TESTS
-from harness.closure.statistics import z_score
+from harness.closure.statistics import Effect, z_score
 from harness.closure.verdict import Verdict
 from harness.data.grouping import Agreement
 from harness.data.units import UnitSpace
@@ -228,3 +228,79 @@ def test_without_records_every_claim_names_the_sweep_that_decides(tmp_path: Path
         assert f"harness sweep experiment={each.claim.experiment}" in each.finding.evidence
         assert each.claim.text in text
     assert len(as_data(found)) == len(found)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Training time, rankings, picks
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def picked(record: Record, model: int, summary: str, classes: Sequence[str | None]) -> Record:
+    """A cell that picked the first three of twelve heads, which have these classes."""
+    candidate = replace(record.candidates[0], units=UNITS.labels[:3])
+    changed = replace(record, units=UNITS.labels, sites=UNITS.runs, candidates=(candidate,), classes=tuple(classes))
+    signal = {"name": "pr_trajectory", "summary": summary, "axis": "step"}
+    other = cell(changed, f"{summary}{model}", signal=signal)
+    return replace(other, cell=replace(other.cell, subject=f"model {model}"))
+
+
+def test_precision_of_picks_is_the_share_with_a_class(make_record: Make) -> None:
+    """Five models: 2 of 3 picks by integral have a class, 1 of 3 by spread: p = 1/32."""
+    of_class = {"integral": ("key", "key", None), "spread": ("key", "unclassified", None)}
+    records = [
+        picked(make_record(), model, summary, [*first, *[None] * 9])
+        for model in range(5)
+        for summary, first in of_class.items()
+    ]
+    found = rankings.judge(records)
+    assert found is not None
+    assert found.answer is Answer.SUPPORTED
+    assert "mean precision 0.67 by integral, 0.33 by spread; higher in 5, lower in 0 of 5 models (p 0.031)" in (
+        found.evidence
+    )
+    assert rankings.judge(records[:8]).answer is Answer.NOT_SUPPORTED  # type: ignore[union-attr]  # four: p = 1/16
+    assert rankings.judge(records[::2]) is None
+
+
+def retrieving(make: Make, model: str, group: Sequence[str], effects: dict[str, Effect], own: bool = False) -> Record:
+    """A cell of ``harness matrix``: it proposed this group, or ablated it."""
+    record = make(effects=effects)
+    closure = replace(record.closure[0], units=tuple(group))
+    candidate = replace(record.candidates[0], units=tuple(group))
+    changed = cell(
+        replace(record, closure=(closure,), candidates=(candidate,), provenance={"subject": {"weights": model}}),
+        f"{model}{'own' if own else ''.join(group)}",
+        subject={"name": "tiny_retrieval"},
+        batch={"name": "key_retrieval"},
+    )
+    return replace(changed, config={**changed.config, "group": [] if own else list(group)})
+
+
+def test_own_picks_destroy_and_other_picks_do_not(make_record: Make, make_effect: Callable[..., Effect]) -> None:
+    def effects(accuracy: float) -> dict[str, Effect]:
+        certain = accuracy < 0.5
+        return {
+            "log_odds": replace(make_effect(delta=-3.0), damage=-1, harmed=certain),
+            "accuracy": replace(make_effect(delta=accuracy - 1), baseline=1.0, ablated=accuracy, damage=-1),
+        }
+
+    first, second = ("L0H0", "L0H1"), ("L0H1", "L0H2")
+
+    def records(others: float) -> list[Record]:
+        return [
+            retrieving(make_record, "a", first, effects(0.1), own=True),
+            retrieving(make_record, "b", second, effects(0.1), own=True),
+            retrieving(make_record, "a", first, effects(0.1)),
+            retrieving(make_record, "b", second, effects(0.2)),
+            retrieving(make_record, "a", second, effects(others)),
+            retrieving(make_record, "b", first, effects(others)),
+            retrieving(make_record, "a", ("L0H0", "L0H1", "L0H2"), effects(0.0)),  # a whole site is nobody's picks
+        ]
+
+    found = picks.judge(records(0.9))
+    assert found is not None
+    assert found.answer is Answer.SUPPORTED
+    assert "own picks destroy retrieval on 2 of 2 models; other seeds' picks in 0 of 2 pairs" in found.evidence
+    assert "share 1 to 1 heads" in found.evidence
+    assert picks.judge(records(0.3)).answer is Answer.NOT_SUPPORTED  # type: ignore[union-attr]
+    assert picks.judge(records(0.9)[:4]) is None
