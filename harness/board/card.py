@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.board.strata import outside_line, strata_table
+from harness.cells.settings import tests_on_all
 from harness.closure.paper import paper_verdict
 from harness.closure.report import Anatomy, ClosureReport
 from harness.closure.shared import shared_unit
@@ -201,7 +202,8 @@ def _examples(record: Record, closure: ClosureReport) -> str:
     tested = closure.n_examples if closure.n_tested is None else closure.n_tested
     where_active = f"; judged on the {closure.n_examples} where it is active" if closure.scope == "active" else ""
     if record.config.get("group"):
-        return f"group named by hand, tested on all {tested} examples{where_active}"
+        which = f"all {tested} examples" if tests_on_all(record.config) else f"the test half: {tested} examples"
+        return f"group named by hand, tested on {which}{where_active}"
     if record.config.get("split") == "none":
         return f"proposed and tested on the same {tested} examples{where_active}: p-values are too small"
     of_batch = record.provenance.get("batch", {}).get("n", tested)

@@ -15,6 +15,7 @@ from harness.cells.ablations import cached_evaluate
 from harness.cells.cell import Cell
 from harness.cells.isolation import watch_models
 from harness.cells.progress import Progress
+from harness.cells.settings import tests_on_all
 from harness.cells.spent import of_recording
 from harness.data.batch import Batch, Reads, Vocabulary
 from harness.data.contracts import (
@@ -90,7 +91,7 @@ class Inputs:
         if (observations := inputs.subject.observations) is not None and not test:
             return replace(inputs, batch=observations, proposal_half=observations)
         batch = inputs.write(cell.stages["batch"], cell.describe("batch"))
-        shared = cell.settings.group or cell.settings.split == "none"
+        shared = tests_on_all(cell.config)
         first, second = (batch, batch) if shared else batch.halves(cell.settings.seed)
         contrast = inputs.write(cell.contrast, cell.contrast.name) if test and cell.contrast else None
         if test:

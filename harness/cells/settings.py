@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Interval
 
@@ -17,6 +18,8 @@ class Settings:
     """The settings of a cell, besides its methods.
 
     - ``split``: propose on one half of the examples and test on the other (``half``), or use all for both (``none``).
+      A group named by hand has no proposal half and is tested on all. With ``test_half`` it is tested on the other half
+      as well: where another cell proposed the group, on the same batch, these examples did not help to choose it.
     - ``alpha``: the level of the verdict.
     - ``futility``: testing a candidate stops early when this many groups have at least its statistic (None: never).
     - ``ddof``: delta degrees of freedom of the controls' standard deviation in z.
@@ -43,7 +46,7 @@ class Settings:
     - ``cache``, ``cache_limit``: whether shared results are kept on disk (in the workspace), and how many bytes.
     """
 
-    split: Literal["half", "none"] = "half"
+    split: Literal["half", "none", "test_half"] = "half"
     alpha: Annotated[float, Interval(gt=0, lt=1)] = 0.05
     futility: Annotated[int, Ge(1)] | None = 10
     ddof: Literal[0, 1] = 1
@@ -76,6 +79,12 @@ class Settings:
         if self.null_proposals is not None:
             return self.null_proposals
         return 99 if self.split == "none" else 0
+
+
+def tests_on_all(config: Mapping[str, Any]) -> bool:
+    """Whether the cell of a configuration tests on all of its examples, not on one half."""
+    split = config.get("split", Settings.split)
+    return split == "none" or (bool(config.get("group")) and split == "half")
 
 
 FIRST_NAMES = {new: old for old, new in SETTINGS_2.items()}

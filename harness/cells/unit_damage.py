@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from harness.cells.inputs import Inputs
+from harness.cells.settings import tests_on_all
 from harness.data.units import UnitSpace
 from harness.records.record import Record
 
@@ -88,5 +89,4 @@ class UnitDamage:
 
 def _examples(n: int, config: Mapping[str, Any]) -> str:
     """Which examples a cell's closure test is on."""
-    whole = config.get("group") or config.get("split") == "none"
-    return f"all {n} examples" if whole else f"the test half: {n} examples"
+    return f"all {n} examples" if tests_on_all(config) else f"the test half: {n} examples"

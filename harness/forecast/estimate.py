@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from harness.cells.cell import Cell
+from harness.cells.settings import tests_on_all
 from harness.cells.size_curve import EXAMPLES
 from harness.closure.size_curve import POOL, SEARCHED, SIZES
 from harness.closure.stopping import expected_controls
@@ -97,7 +98,7 @@ def budget_of(cell: Cell, shapes: Shapes, machine: Machine) -> Budget:
 def examples_of(cell: Cell) -> tuple[int, int]:
     """How many examples a cell proposes on, and how many it tests on."""
     n = int(cell.stages["batch"].n)
-    return (n, n) if cell.settings.group or cell.settings.split == "none" else (n // 2, n - n // 2)
+    return (n, n) if tests_on_all(cell.config) else (n // 2, n - n // 2)
 
 
 def length_of(cell: Cell, shapes: Shapes) -> int:

@@ -58,14 +58,19 @@ class KeyRetrieval(BatchMethod):
     ``codewords`` are words that the tokenizer writes as one token after a space. Each is the answer equally often, so
     chance is one in as many (in the notes of the batch). null: the first 64 such words of a list of nouns.
 
-    Anchors: ``key`` is the codeword, besides the first, the previous and the query's own position, and those 2 to 5
-    before. Properties of an example: ``gap``, and ``template``, the text before the codeword.
+    Anchors: ``key`` is the codeword and ``distractor`` the others if there are any, besides the first, the previous and
+    the query's own position, and those 2 to 5 before. Properties of an example: ``gap``, and ``template``, the text
+    before the codeword.
+
+    With ``distractors``, as many tokens of the text before QUERY are replaced by other codewords. What tells the answer
+    from them is the text KEY before it; a model that looks for any codeword is right once in ``distractors`` + 1.
 
     The counterfactual of an example (for patching and logit_difference) differs in one token: the codeword is another
     one, which is its answer.
 
     Errors: a subject without a tokenizer; a codeword that is not one token, equals another one, or occurs in a
-    template; fewer than 8 nouns that are one token; gaps below 5, or that do not fit into the length or the context.
+    template; fewer than 8 nouns that are one token; gaps below 5, or that do not fit into the length or the context;
+    more distractors than the shortest text has room for, or than there are other codewords.
     Source: the key-retrieval probe of the probe-circuit paper (Xu 2026). There the gap out of distribution is
     [80, 200], and codewords are 512 upper-case words.
     """
@@ -88,6 +93,9 @@ class KeyRetrieval(BatchMethod):
     )
     seed: int = field(default=0, metadata={"help": "seed of every draw"})
     bos: bool | None = field(default=None, metadata={"help": BOS_HELP})
+    distractors: Annotated[int, Ge(0)] = field(
+        default=0, metadata={"help": "other codewords in the text before the question", "added": True}
+    )
 
     def __post_init__(self) -> None:
         low, high = self._gaps
@@ -95,6 +103,12 @@ class KeyRetrieval(BatchMethod):
             raise HarnessError(
                 f"batch.gap=[{low},{high}] is not a range of gaps of {LOCAL.max()} tokens or more.",
                 f"Use 'batch.gap=[lo,hi]' with {LOCAL.max()} <= lo <= hi: local heads look back up to {LOCAL.max()}.",
+            )
+        room = PREFIX[0] + low - 1
+        if self.distractors > room:
+            raise HarnessError(
+                f"batch.distractors={self.distractors}: the shortest text before a question has {room} tokens.",
+                f"Use at most {room}, or longer gaps: 'batch.gap=[{self.distractors},{max(high, self.distractors)}]'",
             )
 
     def fingerprint(self) -> str:
@@ -118,6 +132,12 @@ class KeyRetrieval(BatchMethod):
         whole = self._length(longest + (bos is not None), vocabulary)
         length = whole - (bos is not None)
         codewords = self._codewords(encode)
+        if self.distractors > len(codewords) - 2:
+            raise HarnessError(
+                f"batch.distractors={self.distractors}: of {len(codewords)} codewords, two are the answers of an "
+                "example and of its counterfactual.",
+                f"Use at most {len(codewords) - 2}, or more codewords.",
+            )
         text = self._text(encode, codewords, length)
         rng, row, many = rng_for(self.seed, "key retrieval"), np.arange(self.n), len(codewords)
         blocks = [rng.permutation(many) for _ in range(-(-self.n // many))]  # each codeword once in every block
@@ -137,10 +157,12 @@ class KeyRetrieval(BatchMethod):
             tokens[i] = np.concatenate([before, key, line, between, ask, line, after])[:length]
             place[i] = prefix[i] + len(key)
             query[i] = place[i] + gap[i] + len(ask)
+        distractor = self._distract(tokens, codewords, place, prefix, gap, np.stack([target, other], axis=1))
         changed = tokens.copy()
         changed[row, place] = other
         anchors = {
             "key": place[:, None],
+            **({"distractor": distractor} if self.distractors else {}),
             "previous-token": query[:, None] - 1,
             FIRST: np.zeros((self.n, 1), dtype=np.int64),
             "self": query[:, None],
@@ -155,6 +177,24 @@ class KeyRetrieval(BatchMethod):
         return with_bos(
             Tokens(self.name, tokens, query, target, anchors, "codeword", notes, counterfactual, groups), bos
         )
+
+    def _distract(
+        self,
+        tokens: Int[np.ndarray, "examples length"],
+        codewords: Int[np.ndarray, " codewords"],
+        place: Int[np.ndarray, " examples"],
+        prefix: Int[np.ndarray, " examples"],
+        gap: Int[np.ndarray, " examples"],
+        answers: Int[np.ndarray, "examples 2"],
+    ) -> Int[np.ndarray, "examples distractors"]:
+        """Write other codewords into the text before the question, in place; where they stand."""
+        rng = rng_for(self.seed, "key retrieval: distractors")
+        where = np.empty((self.n, self.distractors), dtype=np.int64)
+        for i in range(self.n if self.distractors else 0):
+            text = np.concatenate([np.arange(prefix[i]), place[i] + np.arange(2, gap[i] + 1)])
+            where[i] = np.sort(rng.choice(text, self.distractors, replace=False))
+            tokens[i, where[i]] = rng.choice(np.setdiff1d(codewords, answers[i]), self.distractors, replace=False)
+        return where
 
     def _length(self, fewest: int, vocabulary: Vocabulary) -> int:
         """Tokens per example. ``fewest``: what the largest gap needs up to the query."""

@@ -98,7 +98,7 @@ def test_text_is_held_out_or_that_of_the_training() -> None:
         source = "".join(text for text in python_documentation() if is_held_out(text) == held_out)
         for words in WORDS:
             source = source.replace(words, "")
-        batch, found = write(text=part, n=64), 0
+        batch, found = write(split=part, n=64), 0
         for tokens, key, gap in zip(batch.tokens, batch.anchors["key"][:, 0], batch.groups["gap"], strict=True):
             found += decode(tokens[key + 2 : key + 1 + gap].tolist()) in source
         assert found > 55  # all but those with half a character, or with the end of a document
