@@ -314,6 +314,7 @@ def _overlaps(
                 others.setdefault(entry.shared, []).append(entry.first.harm / whole)
             changes = entry.first.compared
             compared |= dict(zip(record.closure[0].groups, (entry.first.damage * c for c in changes), strict=False))
+        compared.pop(record.unit_space.find(own[model]), None)  # for other models' groups it is one like theirs
         for group, harm in compared.items():
             random.setdefault(len(mine & set(group)), []).append(harm / whole)
     return tuple(

@@ -11,7 +11,7 @@ from annotated_types import Ge, MinLen
 from jaxtyping import Int
 
 from harness import BatchMethod, Counterfactual, HarnessError, Tokens, Vocabulary, hookimpl, rng_for
-from harness.data.corpus import PYTHON, python_documentation, text_fingerprint
+from harness.data.corpus import PYTHON, check_text, documents, text_fingerprint
 from harness.data.python_source import is_held_out
 from harness.data.stages import FOR_COUNTERFACTUALS
 from harness.data.tokens import BOS_HELP, FIRST, LOCAL, require_positions, with_bos
@@ -49,7 +49,7 @@ class KeyRetrieval(BatchMethod):
     KEY and QUERY are one of five pairs, such as ``Password:`` and ``Enter password:``. Each stands on a line of its
     own, with the codeword. 2 to 20 tokens of text stand before. The text is documentation that comes with Python,
     without the codewords: ``held-out`` is the one document in sixteen that ``tiny_retrieval`` never saw, ``training``
-    the others.
+    the others. ``text`` names another text, as for ``natural_text``.
 
     ``gap`` [lo, hi] is the number of tokens between the codeword and QUERY, uniform in this range: ``in`` is [5, 30],
     the range that ``tiny_retrieval`` was trained on, ``out`` is [40, 70]. The query is the last token of QUERY. The
@@ -96,6 +96,9 @@ class KeyRetrieval(BatchMethod):
     distractors: Annotated[int, Ge(0)] = field(
         default=0, metadata={"help": "other codewords in the text before the question", "added": True}
     )
+    text: str = field(
+        default=PYTHON, metadata={"help": "python-docs, a file, a folder, or the name of a dataset", "added": True}
+    )
 
     def __post_init__(self) -> None:
         low, high = self._gaps
@@ -112,8 +115,12 @@ class KeyRetrieval(BatchMethod):
             )
 
     def fingerprint(self) -> str:
-        """The version of Python, whose text it is."""
-        return text_fingerprint(PYTHON)
+        """Python's documentation by version, files by content, a dataset by its name."""
+        return text_fingerprint(self.text)
+
+    def check_files(self) -> None:
+        """The text is there, and is text."""
+        check_text(self.text)
 
     @property
     def _gaps(self) -> tuple[int, int]:
@@ -169,7 +176,8 @@ class KeyRetrieval(BatchMethod):
             "local": query[:, None] - LOCAL,
         }
         notes = {
-            "length": whole, "gap": list(self._gaps), "codewords": many, "chance": 1 / many, "split": self.split,
+            "length": whole, "gap": list(self._gaps), "codewords": many, "chance": 1 / many, "text": self.text,
+            "split": self.split,
             "bos": said,
         }  # fmt: skip
         groups = {"gap": gap, "template": np.array([key.strip() for key, _ in TEMPLATES])[kind]}
@@ -242,12 +250,13 @@ class KeyRetrieval(BatchMethod):
     ) -> Int[np.ndarray, " tokens"]:
         """The documents end to end, without codewords."""
         held_out = self.split == "held-out"
-        documents = (document for document in python_documentation() if is_held_out(document) == held_out)
-        text = np.array([token for document in documents for token in encode(document)])
+        part = (document for document in documents(self.text, "train") if is_held_out(document) == held_out)
+        text = np.array([token for document in part for token in encode(document)], dtype=np.int64)
         text = text[~np.isin(text, codewords)]
         if len(text) <= length:
             raise HarnessError(
-                f"batch.length={length}: the {self.split} text has {len(text)} tokens.", "Use shorter examples."
+                f"batch.length={length}: the {self.split} part of {self.text} has {len(text)} tokens.",
+                "Use shorter examples, or a text of more documents: one in sixteen is held out.",
             )
         return text
 

@@ -104,6 +104,39 @@ def test_text_is_held_out_or_that_of_the_training() -> None:
         assert found > 55  # all but those with half a character, or with the end of a document
 
 
+def test_distractors_are_other_codewords_in_the_text_before_the_question() -> None:
+    plain, batch = write(length=200), write(length=200, distractors=3)
+    for name in ("query", "target"):
+        np.testing.assert_array_equal(getattr(batch, name), getattr(plain, name))
+    where = batch.anchors["distractor"]
+    changed = np.zeros_like(batch.tokens, dtype=bool)
+    changed[np.arange(N)[:, None], where] = True
+    np.testing.assert_array_equal(batch.tokens != plain.tokens, changed)  # the text has no codewords
+    words = set(WORDS.values())
+    assert batch.counterfactual is not None
+    for tokens, places, answer, other in zip(
+        batch.tokens, where.tolist(), batch.target, batch.counterfactual.target, strict=True
+    ):
+        found = tokens[places].tolist()
+        assert len(set(found)) == 3
+        assert words.issuperset(found)
+        assert not {answer, other} & set(found)
+    before = [tokens[:query].tolist() for tokens, query in zip(batch.tokens, batch.query, strict=True)]
+    asked = np.array([len(decode(tokens).split("\n")[-1]) for tokens in before])
+    assert (where.max(axis=1) < batch.query - asked).all()
+    assert (where < batch.anchors["key"]).any()
+    assert (where > batch.anchors["key"] + 1).any()
+    assert not ((where == batch.anchors["key"]) | (where == batch.anchors["key"] + 1)).any()
+    assert "distractor" not in plain.anchors
+
+
+def test_more_distractors_than_there_is_room_for_are_refused() -> None:
+    with pytest.raises(HarnessError, match="the shortest text before a question has 6 tokens"):
+        write(distractors=7)
+    with pytest.raises(HarnessError, match="of 4 codewords, two are the answers"):
+        write(distractors=3, codewords=["zebra", "wolf", "whale", "river"])
+
+
 def test_codewords_of_ones_own() -> None:
     batch = write(codewords=["zebra", "wolf"])
     assert np.unique(batch.target, return_counts=True)[1].tolist() == [N // 2, N // 2]

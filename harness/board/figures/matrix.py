@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from harness.board.compare_cells import metric_label
-from harness.board.figures.style import CANDIDATE, NewFigure, figure
+from harness.board.figures.style import NewFigure, figure
 from harness.board.matrix import Matrix
 
 
@@ -35,7 +35,7 @@ def heat_map(matrix: Matrix, new: NewFigure = figure) -> Figure:
                 axes.text(x, y, f"{change.ablated:.2f}{shared}", ha="center", va="center", fontsize=8, color=ink)
                 if entry.own:
                     axes.add_patch(
-                        Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, edgecolor=CANDIDATE, linewidth=2, clip_on=False)
+                        Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, edgecolor="black", linewidth=2, clip_on=False)
                     )
         axes.set_yticks(range(len(models)), [model.name for model in models], fontsize=8)
         last = place == len(metrics) - 1
