@@ -68,6 +68,7 @@ figures: .venv/installed ## compute the numbers and figures of the documentation
 	$(BIN)/python -P docs/figures/statistics.py # -P: the script's folder must not hide Python's own `statistics`
 	$(BIN)/python docs/figures/scale.py
 	$(BIN)/python docs/figures/cell.py
+	$(BIN)/python docs/figures/probe.py
 
 calibration: .venv/installed ## measure the harness: planted truth, level and power of its tests (about seven minutes on one core)
 	$(BIN)/harness calibrate worlds=8 out=leaderboards/calibration
