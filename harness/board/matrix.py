@@ -46,11 +46,12 @@ class Model:
 @dataclass(frozen=True)
 class Change:
     """One metric: without ablation, with it, the sign of a change for the worse, and the changes by the groups of the
-    same profile that the group was compared with (empty: there are none)."""
+    same profile that the group was compared with (empty: there are none). ``harmed``: it certainly got worse."""
 
     baseline: float
     ablated: float
     damage: int
+    harmed: bool
     compared: tuple[float, ...]
 
     @property
@@ -97,7 +98,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class OverlapRow:
-    """Groups that share as many units with a model's own group, over all models.
+    """Groups that share as many units with a model's own group, over all models whose own group certainly does damage.
 
     ``others``: damage by other models' groups as a share of that by the model's own, one number each. ``random``: the
     same, for the groups of their profiles that they were compared with; ``random_n``: how many of these there are.
@@ -283,7 +284,7 @@ def _entry(model: int, group: Labels, owner: int | None, name: str, record: Reco
         cell=record.cell.id,
         verdict=closure.verdict.value,
         changes={
-            name: Change(effect.baseline, effect.ablated, effect.damage, effect.controls)
+            name: Change(effect.baseline, effect.ablated, effect.damage, effect.harmed, effect.controls)
             for name, effect in ((name, closure.effects[name]) for name in order)
         },
         p=first.p,
@@ -302,9 +303,9 @@ def _overlaps(
     random: dict[int, list[float]] = {}
     for model, records in enumerate(tested):
         of_model = entries[model * columns :][:columns]
-        whole = next(entry.first.harm for entry in of_model if entry.own)
-        if whole <= 0:
-            continue  # no share of it is defined
+        whole, certain = next((entry.first.harm, entry.first.harmed) for entry in of_model if entry.own)
+        if not certain:
+            continue  # shares of a damage that may be none mean nothing
         mine = set(records[0].unit_space.find(own[model]))
         compared: dict[Group, float] = {}
         for entry, record in zip(of_model, records, strict=True):

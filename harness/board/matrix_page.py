@@ -37,7 +37,7 @@ def as_markdown(matrix: Matrix) -> str:
         parts += [f"Change of the loss on {where} by the same ablations, in nats:", table(_text(matrix))]
     parts += [
         "Damage by other models' groups, as a share of that by the model's own, and by random groups of the same "
-        "profile that share as many units with it:",
+        "profile that share as many units with it (models whose own group certainly does damage):",
         table(_overlap(matrix)),
         "Units that groups share, and those that random groups share, with the probability of at least as many:",
         table(_pairs(matrix)),
@@ -85,9 +85,9 @@ def sentences(matrix: Matrix) -> Iterator[str]:
         comparable = [entry for entry in others if entry.p_overlap is not None and 1 / (1 + entry.n_overlap) <= ALPHA]
         beyond = sum((entry.p_overlap or 1) <= ALPHA for entry in comparable)
         yield (
-            f"Of {len(others)} other models' groups, {len(comparable)} can be compared with 19 or more random groups "
-            f"that share as many units with the own group; {beyond} do more damage than these (p at most {ALPHA:g}, "
-            "not corrected)."
+            f"{beyond} of {len(comparable)} other models' groups do more damage than random groups that share as many "
+            f"units with the own group (p at most {ALPHA:g}, not corrected); {len(others) - len(comparable)} have fewer "
+            "than 19 such groups to compare with."
         )
     damaging = sum((entry.p_damage or 1) <= ALPHA for entry in own.values())
     yield (
@@ -127,8 +127,8 @@ def _classes(matrix: Matrix) -> Iterator[str]:
             for early, models in by_class.items()
         }
         yield (
-            f"Accuracy on {batch}: {means[True]:.2f} for the {len(by_class[True])} models with an early group, "
-            f"{means[False]:.2f} for the {len(by_class[False])} with a late one."
+            f"Accuracy on {batch}: {means[True]:.2f} where the own group is early (models: {len(by_class[True])}), "
+            f"{means[False]:.2f} where it is late ({len(by_class[False])})."
         )
 
 

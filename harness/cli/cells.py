@@ -85,7 +85,7 @@ def sweep(arguments: Namespace) -> int:
     data = {"board": str(path), "cells": [json.loads(record.to_json()) for record in records]}
     more = _where_runs_are(cells[0].settings.tracking, workspace)
     session.print(f"{markdown(boards)}\nboard: {path}\n{more}next: harness run --help · harness list", data)
-    return _exit_code(records, len(cells))
+    return exit_code(records, len(cells))
 
 
 def plan(arguments: Namespace) -> int:
@@ -134,7 +134,8 @@ def _one(session: Session, cell: Cell) -> int:
     return EXIT[record.status]
 
 
-def _exit_code(records: Sequence[Record], expected: int) -> int:
+def exit_code(records: Sequence[Record], expected: int) -> int:
+    """Of a command that ran cells: 0, or that of the worst record; 1 where records are missing."""
     codes = {EXIT[record.status] for record in records} | ({1} if len(records) < expected else set())
     return next((code for code in (130, 1, 2) if code in codes), 0)
 

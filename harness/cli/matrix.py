@@ -7,8 +7,10 @@ from collections.abc import Sequence
 
 from harness.cells.cell import Cell
 from harness.cells.settings import NEUTRAL
+from harness.cli.cells import exit_code
 from harness.cli.session import Session
-from harness.records.record import Record
+from harness.cli.words import key_of
+from harness.records.record import FINISHED, Record
 from harness.records.workspace import Workspace
 from harness.registry.command import swept
 from harness.util.digest import digest
@@ -28,13 +30,15 @@ def matrix(arguments: Namespace) -> int:
     session = Session.open(arguments)
     if session.out and session.out.suffix not in FORMS:
         raise HarnessError(f"out={session.out.name}: matrix writes {', '.join(FORMS)}.", "Example: out=matrix.png")
-    own = session.cells()
+    own, on = session.cells(), _on(session.own)
     _check_models(own)
+    session.cells(*on)  # a typo is found before the first cell runs
     workspace = session.workspace_of(own)
     workspace.check_writable()
     proposed = _run(session, workspace, list(session.overrides), own)
+    if code := exit_code(proposed, len(own)):
+        return code
     groups = groups_of(proposed)
-    on = [word.removeprefix(ON) for word in session.own if word.startswith(ON)]
     split = [] if own[0].settings.split == "none" else ["split=test_half"]
     each = swept("group", map(list, groups))
     cells = session.cells(*on, *split, each)
@@ -45,6 +49,8 @@ def matrix(arguments: Namespace) -> int:
             "on. sets one value for all models: on.subject.checkpoint=150, on.batch.gap=out",
         )
     records = _run(session, workspace, [*session.overrides, *on, *split, each], cells)
+    if code := exit_code(records, len(cells)):
+        return code
     tested = [records[place : place + len(groups)] for place in range(0, len(records), len(groups))]
     found = Matrix.of(proposed, tested, session.readable(workspace))
     path = session.out or workspace.root / "matrices" / f"{digest([cell.id for cell in cells])[:12]}.png"
@@ -53,24 +59,28 @@ def matrix(arguments: Namespace) -> int:
     return 0
 
 
-def _run(session: Session, workspace: Workspace, overrides: list[str], cells: Sequence[Cell]) -> list[Record]:
-    """The records of cells, in their order; those that are not finished are run by Hydra's launcher.
+def _on(own: Sequence[str]) -> list[str]:
+    """The overrides of the cells that test. Errors: a word without a key."""
+    words = [word for word in own if key_of(word) == "on"]
+    for word in words:
+        if not word.startswith(ON):
+            raise HarnessError(f"'{word}' names no key of the tests.", "Example: on.batch.gap=out")
+    return [word.removeprefix(ON) for word in words]
 
-    Errors: a cell without a record, or one that did not finish.
-    """
+
+def _run(session: Session, workspace: Workspace, overrides: list[str], cells: Sequence[Cell]) -> list[Record]:
+    """The records of cells, in their order; those that are not finished are run by Hydra's launcher, and reported where
+    they did not finish."""
     from harness.cli.job import launch
 
     unfinished = [cell for cell in cells if cell.settings.force or not workspace.finished(cell.id)]
     if unfinished:
         session.note(f"{len(unfinished)} of {len(cells)} cells to run in {workspace.root}")
         launch(overrides, unfinished)
-    records = []
-    for cell in cells:
-        record = workspace.find(cell.id)
-        if record is None or not workspace.finished(cell.id):
-            why = "it has no record" if record is None else f"{record.status.value}: {record.reason}"
-            raise HarnessError(f"cell {cell.id} ({cell.title}) did not finish: {why}")
-        records.append(record)
+    records = [record for cell in cells if (record := workspace.find(cell.id))]
+    for record in records:
+        if record.status not in FINISHED:
+            session.note(f"{record.status.value}: cell {record.cell.id}  {record.cell.title}\n  {record.reason}")
     return records
 
 

@@ -89,6 +89,8 @@ def test_on_says_where_groups_are_tested(workspace: Path, capsys: pytest.Capture
         (("subject.seed=0",), "matrix compares models, and these overrides describe one."),
         ((SEEDS, "batch.seed=0,1"), "matrix compares models: these cells differ in batch as well."),
         ((SEEDS, "on.subject.seed=0"), "not one for each of 3 models"),
+        ((SEEDS, "on.batch.lenght=3"), "lenght"),
+        ((SEEDS, "on=3"), "'on=3' names no key of the tests."),
         ((SEEDS, "out=matrix.txt"), "matrix writes .png, .svg, .json"),
         (("subject.seed=0", "subject.layers=6,7"), "has 60 units (L0H0 to L5H9)"),
     ],
@@ -98,3 +100,10 @@ def test_bad_input_is_a_sentence(
 ) -> None:
     assert main(["matrix", *WORDS, *words, f"workspace={workspace}"]) == 2
     assert sentence in capsys.readouterr().err
+
+
+def test_a_cell_that_cannot_be_run_is_reported_with_its_reason(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["matrix", *WORDS, SEEDS, "partitioner.sizes=[60]", f"workspace={workspace}"]) == 2
+    assert "60 of 60 units are not a selection" in capsys.readouterr().err

@@ -55,7 +55,7 @@ def closure(model: int, group: tuple[str, ...], accuracy: float) -> ClosureRepor
     def effect(baseline: float, scale: float) -> Effect:
         change = -scale * damage_of(model, group)
         controls = tuple(scale * shift for shift in shifts)
-        return Effect(baseline, baseline + change, change, controls, None, 0.2, None, None, -1)
+        return Effect(baseline, baseline + change, change, controls, None, 0.2, None, None, -1, harmed=change < 0)
 
     return ClosureReport(
         units=group,
@@ -117,6 +117,16 @@ def test_effect_against_shared_units(matrix: Matrix) -> None:
     assert 2 not in rows  # no other pair of heads shares two with it
 
 
+def test_shares_of_a_damage_that_is_not_certain_are_left_out(matrix: Matrix) -> None:
+    proposed = [record(0), record(1)]
+    tested = [[record(model, group) for group in groups_of(proposed)] for model in (0, 1)]
+    own = tested[0][0].closure[0]
+    unsure = {name: replace(effect, harmed=False) for name, effect in own.effects.items()}
+    tested[0][0] = replace(tested[0][0], closure=(replace(own, effects=unsure),))
+    rows = {row.shared: row for row in Matrix.of(proposed, tested, []).overlaps}
+    assert (len(rows[1].others), rows[1].random_n) == (1, 4)  # those of model 1
+
+
 def test_units_that_recur(matrix: Matrix) -> None:
     """Two pairs of four heads share one or more with probability 5/6, of eight heads with 1 - C(6,2)/C(8,2) = 13/28."""
     (pair,) = matrix.recurrence.pairs
@@ -135,14 +145,15 @@ def test_classes_and_accuracy(matrix: Matrix) -> None:
     assert "the two classes cannot be compared" in list(sentences(matrix))[-1]
     late = replace(matrix, models=(matrix.models[0], replace(matrix.models[1], depth=1.0)))
     assert list(sentences(late))[-1] == (
-        "Accuracy on probe(gap=out): 0.50 for the 1 models with an early group, 0.80 for the 1 with a late one."
+        "Accuracy on probe(gap=out): 0.50 where the own group is early (models: 1), 0.80 where it is late (1)."
     )
 
 
 def test_what_is_said(matrix: Matrix) -> None:
     said = list(sentences(matrix))
     assert said[0].startswith("On 2 of 2 models, the own group does more damage")
-    assert said[1].startswith("Of 2 other models' groups, 0 can be compared")  # three groups cannot reach .05
+    assert said[1].startswith("0 of 0 other models' groups do more damage")
+    assert said[1].endswith("2 have fewer than 19 such groups to compare with.")  # three cannot reach .05
     text = " ".join(as_markdown(matrix).split())
     assert "| model-0 | 9.00 / 0.90 | 2.00 / 0.20 (own) p 0.200 | 5.00 / 0.50 (1) p 0.200" in text
 
