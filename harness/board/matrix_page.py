@@ -86,8 +86,8 @@ def sentences(matrix: Matrix) -> Iterator[str]:
         beyond = sum((entry.p_overlap or 1) <= ALPHA for entry in comparable)
         yield (
             f"{beyond} of {len(comparable)} other models' groups do more damage than random groups that share as many "
-            f"units with the own group (p at most {ALPHA:g}, not corrected); {len(others) - len(comparable)} have fewer "
-            "than 19 such groups to compare with."
+            f"units with the own group (p at most {ALPHA:g}, not corrected); "
+            f"{len(others) - len(comparable)} have fewer than 19 such groups to compare with."
         )
     damaging = sum((entry.p_damage or 1) <= ALPHA for entry in own.values())
     yield (

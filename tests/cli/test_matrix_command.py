@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from harness.board.card import card
 from harness.cli.main import main
+from harness.records.workspace import Workspace
 
 WORDS = (
     *(
@@ -48,9 +50,11 @@ def test_every_group_is_tested_on_every_model_and_a_second_call_runs_nothing(
     assert len(found["entries"]) == 3 * columns
     cells = sorted((workspace / "records").iterdir())
     assert len(cells) == 3 + 3 * columns
-    record = json.loads((workspace / "records" / found["entries"][0]["cell"] / "record.json").read_text())
-    assert record["config"]["split"] == "test_half"
-    assert record["closure"][0]["n_tested"] == 32  # the half that the group was not proposed on
+    record = Workspace(workspace).find(found["entries"][0]["cell"])
+    assert record is not None
+    assert record.config["split"] == "test_half"
+    assert record.closure[0].n_tested == 32  # the half that the group was not proposed on
+    assert "tested on the test half: 32 examples" in card(record)
     assert Path(found["saved"]).is_file()
     again, said = run(workspace, capsys, SEEDS)
     assert again == found

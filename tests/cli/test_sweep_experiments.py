@@ -19,6 +19,7 @@ from harness.registry.config import expand, registry, resolve, resolve_all
         ("grid", 81),
         ("robustness", 24),
         ("moe_routes", 8),
+        ("probe_circuits", 4),
     ],
 )
 def test_a_grid_has_the_number_of_cells_it_documents(experiment: str, cells: int) -> None:
