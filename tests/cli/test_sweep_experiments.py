@@ -22,6 +22,8 @@ from harness.registry.config import expand, registry, resolve, resolve_all
         ("trajectory", 9),
         ("screen", 30),
         ("probe_circuits", 4),
+        ("paper_claims", 16),
+        ("paper_rankings", 16),
     ],
 )
 def test_a_grid_has_the_number_of_cells_it_documents(experiment: str, cells: int) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import hypergeom
 
-from harness.board.claims import agreement, dense, distribution, first_token, picks, rankings, routes, training
+from harness.board.claims import agreement, dense, distribution, first_token, picks, rankings, routes
 from harness.board.claims.claim import Answer
 from harness.board.claims.published import FIRST_TOKEN, GAP, NULL, TESTS, p_of, p_of_published
 from harness.board.claims.table import as_data, as_text, judged
@@ -225,7 +225,7 @@ def test_without_records_every_claim_names_the_sweep_that_decides(tmp_path: Path
     text = as_text(found)
     for each in found:
         assert each.finding.answer is Answer.NOT_TESTABLE
-        assert f"harness sweep experiment={each.claim.experiment}" in each.finding.evidence
+        assert f"harness {each.claim.command} experiment={each.claim.experiment}" in each.finding.evidence
         assert each.claim.text in text
     assert len(as_data(found)) == len(found)
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from harness.board.claims import training
+from harness.board.claims.claim import Answer
 from harness.board.emergence import Crossing, Figure
 from harness.board.equal_weights import equal_weights, sentence
 from harness.board.trajectory import trajectories_of
@@ -175,3 +177,17 @@ def test_equal_weights_at_two_steps_are_named_whatever_the_models_are_called(at:
     (pair,) = equal_weights([at(0), same, at(100), at(100, "depth_band"), make_record()])
     assert sentence(pair).startswith("toy@step-100 and toy@step-400: the checkpoints at steps 100 and 400 have equal")
     assert not list(equal_weights([at(step) for step in STEPS]))
+
+
+def test_the_papers_claim_needs_both_directions(at: Make, make_record: Make) -> None:
+    found = training.judge([at(step) for step in STEPS])
+    assert found is not None
+    assert found.answer is Answer.SUPPORTED
+    assert found.evidence == (
+        "form without function: toy, induction at step 100; function without form: toy, self at step 100"
+    )
+    assert found.cells == (at(100).cell.id,)
+    later = training.judge([at(step) for step in (0, 200, 400)])
+    assert later is not None
+    assert later.answer is Answer.NOT_SUPPORTED
+    assert training.judge([make_record()]) is None
