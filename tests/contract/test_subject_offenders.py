@@ -540,9 +540,13 @@ class Made:
 
     name: ClassVar[str] = "made"
     build: Callable[[], Any]
+    others: tuple[tuple[Any, Callable[[], Any]], ...] = ()
 
     def __call__(self) -> Any:
         return self.build()
+
+    def checkpoints(self) -> Mapping[Any, Made]:
+        return {step: Made(build) for step, build in self.others}
 
 
 def finding(check: Check, plugin: Any) -> str:
@@ -590,6 +594,20 @@ def test_a_wrong_subject_is_refused_with_the_reason(build: Callable[[], Any], ch
     (meant,) = (one for one in CONTRACTS["subject"] if one.__name__.replace("_", " ") == check)
     found = finding(meant, Made(build))
     assert re.search(says, found), found or "nothing is found"
+
+
+@pytest.mark.parametrize(
+    ("others", "says"),
+    [
+        (((0, heads), (1.5, heads)), "not training steps"),
+        (((0, heads), (9, vectors)), "has other units"),
+        (((0, heads), (9, heads)), ""),  # weights without a digest are not compared
+    ],
+)
+def test_checkpoints_have_steps_and_the_same_units(others: Any, says: str) -> None:
+    (check,) = (one for one in CONTRACTS["subject"] if one.__name__ == "lists_checkpoints_of_the_same_units")
+    found = finding(check, Made(heads, others))
+    assert (says in found) if says else not found
 
 
 @dataclass(frozen=True)
