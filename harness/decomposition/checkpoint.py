@@ -29,7 +29,7 @@ def write(file: Path, training: Training, task: Mapping[str, Any]) -> None:
     header = {
         "task": dict(task),
         "step": training.step,
-        "first_loss": training.first_loss if training.step else None,
+        "highest": training.highest if training.step else None,
         "rates": training.rates,
     }
     beside = file.with_name(f".{file.name}")
@@ -48,7 +48,7 @@ def read(file: Path, training: Training, task: Mapping[str, Any]) -> None:
         with safe_open(file, framework="pt") as opened:
             header = parse_json(opened.metadata()[HEADER].encode())
             state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  # not a mapping
-        former, step, first_loss = (header[key] for key in ("task", "step", "first_loss"))
+        former, step, highest = (header[key] for key in ("task", "step", "highest"))
         rates = [(int(since), float(rate)) for since, rate in header["rates"]]
     except Exception as error:  # a damaged file can raise anything
         raise HarnessError(
@@ -62,4 +62,4 @@ def read(file: Path, training: Training, task: Mapping[str, Any]) -> None:
             f"{now[other]} here.",
             "Type the command as before, choose another out=FILE, or remove the file.",
         )
-    training.restore(state, step, math.inf if first_loss is None else first_loss, rates)
+    training.restore(state, step, math.inf if highest is None else highest, rates)

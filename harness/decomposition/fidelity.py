@@ -97,12 +97,12 @@ def of_features(toy: Toy, matrices: Mapping[str, Matrix], alone: Importances, al
     for site, values in alone.items():
         matrix = values.cpu().numpy()
         if site in toy.shared:
-            found[f"dense_errors {site}"] = dense_errors(matrix, toy.get_submodule(site).in_features)  # type: ignore[arg-type]  # an nn.Linear
+            found[f"dense_errors {site}"] = float(dense_errors(matrix, toy.get_submodule(site).in_features))  # type: ignore[arg-type]  # an nn.Linear
             continue
         own = exclusive(matrix > alive)
         exact &= own
         found[f"exact {site}"] = float(own.sum())
-        found[f"identity_errors {site}"] = identity_errors(matrix)
+        found[f"identity_errors {site}"] = float(identity_errors(matrix))
         weight = toy.get_submodule(site).weight
         assert isinstance(weight, Tensor)
         if toy.width in weight.shape:

@@ -23,7 +23,7 @@ GAMMA = (1.0, 0.01)
 FINAL_RATE = 0.1
 ADVERSARY_RATE = 0.05
 DIVERGED = 10.0
-"""The loss, in units of the first step's, from which a run is stopped."""
+"""A run is stopped where its loss is this many times that of its first step, and that without the matrices."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,11 @@ class Training:
             *(value for importance in self.importances.values() for value in importance.parameters()),
         ]
         self.optimizer = torch.optim.AdamW(self.parameters, lr=settings.rate, weight_decay=0, fused=True)
-        self.step, self.first_loss = 0, math.inf
+        self.step, self.highest = 0, math.inf
         self.rates = [(0, settings.rate)]
 
     def advance(self) -> Step:
-        """One step. Errors: the loss is not finite, or 10 times that of the first step."""
+        """One step. Errors: the loss is not finite, or far above that of the first step."""
         settings, rng = self.settings, self._rng("step")
         done = self.step / max(settings.steps - 1, 1)
         for group in self.optimizer.param_groups:
@@ -76,7 +76,7 @@ class Training:
             parts["minimality"] = settings.minimality * torch.cat(frequencies).sum()
             parts["frequency"] = settings.frequency * rarity(torch.cat(frequencies))
         loss = torch.stack(list(parts.values())).sum()
-        self._check(float(loss.detach()))
+        self._check(float(loss.detach()), content, outputs, needed)
         self.optimizer.zero_grad()
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.parameters, settings.clip)
@@ -113,10 +113,10 @@ class Training:
         }
 
     def restore(
-        self, state: Mapping[str, Tensor], step: int, first_loss: float, rates: Sequence[tuple[int, float]]
+        self, state: Mapping[str, Tensor], step: int, highest: float, rates: Sequence[tuple[int, float]]
     ) -> None:
         """Continue from a state. ``rates``: the learning rates so far, each with the step from which it holds."""
-        self.step, self.first_loss = step, first_loss
+        self.step, self.highest = step, highest
         changed = [(step, self.settings.rate)] if rates[-1][1] != self.settings.rate else []
         self.rates = [*rates, *changed]
         moments: dict[int, dict[str, Tensor]] = {}
@@ -174,11 +174,16 @@ class Training:
     def _rng(self, purpose: str) -> torch.Generator:
         return torch.Generator().manual_seed(seed_for(self.seed, f"decompose {purpose} {self.step}"))
 
-    def _check(self, loss: float) -> None:
+    def _check(self, loss: float, content: Tensor, outputs: Tensor, needed: Mapping[str, Tensor]) -> None:
+        settings = self.settings
         if self.step == 0:
-            self.first_loss = loss
-        if not loss <= DIVERGED * self.first_loss:
-            raise DivergedError(self.step, loss, self.settings.rate)
+            with torch.no_grad():
+                nothing = {site: Masks(0 * values, 0 * values[..., :1]) for site, values in needed.items()}
+                error = float(self._error(content, outputs, nothing))
+            without = settings.faithful + (settings.stochastic + settings.layerwise + settings.adversary) * error
+            self.highest = DIVERGED * max(loss, without)
+        if not loss <= self.highest:
+            raise DivergedError(self.step, loss, settings.rate)
 
 
 class DivergedError(HarnessError):

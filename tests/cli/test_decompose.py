@@ -1,0 +1,76 @@
+"""The command that decomposes matrices, as a user types it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from harness.cli.main import COMMANDS, main
+from harness.cli.words import KEYS
+from harness.decomposition.artefact import Decomposition
+from harness.decomposition.recipes import RECIPES
+from harness.decomposition.settings import Settings
+from harness.util.validation import validated
+
+SHORT = ("steps=20", "warmup=5", "rows=32", "batch.n=512", "subcomponents=6", "hidden=8", "tracking=none")
+
+
+def test_settings_of_a_decomposition_have_names_of_their_own() -> None:
+    assert not set(COMMANDS["decompose"].keys[2:]) & KEYS
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_have_valid_settings(name: str) -> None:
+    validated(Settings, RECIPES[name].settings)
+
+
+def test_a_toy_is_decomposed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "new" / "a.safetensors"
+    assert main(["decompose", "tms_5_2_id", *SHORT, "subject.seed=1", "seed=2", f"out={out}", "--json"]) == 0
+    printed = capsys.readouterr()
+    data = json.loads(printed.out)
+    assert data["target"] == "tms_5_2_id-1"
+    assert data["settings"]["seed"] == 2
+    assert printed.err.count("alive") == 20  # lines of progress
+    found = Decomposition.load(out)
+    assert found.sites.keys() == {"linear1", "hidden.0", "linear2"}
+    assert dict(found.fidelity) == data["fidelity"]
+    assert found.target is not None
+    assert not found.tied
+
+
+def test_matrices_of_a_language_model_are_decomposed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sites = ["model.layers.0.self_attn.v_proj", "model.layers.1.mlp.gate_proj"]
+    words = ["steps=3", "rows=2", "batch.n=8", f"sites=[{','.join(sites)}]", "subcomponents=6"]
+    out = tmp_path / "a.safetensors"
+    assert main(["decompose", "subject=tiny", "batch=random_repeat", *words, f"out={out}", "--json"]) == 0
+    found = Decomposition.load(out)
+    assert list(found.sites) == sites
+    assert found.target is None
+    fidelity = json.loads(capsys.readouterr().out)["fidelity"]
+    assert 0 < fidelity["error unmasked"] < fidelity["error adversarial"]
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["tms_40_11"], "recipe 'tms_40_11' is not known. Did you mean: tms_40_10"),
+        (["tms_40_10", "setps=5"], "setting 'setps' is not known. Did you mean: steps"),
+        (["tms_40_10", "steps=abc"], "steps='abc': must be an integer. The default is 2500."),
+        (["tms_40_10", "steps=5,6"], "'steps=5,6' has no value that can be read."),
+        (["tms_40_10", "penalty=l2"], "penalty='l2': must be 'smooth_l0' or 'lp'."),
+        (["tms_40_10", "out=a.npz"], "out=a.npz: decompose writes .safetensors."),
+        (["tms_40_10", "sites=[linear3]"], "Superposition has no module 'linear3'. Did you mean: linear"),
+        (["tms_40_10", "tms_5_2"], "decompose takes one recipe."),
+        (["subject=planted", "batch=planted"], "subject planted-0 has no torch module, so it has no matrices."),
+    ],
+)
+def test_what_cannot_be_decomposed_is_one_sentence(
+    words: list[str], why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["decompose", *words]) == 2
+    assert why in capsys.readouterr().err
+    assert not list(tmp_path.glob("*.safetensors*"))
