@@ -55,8 +55,9 @@ def decompose(arguments: Namespace) -> int:
     found = _decomposed(inputs.subject, inputs.batch, settings, cell.settings.seed, out, session)
     seconds = time.process_time() - begun
     title = f"{found.label} · {cell.describe('batch')} · {settings.steps} steps · {'tied' if found.tied else 'untied'}"
-    next_command = command("run", "subject=spd", override("subject.decomposition", str(out)))
-    text = f"{title} · {seconds:.0f} CPU s\n{_table(found)}\nsaved: {out}\nnext: {next_command}"
+    text = f"{title} · {seconds:.0f} CPU s\n{_table(found)}\nsaved: {out}"
+    if found.target is not None:
+        text += f"\nnext: {command('run', 'subject=spd', override('subject.decomposition', str(out)))}"
     data = {
         "target": found.label, "tied": found.tied, "settings": dict(found.settings), "fidelity": dict(found.fidelity),
         "saved": str(out),

@@ -37,7 +37,7 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     "tms_20_10": Recipe(
         _toy("tms_20_10"),
-        {"subcomponents": 50, "hidden": 50, "minimality": 2.4e-4, "frequency": 1.2e-4},
+        {"subcomponents": 50, "hidden": 50, "minimality": 2.4e-4, "frequency": 1.2e-4, "start": "mixed"},
         "20 features in 10 dimensions",
     ),
     "tms_40_10": Recipe(_toy("tms_40_10"), {}, "40 features in 10 dimensions"),
