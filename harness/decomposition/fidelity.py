@@ -124,8 +124,7 @@ def identity_errors(importance: Float[np.ndarray, "features subcomponents"]) -> 
     ideal = np.zeros_like(importance)
     ideal[features, subcomponents] = 1
     unassigned = importance.shape[0] - len(features)
-    wrong: int = (np.abs(importance - ideal) > TOLERANCE).sum()
-    return int(wrong) + unassigned
+    return int((np.abs(importance - ideal) > TOLERANCE).sum() + unassigned)
 
 
 def dense_errors(importance: Float[np.ndarray, "features subcomponents"], k: int) -> int:

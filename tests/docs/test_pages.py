@@ -16,7 +16,12 @@ from harness.registry.config import expand, registry, resolve_all
 from harness.registry.presets import GROUPS, find_preset
 
 ROOT = Path(__file__).resolve().parents[2]
-OWN = {"leaderboard": ("out",), "calibrate": ("out", "worlds")}  # keys of a command, not of a cell
+# Keys of a command, not of a cell.
+OWN = {"leaderboard": ("out",), "calibrate": ("out", "worlds"), "decompose": COMMANDS["decompose"].keys}
+    "leaderboard": ("out",),
+    "calibrate": ("out", "worlds"),
+    "decompose": COMMANDS["decompose"].keys,
+}  # keys of a command, not of a cell
 EXAMPLES = ROOT / "docs" / "examples"
 
 

@@ -88,8 +88,10 @@ def test_stochastic_masks_are_uniform_between_the_importance_and_one() -> None:
 def toy(kind: str = "superposition") -> Superposition | ResidualMlp:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = Superposition(5, 2, 1) if kind == "superposition" else ResidualMlp(6, 8, blocks=2, neurons=3)
-        nn.init.normal_(model.get_submodule("linear2").bias) if kind == "superposition" else None
+        if kind == "residual_mlp":
+            return ResidualMlp(6, 8, blocks=2, neurons=3).requires_grad_(False)
+        model = Superposition(5, 2, identities=1)
+        nn.init.normal_(model.linear2.bias)
     return model.requires_grad_(False)
 
 
@@ -123,7 +125,7 @@ def test_masks_act_on_the_matrices() -> None:
     for site, matrix in matrices.items():
         weight, mask = target.weight(site), masks[site]
         parts = torch.einsum("c,co,ci->oi", mask.parts[0], matrix.u, matrix.v)
-        other.get_submodule(site).weight.copy_(parts + mask.delta[0] * (weight - matrix.u.T @ matrix.v))
+        other.get_parameter(f"{site}.weight").copy_(parts + mask.delta[0] * (weight - matrix.u.T @ matrix.v))
     torch.testing.assert_close(target.masked(content, matrices, masks), other(content), rtol=1e-4, atol=1e-5)
 
 

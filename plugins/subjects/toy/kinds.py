@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from harness.data.features import SparseFeatures
-from harness.decomposition.targets import TOYS, Toy
+
+if TYPE_CHECKING:
+    from harness.decomposition.targets import Toy
 
 Kind = Literal[
     "tms_5_2", "tms_5_2_id", "tms_20_10", "tms_40_10",
@@ -33,6 +35,8 @@ class Recipe:
 
     def build(self) -> Toy:
         """The untrained toy, with weights that torch draws."""
+        from harness.decomposition.targets import TOYS  # it loads torch, which lists of methods do not need
+
         return TOYS[self.toy](**self.sizes)
 
     @property
