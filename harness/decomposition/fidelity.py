@@ -89,18 +89,22 @@ def of_features(toy: Toy, matrices: Mapping[str, Matrix], alone: Importances, al
     """How far the subcomponents are a toy's known mechanisms. ``alone``: importances with one feature active at a time.
 
     ``exact``: features with a subcomponent of their own at every site that computes features separately; ``exact
-    SITE``: at this site. ``identity_errors SITE``, ``dense_errors SITE``: entries of ``alone`` that differ from the
+    SITE``: at this site. ``clean``: features with one of their own at every site where they need any, because not every
+    feature is computed in every block. ``identity_errors SITE``, ``dense_errors SITE``: entries of ``alone`` that differ from the
     pattern. ``mmcs SITE``, ``ml2r SITE``: :func:`similarity` to the columns of the matrix.
     """
     found: dict[str, float] = {}
-    exact = np.ones(toy.width, dtype=bool)
+    exact, clean, somewhere = (np.full(toy.width, start) for start in (True, True, False))
     for site, values in alone.items():
         matrix = values.cpu().numpy()
         if site in toy.shared:
             found[f"dense_errors {site}"] = float(dense_errors(matrix, toy.get_submodule(site).in_features))  # type: ignore[arg-type]  # an nn.Linear
             continue
-        own = exclusive(matrix > alive)
+        active = matrix > alive
+        own = exclusive(active)
         exact &= own
+        clean &= own | ~active.any(1)
+        somewhere |= own
         found[f"exact {site}"] = float(own.sum())
         found[f"identity_errors {site}"] = float(identity_errors(matrix))
         weight = toy.get_submodule(site).weight
@@ -108,7 +112,7 @@ def of_features(toy: Toy, matrices: Mapping[str, Matrix], alone: Importances, al
         if toy.width in weight.shape:
             cosine, ratio = similarity(weight, matrices[site], by_input=weight.shape[1] == toy.width)
             found |= {f"mmcs {site}": cosine, f"ml2r {site}": ratio}
-    return {"exact": float(exact.sum()), **found}
+    return {"exact": float(exact.sum()), "clean": float((clean & somewhere).sum()), **found}
 
 
 def exclusive(active: Bool[np.ndarray, "features subcomponents"]) -> Bool[np.ndarray, " features"]:

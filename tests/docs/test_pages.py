@@ -18,10 +18,6 @@ from harness.registry.presets import GROUPS, find_preset
 ROOT = Path(__file__).resolve().parents[2]
 # Keys of a command, not of a cell.
 OWN = {"leaderboard": ("out",), "calibrate": ("out", "worlds"), "decompose": COMMANDS["decompose"].keys}
-    "leaderboard": ("out",),
-    "calibrate": ("out", "worlds"),
-    "decompose": COMMANDS["decompose"].keys,
-}  # keys of a command, not of a cell
 EXAMPLES = ROOT / "docs" / "examples"
 
 
