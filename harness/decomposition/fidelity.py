@@ -90,8 +90,8 @@ def of_features(toy: Toy, matrices: Mapping[str, Matrix], alone: Importances, al
 
     ``exact``: features with a subcomponent of their own at every site that computes features separately; ``exact
     SITE``: at this site. ``clean``: features with one of their own at every site where they need any, because not every
-    feature is computed in every block. ``identity_errors SITE``, ``dense_errors SITE``: entries of ``alone`` that differ from the
-    pattern. ``mmcs SITE``, ``ml2r SITE``: :func:`similarity` to the columns of the matrix.
+    feature is computed in every block. ``identity_errors SITE``, ``dense_errors SITE``: entries of
+    ``alone`` that differ from the pattern. ``mmcs SITE``, ``ml2r SITE``: :func:`similarity` to the matrix's columns.
     """
     found: dict[str, float] = {}
     exact, clean, somewhere = (np.full(toy.width, start) for start in (True, True, False))

@@ -15,7 +15,7 @@ from harness import HarnessError, method, rng_for
 from harness.data.features import SparseFeatures
 from harness.decomposition import checkpoint, run
 from harness.decomposition.artefact import Decomposition
-from harness.decomposition.fidelity import dense_errors, exclusive, identity_errors, similarity
+from harness.decomposition.fidelity import dense_errors, exclusive, identity_errors, of_features, similarity
 from harness.decomposition.masked import Masks, Matrix, Target, stochastic
 from harness.decomposition.oracle import oracle
 from harness.decomposition.penalties import lp, rarity, smooth_l0
@@ -184,6 +184,19 @@ def test_a_diverging_run_is_stopped_and_continues_with_a_smaller_rate(tmp_path: 
     assert list(map(list, found.settings["rates"])) == [[0, 1e6], [0, 1e-3]]
 
 
+def test_the_adversary_goes_where_the_error_is_larger() -> None:
+    target, content = Target.of(toy(), (), "a toy"), examples()
+    training = Training(target, content, replace(SMALL, start="random", warmup=0))
+    outputs, inputs = target.record(content)
+    importances = {site: torch.zeros(len(content), 6) for site in inputs}
+    with torch.no_grad():
+        for matrix in training.matrices.values():
+            matrix.v.mul_(3)  # subcomponents that are far from the matrix: every mask above zero can do harm
+    errors = [float(training._adversarial(content, outputs, importances).detach()) for _ in range(15)]
+    assert errors[-1] > 1.2 * errors[0]
+    assert all(0 <= float(r.min()) <= float(r.max()) <= 1 for r in training.adversary.values())
+
+
 def test_tied_sites_share_their_tensors(tmp_path: Path) -> None:
     tied = replace(SMALL, sites=("linear1", "linear2"), tied=("linear1", "linear2"))
     found = decompose(tmp_path / "a.safetensors", tied)
@@ -231,6 +244,23 @@ def test_errors_of_patterns_are_counted() -> None:
     assert dense_errors(dense, 1) == 2  # two entries of the second subcomponent
     assert dense_errors(dense, 3) == 1  # the third is never needed
     assert dense_errors(dense, 4) == 2
+
+
+def test_features_are_clean_where_they_are_computed_in_one_block_only() -> None:
+    with torch.random.fork_rng(devices=[]):
+        model = ResidualMlp(3, 8, blocks=2, neurons=2)
+    own, none, two = torch.eye(3), torch.tensor([1.0, 0, 1]), torch.tensor([[1.0, 0, 0], [0, 1, 1], [0, 0, 1]])
+    dense = torch.ones(3, 2)
+    alone = {
+        "layers.0.mlp_in": own, "layers.0.mlp_out": dense, "layers.1.mlp_in": own * none, "layers.1.mlp_out": dense
+    }  # fmt: skip
+    found = of_features(model, {}, alone, 0.1)
+    assert (found["exact"], found["clean"]) == (2, 3)  # feature 1 is not computed in the second block
+    assert found["dense_errors layers.0.mlp_out"] == 0
+    found = of_features(model, {}, alone | {"layers.1.mlp_in": two}, 0.1)
+    assert (found["exact"], found["clean"]) == (1, 1)  # features 1 and 2 share one
+    nowhere = {"layers.0.mlp_in": own * none, "layers.1.mlp_in": own * none}
+    assert of_features(model, {}, alone | nowhere, 0.1)["clean"] == 2
 
 
 def test_an_oracle_is_as_similar_to_the_matrix_as_possible() -> None:
