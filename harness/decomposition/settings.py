@@ -23,7 +23,8 @@ class Settings:
     ``frequency``: of subcomponents that many examples need, with ``smooth_l0`` only.
 
     ``start``: where subcomponents start. ``random``; ``inputs``: what they read is a site's input on an example that is
-    not zero, what they write is what the matrix makes of it; ``mixed``: the same, with two or more features.
+    not zero, what they write is what the matrix makes of it; ``single`` and ``mixed``: the same, with examples of one
+    feature, and of two or more.
     ``tied``: two sites that share their tensors, because the second matrix is the transpose of the first.
 
     Source: Bushnaq et al. 2025 (stochastic parameter decomposition), and the authors' later configurations.
@@ -43,7 +44,9 @@ class Settings:
     layerwise: Annotated[float, Ge(0)] = field(default=1.0, metadata={"help": "coefficient: one site masked"})
     adversary: Annotated[float, Ge(0)] = field(default=0.0, metadata={"help": "coefficient: adversarial masks"})
     faithful: Annotated[float, Ge(0)] = field(default=1.0, metadata={"help": "coefficient of faithfulness"})
-    start: Literal["random", "inputs", "mixed"] = field(default="inputs", metadata={"help": "initial subcomponents"})
+    start: Literal["random", "inputs", "single", "mixed"] = field(
+        default="inputs", metadata={"help": "initial subcomponents"}
+    )
     tied: tuple[str, ...] = field(default=(), metadata={"help": "two sites that share their tensors"})
     warmup: Annotated[int, Ge(0)] = field(default=200, metadata={"help": "steps of faithfulness alone"})
     steps: Annotated[int, Ge(1)] = field(default=2500, metadata={"help": "training steps"})

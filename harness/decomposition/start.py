@@ -71,19 +71,20 @@ def _warm_up(target: Target, matrices: Mapping[str, Matrix], settings: Settings)
 
 def _inputs(target: Target, content: Tensor, settings: Settings, seed: int) -> dict[str, Tensor]:
     """Inputs of every site that are not zero [chosen, inputs]."""
-    if settings.start == "mixed":
-        if target.tokens:
-            raise HarnessError("start=mixed is for vectors; this model reads tokens.", "Choose start=inputs.")
-        content = content[(content != 0).sum(1) > 1]
-    elif not target.tokens:
-        content = content[(content != 0).any(1)]
+    what = {"inputs": "any input", "single": "exactly one input", "mixed": "two or more inputs"}[settings.start]
+    if target.tokens and settings.start != "inputs":
+        raise HarnessError(
+            f"start={settings.start} is for vectors; this model reads tokens.", "Choose start=inputs or start=random."
+        )
+    if not target.tokens:
+        features = (content != 0).sum(1)
+        content = content[{"inputs": features > 0, "single": features == 1, "mixed": features > 1}[settings.start]]
     rng = torch.Generator().manual_seed(seed_for(seed, "decompose start examples"))
     most = LEAST_POOL if not target.tokens else max(1, LEAST_POOL // content.shape[1])
     content = content[torch.randperm(len(content), generator=rng)[:most].to(content.device)]
     if not len(content):
-        what = "two or more inputs" if settings.start == "mixed" else "any input"
         raise HarnessError(
-            f"start={settings.start}: no example has {what} that differ from zero.", "Choose start=random."
+            f"start={settings.start}: no example has {what} different from zero.", "Choose start=random."
         )
     _, inputs = target.record(content)
     return {site: values.flatten(0, -2) for site, values in inputs.items()}

@@ -131,9 +131,10 @@ def test_masks_act_on_the_matrices() -> None:
 
 def test_subcomponents_that_start_at_inputs_read_them_and_write_what_the_matrix_makes_of_them() -> None:
     target, content = Target.of(toy(), (), "a toy"), examples()
-    for start, least in (("inputs", 1), ("mixed", 2)):
+    for start, least, most in (("inputs", 1, 5), ("single", 1, 1), ("mixed", 2, 5)):
         matrix = started(target, content, Settings(subcomponents=30, start=start, warmup=0), 0)["linear1"]  # type: ignore[arg-type]
-        unit = nn.functional.normalize(content[(content != 0).sum(1) >= least], dim=1)
+        features = (content != 0).sum(1)
+        unit = nn.functional.normalize(content[(features >= least) & (features <= most)], dim=1)
         assert (torch.cdist(matrix.v.detach(), unit).min(1).values < 1e-3).all()
         written = matrix.v.detach() @ target.weight("linear1").T
         torch.testing.assert_close(nn.functional.cosine_similarity(matrix.u, written), torch.ones(30))
