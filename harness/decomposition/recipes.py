@@ -47,7 +47,7 @@ RECIPES: Mapping[str, Recipe] = {
     "residual_2x25": Recipe(
         _toy("residual_2x25", *_SIGNED),
         _RESIDUAL,
-        "100 features, 2 blocks of 25 neurons; a quarter is recovered in two minutes",
+        "100 features, 2 blocks of 25 neurons; a fifth is recovered in two minutes",
     ),
     "residual_3x17": Recipe(_toy("residual_3x17", *_SIGNED), _RESIDUAL, "102 features, 3 blocks of 17 neurons"),
     "residual_2x50": Recipe(_toy("residual_2x50", *_SIGNED), _RESIDUAL, "100 features, 2 blocks of 50 neurons"),
