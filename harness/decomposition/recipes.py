@@ -21,7 +21,10 @@ def _toy(kind: str, *more: str) -> tuple[str, ...]:
 
 
 _SIGNED = ("batch.present=0.01", "batch.low=-1", "batch.answer=features_plus_relu", "batch.empty=false")
-_RESIDUAL = {"minimality": 2e-6, "frequency": 1e-6, "subcomponents": 200, "rate": 2e-3, "steps": 20_000}
+_RESIDUAL = {
+    "subcomponents": 200, "minimality": 2e-5, "frequency": 1e-5, "layerwise": 0.0, "rows": 256, "steps": 2000,
+    "start": "single",
+}  # fmt: skip
 _FIRST_LAYERS = [f"model.layers.{layer}.self_attn.{name}_proj" for layer in (0, 1) for name in ("q", "k", "v", "o")]
 
 RECIPES: Mapping[str, Recipe] = {
@@ -41,7 +44,11 @@ RECIPES: Mapping[str, Recipe] = {
         "20 features in 10 dimensions",
     ),
     "tms_40_10": Recipe(_toy("tms_40_10"), {}, "40 features in 10 dimensions"),
-    "residual_2x25": Recipe(_toy("residual_2x25", *_SIGNED), _RESIDUAL, "100 features, 2 blocks of 25 neurons"),
+    "residual_2x25": Recipe(
+        _toy("residual_2x25", *_SIGNED),
+        _RESIDUAL,
+        "100 features, 2 blocks of 25 neurons; a fifth is recovered in two minutes",
+    ),
     "residual_3x17": Recipe(_toy("residual_3x17", *_SIGNED), _RESIDUAL, "102 features, 3 blocks of 17 neurons"),
     "residual_2x50": Recipe(_toy("residual_2x50", *_SIGNED), _RESIDUAL, "100 features, 2 blocks of 50 neurons"),
     "tiny": Recipe(
