@@ -42,6 +42,7 @@ def test_several_methods_are_chosen_in_order_and_each_has_its_own_parameters() -
 
 WITH_COUNTERFACTUALS = ["logit_difference", "accuracy", "target_logit", "loss"]
 WITHOUT = ["log_odds", "accuracy", "target_logit", "loss"]
+OF_OUTPUTS = ["squared_error"]
 PAPER = ["target_logit", "accuracy", "loss"]
 
 
@@ -95,7 +96,8 @@ def test_the_choice_of_a_subject_comes_before_that_of_its_batch(
 
 def test_every_batch_that_is_offered_names_its_metrics() -> None:
     for name in registry().names("batch"):
-        assert registry().get("batch", name).defaults["metric"] in (WITH_COUNTERFACTUALS, WITHOUT)
+        known = (WITH_COUNTERFACTUALS, WITHOUT, OF_OUTPUTS)
+        assert registry().get("batch", name).defaults["metric"] in known
 
 
 @pytest.mark.parametrize("override", ["metric=[accuracy,accuracy]", "transform=[standardize,standardize]"])
@@ -132,7 +134,7 @@ def test_a_preset_is_a_method_with_other_values() -> None:
     ("override", "message", "fix"),
     [
         ("affinity=isng", "affinity 'isng' is not known. Did you mean: ising?", "mutual_information"),
-        ("subject=tinny", "Did you mean: tiny, tiny_moe?", "pythia-1b"),
+        ("subject=tinny", "Did you mean: tiny, tiny_moe, toy?", "pythia-1b"),
         ("experiment=quickstop", "Did you mean: quickstart?", "quickstart"),
         ("affinity.l3=1", "there is no key 'affinity.l3'", "harness list affinity"),
         ("alfa=0.1", "there is no key 'alfa'", "harness run --help"),

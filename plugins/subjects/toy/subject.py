@@ -24,7 +24,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 @dataclass(frozen=True)
 class ToyModel(SubjectMethod):
-    r"""Neurons of a toy model: features in superposition, or a residual MLP. The targets of `harness decompose`.
+    r"""Neurons of a toy model: features in superposition, or a residual MLP. The targets of ``harness decompose``.
 
     ``tms_N_M`` has N features in M dimensions, :math:`\hat x = \mathrm{ReLU}(W^\top W x + b)`; ``_id`` has an identity
     matrix between the two. ``residual_BxN`` computes :math:`x + \mathrm{ReLU}(x)` of 100 features (102 with ``3x17``)
