@@ -38,7 +38,7 @@ def harness_batches():
     ("words", "says"),
     [
         (["run", "affinity=isng"], ["affinity 'isng' is not known", "Did you mean: ising?", "mutual_information"]),
-        (["run", "subject=tinny"], ["subject 'tinny' is not known", "Did you mean: tiny, tiny_moe?"]),
+        (["run", "subject=tinny"], ["subject 'tinny' is not known", "Did you mean: tiny, tiny_moe, toy?"]),
         (["run", "affinity.l3=1"], ["no key 'affinity.l3'", "harness list affinity"]),
         (["run", "affinity.l2=abc"], ["affinity.l2='abc'", "The default is 0.001"]),
         (["run", "partitioner.k=[4,x]"], ["partitioner.k", "'x'"]),
@@ -47,7 +47,7 @@ def harness_batches():
         (["run", "metric=[los]"], ["metric 'los' is not known", "loss"]),
         (["run", "affinity=ising,mutual_information"], ["affinity"]),
         (["run", "nonsense"], ["'nonsense' is not of the form KEY=VALUE"]),
-        (["runn"], ["command 'runn' is not known", "Did you mean: run?"]),
+        (["runn"], ["command 'runn' is not known", "Did you mean: run, ranking?"]),
         (["run", "partitioner.k=[4,64]", "batch.n=8"], ["64 groups cannot be made of 32 units"]),
         (["run", "subject=hf", "subject.path=./no-such-folder"], ["no-such-folder"]),
         (

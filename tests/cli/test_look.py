@@ -40,7 +40,8 @@ def test_list_describes_experiments_and_presets(harness: Run) -> None:
         assert listed.strip() in whole
         assert "affinity:" not in listed
     experiments = harness("list", "experiment").out
-    assert "\n  paper_1     The closure paper's test 1: OLMo-1B on synthetic induction.\n" in experiments
+    described = [line.split(maxsplit=1) for line in experiments.splitlines()]
+    assert ["paper_1", "The closure paper's test 1: OLMo-1B on synthetic induction."] in described
     assert harness("list", "preset", "--json").data["presets"] == {"preset": ["default", "paper"]}
 
 

@@ -61,7 +61,7 @@ def test_bad_input_is_named_with_a_fix(harness: Run) -> None:
         ("aa", "bb"): "map takes one cell",
         ("out=map.pdf",): "out=map.pdf: map writes .png, .svg, .csv, .json",
         ("subject=precomputed", "affinity=precomputed", "affinity.path=J.npy"): "J.npy",
-        ("subject=tinny",): "Did you mean: tiny, tiny_moe?",
+        ("subject=tinny",): "Did you mean: tiny, tiny_moe, toy?",
     }.items():
         answer = harness("map", *words)
         assert answer.code == 2, words
