@@ -32,8 +32,8 @@ UNITS = UnitSpace.heads([4, 4, 4])
 
 def cell(record: Record, id_: str, **config: Mapping[str, object]) -> Record:
     """The record of another cell: other choices in its configuration."""
-    batch = {"batch": {"name": "synthetic_induction"}}
-    return replace(record, cell=replace(record.cell, id=id_), config={**record.config, **batch, **config})
+    usual = {"batch": {"name": "synthetic_induction"}, "labels": {"name": "survey"}}
+    return replace(record, cell=replace(record.cell, id=id_), config={**record.config, **usual, **config})
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -302,5 +302,7 @@ def test_own_picks_destroy_and_other_picks_do_not(make_record: Make, make_effect
     assert found.answer is Answer.SUPPORTED
     assert "own picks destroy retrieval on 2 of 2 models; other seeds' picks in 0 of 2 pairs" in found.evidence
     assert "share 1 to 1 heads" in found.evidence
+    more = retrieving(make_record, "a", ("L0H0",), effects(0.9), own=True)  # proposed by another method, not ablated
+    assert picks.judge([more, *records(0.9)]) == found
     assert picks.judge(records(0.3)).answer is Answer.NOT_SUPPORTED  # type: ignore[union-attr]
     assert picks.judge(records(0.9)[:4]) is None

@@ -20,7 +20,8 @@ def judge(records: Sequence[Record]) -> Finding | None:
     worst: dict[str, Record] = {}
     for record in records:
         heads = {run.family for run in record.sites} == {"head"}
-        if record.status in FINISHED and heads and CLASS in record.classes and not record.config.get("group"):
+        surveyed = record.config["labels"].get("name") == "survey" and CLASS in record.classes
+        if record.status in FINISHED and heads and surveyed and not record.config.get("group"):
             first = worst.setdefault(task(record), record)
             worst[task(record)] = max(first, record, key=lambda each: _counts(each)[-1])
     if not worst:

@@ -14,24 +14,25 @@ from harness.records.record import FINISHED, Record
 def judge(records: Sequence[Record]) -> Finding | None:
     """The cells of ``harness matrix``: the group of each model, ablated on every model."""
     finished = [record for record in records if record.status in FINISHED and _retrieves(record)]
-    own: dict[str, Record] = {}
+    proposed: dict[str, set[frozenset[str]]] = {}
     for record in finished:
         if not record.config["group"] and record.candidates:
-            own.setdefault(subject_digest(record), record)
-    tested = [record for record in finished if record.config["group"] and subject_digest(record) in own]
-    groups = {model: set(record.candidates[0].units) for model, record in own.items()}
-    mine, others = [], []
-    for record in tested:
-        group = set(record.closure[0].units) if record.closure else set()
-        if group == groups[subject_digest(record)]:
-            mine.append(record)
-        elif group in groups.values():
-            others.append(record)
+            proposed.setdefault(subject_digest(record), set()).add(frozenset(record.candidates[0].units))
+    own: dict[str, Record] = {}
+    others = []
+    for record in finished:
+        if record.config["group"] and record.closure:
+            model, group = subject_digest(record), frozenset(record.closure[0].units)
+            if group in proposed.get(model, ()):
+                own[model] = record
+            elif any(group in groups for groups in proposed.values()):
+                others.append(record)
+    mine, others = list(own.values()), [record for record in others if subject_digest(record) in own]
     if len(mine) < 2 or not others:
         return None
     harmed_mine = sum(_destroys(record.closure[0]) for record in mine)
     harmed_others = sum(_destroys(record.closure[0]) for record in others)
-    shared = [len(set(record.closure[0].units) & groups[subject_digest(record)]) for record in others]
+    shared = [len({*record.closure[0].units} & {*own[subject_digest(record)].closure[0].units}) for record in others]
     evidence = (
         f"own picks destroy retrieval on {harmed_mine} of {len(mine)} models; other seeds' picks in {harmed_others} of "
         f"{len(others)} pairs. Other seeds' picks share {min(shared)} to {max(shared)} heads with the model's own"
