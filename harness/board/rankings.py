@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from harness.board.markdown import plain, table
@@ -26,11 +26,15 @@ MEANING = """\
 
 @dataclass(frozen=True)
 class Rankings:
-    """Rankings of the same units, by signal. ``title``: the model, the examples and the labels."""
+    """Rankings of the same units, by signal. ``title``: the model, the examples and the labels.
+
+    ``over_training``: for signals of training time, the activity of every unit at each step.
+    """
 
     title: str
     labels: Labels
     by_signal: dict[str, Ranking]
+    over_training: dict[str, dict[str, dict[int, float]]] = field(default_factory=dict)
 
 
 def sizes_of(ranking: Ranking) -> list[int]:
@@ -64,6 +68,10 @@ def as_text(rankings: Rankings) -> str:
         f"## {plain(rankings.title)}\n",
         f"Units of each class, by depth:\n\n{_map(rankings.labels)}",
         "First units of each ranking:\n\n" + "\n".join(first) + "\n",
+        *(
+            f"First units by {plain(signal)}, at every checkpoint:\n\n{_courses(rankings.by_signal[signal], courses)}"
+            for signal, courses in rankings.over_training.items()
+        ),
         table([HEADS, *rows]),
         *(["\n".join(notes) + "\n"] if notes else []),
         MEANING,
@@ -80,6 +88,7 @@ def as_data(rankings: Rankings) -> dict[str, Any]:
             {
                 "signal": signal,
                 "units": ranking.names,
+                "over_training": rankings.over_training.get(signal, {}),
                 "elbow": ranking.elbow,
                 "degenerate": degenerate(ranking.elbow, len(ranking.order)),
                 "first": [
@@ -106,6 +115,12 @@ def _map(labels: Labels) -> str:
         for name, counts in class_map(labels).items()
     ]
     return table([["class", *map(str, depths), "all"], *rows])
+
+
+def _courses(ranking: Ranking, courses: dict[str, dict[int, float]]) -> str:
+    shown = ranking.names[:SHOWN]
+    steps = [str(step) for step in courses[shown[0]]]
+    return table([["unit", *steps], *([unit, *(f"{value:.1f}" for value in courses[unit].values())] for unit in shown)])
 
 
 def _counted(classes: Counter[str]) -> str:

@@ -6,6 +6,7 @@ from argparse import Namespace
 
 from harness.cells.cell import Cell
 from harness.cli.session import Session
+from harness.data.stages import inputs_of
 from harness.util.errors import HarnessError
 
 
@@ -32,7 +33,14 @@ def ranking(arguments: Namespace) -> int:
         with one_thread():
             labels = proposal.labels
             rankings = found.setdefault(task, Rankings(" · ".join(task), labels, {}))
-            rankings.by_signal[cell.describe("signal")] = Ranking.of(proposal.scores, labels)
+            signal = cell.describe("signal")
+            rankings.by_signal[signal] = Ranking.of(proposal.scores, labels)
+            if history := inputs.history() if "history" in inputs_of(type(cell.stages["signal"])) else None:
+                by_unit = proposal.measured.values.T.tolist()
+                rankings.over_training[signal] = {
+                    unit: dict(zip(history.steps, values, strict=True))
+                    for unit, values in zip(labels.units.labels, by_unit, strict=True)
+                }
     session.print("\n".join(as_text(each) for each in found.values()), [as_data(each) for each in found.values()])
     return 0
 

@@ -60,10 +60,22 @@ def test_the_integral_of_a_trajectory_finds_more_key_heads_than_its_spread(harne
     assert keys["integral"] > keys["spread"]
 
 
-def test_a_ranking_by_training_time_is_proposed_and_tested(harness: Run) -> None:
+def test_a_ranking_by_training_time_is_shown_proposed_and_tested(harness: Run) -> None:
     """The signal has one observation per checkpoint, and none on the examples of the test."""
     words = ("subject=tiny_retrieval", "subject.heads=2", "batch.n=32", "controls.n=19", "reruns=0", "workspace=w")
     method = ("signal=pr_trajectory", "partitioner=top_k", "partitioner.sizes=[2]", "selector=largest", "tracking=none")
+    shown = harness("ranking", *words, *method)
+    assert shown.code == 0
+    assert "First units by pr_trajectory, at every checkpoint:" in shown.out
+    ((ranking,),) = (each["rankings"] for each in harness("ranking", *words, *method, "--json").data)
+    steps = np.array([int(step) for step in next(iter(ranking["over_training"].values()))])
+    assert steps.tolist() == sorted(steps.tolist())
+    assert len(steps) == 13
+    areas = {
+        unit: np.trapezoid(np.maximum(np.array(list(course.values())) - 1, 0), steps)
+        for unit, course in ranking["over_training"].items()
+    }
+    assert ranking["units"] == sorted(areas, key=lambda unit: -areas[unit])  # its score is the integral
     answer = harness("run", *words, *method, "--json")
     assert answer.code == 0
     (closure,) = answer.data["closure"]
