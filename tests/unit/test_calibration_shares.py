@@ -73,6 +73,7 @@ def test_p_in_many_worlds_is_what_a_closure_test_reports(test: Test, futility: i
             assert found[world, place] == pytest.approx(next(iter(result.report.effects.values())).p)
 
 
+@pytest.mark.slow  # thousands of tests of both kinds; the level in single settings is in test_trial and test_necessity
 def test_the_exact_test_keeps_its_level_where_the_former_test_does_not() -> None:
     found = {(s.case, s.method): s for s in level(60, STAGES, heads=[8], profiles=[(4, 1, 1, 1)])}
     for case in BACKGROUNDS:
@@ -93,6 +94,7 @@ def test_chains_pass_the_exact_test_and_a_strong_head_with_passengers_does_not()
     assert found[strong, "disjoint"] > 0.7
 
 
+@pytest.mark.slow  # hundreds of cells; quick checks of three candidates are in test_candidates
 def test_errors_over_the_candidates_of_a_cell_are_controlled() -> None:
     found = list(several_candidates(100, STAGES))
     for share in found:

@@ -68,7 +68,7 @@ def test_the_cells_of_a_shipped_experiment_are_those_of_hydra(experiment: str) -
         ["experiment=grid", "seed=range(0,3)", "affinity=glob(*,exclude=[precomputed])"],
         ["experiment=robustness", "preset=default,paper"],
         ["preset=default,paper", "controls=uniform,layer_matched", "alpha=0.01,0.05", "controls.n=19,39"],
-        ["subject=glob([p*,t*])", "batch.n=64,128", "batch=natural_text,synthetic_induction"],
+        ["subject=glob([pl*,ti*])", "batch.n=64,128", "batch=natural_text,synthetic_induction"],
         ["experiment=paper_1,paper_5", "affinity=ising,cosine", "partitioner.k=[4],[4,6]"],
         ["affinity=ising,pearson", "alpha=0.02,0.1", "~preset", "~seed"],
         ["subject=precomputed", "affinity=precomputed", "affinity.path=a,b"],
