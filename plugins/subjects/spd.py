@@ -51,7 +51,7 @@ class Spd(SubjectMethod):
 
     Units: subcomponents, ``<matrix>:<index>``; a site for each matrix.
     Errors: no file, or one that is no decomposition; a target with other weights than those that were decomposed; no
-    subcomponent above the threshold.
+    subcomponent above the threshold; a path where a toy is decomposed.
     Source: Bushnaq et al. 2025 (stochastic parameter decomposition); Seshadri et al. (mechanisms across layers).
     """
 
@@ -82,6 +82,15 @@ class Spd(SubjectMethod):
         default="auto",
         metadata={"help": "memory for one pass, such as 4GiB; it changes only the time", "neutral": True},
     )
+
+    def __post_init__(self) -> None:
+        if self.decomposition in (EXACT, TRAINED) and self.path != "tiny":
+            raise HarnessError(
+                f"subject.path={self.path} has no effect with subject.decomposition={self.decomposition}: it is of a "
+                "toy.",
+                f"Name a file that `harness decompose` wrote: subject.decomposition={self.path}, or choose a toy: "
+                "subject.toy=tms_40_10",
+            )
 
     def __call__(self) -> HookedSubject:
         from harness.engine.loading import device_named

@@ -323,3 +323,10 @@ def test_a_decomposition_of_another_language_model_is_refused(tmp_path: Path) ->
     Decomposition({path: site}, "another model", "0" * 64).save(tmp_path / "a.safetensors")
     with pytest.raises(HarnessError, match="the decomposition is one of another model with weights 000000000000"):
         method("subject", "spd", decomposition=str(tmp_path / "a.safetensors"))()
+
+
+def test_a_path_is_refused_where_a_toy_is_decomposed() -> None:
+    with pytest.raises(
+        HarnessError, match=r"subject.path=there.safetensors has no effect with subject.decomposition=exact"
+    ):
+        method("subject", "spd", path="there.safetensors")
