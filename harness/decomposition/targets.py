@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from harness.util.digest import digest
 
 
-class Toy(nn.Module):
+class Toy(nn.Module, ABC):
     """A toy target. Its matrices are plain ``nn.Linear`` modules, found by name. ``sizes``: its constructor's numbers.
 
     Each feature of the input is one mechanism: features are computed independently of each other.
@@ -27,13 +28,13 @@ class Toy(nn.Module):
         return self.sizes["features"]
 
     @property
+    @abstractmethod
     def shared(self) -> tuple[str, ...]:
         """The matrices whose subcomponents every feature needs, as many as the matrix has inputs."""
-        raise NotImplementedError
 
+    @abstractmethod
     def ideal(self, inputs: Float[Tensor, "rows features"]) -> Float[Tensor, "rows features"]:
         """The right outputs."""
-        raise NotImplementedError
 
 
 class Superposition(Toy):
