@@ -7,12 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from harness.board.claims.claim import Claim, Finding, cells, supported, without
+from harness.board.claims.claim import ALPHA, Claim, Finding, cells, supported, without
 from harness.board.claims.published import AGREEMENT
 from harness.records.record import FINISHED, Record
 
 AFFINITIES = ("mutual_information", "ising")
-ALPHA = 0.05
 
 
 def judge(records: Sequence[Record]) -> Finding | None:

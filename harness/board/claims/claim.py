@@ -10,6 +10,9 @@ from harness.cells.settings import NEUTRAL
 from harness.records.record import Record
 from harness.util.digest import digest
 
+ALPHA = 0.05
+"""The level of every rule that has a p."""
+
 
 class Answer(StrEnum):
     """What the records of a workspace say about a claim."""

@@ -7,11 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from harness.board.claims.claim import Claim, Finding, cells, supported, without
+from harness.board.claims.claim import ALPHA, Claim, Finding, cells, supported, without
 from harness.data.grouping import adjusted_rand
 from harness.records.record import FINISHED, Record
-
-ALPHA = 0.05
 
 
 def judge(records: Sequence[Record]) -> Finding | None:

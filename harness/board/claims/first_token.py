@@ -7,12 +7,11 @@ from math import comb
 
 import numpy as np
 
-from harness.board.claims.claim import Claim, Finding, cells, supported, task
+from harness.board.claims.claim import ALPHA, Claim, Finding, cells, supported, task
 from harness.board.claims.published import FIRST_TOKEN
 from harness.records.record import FINISHED, Record
 
 CLASS = "first-token"
-ALPHA = 0.05
 
 
 def judge(records: Sequence[Record]) -> Finding | None:

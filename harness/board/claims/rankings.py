@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harness.board.claims.agreement import ALPHA, p_higher
-from harness.board.claims.claim import Claim, Finding, cells, supported
+from harness.board.claims.agreement import p_higher
+from harness.board.claims.claim import ALPHA, Claim, Finding, cells, supported
 from harness.data.grouping import UNCLASSIFIED
 from harness.records.record import FINISHED, Record
 from harness.util.digest import digest

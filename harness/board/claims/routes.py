@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.board.claims.claim import Claim, Finding, cells, supported
+from harness.board.claims.claim import ALPHA, Claim, Finding, cells, supported
 from harness.board.claims.published import GAP, NULL, TESTS, p_of, p_of_published
 from harness.closure.verdict import Verdict
 from harness.records.record import FINISHED, Record
-
-ALPHA = 0.05
 
 
 def judge(records: Sequence[Record]) -> Finding | None:
