@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,14 +12,11 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedModel
 
-from harness.engine.attention import evaluating
 from harness.engine.decoders import has_experts
-from harness.engine.discovery import device_of
-from harness.engine.routers import Router, Routing, routers_of
+from harness.engine.routers import Router, Routing, routers_of, trial_pass
 from harness.engine.sites import Mixture, Values
 from harness.util.errors import HarnessError
 
-_TRIAL_TOKENS = 16
 _ADDING = (torch.add, Tensor.add, Tensor.__add__)
 
 
@@ -148,11 +144,7 @@ def _modules_of(model: PreTrainedModel, routers: tuple[Router, ...]) -> Mapping[
             if numbers and any(_same(value, its.weights) for value in given):
                 found.setdefault(by_module[router], module)
 
-    tokens = torch.arange(_TRIAL_TOKENS, device=device_of(model)).remainder(model.config.get_text_config().vocab_size)
-    with ExitStack() as stack, evaluating(model), torch.inference_mode():
-        for module in model.modules():
-            stack.callback(module.register_forward_hook(watch, with_kwargs=True).remove)
-        model.base_model(tokens[None], use_cache=False)
+    trial_pass(model, watch)
     return found
 
 

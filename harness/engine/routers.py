@@ -64,21 +64,16 @@ def routers_of(model: PreTrainedModel, label: str) -> tuple[Router, ...]:
     Errors: experts without such routers; weights that are proportional to none of the known functions; a router that
     runs several times.
     """
-    count = model.config.get_text_config().vocab_size
-    tokens = torch.arange(_TRIAL_TOKENS, device=device_of(model)).remainder(count)[None]
     routings: dict[nn.Module, Routing] = {}
     calls: Counter[nn.Module] = Counter()
 
-    def watch(module: nn.Module, _: Any, output: Any) -> None:
+    def watch(module: nn.Module, _: Any, __: Any, output: Any) -> None:
         found = Routing.of(output)
         if found is not None and not any(found.logits is other.logits for other in routings.values()):
             routings[module] = found  # a module around a router may return what the router returned
         calls[module] += 1
 
-    with ExitStack() as stack, evaluating(model), torch.inference_mode():
-        for module in model.modules():
-            stack.callback(module.register_forward_hook(watch).remove)
-        model.base_model(tokens, use_cache=False)
+    trial_pass(model, watch)
     if not routings or any(calls[module] != 1 for module in routings):
         raise HarnessError(
             f"{label}: {type(model).__name__} has experts, but no module that is called once and returns the logits, "
@@ -91,6 +86,17 @@ def routers_of(model: PreTrainedModel, label: str) -> tuple[Router, ...]:
         Router(f"L{layer_of[module]}.router", layer_of[module], routing.logits.shape[-1], module, probabilities)
         for module, routing in routings.items()
     )
+
+
+def trial_pass(
+    model: PreTrainedModel, watch: Callable[[nn.Module, tuple[Any, ...], dict[str, Any], Any], None]
+) -> None:
+    """Run a few tokens through a model once. ``watch`` is given every module, its arguments and its output."""
+    tokens = torch.arange(_TRIAL_TOKENS, device=device_of(model)).remainder(model.config.get_text_config().vocab_size)
+    with ExitStack() as stack, evaluating(model), torch.inference_mode():
+        for module in model.modules():
+            stack.callback(module.register_forward_hook(watch, with_kwargs=True).remove)
+        model.base_model(tokens[None], use_cache=False)
 
 
 @contextmanager
