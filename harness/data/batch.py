@@ -28,7 +28,9 @@ class Vocabulary:
 
     ``vocab_size``: the number of token ids. ``context``: the number of positions that it can attend over. ``encode``:
     text to token ids, without special tokens; ``decode``: the reverse; ``beginning``: the tokenizer's BOS, if it has
-    one (None: the subject has no tokenizer). A tokenizer may be loaded when one of them is first called.
+    one (None: the subject has no tokenizer). A tokenizer may be loaded when one of them is first called. ``task``:
+    examples of the task that the subject was made for, where it was made for one: ``n`` of them, with a generator of
+    random numbers.
     """
 
     vocab_size: int
@@ -36,6 +38,7 @@ class Vocabulary:
     encode: Callable[[str], list[int]] | None = None
     decode: Callable[[list[int]], str] | None = None
     beginning: Callable[[], Beginning | None] | None = None
+    task: Callable[[int, np.random.Generator], Batch] | None = None
 
     def bos(self, wanted: bool | None) -> tuple[int | None, str]:
         """The BOS that examples begin with, and why. ``wanted``: ``batch.bos``; None: as the tokenizer does by default.
