@@ -23,12 +23,12 @@ OBSERVATIONS = 128
 
 
 def word_vocabulary(vocab_size: int = 2000, context: int = 256) -> Vocabulary:
-    """The vocabulary of a subject: one token per word, by its checksum."""
+    """The vocabulary of a subject: one token per word, by its checksum. Its task has random examples."""
 
     def encode(text: str) -> list[int]:
         return [zlib.crc32(word.encode()) % vocab_size for word in text.split()]
 
-    return Vocabulary(vocab_size, context, encode)
+    return Vocabulary(vocab_size, context, encode, task=lambda n, rng: batch(n, vocab_size, min(48, context), rng))
 
 
 def strength() -> Float[np.ndarray, " units"]:
@@ -137,9 +137,9 @@ def labels(known: bool = True) -> Labels:
     return Labels(tuple(classes), UNITS, selectivity)
 
 
-def batch(n: int = 24, vocab_size: int = 50, positions: int = 48) -> Tokens:
+def batch(n: int = 24, vocab_size: int = 50, positions: int = 48, rng: np.random.Generator | None = None) -> Tokens:
     """Random tokens, different query positions, anchors of every class, random counterfactuals."""
-    rng = np.random.default_rng(2)
+    rng = rng or np.random.default_rng(2)
     query = positions - 1 - np.arange(n) % 20
     first = rng.integers(6, 20, n)
     anchors = {
