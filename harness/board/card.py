@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -260,8 +261,10 @@ def _proposal(record: Record) -> str:
 
 def _warnings(record: Record) -> list[str]:
     """Diagnostics of the stages, one line each; a plugin may note units or other values."""
-    unused = (record.provenance.get("subject") or {}).get("unused_weights")
+    subject = record.provenance.get("subject") or {}
+    unused = subject.get("unused_weights")
     lines = [f"  note: subject: the model does not use {unused} of its files"] if unused else []
+    lines += _fidelity(subject.get("decomposition"))
     for stage, notes in record.diagnostics.items():
         if stage == FIGURES:
             continue
@@ -274,6 +277,20 @@ def _warnings(record: Record) -> list[str]:
                 shown = f"{value:.3g}" if isinstance(value, float) else str(value)
                 lines.append(f"  note: {stage}: {spaced(note)}: {shown}")
     return lines
+
+
+def _fidelity(decomposition: object) -> list[str]:
+    """How far the model that was decomposed is the sum of the parts that an example needs."""
+    if not isinstance(decomposition, Mapping):
+        return []
+    masks = {
+        "importances as masks": "masked", "stochastic masks": "stochastic", "the most harmful masks": "adversarial",
+        "no subcomponent": "nothing",
+    }  # fmt: skip
+    errors = {words: decomposition.get(f"error {name}") for words, name in masks.items()}
+    shown = ", ".join(f"{value:.3g} with {words}" for words, value in errors.items() if isinstance(value, float))
+    error = decomposition.get("errors", "error")
+    return [f"  note: subject: {error} of the decomposed model: {shown}"] if shown else []
 
 
 def _next(record: Record, folder: Path) -> str:

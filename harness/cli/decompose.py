@@ -56,8 +56,7 @@ def decompose(arguments: Namespace) -> int:
     seconds = time.process_time() - begun
     title = f"{found.label} · {cell.describe('batch')} · {settings.steps} steps · {'tied' if found.tied else 'untied'}"
     text = f"{title} · {seconds:.0f} CPU s\n{_table(found)}\nsaved: {out}"
-    if found.target is not None:
-        text += f"\nnext: {command('run', 'subject=spd', override('subject.decomposition', str(out)))}"
+    text += f"\nnext: {command('run', *_closing(found, cell, inputs.batch, [*words, *session.overrides], out))}"
     data = {
         "target": found.label, "tied": found.tied, "settings": dict(found.settings), "fidelity": dict(found.fidelity),
         "saved": str(out),
@@ -111,6 +110,21 @@ def _content(batch: Batch, model: Any) -> Tensor:
     assert isinstance(batch, Tokens)
     shortest = int(batch.query.min()) + 1  # later tokens of longer sequences may be padding
     return torch.from_numpy(batch.tokens[:, :shortest]).to(device)
+
+
+def _closing(found: Decomposition, cell: Cell, batch: Batch, words: list[str], out: Path) -> list[str]:
+    """The overrides of a run with these subcomponents as units; of a target that is no toy, on the same examples."""
+    chosen = ["subject=spd", override("subject.decomposition", str(out))]
+    if found.target is not None:
+        return chosen
+    subject = cell.stages["subject"]
+    path = getattr(subject, "module", None) or getattr(subject, "path", subject.name)
+    if path != "tiny":
+        chosen.append(override("subject.path", path))
+    if weights := getattr(subject, "weights", ""):
+        chosen.append(override("subject.weights", weights))
+    metric = ["metric=[squared_error]"] if batch.target_kind == "outputs" else []
+    return [*chosen, "labels=none", *(word for word in words if key_of(word) == "batch"), *metric]
 
 
 def _recipe(words: list[str]) -> Recipe:

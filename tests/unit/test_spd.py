@@ -330,3 +330,21 @@ def test_a_path_is_refused_where_a_toy_is_decomposed() -> None:
         HarnessError, match=r"subject.path=there.safetensors has no effect with subject.decomposition=exact"
     ):
         method("subject", "spd", path="there.safetensors")
+
+
+def test_a_path_is_refused_where_the_file_has_its_toy(tmp_path: Path) -> None:
+    oracle(opposite_pairs(4), "a toy").save(tmp_path / "a.safetensors")
+    with pytest.raises(HarnessError, match=r"subject.path=gpt2 has no effect: the decomposition is"):
+        method("subject", "spd", decomposition=str(tmp_path / "a.safetensors"), path="gpt2")()
+    with pytest.raises(HarnessError, match=r"subject.weights=a has no effect with subject.path=tiny"):
+        method("subject", "spd", decomposition=str(tmp_path / "a.safetensors"), weights="a")
+
+
+def test_a_file_without_examples_shows_no_living_subcomponents(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("from torch import nn\ndef build():\n    return nn.Linear(3, 2)\n")
+    source = f"{tmp_path / 'mine.py'}:build"
+    model = method("subject", "torch_module", module=source).load()
+    site = Subcomponents(torch.ones(1, 3), torch.ones(1, 2), SiteMlp(1, 3, 2))
+    Decomposition({"": site}, "mine", weights_digest(model)).save(tmp_path / "a.safetensors")
+    with pytest.raises(HarnessError, match="it keeps no examples"):
+        method("subject", "spd", decomposition=str(tmp_path / "a.safetensors"), path=source)()
