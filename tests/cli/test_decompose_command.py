@@ -78,6 +78,16 @@ def test_the_command_that_decompose_prints_closes_the_subcomponents_of_a_users_m
     assert f"mean squared difference of the decomposed model: {float(error[1]):.3g} with importances as masks" in card
 
 
+def test_tied_matrices_with_more_subcomponents_than_rank_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["sites=[linear1,linear2]", "tied=[linear1,linear2]", f"out={tmp_path / 'a.safetensors'}"]
+    assert main(["decompose", "tms_5_2", *SHORT, *words]) == 0
+    printed = capsys.readouterr().out
+    assert "linear1 and linear2 share their tensors (tied), so that pairs of one index are built in" in printed
+    assert "6 subcomponents share matrices of rank 2" in printed
+
+
 @pytest.mark.parametrize(
     ("words", "why"),
     [

@@ -12,6 +12,7 @@ from scipy import stats
 from torch import Tensor, nn
 
 from harness import HarnessError, method, rng_for
+from harness.cli.main import main
 from harness.data.features import SparseFeatures
 from harness.decomposition import checkpoint, run
 from harness.decomposition.artefact import Decomposition
@@ -21,7 +22,7 @@ from harness.decomposition.oracle import oracle
 from harness.decomposition.penalties import lp, rarity, smooth_l0
 from harness.decomposition.settings import Settings
 from harness.decomposition.sigmoids import lower_leaky, upper_leaky
-from harness.decomposition.start import started
+from harness.decomposition.start import spread, started
 from harness.decomposition.targets import ResidualMlp, Superposition
 from harness.decomposition.train import DivergedError, Step, Training
 
@@ -139,6 +140,15 @@ def test_subcomponents_that_start_at_inputs_read_them_and_write_what_the_matrix_
         written = matrix.v.detach() @ target.weight("linear1").T
         torch.testing.assert_close(nn.functional.cosine_similarity(matrix.u, written), torch.ones(30))
         assert (matrix.u.T @ matrix.v).norm().item() == pytest.approx(target.weight("linear1").norm().item(), rel=1e-4)
+
+
+def test_a_spread_start_takes_each_direction_once() -> None:
+    """Five copies of each of four orthogonal directions, with both signs."""
+    copies = torch.cat([torch.eye(4).repeat(5, 1), -torch.eye(4).repeat(5, 1)])
+    assert sorted(copies[spread(copies, 4)].abs().argmax(1).tolist()) == [0, 1, 2, 3]
+    settings = replace(SMALL, spread=True, start="single", warmup=0, subcomponents=5)
+    v = started(Target.of(toy(), (), "a toy"), examples(), settings, 0)["linear1"].v.detach()
+    torch.testing.assert_close((v @ v.T).abs(), torch.eye(5))  # the five features, each by itself
 
 
 SMALL = Settings(subcomponents=6, hidden=8, steps=30, rows=32, warmup=5, adversary=0.5)
@@ -272,6 +282,24 @@ def test_an_oracle_is_as_similar_to_the_matrix_as_possible() -> None:
         cosine, ratio = similarity(model.get_submodule(site).weight, Matrix(2 * parts.v, parts.u), by_input)  # type: ignore[arg-type]
         assert cosine == pytest.approx(1, abs=1e-5)
         assert ratio == pytest.approx(2, abs=1e-5)
+
+
+def test_the_recipe_of_simplestories_decomposes_all_28_matrices_of_a_model_of_its_shape(
+    saved: Path, tmp_path: Path
+) -> None:
+    """A random model of the same architecture stands in: Llama, 4 layers. Its vocabulary is six words."""
+    (tmp_path / "stories.txt").write_text("the cat sat on the mat on the cat the mat sat on cat " * 40)
+    out = tmp_path / "a.safetensors"
+    words = [f"subject.path={saved}", f"batch.text={tmp_path / 'stories.txt'}", "batch.n=8", "batch.length=16",
+             "batch.gap=10", "batch.min_id=1"]  # fmt: skip
+    small = ["steps=2", "warmup=2", "rows=2", "subcomponents=5", "hidden=4", "layerwise=0"]
+    assert main(["decompose", "simplestories", *words, *small, f"out={out}", "tracking=none"]) == 0
+    found = Decomposition.load(out)
+    assert len(found.sites) == 28
+    assert {site.v.shape[0] for site in found.sites.values()} == {5}
+    assert found.fidelity["error nothing"] > 0  # a KL divergence
+    subject = method("subject", "spd", decomposition=str(out), path=str(saved))()
+    assert {unit.site for unit in subject.units.units} <= set(found.sites)
 
 
 def trained(kind: str, seed: int, out: Path) -> dict[str, float]:

@@ -230,6 +230,19 @@ def test_true_mechanisms_pass_and_mismatched_pairs_do_not(
     assert np.mean([(report.effects["squared_error"].p or 1) <= 0.05 for report in mismatched]) <= 0.07
 
 
+@pytest.mark.slow  # minutes: a hundred exact tests on each of two trained decompositions
+@pytest.mark.parametrize("toy", ["tms_20_10", "tms_40_10"])
+def test_trained_mechanisms_pass_and_mismatched_pairs_do_not(toy: str) -> None:
+    """Pairs of the shipped decompositions, and each encoder unit with the decoder unit of another feature."""
+    trained: HookedSubject = method("subject", "spd", decomposition="trained", toy=toy)()
+    pairs = [pair for pair in pairs_of(trained).values() if len(pair) == 2]
+    wrong = [(pair[0], pairs[(i + 3) % len(pairs)][1]) for i, pair in enumerate(pairs)]
+    found = reports(trained, features(trained, n=4096), [*pairs, *wrong])
+    true, mismatched = found[: len(pairs)], found[len(pairs) :]
+    assert np.mean([report.verdict is Verdict.PASS for report in true]) >= 0.9
+    assert np.mean([(report.effects["squared_error"].p or 1) <= 0.05 for report in mismatched]) <= 0.07
+
+
 def test_features_that_occur_together_are_merged_and_refused(subject: HookedSubject) -> None:
     """Two chains of equal strength: each unit adds half, and the interaction is (2 - 4) / (3 * 2) = -1/3."""
     batch = features(subject, n=4096, synced=((0, 2), (5, 8)))
