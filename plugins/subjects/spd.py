@@ -43,8 +43,8 @@ class Spd(SubjectMethod):
     ``decomposition``: a file that ``harness decompose`` wrote, of a toy, or of the model at ``path``: a language model
     (importances are those at the query) or your own module (``FILE.py:build``, with the ``weights`` of
     ``subject=torch_module``). Choose ``batch`` and ``labels=none`` for them. ``exact``: the true one of a toy, written
-    down without training. ``trained``: one that comes with the harness (of tms_5_2_id, tms_20_10, tms_40_10; untied). ``toy``
-    and ``seed``: which toy, for these two.
+    down without training. ``trained``: one that comes with the harness (of tms_5_2_id, tms_20_10, tms_40_10; untied).
+    ``toy`` and ``seed``: which toy, for these two.
 
     Units are the subcomponents that are alive: the importance on some example is above ``threshold``. These examples
     are a toy's features, or those that the file keeps of its training. The record counts dead ones, and names those
