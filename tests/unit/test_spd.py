@@ -283,7 +283,7 @@ def test_mechanisms_of_trained_subcomponents_are_what_single_features_need() -> 
     assert used.mechanisms == ["feature 1", "shared", None, None]
 
 
-@pytest.mark.parametrize(("toy", "right"), [("tms_20_10", 20), ("tms_40_10", 38)])
+@pytest.mark.parametrize(("toy", "right"), [("tms_5_2_id", 5), ("tms_20_10", 20), ("tms_40_10", 38)])
 def test_the_trained_decompositions_have_a_pair_for_nearly_every_feature(toy: str, right: int) -> None:
     """The figures of their README: features with exactly one subcomponent in each matrix."""
     subject = method("subject", "spd", decomposition="trained", toy=toy)()
