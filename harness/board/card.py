@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from harness.board.fidelity import fidelity_notes
 from harness.board.strata import outside_line, strata_table
 from harness.cells.settings import tests_on_all
 from harness.closure.paper import paper_verdict
@@ -264,7 +264,7 @@ def _warnings(record: Record) -> list[str]:
     subject = record.provenance.get("subject") or {}
     unused = subject.get("unused_weights")
     lines = [f"  note: subject: the model does not use {unused} of its files"] if unused else []
-    lines += _fidelity(subject.get("decomposition"))
+    lines += fidelity_notes(subject.get("decomposition"))
     for stage, notes in record.diagnostics.items():
         if stage == FIGURES:
             continue
@@ -277,20 +277,6 @@ def _warnings(record: Record) -> list[str]:
                 shown = f"{value:.3g}" if isinstance(value, float) else str(value)
                 lines.append(f"  note: {stage}: {spaced(note)}: {shown}")
     return lines
-
-
-def _fidelity(decomposition: object) -> list[str]:
-    """How far the model that was decomposed is the sum of the parts that an example needs."""
-    if not isinstance(decomposition, Mapping):
-        return []
-    masks = {
-        "importances as masks": "masked", "stochastic masks": "stochastic", "the most harmful masks": "adversarial",
-        "no subcomponent": "nothing",
-    }  # fmt: skip
-    errors = {words: decomposition.get(f"error {name}") for words, name in masks.items()}
-    shown = ", ".join(f"{value:.3g} with {words}" for words, value in errors.items() if isinstance(value, float))
-    error = decomposition.get("errors", "error")
-    return [f"  note: subject: {error} of the decomposed model: {shown}"] if shown else []
 
 
 def _next(record: Record, folder: Path) -> str:
