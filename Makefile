@@ -11,8 +11,6 @@ PYTEST = $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 QUICKSTART := experiment=quickstart,baselines,reference size_curve=false controls.n=59
 EACH := intervention=zero,mean,patching
 PLANTED := subject=planted subject.seed="range(0,40)" batch=planted batch.n=512
-RESIDUAL := subject.toy=residual_2x25 subject.decomposition=exact batch.present=0.01 batch.low=-1 batch.answer=features_plus_relu \
-	batch.empty=false
 JACCARD := tests/third_party/closure-harness-jaccard/closure_harness_jaccard/__init__.py
 
 help: ## this list
@@ -64,9 +62,8 @@ board-grid: .venv/installed # on a real model, and on planted circuits
 	$(WRITE)
 
 board-spd_mechanisms: .venv/installed # subcomponents of toys; merging by description length takes spins
-	for toys in "" "$(RESIDUAL)"; do \
-		$(SWEEP) experiment=spd_mechanisms $$toys || exit 1; \
-		$(SWEEP) experiment=spd_mechanisms $$toys partitioner=mdl_merge binarizer=mean || exit 1; done
+	$(SWEEP) experiment=spd_mechanisms
+	$(SWEEP) experiment=spd_mechanisms partitioner=mdl_merge binarizer=mean
 	$(WRITE)
 
 check-boards: .venv/installed ## check that the boards in leaderboards/ follow from their records
