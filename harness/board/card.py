@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.board.fidelity import fidelity_notes
 from harness.board.strata import outside_line, strata_table
 from harness.cells.settings import tests_on_all
 from harness.closure.paper import paper_verdict
@@ -260,8 +261,10 @@ def _proposal(record: Record) -> str:
 
 def _warnings(record: Record) -> list[str]:
     """Diagnostics of the stages, one line each; a plugin may note units or other values."""
-    unused = (record.provenance.get("subject") or {}).get("unused_weights")
+    subject = record.provenance.get("subject") or {}
+    unused = subject.get("unused_weights")
     lines = [f"  note: subject: the model does not use {unused} of its files"] if unused else []
+    lines += fidelity_notes(subject.get("decomposition"))
     for stage, notes in record.diagnostics.items():
         if stage == FIGURES:
             continue

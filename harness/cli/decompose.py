@@ -56,8 +56,9 @@ def decompose(arguments: Namespace) -> int:
     seconds = time.process_time() - begun
     title = f"{found.label} · {cell.describe('batch')} · {settings.steps} steps · {'tied' if found.tied else 'untied'}"
     text = f"{title} · {seconds:.0f} CPU s\n{_table(found)}\nsaved: {out}"
-    if found.target is not None:
-        text += f"\nnext: {command('run', 'subject=spd', override('subject.decomposition', str(out)))}"
+    if found.tied:
+        text += f"\n{_tied(found, settings)}"
+    text += f"\nnext: {command('run', *_closing(found, cell, inputs.batch, [*words, *session.overrides], out))}"
     data = {
         "target": found.label, "tied": found.tied, "settings": dict(found.settings), "fidelity": dict(found.fidelity),
         "saved": str(out),
@@ -102,15 +103,47 @@ def _decomposed(
 
 
 def _content(batch: Batch, model: Any) -> Tensor:
-    """All examples as one tensor. Errors: sequences of different lengths."""
+    """All examples as one tensor; of sequences with different lengths the longer half, cut to one length."""
+    import numpy as np
     import torch
 
     device = next((value.device for value in model.parameters()), torch.device("cpu"))
     if isinstance(batch, Vectors):
         return torch.from_numpy(batch.inputs).to(device)
     assert isinstance(batch, Tokens)
-    shortest = int(batch.query.min()) + 1  # later tokens of longer sequences may be padding
-    return torch.from_numpy(batch.tokens[:, :shortest]).to(device)
+    last = int(np.median(batch.query))  # tokens after the query may be padding
+    return torch.from_numpy(batch.tokens[batch.query >= last, : last + 1]).to(device)
+
+
+def _tied(found: Decomposition, settings: Settings) -> str:
+    """What sharing tensors builds in."""
+    first, second = settings.tied
+    built_in = (
+        f"note: {first} and {second} share their tensors (tied), so that pairs of one index are built in, not found. "
+        "Compare with partitioner=same_index, or leave tied out."
+    )
+    rank = min(found.sites[first].v.shape[1], found.sites[first].u.shape[1])
+    if settings.subcomponents <= rank:
+        return built_in
+    return (
+        f"{built_in}\nnote: {settings.subcomponents} subcomponents share matrices of rank {rank}: many tied sums are "
+        f"exact. The penalty alone chooses among them: see L0 and alive, or give subcomponents={rank}."
+    )
+
+
+def _closing(found: Decomposition, cell: Cell, batch: Batch, words: list[str], out: Path) -> list[str]:
+    """The overrides of a run with these subcomponents as units; of a target that is no toy, on the same examples."""
+    chosen = ["subject=spd", override("subject.decomposition", str(out))]
+    if found.target is not None:
+        return chosen
+    subject = cell.stages["subject"]
+    path = getattr(subject, "module", None) or getattr(subject, "path", subject.name)
+    if path != "tiny":
+        chosen.append(override("subject.path", path))
+    if weights := getattr(subject, "weights", ""):
+        chosen.append(override("subject.weights", weights))
+    metric = ["metric=[squared_error]"] if batch.target_kind == "outputs" else []
+    return [*chosen, "labels=none", *(word for word in words if key_of(word) == "batch"), *metric]
 
 
 def _recipe(words: list[str]) -> Recipe:

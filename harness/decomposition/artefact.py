@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from harness.decomposition.importance import IMPORTANCES, Importance
@@ -43,7 +43,7 @@ class Subcomponents:
         return self.u.T @ self.v
 
     def importances(
-        self, inputs: Float[Tensor, "*rows inputs"], examples: Float[Tensor, "*rows features"] | None = None
+        self, inputs: Float[Tensor, "*rows inputs"], examples: Shaped[Tensor, "*_"] | None = None
     ) -> Float[Tensor, "*rows subcomponents"]:
         """How much the site's inputs need each subcomponent, in [0, 1]. ``examples``: the model's input."""
         result: Tensor = self.importance(inputs, inputs @ self.v.T, examples)
@@ -58,7 +58,8 @@ class Decomposition:
     ``target``: the target itself if it is a toy, which is stored in the same file. ``tied``: the sites share tensors
     (encoder and decoder of an autoencoder), so that their pairing is built in. ``settings``: of the training (penalty,
     steps, seed, ...), empty for an oracle. ``fidelity``: measures of its quality, by name. ``truth``: the mechanism of
-    every subcomponent, by site, where it is known by construction.
+    every subcomponent, by site, where it is known by construction. ``examples``: some of those that it was trained on,
+    if the target is no toy: they show which subcomponents are alive.
     """
 
     sites: Mapping[str, Subcomponents]
@@ -69,20 +70,21 @@ class Decomposition:
     settings: Mapping[str, Any] = field(default_factory=dict)
     fidelity: Mapping[str, float] = field(default_factory=dict)
     truth: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
+    examples: Shaped[Tensor, "rows _"] | None = None
 
     def importances(
-        self, inputs: Mapping[str, Float[Tensor, "*rows _"]], examples: Float[Tensor, "*rows features"] | None = None
+        self, inputs: Mapping[str, Float[Tensor, "*rows _"]], examples: Shaped[Tensor, "*_"] | None = None
     ) -> dict[str, Float[Tensor, "*rows _"]]:
         """Importances in [0, 1] by site, from the inputs of every site in the undamaged target."""
         return {path: site.importances(inputs[path], examples) for path, site in self.sites.items()}
 
     def to(self, device: torch.device) -> Decomposition:
-        """The same decomposition with its subcomponents on a device."""
+        """The same decomposition with its subcomponents and examples on a device."""
         sites = {
             path: Subcomponents(site.v.to(device), site.u.to(device), site.importance.to(device))
             for path, site in self.sites.items()
         }
-        return replace(self, sites=sites)
+        return replace(self, sites=sites, examples=None if self.examples is None else self.examples.to(device))
 
     def check(self, model: nn.Module) -> None:
         """Refuse another model than the one that was decomposed. Errors: other weights; a matrix of another shape."""
@@ -103,6 +105,8 @@ class Decomposition:
             tensors |= {f"site/{name}/importance/{key}": value for key, value in site.importance.state_dict().items()}
         if self.target is not None:
             tensors |= {f"target/{key}": value for key, value in self.target.state_dict().items()}
+        if self.examples is not None:
+            tensors["examples"] = self.examples
         header = {
             "sites": {name: site.importance.kind for name, site in self.sites.items()},
             "label": self.label,
@@ -135,7 +139,7 @@ class Decomposition:
             toy = _toy(header["toy"], grouped["target/"]) if header["toy"] else None
             found = cls(
                 sites, str(header["label"]), str(header["target_digest"]), toy, bool(header["tied"]),
-                header["settings"], header["fidelity"], header["truth"],
+                header["settings"], header["fidelity"], header["truth"], grouped["examples/"].get(""),
             )  # fmt: skip
             if toy is not None:
                 found.check(toy)

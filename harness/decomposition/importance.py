@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 
@@ -22,7 +22,7 @@ class Importance(nn.Module, ABC):
         self,
         inputs: Float[Tensor, "*rows width"],
         inner: Float[Tensor, "*rows subcomponents"],
-        examples: Float[Tensor, "*rows features"] | None,
+        examples: Shaped[Tensor, "*_"] | None,
     ) -> Float[Tensor, "*rows subcomponents"]:
         """From the site's ``inputs``, the ``inner`` activations V_c . inputs, and the model's input ``examples``."""
 
@@ -53,7 +53,7 @@ class Gates(Importance):
         self,
         inputs: Float[Tensor, "*rows width"],  # noqa: ARG002
         inner: Float[Tensor, "*rows subcomponents"],
-        examples: Float[Tensor, "*rows features"] | None = None,  # noqa: ARG002
+        examples: Shaped[Tensor, "*_"] | None = None,  # noqa: ARG002
     ) -> Float[Tensor, "*rows subcomponents"]:
         """One scalar function per subcomponent."""
         hidden = nn.functional.gelu(inner[..., None] * self.w_in + self.b_in)
@@ -82,7 +82,7 @@ class SiteMlp(Importance):
         self,
         inputs: Float[Tensor, "*rows width"],
         inner: Float[Tensor, "*rows subcomponents"],  # noqa: ARG002
-        examples: Float[Tensor, "*rows features"] | None = None,  # noqa: ARG002
+        examples: Shaped[Tensor, "*_"] | None = None,  # noqa: ARG002
     ) -> Float[Tensor, "*rows subcomponents"]:
         """All subcomponents from one hidden layer."""
         result: Tensor = self.second(nn.functional.gelu(self.first(inputs)))
@@ -111,7 +111,7 @@ class FeatureShare(Importance):
         self,
         inputs: Float[Tensor, "*rows width"],  # noqa: ARG002
         inner: Float[Tensor, "*rows subcomponents"],  # noqa: ARG002
-        examples: Float[Tensor, "*rows features"] | None,
+        examples: Shaped[Tensor, "*_"] | None,
     ) -> Float[Tensor, "*rows subcomponents"]:
         """The absolute value of each one's feature."""
         assert examples is not None  # an oracle decomposes a model of vectors

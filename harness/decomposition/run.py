@@ -23,6 +23,8 @@ from harness.util.seeds import seed_for
 CHECKPOINT_SECONDS = 10.0
 """Between two checkpoints. When they are written changes no digit."""
 TEST_ROWS = 2048
+KEPT_ROWS, KEPT_SEQUENCES = 1024, 64
+"""Examples in the file of a target that is no toy."""
 
 Tell = Callable[[Step], None]
 
@@ -62,7 +64,8 @@ def _finished(training: Training, task: Mapping[str, Any]) -> Decomposition:
     target, settings, seed = training.target, training.settings, training.seed
     rng = torch.Generator().manual_seed(seed_for(seed, "decompose fidelity"))
     rows = min(TEST_ROWS if not target.tokens else settings.rows, len(training.content))
-    content = training.content[torch.randperm(len(training.content), generator=rng)[:rows].to(training.content.device)]
+    order = torch.randperm(len(training.content), generator=rng).to(training.content.device)
+    content = training.content[order[:rows]]
     importances = training.needed(content)
     measured = {f"error {name}": value for name, value in
                 fidelity.errors(target, content, training.matrices, importances, rng).items()}  # fmt: skip
@@ -77,8 +80,10 @@ def _finished(training: Training, task: Mapping[str, Any]) -> Decomposition:
         site: Subcomponents(matrix.v.detach(), matrix.u.detach(), training.importances[site].requires_grad_(False))
         for site, matrix in training.matrices.items()
     }
-    digest = str(task["weights"])
-    return Decomposition(sites, target.label, digest, toy, bool(settings.tied), dict(task), measured)
+    kept = training.content[order[: KEPT_SEQUENCES if target.tokens else KEPT_ROWS]] if toy is None else None
+    return Decomposition(
+        sites, target.label, str(task["weights"]), toy, bool(settings.tied), dict(task), measured, examples=kept
+    )
 
 
 @contextmanager

@@ -24,7 +24,8 @@ class Settings:
 
     ``start``: where subcomponents start. ``random``; ``inputs``: what they read is a site's input on an example that is
     not zero, what they write is what the matrix makes of it; ``single`` and ``mixed``: the same, with examples of one
-    feature, and of two or more.
+    feature, and of two or more. ``spread``: these examples are as different as possible, not drawn at random, so that
+    subcomponents do not start as copies of each other.
     ``tied``: two sites that share their tensors, because the second matrix is the transpose of the first.
 
     Source: Bushnaq et al. 2025 (stochastic parameter decomposition), and the authors' later configurations.
@@ -47,6 +48,7 @@ class Settings:
     start: Literal["random", "inputs", "single", "mixed"] = field(
         default="inputs", metadata={"help": "initial subcomponents"}
     )
+    spread: bool = field(default=False, metadata={"help": "start at inputs as different from each other as possible"})
     tied: tuple[str, ...] = field(default=(), metadata={"help": "two sites that share their tensors"})
     warmup: Annotated[int, Ge(0)] = field(default=200, metadata={"help": "steps of faithfulness alone"})
     steps: Annotated[int, Ge(1)] = field(default=2500, metadata={"help": "training steps"})

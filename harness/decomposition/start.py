@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from harness.decomposition.masked import Matrix, Target
@@ -35,8 +35,9 @@ def started(target: Target, content: Tensor, settings: Settings, seed: int) -> d
             u = torch.randn(settings.subcomponents, weight.shape[0], generator=rng).to(weight)
             u = u / settings.subcomponents
         else:
-            v = v[torch.randint(len(v), (settings.subcomponents,), generator=rng).to(v.device)]
             v = torch.nn.functional.normalize(v, dim=1)
+            chosen = torch.randint(len(v), (settings.subcomponents,), generator=rng).to(v.device)
+            v = v[spread(v, settings.subcomponents) if settings.spread else chosen]
             u = v @ weight.T
             u = u * (weight.norm() / (u.T @ v).norm().clamp(min=1e-12))
         matrices[site] = Matrix(v.clone().requires_grad_(), u.clone().requires_grad_())
@@ -45,6 +46,15 @@ def started(target: Target, content: Tensor, settings: Settings, seed: int) -> d
         matrices[second] = Matrix(matrices[first].u, matrices[first].v)
     _warm_up(target, matrices, settings)
     return matrices
+
+
+def spread(directions: Float[Tensor, "rows width"], n: int) -> Int[Tensor, " n"]:
+    """The first of these unit vectors, and then again and again the one least parallel to all that are chosen."""
+    chosen, nearest = [torch.tensor(0, device=directions.device)], torch.zeros_like(directions[:, 0])
+    while len(chosen) < n:
+        nearest = torch.maximum(nearest, (directions @ directions[chosen[-1]]).abs())
+        chosen.append(nearest.argmin())
+    return torch.stack(chosen)
 
 
 def unfaithful(target: Target, matrices: Mapping[str, Matrix]) -> Float[Tensor, ""]:

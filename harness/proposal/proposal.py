@@ -166,7 +166,7 @@ class Proposal:
     def affinity(self) -> Affinity:
         """How similarly two units behave. Errors: too few observations to estimate it from."""
         method = self.stages["affinity"]
-        if {"spins", "observations"} & set(inputs_of(type(method))):
+        if self._of_observations:
             count = len(self.observations.values)
             if count < FEWEST_OBSERVATIONS:
                 where = f"stratum '{self.stratum}' has" if self.stratum else "there are"
@@ -179,7 +179,9 @@ class Proposal:
 
     @Step
     def raw_partitions(self) -> tuple[Partition, ...]:
-        """The partitions, before their stability is measured."""
+        """The partitions, before their stability is measured. Errors: all observations are the same."""
+        if self._of_observations and "affinity" in inputs_of(type(self.stages["partitioner"])):
+            self._check_varies(self.measured)
         return tuple(self._expect(Partition, "partitioner", partition) for partition in self._call("partitioner"))
 
     @Step
@@ -280,6 +282,21 @@ class Proposal:
         if stage == "affinity" and getattr(method, "given_strata", False):
             arguments["strata"] = self.strata
         return cached_call(stage, method, arguments, self.units, self.cache)
+
+    @property
+    def _of_observations(self) -> bool:
+        """Whether the affinity is estimated from observations."""
+        return bool({"spins", "observations"} & set(inputs_of(type(self.stages["affinity"]))))
+
+    def _check_varies(self, activity: Activity) -> None:
+        """Refuse activity that is the same on all observations, such as that of units that no example needs."""
+        if len(activity.values) >= FEWEST_OBSERVATIONS and not np.ptp(activity.values, axis=0).any():
+            no_unit = "differs between any two" if activity.values.any() else "is active on any"
+            raise HarnessError(
+                f"signal {self.stages['signal'].name}: no unit {no_unit} of the {len(activity.values)} observations, "
+                "so no two units are alike.",
+                "Use other or more examples (batch=..., batch.n=...), or another signal.",
+            )
 
     def _described(self, candidate: Candidate) -> Candidate:
         members = candidate.members

@@ -14,6 +14,7 @@ from harness.data.stages import FOR_ANY_UNITS
 from harness.util.paths import expanded
 
 from ._decoder import Source, loaded_by, source_of
+from .torch_module import TorchModule
 from .toy.kinds import Kind
 from .toy.subject import ToyModel
 
@@ -39,15 +40,17 @@ class Spd(SubjectMethod):
     y is the output of the matrix itself: the delta, which the decomposition leaves out, stays, and without ablation the
     model's outputs are exactly its own. Zero ablation is the mask 0 of the subcomponent with all other masks 1.
 
-    ``decomposition``: a file that ``harness decompose`` wrote, of a toy, or of the language model at ``path`` (choose
-    ``batch``, ``metric`` and ``labels=none`` for it; importances are those at the query). ``exact``: the true one of a
-    toy, written down without training. ``trained``: one that comes with the harness (of tms_20_10 and tms_40_10,
-    untied). ``toy`` and ``seed``: which toy, for these two.
+    ``decomposition``: a file that ``harness decompose`` wrote, of a toy, or of the model at ``path``: a language model
+    (importances are those at the query) or your own module (``FILE.py:build``, with the ``weights`` of
+    ``subject=torch_module``). Choose ``batch`` and ``labels=none`` for them. ``exact``: the true one of a toy, written
+    down without training. ``trained``: one that comes with the harness (of tms_5_2_id, tms_20_10, tms_40_10; untied).
+    ``toy`` and ``seed``: which toy, for these two.
 
-    Units are the subcomponents that are alive: the importance on some example is above ``threshold``. The record counts
-    dead ones, and names those that nearly every example needs (``always_on``) and those that are parallel to another
-    one of their matrix (``aliases``). The truth of a unit is the feature that needs it most when it is the only one, or
-    ``shared`` if more than half of the features need it.
+    Units are the subcomponents that are alive: the importance on some example is above ``threshold``. These examples
+    are a toy's features, or those that the file keeps of its training. The record counts dead ones, and names those
+    that nearly every example needs (``always_on``) and those that are parallel to another one of their matrix
+    (``aliases``). The truth of a unit is the feature that needs it most when it is the only one, or ``shared`` if more
+    than half of the features need it.
 
     Units: subcomponents, ``<matrix>:<index>``; a site for each matrix.
     Errors: no file, or one that is no decomposition; a target with other weights than those that were decomposed; no
@@ -72,7 +75,11 @@ class Spd(SubjectMethod):
     seed: Annotated[int, Ge(0)] = field(default=0, metadata={"help": "which training of the toy"})
     path: str = field(
         default="tiny",
-        metadata={"help": "the language model that a file is of: hub id, folder, tiny or smollm2_wheel"},
+        metadata={"help": "the model that a file is of: hub id, folder, tiny, smollm2_wheel, or FILE.py:build"},
+    )
+    weights: str = field(
+        default="",
+        metadata={"help": ".safetensors file of weights, for FILE.py:build", "by_content": True, "added": True},
     )
     threshold: Annotated[float, Ge(0), Lt(1)] = field(
         default=0.1, metadata={"help": "a subcomponent is alive if its importance is ever above this"}
@@ -91,12 +98,21 @@ class Spd(SubjectMethod):
                 f"Name a file that `harness decompose` wrote: subject.decomposition={self.path}, or choose a toy: "
                 "subject.toy=tms_40_10",
             )
+        if self.weights and not self._is_file(self.path):
+            raise HarnessError(
+                f"subject.weights={self.weights} has no effect with subject.path={self.path}, which has its own.",
+                "Name the module they are of: subject.path=FILE.py:build, or leave subject.weights out.",
+            )
 
     def __call__(self) -> HookedSubject:
         from harness.engine.loading import device_named
 
         found = self._decomposition().to(device_named(self.device))
-        return self._of_toy(found, found.target) if found.target is not None else self._of_language_model(found)
+        if found.target is not None:
+            self._check_no_path(found)
+            return self._of_toy(found, found.target)
+        source = self._source
+        return self._of_module(found, source) if isinstance(source, TorchModule) else self._of_decoder(found, source)
 
     def _of_toy(self, found: Decomposition, toy: Toy) -> HookedSubject:
         from harness import Width
@@ -107,14 +123,32 @@ class Spd(SubjectMethod):
         about = {"architecture": type(toy).__name__, **toy.sizes, "weights": f"sha256:{found.target_digest}"}
         return self._subject(found, toy.to(device), Width(toy.width, toy.width), about, sampled, alone)
 
-    def _of_language_model(self, found: Decomposition) -> HookedSubject:
-        from ._decompositions.units import text_of
+    def _of_module(self, found: Decomposition, source: TorchModule) -> HookedSubject:
+        import torch
 
-        loaded = loaded_by(self._source, "float32")
+        from harness import Width
+
+        model, examples = source.load(), self._examples(found)
+        found.check(model)
+        with torch.inference_mode():
+            reads = Width(examples.shape[1], model(examples[:1]).shape[1])
+        about = {"architecture": type(model).__name__, "weights": f"sha256:{found.target_digest}"}
+        return self._subject(found, model, reads, about, examples)
+
+    def _of_decoder(self, found: Decomposition, source: Source) -> HookedSubject:
+        loaded = loaded_by(source, "float32")
         found.check(loaded.model)
-        return self._subject(
-            found, loaded.model, loaded.reads, loaded.about, text_of(loaded.reads, loaded.model.device)
-        )
+        return self._subject(found, loaded.model, loaded.reads, loaded.about, self._examples(found))
+
+    def _examples(self, found: Decomposition) -> Tensor:
+        """Those that the file keeps. Errors: it has none, because another program wrote it."""
+        if found.examples is None:
+            raise HarnessError(
+                f"subject.decomposition={self.decomposition}: it keeps no examples, so none show which subcomponents "
+                "are alive.",
+                "Give a file that `harness decompose` wrote.",
+            )
+        return found.examples
 
     def _subject(
         self,
@@ -148,8 +182,23 @@ class Spd(SubjectMethod):
         return f"{digest_files(file) if file.is_file() else ''} {self._source.fingerprint()}"
 
     @property
-    def _source(self) -> Source:
+    def _source(self) -> Source | TorchModule:
+        """The subject that loads the model at ``path``."""
+        if self._is_file(self.path):
+            return TorchModule(self.path, self.weights, device=self.device)
         return source_of(self.path, "main", "float32", self.device)
+
+    @staticmethod
+    def _is_file(path: str) -> bool:
+        return path.partition(":")[0].endswith(".py")
+
+    def _check_no_path(self, found: Decomposition) -> None:
+        if self.path != "tiny":
+            raise HarnessError(
+                f"subject.path={self.path} has no effect: the decomposition is one of the toy {found.label}, which is "
+                "in the same file.",
+                "Leave subject.path out.",
+            )
 
     @property
     def _target(self) -> ToyModel:

@@ -62,16 +62,11 @@ class TorchModule(SubjectMethod):
 
     def __call__(self) -> HookedSubject:
         from harness import Features, HookedSubject
-        from harness.engine.loading import device_named
         from harness.engine.sites import module_at
 
         from ._module import first_inputs, hidden_layers, measured
 
-        model = self._built()
-        weights = self.weights or ("" if self.module else str(SHIPPED / "weights.safetensors"))
-        if weights:
-            self._load(model, weights)
-        model.to(device_named(self.device)).eval()
+        model = self.load()
         modules = {path: module_at(model, path) for path in [str(site) for site in self.sites] or hidden_layers(model)}
         inputs = self.inputs or first_inputs(model)
         sizes, outputs = measured(model, modules, inputs)
@@ -89,6 +84,16 @@ class TorchModule(SubjectMethod):
         }
         label = Path(self._file).stem if self.module else "classifier"
         return HookedSubject(model, sites, Width(inputs, outputs), label, about, self.memory)
+
+    def load(self) -> nn.Module:
+        """The module with its weights, on its device."""
+        from harness.engine.loading import device_named
+
+        model = self._built()
+        weights = self.weights or ("" if self.module else str(SHIPPED / "weights.safetensors"))
+        if weights:
+            self._load(model, weights)
+        return model.to(device_named(self.device)).eval()
 
     def fingerprint(self) -> str:
         """The contents of the file and of the weights, and the name of the function."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from pathlib import Path
 
 import pytest
 
+from harness import method
 from harness.cli.main import COMMANDS, main
 from harness.cli.words import KEYS
 from harness.decomposition.artefact import Decomposition
@@ -51,6 +54,38 @@ def test_matrices_of_a_language_model_are_decomposed(tmp_path: Path, capsys: pyt
     assert found.target is None
     fidelity = json.loads(capsys.readouterr().out)["fidelity"]
     assert 0 < fidelity["error unmasked"] < fidelity["error adversarial"]
+    subject = method("subject", "spd", decomposition=str(out))()
+    assert {unit.site for unit in subject.units.units} <= set(sites)
+    assert subject.about["decomposition"]["error masked"] == fidelity["error masked"]
+
+
+def test_the_command_that_decompose_prints_closes_the_subcomponents_of_a_users_module(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = "from torch import nn\n\ndef build():\n    return nn.Sequential(nn.Linear(6, 4), nn.Linear(4, 6))\n"
+    (tmp_path / "mine.py").write_text(source)
+    words = ["subject=torch_module", "subject.module=mine.py:build", "batch=sparse_features", "batch.n=64"]
+    assert main(["decompose", *words, "steps=20", "rows=16", "subcomponents=8", "hidden=4"]) == 0
+    printed = capsys.readouterr().out
+    (typed,) = [line for line in printed.splitlines() if line.startswith("next: ")]
+    binary, *command = shlex.split(typed.removeprefix("next: "))
+    assert binary == "harness"
+    assert main([*command, "partitioner=same_index", "tracking=none", "controls.n=3"]) == 0
+    card = capsys.readouterr().out
+    error = re.search(r"error masked +([\d.e-]+)", printed)
+    assert error
+    assert f"mean squared difference of the decomposed model: {float(error[1]):.3g} with importances as masks" in card
+
+
+def test_tied_matrices_with_more_subcomponents_than_rank_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["sites=[linear1,linear2]", "tied=[linear1,linear2]", f"out={tmp_path / 'a.safetensors'}"]
+    assert main(["decompose", "tms_5_2", *SHORT, *words]) == 0
+    printed = capsys.readouterr().out
+    assert "linear1 and linear2 share their tensors (tied), so that pairs of one index are built in" in printed
+    assert "6 subcomponents share matrices of rank 2" in printed
 
 
 @pytest.mark.parametrize(

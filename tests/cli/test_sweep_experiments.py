@@ -24,6 +24,8 @@ from harness.registry.config import expand, registry, resolve, resolve_all
         ("probe_circuits", 4),
         ("paper_claims", 16),
         ("paper_rankings", 16),
+        ("spd_mechanisms", 30),
+        ("spd_language", 3),
     ],
 )
 def test_a_grid_has_the_number_of_cells_it_documents(experiment: str, cells: int) -> None:

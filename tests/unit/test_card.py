@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from harness.board.card import card
+from harness.board.fidelity import fidelity_notes
 from harness.closure.anatomy import OnInput
 from harness.closure.verdict import Verdict
 from harness.data.units import Unit, UnitSpace
@@ -190,3 +191,14 @@ def test_a_card_ends_with_the_path_of_the_record_and_the_next_commands(make_reco
     last = card(make_record(), tmp_path).splitlines()[-2:]
     assert str(tmp_path / "record.json") in last[0]
     assert "harness show partitioner spectral" in last[1]
+
+
+def test_a_card_says_how_faithful_a_decomposition_is() -> None:
+    measured = {"errors": "KL divergence", "error masked": 0.6314, "error nothing": 2.7, "trained": "yes",
+                "l0 a": 1.5, "l0 b": 2, "mmcs a": 0.99999, "alive": {"a": 3}}  # fmt: skip
+    assert fidelity_notes(measured) == [
+        "  note: subject: KL divergence of the decomposed model: 0.631 with importances as masks, 2.7 with no "
+        "subcomponent",
+        "  note: subject: needed by an example: a 1.5, b 2; MMCS: a 1",
+    ]
+    assert fidelity_notes({"tied": False, "alive": {"a": 3}}) == fidelity_notes(None) == []

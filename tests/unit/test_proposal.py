@@ -186,6 +186,14 @@ def test_a_method_that_needs_spins_is_refused_without_them() -> None:
     assert "binarizer=median" in caught.value.fix
 
 
+@pytest.mark.parametrize(("value", "why"), [(0.0, "no unit is active on any of the"), (1.0, "no unit differs between")])
+def test_activity_that_never_changes_is_named_as_the_cause(value: float, why: str) -> None:
+    result = proposal()
+    result.steps["measured"] = Activity(np.full_like(ACTIVITY.values, value), UNITS)
+    with pytest.raises(HarnessError, match=f"signal measured: {why}"):
+        _ = result.candidates
+
+
 def test_a_plugin_that_returns_a_wrong_type_is_named() -> None:
     with pytest.raises(TypeError, match="affinity returned Activity, not Affinity"):
         _ = proposal(affinity=AsItIs()).affinity

@@ -230,6 +230,19 @@ def test_true_mechanisms_pass_and_mismatched_pairs_do_not(
     assert np.mean([(report.effects["squared_error"].p or 1) <= 0.05 for report in mismatched]) <= 0.07
 
 
+@pytest.mark.slow  # minutes: a hundred exact tests on each of two trained decompositions
+@pytest.mark.parametrize("toy", ["tms_20_10", "tms_40_10"])
+def test_trained_mechanisms_pass_and_mismatched_pairs_do_not(toy: str) -> None:
+    """Pairs of the shipped decompositions, and each encoder unit with the decoder unit of another feature."""
+    trained: HookedSubject = method("subject", "spd", decomposition="trained", toy=toy)()
+    pairs = [pair for pair in pairs_of(trained).values() if len(pair) == 2]
+    wrong = [(pair[0], pairs[(i + 3) % len(pairs)][1]) for i, pair in enumerate(pairs)]
+    found = reports(trained, features(trained, n=4096), [*pairs, *wrong])
+    true, mismatched = found[: len(pairs)], found[len(pairs) :]
+    assert np.mean([report.verdict is Verdict.PASS for report in true]) >= 0.9
+    assert np.mean([(report.effects["squared_error"].p or 1) <= 0.05 for report in mismatched]) <= 0.07
+
+
 def test_features_that_occur_together_are_merged_and_refused(subject: HookedSubject) -> None:
     """Two chains of equal strength: each unit adds half, and the interaction is (2 - 4) / (3 * 2) = -1/3."""
     batch = features(subject, n=4096, synced=((0, 2), (5, 8)))
@@ -270,7 +283,7 @@ def test_mechanisms_of_trained_subcomponents_are_what_single_features_need() -> 
     assert used.mechanisms == ["feature 1", "shared", None, None]
 
 
-@pytest.mark.parametrize(("toy", "right"), [("tms_20_10", 20), ("tms_40_10", 38)])
+@pytest.mark.parametrize(("toy", "right"), [("tms_5_2_id", 5), ("tms_20_10", 20), ("tms_40_10", 38)])
 def test_the_trained_decompositions_have_a_pair_for_nearly_every_feature(toy: str, right: int) -> None:
     """The figures of their README: features with exactly one subcomponent in each matrix."""
     subject = method("subject", "spd", decomposition="trained", toy=toy)()
@@ -330,3 +343,21 @@ def test_a_path_is_refused_where_a_toy_is_decomposed() -> None:
         HarnessError, match=r"subject.path=there.safetensors has no effect with subject.decomposition=exact"
     ):
         method("subject", "spd", path="there.safetensors")
+
+
+def test_a_path_is_refused_where_the_file_has_its_toy(tmp_path: Path) -> None:
+    oracle(opposite_pairs(4), "a toy").save(tmp_path / "a.safetensors")
+    with pytest.raises(HarnessError, match=r"subject.path=gpt2 has no effect: the decomposition is"):
+        method("subject", "spd", decomposition=str(tmp_path / "a.safetensors"), path="gpt2")()
+    with pytest.raises(HarnessError, match=r"subject.weights=a has no effect with subject.path=tiny"):
+        method("subject", "spd", decomposition=str(tmp_path / "a.safetensors"), weights="a")
+
+
+def test_a_file_without_examples_shows_no_living_subcomponents(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("from torch import nn\ndef build():\n    return nn.Linear(3, 2)\n")
+    source = f"{tmp_path / 'mine.py'}:build"
+    model = method("subject", "torch_module", module=source).load()
+    site = Subcomponents(torch.ones(1, 3), torch.ones(1, 2), SiteMlp(1, 3, 2))
+    Decomposition({"": site}, "mine", weights_digest(model)).save(tmp_path / "a.safetensors")
+    with pytest.raises(HarnessError, match="it keeps no examples"):
+        method("subject", "spd", decomposition=str(tmp_path / "a.safetensors"), path=source)()

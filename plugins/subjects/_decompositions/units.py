@@ -3,35 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import islice
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from harness import HarnessError, Labels, UnitSpace, Vocabulary
-from harness.data.corpus import python_topics
+from harness import HarnessError, Labels, UnitSpace
 from harness.decomposition.artefact import Decomposition
 from harness.decomposition.site import Examples, SubcomponentSite
 from harness.decomposition.usage import Usage, aliases
-
-SEQUENCES, LENGTH = 64, 48  # of Python's documentation
-
-
-def text_of(reads: Vocabulary, device: torch.device) -> Tensor:
-    """Token ids of a little text [rows, positions], on which subcomponents of a language model are alive or dead.
-
-    Errors: a model without a tokenizer.
-    """
-    if reads.encode is None:
-        raise HarnessError(
-            "subject spd: the model has no tokenizer, so no text shows which subcomponents are alive.",
-            "Give a model that has one (subject.path=...).",
-        )
-    length = min(LENGTH, reads.context)
-    ids = [token for text in islice(python_topics(), 4 * SEQUENCES) for token in reads.encode(text)]
-    rows = min(SEQUENCES, len(ids) // length)
-    return torch.tensor(ids[: rows * length]).reshape(rows, length).to(device)
 
 
 def sites_of(found: Decomposition, model: nn.Module, used: Mapping[str, Usage]) -> list[SubcomponentSite]:
@@ -77,9 +56,11 @@ def circuits_of(truth: Labels) -> dict[str, list[str]]:
 
 def described(found: Decomposition, used: Mapping[str, Usage]) -> dict[str, Any]:
     """Quality and use, for the record."""
+    tokens = found.examples is not None and not found.examples.is_floating_point()
     return {
         "tied": found.tied,
         "trained": bool(found.settings),
+        "errors": "KL divergence" if tokens else "mean squared difference",
         **found.fidelity,
         "alive": {path: len(of_site.alive) for path, of_site in used.items()},
         "dead": {path: len(of_site.highest) - len(of_site.alive) for path, of_site in used.items()},
