@@ -23,7 +23,7 @@ class Specialisation:
     is over the experts of a layer, so that with uniform routing every share is k / E (``uniform``).
 
     ``shares`` [domains, units]; ``usage`` [units]: over all examples; ``p`` [units]: that an expert's shares differ
-    between domains this much although routing does not depend on the domain.
+    between domains this much although routing does not depend on the domain; ``documents``: how many were permuted.
 
     Source: MoE Lens (arXiv 2603.05806). The test is of this project.
     """
@@ -34,6 +34,7 @@ class Specialisation:
     uniform: Float[np.ndarray, " units"]
     p: Float[np.ndarray, " units"]
     k: Float[np.ndarray, " units"]
+    documents: int
 
     @classmethod
     def of(
@@ -55,14 +56,12 @@ class Specialisation:
         of_site = np.stack([usage[site_of == site].sum() for site in range(site_of.max() + 1)])
         shares = _shares(counts, sizes, of_example[first], len(domains))
         observed, rng = _spread(shares, usage), rng_for(seed, "domains of documents")
-        as_large = np.zeros(routed.shape[1])
-        for _ in range(PERMUTATIONS):
-            drawn = rng.permutation(of_example[first])
-            as_large += _spread(_shares(counts, sizes, drawn, len(domains)), usage) >= observed - 1e-12
+        drawn = rng.permuted(np.tile(of_example[first], (PERMUTATIONS, 1)), axis=1)
+        as_large = (_spread(_shares(counts, sizes, drawn, len(domains)), usage) >= observed - 1e-12).sum(axis=0)
         k = of_site[site_of]
         return cls(
             tuple(map(str, domains)), shares, usage, k / np.bincount(site_of)[site_of],
-            (1 + as_large) / (1 + PERMUTATIONS), k,
+            (1 + as_large) / (1 + PERMUTATIONS), k, len(first),
         )  # fmt: skip
 
     @property
@@ -87,23 +86,24 @@ class Specialisation:
         r"""The part of the routing that two domains have in common: :math:`\sum_i \min(ES_{iD}, ES_{iD'}) / k`."""
         shares = self.shares[:, site]
         common: Float[np.ndarray, "domains domains"] = np.minimum(shares[:, None], shares[None]).sum(axis=2)
-        return common / self.k[site[0]]
+        common /= self.k[site[0]]
+        return common
 
 
 def _shares(
     counts: Float[np.ndarray, "documents units"],
     sizes: Float[np.ndarray, " documents"],
-    domain: Int[np.ndarray, " documents"],
+    domain: Int[np.ndarray, "*draws documents"],
     domains: int,
-) -> Float[np.ndarray, "domains units"]:
-    member = (domain == np.arange(domains)[:, None]).astype(np.float64)
-    shares: Float[np.ndarray, "domains units"] = (member @ counts) / (member @ sizes)[:, None]
+) -> Float[np.ndarray, "*draws domains units"]:
+    member = (domain[..., None, :] == np.arange(domains)[:, None]).astype(np.float64)
+    shares: Float[np.ndarray, "*draws domains units"] = (member @ counts) / (member @ sizes)[..., None]
     return shares
 
 
 def _spread(
-    shares: Float[np.ndarray, "domains units"], usage: Float[np.ndarray, " units"]
-) -> Float[np.ndarray, " units"]:
+    shares: Float[np.ndarray, "*draws domains units"], usage: Float[np.ndarray, " units"]
+) -> Float[np.ndarray, "*draws units"]:
     """The largest distance of a domain's share from the usage over all examples."""
-    spread: Float[np.ndarray, " units"] = np.abs(shares - usage).max(axis=0)
+    spread: Float[np.ndarray, "*draws units"] = np.abs(shares - usage).max(axis=-2)
     return spread

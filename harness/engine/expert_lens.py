@@ -133,7 +133,8 @@ class _Decoder:
         content, query = self.subject.hooked.forward.tensors(part)
         seen = self._seen(content, query)
         target = torch.from_numpy(np.asarray(part.target)).long().to(seen["logits"].device)
-        towards = self.head.weight[target] - self.head.weight.mean(dim=0)
+        unembedding: Any = self.head.weight
+        towards = unembedding[target] - unembedding.mean(dim=0)
         scale = self.norm(seen["stream"]) / seen["stream"]
         cosines: dict[str, list[Tensor]] = {pair: [] for pair in ExpertLens.PAIRS}
         direct = []

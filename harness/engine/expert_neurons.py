@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -40,7 +40,7 @@ class ExpertNeurons(Site):
     def values_of(self, inputs: tuple[Tensor, ...], output: Tensor, units: Int[Tensor, " chosen"]) -> Values:
         """The weighted activations of these neurons, computed for the tokens that are routed to their experts."""
         of_expert, neuron = units // self._inner, units % self._inner
-        some = of_expert.unique()
+        some: Tensor = torch.unique(of_expert)
         weights = self.experts.weights(inputs).index_select(-1, some)
         *token, place = (weights != 0).nonzero(as_tuple=True)
         values = output.new_zeros(*weights.shape, self._inner)
@@ -59,21 +59,22 @@ class ExpertNeurons(Site):
         self, tokens: Float[Tensor, "routed width"], expert: Int[Tensor, " routed"], weight: Float[Tensor, " routed"]
     ) -> Float[Tensor, "routed inner"]:
         """The weighted activations of all neurons of one expert for each token."""
-        down, width, found = self.module.down_proj, tokens.shape[1], []
+        parameters: dict[str, Any] = self.module._parameters
+        down, width, found = parameters["down_proj"], tokens.shape[1], []
         for start in range(0, self._inner, width):
             kept = torch.eye(width, self._inner - start, dtype=down.dtype, device=down.device)
             chosen = nn.functional.pad(kept, (start, 0)).expand(len(down), -1, -1)
             reading = copy.copy(self.module)  # the parameters of the module itself stay as they are
             changed = {"down_proj": chosen.mT if _transposed(self.module) else chosen}
-            if "down_proj_bias" in self.module._parameters:
-                changed["down_proj_bias"] = torch.zeros_like(self.module.down_proj_bias)
-            reading._parameters = {**self.module._parameters, **changed}
+            if "down_proj_bias" in parameters:
+                changed["down_proj_bias"] = torch.zeros_like(parameters["down_proj_bias"])
+            reading._parameters = {**parameters, **changed}
             found.append(reading.forward(tokens, expert[:, None], weight[:, None]))
         return torch.cat(found, dim=1)[:, : self._inner]
 
     @property
     def _columns(self) -> Float[Tensor, "experts width inner"]:
-        down: Tensor = self.module.down_proj
+        down: Any = self.module.down_proj
         return down.mT if _transposed(self.module) else down
 
     @property
