@@ -7,6 +7,7 @@ from harness.cells.inputs import Inputs
 from harness.cells.progress import Progress
 from harness.cells.prune import prune
 from harness.cells.result import CellResult
+from harness.cells.selectivity import selectivity_of
 from harness.cells.size_curve import size_curve_of
 from harness.cells.strata import Division
 from harness.cells.trial import null_damage, trial_of
@@ -37,7 +38,9 @@ def run_cell(cell: Cell, memo: Memo, progress: Progress, test: bool = True) -> C
     curve = size_curve_of(*parts[0]) if test else None
     null = division.null([proposal for _, proposal in parts])
     progress.spend(**peak())
-    return CellResult.of(parts, judge(tested, cell.settings.alpha), curve, division.described(test), null)
+    judged = judge(tested, cell.settings.alpha)
+    selective = selectivity_of(division, [part for part, _ in parts], judged)
+    return CellResult.of(parts, judged, curve, division.described(test), null, selective)
 
 
 def propose(inputs: Inputs) -> Proposal:

@@ -11,6 +11,7 @@ from harness.board.references import Kind
 from harness.board.result import Result
 from harness.board.score import Scores, mean
 from harness.board.seeds import Spread
+from harness.board.selectivity import Selective
 from harness.board.task import Task
 
 
@@ -35,7 +36,8 @@ class Row:
     groups, ``discoveries``: how many of its tests have q at most alpha. ``labelled``: the fewest labelled units that
     ``ari`` and ``nmi`` are over on a task, if not all units have a label. ``pareto_optimal``: no other complete
     unsupervised row is at least as good in score and seconds, and better in one. ``added``: those of its ``cells``
-    whose records others sent: figures that cannot be computed again from a record are marked as told.
+    whose records others sent: figures that cannot be computed again from a record are marked as told. ``selectivity``:
+    where candidates were tested inside strata.
     """
 
     rank: int | None
@@ -68,6 +70,7 @@ class Row:
     spread: Spread | None = None
     added: tuple[str, ...] = ()
     labelled: int | None = None
+    selectivity: Selective | None = None
 
     @property
     def score(self) -> float:

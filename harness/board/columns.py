@@ -174,6 +174,15 @@ COLUMNS = (
         lambda row: None if row.spread is None else float(row.spread.finished),
     ),
     Column(
+        "selectivity",
+        "of groups tested inside a stratum: damage in the worst other stratum, relative to that inside (mean over "
+        "candidates); then how many candidates are selective by points, and by intervals. Selective: damage inside is "
+        "above the mean of the compared groups plus two standard deviations, and damage in every other stratum is at "
+        "most a third of it; by intervals, with the unfavourable ends of 95 % intervals.",
+        lambda row: told(row.selectivity.text, row) if row.selectivity else "",
+        lambda row: row.selectivity.ratio if row.selectivity else None,
+    ),
+    Column(
         "q",
         "largest Benjamini-Hochberg q-value of the method's groups, from p of the metric that decides first, over the "
         "distinct groups that the methods of this board proposed.",

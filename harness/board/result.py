@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from harness.board.discoveries import Discoveries
 from harness.board.references import command
 from harness.board.score import Scores, mean, p_of
+from harness.board.selectivity import Selective
 from harness.closure.verdict import Verdict, decision_order
 from harness.records.record import PartitionRecord, Record
 from harness.registry.command import command as written
@@ -29,6 +30,7 @@ class Result:
     correction. ``q``: among the distinct groups of the board; ``discoveries``: how many have q at most alpha.
     ``beyond_controls``: damage beyond the controls, in their standard deviations. ``chosen_by_labels``: the labels were
     used to choose the partition. ``labelled``: how many units ``ari`` and ``nmi`` are over, if not over all.
+    ``selectivity``: where candidates were tested inside strata.
     """
 
     cell: str
@@ -52,6 +54,7 @@ class Result:
     cost: Mapping[str, int | float]
     command: str
     labelled: int | None = None
+    selectivity: Selective | None = None
 
     @classmethod
     def of(cls, record: Record, metric: str, discoveries: Discoveries) -> Result:
@@ -82,6 +85,7 @@ class Result:
             cost=dict(record.cost),
             command=command(record, record),
             labelled=_labelled(record),
+            selectivity=Selective.of(record),
         )
 
     @classmethod
@@ -113,6 +117,7 @@ class Result:
             seconds=sum(result.seconds for result in results) / len(results),
             cost=mean_costs([result.cost for result in results]),
             labelled=fewest_labelled(results),
+            selectivity=Selective.over(result.selectivity for result in results),
             command=written("sweep", *words, swept("seed", by_seed)) if words else "",
         )
 

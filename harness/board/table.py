@@ -17,6 +17,7 @@ from harness.board.references import REFERENCES, Kind, Reference, command, kind_
 from harness.board.result import Result, fewest_labelled, mean_costs, metric_of
 from harness.board.score import Scores, mean
 from harness.board.seeds import spread_of
+from harness.board.selectivity import Selective
 from harness.board.task import Task, asked_digest, distinct, seed_of, task_digest, tasks_of
 from harness.closure.statistics import wilson_interval
 from harness.records.record import FINISHED, Record, Status
@@ -200,6 +201,7 @@ def _summary(
         missing=missing,
         cells=cells,
         labelled=fewest_labelled(done),
+        selectivity=Selective.over(result.selectivity for result in done),
     )
 
 

@@ -25,7 +25,8 @@ from harness.registry.command import command as written
 from harness.registry.command import in_workspace
 from harness.registry.config import SEARCH_OPTIONS, search_options
 
-NESTED = frozenset({"verdicts", "results", "missing", "cells", "spread", "by_task", "score_by_task", "added"})
+NESTED = frozenset({"verdicts", "results", "missing", "cells", "spread", "by_task", "score_by_task", "added",
+                    "selectivity"})  # fmt: skip
 """Fields that a CSV has in another form."""
 
 
@@ -92,8 +93,14 @@ def as_json(boards: Sequence[Board], lineage: Lineage) -> str:
 
 
 def as_data(boards: Sequence[Board]) -> list[Any]:
-    """The boards as plain values, figures to nine digits. A row of a single seed has no spread."""
+    """The boards as plain values, figures to nine digits. A row of a single seed has no spread, and one without strata
+    has no selectivity.
+    """
     data = [_rounded(dataclasses.asdict(board)) for board in boards]
+    for row in (row for board in data for row in board["rows"]):
+        for figures in (row, *row["results"].values()):
+            if figures["selectivity"] is None:
+                del figures["selectivity"]
     for row in (row for board in data for row in board["rows"] if row["spread"] is None):
         del row["spread"]
     return data
@@ -108,6 +115,7 @@ def as_csv(boards: Sequence[Board]) -> str:
             "score": row.score,
             **_flat(row),
             **_flat_spread(row),
+            **_flat_selectivity(row),
             "missing": "; ".join(missing.task for missing in row.missing),
             "cells": " ".join(row.cells),
             **({"added": " ".join(row.added)} if row.added else {}),
@@ -125,6 +133,7 @@ def cells_as_csv(boards: Sequence[Board]) -> str:
             "method": row.method,
             "task": task,
             **_flat(result),
+            **_flat_selectivity(result),
             "verdicts": " ".join(result.verdicts),
         }
         for i, board in enumerate(boards, 1)
@@ -170,6 +179,13 @@ def _flat_spread(row: Row) -> dict[str, Any]:
         "seed_effect_low": effect_low,
         "seed_effect_high": effect_high,
     }
+
+
+def _flat_selectivity(row: Row | Result) -> dict[str, Any]:
+    """Selectivity by ratio and by both rules; no columns where nothing was tested inside strata."""
+    if row.selectivity is None:
+        return {}
+    return {f"selectivity_{name}": value for name, value in dataclasses.asdict(row.selectivity).items()}
 
 
 def _csv(lines: Iterable[Mapping[str, Any]]) -> str:

@@ -44,8 +44,12 @@ class CellResult:
         size_curve: SizeCurve | None = None,
         strata: tuple[StratumRecord, ...] = (),
         strata_null: StrataNull | None = None,
+        diagnostics: Mapping[str, Any] | None = None,
     ) -> CellResult:
-        """The result of a cell that reached its end. Its status is skipped where nothing qualified as a candidate."""
+        """The result of a cell that reached its end. Its status is skipped where nothing qualified as a candidate.
+
+        ``diagnostics``: in addition to those of the stages.
+        """
         inputs, first = parts[0]
         cell, subject, batch, progress = inputs.cell, inputs.subject, inputs.batch, inputs.progress
         proposals = tuple(proposal for _, proposal in parts)
@@ -75,7 +79,11 @@ class CellResult:
             size_curve=size_curve,
             strata=strata,
             strata_null=strata_null,
-            diagnostics={**(_diagnostics(first) if proposed else {}), **group_figures(inputs, first)},
+            diagnostics={
+                **(_diagnostics(first) if proposed else {}),
+                **group_figures(inputs, first),
+                **(diagnostics or {}),
+            },
             seconds={name: round(seconds, 4) for name, seconds in progress.seconds.items()},
             cost=dict(progress.cost),
         )

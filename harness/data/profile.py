@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -55,20 +56,28 @@ class Profile:
         return cls.of(units, [name_of[unit.family, unit.depth] for unit in units.units])
 
     @classmethod
-    def by_bin(cls, units: UnitSpace, values: Float[np.ndarray, " units"], bins: int) -> Profile:
-        """A cell is a bin of the units of one site, by the rank of a value: usage, or strength.
+    def by_bin(
+        cls,
+        units: UnitSpace,
+        values: Float[np.ndarray, " units"],
+        bins: int,
+        smallest: int = SMALLEST_BIN,
+        within: Literal["site", "family"] = "site",
+    ) -> Profile:
+        """A cell is a bin of the units of one site, or of all sites of a family, by the rank of a value.
 
-        Each site has up to ``bins`` bins of about equal size, of at least ``SMALLEST_BIN`` units. Units with equal
-        values share their mean rank, and so their bin.
+        The value is usage, or strength. Each site (or family) has up to ``bins`` bins of about equal size, of at least
+        ``smallest`` units. Units with equal values share their mean rank, and so their bin.
         """
         from scipy.stats import rankdata
 
+        place_of = [unit.site if within == "site" else unit.family for unit in units.units]
         bin_of = np.zeros(len(units), dtype=int)
-        for site in range(len(units.sites)):
-            inside = np.flatnonzero(units.site_of == site)
-            parts = max(1, min(bins, len(inside) // SMALLEST_BIN))
+        for place in dict.fromkeys(place_of):
+            inside = np.flatnonzero(np.array(place_of) == place)
+            parts = max(1, min(bins, len(inside) // smallest))
             bin_of[inside] = (rankdata(values[inside]) - 0.5) * parts / len(inside)
-        return cls.of(units, [f"{unit.site}, bin {place}" for unit, place in zip(units.units, bin_of, strict=True)])
+        return cls.of(units, [f"{place}, bin {part}" for place, part in zip(place_of, bin_of, strict=True)])
 
     @classmethod
     def by_class(cls, labels: Labels) -> Profile:

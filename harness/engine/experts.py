@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -32,6 +32,12 @@ class Experts(Mixture):
     Experts that every token takes (shared ones) are no units.
     """
 
+    sources: ClassVar[Mapping[str, str]] = {
+        "routed": "1 where a token is routed to an expert, else 0 [examples, experts, 1]",
+        "gate": "the weight that an expert's output is multiplied by; 0 if not routed [examples, experts, 1]",
+        "expert_output": "an expert's output before its weight; zeros if not routed [examples, experts, width]",
+    }
+
     router: Router = field(kw_only=True)
 
     def values(self, inputs: tuple[Tensor, ...], output: Tensor) -> Values:
@@ -40,7 +46,25 @@ class Experts(Mixture):
 
     def values_of(self, inputs: tuple[Tensor, ...], output: Tensor, units: Int[Tensor, " chosen"]) -> Values:
         """The part of these experts, computed for the tokens that are routed to them."""
-        weights = self.weights(inputs).index_select(-1, units)
+        return self._parts(inputs, output, units, self.weights(inputs).index_select(-1, units))
+
+    def reading(self, source: str, inputs: tuple[Tensor, ...], output: Tensor) -> Values:
+        """Parts of the sum, or one of the sources."""
+        weights = self.weights(inputs)
+        routed = (weights != 0).to(weights.dtype)
+        if source == "expert_output":
+            return self._parts(inputs, output, torch.arange(len(self.labels), device=output.device), routed)
+        read = {"routed": routed, "gate": weights}.get(source)
+        return super().reading(source, inputs, output) if read is None else read[..., None]
+
+    def _parts(
+        self,
+        inputs: tuple[Tensor, ...],
+        output: Tensor,
+        units: Int[Tensor, " chosen"],
+        weights: Float[Tensor, "rows *places chosen"],
+    ) -> Values:
+        """The outputs of these experts times these weights, for the tokens whose weight is not zero."""
         *token, unit = (weights != 0).nonzero(as_tuple=True)
         values = output.new_zeros(*weights.shape, output.shape[-1])
         if len(unit):

@@ -29,7 +29,7 @@ from harness.engine.evaluation import Predict, evaluate_in_passes, within_memory
 from harness.engine.forward import Forward, Measured
 from harness.engine.hooked_model import HookedModel
 from harness.engine.hooked_recorder import HookedRecorder
-from harness.engine.replacement import Moments, Replacement, averaged_over, donors_of, moments, noise_of
+from harness.engine.replacement import Moments, Replacement, averaged_over, donors_of, moments, noise_of, traffic
 from harness.engine.routers import Router, routers_of, with_routers
 from harness.engine.schedule import load_of
 from harness.engine.sites import Mixture, Site
@@ -54,7 +54,7 @@ class HookedSubject(Subject):
     """
 
     sources: Mapping[str, str] = {name: SOURCES[name] for name in ("activation", "first_order")}
-    gives: frozenset[str] = frozenset({"output", "mean", "std", "noise", "donor"})
+    gives: frozenset[str] = frozenset({"output", "mean", "std", "noise", "donor", "traffic"})
 
     def __init__(
         self,
@@ -170,15 +170,18 @@ class _Passes:
         self._noisy = "noise" in inputs
         self._donors = donors_of(intervention, batch, subject.reads) if "donor" in inputs else None
         self._moments = Moments({}, {})
-        if inputs & {"mean", "std"}:
+        self._traffic: Mapping[str, Tensor] = {}
+        if inputs & {"mean", "std", "traffic"}:
             over = averaged_over(intervention, batch, reference, subject.reads)
+            parts = list(micro_batches(over, Load(), self.budget))
+        if inputs & {"mean", "std"}:
+            each_position, spread = intervention.per == "position", "std" in inputs
             self._moments = moments(
-                over,
-                intervention.per == "position",
-                micro_batches(over, Load(), self.budget),
-                lambda examples: self._model.outputs(over.take(examples), self._chosen),
-                "std" in inputs,
+                over, each_position, parts, lambda some: self._model.outputs(over.take(some), self._chosen), spread
             )
+        if "traffic" in inputs:  # a mixture's weights go to units that are not ablated as well
+            chosen = self._model.all_at(self._chosen) if mixes(intervention) else self._chosen
+            self._traffic = traffic(over, parts, lambda some: self._model.outputs(over.take(some), chosen))
 
     def begin(self, examples: Int[np.ndarray, " chosen"]) -> Predict:
         """The examples, and the intervention's inputs for them."""
@@ -190,7 +193,7 @@ class _Passes:
         """The intervention, with its inputs for these examples."""
         donor = self._model.outputs(self._donors.take(examples), self._chosen) if self._donors else {}
         noise = self._noise(examples) if self._noisy else {}
-        return Replacement(self._intervention, donor, self._moments.mean, self._moments.std, noise)
+        return Replacement(self._intervention, donor, self._moments.mean, self._moments.std, noise, self._traffic)
 
     def _noise(self, examples: Int[np.ndarray, " chosen"]) -> dict[str, Float[Tensor, "chosen places _ _"]]:
         part = self._batch.take(examples)

@@ -97,6 +97,11 @@ class HookedModel:
         device = self.forward.device
         return {site: torch.tensor(sorted(members), device=device) for site, members in places.items()}
 
+    def all_at(self, chosen: Chosen) -> dict[str, Int[Tensor, " _"]]:
+        """All units of the sites of these units."""
+        sizes = {site.name: len(site.labels) for site in self.sites}
+        return {name: torch.arange(sizes[name], device=places.device) for name, places in chosen.items()}
+
     def leaves_outputs(self) -> bool:
         """Whether conditions that change nothing give the baseline's outputs."""
         content, query = self.forward.sample(2)
@@ -179,7 +184,7 @@ class _Ablation:
         columns = self.mask.any(dim=0).nonzero()[:, 0]
         units, ablated = self.units[columns], self.mask[blocks][:, columns].repeat_interleave(self.n, dim=0)
         if isinstance(self.site, Mixture) and mixes(self.replacement.intervention):
-            return remixed(self.replacement.intervention, self.site, inputs, output, units, ablated)
+            return remixed(self.replacement, self.site, inputs, output, units, ablated)
         values = self.site.values_of(tuple(inputs), output, units)
         by_place = values if values.ndim == 4 else values.unsqueeze(1)
         query = self.query.repeat(len(blocks))

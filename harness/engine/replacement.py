@@ -31,8 +31,9 @@ class Replacement:
     """An intervention, with its inputs for the examples of one micro-batch.
 
     By site (or layer), where the intervention asks for it: ``donor`` and ``noise`` [examples, places, units, width],
-    ``mean`` and ``std`` [1 or places, units, width]. Outputs are those of the site. Where a model gates or normalises
-    heads before the output projection, the replacement is gated or normalised in the same way.
+    ``mean`` and ``std`` [1 or places, units, width], ``traffic`` [1, units, 1]. Outputs are those of the site. Where a
+    model gates or normalises heads before the output projection, the replacement is gated or normalised in the same
+    way.
     """
 
     intervention: Intervention
@@ -40,6 +41,7 @@ class Replacement:
     mean: Values[Any] = field(default_factory=dict)
     std: Values[Any] = field(default_factory=dict)
     noise: Values[Any] = field(default_factory=dict)
+    traffic: Values[Any] = field(default_factory=dict)
 
     def __call__(
         self,
@@ -72,6 +74,8 @@ class Replacement:
                     available[name] = values[query].unsqueeze(1) if self.intervention.per == "position" else values
                 else:
                     available[name] = values[: output.shape[1]]
+        if site in self.traffic:
+            available["traffic"] = chosen(self.traffic[site])
         replaced = ablated[:, None, :, None]
         if not query_only and self.intervention.positions == "query":
             at_the_query = torch.arange(output.shape[1], device=output.device) == query[:, None]
@@ -89,7 +93,7 @@ class Unchanged(Intervention):
 
 
 def remixed(
-    intervention: Intervention,
+    replacement: Replacement,
     site: Mixture,
     inputs: Sequence[Tensor],
     output: Float[Tensor, "rows *places width"],
@@ -97,7 +101,7 @@ def remixed(
     ablated: Bool[Tensor, "rows units"],
 ) -> Float[Tensor, "rows *places width"]:
     """The output of a mixture with the weights that an intervention on weights gives. ``units``: those of the mask."""
-    given = tuple(inputs)
+    intervention, given = replacement.intervention, tuple(inputs)
     weights = site.weights(given)
     mask = torch.zeros(len(ablated), weights.shape[-1], dtype=torch.bool, device=ablated.device)
     mask[:, units] = ablated
@@ -105,6 +109,8 @@ def remixed(
     available = {"weights": weights, "ablated": by_place}
     if "rerouted" in inputs_of(type(intervention)):
         available["rerouted"] = site.rerouted(given, by_place)
+    if site.name in replacement.traffic:
+        available["traffic"] = replacement.traffic[site.name][..., 0].to(weights)
     return site.mixed(given, output, call_with(intervention, **available))
 
 
@@ -205,6 +211,19 @@ def moments(
     variances = {site: total / counts - (exact[site] / counts).square() for site, total in squares.items()}
     std = {site: variance.clamp(min=0).sqrt() for site, variance in variances.items()}
     return Moments(means, std)
+
+
+def traffic(
+    over: Batch,
+    parts: Iterable[Int[np.ndarray, " _"]],
+    run: Callable[[Int[np.ndarray, " _"]], Mapping[Any, Tensor]],
+) -> Values[Any]:
+    """By site, the share of positions up to each example's query at which a unit hands on anything but zero."""
+
+    def used(examples: Int[np.ndarray, " _"]) -> Mapping[Any, Tensor]:
+        return {site: (output != 0).any(-1, keepdim=True).float() for site, output in run(examples).items()}
+
+    return moments(over, False, parts, used, False).mean
 
 
 def noise_of(

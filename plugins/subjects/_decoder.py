@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from harness.engine.hooked import HookedSubject
     from harness.engine.loading import LoadedModel
 
-Family = Literal["experts", "heads", "kv_groups", "mlp_layers", "mlp_neurons", "stream"]
+Family = Literal["expert_neurons", "experts", "heads", "kv_groups", "mlp_layers", "mlp_neurons", "stream"]
 Dtype = Literal["float32", "bfloat16", "float16"]
 Source: TypeAlias = Tiny | TinyMoE | SmolLM2Wheel | HuggingFace
 
@@ -62,6 +62,7 @@ class DecoderUnits(SubjectMethod):
         """The sites of its units in a model of these sizes."""
         sites = {
             "experts": ("experts", "expert", sizes.experts),
+            "expert_neurons": ("expert_neurons", "expert_neuron", sizes.experts * sizes.mlp),
             "heads": ("attn", "head", sizes.heads),
             "kv_groups": ("attn", "kv_group", sizes.kv_heads),
             "mlp_neurons": ("neurons", "neuron", sizes.mlp),

@@ -24,7 +24,7 @@ class Experts(DecoderUnits):
     token takes (shared ones) are no units.
 
     Experts that are used more do more damage when they are ablated, whatever they compute. Groups are therefore
-    compared with groups that are used about as often (``controls=usage_matched``).
+    compared with groups that are used about as often (``controls=expert_usage``, a preset of ``usage_matched``).
 
     ``path=tiny_moe`` is the model that comes with the harness. With ``also=[heads]``, heads are units as well.
 
@@ -37,7 +37,7 @@ class Experts(DecoderUnits):
         **FOR_ANY_UNITS,
         "batch": "domains",
         "signal": "router_probability",
-        "controls": "usage_matched",
+        "controls": "expert_usage",
     }
     path: str = field(default="tiny_moe", metadata={"help": "hub id or folder in Hugging Face layout; or tiny_moe"})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -14,15 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, GptOssConfig, PreTrainedModel
 
-from harness import HarnessError, Intervention, Prediction, method
+from harness import HarnessError, Intervention, Prediction, Reader, Rows, method
 from harness.data.first_order import FirstOrder
 from harness.engine.families import sites_of_families
 from harness.engine.hooked import HookedSubject
 from harness.engine.subject import vocabulary_of
 from harness.testing.probes import Look, Output
-from tests.unit.mixtures import CONFIGS, EXPERTS, IMPLEMENTATIONS, batch, model_of
+from tests.unit.mixtures import CONFIGS, EXPERTS, IMPLEMENTATIONS, SIZES, batch, model_of
 
 CHOOSING_BY_SOFTMAX = ("olmoe", "olmoe_top1", "mixtral", "qwen2_moe", "qwen3_moe")
 Weights = Float[Tensor, "tokens experts"]
@@ -246,6 +247,163 @@ def test_an_expert_hands_on_its_weight_times_its_output() -> None:
     assert torch.allclose(values.sum(1), output, atol=1e-5)
 
 
+def routings(name: str, layer: int) -> tuple[Weights, Tensor, Tensor]:
+    """Weights of all experts, tokens and experts' outputs of a layer, of every token up to the queries."""
+    model, weights, tokens, outputs = exact_model_of(name), [], [], []
+
+    def before(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        hidden, chosen, given_weights = args
+        everything = torch.arange(EXPERTS).expand(len(hidden), EXPERTS)
+        weights.append(given_weights.new_zeros(len(hidden), EXPERTS).scatter_add(1, chosen, given_weights))
+        tokens.append(hidden)
+        one_hot = torch.eye(EXPERTS, dtype=hidden.dtype)
+        outputs.append(
+            torch.stack([module.forward(hidden, everything, row.expand(len(hidden), -1)) for row in one_hot], 1)
+        )
+
+    handle = expert_modules(model)[layer].register_forward_pre_hook(before)
+    looks_by_hand(model)
+    handle.remove()
+    return torch.cat(weights), torch.cat(tokens), torch.cat(outputs)
+
+
+@pytest.mark.parametrize("experts", ["exact", *IMPLEMENTATIONS])
+def test_swapping_gives_the_weight_to_the_expert_that_is_used_about_as_often(experts: str) -> None:
+    """By hand: the traffic of every expert, the nearest one that is left, and its output with both weights."""
+    reference, subject = exact_model_of("olmoe"), subject_of("olmoe", experts)
+    out = {1, 4}
+    traffic = (routings("olmoe", 1)[0] != 0).double().mean(0)
+    left = [expert for expert in range(EXPERTS) if expert not in out]
+    partner = {expert: min(left, key=lambda other: abs(traffic[expert] - traffic[other])) for expert in out}
+
+    def swapped(weights: Weights, ablated: Tensor) -> Weights:
+        new = weights.index_fill(1, ablated, 0)
+        for expert, other in partner.items():
+            new[:, other] += weights[:, expert]
+        return new
+
+    with with_weights(reference, {1: out}, swapped):
+        expected = looks_by_hand(reference)
+    error = np.abs(looks(subject, members(subject, {1: out}), method("intervention", "swap")) - expected)
+    assert np.median(error) < tolerance("olmoe", experts)
+    assert np.abs(looks_by_hand(reference) - expected).max() > 0.01
+
+
+def test_the_mean_of_routed_tokens_replaces_an_expert_where_it_is_routed() -> None:
+    """By hand: the mean over the tokens of the batch that are routed to it; the others keep what they have."""
+    reference, subject = exact_model_of("olmoe"), subject_of("olmoe")
+    weights, _, outputs = routings("olmoe", 1)
+    expert = 2
+    on = weights[:, expert] != 0
+    mean = (weights[on, expert, None] * outputs[on, expert]).mean(0)
+    assert 0 < on.float().mean() < 1
+
+    def after(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        hidden, chosen, given_weights = args
+        only = given_weights.masked_fill(chosen != expert, 0)
+        routed = (chosen == expert).any(1, keepdim=True)
+        return output + torch.where(routed, mean - module.forward(hidden, chosen, only), 0)
+
+    handle = expert_modules(reference)[1].register_forward_hook(after)
+    expected = looks_by_hand(reference)
+    handle.remove()
+    found = looks(subject, members(subject, {1: {expert}}), method("intervention", "routed_mean"))
+    assert np.median(np.abs(found - expected)) < 1e-5
+    assert np.abs(looks_by_hand(reference) - expected).max() > 0.01
+
+
+def test_sources_of_experts_are_routing_weight_and_output() -> None:
+    weights, _, outputs = routings("mixtral", 0)
+    subject, last = subject_of("mixtral"), np.cumsum(batch().query + 1) - 1
+    for source, expected in (
+        ("routed", (weights != 0).double()[:, :, None]),
+        ("gate", weights[:, :, None]),
+        ("expert_output", torch.where(weights[:, :, None] != 0, outputs, 0)),
+        ("activation", weights[:, :, None] * outputs),
+    ):
+        read = subject.record(batch(), {"all": Everything(source)}).readings["all"][:, :EXPERTS]
+        assert read == pytest.approx(expected[last].numpy(), abs=1e-4), source
+    assert subject.record(batch(), {"all": Everything("routed")}).readings["all"][:, :EXPERTS].sum() == 2 * len(batch())
+
+
+@dataclass(frozen=True)
+class Everything(Reader):
+    source: str
+
+    def read(self, rows: Rows) -> np.ndarray:
+        return rows.values
+
+
+NEURONS = ("olmoe", "mixtral", "qwen2_moe", "deepseek_v2", "gpt_oss")
+
+
+@cache
+def neurons_of(name: str, experts: str) -> HookedSubject:
+    model = gpt_oss(experts) if name == "gpt_oss" else model_of(name, experts)
+    return HookedSubject(model, sites_of_families(model, ["expert_neurons"]), vocabulary_of(model), name)
+
+
+@cache
+def gpt_oss(experts: str) -> PreTrainedModel:
+    """Transposed matrices, biases, a clamped gate; more neurons than the width."""
+    torch.manual_seed(0)
+    config = GptOssConfig(
+        vocab_size=48, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2, head_dim=8,
+        num_key_value_heads=2, num_local_experts=EXPERTS, num_experts_per_tok=2, sliding_window=8, pad_token_id=0,
+        eos_token_id=None, initializer_range=0.3, rope_parameters={"rope_type": "default", "rope_theta": 1e4},
+    )  # fmt: skip
+    return AutoModelForCausalLM.from_config(config, experts_implementation=experts).eval()
+
+
+@pytest.mark.parametrize("experts", IMPLEMENTATIONS)
+@pytest.mark.parametrize("name", NEURONS)
+def test_ablating_a_neuron_of_an_expert_is_a_column_of_zeros(name: str, experts: str) -> None:
+    """By hand: the model with the neurons' columns of the down projections set to zero."""
+    subject = neurons_of(name, experts)
+    model = subject.model
+    site = subject.sites[0]
+    inner = len(site.labels) // EXPERTS
+    assert site.labels[inner + 3].endswith("E1N3")
+    group = (3, inner + 1, 4 * inner + inner - 1)
+    changed = deepcopy(model)
+    down = expert_modules(changed)[0].down_proj.data
+    down = down if name == "gpt_oss" else down.mT  # [experts, neurons, width]
+    for unit in group:
+        down[unit // inner, unit % inner] = 0
+    expected, before = looks_by_hand(changed), looks_by_hand(model)
+    assert looks(subject, group, method("intervention", "zero")) == pytest.approx(expected, abs=1e-3)
+    assert np.abs(before - expected).max() > 0.01
+
+
+def test_a_neuron_of_an_expert_hands_on_its_weighted_activation() -> None:
+    """OLMoE: w silu(gate x) * up x, and nothing for tokens that are not routed to the expert."""
+    site = neurons_of("olmoe", "eager").sites[1]
+    module, inner = site.module, len(site.labels) // EXPERTS
+    hidden = torch.randn(3, SIZES["hidden_size"], generator=torch.Generator().manual_seed(0))
+    chosen, weights = torch.tensor([[0, 4], [5, 1], [4, 2]]), torch.tensor([[0.5, 0.2], [0.9, 0.3], [0.1, 0.7]])
+    with torch.inference_mode():
+        found = site.values((hidden[None], chosen[None], weights[None]), hidden[None])[0].reshape(3, EXPERTS, inner)
+        expected = torch.zeros_like(found)
+        for token in range(3):
+            for place, expert in enumerate(chosen[token].tolist()):
+                gate, up = (module.gate_up_proj[expert] @ hidden[token]).chunk(2)
+                expected[token, expert] = weights[token, place] * nn.functional.silu(gate) * up
+    assert torch.allclose(found, expected, atol=1e-5)
+
+
+@given(st.integers(0, 2**16), st.integers(1, 5), st.integers(2, 6))
+def test_swapping_keeps_the_total_weight_and_never_uses_an_ablated_unit(seed: int, tokens: int, units: int) -> None:
+    rng = np.random.default_rng(seed)
+    weights = torch.from_numpy(rng.random((2, tokens, units)) * rng.integers(0, 2, (2, tokens, units)))
+    ablated = torch.from_numpy(rng.random((2, 1, units)) < 0.4)
+    ablated[..., 0] = False
+    new = method("intervention", "swap")(
+        weights=weights, ablated=ablated, traffic=torch.from_numpy(rng.random((1, units)))
+    )
+    assert torch.allclose(new.sum(-1), weights.sum(-1))
+    assert not new[ablated.expand_as(new)].any()
+
+
 @given(st.integers(0, 2**16), st.integers(1, 5), st.integers(2, 6))
 def test_renormalising_keeps_the_sum_and_the_proportions(seed: int, tokens: int, units: int) -> None:
     rng = np.random.default_rng(seed)
@@ -281,6 +439,30 @@ def test_rerouting_around_more_experts_than_are_left_is_refused() -> None:
     group = members(subject, {0: {0, 1, 2, 3, 4}})
     with pytest.raises(HarnessError, match=r"L0.experts: a token goes to 2 of 6 experts, and only 1 are left"):
         looks(subject, group, method("intervention", "reroute"))
+
+
+def test_swapping_all_experts_of_a_layer_is_refused() -> None:
+    subject = subject_of("olmoe")
+    with pytest.raises(HarnessError, match="swap: all 6 units of a site are ablated"):
+        looks(subject, members(subject, {0: set(range(6))}), method("intervention", "swap"))
+
+
+def test_an_expert_that_is_never_used_changes_nothing_whatever_replaces_it() -> None:
+    """A correction bias of -100: the router never chooses expert 3. Its mean over no token is zero."""
+    model = deepcopy(model_of("deepseek_v3"))
+    for name, values in model.named_buffers():
+        if "correction_bias" in name:
+            values[3] = -100
+    subject = HookedSubject(model, sites_of_families(model, ["experts"]), vocabulary_of(model), "never")
+    for intervention in ("zero", "renormalise", "reroute", "swap", "mean", "routed_mean"):
+        found = subject.evaluate(batch(), [(), (3,)], method("intervention", intervention), LOOKS)
+        assert np.isfinite(found).all()
+        assert found[:, 0] == pytest.approx(found[:, 1], abs=1e-4), intervention
+
+
+def test_experts_and_their_neurons_are_no_units_of_one_subject() -> None:
+    with pytest.raises(HarnessError, match="every neuron is part of an expert"):
+        sites_of_families(model_of("olmoe"), ["experts", "expert_neurons"])
 
 
 def test_heads_cannot_be_rerouted() -> None:

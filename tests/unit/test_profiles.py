@@ -69,6 +69,22 @@ def test_bins_are_equal_parts_of_the_ranks_within_a_site() -> None:
     assert sorted(map(sorted, found)) == sorted(map(sorted, expected))
 
 
+def test_smaller_bins_match_usage_at_sites_of_eight_units() -> None:
+    """Experts: the four that are used least, and the four that are used most, of each layer."""
+    units, usage = space([8, 8]), np.array([*range(8), *range(100, 108)], dtype=float)
+    assert cells(Profile.by_bin(units, usage, 4)) == [set(range(8)), set(range(8, 16))]
+    found = cells(Profile.by_bin(units, usage, 4, smallest=4))
+    assert found == [{0, 1, 2, 3}, {4, 5, 6, 7}, {8, 9, 10, 11}, {12, 13, 14, 15}]
+
+
+def test_bins_of_a_family_match_usage_across_sites() -> None:
+    units, usage = space([4, 4]), np.array([1.0, 2, 11, 12, 3, 4, 13, 14])
+    assert cells(Profile.by_bin(units, usage, 2, smallest=4, within="family")) == [{0, 1, 4, 5}, {2, 3, 6, 7}]
+    both = UnitSpace(units.units + UnitSpace.heads([8]).units)
+    by_family = Profile.by_bin(both, np.arange(16.0), 1, within="family")
+    assert sorted(by_family.names) == ["head, bin 0", "mlp, bin 0"]
+
+
 def test_units_of_equal_usage_share_a_bin() -> None:
     usage = np.array([0.0] * 20 + [0.5] * 12)
     assert cells(Profile.by_bin(space([32]), usage, 4)) == [set(range(20)), set(range(20, 32))]

@@ -14,8 +14,12 @@ import pytest
 from harness import HarnessError, Recording, Rows, Subject, UnitSpace, method
 from harness.board.card import card
 from harness.board.recomputed import contradictions
+from harness.board.selectivity import candidates_of
+from harness.board.table import build
+from harness.board.write import as_csv, as_data
 from harness.cells.inputs import cache_of
 from harness.cells.progress import Progress
+from harness.cells.selectivity import SELECTIVITY
 from harness.closure.cases import cases_of
 from harness.closure.report import close
 from harness.closure.trial import Trial
@@ -66,6 +70,36 @@ def test_strata_have_their_sizes_in_both_halves_and_the_baseline_of_their_tested
         assert (stratum.n_proposed, stratum.n_tested) == (closure.n_proposed, closure.n_examples)
         assert stratum.baseline == pytest.approx({name: of.baseline for name, of in closure.effects.items()})
         assert stratum.routing_entropy is None  # a planted world has no routers
+
+
+def test_the_selectivity_of_a_circuit_of_one_stratum_is_on_the_board(routed: Any) -> None:
+    """The mean over all other strata is what the record says of the outside; the circuit is selective in stratum 0."""
+    record, tested = routed.record, {stratum.name: stratum.n_tested for stratum in routed.record.strata}
+    found = list(record.diagnostics[SELECTIVITY].values())
+    assert [entry["stratum"] for entry in found] == ["0", "1", "2", "3"]
+    for entry, closure in zip(found, record.closure, strict=True):
+        effect = closure.effects[entry["metric"]]
+        assert entry["on"]["mean"] == pytest.approx(effect.damage * effect.delta)
+        assert set(entry["off"]) == set(tested) - {entry["stratum"]}
+        whole = sum(tested[name] * off["mean"] for name, off in entry["off"].items()) / closure.n_outside
+        assert whole == pytest.approx(effect.damage * closure.outside[entry["metric"]].delta)
+    first, *others = candidates_of(parse_record(record.to_json(), "3f9c", ""))
+    assert first.by_points
+    assert first.by_intervals
+    assert first.ratio is not None
+    assert first.ratio < 0.1
+    assert not any(other.by_points for other in others)
+    (board,) = build([record])
+    (row,) = [row for row in board.rows if row.results]
+    assert row.selectivity is not None
+    assert (row.selectivity.by_points, row.selectivity.by_intervals, row.selectivity.candidates) == (1, 1, 4)
+    assert "selectivity_by_points" in as_csv([board])
+
+
+def test_boards_without_strata_have_no_selectivity(tmp_path: Path) -> None:
+    record = run(tmp_path, "chooser=modularity", strata=()).record
+    assert SELECTIVITY not in record.diagnostics
+    assert "selectivity" not in json.dumps(as_data(build([record])))
 
 
 def test_a_cell_that_is_not_tested_describes_its_strata_without_metrics(tmp_path: Path) -> None:
