@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from harness.engine.decoders import blocks_of
-from harness.engine.depth_routing import DepthRouter, RoutedLayer
+from harness.engine.depth_routing import DepthRouter, RoutedLayer, fixed_weights
 from harness.engine.routers import trial_pass
-from harness.engine.sites import Mixture, Values
+from harness.engine.sites import Mixture, Site, Values
 from harness.util.errors import HarnessError
 
 WEIGHT = "routing_weight"
@@ -34,8 +34,8 @@ class DepthRoutes(Mixture):
     A source hands on its part of the mixture, :math:`\alpha_i v_i`. Sources that are the same tensor are one unit, and
     its weight is the sum of theirs: ``unit_of`` gives the unit of every source. ``sublayer``: what reads the mixture
     (``attn``, ``mlp``, ``out``; ``query``, ``key``, ``value`` where these have mixtures of their own). ``band``: early,
-    middle or late. ``origins``, by unit: ``embedding``, ``current`` (the newest source: the partial or running sum, and
-    where a block begins from nothing, the block before it) or ``older`` (other blocks).
+    middle or late. ``named``: the source of every unit, ``embedding``, ``b2`` (a block) or ``current`` (the newest one:
+    the partial or running sum, and where a block begins from nothing, the block before it).
     """
 
     sources: ClassVar[Mapping[str, str]] = {
@@ -44,7 +44,21 @@ class DepthRoutes(Mixture):
     unit_of: Int[Tensor, " sources"] = field(kw_only=True)
     sublayer: str = field(kw_only=True)
     band: str = field(kw_only=True)
-    origins: Sequence[str] = field(kw_only=True)
+    named: Sequence[str] = field(kw_only=True)
+
+    @property
+    def origins(self) -> list[str]:
+        """The family of every unit's source: embedding, current, or older."""
+        return [name if name in ("embedding", "current") else "older" for name in self.named]
+
+    @property
+    def bias(self) -> float:
+        """What the router adds to the logit of its newest source."""
+        return float(self.module.bias) if isinstance(self.module, DepthRouter) else 0.0
+
+    def fixed(self, bias: float) -> Float[Tensor, " units"]:
+        """The weights of the units if the router had no query, and this bias."""
+        return self._by_unit(torch.tensor(fixed_weights(len(self.unit_of), bias)), -1)
 
     def values(self, inputs: tuple[Tensor, ...], output: Tensor) -> Values:
         """Every unit's part of the mixture."""
@@ -152,18 +166,38 @@ def depth_routes(model: PreTrainedModel) -> list[DepthRoutes]:
             kind(
                 f"{reader}.router", layer, [f"{reader}<-{name}" for name in names], module, family="depth_route",
                 at_most=len(names) - 1, unit_of=unit_of, sublayer=sublayer, returned=place,
-                band=BANDS[3 * layer // (last + 1)],
-                origins=[name if name in ("embedding", "current") else "older" for name in names],
+                band=BANDS[3 * layer // (last + 1)], named=names,
             )
         )  # fmt: skip
     return sites
 
 
-def single_source(model: PreTrainedModel, sites: Sequence[DepthRoutes]) -> list[str]:
+def single_source(model: PreTrainedModel, sites: Sequence[Site]) -> list[str]:
     """The sublayers whose router has one source only, which cannot be ablated."""
-    with_units = {(site.depth, site.sublayer) for site in sites}
+    with_units = {(site.depth, site.sublayer) for site in sites if isinstance(site, DepthRoutes)}
     found = ((layer, sublayer) for _, layer, sublayer, _ in _routers(model))
     return [f"L{layer}.{sublayer}" for layer, sublayer in found if (layer, sublayer) not in with_units]
+
+
+def merged(sites: Sequence[Site]) -> dict[str, int]:
+    """The units that are several sources, and how many: they are one tensor."""
+    return {
+        site.labels[unit]: count
+        for site in sites
+        if isinstance(site, DepthRoutes)
+        for unit, count in enumerate(torch.bincount(site.unit_of).tolist())
+        if count > 1
+    }
+
+
+def classes(sites: Sequence[Site]) -> list[str]:
+    """The class of every unit: ``early mlp embedding``. The output has no band: ``out older``."""
+    return [
+        f"out {origin}" if site.sublayer == "out" else f"{site.band} {site.sublayer} {origin}"
+        for site in sites
+        if isinstance(site, DepthRoutes)
+        for origin in site.origins
+    ]
 
 
 def _routers(model: PreTrainedModel) -> Iterator[tuple[nn.Module, int, str, int]]:

@@ -20,6 +20,7 @@ OWN = {
     "leaderboard": ("out",),
     "trajectory": ("out",),
     "calibrate": ("out", "worlds"),
+    "depth": ("out",),
     "matrix": ("out", "on"),
     "decompose": COMMANDS["decompose"].keys,
 }  # keys of a command, not of a cell

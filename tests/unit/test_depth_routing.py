@@ -29,7 +29,7 @@ PLAIN = {
     "qwen3": lambda: hf.Qwen3ForCausalLM(hf.Qwen3Config(**SIZES)),
 }
 LOOKS = [Look(seed) for seed in range(3)]
-FORMS: tuple[tuple[Form, int], ...] = (("reset", 2), ("reset", 3), ("cumulative", 4), ("cumulative", 3), ("reset", 8))
+FORMS: tuple[tuple[Form, int], ...] = (("reset", 2), ("reset", 3), ("cumulative", 4))
 forms = pytest.mark.parametrize(("form", "block"), FORMS)
 
 
@@ -128,7 +128,7 @@ def test_logits_are_those_of_the_equations_written_out(form: Form, block: int) -
 
 
 @pytest.mark.parametrize("name", PLAIN)
-@pytest.mark.parametrize("bias", [0.0, 3.0, 10.0])
+@pytest.mark.parametrize("bias", [0.0, 10.0])
 def test_a_wrapped_model_has_the_weights_of_the_schedule(name: str, bias: float) -> None:
     """e^b / (e^b + M) for the newest of M + 1 sources; two equal ones are one unit, with the weight of both."""
     model = with_bias(routed(plain(name), "cumulative", 4), bias)

@@ -20,7 +20,7 @@ BLOCK = {"reset": 2, "cumulative": 4}
 """Sublayers of a block: with ``reset`` a layer, with ``cumulative`` two."""
 FILES: Mapping[str, tuple[str, ...]] = {
     "trained": ("trained",),
-    "uniform": ("uniform",),
+    "uniform": ("plain",),
     "fixed": ("trained",),
     "wrapped": ("plain",),
     "tuned_routing": ("plain", "tuned_routing"),
@@ -32,8 +32,8 @@ TUNING_BIAS = 3.0
 
 
 def form_of(arm: str) -> Form:
-    """Plain models are wrapped with ``cumulative``; models that are trained with routing from the start reset."""
-    return "cumulative" if FILES[arm][0] in ("plain", "tuned_all") else "reset"
+    """Plain models are wrapped with ``cumulative``; in models with routing from the start, blocks reset."""
+    return "cumulative" if arm in ("wrapped", "tuned_routing", "tuned_all") else "reset"
 
 
 def new_model(seed: int) -> PreTrainedModel:

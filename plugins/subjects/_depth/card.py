@@ -17,8 +17,8 @@ Llama class, d_model 48, {weights} weights, {seeds} seeds of every arm. They are
 
 - Data: `batch=markov_repeats`, sequences of 32 tokens of a random Markov chain over {symbols} tokens; half of the
   sequences repeat their first half. No data from outside.
-- Recipe: `python -m harness_plugins.subjects._depth.train --out DIR`, {minutes:.0f} minutes on one core. AdamW, float32,
-  stored in float16. Arms with the same seed start from the same weights and read the same sequences.
+- Recipe: `python -m harness_plugins.subjects._depth.train --out DIR`, less than {minutes:.0f} minutes of one core.
+  AdamW, float32, stored in float16. Arms with the same seed start from the same weights and read the same sequences.
 - `config.json` is that of the plain model; the routers are in the weights, `attention_router`, `mlp_router` and
   `output_router` of every layer.
 
@@ -30,6 +30,10 @@ Llama class, d_model 48, {weights} weights, {seeds} seeds of every arm. They are
 | wrapped | a plain model, wrapped: w = 0 and b, blocks of two layers, cumulative | without routing ({scratch} steps) |
 | tuned_routing | the same, from b = 3 | then the routers only ({routing} steps) |
 | tuned_all | the same, after `tuned_routing` | then everything ({all} steps) |
+
+`uniform` and `wrapped` are one trained model, read in two ways. The mean of all sources is the residual stream divided
+by their number, and the norm of a sublayer takes out that factor: training with equal weights is training the plain
+model.
 
 ## Measured on new sequences, nats per token, by seed
 

@@ -5,10 +5,11 @@ r"""Trains the models of ``subject=depth_routes``: every arm of the depth-routin
 Arms with the same seed start from the same weights and read the same sequences (``batch=markov_repeats``): they differ
 in routing only.
 
-- ``trained``: blocks that reset, routers and all other weights from scratch. ``uniform``: the same, with routers that
-  stay means.
-- ``plain``: no routing; as many steps. ``tuned_routing``: the plain model, wrapped, and only its routers trained.
-  ``tuned_all``: that model, and then all its weights.
+- ``trained``: blocks that reset, routers and all other weights from scratch.
+- ``plain``: no routing; as many steps. It is also what training with routers that stay means gives: the mean of all
+  sources is the residual stream divided by their number, and the norm of a sublayer takes out that factor.
+- ``tuned_routing``: the plain model, wrapped, and only its routers trained. ``tuned_all``: that model, and then all its
+  weights.
 
 The loss is that of every next token, :math:`L = -\operatorname{mean}_t \ln p(x_{t+1} \mid x_{\le t})`.
 """
@@ -87,12 +88,9 @@ def train_seed(
     seed: int, out: Path, scratch: Recipe = SCRATCH, routing: Recipe = ROUTING, everything: Recipe = ALL
 ) -> None:
     """Train and write the models of one seed."""
-    for arm in ("trained", "uniform"):
-        model = routed(new_model(seed), "reset", BLOCK["reset"])
-        for router in routers(model):
-            router.requires_grad_(arm == "trained")
-        _report(seed, arm, train(model, seed, scratch, "from scratch"))
-        save(out / f"{arm}-{seed}.safetensors", model)
+    model = routed(new_model(seed), "reset", BLOCK["reset"])
+    _report(seed, "trained", train(model, seed, scratch, "from scratch"))
+    save(out / f"trained-{seed}.safetensors", model)
     model = new_model(seed)
     _report(seed, "plain", train(model, seed, scratch, "from scratch"))
     save(out / f"plain-{seed}.safetensors", model)
