@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from harness.engine.sites import first_tensor, module_at, weight_of
+from harness.engine.sites import module_at, tensor_in, weight_of
 from harness.util.errors import HarnessError
 
 
@@ -61,7 +61,7 @@ class Target:
     def __call__(self, content: Tensor) -> Tensor:
         """The outputs: [rows, outputs], or logits [rows, positions, vocabulary]."""
         outputs = self.model(content, use_cache=False) if self.tokens else self.model(content)
-        return first_tensor(getattr(outputs, "logits", outputs))
+        return tensor_in(getattr(outputs, "logits", outputs))
 
     @torch.no_grad()
     def record(self, content: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

@@ -7,12 +7,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from transformers import PreTrainedModel
 
 from harness.engine.decoders import heads, kv_groups, mlp_layers, mlp_neurons, stream
+from harness.engine.depth_routes import depth_routes
 from harness.engine.expert_neurons import expert_neurons
 from harness.engine.experts import experts
 from harness.engine.sites import Site
 from harness.util.errors import HarnessError, unknown
 
 FAMILIES: Mapping[str, Callable[[PreTrainedModel], Sequence[Site]]] = {
+    "depth_routes": depth_routes,
     "expert_neurons": expert_neurons,
     "experts": experts,
     "heads": heads,

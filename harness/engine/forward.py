@@ -20,7 +20,7 @@ from harness.data.vectors import Vectors
 from harness.engine.batching import at_query, tensors, unembedding_only
 from harness.engine.budget import Budget
 from harness.engine.evaluation import allowed_memory, fastest_on
-from harness.engine.sites import first_tensor
+from harness.engine.sites import tensor_in
 from harness.util.errors import HarnessError
 
 _SAMPLE_TOKENS = 6
@@ -168,15 +168,16 @@ class Measured:
 
 
 def by_row(
-    args: Sequence[Any], kwargs: Mapping[str, Any], output: Any, rows: int, has_positions: bool
+    args: Sequence[Any], kwargs: Mapping[str, Any], output: Any, rows: int, has_positions: bool, returned: int = 0
 ) -> tuple[tuple[Tensor, ...], Tensor]:
     """A module's inputs and its output [rows, *places, width].
 
     Inputs are the tensors among its arguments that have the rows and places of its output. The blocks of language
     models take others as well: masks [rows, 1, positions, positions], angles of positions. In experts, and in OPT's
     MLP, rows and positions are one dimension. ``has_positions``: examples are sequences, possibly of one position.
+    ``returned``: which of several tensors is the output.
     """
-    given = first_tensor(output)
+    given = tensor_in(output, returned)
     flat = len(given) != rows or (has_positions and given.ndim == 2)
 
     def unflattened(values: Tensor) -> Tensor:
@@ -189,7 +190,7 @@ def by_row(
     return tuple(value for value in inputs if value.shape[: len(shared)] == shared), result
 
 
-def with_result(output: Any, result: Tensor) -> Any:
-    """A module's output with another tensor [rows, *places, width]: alone, or as the first of several."""
-    changed = result.reshape(first_tensor(output).shape)
-    return (changed, *output[1:]) if isinstance(output, tuple) else changed
+def with_result(output: Any, result: Tensor, returned: int = 0) -> Any:
+    """A module's output with another tensor [rows, *places, width]: alone, or as one of several."""
+    changed = result.reshape(tensor_in(output, returned).shape)
+    return (*output[:returned], changed, *output[returned + 1 :]) if isinstance(output, tuple) else changed

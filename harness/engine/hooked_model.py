@@ -71,7 +71,7 @@ class HookedModel:
 
         def keeping(site: Site) -> Callable[..., None]:
             def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-                inputs, result = by_row(args, kwargs, output, len(part), self.forward.has_positions)
+                inputs, result = by_row(args, kwargs, output, len(part), self.forward.has_positions, site.returned)
                 values = site.values_of(inputs, result, chosen[site.name])
                 kept[site.name] = values if values.ndim == 4 else values.unsqueeze(1)
 
@@ -162,7 +162,7 @@ class _Ablation:
     replacement: Replacement
 
     def __call__(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-        inputs, whole = by_row(args, kwargs, output, len(self.mask) * self.n, self.has_positions)
+        inputs, whole = by_row(args, kwargs, output, len(self.mask) * self.n, self.has_positions, self.site.returned)
         blocks = self.mask.any(dim=1).nonzero()[:, 0]
         query = self.query.repeat(len(blocks))
         rows = (blocks[:, None] * self.n + torch.arange(self.n, device=blocks.device)).flatten()
@@ -175,7 +175,7 @@ class _Ablation:
             adjacent = count == int(blocks[-1]) + 1 - first  # a slice needs no copy
             part = slice(first * self.n, (first + count) * self.n) if adjacent else rows
             result[part] = self._changed([value[part] for value in inputs], whole[part], blocks, False)
-        return with_result(output, result)
+        return with_result(output, result, self.site.returned)
 
     def _changed(
         self, inputs: Sequence[Tensor], output: Tensor, blocks: Int[Tensor, " some"], query_only: bool

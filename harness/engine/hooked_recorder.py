@@ -73,7 +73,7 @@ class HookedRecorder:
 
         def of_site(site: Site) -> Callable[..., None]:
             def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-                inputs, result = by_row(args, kwargs, output, len(part), self._forward.has_positions)
+                inputs, result = by_row(args, kwargs, output, len(part), self._forward.has_positions, site.returned)
                 if self._forward.has_positions:
                     inputs = tuple(at_query(value, query) for value in inputs)
                     result = at_query(result, query)
@@ -99,10 +99,10 @@ class HookedRecorder:
             everything = torch.arange(len(site.labels), device=self._forward.device)
 
             def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-                inputs, result = by_row(args, kwargs, output, len(part), self._forward.has_positions)
+                inputs, result = by_row(args, kwargs, output, len(part), self._forward.has_positions, site.returned)
                 values[site.name] = site.values(inputs, result).detach()
                 changes[site.name] = torch.zeros_like(values[site.name], requires_grad=True)
-                return with_result(output, site.add(result, changes[site.name], everything))
+                return with_result(output, site.add(result, changes[site.name], everything), site.returned)
 
             return hook
 

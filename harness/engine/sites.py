@@ -24,7 +24,7 @@ class Site(ABC):
 
     ``name`` and ``labels`` are unique in a model. ``depth``: how early the module comes. ``module``: it runs once in
     each pass of the model. ``family``: what the units are. ``at_most``: how many of them can be ablated together, if
-    fewer than all.
+    fewer than all. ``returned``: which of the tensors that the module returns is the output, where it returns several.
 
     ``places`` are the positions of a sequence; vectors have none. Every position is treated separately: values at one
     position, and a change there, depend on the inputs and outputs of that position only.
@@ -40,6 +40,7 @@ class Site(ABC):
     """What :meth:`reading` gives beside the values, in words. A subject has the sources that all its sites have."""
     family: str = field(default="unit", kw_only=True)
     at_most: int | None = field(default=None, kw_only=True)
+    returned: int = field(default=0, kw_only=True)
 
     @abstractmethod
     def values(self, inputs: tuple[Tensor, ...], output: Tensor) -> Values:
@@ -182,9 +183,9 @@ def module_at(model: nn.Module, path: str) -> nn.Module:
         ) from error
 
 
-def first_tensor(output: object) -> Tensor:
-    """The tensor of a module's output, or the first one of several."""
-    value = output[0] if isinstance(output, tuple | list) else output
+def tensor_in(output: object, returned: int = 0) -> Tensor:
+    """The tensor of a module's output, or one of several."""
+    value = output[returned] if isinstance(output, tuple | list) else output
     if not isinstance(value, torch.Tensor):
         raise HarnessError(
             f"a module gives {type(value).__name__}, not a tensor.", "Choose a module whose (first) output is a tensor."

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from harness.engine.hooked import HookedSubject
     from harness.engine.loading import LoadedModel
 
-Family = Literal["expert_neurons", "experts", "heads", "kv_groups", "mlp_layers", "mlp_neurons", "stream"]
+Family = Literal[
+    "depth_routes", "expert_neurons", "experts", "heads", "kv_groups", "mlp_layers", "mlp_neurons", "stream"
+]
 Dtype = Literal["float32", "bfloat16", "float16"]
 Source: TypeAlias = Tiny | TinyMoE | SmolLM2Wheel | HuggingFace
 

@@ -23,6 +23,7 @@ from harness.registry.config import expand, registry, resolve, resolve_all
         ("toy_experts", 3),
         ("trajectory", 9),
         ("screen", 30),
+        ("depth_routing", 18),
         ("probe_circuits", 4),
         ("paper_claims", 16),
         ("paper_rankings", 16),

@@ -20,6 +20,7 @@ OWN = {
     "leaderboard": ("out",),
     "trajectory": ("out",),
     "calibrate": ("out", "worlds"),
+    "depth": ("out",),
     "matrix": ("out", "on"),
     "experts": ("out",),
     "decompose": COMMANDS["decompose"].keys,

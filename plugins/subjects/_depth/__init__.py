@@ -1,0 +1,1 @@
+"""Small decoders with depth routing: their weights, and the scripts that trained, measured and described them."""
