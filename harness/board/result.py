@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from harness.board.discoveries import Discoveries
 from harness.board.references import command
 from harness.board.score import Scores, mean, p_of
 from harness.closure.verdict import Verdict, decision_order
-from harness.records.record import PartitionRecord, Record
+from harness.records.record import KNOWN, PartitionRecord, Record
 from harness.registry.command import command as written
 from harness.registry.command import swept
 
@@ -29,6 +29,7 @@ class Result:
     correction. ``q``: among the distinct groups of the board; ``discoveries``: how many have q at most alpha.
     ``beyond_controls``: damage beyond the controls, in their standard deviations. ``chosen_by_labels``: the labels were
     used to choose the partition. ``labelled``: how many units ``ari`` and ``nmi`` are over, if not over all.
+    ``known``: how well known circuits were found (:mod:`harness.cells.known_circuits`).
     """
 
     cell: str
@@ -52,6 +53,7 @@ class Result:
     cost: Mapping[str, int | float]
     command: str
     labelled: int | None = None
+    known: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, record: Record, metric: str, discoveries: Discoveries) -> Result:
@@ -82,6 +84,7 @@ class Result:
             cost=dict(record.cost),
             command=command(record, record),
             labelled=_labelled(record),
+            known=dict(record.diagnostics.get(KNOWN, {})),
         )
 
     @classmethod
@@ -113,6 +116,7 @@ class Result:
             seconds=sum(result.seconds for result in results) / len(results),
             cost=mean_costs([result.cost for result in results]),
             labelled=fewest_labelled(results),
+            known=mean_of_figures([result.known for result in results]),
             command=written("sweep", *words, swept("seed", by_seed)) if words else "",
         )
 
@@ -144,6 +148,15 @@ def mean_costs(costs: Sequence[Mapping[str, int | float]]) -> dict[str, float]:
         for name, amount in cost.items():
             by_name.setdefault(name, []).append(amount)
     return {name: float(max(each)) if name in PEAKS else sum(each) / len(each) for name, each in by_name.items()}
+
+
+def mean_of_figures(several: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """By name: the mean over those that have the figure."""
+    by_name: dict[str, list[float]] = {}
+    for figures in several:
+        for name, value in figures.items():
+            by_name.setdefault(name, []).append(value)
+    return {name: sum(values) / len(values) for name, values in by_name.items()}
 
 
 def mean_of_intervals(intervals: Sequence[tuple[float, float]]) -> tuple[float, float] | None:

@@ -92,10 +92,16 @@ def as_json(boards: Sequence[Board], lineage: Lineage) -> str:
 
 
 def as_data(boards: Sequence[Board]) -> list[Any]:
-    """The boards as plain values, figures to nine digits. A row of a single seed has no spread."""
+    """The boards as plain values, figures to nine digits. A row of a single seed has no spread.
+
+    A result without figures about known circuits has no such entry.
+    """
     data = [_rounded(dataclasses.asdict(board)) for board in boards]
     for row in (row for board in data for row in board["rows"] if row["spread"] is None):
         del row["spread"]
+    for result in (result for board in data for row in board["rows"] for result in row["results"].values()):
+        if not result["known"]:
+            del result["known"]
     return data
 
 
@@ -151,6 +157,8 @@ def _flat(row: Row | Result) -> dict[str, Any]:
             flat[f"{field.name}_low"], flat[f"{field.name}_high"] = value or (None, None)
         elif field.name == "scores":
             flat |= dataclasses.asdict(value)
+        elif field.name == "known":
+            flat |= {f"known_{name}": figure for name, figure in value.items()}
         elif field.name == "cost":
             flat |= {f"cost_{name}": amount for name, amount in value.items()}
         elif field.name not in NESTED:
