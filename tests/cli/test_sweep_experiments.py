@@ -21,6 +21,7 @@ from harness.registry.config import expand, registry, resolve, resolve_all
         ("moe_routes", 8),
         ("trajectory", 9),
         ("screen", 30),
+        ("curve", 3),
         ("probe_circuits", 4),
         ("paper_claims", 16),
         ("paper_rankings", 16),
