@@ -33,7 +33,9 @@ def faithfulness_of(inputs: Inputs, proposal: Proposal) -> Faithfulness:
     def values(groups: Sequence[Group]) -> Float[np.ndarray, "groups examples"]:
         what = f"{len(groups)} groups, {len(batch)} examples"
         with inputs.progress.step("curve", what, len(groups) * len(batch)) as tick:
-            return inputs.evaluate(batch, groups, cell.stages["intervention"], metrics, tick, inputs.proposal_half)[0]
+            every = inputs.evaluate(batch, groups, cell.stages["intervention"], metrics, tick, inputs.proposal_half)
+        first: Float[np.ndarray, "groups examples"] = every[0]
+        return first
 
     order = ranked_units(proposal)
     name = cell.methods["metric"][0].name

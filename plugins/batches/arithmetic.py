@@ -7,10 +7,11 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 from annotated_types import Ge, Interval
-from harness_plugins.batches._prompt_task import Draw, PromptTask
 
 from harness import HarnessError, hookimpl
 from harness.data.prompts import Encode, Prompt
+
+from ._prompt_task import Draw, PromptTask
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from harness_plugins.batches._prompt_task import Draw, PromptTask, token_of, words
 
 from harness import hookimpl
 from harness.data.prompts import Encode, Prompt
+
+from ._prompt_task import Draw, PromptTask, token_of, words
 
 ARGUMENTS = words(
     """

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from harness_plugins.batches._prompt_task import Draw, PromptTask, words
 
 from harness import HarnessError, hookimpl
 from harness.data.prompts import Encode, Prompt
+
+from ._prompt_task import Draw, PromptTask, words
 
 EVENTS = words(
     """

@@ -7,10 +7,11 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 from annotated_types import Interval
-from harness_plugins.batches._prompt_task import Draw, PromptTask, words
 
 from harness import hookimpl
 from harness.data.prompts import Encode, Prompt
+
+from ._prompt_task import Draw, PromptTask, words
 
 LETTERS = "ABCDEFGH"
 COLOURS = words("red blue green black white yellow orange purple brown pink grey gold")
