@@ -35,6 +35,19 @@ class Curves:
     by_method: dict[str, Faithfulness]
 
     @property
+    def names(self) -> dict[str, str]:
+        """The methods without the words at their end that all of them share."""
+        words = [method.split() for method in self.by_method]
+        shared = 0
+        while len(words) > 1 and all(len(each) > shared + 1 for each in words):
+            if len({each[-1 - shared] for each in words}) > 1:
+                break
+            shared += 1
+        return {
+            method: " ".join(each[: len(each) - shared]) for method, each in zip(self.by_method, words, strict=True)
+        }
+
+    @property
     def first(self) -> Faithfulness:
         """Any of them: baselines and random rankings are the same for all."""
         return next(iter(self.by_method.values()))
@@ -49,7 +62,7 @@ def as_text(curves: Curves) -> str:
         curve = found.curve
         rows.append(
             [
-                method,
+                curves.names[method],
                 _ranged(curve.cpr, curve.cpr_interval),
                 f"{found.p:.3f}",
                 _ranged(curve.cmd, curve.cmd_interval),

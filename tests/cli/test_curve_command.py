@@ -13,7 +13,7 @@ from harness.data.contracts import no_tick
 from harness.registry.config import registry
 
 Run = Callable[..., Any]
-TASK = ("experiment=curve", "subject=tiny", "batch=random_repeat", "batch.n=24", "workspace=w")
+TASK = ("experiment=curve", "subject=tiny", "batch=random_repeat", "batch.n=16", "workspace=w")
 
 
 def test_the_curve_is_that_of_ablating_everything_else(harness: Run) -> None:
@@ -27,7 +27,7 @@ def test_the_curve_is_that_of_ablating_everything_else(harness: Run) -> None:
         return registry().get(stage, name).build(parameters)
 
     subject = build("subject", "tiny")()
-    batch = build("batch", "random_repeat", n=24)(subject.reads).halves(0)[1]
+    batch = build("batch", "random_repeat", n=16)(subject.reads).halves(0)[1]
     order = [subject.units.labels.index(unit) for unit in methods["attribution"]["units"]]
     metric = build("metric", "logit_difference")
     everything = set(range(len(subject.units)))

@@ -10,6 +10,8 @@ from harness.board.figures.style import INK, NewFigure, figure
 from harness.board.figures.trajectory import COLOURS
 from harness.closure.faithfulness import SHARES
 
+LINES = ("-", "--", ":")  # equal curves hide each other
+
 
 def drawn(curves: Curves, new: NewFigure = figure) -> Figure:
     """A line per method with its 95 % interval; a grey band from the lowest to the highest random ranking."""
@@ -21,8 +23,9 @@ def drawn(curves: Curves, new: NewFigure = figure) -> Figure:
     for place, (method, found) in enumerate(curves.by_method.items()):
         colour, low_high = COLOURS[place % len(COLOURS)], np.array(found.curve.intervals).T
         axes.fill_between(SHARES, *low_high, color=colour, alpha=0.18, linewidth=0)
-        axes.plot(SHARES, found.curve.faithfulness, "o-", color=colour, markersize=3.5, linewidth=1.3,
-                  label=f"{method}: CPR {found.curve.cpr:.2f}")  # fmt: skip
+        axes.plot(SHARES, found.curve.faithfulness, color=colour, marker="o", markersize=3.5, linewidth=1.3,
+                  linestyle=LINES[place % len(LINES)],
+                  label=f"{curves.names[method]}: CPR {found.curve.cpr:.2f}")  # fmt: skip
     for level in (0, 1):
         axes.axhline(level, color=INK, linewidth=0.6, linestyle="--" if level else "-")
     axes.set_xscale("log")
@@ -32,5 +35,5 @@ def drawn(curves: Curves, new: NewFigure = figure) -> Figure:
     axes.minorticks_off()
     axes.set(xlabel="share of the units that are left (below: their number)", ylabel="faithfulness f")
     axes.set_title(curves.title, fontsize=8, loc="left")
-    axes.legend(loc="upper left", fontsize=8)
+    made.legend(loc="outside lower center", fontsize=8, ncols=2)
     return made
