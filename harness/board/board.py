@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from harness.board.metrics import Correlation, LossPerLogit
 from harness.board.ranking import Comparison
 from harness.board.references import Kind
-from harness.board.result import Result
+from harness.board.result import Result, mean_of_figures
 from harness.board.score import Scores, mean
 from harness.board.seeds import Spread
 from harness.board.selectivity import Selective
@@ -76,6 +76,11 @@ class Row:
     def score(self) -> float:
         """Its mean score over tasks; 0 without a result."""
         return mean(self.score_by_task.values()) or 0.0
+
+    @property
+    def known(self) -> dict[str, float]:
+        """How well it found known circuits: by figure, the mean over the tasks that have it."""
+        return mean_of_figures(result.known for result in self.results.values())
 
     @property
     def complete(self) -> bool:

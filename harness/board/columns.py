@@ -89,6 +89,18 @@ _COSTS: Mapping[str, Callable[[int | float], str]] = {
     "memory": lambda size: f"{write_size(int(size))} of memory",
     "gpu_memory": lambda size: f"{write_size(int(size))} on GPUs",
 }
+
+
+def _known(head: str, figure: str, meaning: str) -> Column:
+    """A figure about known circuits: the mean over the tasks that have it."""
+    return Column(
+        head,
+        f"{meaning} Mean over the tasks on subjects whose circuits are known.",
+        lambda row: told(number(row.known.get(figure), ".2f"), row),
+        lambda row: row.known.get(figure),
+    )
+
+
 _VERDICTS = [verdict.value for verdict in Verdict]
 RANK = Column(
     "rank",
@@ -115,6 +127,29 @@ COLUMNS = (
         "interval, by bootstrap over tasks.",
         lambda row: ranged(row.scores.known_circuits, row.known_circuits_interval, ".2f"),
         lambda row: row.scores.known_circuits,
+    ),
+    _known(
+        "score AUROC",
+        "auroc",
+        "area under the ROC curve of the signal's scores: how often a unit of a known circuit has a higher score than "
+        "another unit (.5: chance).",
+    ),
+    _known(
+        "score AP",
+        "average_precision",
+        "average precision of the signal's scores on units of known circuits (chance: their share of all units).",
+    ),
+    _known(
+        "units: P",
+        "precision",
+        "share of the units in any candidate that are in a known circuit. Unlike the column of F, units count, and not "
+        "how they are grouped.",
+    ),
+    _known("units: R", "recall", "share of the units of known circuits that are in a candidate."),
+    _known(
+        "false closure",
+        "false_closure",
+        "share of the tested groups without any unit of a known circuit that have verdict pass or weak pass.",
     ),
     Column(
         "other tasks: 1 - 2p",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from harness.board.discoveries import Discoveries
 from harness.board.references import command
 from harness.board.score import Scores, mean, p_of
 from harness.board.selectivity import Selective
 from harness.closure.verdict import Verdict, decision_order
-from harness.records.record import PartitionRecord, Record
+from harness.records.record import KNOWN, PartitionRecord, Record
 from harness.registry.command import command as written
 from harness.registry.command import swept
 
@@ -31,6 +31,7 @@ class Result:
     ``beyond_controls``: damage beyond the controls, in their standard deviations. ``chosen_by_labels``: the labels were
     used to choose the partition. ``labelled``: how many units ``ari`` and ``nmi`` are over, if not over all.
     ``selectivity``: where candidates were tested inside strata.
+    ``known``: how well known circuits were found (:mod:`harness.cells.known_circuits`).
     """
 
     cell: str
@@ -55,6 +56,7 @@ class Result:
     command: str
     labelled: int | None = None
     selectivity: Selective | None = None
+    known: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, record: Record, metric: str, discoveries: Discoveries) -> Result:
@@ -86,6 +88,7 @@ class Result:
             command=command(record, record),
             labelled=_labelled(record),
             selectivity=Selective.of(record),
+            known=dict(record.diagnostics.get(KNOWN, {})),
         )
 
     @classmethod
@@ -118,6 +121,7 @@ class Result:
             cost=mean_costs([result.cost for result in results]),
             labelled=fewest_labelled(results),
             selectivity=Selective.over(result.selectivity for result in results),
+            known=mean_of_figures([result.known for result in results]),
             command=written("sweep", *words, swept("seed", by_seed)) if words else "",
         )
 
@@ -149,6 +153,15 @@ def mean_costs(costs: Sequence[Mapping[str, int | float]]) -> dict[str, float]:
         for name, amount in cost.items():
             by_name.setdefault(name, []).append(amount)
     return {name: float(max(each)) if name in PEAKS else sum(each) / len(each) for name, each in by_name.items()}
+
+
+def mean_of_figures(several: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """By name: the mean over those that have the figure."""
+    by_name: dict[str, list[float]] = {}
+    for figures in several:
+        for name, value in figures.items():
+            by_name.setdefault(name, []).append(value)
+    return {name: sum(values) / len(values) for name, values in by_name.items()}
 
 
 def mean_of_intervals(intervals: Sequence[tuple[float, float]]) -> tuple[float, float] | None:

@@ -93,14 +93,16 @@ def as_json(boards: Sequence[Board], lineage: Lineage) -> str:
 
 
 def as_data(boards: Sequence[Board]) -> list[Any]:
-    """The boards as plain values, figures to nine digits. A row of a single seed has no spread, and one without strata
-    has no selectivity.
+    """The boards as plain values, figures to nine digits. A row of a single seed has no spread, one without strata has
+    no selectivity, and one without known circuits has no figures about them.
     """
     data = [_rounded(dataclasses.asdict(board)) for board in boards]
     for row in (row for board in data for row in board["rows"]):
         for figures in (row, *row["results"].values()):
             if figures["selectivity"] is None:
                 del figures["selectivity"]
+            if not figures.get("known", True):  # rows themselves have none
+                del figures["known"]
     for row in (row for board in data for row in board["rows"] if row["spread"] is None):
         del row["spread"]
     return data
@@ -160,6 +162,8 @@ def _flat(row: Row | Result) -> dict[str, Any]:
             flat[f"{field.name}_low"], flat[f"{field.name}_high"] = value or (None, None)
         elif field.name == "scores":
             flat |= dataclasses.asdict(value)
+        elif field.name == "known":
+            flat |= {f"known_{name}": figure for name, figure in value.items()}
         elif field.name == "cost":
             flat |= {f"cost_{name}": amount for name, amount in value.items()}
         elif field.name not in NESTED:

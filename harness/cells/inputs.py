@@ -21,6 +21,7 @@ from harness.data.batch import Batch, Reads, Vocabulary
 from harness.data.contracts import (
     BatchMethod,
     Intervention,
+    Method,
     Metric,
     Subject,
     SubjectMethod,
@@ -127,7 +128,7 @@ class Inputs:
             raise without_model(self.subject.label)
         batch: Batch
         with self.progress.step("batch", description):
-            key = (repr(self.cell.stages["subject"]), repr(method))
+            key = (repr(self.cell.stages["subject"]), *_with_files(method))
             batch = self.memo.get("batch", key, lambda: write_batch(method, self.subject.reads, self.subject.label))
             batch.check(self.subject.reads)
         return batch
@@ -269,13 +270,18 @@ def check_files(cell: Cell, memo: Memo, needs_batch: bool) -> None:
     used = [cell.stages[stage] for stage in cell.used if needs_batch or stage != "batch"]
     for methods in [*used, *([cell.contrast] if cell.contrast else [])]:
         for method in methods if isinstance(methods, tuple) else (methods,):
-            memo.get("files", repr(method), method.check_files, keep=100)
+            memo.get("files", _with_files(method), method.check_files, keep=100)
+
+
+def _with_files(method: Method) -> tuple[str, str]:
+    """A method with the content of its files: a session may outlive an edit of one."""
+    return repr(method), method.fingerprint()
 
 
 def write_before_loading(cell: Cell, memo: Memo, progress: Progress) -> None:
     """Make the batch of a model whose tokens are known without its weights, so that its errors come early."""
     method, subject = cell.stages["batch"], cell.stages["subject"]
-    key = (repr(subject), repr(method))
+    key = (repr(subject), *_with_files(method))
     if memo.has("subject", key[0]) or memo.has("batch", key) or (vocabulary := subject.vocabulary()) is None:
         return
     with progress.step("batch", cell.describe("batch")):

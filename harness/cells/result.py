@@ -12,6 +12,7 @@ import numpy as np
 from harness.cells.cell import Cell
 from harness.cells.group_figures import group_figures
 from harness.cells.inputs import Inputs
+from harness.cells.known_circuits import found_of_known
 from harness.cells.most_active import most_active
 from harness.cells.predictions import Outputs, example_predictions, most_likely_outputs
 from harness.cells.progress import Progress
@@ -83,6 +84,7 @@ class CellResult:
                 **(_diagnostics(first) if proposed else {}),
                 **group_figures(inputs, first),
                 **(diagnostics or {}),
+                **(found_of_known(subject, proposals, [closure.report for closure in tested]) if proposed else {}),
             },
             seconds={name: round(seconds, 4) for name, seconds in progress.seconds.items()},
             cost=dict(progress.cost),

@@ -33,6 +33,9 @@ def of_recording(subject: Subject, batch: Batch, readers: Mapping[str, Reader]) 
     arguments = (sizes[0], len(batch), _length(batch), sizes[1])
     work = with_gradient(*arguments) if first_order else forward_pass(*arguments)
     other_runs = sum(uses_other_runs(reader.intervention) for reader in first_order.values())
+    for reader in first_order.values():
+        for _ in range(reader.steps):
+            work += with_gradient(*arguments)
     return (work + forward_pass(*arguments) * other_runs).flops
 
 

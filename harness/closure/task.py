@@ -32,8 +32,10 @@ class Task:
     the counterfactuals or of other examples (None: the metric does not depend on the answers). ``accuracy`` and
     ``loss`` (cross-entropy, in nats) are None where targets are not classes. ``chance_accuracy``: the share of the most
     frequent target. ``chance_loss``: log(outputs), the loss of a model that gives
-    the same probability to every output. ``checked``: whether anything could be compared with chance. ``why``: why the
-    model does not do the task; empty where it does, or where that is not checked.
+    the same probability to every output. ``two_way``: accuracy is that between the right and the wrong answer,
+    whose chance is one half; the loss is None where an example has several right answers. ``checked``: whether
+    anything could be compared with chance. ``why``: why the model does not do the task; empty where it does, or
+    where that is not checked.
     """
 
     metric: str
@@ -45,6 +47,7 @@ class Task:
     chance_loss: float | None = None
     checked: bool = True
     why: str = ""
+    two_way: bool = False
 
     @property
     def done(self) -> bool:
@@ -65,12 +68,13 @@ class Task:
     @property
     def _numbers(self) -> str:
         """Accuracy and loss beside chance; empty where targets are not classes."""
-        if self.accuracy is None or self.chance_accuracy is None or self.loss is None or self.chance_loss is None:
-            return ""
-        return (
-            f"accuracy {self.accuracy:.2f} (chance {self.chance_accuracy:.2g}), "
-            f"loss {self.loss:.2f} (chance {self.chance_loss:.2f})"
-        )
+        parts = []
+        if self.accuracy is not None and self.chance_accuracy is not None:
+            name = "two-way accuracy" if self.two_way else "accuracy"
+            parts.append(f"{name} {self.accuracy:.2f} (chance {self.chance_accuracy:.2g})")
+        if self.loss is not None and self.chance_loss is not None:
+            parts.append(f"loss {self.loss:.2f} (chance {self.chance_loss:.2f})")
+        return ", ".join(parts)
 
 
 def task_of(evaluate: Evaluate, batch: Batch, intervention: Intervention, metrics: Sequence[Metric], seed: int) -> Task:
@@ -82,16 +86,19 @@ def task_of(evaluate: Evaluate, batch: Batch, intervention: Intervention, metric
       difference holds zero or lies on the other side. Other answers are those of the counterfactuals (so the mean of
       ``logit_difference`` must be above 0), or else of other examples. Not checked: a single example, and a metric with
       the same value for other answers on every example, such as ``squared_error``;
-    - accuracy decides and is not above chance: exact binomial test, one-sided, at .05.
+    - accuracy (or two-way accuracy) decides and is not above chance: exact binomial test, one-sided, at .05.
 
     Cost: two passes of the batch.
     """
     first, classes = metrics[0], batch.target.ndim == 1
-    measured = [first, *((Right(), CrossEntropy(), Uniform()) if classes else ())]
+    names = [metric.name for metric in metrics]
+    two_way = classes and "two_way_accuracy" in names
+    right_answer: Metric = Preferred() if two_way else Right()
+    measured = [first, *((right_answer, CrossEntropy(), Uniform()) if classes else ())]
     values = evaluate(batch, [()], intervention, measured, no_tick)[:, 0]
     others = evaluate(batch.with_other_answers(seed), [()], intervention, [first], no_tick)[0, 0]
     depends = not np.array_equal(values[0], others)
-    by_accuracy = classes and "accuracy" in [metric.name for metric in metrics]
+    by_accuracy = two_way or (classes and "accuracy" in names)
     task = Task(
         metric=first.name,
         value=float(values[0].mean()),
@@ -101,13 +108,16 @@ def task_of(evaluate: Evaluate, batch: Batch, intervention: Intervention, metric
     reasons = [_compared(task, first.damage * (others - values[0]), seed)] if depends else []
     if classes:
         right, loss, uniform = values[1:]
-        chance = float(np.unique(batch.target, return_counts=True)[1].max() / len(batch))
+        most_frequent = float(np.unique(batch.target, return_counts=True)[1].max() / len(batch))
+        chance = 0.5 if two_way else most_frequent
+        one_answer = batch.answers is None or not batch.answers.several
         task = replace(
             task,
             accuracy=float(right.mean()),
             chance_accuracy=chance,
-            loss=float(loss.mean()),
+            loss=float(loss.mean()) if one_answer else None,
             chance_loss=float(uniform[0]),
+            two_way=two_way,
         )
         if by_accuracy:
             reasons.append(_above_chance(right, chance))
@@ -142,6 +152,18 @@ class Right(Metric):
 
     def __call__(self, prediction: Prediction) -> Tensor:
         return (prediction.logits.argmax(dim=1) == prediction.target_class(self.name)).float()
+
+
+@dataclass(frozen=True)
+class Preferred(Metric):
+    """1 where the right answer is more likely than the wrong one, else 0."""
+
+    name: ClassVar[str] = "preferred"
+    damage: ClassVar[Literal[1, -1]] = -1
+
+    def __call__(self, prediction: Prediction) -> Tensor:
+        right, wrong = prediction.right_and_wrong(self.name)
+        return (right > wrong).float()
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, Num, Shaped
 
+from harness.data.answers import Answers
 from harness.util.errors import HarnessError
 from harness.util.seeds import rng_for
 
@@ -81,7 +82,8 @@ class Batch(ABC):
     ``query``: the position that is read, 0 for vectors. ``target_kind`` says what the target is (``successor``,
     ``next_token``, ``class``); every result shows it. ``counterfactual``: a counterfactual of every example, where the
     batch has them. ``groups``: properties of the examples, by name (``domain``, ``document``): one value per example.
-    ``notes``: for records. Compare batches by ``digest``, not by ``==``.
+    ``answers``: sets of right and wrong answers, where an example has more than one of either kind, or a wrong answer
+    without a counterfactual. ``notes``: for records. Compare batches by ``digest``, not by ``==``.
     """
 
     name: str
@@ -91,6 +93,7 @@ class Batch(ABC):
     notes: Mapping[str, Any]
     counterfactual: Counterfactual | None
     groups: Mapping[str, Shaped[np.ndarray, " examples"]]
+    answers: Answers | None = None
 
     @property
     @abstractmethod

@@ -379,5 +379,5 @@ def reseeded(method: Any, seed: int) -> Any:
 
 
 def reads(method: Any) -> bool:
-    """Whether a method reads the model: it is also a :class:`Reader`."""
-    return method.source is not None
+    """Whether a method reads the model: it is also a :class:`Reader`, and names a source."""
+    return bool(method.source)

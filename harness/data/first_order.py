@@ -47,6 +47,8 @@ class FirstOrder(Reader):
 
     z is what the unit hands on, :math:`\tilde z` what the intervention replaces it by at its positions, m the metric.
     A reader without them is given the drop of the target's output if a unit is zeroed at all positions.
+
+    A reader with ``steps`` is given gradients averaged over as many inputs on the straight path to the counterfactual.
     """
 
     reader: Reader
@@ -62,6 +64,11 @@ class FirstOrder(Reader):
             for name, reader in readers.items()
             if reader.source == cls.source
         }
+
+    @property
+    def steps(self) -> int:
+        """How many inputs on the path to the counterfactual gradients are averaged over; 0: at the example itself."""
+        return int(getattr(self.reader, "steps", 0))
 
     def read(self, rows: Rows) -> Float[np.ndarray, "examples units *rest"]:
         """What the reader makes of these values."""

@@ -66,7 +66,7 @@ STAGES: Mapping[str, Stage] = {
         ),
         Stage(
             "signal", "harness_signals", "recording -> one number per observation and unit", Signal,
-            ("recording", "history"),
+            ("recording", "history", "units"),
         ),
         Stage(
             "transform", "harness_transforms", "activity -> activity, one after the other", Transform,
@@ -147,6 +147,8 @@ FOR_COUNTERFACTUALS: Mapping[str, tuple[str, ...]] = {
     "metric": ("logit_difference", "accuracy", "target_logit", "loss")
 }
 """By stage: methods for examples whose counterfactual has an answer of its own, which competes with the target."""
+FOR_ANSWERS: Mapping[str, tuple[str, ...]] = {"metric": ("logit_difference", "two_way_accuracy")}
+"""By stage: methods for prompts with right and wrong answers, where other continuations of the text do not count."""
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Properties of a method

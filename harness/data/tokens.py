@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int, Shaped
 
+from harness.data.answers import NONE, Answers
 from harness.data.batch import Batch, Counterfactual, Reads, Vocabulary, described
 from harness.util.digest import digest
 from harness.util.errors import HarnessError
@@ -26,7 +27,7 @@ class Tokens(Batch):
 
     ``tokens`` [examples, positions] are right-padded. Nothing after the query position has an effect; subjects cut it
     off. ``anchors[c]`` [examples, places] are the positions to which a head of class ``c`` attends from the query; the
-    classes have the names that the batch gives them.
+    classes have the names that the batch gives them. ``target``: of an example with ``answers``, the first right one.
 
     Errors: a query position outside the sequence, a negative token id, a part of the wrong shape, no examples.
     """
@@ -40,10 +41,12 @@ class Tokens(Batch):
     notes: Mapping[str, Any] = field(default_factory=dict)
     counterfactual: Counterfactual | None = None
     groups: Mapping[str, Shaped[np.ndarray, " examples"]] = field(default_factory=dict)
+    answers: Answers | None = None
 
     def __post_init__(self) -> None:
         self._check_counterfactual()
-        self._check_lengths({"query": self.query, "target": self.target, **self.anchors})
+        answers = {} if self.answers is None else {"answers": self.answers}
+        self._check_lengths({"query": self.query, "target": self.target, **self.anchors, **answers})
         self._check_queries()
         self._check_anchors()
         for part, ids in self._token_ids.items():
@@ -93,11 +96,12 @@ class Tokens(Batch):
 
     @cached_property
     def digest(self) -> str:
-        """Digest of the content: tokens up to the query, queries, targets, anchors, counterfactuals."""
+        """Digest of the content: tokens up to the query, queries, targets, anchors, counterfactuals, answers."""
         anchors = [part for key in sorted(self.anchors) for part in (key, np.asarray(self.anchors[key]))]
         other = self.counterfactual
         counterfactual = [self._up_to_query(other.content), other.target] if other else []
-        return digest(self._up_to_query(self.tokens), self.query, self.target, *anchors, *counterfactual)
+        answers = [self.answers.right, self.answers.wrong] if self.answers else []
+        return digest(self._up_to_query(self.tokens), self.query, self.target, *anchors, *counterfactual, *answers)
 
     @property
     def _token_ids(self) -> dict[str, Int[np.ndarray, " tokens"]]:
@@ -106,6 +110,8 @@ class Tokens(Batch):
         if self.counterfactual:
             ids["token of a counterfactual"] = self._up_to_query(self.counterfactual.content)
             ids["target of a counterfactual"] = self.counterfactual.target
+        if self.answers:
+            ids["answer"] = np.concatenate([each[each != NONE] for each in (self.answers.right, self.answers.wrong)])
         return ids
 
     def _up_to_query(self, tokens: Int[np.ndarray, "examples positions"]) -> Int[np.ndarray, " tokens"]:
@@ -122,6 +128,7 @@ class Tokens(Batch):
             tokens=self.counterfactual.content,
             target=self.counterfactual.target,
             counterfactual=Counterfactual(self.tokens, self.target),
+            answers=self.answers.swapped if self.answers else None,
         )
 
     def others(self, length: int) -> Bool[np.ndarray, "examples positions"]:
@@ -142,6 +149,7 @@ class Tokens(Batch):
             anchors={name: places[examples] for name, places in self.anchors.items()},
             counterfactual=Counterfactual(other.content[examples], other.target[examples]) if other else None,
             groups=self._groups_of(examples),
+            answers=self.answers.take(examples) if self.answers else None,
         )
 
     def exchanged(self, cycle: Int[np.ndarray, " examples"]) -> Tokens:
@@ -168,6 +176,11 @@ class Tokens(Batch):
         other = self.counterfactual
         former = Counterfactual(other.content, self.target) if other else None
         return replace(self, target=target, counterfactual=former)
+
+    def with_other_answers(self, seed: int) -> Batch:
+        """As for every batch; where there are sets of answers, the right ones are wrong and the wrong ones right."""
+        other = super().with_other_answers(seed)
+        return replace(other, answers=self.answers.swapped) if self.answers and isinstance(other, Tokens) else other
 
     def shown(self, example: int, reads: Reads) -> str:
         """The last tokens up to the query, as text if the subject has a tokenizer, and the target."""

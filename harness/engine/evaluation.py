@@ -92,6 +92,7 @@ def prediction_of(logits: Float[Tensor, "rows outputs"], part: Batch) -> Predict
         repeated(part.target),
         logits[:n].detach().repeat(conditions, 1),
         repeated(part.counterfactual.target) if part.counterfactual else None,
+        (repeated(part.answers.right), repeated(part.answers.wrong)) if part.answers else None,
     )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from harness.engine.attention import frozen
 from harness.engine.batching import at_query
 from harness.engine.evaluation import prediction_of
 from harness.engine.forward import Forward, by_row, with_result
+from harness.engine.path import between, midpoints
 from harness.engine.replacement import ReplacementFor, first_order_damage
 from harness.engine.routers import Router, reading
 from harness.engine.sites import Site
@@ -90,8 +91,46 @@ class HookedRecorder:
             self._forward.trunk(content, query)
 
     def _read_gradients(self, part: Batch, examples: Int[np.ndarray, " chosen"]) -> None:
-        """A pass, then for each reader of ``first_order`` the gradients of its metric by changes of all values."""
+        """A pass, and for each reader of ``first_order`` the gradients of its metric by changes of all values: in this
+        pass, or in others on the way to the counterfactuals."""
         content, query = self._forward.tensors(part)
+        readers = FirstOrder.among(self._readers)
+        here = {name: reader for name, reader in readers.items() if not reader.steps}
+        values, gradients = self._gradients(content, query, part, here)
+        for name, reader in readers.items():
+            if reader.steps:
+                others, _ = self._forward.tensors(part.counterfactual_batch)
+                means = [torch.zeros_like(value) for value in values.values()]
+                for share in midpoints(reader.steps):
+                    with self._on_path(content, others, share) as moved:
+                        _, found = self._gradients(moved, query, part, {name: reader})
+                    means = [mean + each / reader.steps for mean, each in zip(means, found[name], strict=True)]
+                gradients[name] = tuple(means)
+        for name, reader in readers.items():
+            with torch.inference_mode():
+                replacement = self._replacements[name](examples)
+            by_site = dict(zip(values, gradients[name], strict=True))
+            for site in self._sites:
+                value, gradient = (
+                    numbers if numbers.ndim == 4 else numbers.unsqueeze(1)
+                    for numbers in (values[site.name], by_site[site.name])
+                )
+                damage = first_order_damage(reader, replacement, site.name, value, gradient, query.to(value.device))
+                self._read("first_order", site.name, damage, part, only=name)
+
+    @contextmanager
+    def _on_path(self, content: Tensor, others: Tensor, share: float) -> Iterator[Tensor]:
+        """Examples on the way to their counterfactuals: vectors are moved, and so are the embeddings of tokens."""
+        if content.is_floating_point():
+            yield content + share * (others - content)
+            return
+        with between(self._forward.model, self._forward.label, content, others, share):
+            yield content
+
+    def _gradients(
+        self, content: Tensor, query: Tensor, part: Batch, readers: Mapping[str, FirstOrder]
+    ) -> tuple[dict[str, Tensor], dict[str, tuple[Tensor, ...]]]:
+        """The values of one pass by site, and the gradients of each reader's metric by changes of them."""
         values: dict[str, Tensor] = {}
         changes: dict[str, Tensor] = {}
 
@@ -106,7 +145,6 @@ class HookedRecorder:
 
             return hook
 
-        readers = FirstOrder.among(self._readers)
         with self._hooked(changing), frozen(self._forward.model), torch.enable_grad():
             prediction = prediction_of(self._forward(content, query).float(), part)
             # The gradient of the sum holds that of each example: examples do not influence each other.
@@ -116,17 +154,7 @@ class HookedRecorder:
                 )
                 for name, reader in readers.items()
             }
-        for name, reader in readers.items():
-            with torch.inference_mode():
-                replacement = self._replacements[name](examples)
-            by_site = dict(zip(changes, gradients[name], strict=True))
-            for site in self._sites:
-                value, gradient = (
-                    numbers if numbers.ndim == 4 else numbers.unsqueeze(1)
-                    for numbers in (values[site.name], by_site[site.name])
-                )
-                damage = first_order_damage(reader, replacement, site.name, value, gradient, query.to(value.device))
-                self._read("first_order", site.name, damage, part, only=name)
+        return values, gradients
 
     def _hooked(self, hook_of: Callable[[Site], Callable[..., Any]]) -> ExitStack:
         stack = ExitStack()

@@ -18,6 +18,7 @@ from harness.engine.attention import Probe, active, frozen
 from harness.engine.batching import at_query, tensors, unembedding_only
 from harness.engine.discovery import AttentionSite, device_of, output_matrix
 from harness.engine.evaluation import prediction_of
+from harness.engine.path import between, midpoints
 from harness.engine.replacement import ReplacementFor, first_order_damage
 from harness.engine.routers import Router, reading
 from harness.util.errors import HarnessError
@@ -74,7 +75,32 @@ class Recorder:
         }
 
     def _run_with_gradients(self, probe: Probe, tokens: Tensor, examples: Int[np.ndarray, " chosen"]) -> None:
-        """A pass, then for each reader of ``first_order`` the gradients of its metric by head outputs."""
+        """A pass, and for each reader of ``first_order`` the gradients of its metric by head outputs: in this pass, or
+        in others on the way to the counterfactuals."""
+        readers = FirstOrder.among(self._readers)
+        here = {name: reader for name, reader in readers.items() if not reader.steps}
+        outputs, gradients = self._gradients(probe, tokens, here)
+        for name, reader in readers.items():
+            if reader.steps:
+                others, _, _ = tensors(self._part.counterfactual_batch, tokens.device)
+                means = [torch.zeros_like(output) for output in outputs.values()]
+                for share in midpoints(reader.steps):
+                    with between(self._model, "the subject", tokens, others, share):
+                        _, found = self._gradients(Probe(probe.query), tokens, {name: reader})
+                    means = [mean + each / reader.steps for mean, each in zip(means, found[name], strict=True)]
+                gradients[name] = tuple(means)
+        for name, reader in readers.items():
+            with torch.inference_mode():
+                replacement = self._replacements[name](examples)
+            for (layer, output), gradient in zip(outputs.items(), gradients[name], strict=True):
+                query = probe.query.to(output.device)
+                damage = first_order_damage(reader, replacement, layer, output.detach(), gradient, query)
+                self._read("first_order", layer, damage, only=name)
+
+    def _gradients(
+        self, probe: Probe, tokens: Tensor, readers: Mapping[str, FirstOrder]
+    ) -> tuple[dict[int, Tensor], dict[str, tuple[Tensor, ...]]]:
+        """The head outputs of one pass by layer, and the gradients of each reader's metric by them."""
         outputs: dict[int, Tensor] = {}
 
         def keep(module: nn.Module, output: Tensor) -> Tensor:
@@ -85,7 +111,6 @@ class Recorder:
             return at_query(hidden, probe.query)
 
         probe.ablate = keep
-        readers = FirstOrder.among(self._readers)
         with active(probe), unembedding_only(self._model, query_of), frozen(self._model), torch.enable_grad():
             logits = self._model(tokens, use_cache=False).logits[:, 0].float()
             prediction = prediction_of(logits, self._part)
@@ -96,13 +121,7 @@ class Recorder:
                 )
                 for name, reader in readers.items()
             }
-        for name, reader in readers.items():
-            with torch.inference_mode():
-                replacement = self._replacements[name](examples)
-            for (layer, output), gradient in zip(outputs.items(), gradients[name], strict=True):
-                query = probe.query.to(output.device)
-                damage = first_order_damage(reader, replacement, layer, output.detach(), gradient, query)
-                self._read("first_order", layer, damage, only=name)
+        return outputs, gradients
 
     def _read_rows(self, module: nn.Module, rows: Tensor) -> None:
         self._read("attention", self._sites[module].layer, rows)

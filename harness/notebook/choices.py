@@ -11,7 +11,8 @@ from typing import Any
 from harness.cells.cell import Cell
 from harness.data.batch import Batch
 from harness.data.contracts import BatchMethod, Subject, with_defaults
-from harness.data.stages import FOR_ANY_UNITS, FOR_COUNTERFACTUALS, STAGES
+from harness.data.prompts import CONTINUATION
+from harness.data.stages import FOR_ANSWERS, FOR_ANY_UNITS, FOR_COUNTERFACTUALS, STAGES
 from harness.notebook.memory import LoadedBatch, LoadedSubject, method_of
 from harness.registry.command import override
 from harness.registry.config import registry, resolve
@@ -101,8 +102,10 @@ def _fitting(choices: Mapping[str, Any], words: Sequence[str]) -> Iterator[str]:
     subject, batch = choices.get("subject"), choices.get("batch")
     chosen = {*choices, *(word.partition("=")[0] for word in words)}
     if isinstance(batch, Batch) and "metric" not in chosen:
-        metrics = (FOR_COUNTERFACTUALS if batch.counterfactual else BatchMethod.defaults)["metric"]
-        yield override("metric", metrics)
+        fits = FOR_COUNTERFACTUALS if batch.counterfactual else BatchMethod.defaults
+        if batch.target_kind == CONTINUATION and (batch.counterfactual or batch.answers):
+            fits = FOR_ANSWERS
+        yield override("metric", fits["metric"])
     if subject is None or not is_subject(subject) or "attention" in getattr(subject, "sources", ()):
         return
     alone = len(subject.units.sites) == len(subject.units)  # one unit per site: sites are matched in bands

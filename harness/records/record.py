@@ -20,6 +20,8 @@ from harness.util.digest import digest
 SCHEMA = f"{PREFIX}7"
 FIGURES = "groups"
 """The entry of ``diagnostics`` that says what groups are like at a checkpoint: selectivity and score, by group."""
+KNOWN = "known circuits"
+"""The entry of ``diagnostics`` that says how well known circuits were found, by figure."""
 _STRICT: dict[str, Any] = {"extra": "forbid", "allow_inf_nan": False}
 
 

@@ -42,7 +42,7 @@ def answers_or_refuses_a_small_vocabulary(plugin: Any) -> None:
 
 
 BATCH: tuple[Check, ...] = (
-    *usual_checks(examples.given, _judge_batch),
+    *usual_checks(examples.given, _judge_batch, may_need_a_file=True),
     answers_or_refuses_a_small_vocabulary,
 )
 

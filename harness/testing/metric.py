@@ -87,7 +87,7 @@ def ignores_or_refuses_missing_inputs(plugin: Any) -> None:
 
 def _without(plugin: Any, seen: Prediction, missing: str) -> Any:
     """The result for a prediction that lacks an input: values, or the error."""
-    parts = {"baseline": seen.baseline, "counterfactual": seen.counterfactual, missing: None}
+    parts: dict[str, Any] = {"baseline": seen.baseline, "counterfactual": seen.counterfactual, missing: None}
     try:
         return plugin(Prediction(seen.logits, seen.target, **parts))
     except HarnessError as error:

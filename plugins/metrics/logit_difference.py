@@ -1,11 +1,11 @@
-"""Logit difference between the target and the counterfactual's target."""
+"""Logit difference between the right answer and the wrong one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from harness import HarnessError, Metric, hookimpl
+from harness import Metric, hookimpl
 
 if TYPE_CHECKING:
     import torch
@@ -19,26 +19,25 @@ class LogitDifference(Metric):
 
     .. math:: z_y - z_{y'}, \qquad y' \text{: the target of the example's counterfactual}
 
+    Where an example has a set of right answers R and a set of wrong ones W, it is the log-odds of R against W:
+
+    .. math:: \log\textstyle\sum_{v \in R} e^{z_v} - \log\sum_{v \in W} e^{z_v} = \log\frac{p(R)}{p(W)}
+
     A shift of all logits cancels: the metric measures only what separates the two answers. If the counterfactual has
     the same target as the example, it is always 0.
 
-    Input: logits [rows, outputs], target [rows], counterfactual [rows]. Output: [rows], in logits (natural units).
-    Errors: a batch without counterfactuals; targets that are vectors of outputs.
-    Source: Wang et al. 2023 (indirect object identification in GPT-2).
+    Input: logits [rows, outputs], target [rows], counterfactual [rows], or answers [rows, most]. Output: [rows], in
+    logits (natural units).
+    Errors: a batch without counterfactuals and without sets of answers; targets that are vectors of outputs.
+    Source: Wang et al. 2023 (indirect object identification in GPT-2); sets: Mueller et al. 2025 (MIB).
     """
 
     name: ClassVar[str] = "logit_difference"
     damage: ClassVar[Literal[1, -1]] = -1
 
     def __call__(self, prediction: Prediction) -> torch.Tensor:
-        if prediction.counterfactual is None:
-            raise HarnessError(
-                "metric=logit_difference: the batch has no counterfactuals, whose targets this metric needs.",
-                "Use metric=[log_odds,accuracy], or a batch with counterfactuals (batch=random_repeat).",
-            )
-        classes = prediction.target_class(self.name), prediction.counterfactual  # the two have the same shape
-        target, counterfactual = (prediction.logits.gather(1, output[:, None])[:, 0] for output in classes)
-        return target - counterfactual
+        right, wrong = prediction.right_and_wrong(self.name)
+        return right - wrong
 
 
 @hookimpl

@@ -24,6 +24,7 @@ from harness.registry.config import expand, registry, resolve, resolve_all
         ("trajectory", 9),
         ("screen", 30),
         ("depth_routing", 18),
+        ("curve", 3),
         ("probe_circuits", 4),
         ("paper_claims", 16),
         ("paper_rankings", 16),

@@ -19,6 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 OWN = {
     "leaderboard": ("out",),
     "trajectory": ("out",),
+    "curve": ("out",),
+    "ranking": ("out",),
     "calibrate": ("out", "worlds"),
     "depth": ("out",),
     "matrix": ("out", "on"),

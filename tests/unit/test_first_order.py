@@ -177,3 +177,72 @@ def test_a_cell_attributes_by_its_first_metric_and_its_intervention() -> None:
     intervention, metric = build("intervention", "mean", positions="query"), build("metric", "log_odds")
     expected = attributed(inputs.subject, inputs.proposal_half, intervention, metric)
     np.testing.assert_allclose(recording.readings["signal"], expected, rtol=1e-6)
+
+
+# -- integrated gradients ----------------------------------------------------------------------------------------------
+
+
+def integrated(subject: Any, batch: Any, intervention: Any, metric: Any, steps: int) -> np.ndarray:
+    reader = FirstOrder(build("signal", "integrated_gradients", steps=steps), intervention, metric)
+    return np.asarray(subject.record(batch, {"signal": reader}).readings["signal"])
+
+
+def test_integrated_gradients_add_up_to_the_damage_by_the_counterfactual(vectors: Vectors) -> None:
+    """Completeness (Sundararajan et al. 2017): units that are linear in the input share m(x) - m(x') among them."""
+    torch.manual_seed(0)
+    layers = torch.nn.Linear(5, 6), torch.nn.Tanh(), torch.nn.Linear(6, 4)
+    module = torch.nn.Sequential(*layers).double()
+    with torch.no_grad():
+        layers[0].weight *= 3  # saturated
+    site = Features("hidden", 0, [f"hidden:{i}" for i in range(6)], module[0])
+    subject = HookedSubject(module, [site], Width(5, 4), "tanh")
+    patching, metric = build("intervention", "patching"), build("metric", "logit_difference")
+    here, there = (subject.evaluate(vectors, [group], patching, [metric])[0, 0] for group in ((), tuple(range(6))))
+    total = (metric.damage * (there - here)).astype(float)
+    error = {
+        steps: np.abs(integrated(subject, vectors, patching, metric, steps).sum(axis=1) - total).max()
+        for steps in (1, 50)
+    }
+    assert error[50] < 2e-2 * np.abs(total).max()
+    assert np.abs(attributed(subject, vectors, patching, metric).sum(axis=1) - total).max() > 20 * error[50]
+
+
+@dataclass(frozen=True)
+class Push(Intervention):
+    """What an ablated unit hands on is more by one, whatever the run: its slope is the gradient alone."""
+
+    name: ClassVar[str] = "push"
+
+    def __call__(self, output: torch.Tensor) -> torch.Tensor:
+        return output + 1
+
+
+def test_integrated_gradients_of_heads_are_the_mean_of_attributions_on_the_path(
+    heads: HeadSubject, tokens: Tokens
+) -> None:
+    """At shares .25 and .75 of the way, with embeddings that are moved from outside, example by example."""
+    metric, embeddings = build("metric", "logit_difference"), heads.model.get_input_embeddings()
+    found = integrated(heads, tokens, Push(), metric, 2)
+    expected = np.zeros_like(found)
+    for row in range(len(tokens)):
+        part = tokens.take(np.array([row]))
+        assert part.counterfactual is not None
+        cut = slice(0, int(part.query[0]) + 1)
+        here, there = (torch.from_numpy(ids[:, cut]) for ids in (part.tokens, part.counterfactual.content))
+        for share in (0.25, 0.75):
+            change = share * (embeddings.weight[there] - embeddings.weight[here]).detach()
+            handle = embeddings.register_forward_hook(lambda _m, _i, output, change=change: output + change)
+            try:
+                expected[row] += attributed(heads, part, Push(), metric)[0] / 2
+            finally:
+                handle.remove()
+    assert np.abs(found).max() > 1e-3
+    np.testing.assert_allclose(found, expected, atol=1e-6 * np.abs(expected).max(), rtol=1e-4)
+    assert np.abs(found - attributed(heads, tokens, Push(), metric)).max() > 1e-2 * np.abs(found).max()
+
+
+def test_integrated_gradients_need_counterfactuals(heads: HeadSubject, tokens: Tokens) -> None:
+    with pytest.raises(HarnessError, match="has no counterfactuals"):
+        integrated(
+            heads, replace(tokens, counterfactual=None), build("intervention", "zero"), build("metric", "loss"), 2
+        )

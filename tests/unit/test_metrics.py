@@ -85,6 +85,30 @@ def test_the_log_odds_ignore_a_shift_of_all_logits(pair: np.ndarray, push: float
     assert moved == pytest.approx(plain, abs=1e-4)
 
 
+def test_sets_of_answers_are_joined_by_log_sum_exp() -> None:
+    """Probabilities .4 + .2 against .1 + .3, then .5 against .2: the log of the ratio, whatever the other outputs."""
+    p = np.array([[0.4, 0.1, 0.2, 0.3], [0.1, 0.5, 0.2, 0.2]])
+    sets = torch.tensor([[0, 2], [1, -1]]), torch.tensor([[1, 3], [2, -1]])
+    prediction = Prediction(torch.from_numpy(np.log(p)).float() + 7, torch.tensor([0, 1]), answers=sets)
+    expected = [math.log(0.6 / 0.4), math.log(0.5 / 0.2)]
+    assert measure("logit_difference", prediction) == pytest.approx(expected, abs=1e-6)
+    assert measure("two_way_accuracy", prediction) == [1.0, 1.0]
+
+
+def test_sets_of_one_answer_give_the_digits_of_the_two_logits() -> None:
+    """So that a file of single answers repeats what the batches of the harness give."""
+    logits = torch.randn(64, 50, generator=torch.Generator().manual_seed(0)) * 20
+    right, wrong = torch.arange(64) % 50, (torch.arange(64) + 7) % 50
+    single = measure("logit_difference", Prediction(logits, right, counterfactual=wrong))
+    sets = measure("logit_difference", Prediction(logits, right, answers=(right[:, None], wrong[:, None])))
+    assert single == sets
+
+
+def test_two_way_accuracy_is_the_sign_of_the_logit_difference_and_a_tie_is_not_right() -> None:
+    prediction = Prediction(LOGITS, TARGET, counterfactual=torch.tensor([0, 1, 1]))
+    assert measure("two_way_accuracy", prediction) == [1.0, 0.0, 1.0]
+
+
 def test_the_log_odds_of_a_certain_target_are_exact() -> None:
     """With logits a and three zeros the odds are e^a / 3. In float32, 1 - p is 0 from a = 18 on."""
     logits = torch.tensor([[a, 0.0, 0.0, 0.0] for a in (-100.0, 0.0, 18.0, 100.0)])
@@ -120,7 +144,8 @@ def test_the_baseline_model_has_distance_zero_from_itself(name: str, pair: np.nd
 @pytest.mark.parametrize(
     ("name", "reason", "fix"),
     [
-        ("logit_difference", "the batch has no counterfactuals", "metric=[log_odds,accuracy]"),
+        ("logit_difference", "has neither counterfactuals nor wrong answers", "metric=[log_odds,accuracy]"),
+        ("two_way_accuracy", "has neither counterfactuals nor wrong answers", "metric=[log_odds,accuracy]"),
         ("kl_to_baseline", "baseline model's logits", "Remove this metric"),
         ("squared_error", "baseline model's outputs", "Remove this metric"),
     ],
@@ -153,6 +178,7 @@ def test_a_row_of_nan_gives_nan_and_does_not_affect_other_rows(name: str) -> Non
         ("target_rank", 1),
         ("logit_difference", -1),
         ("log_odds", -1),
+        ("two_way_accuracy", -1),
         ("kl_to_baseline", 1),
         ("squared_error", 1),
     ],

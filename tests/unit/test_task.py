@@ -171,3 +171,25 @@ def test_answers_are_exchanged_with_those_of_counterfactuals_and_nothing_else_ch
     assert other.counterfactual.content is batch.counterfactual.content
     assert other.digest != batch.digest
     assert other.with_other_answers(0).digest == batch.digest
+
+
+def test_two_way_accuracy_has_chance_one_half_and_ignores_other_outputs() -> None:
+    """Output 7 is always the most likely one, so accuracy is 0; between the two answers the model is always right."""
+    other = (TARGET[::-1] + 1) % (OUTPUTS - 1)
+    target = np.where(other == TARGET, (other + 1) % (OUTPUTS - 1), TARGET) % (OUTPUTS - 1)
+    other = np.where(target == other, (target + 1) % (OUTPUTS - 1), other)
+    logits = one_hot(target, 3.0)
+    logits[:, OUTPUTS - 1] = 9.0
+    task = asked(logits, batch_of(target, other), "logit_difference", "two_way_accuracy")
+    assert task.done
+    assert (task.accuracy, task.chance_accuracy) == (1.0, 0.5)
+    assert "two-way accuracy 1.00 (chance 0.5)" in task.sentence
+    assert not asked(logits, batch_of(target, other), "logit_difference", "accuracy").done
+
+
+def test_a_model_that_prefers_neither_answer_does_not_do_a_two_way_task() -> None:
+    other = (TARGET + 1) % OUTPUTS
+    half = np.where(np.arange(len(TARGET)) % 2 == 0, TARGET, other)
+    task = asked(one_hot(half, 3.0), batch_of(TARGET, other), "logit_difference", "two_way_accuracy")
+    assert not task.done
+    assert "accuracy 0.50 is not above chance (0.5" in task.why
