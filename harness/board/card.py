@@ -15,7 +15,7 @@ from harness.closure.shared import shared_unit
 from harness.closure.statistics import Effect, exceedances, inflated
 from harness.closure.verdict import decision_order, spaced
 from harness.data.units import named
-from harness.records.record import FIGURES, PartitionRecord, Record, Status
+from harness.records.record import FIGURES, QUALITY, PartitionRecord, Record, Status
 from harness.registry.command import command, in_workspace
 
 ARROW = {1: "↑", -1: "↓"}
@@ -263,7 +263,7 @@ def _warnings(record: Record) -> list[str]:
     unused = (record.provenance.get("subject") or {}).get("unused_weights")
     lines = [f"  note: subject: the model does not use {unused} of its files"] if unused else []
     for stage, notes in record.diagnostics.items():
-        if stage == FIGURES:
+        if stage in (FIGURES, QUALITY):
             continue
         for note, value in notes.items():
             if value and isinstance(value, (list, tuple, dict)):

@@ -111,6 +111,8 @@ COMMANDS = {
     "matrix": Command("ablate the group of every model on every model, and compare what they share", "matrix:matrix",
                       example="harness matrix experiment=probe_circuits on.batch.gap=out", configured=True,
                       keys=("workspace", "out", "on")),
+    "groups": Command("describe the groups of cells: correlation, agreement, modules, and what activates them",
+                      "boards:groups", "[CELL ...]", example="harness groups 3f9c"),
     "report": Command("write a page about one, several or all cells of a workspace",
                       "report:report", "[CELL ...]",
                       (("--paper", "print the closure paper's five verdicts and ours instead"),),

@@ -171,25 +171,6 @@ def test_units_without_a_group_can_join_the_one_they_correlate_with() -> None:
     assert joined.diagnostics["assigned"] == ["u4"]
 
 
-def test_the_quality_of_groups_is_that_of_the_correlation_matrix() -> None:
-    rng = rng_for(0, "test")
-    values = rng.random((200, 6))
-    values[:, 1] += 2 * values[:, 0]
-    values[:, 3:5] += values[:, [2]]
-    units = UnitSpace(tuple(Unit(f"u{i}", "ab"[i % 2], i % 2, "unit") for i in range(6)))
-    matrix = np.zeros((6, 6))
-    for i, j in ((0, 1), (2, 3), (3, 4), (4, 5)):
-        matrix[i, j] = matrix[j, i] = 1
-    arguments = {"affinity": Affinity(matrix, units), "activity": Activity(values, units)}
-    (found,) = method("partitioner", "mechanisms", always_on=1.0)(**arguments)
-    assert found.labels.tolist() == [0, 0, 1, 1, 1, 1]
-    rho = np.corrcoef(values.T)[np.triu_indices(6, 1)]
-    same = np.equal.outer(found.labels, found.labels)[np.triu_indices(6, 1)]
-    assert found.diagnostics["within_correlation"] == pytest.approx(rho[same].mean())
-    assert found.diagnostics["between_correlation"] == pytest.approx(rho[~same].mean())
-    assert (found.diagnostics["links_inside"], found.diagnostics["one_site"], found.diagnostics["sites"]) == (1, 0, 2)
-
-
 def units_named(n: int) -> Any:
     return UnitSpace(tuple(Unit(f"u{i}", "a", 0, "unit") for i in range(n)))
 

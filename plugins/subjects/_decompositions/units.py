@@ -16,6 +16,7 @@ from harness.decomposition.site import Examples, SubcomponentSite
 from harness.decomposition.usage import Usage, aliases
 
 SEQUENCES, LENGTH = 64, 48  # of Python's documentation
+BINS = 20
 
 
 def text_of(reads: Vocabulary, device: torch.device) -> Tensor:
@@ -75,6 +76,21 @@ def circuits_of(truth: Labels) -> dict[str, list[str]]:
     return groups
 
 
+def expected_of(found: Decomposition) -> dict[str, int]:
+    """By matrix of a toy, how many subcomponents its known mechanisms are: one per feature, or the rank of a matrix
+    that serves all features."""
+    toy = found.target
+    if toy is None:
+        return {}
+    return {path: min(site.v.shape[1], site.u.shape[1]) if path in toy.shared else toy.width
+            for path, site in found.sites.items()}  # fmt: skip
+
+
+def histogram(highest: Tensor) -> list[int]:
+    """How many subcomponents have their highest importance in each twentieth of [0, 1]."""
+    return [int(count) for count in torch.histc(highest.float().cpu(), BINS, 0, 1).tolist()]
+
+
 def described(found: Decomposition, used: Mapping[str, Usage]) -> dict[str, Any]:
     """Quality and use, for the record."""
     return {
@@ -82,6 +98,8 @@ def described(found: Decomposition, used: Mapping[str, Usage]) -> dict[str, Any]
         "trained": bool(found.settings),
         **found.fidelity,
         "alive": {path: len(of_site.alive) for path, of_site in used.items()},
+        "expected": expected_of(found),
+        "highest": {path: histogram(of_site.highest) for path, of_site in used.items()},
         "dead": {path: len(of_site.highest) - len(of_site.alive) for path, of_site in used.items()},
         "always_on": [f"{path}:{unit}" for path, of_site in used.items() for unit in of_site.always_on.tolist()],
         "aliases": {
