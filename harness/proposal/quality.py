@@ -23,6 +23,7 @@ FEWEST = 2
 """An input is named if it is in at least this many examples: the mean over one example is chance."""
 WEAKEST = 0.25
 """An input is named if the group's mean activity with it is at least this share of that with the first."""
+BLOCK = 2048
 _NUMBER = re.compile(r"L?(\d+)")
 
 Values = Float[np.ndarray, "observations units"]
@@ -46,9 +47,9 @@ def correlations(labels: Int[np.ndarray, " units"], values: Values) -> dict[str,
     used = np.flatnonzero((labels >= 0) & (values.min(axis=0) < values.max(axis=0)))
     if len(used) < 2:
         return {}
-    columns = standardised(values[:, used])
     member = scipy.sparse.csr_array((np.ones(len(used)), (np.arange(len(used)), labels[used])))
-    sums, sizes = columns @ member, member.sum(axis=0)
+    sizes = member.sum(axis=0)
+    sums = sum(standardised(values[:, used[block]]) @ member[block] for block in _blocks(len(used)))
     inside = float((np.square(sums).sum(axis=0) - sizes).sum()) / 2
     everything = (float(np.square(sums.sum(axis=1)).sum()) - len(used)) / 2
     pairs_inside = float((sizes * (sizes - 1)).sum()) / 2
@@ -70,6 +71,11 @@ def standardised(values: Values) -> Values:
     return result
 
 
+def _blocks(n: int) -> list[slice]:
+    """Units in blocks, so that no copy of the whole activity is made."""
+    return [slice(start, start + BLOCK) for start in range(0, n, BLOCK)]
+
+
 def links_inside(labels: Int[np.ndarray, " units"], affinity: Affinity) -> float | None:
     """The share of the affinity's links (nearest-neighbour edges) with both ends in one group. None: no links."""
     i, j = scipy.sparse.triu(scipy.sparse.csr_array(affinity.matrix), 1, format="coo").coords
@@ -83,9 +89,13 @@ def most_activating(values: Values) -> scipy.sparse.csc_array:
     Importances saturate at 1, so that ties are frequent; none is preferred. Examples at a unit's minimum never count: a
     constant unit has none.
     """
-    n = len(values)
-    last = np.partition(values, max(n - TOP, 0), axis=0)[max(n - TOP, 0)]
-    return scipy.sparse.csc_array((values >= last) & (values > values.min(axis=0)), dtype=np.float64)
+    tenth = max(len(values) - TOP, 0)
+    found = []
+    for block in _blocks(values.shape[1]):
+        some = values[:, block]
+        last = np.partition(some, tenth, axis=0)[tenth]
+        found.append(scipy.sparse.csc_array((some >= last) & (some > some.min(axis=0)), dtype=np.float64))
+    return scipy.sparse.hstack(found, format="csc")
 
 
 def agreement(top: scipy.sparse.csc_array, group: Group) -> float | None:

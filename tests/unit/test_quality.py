@@ -175,3 +175,11 @@ def test_the_table_of_a_perfect_partition() -> None:
 def test_groups_are_in_order_of_size() -> None:
     assert [group.tolist() for group in groups_of(np.array([1, 0, 1, -1, 0, 0]))] == [[1, 4, 5], [0, 2]]
     assert groups_of(np.array([-1, -1])) == []
+
+
+def test_units_are_read_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    values, labels = rng_for(2, "test").random((50, 7)), np.array([0, 1, 0, 1, -1, 0, 1])
+    whole, top = correlations(labels, values), most_activating(values).toarray()
+    monkeypatch.setattr("harness.proposal.quality.BLOCK", 3)
+    assert correlations(labels, values) == pytest.approx(whole)
+    assert_allclose(most_activating(values).toarray(), top)
