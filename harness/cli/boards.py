@@ -1,4 +1,4 @@
-"""Commands that show many records together: leaderboard, strata, trajectory, screen, groups."""
+"""Commands that show many records together: leaderboard, strata, trajectory, screen, groups, fidelity."""
 
 from __future__ import annotations
 
@@ -77,6 +77,19 @@ def groups(arguments: Namespace) -> int:
     found = described([find(session.workspace, word) for word in arguments.words] or session.records())
     text = "\n\n".join(map(about_cell, found)) if arguments.words else as_markdown(found)
     session.print(text, as_data(found))
+    return 0
+
+
+def fidelity(arguments: Namespace) -> int:
+    """Show decompositions at several penalties: a table, and a picture for each target."""
+    from harness.board.fidelity import as_data, points_of, write
+
+    session = Session.open(arguments)
+    points = points_of(session.records())
+    folder = session.out or session.workspace.root / "fidelity"
+    session.print(
+        f"{write(points, folder)}\nsaved: {folder / 'fidelity.md'}", {"saved": str(folder), **as_data(points)}
+    )
     return 0
 
 

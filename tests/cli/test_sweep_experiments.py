@@ -24,6 +24,7 @@ from harness.registry.config import expand, registry, resolve, resolve_all
         ("probe_circuits", 4),
         ("paper_claims", 16),
         ("paper_rankings", 16),
+        ("spd_penalty", 5),
     ],
 )
 def test_a_grid_has_the_number_of_cells_it_documents(experiment: str, cells: int) -> None:

@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 OWN = {
     "leaderboard": ("out",),
     "trajectory": ("out",),
+    "fidelity": ("out",),
     "calibrate": ("out", "worlds"),
     "matrix": ("out", "on"),
     "decompose": COMMANDS["decompose"].keys,

@@ -311,3 +311,19 @@ def test_a_path_is_refused_where_a_toy_is_decomposed() -> None:
         HarnessError, match=r"subject.path=there.safetensors has no effect with subject.decomposition=exact"
     ):
         method("subject", "spd", path="there.safetensors")
+
+
+def test_a_penalty_chooses_among_trained_decompositions_only() -> None:
+    with pytest.raises(HarnessError, match=r"subject.penalty=0.0001 has no effect with subject.decomposition=exact"):
+        method("subject", "spd", penalty=1e-4)
+    with pytest.raises(HarnessError, match=r"none of tms_20_10, seed 0, penalty 0.0001, comes with") as caught:
+        method("subject", "spd", decomposition="trained", penalty=1e-4)()
+    assert "harness decompose tms_20_10 minimality=0.0001 frequency=5e-05" in caught.value.fix
+
+
+@pytest.mark.parametrize("penalty", [2.4e-5, 8e-5, 2.4e-4, 8e-4, 2.4e-3])
+def test_a_shipped_decomposition_has_the_penalty_of_its_name(penalty: float) -> None:
+    about = method("subject", "spd", decomposition="trained", penalty=penalty)().about["decomposition"]
+    assert about["penalty"] == {"penalty": "smooth_l0", "minimality": penalty, "frequency": penalty / 2}
+    assert about["expected"] == {"linear1": 20, "linear2": 20}
+    assert sum(about["highest"]["linear1"]) == about["alive"]["linear1"] + about["dead"]["linear1"] == 50

@@ -17,6 +17,8 @@ from harness.decomposition.usage import Usage, aliases
 
 SEQUENCES, LENGTH = 64, 48  # of Python's documentation
 BINS = 20
+COEFFICIENTS = ("minimality", "frequency")
+"""Of the importance penalty, as the settings of a training name them."""
 
 
 def text_of(reads: Vocabulary, device: torch.device) -> Tensor:
@@ -96,6 +98,7 @@ def described(found: Decomposition, used: Mapping[str, Usage]) -> dict[str, Any]
     return {
         "tied": found.tied,
         "trained": bool(found.settings),
+        "penalty": {name: found.settings[name] for name in ("penalty", *COEFFICIENTS) if name in found.settings},
         **found.fidelity,
         "alive": {path: len(of_site.alive) for path, of_site in used.items()},
         "expected": expected_of(found),
