@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.board.fidelity import fidelity_notes
+from harness.board.decomposition import fidelity_notes
 from harness.board.strata import outside_line, strata_table
 from harness.cells.settings import tests_on_all
 from harness.closure.paper import paper_verdict
@@ -16,7 +16,7 @@ from harness.closure.shared import shared_unit
 from harness.closure.statistics import Effect, exceedances, inflated
 from harness.closure.verdict import decision_order, spaced
 from harness.data.units import named
-from harness.records.record import FIGURES, PartitionRecord, Record, Status
+from harness.records.record import FIGURES, QUALITY, PartitionRecord, Record, Status
 from harness.registry.command import command, in_workspace
 
 ARROW = {1: "↑", -1: "↓"}
@@ -266,7 +266,7 @@ def _warnings(record: Record) -> list[str]:
     lines = [f"  note: subject: the model does not use {unused} of its files"] if unused else []
     lines += fidelity_notes(subject.get("decomposition"))
     for stage, notes in record.diagnostics.items():
-        if stage == FIGURES:
+        if stage in (FIGURES, QUALITY):
             continue
         for note, value in notes.items():
             if value and isinstance(value, (list, tuple, dict)):

@@ -1,45 +1,149 @@
-"""What a card says of a decomposition: how faithful it is, and how near to the mechanisms of a toy that are known."""
+"""Fidelity against sparsity: decompositions at several penalties, with the groups proposed and tested on each."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-MASKS = {
-    "masked": "importances as masks",
-    "stochastic": "stochastic masks",
-    "adversarial": "the most harmful masks",
-    "unmasked": "all subcomponents",
-    "nothing": "no subcomponent",
-}
-BY_MATRIX = {
-    "l0": "needed by an example",
-    "exact": "exact features",
-    "identity_errors": "identity errors",
-    "dense_errors": "dense errors",
-    "mmcs": "MMCS",
-    "ml2r": "ML2R",
-}
-"""Measures of :mod:`harness.decomposition.fidelity`, in words."""
-SHOWN = 6
-"""Matrices of which a measure is shown."""
+from harness.board.figures.board import distinguishing_words
+from harness.board.groups import decomposition_of, passed
+from harness.board.markdown import plain, table
+from harness.board.score import Scores
+from harness.board.strata import number_or_dash
+from harness.records.record import FINISHED, Record
+from harness.records.workspace import atomically, write_atomically
+from harness.util.errors import HarnessError
+
+HEADS = ["target", "method", "penalty", "frequency", "error masked", "error stochastic", "L0", "alive", "exact", "F",
+         "passed", "share"]  # fmt: skip
+MEANING = """\
+- **penalty**, **frequency**: the coefficients of the importance penalty and of its frequency term.
+- **error masked**, **error stochastic**: of the outputs, against the target's own, with importances as masks (and no
+  delta), and with stochastic masks.
+- **L0**: subcomponents that an example needs, over all matrices. **alive**: those that any example needs. **exact**:
+  features with a subcomponent of their own in every matrix.
+- **F**: of the proposed groups with the mechanisms of this decomposition. **passed**: groups with the verdict pass or
+  weak_pass, of those tested; **share**: the same as a share. A dash: not known, or not tested.
+- The closure test ablates a subcomponent in the target itself and keeps the delta. Low fidelity does not change the
+  baseline. Where features share subcomponents, F can be high and **exact** low: read them together.
+"""
 
 
-def fidelity_notes(decomposition: object) -> list[str]:
-    """One line of errors, and one of measures by matrix. None where there are none, as of an exact decomposition."""
-    if not isinstance(decomposition, Mapping):
-        return []
-    numbers = {str(key): f"{value:.3g}" for key, value in decomposition.items() if isinstance(value, (int, float))}
-    errors = [f"{numbers[key]} with {words}" for name, words in MASKS.items() if (key := f"error {name}") in numbers]
-    by_matrix: dict[str, list[str]] = defaultdict(list)
-    for key, number in numbers.items():
-        measure, _, matrix = key.partition(" ")
-        if matrix and measure in BY_MATRIX:
-            by_matrix[measure].append(f"{matrix} {number}")
-    measures = [
-        f"{words}: {', '.join(by_matrix[measure][:SHOWN])}{', ...' if len(by_matrix[measure]) > SHOWN else ''}"
-        for measure, words in BY_MATRIX.items()
-        if measure in by_matrix
-    ]
-    lines = [f"{decomposition.get('errors', 'error')} of the decomposed model: {', '.join(errors)}"] if errors else []
-    return [f"  note: subject: {line}" for line in (*lines, *(["; ".join(measures)] if measures else []))]
+@dataclass(frozen=True)
+class Point:
+    """One decomposition with one method. ``own``: the target's error on its own task, for comparison."""
+
+    target: str
+    method: str
+    penalty: float
+    frequency: float | None
+    masked: float | None
+    stochastic: float | None
+    own: float | None
+    l0: float | None
+    alive: int
+    exact: float | None
+    F: float | None
+    passed: tuple[int, int] | None
+
+    @property
+    def share(self) -> float | None:
+        """The share of the tested groups that pass."""
+        return self.passed[0] / self.passed[1] if self.passed else None
+
+
+def points_of(records: Sequence[Record]) -> list[Point]:
+    """The finished records of trained decompositions, by target, method and penalty. Errors: there are none."""
+    chosen = [r for r in records if r.status in FINISHED and "minimality" in decomposition_of(r).get("penalty", {})]
+    if not chosen:
+        raise HarnessError(
+            f"none of {len(records)} records is of a trained decomposition that says its penalty.",
+            "Example: harness sweep experiment=spd_penalty && harness fidelity",
+        )
+    methods = distinguishing_words([record.cell.method for record in chosen])
+    found = [_point(record, method or "") for record, method in zip(chosen, methods, strict=True)]
+    return sorted(found, key=lambda point: (point.target, point.method, point.penalty))
+
+
+def _point(record: Record, method: str) -> Point:
+    about = decomposition_of(record)
+    penalty = about["penalty"]
+    counts = passed(record)
+    return Point(
+        target=record.cell.subject.removesuffix(" subcomponents"),
+        method=method,
+        penalty=penalty["minimality"],
+        frequency=penalty.get("frequency"),
+        masked=about.get("error masked"),
+        stochastic=about.get("error stochastic"),
+        own=about.get("error target"),
+        l0=sum(value for name, value in about.items() if name.startswith("l0 ")) or None,
+        alive=sum(about["alive"].values()),
+        exact=about.get("exact"),
+        F=Scores.of(record).known_circuits,
+        passed=(counts[0], counts[1]) if counts else None,
+    )
+
+
+def as_markdown(points: Sequence[Point], figures: Sequence[str] = ()) -> str:
+    """What was found, the table, what its columns mean. ``figures``: files to show, one per target."""
+    rows = [
+        [
+            *(point.target, point.method, f"{point.penalty:g}"),
+            *(number_or_dash(value, form) for value, form in (
+                (point.frequency, "g"), (point.masked, ".2e"), (point.stochastic, ".2e"), (point.l0, ".2f"))),
+            str(point.alive),
+            *(number_or_dash(point.exact, ".0f"), number_or_dash(point.F, ".2f")),
+            f"{point.passed[0]} of {point.passed[1]}" if point.passed else "-",
+            number_or_dash(point.share, ".2f"),
+        ]
+        for point in points
+    ]  # fmt: skip
+    pictures = [f"![{plain(target)}]({name})\n" for target, name in zip(_targets(points), figures, strict=False)]
+    found = "\n".join(f"- {plain(sentence)}" for sentence in sentences(points))
+    return "\n".join(["# Fidelity against sparsity\n", found + "\n", *pictures, table([HEADS, *rows]), MEANING])
+
+
+def as_data(points: Sequence[Point]) -> dict[str, Any]:
+    """The same as data."""
+    return {"found": list(sentences(points)), "points": [dataclasses.asdict(point) for point in points]}
+
+
+def sentences(points: Sequence[Point]) -> Iterator[str]:
+    """For every target and method: which penalty proposes the known mechanisms best, and what it costs."""
+    for target, method in dict.fromkeys((point.target, point.method) for point in points):
+        series = [point for point in points if (point.target, point.method) == (target, method)]
+        known = [point for point in series if point.F is not None]
+        name = f"{target}, {method}" if method else target
+        if not known or len(series) < 2:
+            continue
+        best = max(known, key=lambda point: (point.F or 0.0, point.share or 0.0))
+        faithful = min(series, key=lambda point: point.masked if point.masked is not None else float("inf"))
+        yield (
+            f"{name}: F is highest ({best.F:.2f}) at the penalty {best.penalty:g}, with an error (masked) of "
+            f"{number_or_dash(best.masked, '.1e')}; the error is lowest ({number_or_dash(faithful.masked, '.1e')}) at "
+            f"{faithful.penalty:g}, where F is {number_or_dash(faithful.F, '.2f')}."
+        )
+
+
+def write(points: Sequence[Point], folder: Path) -> str:
+    """Write ``fidelity.md`` and a picture for each target. Returns the Markdown."""
+    from harness.board.figures.fidelity import fidelity_figure
+
+    targets = _targets(points)
+    names = [f"fidelity-{place}.png" for place in range(1, len(targets) + 1)]
+    for target, name in zip(targets, names, strict=True):
+        with atomically(folder / name) as beside:
+            fidelity_figure([point for point in points if point.target == target]).savefig(
+                beside, format="png", dpi=120
+            )
+    text = as_markdown(points, names)
+    write_atomically(folder / "fidelity.md", text)
+    return text
+
+
+def _targets(points: Sequence[Point]) -> list[str]:
+    return list(dict.fromkeys(point.target for point in points))

@@ -11,13 +11,16 @@ from markupsafe import Markup
 
 from harness.board.card import card
 from harness.board.compare_cells import deltas_of
+from harness.board.figures import groups as draw_groups
 from harness.board.figures import report as draw
 from harness.board.figures.units import candidate_of, damage_svg, unit_map
+from harness.board.groups import MEANING, decomposition_of, facts, groups_of, left_out, modules_of
 from harness.board.page import environment
 from harness.board.references import command
+from harness.cells.group_quality import FILE as QUALITY_FILE
 from harness.cells.unit_damage import UnitDamage
 from harness.closure.report import ClosureReport
-from harness.records.record import Record
+from harness.records.record import QUALITY, Record
 from harness.records.workspace import Workspace
 from harness.util.errors import HarnessError
 
@@ -34,13 +37,17 @@ class Figure:
 
 @dataclass(frozen=True)
 class Story:
-    """One cell: its record, its card, its figures, the command that runs it again, and the digest of its record."""
+    """One cell: its record, its card, its figures, the command that runs it again, and the digest of its record.
+
+    ``tables``: about its groups before any ablation, each with a title and a note; the first row is the head.
+    """
 
     record: Record
     card: str
     figures: tuple[Figure, ...]
     command: str
     digest: str
+    tables: tuple[tuple[str, list[list[str]], str], ...] = ()
 
 
 def report(records: Sequence[Record], workspace: Workspace) -> str:
@@ -50,9 +57,12 @@ def report(records: Sequence[Record], workspace: Workspace) -> str:
     """
     whole = len(records) == 1
     stories = [
-        Story(record, card(record), tuple(_figures(record, workspace, whole)), command(record, record), record.digest)
+        Story(
+            record, card(record), tuple(_figures(record, workspace, whole)), command(record, record), record.digest,
+            tuple(_tables(record)) if whole else (),
+        )
         for record in records
-    ]
+    ]  # fmt: skip
     return environment().get_template("report.html").render(stories=stories, whole=whole, workspace=workspace.root.name)
 
 
@@ -71,6 +81,7 @@ def _figures(record: Record, workspace: Workspace, whole: bool) -> Iterator[Figu
             yield from _inside(record, i, suffix, workspace)
     if whole:
         yield from _units(record)
+        yield from _groups(record, workspace)
         yield from _proposal(record, workspace)
 
 
@@ -143,9 +154,58 @@ def _proposal(record: Record, workspace: Workspace) -> Iterator[Figure]:
     )
     yield _attempt(
         "Spectrum",
-        "Lowest eigenvalues of the Laplacian of |affinity|. k separate groups give k eigenvalues near 0, then a gap.",
-        lambda: draw.spectrum(affinity, partition.groups),
+        "Lowest eigenvalues of the Laplacian of |affinity|. k separate groups give k eigenvalues near 0, then a gap. "
+        "Where groups are sought inside connected components: those of each large component.",
+        lambda: draw.spectrum(affinity, partition.labels, "components" in partition.diagnostics),
     )
+
+
+def _tables(record: Record) -> Iterator[tuple[str, list[list[str]], str]]:
+    """What the groups are like before any ablation."""
+    if QUALITY not in record.diagnostics:
+        return
+    heads, values = zip(*facts(record), strict=True)
+    yield "Quality of the groups", [list(heads), list(values)], MEANING.replace("**", "").replace("- ", "")
+    if modules := modules_of(record):
+        yield "Subcomponents by module", modules, "Expected: those of the known mechanisms."
+    note = "Mean activity of the group over the examples that contain the input, and how many these are. "
+    yield "Groups and the inputs that activate them most", groups_of(record), note + left_out(record)
+
+
+def _groups(record: Record, workspace: Workspace) -> Iterator[Figure]:
+    """What the units of groups have in common, before any ablation."""
+    quality, about = record.diagnostics.get(QUALITY), decomposition_of(record)
+    if quality is None or record.partition is None:
+        return
+    labels, units = record.partition.labels, record.unit_space
+    try:
+        arrays = workspace.arrays(record.cell.id, QUALITY_FILE)
+        lacking = "" if arrays else f"{QUALITY_FILE} is missing beside the record."
+    except HarnessError as error:
+        arrays, lacking = {}, str(error)
+    yield Figure(
+        "Correlation",
+        "Correlation of the activity of units, ordered by group. Good groups are dark squares on the diagonal, which "
+        "is itself left out.",
+        draw_groups.correlations(arrays["correlation"], arrays["units"], units, labels) if arrays else None,
+        lacking,
+    )
+    if spans := quality.get("layers"):
+        yield Figure("Layers", "Groups of two units or more, by the layers they span.", draw_groups.layer_spans(spans))
+    if highest := about.get("highest"):
+        yield Figure(
+            "Importances",
+            "The highest importance of every subcomponent on any example. To the right of the threshold: alive. A "
+            "threshold separates well where few subcomponents are near it.",
+            draw_groups.highest_importances(highest, record.config["subject"]["threshold"]),
+        )
+    if "alone" in arrays:
+        yield Figure(
+            "Importance against input",
+            "Importance of every living subcomponent where only one feature is present. Where each feature has a "
+            "subcomponent of its own, the squares form a diagonal; one that serves all features is a full column.",
+            draw_groups.single_inputs(arrays["alone"], units),
+        )
 
 
 def _attempt(title: str, caption: str, figure: Callable[[], Markup]) -> Figure:

@@ -11,6 +11,7 @@ import numpy as np
 
 from harness.cells.cell import Cell
 from harness.cells.group_figures import group_figures
+from harness.cells.group_quality import FILE, Quality, measure
 from harness.cells.inputs import Inputs
 from harness.cells.known_circuits import found_of_known
 from harness.cells.most_active import most_active
@@ -25,7 +26,7 @@ from harness.data.recording import Spins
 from harness.data.units import UnitSpace
 from harness.proposal.proposal import Proposal
 from harness.proposal.strata_null import StrataNull
-from harness.records.record import CandidateRecord, CellInfo, PartitionRecord, Record, Status, StratumRecord
+from harness.records.record import QUALITY, CandidateRecord, CellInfo, PartitionRecord, Record, Status, StratumRecord
 from harness.records.workspace import atomically
 
 
@@ -36,6 +37,7 @@ class CellResult:
     record: Record
     proposals: tuple[Proposal, ...]
     tested: tuple[CandidateResult, ...]
+    quality: Quality
 
     @classmethod
     def of(
@@ -58,6 +60,7 @@ class CellResult:
         candidates = [candidate for part in parts for candidate in _candidates(*part, results)]
         units = subject.units
         proposed = first.has("raw_partitions")
+        quality = measure(inputs, first)
         step = cell.stages["subject"].step()
         record = Record(
             status=Status.OK if candidates else Status.SKIPPED,
@@ -82,6 +85,7 @@ class CellResult:
             strata_null=strata_null,
             diagnostics={
                 **(_diagnostics(first) if proposed else {}),
+                **({QUALITY: dict(quality.figures)} if quality.figures else {}),
                 **group_figures(inputs, first),
                 **(diagnostics or {}),
                 **(found_of_known(subject, proposals, [closure.report for closure in tested]) if proposed else {}),
@@ -89,7 +93,7 @@ class CellResult:
             seconds={name: round(seconds, 4) for name, seconds in progress.seconds.items()},
             cost=dict(progress.cost),
         )
-        return cls(record, proposals, tested)
+        return cls(record, proposals, tested, quality)
 
 
 def _unit_damage(cell: Cell, units: UnitSpace, tested: Sequence[CandidateResult]) -> Mapping[str, Mapping[str, float]]:
@@ -109,11 +113,13 @@ def unfinished(cell: Cell, status: Status, reason: str, progress: Progress) -> R
 
 
 def write_arrays(result: CellResult, folder: Path) -> None:
-    """Write the arrays beside the record: the affinity, and the change of every metric per example."""
+    """Write the arrays beside the record: the affinity, correlations, and the change of every metric per example."""
     for proposal in result.proposals:
         if proposal.has("affinity"):
             name = f"affinity.{proposal.stratum}" if proposal.stratum else "affinity"
             _save(proposal.affinity.arrays(), folder / f"{name.replace('/', '_')}.safetensors")
+    if result.quality.arrays:
+        _save(dict(result.quality.arrays), folder / FILE)
     if result.tested:
         deltas = {f"candidate.{i}": closure.deltas.astype(np.float32) for i, closure in enumerate(result.tested)}
         axes = {"axes": "metrics, groups (the candidate, then its controls), examples"}

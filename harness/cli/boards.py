@@ -1,4 +1,4 @@
-"""Commands that show many records together: leaderboard, strata, trajectory, screen."""
+"""Commands that show many records together: leaderboard, strata, trajectory, screen, groups, fidelity."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from harness.board.equal_weights import equal_weights, sentence
 from harness.board.records_file import RECORDS, has_records, read_records, write_records
 from harness.board.submission import problems
+from harness.cli.compare import find
 from harness.cli.session import Session
 from harness.records.record import FINISHED, Record
 from harness.registry.command import command, override
@@ -65,6 +66,30 @@ def screen(arguments: Namespace) -> int:
     session = Session.open(arguments)
     sets = screened(session.records())
     session.print(as_markdown(sets), as_data(sets))
+    return 0
+
+
+def groups(arguments: Namespace) -> int:
+    """Describe the groups of all cells of a workspace in one table; of cells that are named, each group as well."""
+    from harness.board.groups import about_cell, as_data, as_markdown, described
+
+    session = Session.open(arguments)
+    found = described([find(session.workspace, word) for word in arguments.words] or session.records())
+    text = "\n\n".join(map(about_cell, found)) if arguments.words else as_markdown(found)
+    session.print(text, as_data(found))
+    return 0
+
+
+def fidelity(arguments: Namespace) -> int:
+    """Show decompositions at several penalties: a table, and a picture for each target."""
+    from harness.board.fidelity import as_data, points_of, write
+
+    session = Session.open(arguments)
+    points = points_of(session.records())
+    folder = session.out or session.workspace.root / "fidelity"
+    session.print(
+        f"{write(points, folder)}\nsaved: {folder / 'fidelity.md'}", {"saved": str(folder), **as_data(points)}
+    )
     return 0
 
 

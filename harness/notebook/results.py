@@ -179,7 +179,7 @@ class ProposalResult(_Shown):
         from harness.board.figures.affinity import affinity_figure
 
         members = self.candidates[0].members if self.candidates else ()
-        return _drawn(lambda new: affinity_figure(self.affinity, self.partition, members, new)).axes[0]
+        return _drawn(lambda new: affinity_figure(self.affinity, self.partition, members, new=new)).axes[0]
 
     def _repr_html_(self) -> str:
         return fragment(self.record, self.affinity if self.proposal.has("affinity") else None)

@@ -22,6 +22,8 @@ FIGURES = "groups"
 """The entry of ``diagnostics`` that says what groups are like at a checkpoint: selectivity and score, by group."""
 KNOWN = "known circuits"
 """The entry of ``diagnostics`` that says how well known circuits were found, by figure."""
+QUALITY = "quality"
+"""The entry of ``diagnostics`` that says how good the groups are (:mod:`harness.proposal.quality`)."""
 _STRICT: dict[str, Any] = {"extra": "forbid", "allow_inf_nan": False}
 
 
@@ -165,7 +167,7 @@ class Record:
     ablated, where it was measured: the mean change on the test examples, positive for the worse. ``size_curve``: where
     the cell asks for one. ``strata``: those that the examples were divided into; ``strata_null``: their largest
     agreement with the labels among that of random strata, where the cell asks for it. ``diagnostics``: warnings of the
-    stages. ``seconds``: time spent per stage.
+    stages, and the quality of the groups. ``seconds``: time spent per stage.
 
     ``cost``: ``conditions`` requested (group x batch), and how many of them were ``computed`` here because no earlier
     cell had computed them; ``forwards``, one per condition and example; ``flops`` of all forwards and recordings,

@@ -12,7 +12,6 @@ from jaxtyping import Float, Int
 
 from harness import Activity, Affinity, Partition, hookimpl
 
-from ._quality import quality_of
 from .eigengap import Eigengap
 
 
@@ -28,10 +27,7 @@ class Mechanisms(Eigengap):
     zero (the equation); the published results mostly leave them out.
 
     Input: affinity [n_units, n_units], non-negative; activity [n_observations, n_units]. Output: one partition.
-    Diagnostics: those of ``eigengap``; the units that are ``always_on``, and those that were ``assigned``; the mean
-    correlation inside groups and between them (``within_correlation``, ``between_correlation``); ``links_inside``, the
-    share of links with both ends in one group; of groups of two units or more, the share in ``one_site`` and the mean
-    number of ``sites``.
+    Diagnostics: those of ``eigengap``; the units that are ``always_on``, and those that were ``assigned``.
 
     Errors: those of ``eigengap``.
     Source: Seshadri et al., cross-layer clustering for SPD, algorithm 1 and section 4 (remaining nodes).
@@ -58,7 +54,6 @@ class Mechanisms(Eigengap):
         if len(always):
             labels[always] = labels.max() + 1
             diagnostics["always_on"] = activity.units.names(always)
-        diagnostics |= quality_of(labels, activity.values, affinity)
         return [Partition(int(labels.max()) + 1, labels, diagnostics=diagnostics)]
 
     def _clusters(self, affinity: Affinity, always: Int[np.ndarray, " always"]) -> tuple[np.ndarray, dict[str, object]]:

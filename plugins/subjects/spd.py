@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from annotated_types import Ge, Lt
+from annotated_types import Ge, Gt, Lt
 
 from harness import HarnessError, SubjectMethod, digest_files, hookimpl
 from harness.data.stages import FOR_ANY_UNITS
@@ -44,7 +44,8 @@ class Spd(SubjectMethod):
     (importances are those at the query) or your own module (``FILE.py:build``, with the ``weights`` of
     ``subject=torch_module``). Choose ``batch`` and ``labels=none`` for them. ``exact``: the true one of a toy, written
     down without training. ``trained``: one that comes with the harness (of tms_5_2_id, tms_20_10, tms_40_10; untied).
-    ``toy`` and ``seed``: which toy, for these two.
+    ``toy`` and ``seed``: which toy, for these two. ``penalty``: for ``trained``, the coefficient of the importance
+    penalty (that of the frequency term is half of it).
 
     Units are the subcomponents that are alive: the importance on some example is above ``threshold``. These examples
     are a toy's features, or those that the file keeps of its training. The record counts dead ones, and names those
@@ -84,6 +85,14 @@ class Spd(SubjectMethod):
     threshold: Annotated[float, Ge(0), Lt(1)] = field(
         default=0.1, metadata={"help": "a subcomponent is alive if its importance is ever above this"}
     )
+    penalty: Annotated[float, Gt(0)] | None = field(
+        default=None,
+        metadata={
+            "added": True,
+            "help": "penalty of a decomposition that comes with the harness (tms_20_10: 2.4e-5 to 2.4e-3); null: that "
+            "of its recipe",
+        },
+    )
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda or cuda:1", "neutral": True})
     memory: str = field(
         default="auto",
@@ -102,6 +111,11 @@ class Spd(SubjectMethod):
             raise HarnessError(
                 f"subject.weights={self.weights} has no effect with subject.path={self.path}, which has its own.",
                 "Name the module they are of: subject.path=FILE.py:build, or leave subject.weights out.",
+            )
+        if self.penalty is not None and self.decomposition != TRAINED:
+            raise HarnessError(
+                f"subject.penalty={self.penalty:g} has no effect with subject.decomposition={self.decomposition}.",
+                "It chooses among those that come with the harness: subject.decomposition=trained",
             )
 
     def __call__(self) -> HookedSubject:
@@ -210,7 +224,8 @@ class Spd(SubjectMethod):
         if self.decomposition == EXACT:
             return None
         if self.decomposition == TRAINED:
-            return SHIPPED / f"{self.toy}-{self.seed}.safetensors"
+            penalty = "" if self.penalty is None else f"-{self.penalty:g}"
+            return SHIPPED / f"{self.toy}-{self.seed}{penalty}.safetensors"
         return expanded(self.decomposition)
 
     def _decomposition(self) -> Decomposition:
@@ -221,9 +236,11 @@ class Spd(SubjectMethod):
             return oracle(self._target.load(), f"{self.toy}-{self.seed}")
         if self.decomposition == TRAINED and not self._file.is_file():
             shipped = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.safetensors")))
+            penalty = "" if self.penalty is None else f" minimality={self.penalty:g} frequency={self.penalty / 2:g}"
+            of = "" if self.penalty is None else f", penalty {self.penalty:g}"
             raise HarnessError(
-                f"subject.decomposition=trained: none of {self.toy}, seed {self.seed}, comes with the harness.",
-                f"Those that do: {shipped}. Train one: harness decompose {self.toy} out=FILE.safetensors",
+                f"subject.decomposition=trained: none of {self.toy}, seed {self.seed}{of}, comes with the harness.",
+                f"Those that do: {shipped}. Train one: harness decompose {self.toy}{penalty} out=FILE.safetensors",
             )
         return Decomposition.load(self._file, "subject.decomposition")
 

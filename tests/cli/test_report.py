@@ -25,8 +25,8 @@ CELL = (
     "subject=planted", "batch=planted", "batch.n=64", "labels=truth", "binarizer=none", "affinity=pearson",
     "partitioner=leiden", "selector.count=1", "controls.n=19", "reruns=1", "tracking=none",
 )  # fmt: skip
-FIGURES = ("Necessity", "Effect and controls", "Leave-one-out", "Examples", "Groups and labels",
-           "Damage of single units", "Affinity", "Spectrum")  # fmt: skip
+FIGURES = ("Necessity", "Effect and controls", "Leave-one-out", "Examples", "Groups and labels", "Correlation",
+           "Layers", "Damage of single units", "Affinity", "Spectrum")  # fmt: skip
 
 
 def test_a_report_has_a_card_figures_and_provenance(harness: Callable[..., Any]) -> None:
@@ -44,11 +44,13 @@ def test_a_report_has_a_card_figures_and_provenance(harness: Callable[..., Any])
 
     (folder / "affinity.safetensors").unlink()
     (folder / "deltas.safetensors").unlink()
+    (folder / "quality.safetensors").unlink()
     assert harness("report", folder.name).code == 0
     page = path.read_text()
-    assert len(re.findall(r'<svg role="img"', page)) == len(FIGURES) - 3
+    assert len(re.findall(r'<svg role="img"', page)) == len(FIGURES) - 4
     assert "has no deltas.safetensors" in page
     assert "affinity.safetensors is missing beside the record" in page
+    assert "quality.safetensors is missing beside the record" in page
 
 
 def test_a_report_of_several_cells_has_a_table_and_a_figure_for_each(make_record: Make, tmp_path: Path) -> None:
@@ -83,9 +85,20 @@ def test_the_widest_gap_of_equal_blocks_is_at_their_number(blocks: int) -> None:
     """Each block is a component: as many eigenvalues are 0, and the next is m / (m - 1)."""
     matrix = np.kron(np.eye(blocks), np.ones((4, 4)))
     np.fill_diagonal(matrix, 0.0)
-    drawn = spectrum(Affinity(matrix, UnitSpace.heads([4] * blocks)), blocks + 1)
+    drawn = spectrum(Affinity(matrix, UnitSpace.heads([4] * blocks)), range(blocks + 1))
     assert f"widest gap: {blocks} groups" in drawn
     assert f"this partition: {blocks + 1}" in drawn
+
+
+def test_the_gap_of_a_component_is_after_its_groups() -> None:
+    """Two components, of two blocks each that a weak link joins: in each, two eigenvalues are far below the others."""
+    matrix = np.kron(np.eye(4), np.ones((4, 4)))
+    for one, other in ((3, 4), (11, 12)):
+        matrix[one, other] = matrix[other, one] = 0.01
+    np.fill_diagonal(matrix, 0.0)
+    drawn = spectrum(Affinity(matrix, UnitSpace.heads([4] * 4)), [0] * 4 + [1] * 4 + [2] * 4 + [3] * 4, inside=True)
+    assert drawn.count("8 units in 2 groups, gap 1.3") == 2  # nearly 4 / 3, of blocks that nothing joins
+    assert "2 components" in drawn
 
 
 def test_figures_are_reproducible_and_take_the_colour_of_the_page(make_record: Make) -> None:

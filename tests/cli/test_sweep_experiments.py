@@ -30,6 +30,7 @@ from harness.registry.config import expand, registry, resolve, resolve_all
         ("paper_rankings", 16),
         ("spd_mechanisms", 30),
         ("spd_language", 3),
+        ("spd_penalty", 5),
     ],
 )
 def test_a_grid_has_the_number_of_cells_it_documents(experiment: str, cells: int) -> None:

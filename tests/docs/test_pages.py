@@ -21,6 +21,7 @@ OWN = {
     "trajectory": ("out",),
     "curve": ("out",),
     "ranking": ("out",),
+    "fidelity": ("out",),
     "calibrate": ("out", "worlds"),
     "depth": ("out",),
     "matrix": ("out", "on"),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness.board.card import card
-from harness.board.fidelity import fidelity_notes
+from harness.board.decomposition import fidelity_notes
 from harness.closure.anatomy import OnInput
 from harness.closure.verdict import Verdict
 from harness.data.units import Unit, UnitSpace

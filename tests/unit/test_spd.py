@@ -171,25 +171,6 @@ def test_units_without_a_group_can_join_the_one_they_correlate_with() -> None:
     assert joined.diagnostics["assigned"] == ["u4"]
 
 
-def test_the_quality_of_groups_is_that_of_the_correlation_matrix() -> None:
-    rng = rng_for(0, "test")
-    values = rng.random((200, 6))
-    values[:, 1] += 2 * values[:, 0]
-    values[:, 3:5] += values[:, [2]]
-    units = UnitSpace(tuple(Unit(f"u{i}", "ab"[i % 2], i % 2, "unit") for i in range(6)))
-    matrix = np.zeros((6, 6))
-    for i, j in ((0, 1), (2, 3), (3, 4), (4, 5)):
-        matrix[i, j] = matrix[j, i] = 1
-    arguments = {"affinity": Affinity(matrix, units), "activity": Activity(values, units)}
-    (found,) = method("partitioner", "mechanisms", always_on=1.0)(**arguments)
-    assert found.labels.tolist() == [0, 0, 1, 1, 1, 1]
-    rho = np.corrcoef(values.T)[np.triu_indices(6, 1)]
-    same = np.equal.outer(found.labels, found.labels)[np.triu_indices(6, 1)]
-    assert found.diagnostics["within_correlation"] == pytest.approx(rho[same].mean())
-    assert found.diagnostics["between_correlation"] == pytest.approx(rho[~same].mean())
-    assert (found.diagnostics["links_inside"], found.diagnostics["one_site"], found.diagnostics["sites"]) == (1, 0, 2)
-
-
 def units_named(n: int) -> Any:
     return UnitSpace(tuple(Unit(f"u{i}", "a", 0, "unit") for i in range(n)))
 
@@ -361,3 +342,19 @@ def test_a_file_without_examples_shows_no_living_subcomponents(tmp_path: Path) -
     Decomposition({"": site}, "mine", weights_digest(model)).save(tmp_path / "a.safetensors")
     with pytest.raises(HarnessError, match="it keeps no examples"):
         method("subject", "spd", decomposition=str(tmp_path / "a.safetensors"), path=source)()
+
+
+def test_a_penalty_chooses_among_trained_decompositions_only() -> None:
+    with pytest.raises(HarnessError, match=r"subject.penalty=0.0001 has no effect with subject.decomposition=exact"):
+        method("subject", "spd", penalty=1e-4)
+    with pytest.raises(HarnessError, match=r"none of tms_20_10, seed 0, penalty 0.0001, comes with") as caught:
+        method("subject", "spd", decomposition="trained", penalty=1e-4)()
+    assert "harness decompose tms_20_10 minimality=0.0001 frequency=5e-05" in caught.value.fix
+
+
+@pytest.mark.parametrize("penalty", [2.4e-5, 8e-5, 2.4e-4, 8e-4, 2.4e-3])
+def test_a_shipped_decomposition_has_the_penalty_of_its_name(penalty: float) -> None:
+    about = method("subject", "spd", decomposition="trained", penalty=penalty)().about["decomposition"]
+    assert about["penalty"] == {"penalty": "smooth_l0", "minimality": penalty, "frequency": penalty / 2}
+    assert about["expected"] == {"linear1": 20, "linear2": 20}
+    assert sum(about["highest"]["linear1"]) == about["alive"]["linear1"] + about["dead"]["linear1"] == 50

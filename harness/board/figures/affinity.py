@@ -26,26 +26,33 @@ def draw_affinity(affinity: Affinity, partition: Partition, candidate: tuple[int
 
 
 def affinity_figure(
-    affinity: Affinity, partition: Partition, candidate: tuple[int, ...], new: NewFigure = figure
+    affinity: Affinity,
+    partition: Partition,
+    candidate: tuple[int, ...],
+    what: str = "affinity",
+    limit: float | None = None,
+    new: NewFigure = figure,
 ) -> Figure:
     """Affinity [units, units], groups in order of size (the candidate's first), the candidate outlined.
 
     Colours saturate at the 99th percentile of the off-diagonal entries, so that one outlying pair does not wash out all
-    others. With more than ``CELLS`` units, neighbours in that order share a row and a column that show their mean.
+    others; or at ``limit``. With more than ``CELLS`` units, neighbours in that order share a row and a column that show
+    their mean.
     """
     groups = sorted(partition.groups(), key=lambda group: (tuple(group) != candidate, -len(group), group))
     order = np.array([unit for group in groups for unit in group])
     across = -(-len(order) // CELLS)  # units per cell
     matrix = _shrunk(affinity, order, across)
     off_diagonal = np.abs(matrix[~np.eye(len(matrix), dtype=bool)])
-    top = float(np.percentile(off_diagonal, 99)) if off_diagonal.size else 0.0
+    top = limit or (float(np.percentile(off_diagonal, 99)) if off_diagonal.size else 0.0)
     low = -(top or 1.0) if (matrix < 0).any() else 0.0
 
     mean = f", mean of {across} x {across}" if across > 1 else ""
     drawn = new(7.2, 6.4)
     axes = drawn.add_subplot()
     image = axes.imshow(matrix, cmap="RdBu_r" if low else "magma_r", vmin=low, vmax=top or 1.0, interpolation="nearest")
-    drawn.colorbar(image, ax=axes, label=f"affinity{mean} (colour saturates at the 99th percentile)", shrink=0.85)
+    saturation = "" if limit else " (colour saturates at the 99th percentile)"
+    drawn.colorbar(image, ax=axes, label=f"{what}{mean}{saturation}", shrink=0.85)
     if across == 1:  # else the lines would cover the groups
         for edge in np.cumsum([len(group) for group in groups])[:-1]:
             axes.axhline(edge - 0.5, color="0.35", linewidth=0.6)

@@ -19,9 +19,15 @@ from harness.closure.verdict import decision_order
 from harness.data.grouping import Affinity, Partition
 from harness.data.spectrum import components, lowest
 from harness.records.record import PartitionRecord, Record
+from harness.util.errors import HarnessError
 
 CONTROLS, BOUND = "#8a8f98", "#2f7ed8"
-EIGENVALUES = 24
+COLOURS = ("#2f7ed8", "#2a9d61", "#c77c02", "#8a56c4")
+"""Of the components in the picture of the spectrum, which has as many."""
+EIGENVALUES, BEYOND = 24, 8
+"""How many eigenvalues are drawn at least, and how many after those of the groups."""
+SMALLEST_SPLIT = 5
+"""Smaller components are one group (partitioner ``eigengap``)."""
 
 
 def cloud(closure: ClosureReport) -> Markup:
@@ -107,25 +113,54 @@ def ordered_affinity(affinity: Affinity, partition: PartitionRecord, candidate: 
         return svg(drawn, "affinity matrix, units ordered by group")
 
 
-def spectrum(affinity: Affinity, groups: int) -> Markup:
-    """Lowest eigenvalues of the normalised Laplacian of |affinity| over all components, and the partition's ``groups``.
+def spectrum(affinity: Affinity, labels: Sequence[int], inside: bool = False) -> Markup:
+    """Lowest eigenvalues of the normalised Laplacian of |affinity|, with the number of the partition's groups.
 
-    Units without any link are left out. Errors: a large component without clear groups.
+    Over all components together, with the widest gap; or, where groups were sought ``inside`` components, of each of
+    the largest, with the gap after as many eigenvalues as the partition has groups there. Units without any link are
+    left out. Errors: no links; a large component without clear groups.
     """
     links = scipy.sparse.csr_array(abs(affinity.links))
-    parts = [part for _, part in components(links) if part.shape[0] > 1]
-    spectra = [lowest(part, min(EIGENVALUES, part.shape[0])).values for part in parts]
-    values = np.sort(np.concatenate(spectra))[:EIGENVALUES]
+    order = affinity.units.canonical
+    parts = sorted((part for part in components(links) if len(part[0]) > 1), key=lambda part: -len(part[0]))
+    if not parts:
+        raise HarnessError("no two units have any affinity.")
     with style():
-        drawn = figure(4.6, 3.2)
+        drawn = figure(5.4, 3.4)
         axes = drawn.add_subplot()
-        axes.plot(range(1, len(values) + 1), values, "o-", color=INK, linewidth=0.6, markersize=4)
-        widest = int(np.argmax(np.diff(values))) + 1 if len(values) > 1 else 1
-        axes.axvspan(widest, widest + 1, color=BOUND, alpha=0.2, label=f"widest gap: {widest} groups")
-        axes.axvline(groups + 0.5, color=CANDIDATE, linestyle="--", linewidth=1, label=f"this partition: {groups}")
         axes.set(xlabel="index", ylabel="eigenvalue")
+        if inside and len(parts[0][0]) >= SMALLEST_SPLIT:
+            large = [part for part in parts if len(part[0]) >= SMALLEST_SPLIT]
+            for (members, part), colour in zip(large, COLOURS, strict=False):
+                _component(axes, part, len({labels[unit] for unit in order[members].tolist()} - {-1}), colour)
+            others = len(parts) - min(len(large), len(COLOURS))
+            count = f"{len(parts)} component{'s' * (len(parts) > 1)}"
+            axes.set_title(f"{count}{f'; {others} are not shown' if others else ''}", fontsize=9)
+        else:
+            _together(axes, [part for _, part in parts], len(set(labels) - {-1}))
         axes.legend(fontsize=8)
         return svg(drawn, "lowest eigenvalues of the affinity's Laplacian")
+
+
+def _component(axes: Axes, links: scipy.sparse.csr_array, groups: int, colour: str) -> None:
+    """One component's eigenvalues, with the gap after as many as it has groups."""
+    values = lowest(links, min(groups + BEYOND, links.shape[0])).values
+    gap = f", gap {values[groups] - values[groups - 1]:.2f} after {groups}" if 0 < groups < len(values) else ""
+    name = f"{links.shape[0]} units in {groups} groups{gap}"
+    axes.plot(range(1, len(values) + 1), values, "o-", color=colour, linewidth=0.6, markersize=4, label=name)
+    if gap:
+        axes.plot([groups, groups + 1], values[groups - 1 : groups + 1], color=CANDIDATE, linewidth=2.5)
+
+
+def _together(axes: Axes, parts: Sequence[scipy.sparse.csr_array], groups: int) -> None:
+    """The eigenvalues of all components, with the widest gap."""
+    most = max(EIGENVALUES, groups + BEYOND)
+    spectra = [lowest(part, min(most, part.shape[0])).values for part in parts]
+    values = np.sort(np.concatenate(spectra))[:most]
+    axes.plot(range(1, len(values) + 1), values, "o-", color=INK, linewidth=0.6, markersize=4)
+    widest = int(np.argmax(np.diff(values).round(10))) + 1 if len(values) > 1 else 1
+    axes.axvspan(widest, widest + 1, color=BOUND, alpha=0.2, label=f"widest gap: {widest} groups")
+    axes.axvline(groups + 0.5, color=CANDIDATE, linestyle="--", linewidth=1, label=f"this partition: {groups}")
 
 
 def leave_one_out(closure: ClosureReport) -> Markup | None:

@@ -12,6 +12,10 @@ from harness.decomposition.artefact import Decomposition
 from harness.decomposition.site import Examples, SubcomponentSite
 from harness.decomposition.usage import Usage, aliases
 
+BINS = 20
+COEFFICIENTS = ("minimality", "frequency")
+"""Of the importance penalty, as the settings of a training name them."""
+
 
 def sites_of(found: Decomposition, model: nn.Module, used: Mapping[str, Usage]) -> list[SubcomponentSite]:
     """A site for every matrix with living subcomponents, in the model's order. Errors: all are dead."""
@@ -54,6 +58,21 @@ def circuits_of(truth: Labels) -> dict[str, list[str]]:
     return groups
 
 
+def expected_of(found: Decomposition) -> dict[str, int]:
+    """By matrix of a toy, how many subcomponents its known mechanisms are: one per feature, or the rank of a matrix
+    that serves all features."""
+    toy = found.target
+    if toy is None:
+        return {}
+    return {path: min(site.v.shape[1], site.u.shape[1]) if path in toy.shared else toy.width
+            for path, site in found.sites.items()}  # fmt: skip
+
+
+def histogram(highest: Tensor) -> list[int]:
+    """How many subcomponents have their highest importance in each twentieth of [0, 1]."""
+    return [int(count) for count in torch.histc(highest.float().cpu(), BINS, 0, 1).tolist()]
+
+
 def described(found: Decomposition, used: Mapping[str, Usage]) -> dict[str, Any]:
     """Quality and use, for the record."""
     tokens = found.examples is not None and not found.examples.is_floating_point()
@@ -61,8 +80,11 @@ def described(found: Decomposition, used: Mapping[str, Usage]) -> dict[str, Any]
         "tied": found.tied,
         "trained": bool(found.settings),
         "errors": "KL divergence" if tokens else "mean squared difference",
+        "penalty": {name: found.settings[name] for name in ("penalty", *COEFFICIENTS) if name in found.settings},
         **found.fidelity,
         "alive": {path: len(of_site.alive) for path, of_site in used.items()},
+        "expected": expected_of(found),
+        "highest": {path: histogram(of_site.highest) for path, of_site in used.items()},
         "dead": {path: len(of_site.highest) - len(of_site.alive) for path, of_site in used.items()},
         "always_on": [f"{path}:{unit}" for path, of_site in used.items() for unit in of_site.always_on.tolist()],
         "aliases": {
