@@ -21,7 +21,7 @@ from harness.engine.decoders import blocks_of
 from harness.engine.experts import Experts
 from harness.engine.forward import by_row, with_result
 from harness.engine.hooked import HookedSubject
-from harness.engine.sites import first_tensor
+from harness.engine.sites import tensor_in
 from harness.util.errors import HarnessError
 
 _TOLERANCE = 1e-3
@@ -179,7 +179,7 @@ class _Decoder:
 
         def of_block(place: int) -> Callable[..., None]:
             def hook(_: nn.Module, __: Any, output: Any) -> None:
-                seen[f"block {place}"] = at_query(first_tensor(output), query)[:, 0]
+                seen[f"block {place}"] = at_query(tensor_in(output), query)[:, 0]
 
             return hook
 
@@ -200,7 +200,7 @@ class _Decoder:
         for site, change in changes.items():
 
             def hook(_: nn.Module, args: Any, kwargs: Any, output: Any, change: Any = change) -> Any:
-                inputs, result = by_row(args, kwargs, output, len(first_tensor(output)), False)
+                inputs, result = by_row(args, kwargs, output, len(tensor_in(output)), False)
                 return with_result(output, change(inputs, result))
 
             stack.callback(site.module.register_forward_hook(hook, with_kwargs=True, prepend=True).remove)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from harness import HarnessError, Labels, UnitSpace
 from harness.decomposition.artefact import Decomposition

@@ -60,7 +60,8 @@ def hist(prefix: Prefix) -> Answers:
 
 def count(prefix: Prefix) -> Answers:
     """How often ``(`` occurs."""
-    return np.count_nonzero(prefix == 0, axis=1)
+    counts: Answers = np.count_nonzero(prefix == 0, axis=1)
+    return counts
 
 
 def previous(prefix: Prefix) -> Answers:
@@ -87,7 +88,8 @@ def double_hist(prefix: Prefix) -> Answers:
 
 def same_ends(prefix: Prefix) -> Answers:
     """Whether the first token is the last one."""
-    return (prefix[:, 0] == prefix[:, -1]).astype(np.int64)
+    same: Bool[np.ndarray, " rows"] = prefix[:, 0] == prefix[:, -1]
+    return same.astype(np.int64)
 
 
 def maximum(prefix: Prefix) -> Answers:
@@ -128,7 +130,10 @@ PROGRAMS: Mapping[Name, Callable[[Prefix], Answers]] = {
 def _occurrences(prefix: Prefix) -> Int[np.ndarray, "rows length"]:
     """How often each token occurs up to its own place."""
     earlier = np.tril(np.ones((prefix.shape[1],) * 2, dtype=bool))
-    return np.count_nonzero((prefix[:, :, None] == prefix[:, None, :]) & earlier, axis=2)
+    occurrences: Int[np.ndarray, "rows length"] = np.count_nonzero(
+        (prefix[:, :, None] == prefix[:, None, :]) & earlier, axis=2
+    )
+    return occurrences
 
 
 def _balance(prefix: Prefix, opening: int) -> Int[np.ndarray, "rows length"]:
