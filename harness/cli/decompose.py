@@ -132,10 +132,11 @@ def _tied(found: Decomposition, settings: Settings) -> str:
 
 
 def _closing(found: Decomposition, cell: Cell, batch: Batch, words: list[str], out: Path) -> list[str]:
-    """The overrides of a run with these subcomponents as units; of a target that is no toy, on the same examples."""
+    """The overrides of a run with these subcomponents as units, on examples of the same kind."""
     chosen = ["subject=spd", override("subject.decomposition", str(out))]
+    examples = [word for word in words if key_of(word) == "batch"]
     if found.target is not None:
-        return chosen
+        return [*chosen, *(word for word in examples if not word.startswith("batch.n="))]
     subject = cell.stages["subject"]
     path = getattr(subject, "module", None) or getattr(subject, "path", subject.name)
     if path != "tiny":
@@ -143,7 +144,7 @@ def _closing(found: Decomposition, cell: Cell, batch: Batch, words: list[str], o
     if weights := getattr(subject, "weights", ""):
         chosen.append(override("subject.weights", weights))
     metric = ["metric=[squared_error]"] if batch.target_kind == "outputs" else []
-    return [*chosen, "labels=none", *(word for word in words if key_of(word) == "batch"), *metric]
+    return [*chosen, "labels=none", *examples, *metric]
 
 
 def _recipe(words: list[str]) -> Recipe:
