@@ -26,7 +26,8 @@ class Sparse(BatchMethod):
 
     Input: the subject's width. Output: vectors; the right output i is feature i (``answer=features``), or feature i
     plus its positive part (``answer=features_plus_relu``, residual MLPs); outputs without a feature are 0. The property
-    ``features`` of an example is the number of its features that are not zero.
+    ``features`` of an example is the number of its features that are not zero; ``domain`` is the quarter of the
+    features that its largest feature is in, or ``none``.
     Errors: bounds in the wrong order; a synced feature that does not exist or is in two sets.
     Source: Elhage et al. 2022 (toy models of superposition); Bushnaq et al. 2025.
     """
@@ -49,8 +50,15 @@ class Sparse(BatchMethod):
         inputs = features.draw(rng_for(self.seed, "sparse features"), self.n)
         answers = inputs if self.answer == "features" else inputs + np.maximum(inputs, 0)
         target = np.pad(answers, ((0, 0), (0, width.outputs)))[:, : width.outputs]
+        quarters = np.array_split(np.arange(width.inputs), min(4, width.inputs))
+        names = np.concatenate([[f"features {part[0]} to {part[-1]}"] * len(part) for part in quarters])
+        largest = np.abs(inputs).argmax(axis=1)
+        groups = {
+            "features": (inputs != 0).sum(axis=1),
+            "domain": np.where(inputs.any(axis=1), names[largest], "none"),
+        }
         notes = {"present": self.present, "synced": [list(group) for group in self.synced]}
-        return Vectors(self.name, inputs, target, "outputs", notes, groups={"features": (inputs != 0).sum(axis=1)})
+        return Vectors(self.name, inputs, target, "outputs", notes, groups=groups)
 
 
 @hookimpl

@@ -19,6 +19,8 @@ from harness.registry.config import expand, registry, resolve, resolve_all
         ("grid", 81),
         ("robustness", 24),
         ("moe_routes", 8),
+        ("moe_experts", 3),
+        ("toy_experts", 3),
         ("trajectory", 9),
         ("screen", 30),
         ("probe_circuits", 4),

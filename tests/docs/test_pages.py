@@ -21,6 +21,7 @@ OWN = {
     "trajectory": ("out",),
     "calibrate": ("out", "worlds"),
     "matrix": ("out", "on"),
+    "experts": ("out",),
     "decompose": COMMANDS["decompose"].keys,
 }  # keys of a command, not of a cell
 EXAMPLES = ROOT / "docs" / "examples"
