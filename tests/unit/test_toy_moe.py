@@ -78,17 +78,6 @@ def test_experts_become_monosemantic_in_the_features_that_are_routed_to_them() -
     assert inside / monosemantic > 0.7  # a quarter of the features are an expert's own
 
 
-def test_more_experts_at_equal_dimensions_have_less_superposition() -> None:
-    """As published: the dense toy has most features per dimension, and they fall with the number of experts."""
-
-    def mean(size: str) -> float:
-        toys = (method("subject", "toy_moe", size=size, init="xavier", seed=seed).load() for seed in range(3))
-        return float(np.mean([Geometry.of(toy).features_per_dimension for toy in toys]))
-
-    figures = [mean(size) for size in ("1x12", "2x6", "4x3", "6x2")]
-    assert figures == sorted(figures, reverse=True)
-
-
 @pytest.mark.parametrize("intervention", ["zero", "renormalise", "reroute", "swap", "routed_mean"])
 def test_examples_that_are_not_routed_to_an_expert_change_by_exactly_zero(intervention: str) -> None:
     """The built-in negative control."""

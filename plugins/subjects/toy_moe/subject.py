@@ -29,7 +29,7 @@ class ToyMoE(SubjectMethod):
 
     20 features, present with probability .1 in training (``batch.present=0.1``), and less important from feature to
     feature (.7 each in the loss). ``size=16x2`` has sixteen experts of two dimensions, enough for a closure test of
-    groups. ``1x5``, ``2x5`` and ``4x5`` have experts of equal size; ``1x12``, ``2x6``, ``4x3`` and ``6x2`` have twelve
+    groups. ``1x5`` and ``4x5`` have experts of equal size; ``1x12``, ``2x6``, ``4x3`` and ``6x2`` have twelve
     dimensions in all. One expert is the dense toy. ``init`` is how the router began, and where it stays: random, or
     every expert's own features, in order or shuffled.
 
@@ -47,7 +47,7 @@ class ToyMoE(SubjectMethod):
         "signal": "usage",
         "controls": "usage_matched",
     }
-    size: Literal["16x2", "4x5", "1x5", "2x5", "1x12", "2x6", "4x3", "6x2"] = field(
+    size: Literal["16x2", "4x5", "1x5", "1x12", "2x6", "4x3", "6x2"] = field(
         default="16x2", metadata={"help": "experts x dimensions"}
     )
     init: Literal["xavier", "ordered", "shuffled"] = field(default="ordered", metadata={"help": "of the router"})

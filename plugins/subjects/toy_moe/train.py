@@ -29,7 +29,7 @@ FEATURES, STEPS, ROWS, RATE = 20, 4000, 1024, 1e-3
 SHIPPED = (
     "16x2-ordered",  # enough experts for a closure test of groups
     "4x5-xavier", "4x5-ordered", "4x5-shuffled",  # 20 dimensions in all, by initialisation of the router
-    "1x5-xavier", "2x5-xavier",  # five dimensions in every expert, by number of experts; so has 4x5-xavier
+    "1x5-xavier",  # the dense toy with as many dimensions as an expert of 4x5
     "1x12-xavier", "2x6-xavier", "4x3-xavier", "6x2-xavier",  # 12 dimensions in all, by number of experts
 )  # fmt: skip
 
