@@ -65,7 +65,7 @@ class ExpertNeurons(Site):
             kept = torch.eye(width, self._inner - start, dtype=down.dtype, device=down.device)
             chosen = nn.functional.pad(kept, (start, 0)).expand(len(down), -1, -1)
             reading = copy.copy(self.module)  # the parameters of the module itself stay as they are
-            changed = {"down_proj": chosen.mT if _transposed(self.module) else chosen}
+            changed: dict[str, Any] = {"down_proj": chosen.mT if _transposed(self.module) else chosen}
             if "down_proj_bias" in parameters:
                 changed["down_proj_bias"] = torch.zeros_like(parameters["down_proj_bias"])
             reading._parameters = {**parameters, **changed}
@@ -75,7 +75,8 @@ class ExpertNeurons(Site):
     @property
     def _columns(self) -> Float[Tensor, "experts width inner"]:
         down: Any = self.module.down_proj
-        return down.mT if _transposed(self.module) else down
+        columns: Tensor = down.mT if _transposed(self.module) else down
+        return columns
 
     @property
     def _inner(self) -> int:

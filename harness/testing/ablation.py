@@ -93,6 +93,8 @@ def ablates_the_named_unit_and_no_other(plugin: Any) -> None:
         if known.shape[1] == theirs.shape[1]:  # what both hand on does not tell them apart
             apart = np.abs(known[:, None] - theirs[None]).max(axis=2).min(axis=1)
             known = known[apart > 1e-3 * np.abs(known).max()]
+        if not len(known):  # an expert that no example is routed to hands on zeros, as the other one does elsewhere
+            return
         alone, together = test.evaluate([(unit,), test.pair], PushWhere(known, True, test.sizes[unit]))
         require(
             test.same(alone, together),
