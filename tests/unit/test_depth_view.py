@@ -17,7 +17,7 @@ from harness.util.errors import HarnessError
 SUBLAYERS = ("attn", "mlp")
 ORIGINS = ("embedding", "b1", "current")
 BANDS = ("early", "middle", "late")
-N = 400
+N = 100
 
 
 def made(
