@@ -19,11 +19,17 @@ from harness.util.seeds import rng_for
 APPRECIABLE = 0.1
 """The least share of the weight of a family that has mass."""
 NO_ROLE = 0.05
-"""A family has no role if the upper end of its damage is below this share of the largest damage of its sublayers."""
+"""A family has no role if both ends of its damage are nearer to 0 than this share of the largest of its sublayers."""
 EXCESS = 0.05
 """The least weight above that of fixed routing that makes a motif, and the least difference that makes strata."""
 RESAMPLES = 400
-ORIGINS = ("embedding", "current", "older")
+PUBLISHED: tuple[Class, ...] = (
+    ("early", "mlp", "embedding"),
+    ("early", "attn", "current"),
+    ("early", "mlp", "current"),
+    ("late", "attn", "older"),
+)
+"""The motifs of Javadov 2026."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,10 @@ class Estimate:
 
     value: float
     interval: tuple[float, float] | None
+
+    def within(self, bound: float) -> bool:
+        """Whether the whole interval is nearer to 0 than this."""
+        return -bound < self.low and self.high < bound
 
     @property
     def low(self) -> float:
@@ -94,8 +104,8 @@ class Routing:
 
     @cached_property
     def sublayers(self) -> list[str]:
-        """The kinds of sublayers, but for the output."""
-        return [each for each in dict.fromkeys(self.of.sublayers) if each != "out"]
+        """The kinds of sublayers, MLPs last. The output is none."""
+        return sorted(set(self.of.sublayers) - {"out"}, key=lambda each: (each == "mlp", each))
 
     @cached_property
     def families(self) -> dict[Class, Family]:
@@ -108,7 +118,7 @@ class Routing:
         for sublayer in self.sublayers:
             families = [family for of, family in self.families.items() if len(of) == 2 and of[0] == sublayer]
             most = max(family.damage.value for family in families)
-            found += [f for f in families if f.mass >= APPRECIABLE and f.damage.high < NO_ROLE * most]
+            found += [f for f in families if f.mass >= APPRECIABLE and f.damage.within(NO_ROLE * most)]
         return found
 
     def motifs(self) -> list[Family]:
@@ -129,6 +139,16 @@ class Routing:
         """Root of the mean variance of weights over examples: 0 if weights do not depend on content."""
         return float(np.sqrt(self.of.weights.var(axis=0, dtype=float).mean()))
 
+    @cached_property
+    def ranks(self) -> dict[str, Estimate]:
+        """By kind of sublayer: Spearman's correlation of mass and effect over units."""
+        return {sublayer: self.rank_agreement(sublayer) for sublayer in self.sublayers}
+
+    @cached_property
+    def largest(self) -> dict[str, Largest]:
+        """By kind of sublayer: the unit with the largest mass, and that with the largest effect."""
+        return {sublayer: self._largest(sublayer) for sublayer in self.sublayers}
+
     def rank_agreement(self, sublayer: str | None = None) -> Estimate:
         """Spearman's correlation of mass and effect over units, with a bootstrap interval over examples."""
         here = self._in(sublayer)
@@ -143,8 +163,7 @@ class Routing:
         low, high = np.nanquantile(found[1:], [0.025, 0.975]) if np.isfinite(found[1:]).any() else (np.nan, np.nan)
         return Estimate(float(found[0]), (float(low), float(high)))
 
-    def largest(self, sublayer: str) -> Largest:
-        """The unit with the largest mass and that with the largest effect, chosen on the examples proposed on."""
+    def _largest(self, sublayer: str) -> Largest:
         here = np.flatnonzero(self._in(sublayer))
         mass, effect = here[np.argmax(self.mass[here])], here[np.argmax(self.of.proposed[here])]
         changes = self.of.alone[:, effect] - self.of.alone[:, mass]
@@ -188,8 +207,8 @@ class Arm:
             "loss": lambda model: model.of.baseline,
             "strata": lambda model: model.strata,
             "content": lambda model: model.content,
-            "rank, attention": lambda model: model.rank_agreement(model.sublayers[0]).value,
-            "rank, MLP": lambda model: model.rank_agreement("mlp").value,
+            "rank, attention": lambda model: model.ranks[model.sublayers[0]].value,
+            "rank, MLP": lambda model: model.ranks["mlp"].value,
         }
         return np.array([by_name[name](model) for model in self.models], dtype=float)
 

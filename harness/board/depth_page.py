@@ -13,6 +13,7 @@ from harness.board.depth import (
     APPRECIABLE,
     EXCESS,
     NO_ROLE,
+    PUBLISHED,
     STATISTICS,
     Arm,
     DepthRouting,
@@ -36,8 +37,8 @@ MEANING = f"""\
   which has no queries and one bias, the mean of the model's. **content**: root of the mean variance of weights over
   examples; 0: weights do not depend on content. **rank**: Spearman's correlation of mass and damage over units.
 - **motif**: a family of a band that has at least {EXCESS:g} more mass than under fixed routing, and whose removal
-  certainly does damage. **no role**: mass of at least {APPRECIABLE:g}, and the upper end of the damage is below
-  {NO_ROLE:.0%} of that of the largest family of these sublayers.
+  certainly does damage. **no role**: mass of at least {APPRECIABLE:g}, and both ends of the damage are nearer
+  to 0 than {NO_ROLE:.0%} of that of the largest family of these sublayers.
 - **apart**: the unit with the largest damage certainly does more than that with the largest mass. It is chosen on other
   examples than those of the difference.
 - **p**: exact, over all signs of the differences between models with the same seed, two-sided, not corrected for the
@@ -80,13 +81,17 @@ def sentences(found: DepthRouting) -> Iterator[str]:
             f"(analytic weights to {error:.0e})."
         )
     for arm in learned:
+        having = {of: len(found) for of, found in counted(arm).items()}
+        yes = all(2 * having.get(of, 0) >= len(arm.models) for of in PUBLISHED)
+        told = ", ".join(f"{' '.join(of)} in {having.get(of, 0)}" for of in PUBLISHED)
+        yield f"{_answer(yes)}, {arm.name}: the published motifs. {told} of {len(arm.models)} models."
         yield from _of_arm(arm)
 
 
 def _of_arm(arm: Arm) -> Iterator[str]:
     models = arm.models
     for sublayer in models[0].sublayers:
-        pairs = [model.largest(sublayer) for model in models]
+        pairs = [model.largest[sublayer] for model in models]
         apart, same = sum(pair.apart for pair in pairs), sum(pair.mass == pair.effect for pair in pairs)
         yield (
             f"{_answer(apart > len(pairs) / 2)}, {arm.name}, {sublayer}: the largest mass is not the largest effect. "
@@ -160,7 +165,7 @@ def largest(found: DepthRouting) -> list[list[str]]:
     for arm in found.arms:
         for model in arm.models:
             for sublayer in model.sublayers:
-                each = model.largest(sublayer)
+                each = model.largest[sublayer]
                 at = {unit: place for place, unit in enumerate(model.of.units)}
                 told = [
                     f"{unit} ({model.mass[at[unit]]:.2f}, {model.effect[at[unit]]:.2f})"
@@ -168,7 +173,7 @@ def largest(found: DepthRouting) -> list[list[str]]:
                 ]
                 answer = "apart" if each.apart else "same" if each.mass == each.effect else "open"
                 seed = "-" if model.of.seed is None else str(model.of.seed)
-                rank = _shown(model.rank_agreement(sublayer), ".2f")
+                rank = _shown(model.ranks[sublayer], ".2f")
                 rows.append([arm.name, seed, sublayer, *told, _shown(each.difference, "+.2f"), answer, rank])
     head = ["arm", "seed", "sublayers", "largest mass (mass, damage)", "largest damage", "difference", "", "rank"]
     return [head, *rows]

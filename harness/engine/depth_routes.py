@@ -54,7 +54,7 @@ class DepthRoutes(Mixture):
     @property
     def bias(self) -> float:
         """What the router adds to the logit of its newest source."""
-        return float(self.module.bias) if isinstance(self.module, DepthRouter) else 0.0
+        return float(self.module.bias.detach()) if isinstance(self.module, DepthRouter) else 0.0
 
     def fixed(self, bias: float) -> Float[Tensor, " units"]:
         """The weights of the units if the router had no query, and this bias."""

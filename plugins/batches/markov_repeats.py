@@ -7,15 +7,10 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 from annotated_types import Ge, Le, MultipleOf
-from jaxtyping import Float, Int
 
 from harness import BatchMethod, HarnessError, Tokens, Vocabulary, hookimpl, rng_for
+from harness.data.markov import SYMBOLS, sequences, transitions
 from harness.data.tokens import require_positions
-
-SYMBOLS = 32
-"""Tokens of the chain: ids from 0."""
-CONTRAST = 2.0
-"""Standard deviation of the chain's logits."""
 
 
 @dataclass(frozen=True)
@@ -56,32 +51,6 @@ class MarkovRepeats(BatchMethod):
         target = tokens[np.arange(self.n), query + 1]
         groups = {"domain": np.where(repeat, "repeat", "chain")}
         return Tokens(self.name, tokens, query, target, {}, "next_token", {"chain": self.chain}, groups=groups)
-
-
-def transitions(seed: int) -> Float[np.ndarray, "symbols symbols"]:
-    """The probability of every next token, after every token."""
-    logits = CONTRAST * rng_for(seed, "markov chain").standard_normal((SYMBOLS, SYMBOLS))
-    powers = np.exp(logits)
-    return np.asarray(powers / powers.sum(1, keepdims=True))
-
-
-def sequences(
-    chain: Float[np.ndarray, "symbols symbols"],
-    repeat: np.ndarray,
-    length: int,
-    rng: np.random.Generator,
-) -> Int[np.ndarray, "rows positions"]:
-    """One sequence for each entry of ``repeat``, which says whether its second half repeats the first."""
-    ends = chain.cumsum(1)
-    ends[:, -1] = 1.0  # not .999...
-    drawn = rng.random((length, len(repeat)))
-    tokens = np.empty((len(repeat), length), dtype=np.int64)
-    tokens[:, 0] = (drawn[0] * len(chain)).astype(np.int64)
-    for place in range(1, length):
-        tokens[:, place] = (drawn[place][:, None] >= ends[tokens[:, place - 1]]).sum(1)
-    half = length // 2
-    tokens[repeat, half:] = tokens[repeat, :half]
-    return tokens
 
 
 @hookimpl

@@ -9,14 +9,14 @@ import pytest
 
 from harness.cli.main import main
 
-SMALL = ("subject=depth_routes", "batch.n=32", "tracking=none")
+SMALL = ("subject=depth_routes", "tracking=none")
 
 
 def test_arms_and_seeds_are_measured_and_compared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    words = ("subject.arm=trained,wrapped", "subject.seed=0,1", "metric=[loss]", "out=o")
+    words = ("subject.arm=trained,wrapped", "subject.seed=0,1", "batch.n=16", "metric=[loss]", "out=o")
     assert main(["depth", *SMALL, *words, "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
     assert [(model["arm"], model["seed"]) for model in data["models"]] == [

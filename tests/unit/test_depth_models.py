@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from harness_plugins.batches.markov_repeats import sequences, transitions
 from harness_plugins.subjects._depth.arms import FILES, WEIGHTS, model_of, state_of
 from harness_plugins.subjects._depth.card import card
 from harness_plugins.subjects._depth.measure import entropy, of_model
 from harness_plugins.subjects._depth.train import Recipe, new_model, train, train_seed
 
 from harness import HarnessError, Vocabulary, method, rng_for
+from harness.data.markov import sequences, transitions
 from harness.engine.depth_routing import fixed_weights, routed, routers
 
 LOG = json.loads((WEIGHTS / "training_log.json").read_text(encoding="utf-8"))
@@ -119,8 +119,8 @@ def test_training_with_routers_that_stay_means_is_training_the_plain_model() -> 
     plain, short = new_model(0), Recipe(3, 1e-3, rows=8)
     losses = [train(model, 0, short, "from scratch") for model in (frozen, plain)]
     assert losses[0] == pytest.approx(losses[1], abs=1e-3)
-    assert losses[0][2] < losses[0][0] - 0.01
-    state = frozen.state_dict()
+    state, start = frozen.state_dict(), new_model(0).state_dict()
+    assert not torch.allclose(state["model.norm.weight"], start["model.norm.weight"], rtol=0, atol=1e-6)
     for name, weight in plain.state_dict().items():
         assert torch.allclose(state[name], weight, rtol=0, atol=1e-3), name
 
@@ -156,7 +156,6 @@ def test_tiny_can_be_wrapped_and_has_the_analytic_weights() -> None:
     [
         ({"path": "tiny"}, r"LlamaForCausalLM has no depth routers.*\n.*subject.arm=wrapped"),
         ({"path": "tiny", "arm": "uniform"}, r"subject.arm=uniform is an arm of tiny_depth.*\n.*subject.arm=wrapped"),
-        ({"path": "tiny_moe", "arm": "wrapped"}, r"OlmoeForCausalLM: its layers"),
         ({"seed": 17}, r"tiny_depth seed '17' is not known.*\n.*0, 1, 2"),
     ],
 )

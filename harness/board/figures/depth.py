@@ -14,6 +14,8 @@ from harness.closure.verdict import spaced
 
 NONE = 0.92
 """Grey of places without a unit."""
+LEAST = 0.05
+"""The least damage at which the colours of an effect map end."""
 
 
 def save(found: DepthRouting, path: Path) -> None:
@@ -31,19 +33,21 @@ def drawn(found: DepthRouting, new: NewFigure = figure) -> Figure:
     made = new(8.6, sum(0.27 * count + 0.75 for count in rows) + 0.3)
     panels = made.subplots(len(rows), 2, squeeze=False, height_ratios=rows)
     for (left, right), arm in zip(panels, found.arms, strict=True):
-        for axes, values, colours, form, name in (
-            (left, [model.mass for model in arm.models], "Blues", ".2f", "mass"),
-            (right, [model.effect for model in arm.models], "Reds", ".2f", f"damage ({spaced(found.metric)})"),
+        for axes, values, colours, name in (
+            (left, [model.mass for model in arm.models], "Blues", "mass"),
+            (right, [model.effect for model in arm.models], "Reds", f"damage ({spaced(found.metric)})"),
         ):
             grid = _grid(arm, np.mean(values, axis=0))
-            top = 1.0 if axes is left else max(float(np.nanmax(grid)), 1e-9)
+            top = 1.0 if axes is left else max(float(np.nanmax(grid)), LEAST)
             axes.imshow(np.full((*grid.shape, 3), NONE), aspect="auto")
             image = axes.imshow(grid, cmap=colours, vmin=0, vmax=top, aspect="auto", interpolation="nearest")
             made.colorbar(image, ax=axes, pad=0.02)
             for (row, column), value in np.ndenumerate(grid):
                 if not np.isnan(value):
                     ink = "white" if value > 0.6 * top else "black"
-                    axes.text(column, row, f"{value:{form}}", ha="center", va="center", fontsize=7, color=ink)
+                    axes.text(
+                        column, row, f"{round(value, 2) + 0.0:.2f}", ha="center", va="center", fontsize=7, color=ink
+                    )
             axes.set_title(f"{arm.name}: {name}", fontsize=9, loc="left")
             axes.set_xticks(range(grid.shape[1]), _sources(arm), fontsize=8)
             axes.set_yticks(range(grid.shape[0]), _readers(arm), fontsize=8)

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness_plugins.batches.markov_repeats import SYMBOLS, sequences, transitions
 from harness_plugins.subjects._depth.arms import FILES, model_of
 from harness_plugins.subjects.tiny.measure import next_token_losses
 
 from harness import rng_for
+from harness.data.markov import SYMBOLS, sequences, transitions
 
 ROWS, LENGTH = 512, 32
 BIAS = 10.0

@@ -27,7 +27,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
-from harness_plugins.batches.markov_repeats import sequences, transitions
 from harness_plugins.subjects._depth.arms import BLOCK, TUNING_BIAS, new_model
 from harness_plugins.subjects._depth.card import card
 from harness_plugins.subjects._depth.measure import measured
@@ -36,6 +35,7 @@ from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
 from harness import rng_for
+from harness.data.markov import sequences, transitions
 from harness.engine.depth_routing import routed, routers, with_bias
 
 LENGTH = 32
