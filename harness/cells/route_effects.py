@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,7 +86,7 @@ class RouteEffects:
         groups = {each: group for each, group in classes.items() if subject.units.allows(group)}
         metric = cell.stages["metric"][0]
 
-        def damage(half: Any, conditions: list[tuple[int, ...]]) -> Float[np.ndarray, "conditions examples"]:
+        def damage(half: Any, conditions: Sequence[tuple[int, ...]]) -> Float[np.ndarray, "conditions examples"]:
             what = f"{len(conditions)} groups, {len(half)} examples"
             with inputs.progress.step("routes", what, (1 + len(conditions)) * len(half)) as tick:
                 values = inputs.evaluate(

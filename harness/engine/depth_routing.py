@@ -86,12 +86,14 @@ class RoutedLayer(nn.Module):
         """The sources with this layer's outputs; after the last layer, what is unembedded."""
         sources = hidden_states.unsqueeze(-2) if hidden_states.ndim == 3 else hidden_states
         for begins, router, norm, part, given in (
-            (self.begins[0], self.attention_router, self.input_layernorm, self.self_attn, kwargs),
-            (self.begins[1], self.mlp_router, self.post_attention_layernorm, self.mlp, {}),
+            (self.begins[0], self.attention_router, PARTS[0], PARTS[1], kwargs),
+            (self.begins[1], self.mlp_router, PARTS[2], PARTS[3], {}),
         ):
             if begins and self.form == "cumulative":
                 sources = torch.cat([sources, sources[..., -1:, :]], dim=-2)
-            output = tensor_in(part(norm(router(sources)), **given)).unsqueeze(-2)
+            output = tensor_in(self.get_submodule(part)(self.get_submodule(norm)(router(sources)), **given)).unsqueeze(
+                -2
+            )
             if begins and self.form == "reset":
                 sources = torch.cat([sources, output], dim=-2)
             else:
@@ -122,7 +124,8 @@ def routed(model: PreTrainedModel, form: Form, block: int) -> PreTrainedModel:
     before, kind = _trial(model), {parameter.dtype for parameter in model.parameters()}
     for place, layer in enumerate(layers):
         holder[place] = RoutedLayer(layer, place, "cumulative", block, width, eps, place + 1 == len(layers))
-    with_bias(model.to(next(model.parameters())), _ALL_ON_NEWEST)
+    _as_the_model(model)
+    with_bias(model, _ALL_ON_NEWEST)
     tolerance = (1e-4 if kind == {torch.float32} else 0.05) * float(before.abs().max())
     if not torch.allclose(_trial(model), before, rtol=0, atol=tolerance):
         raise HarnessError(
@@ -131,12 +134,20 @@ def routed(model: PreTrainedModel, form: Form, block: int) -> PreTrainedModel:
         )
     for place, layer in enumerate(layers):
         holder[place] = RoutedLayer(layer, place, form, block, width, eps, place + 1 == len(layers))
-    return model.to(next(model.parameters())).eval()
+    _as_the_model(model)
+    model.eval()
+    return model
 
 
 def routers(model: nn.Module) -> list[DepthRouter]:
     """The routers of a model, from early to late."""
     return [part for part in model.modules() if isinstance(part, DepthRouter)]
+
+
+def _as_the_model(model: PreTrainedModel) -> None:
+    """Give its routers the device and the precision of its other weights."""
+    for router in routers(model):
+        router.to(next(model.parameters()))
 
 
 def with_bias(model: PreTrainedModel, bias: float) -> PreTrainedModel:

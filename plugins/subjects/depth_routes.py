@@ -90,7 +90,7 @@ class DepthRoutes(SubjectMethod):
 
         from harness.engine.subject import vocabulary_of_config
 
-        return vocabulary_of_config(LlamaConfig.from_pretrained(self.config()))
+        return vocabulary_of_config(LlamaConfig.from_pretrained(str(self.config())))
 
     def config(self) -> str | None:
         """The folder or hub id whose config.json has the shapes of the model."""
