@@ -44,7 +44,7 @@ probe-seeds: .venv/installed ## train the seeds of the embedded model `tiny_retr
 	for heads in 8 2; do $(BIN)/python -m harness_plugins.subjects.tiny_retrieval.train --heads $$heads \
 		--out plugins/subjects/tiny_retrieval/weights/$$heads-heads || exit 1; done
 
-boards: board-quickstart board-methods board-grid board-spd_mechanisms ## run the sweeps behind the boards in leaderboards/ and make the boards (ten minutes on two cores)
+boards: board-quickstart board-methods board-grid board-spd_mechanisms board-unit_families ## run the sweeps behind the boards in leaderboards/ and make the boards (ten minutes on two cores)
 
 board-quickstart: .venv/installed
 	$(SWEEP) $(QUICKSTART)
@@ -64,6 +64,13 @@ board-grid: .venv/installed # on a real model, and on planted circuits
 board-spd_mechanisms: .venv/installed # subcomponents of toys; merging by description length takes spins
 	$(SWEEP) experiment=spd_mechanisms
 	$(SWEEP) experiment=spd_mechanisms partitioner=mdl_merge binarizer=mean
+	$(WRITE)
+
+board-unit_families: .venv/installed # experts and depth routes: shares of routing, clusters of what is routed together, random groups
+	$(SWEEP) experiment=moe_experts
+	$(SWEEP) experiment=toy_experts
+	$(SWEEP) experiment=depth_routing subject.arm=trained subject.seed=0,1,2 partitioner=top_4,leiden,random_4 \
+		selector=largest selector.count=1 selector.max_size=6
 	$(WRITE)
 
 check-boards: .venv/installed ## check that the boards in leaderboards/ follow from their records
@@ -107,4 +114,4 @@ clean: ## remove the environment, caches and build output (not runs/)
 	$(BIN)/pip install -q -c constraints.txt -e '.[docs]'
 	@touch .venv/installed $@
 
-.PHONY: help quickstart test test-slow lint types subjects probe-seeds boards board-quickstart board-methods board-grid board-spd_mechanisms check-boards figures calibration bench docs clean
+.PHONY: help quickstart test test-slow lint types subjects probe-seeds boards board-quickstart board-methods board-grid board-spd_mechanisms board-unit_families check-boards figures calibration bench docs clean

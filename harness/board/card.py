@@ -16,7 +16,7 @@ from harness.closure.shared import shared_unit
 from harness.closure.statistics import Effect, exceedances, inflated
 from harness.closure.verdict import decision_order, spaced
 from harness.data.units import named
-from harness.records.record import FIGURES, QUALITY, PartitionRecord, Record, Status
+from harness.records.record import FIGURES, QUALITY, SELECTIVITY, PartitionRecord, Record, Status
 from harness.registry.command import command, in_workspace
 
 ARROW = {1: "↑", -1: "↓"}
@@ -266,7 +266,7 @@ def _warnings(record: Record) -> list[str]:
     lines = [f"  note: subject: the model does not use {unused} of its files"] if unused else []
     lines += fidelity_notes(subject.get("decomposition"))
     for stage, notes in record.diagnostics.items():
-        if stage in (FIGURES, QUALITY):
+        if stage in (FIGURES, QUALITY, SELECTIVITY):  # tables, which boards and other commands show
             continue
         for note, value in notes.items():
             if value and isinstance(value, (list, tuple, dict)):

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.board.score import mean
-from harness.cells.selectivity import SELECTIVITY
 from harness.closure.selectivity import Damage, Selectivity
-from harness.records.record import Record
+from harness.records.record import SELECTIVITY, Record
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,7 @@ from harness.closure.report import CandidateResult
 from harness.closure.selectivity import BEYOND, Damage, Selectivity
 from harness.closure.verdict import decision_order
 from harness.data.contracts import no_tick
-
-SELECTIVITY = "selectivity"
-"""The entry of ``diagnostics`` with the damage of every candidate in every stratum."""
+from harness.records.record import SELECTIVITY
 
 
 def selectivity_of(

@@ -24,6 +24,8 @@ KNOWN = "known circuits"
 """The entry of ``diagnostics`` that says how well known circuits were found, by figure."""
 QUALITY = "quality"
 """The entry of ``diagnostics`` that says how good the groups are (:mod:`harness.proposal.quality`)."""
+SELECTIVITY = "selectivity"
+"""The entry of ``diagnostics`` with the damage of every candidate in every stratum."""
 _STRICT: dict[str, Any] = {"extra": "forbid", "allow_inf_nan": False}
 
 

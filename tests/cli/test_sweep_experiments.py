@@ -20,7 +20,7 @@ from harness.registry.config import expand, registry, resolve, resolve_all
         ("robustness", 24),
         ("moe_routes", 8),
         ("moe_experts", 3),
-        ("toy_experts", 3),
+        ("toy_experts", 2),
         ("trajectory", 9),
         ("screen", 30),
         ("depth_routing", 18),
