@@ -120,7 +120,10 @@ PLACES = {
     "gpt_neo": places("", 0, f"{GPT2}.mlp.c_proj", 128, f"{GPT2}.mlp", GPT2),
     "opt": places(f"{OPT}.self_attn.out_proj", 4, f"{OPT}.fc2", 48, f"{OPT}.fc2", OPT),
 }
-CASES = [(name, family) for name in ("gpt2", "llama_gqa", "gpt_neox") for family in FAMILIES if family != "experts"]
+OF_MIXTURES = {"depth_routes", "expert_neurons", "experts"}  # these models have none
+CASES = [
+    (name, family) for name in ("gpt2", "llama_gqa", "gpt_neox") for family in FAMILIES if family not in OF_MIXTURES
+]
 CASES += [(name, family) for name in ("gpt_neo", "opt") for family in ("mlp_layers", "mlp_neurons", "stream")]
 Change = Callable[[int, torch.Tensor], torch.Tensor]
 """Layer, and what its units hand on [positions, units, width] -> what they hand on instead."""
