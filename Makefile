@@ -11,6 +11,7 @@ PYTEST = $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 QUICKSTART := experiment=quickstart,baselines,reference size_curve=false controls.n=59
 EACH := intervention=zero,mean,patching
 PLANTED := subject=planted subject.seed="range(0,40)" batch=planted batch.n=512
+ROUTES := subject.arm=trained subject.seed=0,1,2 selector=largest selector.count=1 selector.max_size=12
 JACCARD := tests/third_party/closure-harness-jaccard/closure_harness_jaccard/__init__.py
 
 help: ## this list
@@ -69,8 +70,8 @@ board-spd_mechanisms: .venv/installed # subcomponents of toys; merging by descri
 board-unit_families: .venv/installed # experts and depth routes: shares of routing, clusters of what is routed together, random groups
 	$(SWEEP) experiment=moe_experts
 	$(SWEEP) experiment=toy_experts
-	$(SWEEP) experiment=depth_routing subject.arm=trained subject.seed=0,1,2 partitioner=top_4,leiden,random_4 \
-		selector=largest selector.count=1 selector.max_size=6
+	$(SWEEP) experiment=depth_routing $(ROUTES) partitioner=top_4,leiden
+	$(SWEEP) experiment=depth_routing $(ROUTES) partitioner=random_4 partitioner.seed=1 # seed 0 draws a router's only two sources
 	$(WRITE)
 
 check-boards: .venv/installed ## check that the boards in leaderboards/ follow from their records

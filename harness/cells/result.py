@@ -177,7 +177,15 @@ def _diagnostics(proposal: Proposal) -> dict[str, Any]:
         by_stage["affinity"] = dict(proposal.affinity.diagnostics)
     if notes := dict(proposal.partition.diagnostics):
         by_stage["partitioner"] = notes
+    if left_out := _left_out(proposal):
+        by_stage["selector"] = {"left_out": left_out}
     return by_stage
+
+
+def _left_out(proposal: Proposal) -> str:
+    """How many groups do not qualify because they cannot be ablated; empty if all can be."""
+    n = len(proposal.not_ablatable)
+    return f"{n} group{'s' * (n > 1)} with more units of a site than can be ablated together" if n else ""
 
 
 def _why_nothing(cell: Cell, proposal: Proposal) -> str:
@@ -196,7 +204,10 @@ def _why_nothing(cell: Cell, proposal: Proposal) -> str:
         return f"partitioner {cell.describe('partitioner')} found no groups ({tried}): {how}. {fix}"
     sizes = ", ".join(str(len(group)) for group in proposal.partition.groups())
     outcome = f"{proposal.partition.name} gave groups of {sizes} units"
-    return f"selector {cell.describe('selector')} found no group that qualifies: {outcome}"
+    left_out = _left_out(proposal)
+    return f"selector {cell.describe('selector')} found no group that qualifies: {outcome}" + (
+        f"; among them {left_out}" if left_out else ""
+    )
 
 
 def _info(cell: Cell, subject: str, target: str, examples: str) -> CellInfo:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
@@ -204,6 +204,13 @@ class Partition:
         order = order[self.labels[order] >= 0]
         groups = np.split(order, np.flatnonzero(np.diff(self.labels[order])) + 1)
         return [tuple(group.tolist()) for group in groups if len(group)]
+
+    def without(self, groups: Iterable[tuple[int, ...]]) -> Partition:
+        """The same partition with the units of these groups in no group."""
+        labels = self.labels.copy()
+        for group in groups:
+            labels[list(group)] = -1
+        return replace(self, labels=labels)
 
     @property
     def trivial(self) -> bool:

@@ -145,6 +145,7 @@ PUBLISHED: Mapping[str, Shapes] = {
     "pythia-1b": _pythia(16, 2048, 8),
     "SmolLM2-135M": Shapes(30, 576, 9, 3, 64, 1536, 49152, 8192, tied=True),
     "SmolLM2-135M-Instruct": Shapes(30, 576, 9, 3, 64, 1536, 49152, 8192, tied=True),
+    "SimpleStories-1.25M": Shapes(4, 128, 4, 2, 32, 341, 4096, 512, tied=True),
     "Qwen3-0.6B": Shapes(28, 1024, 16, 8, 128, 3072, 151936, 40960, tied=True),
     "Llama-3.2-1B": Shapes(16, 2048, 32, 8, 64, 8192, 128256, 131072, tied=True),
     "OLMo-1B-0724-hf": Shapes(16, 2048, 16, 16, 128, 8192, 50304, 4096),

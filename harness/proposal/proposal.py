@@ -231,10 +231,19 @@ class Proposal:
 
     @Step
     def candidates(self) -> tuple[Candidate, ...]:
-        """The groups to be tested, each with its purity, isolation and stability."""
+        """The groups to be tested, each with its purity, isolation and stability.
+
+        Groups that cannot be ablated do not qualify, whatever the selector prefers.
+        """
         if self.trivial:
             return ()
-        return tuple(self._described(candidate) for candidate in self._call("selector"))
+        qualified = self.partition.without(self.not_ablatable) if self.not_ablatable else self.partition
+        return tuple(self._described(candidate) for candidate in self._call("selector", partition=qualified))
+
+    @property
+    def not_ablatable(self) -> list[tuple[int, ...]]:
+        """Groups of the chosen partition with more units of a site than can be ablated together."""
+        return [group for group in self.partition.groups() if not self.units.allows(group)]
 
     # -- inspecting and repeating a proposal ---------------------------------------------------------------------------
 
@@ -275,10 +284,12 @@ class Proposal:
                 other.steps[name] = dataclasses.replace(activity, values=rng.permuted(activity.values, axis=0))
         return other
 
-    def _call(self, stage: str) -> Any:
-        """Call a stage's method with the steps that it requests."""
+    def _call(self, stage: str, **instead: Any) -> Any:
+        """Call a stage's method with the steps that it requests, or with those given ``instead``."""
         method = self.stages[stage]
-        arguments = {name: getattr(self, name) for name in inputs_of(type(method))}
+        arguments = {
+            name: instead[name] if name in instead else getattr(self, name) for name in inputs_of(type(method))
+        }
         if stage == "affinity" and getattr(method, "given_strata", False):
             arguments["strata"] = self.strata
         return cached_call(stage, method, arguments, self.units, self.cache)

@@ -210,9 +210,9 @@ def quality_of(
         if len(group) > 1:
             of_group = {"agreement": agreement(top, group), "cosine": cosine(rows[group]) if rows is not None else None}
         if place < described:
-            of_group |= {"units": units.names(group.tolist()), **correlations(0 * labels[group], values[:, group])}
+            of_group |= {"units": [*units.names(group.tolist())], **correlations(0 * labels[group], values[:, group])}
             if contents is not None:
-                of_group["inputs"] = inputs_of_group(values, group, contents)
+                of_group["inputs"] = [[*entry] for entry in inputs_of_group(values, group, contents)]
         each.append(_defined(of_group))
     for name in ("agreement", "cosine"):
         if known := [of_group[name] for of_group in each if name in of_group]:

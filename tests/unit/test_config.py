@@ -43,6 +43,7 @@ def test_several_methods_are_chosen_in_order_and_each_has_its_own_parameters() -
 WITH_COUNTERFACTUALS = ["logit_difference", "accuracy", "target_logit", "loss"]
 WITHOUT = ["log_odds", "accuracy", "target_logit", "loss"]
 OF_OUTPUTS = ["squared_error"]
+OF_ANSWERS = ["logit_difference", "two_way_accuracy"]
 PAPER = ["target_logit", "accuracy", "loss"]
 
 
@@ -96,7 +97,7 @@ def test_the_choice_of_a_subject_comes_before_that_of_its_batch(
 
 def test_every_batch_that_is_offered_names_its_metrics() -> None:
     for name in registry().names("batch"):
-        known = (WITH_COUNTERFACTUALS, WITHOUT, OF_OUTPUTS)
+        known = (WITH_COUNTERFACTUALS, WITHOUT, OF_OUTPUTS, OF_ANSWERS)
         assert registry().get("batch", name).defaults["metric"] in known
 
 

@@ -123,6 +123,7 @@ def test_shapes_give_the_number_of_weights(architecture, request):
         ("EleutherAI/pythia-410m", 405),
         ("EleutherAI/pythia-1b", 1012),
         ("HuggingFaceTB/SmolLM2-135M", 135),
+        ("SimpleStories/SimpleStories-1.25M", 1.25),
         ("Qwen/Qwen3-0.6B", 596),
         ("meta-llama/Llama-3.2-1B", 1236),
         ("allenai/OLMo-1B-0724-hf", 1280),

@@ -132,6 +132,14 @@ class Known:
 
 
 @dataclass(frozen=True)
+class Unknown:
+    name: ClassVar[str] = "unknown"
+
+    def __call__(self, units: UnitSpace) -> Labels:
+        return Labels((None,) * len(units), units)
+
+
+@dataclass(frozen=True)
 class Doubled:
     name: ClassVar[str] = "doubled"
 
@@ -165,6 +173,20 @@ def test_a_proposal_goes_from_recording_to_candidates() -> None:
     assert [set(c.members) for c in result.candidates] == [set(np.flatnonzero(b == BLOCKS).tolist()) for b in range(3)]
     assert all(c.isolation is not None and c.isolation > 2 for c in result.candidates)
     assert result.candidates[0].purity == 1.0
+
+
+def test_a_group_that_cannot_be_ablated_does_not_qualify() -> None:
+    """Two units of a site of which one has to stay: the selector, which takes every group, never sees their group."""
+    units = UnitSpace(UNITS.units, {UNITS.sites[0]: 1})
+    labels = np.full(len(UNITS), 2)
+    labels[[0, 1]], labels[[2, 8]] = 0, 1  # units 0 and 1 are of the first site, and so is unit 2
+    labels[[3, 4, 5, 6, 7]] = -1
+    given = Given(partitions=(Partition(3, labels),))
+    stages = {**proposal().stages, "partitioner": given, "labels": Unknown()}
+    result = Proposal(stages, units, {}, 0)
+    assert result.not_ablatable == [(0, 1)]
+    assert [candidate.members for candidate in result.candidates] == [(2, 8), tuple(range(9, len(UNITS)))]
+    assert result.partition.groups()[0] == (0, 1)  # the partition itself is what was proposed
 
 
 def test_inputs_that_no_method_takes_are_not_computed() -> None:

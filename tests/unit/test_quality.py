@@ -169,7 +169,7 @@ def test_the_table_of_a_perfect_partition() -> None:
     assert found["layers"] == {"2": 4}
     assert len(found["groups"]) == 3
     first = found["groups"][0]
-    assert (first["units"], first["inputs"]) == (["u0", "u7"], [("x0", 1.0, int(inputs[:, 0].sum()))])
+    assert (first["units"], first["inputs"]) == (["u0", "u7"], [["x0", 1.0, int(inputs[:, 0].sum())]])
 
 
 def test_groups_are_in_order_of_size() -> None:

@@ -228,7 +228,7 @@ def test_metrics_of_classes_and_of_outputs_are_told_apart() -> None:
     np.testing.assert_allclose(values, 4, rtol=1e-5)  # every output is two below its target
     with pytest.raises(HarnessError, match="metric=loss needs a class"):
         classifier.evaluate(outputs, [()], zero, [method("metric", "loss")])
-    with pytest.raises(HarnessError, match="the batch has no counterfactuals"):
+    with pytest.raises(HarnessError, match="the batch has neither counterfactuals nor wrong answers"):
         classifier.evaluate(outputs, [()], zero, [method("metric", "logit_difference")])
     classes = Vectors("own", inputs, np.zeros(6, dtype=np.int64), "class")
     with pytest.raises(HarnessError, match="metric=target_error needs all right outputs"):
