@@ -57,7 +57,12 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None
     return write
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
+QUICK = {"grid", "moe_routes", "paper_claims", "spd_mechanisms"}  # Hydra takes six seconds for each
+
+
+@pytest.mark.parametrize(
+    "experiment", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in EXPERIMENTS]
+)
 def test_the_cells_of_a_shipped_experiment_are_those_of_hydra(experiment: str) -> None:
     assert_equal_to_hydra(f"experiment={experiment}")
 

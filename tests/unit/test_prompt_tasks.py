@@ -128,7 +128,8 @@ def test_a_tokenizer_that_splits_every_word_is_refused(task: str) -> None:
     assert "batch=prompts" in refused.value.fix
 
 
-def test_more_prompts_than_there_are_name_the_number_that_there_is() -> None:
+def test_more_prompts_than_there_are_name_the_number_that_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness_plugins.batches._prompt_task.TRIES", 3)
     with pytest.raises(HarnessError, match=r"batch\.n=200: \d+ different prompts") as refused:
         written("arithmetic", tokenizer(), n=200, shots=0)
     assert re.search(r"batch\.n=\d+ or less", refused.value.fix)
