@@ -70,8 +70,7 @@ board-spd_mechanisms: .venv/installed # subcomponents of toys; merging by descri
 board-unit_families: .venv/installed # experts and depth routes: shares of routing, clusters of what is routed together, random groups
 	$(SWEEP) experiment=moe_experts
 	$(SWEEP) experiment=toy_experts
-	$(SWEEP) experiment=depth_routing $(ROUTES) partitioner=top_4,leiden
-	$(SWEEP) experiment=depth_routing $(ROUTES) partitioner=random_4 partitioner.seed=1 # seed 0 draws a router's only two sources
+	$(SWEEP) experiment=depth_routing $(ROUTES) partitioner=top_4,leiden,random_4
 	$(WRITE)
 
 check-boards: .venv/installed ## check that the boards in leaderboards/ follow from their records
