@@ -60,6 +60,7 @@ def quality_and_cost(board: Board) -> Markup | None:
         durations = [row.seconds or 0.0 for row in rows]
         axes.set_xscale("log" if max(durations) > 10 * min(durations) else "linear")
         axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("")  # that of a logarithmic axis writes mathtext, which is off
         axes.set(xlabel="seconds per cell", ylabel="score")
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, fontsize=8, handletextpad=0.2, columnspacing=1)
         return svg(drawn, "score against seconds per cell")
