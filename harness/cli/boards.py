@@ -82,7 +82,8 @@ def groups(arguments: Namespace) -> int:
 
 def fidelity(arguments: Namespace) -> int:
     """Show decompositions at several penalties: a table, and a picture for each target."""
-    from harness.board.fidelity import as_data, points_of, write
+    from harness.board.fidelity import points_of
+    from harness.board.fidelity_page import as_data, write
 
     session = Session.open(arguments)
     points = points_of(session.records())

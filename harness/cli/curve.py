@@ -10,7 +10,8 @@ from harness.util.errors import HarnessError
 
 def curve(arguments: Namespace) -> int:
     """Measure, print and draw the faithfulness curve of every cell of a sweep; cells of one task share a figure."""
-    from harness.board.curves import FORMS, Curves, as_data, as_text, write
+    from harness.board.curves import Curves
+    from harness.board.curves_page import FORMS, as_data, as_text, write
     from harness.cells.faithfulness import faithfulness_of
     from harness.cells.inputs import Inputs, cache_of
     from harness.pipeline import propose

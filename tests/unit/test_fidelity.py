@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from harness.board.fidelity import as_data, as_markdown, points_of, sentences, write
+from harness.board.fidelity import points_of
+from harness.board.fidelity_page import as_data, as_markdown, sentences, write
 from harness.board.figures.fidelity import fidelity_figure
 from harness.records.record import Record
 from harness.util.errors import HarnessError
