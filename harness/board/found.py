@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.board.board import Board, Row
+from harness.board.columns import ranged
 from harness.board.references import Kind
 from harness.board.task import Task
 
@@ -64,17 +65,39 @@ def separated(intervals: Sequence[tuple[int, int]]) -> int:
 
 
 def _known_circuits(board: Board, methods: Sequence[Row]) -> str:
-    values = [row.scores.known_circuits for row in methods if row.scores.known_circuits is not None]
-    if not values:
+    """The best method, the references beside it, and whether the best method is told from the best baseline."""
+    best = _best(methods)
+    if best is None:
         return ""
-    half = sum(value > 0.5 for value in values)
-    text = f"on known circuits, {half} of {len(values)} methods have F above .50 (best {max(values):.2f}"
-    baselines = [
-        row.scores.known_circuits
-        for row in board.rows
-        if row.kind is Kind.BASELINE and row.complete and row.scores.known_circuits is not None
-    ]
-    return text + (f", best baseline {max(baselines):.2f})." if baselines else ").")
+    half = sum((row.scores.known_circuits or 0) > 0.5 for row in methods)
+    text = (
+        f"on known circuits, {half} of {len(methods)} methods have F above .50. The best is {best.method}: F "
+        f"{_with_interval(best)}."
+    )
+    beside = {kind: _best([row for row in board.rows if row.kind is kind and row.complete]) for kind in _BESIDE}
+    told = [f"{row.method} {_with_interval(row)}" for row in beside.values() if row is not None]
+    if told:
+        text += f" Beside it: {'; '.join(told)}."
+    baseline = beside[Kind.BASELINE]
+    if baseline is not None and best.known_circuits_interval and baseline.known_circuits_interval:
+        apart = best.known_circuits_interval[0] > baseline.known_circuits_interval[1]
+        text += f" The intervals of the best method and the best baseline {'do not overlap' if apart else 'overlap'}."
+    return text
+
+
+_BESIDE = (Kind.BASELINE, Kind.SUPERVISED, Kind.CEILING)
+
+
+def _best(rows: Sequence[Row]) -> Row | None:
+    return max(
+        (row for row in rows if row.scores.known_circuits is not None),
+        key=lambda row: row.scores.known_circuits or 0,
+        default=None,
+    )
+
+
+def _with_interval(row: Row) -> str:
+    return ranged(row.scores.known_circuits, row.known_circuits_interval, ".2f")
 
 
 def _other_tasks(board: Board, methods: Sequence[Row]) -> str:

@@ -49,9 +49,17 @@ REFERENCES = (
 )
 
 
+SUPERVISED_SIGNALS = frozenset({"attribution", "integrated_gradients"})
+"""Signals that use targets and gradients: a method with one of them is a reference, whatever its other stages."""
+
+
 def kind_of(config: Mapping[str, Any]) -> Kind:
     """The role of a row with this configuration."""
-    return next((reference.kind for reference in REFERENCES if reference.matches(config)), Kind.METHOD)
+    for reference in REFERENCES:
+        if reference.matches(config):
+            return reference.kind
+    signal = (config.get("signal") or {}).get("name")
+    return Kind.SUPERVISED if signal in SUPERVISED_SIGNALS else Kind.METHOD
 
 
 def command(method: Record, task: Record, changes: Sequence[str] = ()) -> str:

@@ -312,6 +312,31 @@ def test_the_board_says_what_was_found(make_record: Make, make_effect: Make) -> 
     )
 
 
+def test_the_board_says_how_well_known_circuits_were_found(make_record: Make) -> None:
+    """The circuit is the usual candidate: F is 1. With one of its three units: 2 * 1 / (1 + 3) = .5. Else 0."""
+    usual = make_record()
+    one_of_three, other = (replace(usual.candidates[0], units=units) for units in (("L0H1",), ("L5H5",)))
+    rows = {
+        "good": ({}, usual.candidates),
+        "half": ({}, (one_of_three,)),
+        "random": ({"partitioner": {"name": "random"}}, (other,)),
+        "gradients": ({"signal": {"name": "integrated_gradients"}}, usual.candidates),
+    }
+    known = {**usual.provenance, "subject": {"circuits": {"c": list(usual.candidates[0].units)}}}
+    board = one(
+        [
+            replace(make_record(method=method, subject=subject, **config), candidates=proposed, provenance=known)
+            for method, (config, proposed) in rows.items()
+            for subject in ("s0", "s1")
+        ]
+    )
+    assert found(board).startswith(
+        "Found: on known circuits, 1 of 2 methods have F above .50. The best is good: F 1.00 [1.00, 1.00]. Beside it: "
+        "random 0.00 [0.00, 0.00]; gradients 1.00 [1.00, 1.00]. The intervals of the best method and the best baseline "
+        "do not overlap."
+    )
+
+
 def test_references_are_always_rows_and_never_ranked(make_record: Make) -> None:
     command = "harness run subject=tiny signal=max_attention affinity=ising affinity.l2=0.1 partitioner=spectral"
     chosen = {"signal": {"name": "max_attention"}, "affinity": {"name": "ising", "l2": 0.1}}

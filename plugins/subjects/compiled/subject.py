@@ -84,6 +84,9 @@ class CompiledProgram(SubjectMethod):
         own = NAMES.index(self.program)
         classes = [self.program if owner == own else None for owner in owners]
         subject.truth = Labels(tuple(classes), subject.units, circuits=frozenset({self.program}))
+        subject.about["circuits"] = {
+            self.program: [unit for unit, kind in zip(subject.units.labels, classes, strict=True) if kind is not None]
+        }
         return subject
 
     def fingerprint(self) -> str:
