@@ -16,7 +16,16 @@ from harness.closure.shared import shared_unit
 from harness.closure.statistics import Effect, exceedances, inflated
 from harness.closure.verdict import decision_order, spaced
 from harness.data.units import named
-from harness.records.record import FIGURES, QUALITY, SELECTIVITY, PartitionRecord, Record, Status
+from harness.records.record import (
+    FIGURES,
+    GROWN,
+    QUALITY,
+    SELECTIVITY,
+    PartitionRecord,
+    Record,
+    Status,
+    group_key,
+)
 from harness.registry.command import command, in_workspace
 
 ARROW = {1: "↑", -1: "↓"}
@@ -54,7 +63,7 @@ def _closure(record: Record, closure: ClosureReport, where: str) -> str:
         *_compared(record, closure),
         *_inside(closure),
         *outside_line(closure, _first(closure)),
-        *_pruned(record, closure),
+        *_refined(record, closure),
         f"  {_examples(record, closure)}",
         f"  method: {record.cell.method}{_chosen(record)}",
         *_warnings(record),
@@ -192,11 +201,16 @@ def _share(closure: ClosureReport, name: str) -> str:
     return f"{bound:+.2f}" + (f" (this group: {100 * delta / bound:.0f} %)" if comparable else "")
 
 
-def _pruned(record: Record, closure: ClosureReport) -> list[str]:
-    """The units that were dropped before the test."""
+def _refined(record: Record, closure: ClosureReport) -> list[str]:
+    """The units that were added and dropped before the test."""
+    lines, where = [], "before the test, by ablation on the proposal half"
+    if added := record.grown.get(group_key(closure.units, closure.stratum)):
+        each = [f"{unit['unit']} (gain {unit['gain']:.2f} {_bracketed(tuple(unit['interval']))})" for unit in added]
+        lines.append(f"  added {where}: {', '.join(each)}")
     place = (closure.units, closure.stratum)
-    dropped = next((c.pruned for c in record.candidates if (c.units, c.stratum) == place), ())
-    return [f"  dropped before the test, by ablation on the proposal half: {named(dropped)}"] if dropped else []
+    if dropped := next((c.pruned for c in record.candidates if (c.units, c.stratum) == place), ()):
+        lines.append(f"  dropped {where}: {named(dropped)}")
+    return lines
 
 
 def _examples(record: Record, closure: ClosureReport) -> str:
@@ -266,7 +280,7 @@ def _warnings(record: Record) -> list[str]:
     lines = [f"  note: subject: the model does not use {unused} of its files"] if unused else []
     lines += fidelity_notes(subject.get("decomposition"))
     for stage, notes in record.diagnostics.items():
-        if stage in (FIGURES, QUALITY, SELECTIVITY):  # tables, which boards and other commands show
+        if stage in (FIGURES, GROWN, QUALITY, SELECTIVITY):  # tables, which boards and other commands show
             continue
         for note, value in notes.items():
             if value and isinstance(value, (list, tuple, dict)):

@@ -11,6 +11,7 @@ import numpy as np
 from harness.cells.cell import Cell
 from harness.cells.settings import tests_on_all
 from harness.cells.size_curve import EXAMPLES
+from harness.closure.grow import SEARCHED as TRIED
 from harness.closure.size_curve import POOL, SEARCHED, SIZES
 from harness.closure.stopping import expected_controls
 from harness.data.grouping import PAIRS_UP_TO
@@ -80,7 +81,8 @@ def _step_names(cell: Cell) -> list[str]:
     null = ["null"] if cell.settings.permuted_runs else []
     null += ["strata null"] if cell.settings.strata_null else []
     curve = ["size curve"] if cell.settings.size_curve and not cell.divided else []
-    return ["subject", "batch", "recording", "proposal", *null, "closure", *curve]
+    grow = ["grow"] if cell.settings.grow else []
+    return ["subject", "batch", "recording", "proposal", *grow, *null, "closure", *curve]
 
 
 # -- from shapes -------------------------------------------------------------------------------------------------------
@@ -182,6 +184,19 @@ def _curve_work(tests: Tests) -> Work:
     return replace(tests, examples=min(EXAMPLES, tests.examples)).closure([(), *groups])
 
 
+@lru_cache
+def _grow_work(tests: Tests, steps: int) -> Work:
+    """The work of growing every candidate by so many units: each unit alone, then two groups per unit and step."""
+    design, (units, size) = tests.design, (tests.design.units, tests.design.size)
+    tried = min(units - size, TRIED)
+    larger = range(size + 1, min(size + steps, units - 1) + 1)
+    groups = [group for n in larger for each in (n, units - n) for group in design.random_groups(tried, each)]
+    work = tests.closure([(), *((unit,) for unit in range(units))])
+    for _ in range(design.count):
+        work += tests.closure(groups)
+    return work
+
+
 def _expected(cell: Cell, shapes: Shapes, machine: Machine) -> tuple[Span, dict[str, Span]]:
     """Conditions of the closure test, and seconds of every step."""
     budget, length = budget_of(cell, shapes, machine), length_of(cell, shapes)
@@ -204,9 +219,11 @@ def _expected(cell: Cell, shapes: Shapes, machine: Machine) -> tuple[Span, dict[
     units, pairs = tests.design.units, min(tests.design.units, PAIRS_UP_TO) ** 2
     fit = FITTED[0] + FITTED[1] * proposing * units**2
     divide = DIVIDED[0] + DIVIDED[1] * pairs
-    reruns = cell.settings.reruns
+    reruns, grow = cell.settings.reruns, cell.settings.grow
     null = _null_work(tests, cell.settings.permuted_runs)
     curve = _curve_work(tests) if cell.settings.size_curve else Work()
+    on_proposal = replace(tests, examples=proposing)
+    one_step, all_steps = (_grow_work(on_proposal, n) if n else Work() for n in (min(1, grow), grow))
     ends = work_of(cell, shapes, budget)
     (fewest, first), (most, last) = ends[0], ends[-1]
     return Span(float(fewest), float(most)), {
@@ -216,6 +233,7 @@ def _expected(cell: Cell, shapes: Shapes, machine: Machine) -> tuple[Span, dict[
         "proposal": fixed(fit * (1 + reruns) + divide * (1 + 2 * reruns)),
         "null": fixed((fit + divide) * cell.settings.permuted_runs) + computing(null, null),
         "strata null": fixed((fit + STRATA * divide) * cell.settings.strata_null),
+        "grow": computing(one_step, all_steps),
         "closure": computing(first, last) + fixed(STATISTICS),
         "size curve": computing(curve, curve),
     }
