@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from harness.cells.cell import Cell
 from harness.cells.inputs import Inputs
 from harness.cells.progress import Progress
@@ -28,7 +30,8 @@ def run_cell(cell: Cell, memo: Memo, progress: Progress, test: bool = True) -> C
     forget_peak()
     inputs = Inputs.gather(cell, memo, progress, test)
     division = Division.of(inputs)
-    parts, tested, grown = [], [], {}
+    parts, tested = [], []
+    grown: dict[str, Any] = {}
     for part in division.parts:  # one, unless the cell divides its examples
         proposal = propose(part)
         parts.append((part, proposal))

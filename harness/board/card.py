@@ -17,6 +17,7 @@ from harness.closure.statistics import Effect, exceedances, inflated
 from harness.closure.verdict import decision_order, spaced
 from harness.data.units import named
 from harness.records.record import (
+    COMPLETENESS,
     FIGURES,
     GROWN,
     QUALITY,
@@ -61,7 +62,7 @@ def _closure(record: Record, closure: ClosureReport, where: str) -> str:
         *(_effect(name, effect, width) for name, effect in closure.effects.items()),
         *_necessity(closure),
         *_compared(record, closure),
-        *_inside(closure),
+        *_inside(record, closure),
         *outside_line(closure, _first(closure)),
         *_refined(record, closure),
         f"  {_examples(record, closure)}",
@@ -142,22 +143,24 @@ def _reservations(closure: ClosureReport) -> str:
     return f" ({'; '.join(notes)})" if notes else ""
 
 
-def _inside(closure: ClosureReport) -> list[str]:
+def _inside(record: Record, closure: ClosureReport) -> list[str]:
     """Anatomy of the group on the metric that decides first, and the test against permuted data."""
     lines = []
     if closure.selection_p is not None:
         lines.append(f"  against the best groups of the same pipeline on permuted data: p {closure.selection_p:.3f}")
     name = _first(closure)
-    facts = _facts(closure.anatomy[name]) if name in closure.anatomy else []
+    facts = _facts(closure.anatomy[name], record.completeness(closure, name)) if name in closure.anatomy else []
     return [*lines, f"  not deciding, {spaced(name)}: {'; '.join(facts)}"] if facts else lines
 
 
-def _facts(anatomy: Anatomy) -> list[str]:
+def _facts(anatomy: Anatomy, completeness: float | None) -> list[str]:
     facts = []
     if anatomy.interaction is not None:
         facts.append(f"interaction {anatomy.interaction:+.2f} (-1 serial chain, 0 independent, > 0 backup)")
     if anatomy.sufficiency is not None:
         facts.append(f"sufficiency {round(100 * anatomy.sufficiency)} %")
+    if completeness is not None:
+        facts.append(f"completeness {round(100 * completeness)} %")
     on = anatomy.on_input
     if on and not on.n:
         facts.append("never active on these examples")
@@ -280,7 +283,13 @@ def _warnings(record: Record) -> list[str]:
     lines = [f"  note: subject: the model does not use {unused} of its files"] if unused else []
     lines += fidelity_notes(subject.get("decomposition"))
     for stage, notes in record.diagnostics.items():
-        if stage in (FIGURES, GROWN, QUALITY, SELECTIVITY):  # tables, which boards and other commands show
+        if stage in (
+            COMPLETENESS,
+            FIGURES,
+            GROWN,
+            QUALITY,
+            SELECTIVITY,
+        ):  # tables, which boards and other commands show
             continue
         for note, value in notes.items():
             if value and isinstance(value, (list, tuple, dict)):

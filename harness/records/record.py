@@ -22,6 +22,8 @@ FIGURES = "groups"
 """The entry of ``diagnostics`` that says what groups are like at a checkpoint: selectivity and score, by group."""
 GROWN = "grown"
 """The entry of ``diagnostics`` that says which units were added to a candidate before the test."""
+COMPLETENESS = "completeness"
+"""The entry of ``diagnostics`` with the completeness of every candidate, by metric."""
 KNOWN = "known circuits"
 """The entry of ``diagnostics`` that says how well known circuits were found, by figure."""
 QUALITY = "quality"
@@ -222,6 +224,12 @@ class Record:
         """By :func:`group_key` of a candidate: the units that were added to it before the test, with their gains."""
         found: Mapping[str, Sequence[Mapping[str, Any]]] = self.diagnostics.get(GROWN, {})
         return found
+
+    def completeness(self, closure: ClosureReport, metric: str) -> float | None:
+        """How much of the task all other units do without the group (:func:`harness.closure.anatomy.completeness`)."""
+        by_metric = self.diagnostics.get(COMPLETENESS, {}).get(group_key(closure.units, closure.stratum), {})
+        value: float | None = by_metric.get(metric)
+        return value
 
     @property
     def chosen_by_labels(self) -> bool:
