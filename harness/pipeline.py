@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.cells.cell import Cell
+from harness.cells.fit import fit_of
 from harness.cells.inputs import Inputs
 from harness.cells.progress import Progress
 from harness.cells.refine import refine
@@ -44,7 +45,7 @@ def run_cell(cell: Cell, memo: Memo, progress: Progress, test: bool = True) -> C
     progress.spend(**peak())
     judged = judge(tested, cell.settings.alpha)
     selective = selectivity_of(division, [part for part, _ in parts], judged)
-    diagnostics = {**selective, **({GROWN: grown} if grown else {})}
+    diagnostics = {**selective, **fit_of(inputs, judged), **({GROWN: grown} if grown else {})}
     return CellResult.of(parts, judged, curve, division.described(test), null, diagnostics)
 
 

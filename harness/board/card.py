@@ -19,6 +19,7 @@ from harness.data.units import named
 from harness.records.record import (
     COMPLETENESS,
     FIGURES,
+    FIT,
     GROWN,
     QUALITY,
     SELECTIVITY,
@@ -29,6 +30,8 @@ from harness.records.record import (
 )
 from harness.registry.command import command, in_workspace
 
+TABLES = frozenset({COMPLETENESS, FIGURES, FIT, GROWN, QUALITY, SELECTIVITY})
+"""Entries of diagnostics that are not warnings: the card, boards and other commands show them in their own way."""
 ARROW = {1: "↑", -1: "↓"}
 """The direction in which a metric moves under damage."""
 
@@ -65,6 +68,7 @@ def _closure(record: Record, closure: ClosureReport, where: str) -> str:
         *_inside(record, closure),
         *outside_line(closure, _first(closure)),
         *_refined(record, closure),
+        *_fit(record),
         f"  {_examples(record, closure)}",
         f"  method: {record.cell.method}{_chosen(record)}",
         *_warnings(record),
@@ -216,6 +220,17 @@ def _refined(record: Record, closure: ClosureReport) -> list[str]:
     return lines
 
 
+def _fit(record: Record) -> list[str]:
+    """How well the constants of the intervention were fitted."""
+    fit = record.diagnostics.get(FIT)
+    if fit is None:
+        return []
+    return [
+        f"  constants fitted in {fit['steps']} steps on {_count(fit['examples'], 'example')}: with one unit ablated, "
+        f"loss {fit['loss_by_mean']:.3g} by its mean, {fit['loss']:.3g} by its constant"
+    ]
+
+
 def _examples(record: Record, closure: ClosureReport) -> str:
     tested = closure.n_examples if closure.n_tested is None else closure.n_tested
     where_active = f"; judged on the {closure.n_examples} where it is active" if closure.scope == "active" else ""
@@ -283,13 +298,7 @@ def _warnings(record: Record) -> list[str]:
     lines = [f"  note: subject: the model does not use {unused} of its files"] if unused else []
     lines += fidelity_notes(subject.get("decomposition"))
     for stage, notes in record.diagnostics.items():
-        if stage in (
-            COMPLETENESS,
-            FIGURES,
-            GROWN,
-            QUALITY,
-            SELECTIVITY,
-        ):  # tables, which boards and other commands show
+        if stage in TABLES:
             continue
         for note, value in notes.items():
             if value and isinstance(value, (list, tuple, dict)):

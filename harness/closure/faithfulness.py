@@ -53,8 +53,8 @@ class Faithfulness:
     """The curve of a ranking, beside those of ``random`` rankings on the same examples.
 
     ``whole``, ``none``: the mean metric with no unit and with every unit ablated. ``units``: in the ranking's order.
-    ``rest``: completeness at every size (:func:`harness.closure.anatomy.completeness`), the faithfulness of all units but
-    the first k; near 0 where the first k hold everything that the task needs.
+    ``rest``: completeness at every size (:func:`harness.closure.anatomy.completeness`), the faithfulness of all units
+    but the first k; near 0 where the first k hold everything that the task needs.
     """
 
     metric: str

@@ -14,6 +14,7 @@ from harness.cells.size_curve import EXAMPLES
 from harness.closure.grow import SEARCHED as TRIED
 from harness.closure.size_curve import POOL, SEARCHED, SIZES
 from harness.closure.stopping import expected_controls
+from harness.data.fitting import fits, fitted_by
 from harness.data.grouping import PAIRS_UP_TO
 from harness.data.sampling import Group
 from harness.data.stages import uses_other_runs
@@ -120,6 +121,7 @@ class Tests:
     length: int
     at_query: bool
     other_runs: bool
+    fit_passes: int
 
     @classmethod
     def of(cls, cell: Cell, shapes: Shapes, budget: Budget) -> Tests:
@@ -134,6 +136,7 @@ class Tests:
             length_of(cell, shapes),
             intervention.positions == "query",
             uses_other_runs(intervention),
+            fitted_by(intervention).steps + 1 if fits(intervention) else 0,
         )
 
     def closure(self, conditions: Sequence[Group]) -> Work:
@@ -157,7 +160,7 @@ def work_of(cell: Cell, shapes: Shapes, budget: Budget) -> Sequence[tuple[int, W
 @lru_cache
 def _work(tests: Tests, numbers_of_controls: tuple[int, ...]) -> Sequence[tuple[int, Work]]:
     other_runs = forward_pass(tests.shapes, tests.examples, tests.length, tests.budget) if tests.other_runs else Work()
-    work, ends = Work(), []
+    work, ends = _fit_work(tests), []
     evaluated: set[Group] = set()
     for controls in dict.fromkeys(numbers_of_controls):
         missing = [group for group in tests.design.conditions(controls) if group not in evaluated]
@@ -165,6 +168,12 @@ def _work(tests: Tests, numbers_of_controls: tuple[int, ...]) -> Sequence[tuple[
         work += tests.closure(missing) + other_runs
         ends.append((len(evaluated), work))
     return ends
+
+
+def _fit_work(tests: Tests) -> Work:
+    """The work of fitting the constant of every unit: passes with gradients, in which one unit each is ablated."""
+    each = with_gradient(tests.shapes, tests.examples * tests.design.units, tests.length, tests.budget)
+    return sum((each for _ in range(tests.fit_passes)), Work())
 
 
 @lru_cache

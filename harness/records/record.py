@@ -20,6 +20,8 @@ from harness.util.digest import digest
 SCHEMA = f"{PREFIX}7"
 FIGURES = "groups"
 """The entry of ``diagnostics`` that says what groups are like at a checkpoint: selectivity and score, by group."""
+FIT = "fit"
+"""The entry of ``diagnostics`` that says how well the constants of the intervention were fitted."""
 GROWN = "grown"
 """The entry of ``diagnostics`` that says which units were added to a candidate before the test."""
 COMPLETENESS = "completeness"
