@@ -42,8 +42,9 @@ class Scored:
 class Summary:
     """One protocol of one board, by one score.
 
-    ``best``: the unsupervised method with the highest score among those with all tasks, chosen on these same tasks;
-    ``random``: the best of the rows of random groups. None: there is none.
+    ``subjects``, ``tasks``: those that the score is over; ``cells``: of all tasks of the protocol. ``best``: the
+    unsupervised method with the highest score among those with all tasks, chosen on these same tasks; ``random``: the
+    best of the rows of random groups. None: there is none.
     """
 
     board: str
@@ -80,7 +81,7 @@ class Summary:
             )
         if self.best.interval[0] > self.random.interval[1]:
             return f"{said}, random groups {self.random.text}; the intervals are disjoint."
-        return f"{said}, random groups {self.random.text}; the intervals overlap, so they cannot be told apart."
+        return f"{said}, random groups {self.random.text}; the intervals overlap."
 
 
 def summaries(folder: Path) -> list[Summary]:
@@ -137,12 +138,13 @@ def write(folder: Path) -> list[Summary]:
 
 def _of_board(folder: Path) -> list[Summary]:
     stored, seal = read_board(folder), Seal.of(folder)
+    scored = [(board, score, _scored_tasks(board, score)) for board in stored.boards for score in SCORES]
     return [
         Summary(
             board=folder.name,
             score=score,
-            subjects=tuple(dict.fromkeys(task["name"].split(" · ")[0] for task in board["tasks"])),
-            tasks=len(board["tasks"]),
+            subjects=tuple(dict.fromkeys(name.split(" · ")[0] for name in tasks)),
+            tasks=len(tasks),
             methods=sum(row["kind"] == Kind.METHOD for row in board["rows"]),
             cells=sum(len(row["cells"]) for row in board["rows"]),
             best=_highest(score, [row for row in board["rows"] if row["kind"] == Kind.METHOD and not row["missing"]]),
@@ -150,9 +152,18 @@ def _of_board(folder: Path) -> list[Summary]:
             command=str(stored.lineage["command"]),
             seal=seal.sentence if seal else "",
         )
-        for board in stored.boards
-        for score in SCORES
-        if any(row["scores"][score] is not None for row in board["rows"])
+        for board, score, tasks in scored
+        if tasks
+    ]
+
+
+def _scored_tasks(board: Mapping[str, Any], score: str) -> list[str]:
+    """The names of the tasks on which any row has this score."""
+    by_base = [row["by_task"] for row in board["rows"]]
+    return [
+        task["name"]
+        for task in board["tasks"]
+        if any((each.get(task["base"]) or {}).get(score) is not None for each in by_base)
     ]
 
 
