@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from harness.cells.cell import Cell
+from harness.cells.fit import fit_of
 from harness.cells.inputs import Inputs
 from harness.cells.progress import Progress
-from harness.cells.prune import prune
+from harness.cells.refine import refine
 from harness.cells.result import CellResult
 from harness.cells.selectivity import selectivity_of
 from harness.cells.size_curve import size_curve_of
@@ -14,6 +17,7 @@ from harness.cells.trial import null_damage, trial_of
 from harness.closure.cases import cases_of, conditions
 from harness.closure.report import CandidateResult, judge, measure
 from harness.proposal.proposal import Proposal
+from harness.records.record import GROWN
 from harness.util.cache import Memo
 from harness.util.memory import forget_peak, peak
 from harness.util.threads import one_thread
@@ -28,11 +32,12 @@ def run_cell(cell: Cell, memo: Memo, progress: Progress, test: bool = True) -> C
     inputs = Inputs.gather(cell, memo, progress, test)
     division = Division.of(inputs)
     parts, tested = [], []
+    grown: dict[str, Any] = {}
     for part in division.parts:  # one, unless the cell divides its examples
         proposal = propose(part)
         parts.append((part, proposal))
-        if test and cell.settings.prune:
-            prune(part, proposal)
+        if test:
+            grown |= refine(part, proposal)
         if test and proposal.candidates:
             tested += dispose(part, proposal)
     curve = size_curve_of(*parts[0]) if test else None
@@ -40,7 +45,8 @@ def run_cell(cell: Cell, memo: Memo, progress: Progress, test: bool = True) -> C
     progress.spend(**peak())
     judged = judge(tested, cell.settings.alpha)
     selective = selectivity_of(division, [part for part, _ in parts], judged)
-    return CellResult.of(parts, judged, curve, division.described(test), null, selective)
+    diagnostics = {**selective, **fit_of(inputs, judged), **({GROWN: grown} if grown else {})}
+    return CellResult.of(parts, judged, curve, division.described(test), null, diagnostics)
 
 
 def propose(inputs: Inputs) -> Proposal:

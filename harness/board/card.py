@@ -16,9 +16,22 @@ from harness.closure.shared import shared_unit
 from harness.closure.statistics import Effect, exceedances, inflated
 from harness.closure.verdict import decision_order, spaced
 from harness.data.units import named
-from harness.records.record import FIGURES, QUALITY, SELECTIVITY, PartitionRecord, Record, Status
+from harness.records.record import (
+    COMPLETENESS,
+    FIGURES,
+    FIT,
+    GROWN,
+    QUALITY,
+    SELECTIVITY,
+    PartitionRecord,
+    Record,
+    Status,
+    group_key,
+)
 from harness.registry.command import command, in_workspace
 
+TABLES = frozenset({COMPLETENESS, FIGURES, FIT, GROWN, QUALITY, SELECTIVITY})
+"""Entries of diagnostics that are not warnings: the card, boards and other commands show them in their own way."""
 ARROW = {1: "↑", -1: "↓"}
 """The direction in which a metric moves under damage."""
 
@@ -52,9 +65,10 @@ def _closure(record: Record, closure: ClosureReport, where: str) -> str:
         *(_effect(name, effect, width) for name, effect in closure.effects.items()),
         *_necessity(closure),
         *_compared(record, closure),
-        *_inside(closure),
+        *_inside(record, closure),
         *outside_line(closure, _first(closure)),
-        *_pruned(record, closure),
+        *_refined(record, closure),
+        *_fit(record),
         f"  {_examples(record, closure)}",
         f"  method: {record.cell.method}{_chosen(record)}",
         *_warnings(record),
@@ -133,22 +147,24 @@ def _reservations(closure: ClosureReport) -> str:
     return f" ({'; '.join(notes)})" if notes else ""
 
 
-def _inside(closure: ClosureReport) -> list[str]:
+def _inside(record: Record, closure: ClosureReport) -> list[str]:
     """Anatomy of the group on the metric that decides first, and the test against permuted data."""
     lines = []
     if closure.selection_p is not None:
         lines.append(f"  against the best groups of the same pipeline on permuted data: p {closure.selection_p:.3f}")
     name = _first(closure)
-    facts = _facts(closure.anatomy[name]) if name in closure.anatomy else []
+    facts = _facts(closure.anatomy[name], record.completeness(closure, name)) if name in closure.anatomy else []
     return [*lines, f"  not deciding, {spaced(name)}: {'; '.join(facts)}"] if facts else lines
 
 
-def _facts(anatomy: Anatomy) -> list[str]:
+def _facts(anatomy: Anatomy, completeness: float | None) -> list[str]:
     facts = []
     if anatomy.interaction is not None:
         facts.append(f"interaction {anatomy.interaction:+.2f} (-1 serial chain, 0 independent, > 0 backup)")
     if anatomy.sufficiency is not None:
         facts.append(f"sufficiency {round(100 * anatomy.sufficiency)} %")
+    if completeness is not None:
+        facts.append(f"completeness {round(100 * completeness)} %")
     on = anatomy.on_input
     if on and not on.n:
         facts.append("never active on these examples")
@@ -192,11 +208,27 @@ def _share(closure: ClosureReport, name: str) -> str:
     return f"{bound:+.2f}" + (f" (this group: {100 * delta / bound:.0f} %)" if comparable else "")
 
 
-def _pruned(record: Record, closure: ClosureReport) -> list[str]:
-    """The units that were dropped before the test."""
+def _refined(record: Record, closure: ClosureReport) -> list[str]:
+    """The units that were added and dropped before the test."""
+    lines, where = [], "before the test, by ablation on the proposal half"
+    if added := record.grown.get(group_key(closure.units, closure.stratum)):
+        each = [f"{unit['unit']} (gain {unit['gain']:.2f} {_bracketed(tuple(unit['interval']))})" for unit in added]
+        lines.append(f"  added {where}: {', '.join(each)}")
     place = (closure.units, closure.stratum)
-    dropped = next((c.pruned for c in record.candidates if (c.units, c.stratum) == place), ())
-    return [f"  dropped before the test, by ablation on the proposal half: {named(dropped)}"] if dropped else []
+    if dropped := next((c.pruned for c in record.candidates if (c.units, c.stratum) == place), ()):
+        lines.append(f"  dropped {where}: {named(dropped)}")
+    return lines
+
+
+def _fit(record: Record) -> list[str]:
+    """How well the constants of the intervention were fitted."""
+    fit = record.diagnostics.get(FIT)
+    if fit is None:
+        return []
+    return [
+        f"  constants fitted in {fit['steps']} steps on {_count(fit['examples'], 'example')}: with one unit ablated, "
+        f"loss {fit['loss_by_mean']:.3g} by its mean, {fit['loss']:.3g} by its constant"
+    ]
 
 
 def _examples(record: Record, closure: ClosureReport) -> str:
@@ -266,7 +298,7 @@ def _warnings(record: Record) -> list[str]:
     lines = [f"  note: subject: the model does not use {unused} of its files"] if unused else []
     lines += fidelity_notes(subject.get("decomposition"))
     for stage, notes in record.diagnostics.items():
-        if stage in (FIGURES, QUALITY, SELECTIVITY):  # tables, which boards and other commands show
+        if stage in TABLES:
             continue
         for note, value in notes.items():
             if value and isinstance(value, (list, tuple, dict)):

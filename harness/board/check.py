@@ -10,6 +10,7 @@ from typing import Any
 
 from harness.board.edited_files import edits
 from harness.board.lineage import Lineage
+from harness.board.seal import Seal
 from harness.board.upgrades import CHANGED_3, CHANGED_4, SCHEMA, UPGRADES, upgraded
 from harness.board.write import boards_from, files
 from harness.records.reader import MOST_BYTES
@@ -46,11 +47,13 @@ def disagreements(folder: Path, records: Sequence[Record]) -> list[str]:
     Figures drawn in the page are not compared: they differ between versions of matplotlib, and the tables hold the same
     numbers. In a board with an older schema, some are not compared: ``NOT_COMPARED``.
 
-    Errors: no board, a damaged one, an unknown schema.
+    Errors: no board, a damaged one, an unknown schema; an opened seed that is not the sealed one.
     """
     stored = read_board(folder)
     again = str(stored.lineage["command"])
-    expected = files(boards_from(records, again, stored.added), Lineage.of(records, again, stored.added))
+    expected = files(
+        boards_from(records, again, stored.added), Lineage.of(records, again, stored.added), Seal.of(folder)
+    )
     built = json.loads(expected["board.json"])
     try:
         differences = [*_records(stored.lineage["records"], records), *_values(stored, built)]

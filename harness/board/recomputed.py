@@ -22,7 +22,7 @@ from harness.closure.statistics import Effect, inflated, p_value, z_score
 from harness.closure.verdict import decide, decision_order, enough
 from harness.data.grouping import Agreement, Labels, Partition, purity
 from harness.proposal.strata_null import StrataNull
-from harness.records.record import Record, Status
+from harness.records.record import Record, Status, group_key
 from harness.util.errors import HarnessError
 from harness.util.validation import validated
 
@@ -86,7 +86,8 @@ def _candidates(record: Record, labels: Labels) -> Iterator[str]:
         yield f"{len(chosen)} partitions are chosen, of {len(strata)}"
     for i, candidate in enumerate(record.candidates, 1):
         members = labels.units.find(candidate.units)
-        proposed = {*members, *labels.units.find(candidate.pruned)}
+        added = [each["unit"] for each in record.grown.get(group_key(candidate.units, candidate.stratum), ())]
+        proposed = {*members, *labels.units.find(candidate.pruned)} - {*labels.units.find(added)}
         if not any(proposed <= set(group) for group in groups.get(candidate.stratum, ())):
             yield f"candidate {i}: its units are not of one group of the chosen partition"
         if (candidate.size, candidate.sites) != (len(members), labels.units.sites_of(members)):

@@ -14,7 +14,7 @@ from harness.registry.command import command as written
 from harness.registry.config import registry
 from harness.registry.registry import IN_SESSION
 
-ROW = ("stratifier", *PROPOSING, "prune")
+ROW = ("stratifier", *PROPOSING, "prune", "grow")
 """The parts of a configuration that make a row of a board."""
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from harness.board.board import Board
 from harness.board.recomputed import contradictions
-from harness.board.references import command
+from harness.board.references import ROW, command
 from harness.board.same_task import differences
 from harness.board.table import build
 from harness.board.task import MACHINE, PLACES, seed_of, task_digest
@@ -157,10 +157,7 @@ def _repeated(submitted: Mapping[str, Record]) -> Iterator[str]:
 
 def _rows(records: Sequence[Record]) -> Iterator[str]:
     """One method has one row, and one row one method."""
-    proposing = {
-        record.cell.id: json.dumps([record.config.get(key) for key in (*PROPOSING, "stratifier", "prune")])
-        for record in records
-    }
+    proposing = {record.cell.id: json.dumps([record.config.get(key) or None for key in ROW]) for record in records}
     by_row: dict[str, set[str]] = {}
     for record in records:
         by_row.setdefault(record.cell.row, set()).add(proposing[record.cell.id])

@@ -17,6 +17,7 @@ from harness.board.board import Board, Row
 from harness.board.lineage import Lineage
 from harness.board.markdown import lineage_section, markdown
 from harness.board.result import Result
+from harness.board.seal import Seal
 from harness.board.table import build
 from harness.board.upgrades import SCHEMA
 from harness.records.record import Record
@@ -43,7 +44,7 @@ def write_files(folder: Path, records: Sequence[Record], command: str, added: Co
     ``added``: cells of records that others sent.
     """
     boards = boards_from(records, command, added)
-    for name, text in files(boards, Lineage.of(records, command, added)).items():
+    for name, text in files(boards, Lineage.of(records, command, added), Seal.of(folder)).items():
         write_atomically(folder / name, text)
     return boards
 
@@ -73,12 +74,13 @@ def _with_words(row: Row, words: str) -> Row:
     return replace(row, results=results, missing=missing)
 
 
-def files(boards: Sequence[Board], lineage: Lineage) -> dict[str, str]:
-    """Every file of a board, by name."""
+def files(boards: Sequence[Board], lineage: Lineage, seal: Seal | None = None) -> dict[str, str]:
+    """Every file of a board, by name. ``seal``: of the seed that its methods will be tested with."""
     from harness.board.page import page
 
+    sealed = f"\n{seal.sentence}\n" if seal else ""
     return {
-        "board.md": markdown(boards) + lineage_section(boards, lineage),
+        "board.md": markdown(boards) + sealed + lineage_section(boards, lineage),
         "board.csv": as_csv(boards),
         "cells.csv": cells_as_csv(boards),
         "board.json": as_json(boards, lineage),

@@ -12,6 +12,7 @@ from harness.cells.progress import Progress
 from harness.cells.spent import of_closure
 from harness.data.batch import Batch
 from harness.data.contracts import Intervention, Metric, Subject, Tick
+from harness.data.fitting import CONSTANT
 from harness.data.stages import inputs_of
 from harness.util.cache import Entry, Memo
 from harness.util.digest import digest
@@ -39,7 +40,8 @@ def cached_evaluate(
     ``progress`` counts the conditions requested and computed, the forwards (one per example and condition) and the
     FLOPs, where they are known.
     """
-    over_reference = "mean" in inputs_of(type(intervention)) and intervention.over == "reference"
+    takes_over = {"mean", CONSTANT} & {*inputs_of(type(intervention))}
+    over_reference = takes_over and intervention.over == "reference"
     methods = [identity(intervention), [identity(metric) for metric in metrics]]
     context = digest(key, batch.digest, methods, reference.digest if over_reference and reference else None)
     outcomes = _outcomes(memo, context)

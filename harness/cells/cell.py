@@ -109,13 +109,19 @@ class Cell:
         if self.settings.group:
             return f"by hand: {named(self.settings.group)}"
         words = [text for stage in self._row_stages if (text := self.describe(stage))]
-        return " ".join([*words, "pruned"] if self.settings.prune else words)
+        return " ".join([*words, *self._refined])
 
     @property
     def row(self) -> str:
         """Identity of a board's row: the proposing methods with all their parameters."""
         proposing = [self.identity(stage) for stage in self._row_stages]
-        return digest(self.settings.group or (["pruned", *proposing] if self.settings.prune else proposing))[:12]
+        return digest(self.settings.group or [*self._refined, *proposing])[:12]
+
+    @property
+    def _refined(self) -> list[str]:
+        """How candidates are changed before they are tested."""
+        settings = self.settings
+        return [*([f"grown({settings.grow})"] if settings.grow else []), *(["pruned"] if settings.prune else [])]
 
     @property
     def _row_stages(self) -> tuple[str, ...]:

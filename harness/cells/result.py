@@ -26,7 +26,17 @@ from harness.data.recording import Spins
 from harness.data.units import UnitSpace
 from harness.proposal.proposal import Proposal
 from harness.proposal.strata_null import StrataNull
-from harness.records.record import QUALITY, CandidateRecord, CellInfo, PartitionRecord, Record, Status, StratumRecord
+from harness.records.record import (
+    COMPLETENESS,
+    QUALITY,
+    CandidateRecord,
+    CellInfo,
+    PartitionRecord,
+    Record,
+    Status,
+    StratumRecord,
+    group_key,
+)
 from harness.records.workspace import atomically
 
 
@@ -87,6 +97,7 @@ class CellResult:
                 **(_diagnostics(first) if proposed else {}),
                 **({QUALITY: dict(quality.figures)} if quality.figures else {}),
                 **group_figures(inputs, first),
+                **_completeness(tested),
                 **(diagnostics or {}),
                 **(found_of_known(subject, proposals, [closure.report for closure in tested]) if proposed else {}),
             },
@@ -94,6 +105,12 @@ class CellResult:
             cost=dict(progress.cost),
         )
         return cls(record, proposals, tested, quality)
+
+
+def _completeness(tested: Sequence[CandidateResult]) -> dict[str, Any]:
+    found = {group_key(result.report.units, result.report.stratum): result.completeness for result in tested}
+    shown = {key: dict(by_metric) for key, by_metric in found.items() if by_metric}
+    return {COMPLETENESS: shown} if shown else {}
 
 
 def _unit_damage(cell: Cell, units: UnitSpace, tested: Sequence[CandidateResult]) -> Mapping[str, Mapping[str, float]]:

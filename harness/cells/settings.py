@@ -33,6 +33,8 @@ class Settings:
     - ``joint``: a group passes only if its units need each other: their interaction is certainly below zero.
     - ``deciding``: the metrics that decide: the first and those that declare it (``declared``), or ``all``.
     - ``prune``: drop units that a candidate does not need, by ablation on the proposal half, before it is tested.
+    - ``grow``: add up to so many units that a candidate lacks, by ablation on the proposal half, before it is tested
+      (and before it is pruned).
     - ``check_task``: the verdict is TASK_NOT_DONE where the model does not do the task better than chance.
     - ``size_curve``: also measure the damage by the method's first 1, 2, 4, 8 and 16 units, for boards.
     - ``strata_null``: with how many random divisions of the examples the agreement of strata with labels is compared.
@@ -59,6 +61,7 @@ class Settings:
     joint: bool = False
     deciding: Literal["declared", "all"] = "declared"
     prune: bool = False
+    grow: Annotated[int, Ge(0)] = 0
     check_task: bool = True
     size_curve: bool = False
     strata_null: Annotated[int, Ge(0)] = 0
@@ -98,6 +101,6 @@ FORMERLY = {
     "check_task": False,
 }
 """Settings that older records do not have, with the value that they follow. It does not enter the digest either."""
-NOT_JUDGING = frozenset({"group", "prune", "size_curve", "strata_null"})
+NOT_JUDGING = frozenset({"group", "prune", "grow", "size_curve", "strata_null"})
 """Settings of methods, and of what is reported beside: how candidates are judged does not depend on them."""
 NEUTRAL = frozenset({"workspace", "tracking", "force", "on_error", "cache", "cache_limit"})

@@ -1,4 +1,4 @@
-"""Commands that show many records together: leaderboard, strata, trajectory, screen, groups, fidelity."""
+"""Commands that show many records together: leaderboard, boards, strata, trajectory, screen, groups, fidelity."""
 
 from __future__ import annotations
 
@@ -21,13 +21,33 @@ from harness.util.waiting import said_if_slow
 def leaderboard(arguments: Namespace) -> int:
     """Make a board from the records of a workspace, check a board, or add records to it."""
     session = Session.open(arguments)
-    if bool(arguments.words) != arguments.add or len(arguments.words) > 1:
-        raise HarnessError("leaderboard: --add takes exactly one folder of records; without --add, no folder is named.",
+    if bool(arguments.words) != (arguments.add or arguments.open) or len(arguments.words) > 1:
+        raise HarnessError("leaderboard: --add takes one folder of records, --open one seed; nothing else is named.",
                            "Example: harness leaderboard --add THEIR_RECORDS/ out=leaderboards/mine")  # fmt: skip
     out = session.out
+    if arguments.seal or arguments.open:
+        return _seal(session, out or session.workspace.root / "boards", *arguments.words)
     if arguments.add:
         return _add(session, expanded(arguments.words[0]), out or session.workspace.root / "boards")
     return _check(session, out, bool(session.overrides)) if arguments.check else _make(session, out)
+
+
+def boards(arguments: Namespace) -> int:
+    """Compare all boards of a folder: its index.html, and the table in its README.md."""
+    from dataclasses import asdict
+
+    from harness.board.overview import as_markdown, write
+
+    session = Session.open(arguments)
+    if len(arguments.words) != 1:
+        raise HarnessError(
+            "boards takes exactly one folder, which holds boards.", "Example: harness boards leaderboards"
+        )
+    folder = expanded(arguments.words[0])
+    found = write(folder)
+    data = {"page": str(folder / "index.html"), "boards": [{**asdict(each), "finding": each.finding} for each in found]}
+    session.print(f"{as_markdown(found)}\n\npage: {folder / 'index.html'}", data)
+    return 0
 
 
 def strata(arguments: Namespace) -> int:
@@ -125,6 +145,37 @@ def _check(session: Session, out: Path | None, workspace: bool) -> int:
     text = "\n".join(differences) if differences else f"the board agrees with its {len(records)} records"
     session.print(f"{folder}:\n{text}", {"board": str(folder), "disagreements": differences})
     return 1 if differences else 0
+
+
+def _seal(session: Session, folder: Path, word: str = "") -> int:
+    """Draw a seed and show its hash on the board; or show on the board the seed that is named."""
+    from harness.board.check import disagreements, read_board
+    from harness.board.seal import Seal
+    from harness.board.write import write_files
+
+    records, board, present = _board_records(folder), read_board(folder), Seal.of(folder)
+    if found := disagreements(folder, records):
+        raise HarnessError(f"{folder}: the board does not agree with its own records: {found[0]}")
+    if word:
+        if present is None:
+            raise HarnessError(
+                f"{folder} has no sealed seed.", command("leaderboard", "--seal", override("out", folder))
+            )
+        if not word.isdecimal():
+            raise HarnessError(f"--open {word}: a seed is a whole number.", "Give the one that --seal showed.")
+        seal, seed = present.opened(int(word)), int(word)
+        rerun = f"Run the command of every cell again with: seed={seed} batch.seed={seed}"
+    else:
+        if present is not None:
+            raise HarnessError(
+                f"{folder} has a sealed seed already: {present.hash}.", "It can be opened, not replaced."
+            )
+        seal, seed = Seal.drawn()
+        rerun = f"The seed is {seed}. It is stored nowhere: keep it, and keep it secret until it is opened."
+    seal.write(folder)
+    write_files(folder, records, str(board.lineage["command"]), board.added)
+    session.print(f"{seal.sentence}\n{rerun}", {"salt": seal.salt, "hash": seal.hash, "seed": seed})
+    return 0
 
 
 def _add(session: Session, submitted: Path, folder: Path) -> int:

@@ -87,8 +87,24 @@ def sufficiency(
     1: as well as the whole model. 0: as badly as with every unit ablated. Below 0: worse than with every unit ablated.
     None where ablating every unit does no damage.
     """
-    whole = _mean(all_units)
-    return 1 - _mean(complement) / whole if damage * whole > 0 else None
+    return left(all_units, complement) if damage * _mean(all_units) > 0 else None
+
+
+def completeness(
+    all_units: Float[np.ndarray, " examples"], group: Float[np.ndarray, " examples"], damage: int
+) -> float | None:
+    r"""Completeness, :math:`1 - d(G) / d(\text{all units})`: how well all other units work without the group.
+
+    0: as badly as with every unit ablated, so the group holds everything that the task needs. 1: as well as the whole
+    model. None where ablating every unit does no damage. Source: Wang et al. 2023 (a circuit is complete if the rest
+    of the model does nothing that the circuit does not).
+    """
+    return left(all_units, group) if damage * _mean(all_units) > 0 else None
+
+
+def left(all_units: Float[np.ndarray, " examples"], ablated: Float[np.ndarray, " examples"]) -> float:
+    """The share of the task that is left under an ablation: 1 - its mean change / that of ablating every unit."""
+    return 1 - _mean(ablated) / _mean(all_units)
 
 
 def active(members: Real[np.ndarray, "examples members"], rule: ActiveRule = "any") -> Bool[np.ndarray, " examples"]:

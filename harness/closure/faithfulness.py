@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from harness.closure.anatomy import left
 from harness.closure.intervals import mean_interval
 from harness.closure.statistics import RESAMPLES, portions
 from harness.data.sampling import Group
@@ -52,8 +53,8 @@ class Faithfulness:
     """The curve of a ranking, beside those of ``random`` rankings on the same examples.
 
     ``whole``, ``none``: the mean metric with no unit and with every unit ablated. ``units``: in the ranking's order.
-    ``rest``: completeness at every size, the faithfulness of all units but the first k; near 0 where the first k hold
-    everything that the task needs.
+    ``rest``: completeness at every size (:func:`harness.closure.anatomy.completeness`), the faithfulness of all units
+    but the first k; near 0 where the first k hold everything that the task needs.
     """
 
     metric: str
@@ -101,7 +102,6 @@ def faithfulness(
         curve_of(np.stack([by_group[group] for group in part]), none, whole, sizes, seed, clusters)
         for part in (rest[i : i + len(sizes)] for i in range(0, len(rest), len(sizes)))
     ]
-    without = [by_group[group].mean() for group in kept[: len(sizes)]]
     return Faithfulness(
         metric=metric,
         whole=float(whole.mean()),
@@ -109,7 +109,7 @@ def faithfulness(
         examples=len(whole),
         units=tuple(units.names(order)),
         curve=curves[0],
-        rest=tuple(float((mean - none.mean()) / (whole.mean() - none.mean())) for mean in without),
+        rest=tuple(left(none - whole, by_group[group] - whole) for group in kept[: len(sizes)]),
         random=tuple(curves[1:]),
     )
 

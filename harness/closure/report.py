@@ -137,11 +137,13 @@ class CandidateResult:
 
     ``deltas`` [metrics, 1 + groups, examples]: first the candidate's, then those of up to ``KEPT`` compared groups.
     ``single_units``: the mean change of every metric over all examples, by each unit that was ablated alone.
+    ``completeness``: by metric (:func:`harness.closure.anatomy.completeness`), where sufficiency is defined.
     """
 
     report: ClosureReport
     deltas: Float[np.ndarray, "metrics groups examples"]
     single_units: Mapping[int, Float[np.ndarray, " metrics"]] = field(default_factory=dict)
+    completeness: Mapping[str, float] = field(default_factory=dict)
 
 
 def close(
@@ -248,7 +250,18 @@ def _measure(
     )
     kept = [candidate, *case.compared[:KEPT]]
     deltas = np.stack([outcomes.change(group) for group in kept], axis=1)
-    return CandidateResult(report, deltas, outcomes.single_units())
+    return CandidateResult(report, deltas, outcomes.single_units(), _completeness(case, outcomes))
+
+
+def _completeness(case: Case, outcomes: Outcomes) -> dict[str, float]:
+    if case.stopped_early or case.all_units is None:
+        return {}
+    everything, own = outcomes.change(case.all_units), outcomes.change(case.candidate)
+    found = {
+        metric.name: anatomy.completeness(everything[m], own[m], metric.damage)
+        for m, metric in enumerate(outcomes.trial.metrics)
+    }
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _anatomy(

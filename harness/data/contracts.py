@@ -60,7 +60,7 @@ class Subject(Protocol):
     sources: Mapping[str, str] = {}
     """What readers may read, each with a description in words (:data:`harness.data.recording.SOURCES`)."""
     gives: frozenset[str] = frozenset()
-    """What interventions may ask for: ``output``, ``mean``, ``std``, ``noise``, ``donor``, ``traffic``."""
+    """What interventions may ask for: ``output``, ``mean``, ``std``, ``constant``, ``noise``, ``donor``, ..."""
     truth: Labels | None = None
     """The class of every unit, where the subject knows it (planted subjects do)."""
     observations: Batch | None = None
@@ -278,6 +278,9 @@ class Intervention(Method, Protocol):
     - ``donor``: the output of the same units in the run of ``donors(batch)``;
     - ``mean``, ``std``: mean and standard deviation of their output [places, units, width], with one place for all
       positions, or one for each;
+    - ``constant``: of each unit, the constant with the least loss when it is ablated alone [1, units, width]. It is
+      fitted over the same examples as means; the intervention has ``steps`` and ``rate``
+      (:mod:`harness.data.fitting`);
     - ``traffic``: share of the tokens that means are taken over on which a unit hands on anything but zero [1, units,
       1]; for interventions on the weights of a mixture, of all units of the site [1, units];
     - ``noise``: independent standard normal numbers of the output's shape, the same ones in every condition. They

@@ -48,7 +48,7 @@ class Stage:
 _KNOWING = ("recording", "history", "units", "truth")
 MIXING = ("weights", "rerouted", "ablated")
 """Inputs of interventions that change the weights with which outputs are added up, instead of the outputs."""
-_REPLACING = ("output", "donor", "mean", "std", "noise", "traffic", *MIXING)
+_REPLACING = ("output", "donor", "mean", "std", "constant", "noise", "traffic", *MIXING)
 _MATCHING = ("units", "labels", "strength", "usage")
 _PROPOSED = ("affinity", "scores", "labels", "units", "spins", "observations", "activity", "truth")
 STAGES: Mapping[str, Stage] = {
@@ -120,6 +120,7 @@ INPUTS: Mapping[str, tuple[tuple[str, ...], str]] = {
     "donor": ((), "the same output, in the run of the intervention's `donors(batch)`"),
     "mean": ((), "mean output of the units [places, units, width]"),
     "std": ((), "standard deviation of their output, of the same shape"),
+    "constant": ((), "the constant of each unit with the least loss when it is ablated alone [1, units, width]"),
     "noise": ((), "standard normal numbers of the output's shape, the same ones in every condition"),
     "traffic": ((), "share of the tokens that means are over on which a unit hands on anything but zero [1, units, 1]"),
     "weights": ((), "of a mixture: the weight of every unit of the site [rows, places, units]"),
@@ -168,7 +169,7 @@ def call_with(method: Any, **available: Any) -> Any:
 
 def uses_other_runs(intervention: Intervention) -> bool:
     """Whether an intervention needs other runs: those of its donors, or those of a mean."""
-    return not {"donor", "mean", "std", "traffic"}.isdisjoint(inputs_of(type(intervention)))
+    return not {"constant", "donor", "mean", "std", "traffic"}.isdisjoint(inputs_of(type(intervention)))
 
 
 def mixes(intervention: Intervention) -> bool:

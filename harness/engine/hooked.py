@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -16,16 +17,18 @@ from transformers import PreTrainedModel
 from harness.data.batch import Batch, Reads
 from harness.data.contracts import Intervention, Metric, Subject, Tick, no_tick
 from harness.data.first_order import FirstOrder
+from harness.data.fitting import fitted_by
 from harness.data.grouping import Labels
 from harness.data.recording import ROUTER, SOURCES, Reader, Recording
 from harness.data.requests import check_gives, check_sources
 from harness.data.sampling import Group
 from harness.data.stages import MIXING, inputs_of, mixes
 from harness.data.units import UnitSpace
-from harness.engine.attention import evaluating
+from harness.engine.attention import evaluating, frozen
 from harness.engine.batching import micro_batches
 from harness.engine.budget import Load
 from harness.engine.evaluation import Predict, evaluate_in_passes, within_memory
+from harness.engine.fitted import Constants, normal_mode
 from harness.engine.forward import Forward, Measured
 from harness.engine.hooked_model import HookedModel
 from harness.engine.hooked_recorder import HookedRecorder
@@ -54,7 +57,7 @@ class HookedSubject(Subject):
     """
 
     sources: Mapping[str, str] = {name: SOURCES[name] for name in ("activation", "first_order")}
-    gives: frozenset[str] = frozenset({"output", "mean", "std", "noise", "donor", "traffic"})
+    gives: frozenset[str] = frozenset({"output", "mean", "std", "noise", "donor", "traffic", "constant"})
 
     def __init__(
         self,
@@ -80,7 +83,13 @@ class HookedSubject(Subject):
             self.budget = Measured.of(forward, {site.name: site.module for site in sites}).budget(memory)
             build = HookedModel.with_chain if share else HookedModel
             self.hooked = build(forward, self.sites, self.units)
+        self.constants = Constants(label, self.budget, 2 * len(sites), self._with_gradients)
         self.about: dict[str, Any] = {**(about or {}), "conditions_share": ["trunk"] if self.hooked.chain else []}
+
+    @contextmanager
+    def _with_gradients(self) -> Iterator[None]:
+        with normal_mode(), frozen(self.model):
+            yield
 
     def record(self, batch: Batch, readers: Mapping[str, Reader], tick: Tick = no_tick) -> Recording:
         """Run the batch once; every reader reduces the rows of its source, site by site.
@@ -147,6 +156,32 @@ class HookedSubject(Subject):
             return evaluate_in_passes(self.label, self.model, batch, conditions, metrics, passes.budget, passes, tick)
 
 
+class _UnitsOfSite:
+    """The units of one site, ablated by constants (:class:`harness.engine.fitted.Ablatable`)."""
+
+    def __init__(self, model: HookedModel, site: str, intervention: Intervention) -> None:
+        self._model, self._site, self._intervention = model, site, intervention
+        self._units = np.array([i for i, unit in enumerate(model.units.units) if unit.site == site])
+        self.size = len(self._units)
+
+    def outputs(self, part: Batch, places: Int[np.ndarray, " some"]) -> Float[Tensor, "examples positions some width"]:
+        """What the units hand on in a baseline pass."""
+        with torch.no_grad():
+            return self._model.outputs(part, self._chosen(places))[self._site]
+
+    def logits(
+        self, part: Batch, places: Int[np.ndarray, " some"], constants: Float[Tensor, "1 some width"]
+    ) -> Float[Tensor, "rows outputs"]:
+        """Outputs of the baseline, then with each of these units ablated alone."""
+        content, query = self._model.forward.tensors(part)
+        replacement = Replacement(self._intervention, constant={self._site: constants})
+        groups = [(int(unit),) for unit in self._units[places]]
+        return self._model.predictions(content, query, groups, replacement, self._chosen(places))
+
+    def _chosen(self, places: Int[np.ndarray, " some"]) -> dict[str, Tensor]:
+        return {self._site: torch.from_numpy(places).to(self._model.forward.device)}
+
+
 class _Passes:
     """The passes of one evaluation."""
 
@@ -171,7 +206,8 @@ class _Passes:
         self._donors = donors_of(intervention, batch, subject.reads) if "donor" in inputs else None
         self._moments = Moments({}, {})
         self._traffic: Mapping[str, Tensor] = {}
-        if inputs & {"mean", "std", "traffic"}:
+        self._constant: Mapping[str, Tensor] = {}
+        if inputs & {"mean", "std", "traffic", "constant"}:
             over = averaged_over(intervention, batch, reference, subject.reads)
             parts = list(micro_batches(over, Load(), self.budget))
         if inputs & {"mean", "std"}:
@@ -179,6 +215,17 @@ class _Passes:
             self._moments = moments(
                 over, each_position, parts, lambda some: self._model.outputs(over.take(some), self._chosen), spread
             )
+        if "constant" in inputs:
+            self._constant = {
+                site: subject.constants.of(
+                    site,
+                    _UnitsOfSite(self._model, site, intervention),
+                    places.cpu().numpy(),
+                    fitted_by(intervention),
+                    over,
+                )
+                for site, places in sorted(self._chosen.items())
+            }
         if "traffic" in inputs:  # a mixture's weights go to units that are not ablated as well
             chosen = self._model.all_at(self._chosen) if mixes(intervention) else self._chosen
             self._traffic = traffic(over, parts, lambda some: self._model.outputs(over.take(some), chosen))
@@ -193,7 +240,8 @@ class _Passes:
         """The intervention, with its inputs for these examples."""
         donor = self._model.outputs(self._donors.take(examples), self._chosen) if self._donors else {}
         noise = self._noise(examples) if self._noisy else {}
-        return Replacement(self._intervention, donor, self._moments.mean, self._moments.std, noise, self._traffic)
+        means, std = self._moments.mean, self._moments.std
+        return Replacement(self._intervention, donor, means, std, noise, self._traffic, self._constant)
 
     def _noise(self, examples: Int[np.ndarray, " chosen"]) -> dict[str, Float[Tensor, "chosen places _ _"]]:
         part = self._batch.take(examples)

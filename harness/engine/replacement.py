@@ -31,9 +31,9 @@ class Replacement:
     """An intervention, with its inputs for the examples of one micro-batch.
 
     By site (or layer), where the intervention asks for it: ``donor`` and ``noise`` [examples, places, units, width],
-    ``mean`` and ``std`` [1 or places, units, width], ``traffic`` [1, units, 1]. Outputs are those of the site. Where a
-    model gates or normalises heads before the output projection, the replacement is gated or normalised in the same
-    way.
+    ``mean`` and ``std`` [1 or places, units, width], ``traffic`` [1, units, 1], ``constant`` [1, units, width].
+    Outputs are those of the site. Where a model gates or normalises heads before the output projection, the replacement
+    is gated or normalised in the same way.
     """
 
     intervention: Intervention
@@ -42,6 +42,7 @@ class Replacement:
     std: Values[Any] = field(default_factory=dict)
     noise: Values[Any] = field(default_factory=dict)
     traffic: Values[Any] = field(default_factory=dict)
+    constant: Values[Any] = field(default_factory=dict)
 
     def __call__(
         self,
@@ -74,8 +75,9 @@ class Replacement:
                     available[name] = values[query].unsqueeze(1) if self.intervention.per == "position" else values
                 else:
                     available[name] = values[: output.shape[1]]
-        if site in self.traffic:
-            available["traffic"] = chosen(self.traffic[site])
+        for name, by_unit in (("traffic", self.traffic), ("constant", self.constant)):
+            if site in by_unit:
+                available[name] = chosen(by_unit[site])
         replaced = ablated[:, None, :, None]
         if not query_only and self.intervention.positions == "query":
             at_the_query = torch.arange(output.shape[1], device=output.device) == query[:, None]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -16,18 +16,20 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from harness.data.batch import Batch, Beginning, Vocabulary
 from harness.data.contracts import Intervention, Metric, Subject, Tick, no_tick
 from harness.data.first_order import FirstOrder
+from harness.data.fitting import fitted_by
 from harness.data.recording import ROUTER, SOURCES, Reader, Recording
 from harness.data.requests import check_gives, check_sources
 from harness.data.sampling import Group
 from harness.data.stages import inputs_of
 from harness.data.tokens import Tokens, tokens_of
 from harness.data.units import Unit, UnitSpace
-from harness.engine.attention import Probe, active, switched
+from harness.engine.attention import Probe, active, frozen, switched
 from harness.engine.batching import micro_batches, tensors
 from harness.engine.branching import Branching
 from harness.engine.budget import Budget, Load
 from harness.engine.discovery import device_of, sites_of
 from harness.engine.evaluation import Predict, allowed_memory, evaluate_in_passes, fastest_on, within_memory
+from harness.engine.fitted import Constants, normal_mode
 from harness.engine.recorder import Recorder, check_projections
 from harness.engine.replacement import (
     Moments,
@@ -57,7 +59,7 @@ class HeadSubject(Subject):
     sources: Mapping[str, str] = {
         name: SOURCES[name] for name in ("attention", "head_output", "activation", "contribution", "first_order")
     }
-    gives: frozenset[str] = frozenset({"output", "mean", "std", "noise", "donor"})
+    gives: frozenset[str] = frozenset({"output", "mean", "std", "noise", "donor", "constant"})
 
     def __init__(
         self,
@@ -82,6 +84,7 @@ class HeadSubject(Subject):
         self.branching = Branching(model, self._sites, self.units, share)
         with switched(model), torch.inference_mode():
             self.branching.shared = most_shared(self._same_logits(), share)
+        self._constants = Constants(label, self.budget, 2 * len(self._sites), self._with_gradients)
         self.about: dict[str, Any] = {**(about or {}), "shares": self.branching.shared.words}
 
     # -- recording ---------------------------------------------------------------------------------------------------
@@ -162,10 +165,17 @@ class HeadSubject(Subject):
                 over, each_position, parts, lambda chosen: self._outputs(over.take(chosen), layers), "std" in inputs
             )
 
+        constant = {}
+        if "constant" in inputs:
+            over = averaged_over(intervention, batch, reference, self.reads)
+            for layer in sorted(layers):
+                units = _HeadsOfLayer(self, layer, intervention)
+                constant[layer] = self._constants.of(layer, units, np.arange(units.size), fitted_by(intervention), over)
+
         def replacement_for(examples: Int[np.ndarray, " chosen"]) -> Replacement:
             donor = self._outputs(donors.take(examples), layers) if donors else {}
             noise = self._noise(intervention.seed, batch, examples, layers) if "noise" in inputs else {}
-            return Replacement(intervention, donor, known.mean, known.std, noise)
+            return Replacement(intervention, donor, known.mean, known.std, noise, constant=constant)
 
         return replacement_for
 
@@ -196,6 +206,11 @@ class HeadSubject(Subject):
             self.model.base_model(tokens, use_cache=False)
         return outputs
 
+    @contextmanager
+    def _with_gradients(self) -> Iterator[None]:
+        with normal_mode(), frozen(self.model):
+            yield
+
     def _same_logits(self) -> Callable[[Shared], bool]:
         """A test of what conditions can share: an intervention that changes nothing must not change the logits."""
         device = device_of(self.model)
@@ -218,6 +233,31 @@ class HeadSubject(Subject):
 
     def _within_memory(self) -> AbstractContextManager[None]:
         return within_memory(self.label, device_of(self.model), self.budget)
+
+
+class _HeadsOfLayer:
+    """The heads of one layer, ablated by constants (:class:`harness.engine.fitted.Ablatable`)."""
+
+    def __init__(self, subject: HeadSubject, layer: int, intervention: Intervention) -> None:
+        self._subject, self._layer, self._intervention = subject, layer, intervention
+        self._units = np.flatnonzero(subject.units.depth_of == layer)
+        self.size = len(self._units)
+
+    def outputs(self, part: Batch, places: Int[np.ndarray, " some"]) -> Float[Tensor, "examples positions some width"]:
+        """What the heads hand on in a baseline pass."""
+        with torch.no_grad():
+            return self._subject._outputs(part, {self._layer})[self._layer][:, :, places]
+
+    def logits(
+        self, part: Batch, places: Int[np.ndarray, " some"], constants: Float[Tensor, "1 some width"]
+    ) -> Float[Tensor, "rows outputs"]:
+        """Logits of the baseline, then with each of these heads ablated alone."""
+        tokens, query, _ = tensors(tokens_of(part, self._subject.label), device_of(self._subject.model))
+        every = constants.new_zeros(1, self.size, constants.shape[-1])
+        every[:, places] = constants
+        replacement = Replacement(self._intervention, constant={self._layer: every})
+        groups = [(int(unit),) for unit in self._units[places]]
+        return self._subject.branching.logits(tokens, query, groups, replacement)
 
 
 class _HeadPasses:

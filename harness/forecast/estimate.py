@@ -11,8 +11,10 @@ import numpy as np
 from harness.cells.cell import Cell
 from harness.cells.settings import tests_on_all
 from harness.cells.size_curve import EXAMPLES
+from harness.closure.grow import SEARCHED as TRIED
 from harness.closure.size_curve import POOL, SEARCHED, SIZES
 from harness.closure.stopping import expected_controls
+from harness.data.fitting import fits, fitted_by
 from harness.data.grouping import PAIRS_UP_TO
 from harness.data.sampling import Group
 from harness.data.stages import uses_other_runs
@@ -80,7 +82,8 @@ def _step_names(cell: Cell) -> list[str]:
     null = ["null"] if cell.settings.permuted_runs else []
     null += ["strata null"] if cell.settings.strata_null else []
     curve = ["size curve"] if cell.settings.size_curve and not cell.divided else []
-    return ["subject", "batch", "recording", "proposal", *null, "closure", *curve]
+    grow = ["grow"] if cell.settings.grow else []
+    return ["subject", "batch", "recording", "proposal", *grow, *null, "closure", *curve]
 
 
 # -- from shapes -------------------------------------------------------------------------------------------------------
@@ -118,6 +121,7 @@ class Tests:
     length: int
     at_query: bool
     other_runs: bool
+    fit_passes: int
 
     @classmethod
     def of(cls, cell: Cell, shapes: Shapes, budget: Budget) -> Tests:
@@ -132,6 +136,7 @@ class Tests:
             length_of(cell, shapes),
             intervention.positions == "query",
             uses_other_runs(intervention),
+            fitted_by(intervention).steps + 1 if fits(intervention) else 0,
         )
 
     def closure(self, conditions: Sequence[Group]) -> Work:
@@ -155,7 +160,7 @@ def work_of(cell: Cell, shapes: Shapes, budget: Budget) -> Sequence[tuple[int, W
 @lru_cache
 def _work(tests: Tests, numbers_of_controls: tuple[int, ...]) -> Sequence[tuple[int, Work]]:
     other_runs = forward_pass(tests.shapes, tests.examples, tests.length, tests.budget) if tests.other_runs else Work()
-    work, ends = Work(), []
+    work, ends = _fit_work(tests), []
     evaluated: set[Group] = set()
     for controls in dict.fromkeys(numbers_of_controls):
         missing = [group for group in tests.design.conditions(controls) if group not in evaluated]
@@ -163,6 +168,12 @@ def _work(tests: Tests, numbers_of_controls: tuple[int, ...]) -> Sequence[tuple[
         work += tests.closure(missing) + other_runs
         ends.append((len(evaluated), work))
     return ends
+
+
+def _fit_work(tests: Tests) -> Work:
+    """The work of fitting the constant of every unit: passes with gradients, in which one unit each is ablated."""
+    each = with_gradient(tests.shapes, tests.examples * tests.design.units, tests.length, tests.budget)
+    return sum((each for _ in range(tests.fit_passes)), Work())
 
 
 @lru_cache
@@ -180,6 +191,19 @@ def _curve_work(tests: Tests) -> Work:
     each = min(units, SEARCHED) + POOL + 2
     groups = [group for size in SIZES if size < units for group in tests.design.random_groups(each, size)]
     return replace(tests, examples=min(EXAMPLES, tests.examples)).closure([(), *groups])
+
+
+@lru_cache
+def _grow_work(tests: Tests, steps: int) -> Work:
+    """The work of growing every candidate by so many units: each unit alone, then two groups per unit and step."""
+    design, (units, size) = tests.design, (tests.design.units, tests.design.size)
+    tried = min(units - size, TRIED)
+    larger = range(size + 1, min(size + steps, units - 1) + 1)
+    groups = [group for n in larger for each in (n, units - n) for group in design.random_groups(tried, each)]
+    work = tests.closure([(), *((unit,) for unit in range(units))])
+    for _ in range(design.count):
+        work += tests.closure(groups)
+    return work
 
 
 def _expected(cell: Cell, shapes: Shapes, machine: Machine) -> tuple[Span, dict[str, Span]]:
@@ -204,9 +228,11 @@ def _expected(cell: Cell, shapes: Shapes, machine: Machine) -> tuple[Span, dict[
     units, pairs = tests.design.units, min(tests.design.units, PAIRS_UP_TO) ** 2
     fit = FITTED[0] + FITTED[1] * proposing * units**2
     divide = DIVIDED[0] + DIVIDED[1] * pairs
-    reruns = cell.settings.reruns
+    reruns, grow = cell.settings.reruns, cell.settings.grow
     null = _null_work(tests, cell.settings.permuted_runs)
     curve = _curve_work(tests) if cell.settings.size_curve else Work()
+    on_proposal = replace(tests, examples=proposing)
+    one_step, all_steps = (_grow_work(on_proposal, n) if n else Work() for n in (min(1, grow), grow))
     ends = work_of(cell, shapes, budget)
     (fewest, first), (most, last) = ends[0], ends[-1]
     return Span(float(fewest), float(most)), {
@@ -216,6 +242,7 @@ def _expected(cell: Cell, shapes: Shapes, machine: Machine) -> tuple[Span, dict[
         "proposal": fixed(fit * (1 + reruns) + divide * (1 + 2 * reruns)),
         "null": fixed((fit + divide) * cell.settings.permuted_runs) + computing(null, null),
         "strata null": fixed((fit + STRATA * divide) * cell.settings.strata_null),
+        "grow": computing(one_step, all_steps),
         "closure": computing(first, last) + fixed(STATISTICS),
         "size curve": computing(curve, curve),
     }

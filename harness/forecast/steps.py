@@ -18,9 +18,10 @@ DEPENDS: Mapping[str, tuple[str, ...]] = {
     "batch": ("subject", "batch"),
     "recording": _RECORDED,
     "proposal": _PROPOSED,
+    "grow": (*_PROPOSED, "intervention", "metric", "grow"),
     "null": (*_PROPOSED, "intervention", "metric", "null_proposals"),
     "strata null": (*_PROPOSED, "stratifier", "strata_null", "futility"),
-    "closure": (*_PROPOSED, *TESTED, "controls", "contrast", "futility", "alpha"),
+    "closure": (*_PROPOSED, *TESTED, "controls", "contrast", "futility", "alpha", "prune", "grow"),
     "size curve": TESTED,
 }
 """The parts of a configuration that a step depends on: cells with the same parts compute the step once."""

@@ -238,7 +238,7 @@ class Proposal:
         if self.trivial:
             return ()
         qualified = self.partition.without(self.not_ablatable) if self.not_ablatable else self.partition
-        return tuple(self._described(candidate) for candidate in self._call("selector", partition=qualified))
+        return tuple(self.described(candidate) for candidate in self._call("selector", partition=qualified))
 
     @property
     def not_ablatable(self) -> list[tuple[int, ...]]:
@@ -309,7 +309,8 @@ class Proposal:
                 "Use other or more examples (batch=..., batch.n=...), or another signal.",
             )
 
-    def _described(self, candidate: Candidate) -> Candidate:
+    def described(self, candidate: Candidate) -> Candidate:
+        """A candidate with its purity, isolation and stability, where it does not have them yet."""
         members = candidate.members
         share = candidate.purity if candidate.purity is not None else purity(members, self.labels)
         ratio = candidate.isolation

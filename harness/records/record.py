@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache, cached_property
@@ -20,6 +20,12 @@ from harness.util.digest import digest
 SCHEMA = f"{PREFIX}7"
 FIGURES = "groups"
 """The entry of ``diagnostics`` that says what groups are like at a checkpoint: selectivity and score, by group."""
+FIT = "fit"
+"""The entry of ``diagnostics`` that says how well the constants of the intervention were fitted."""
+GROWN = "grown"
+"""The entry of ``diagnostics`` that says which units were added to a candidate before the test."""
+COMPLETENESS = "completeness"
+"""The entry of ``diagnostics`` with the completeness of every candidate, by metric."""
 KNOWN = "known circuits"
 """The entry of ``diagnostics`` that says how well known circuits were found, by figure."""
 QUALITY = "quality"
@@ -27,6 +33,11 @@ QUALITY = "quality"
 SELECTIVITY = "selectivity"
 """The entry of ``diagnostics`` with the damage of every candidate in every stratum."""
 _STRICT: dict[str, Any] = {"extra": "forbid", "allow_inf_nan": False}
+
+
+def group_key(units: Sequence[str], stratum: str = "") -> str:
+    """The key of a group in tables of ``diagnostics``: the labels of its units, and its stratum if it has one."""
+    return " ".join(units) + (f" ({stratum})" if stratum else "")
 
 
 class Status(StrEnum):
@@ -209,6 +220,18 @@ class Record:
     def partition(self) -> PartitionRecord | None:
         """The partition that the candidates come from; with strata, that of the first stratum."""
         return next((partition for partition in self.partitions if partition.chosen), None)
+
+    @property
+    def grown(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+        """By :func:`group_key` of a candidate: the units that were added to it before the test, with their gains."""
+        found: Mapping[str, Sequence[Mapping[str, Any]]] = self.diagnostics.get(GROWN, {})
+        return found
+
+    def completeness(self, closure: ClosureReport, metric: str) -> float | None:
+        """How much of the task all other units do without the group (:func:`harness.closure.anatomy.completeness`)."""
+        by_metric = self.diagnostics.get(COMPLETENESS, {}).get(group_key(closure.units, closure.stratum), {})
+        value: float | None = by_metric.get(metric)
+        return value
 
     @property
     def chosen_by_labels(self) -> bool:

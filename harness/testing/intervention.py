@@ -32,8 +32,9 @@ def _replaced(plugin: Any, dtype: torch.dtype = torch.float32) -> dict[str, torc
     noise = torch.randn(OUTPUT, generator=generator)
     weights, rerouted = (torch.rand(WEIGHTS, generator=generator) for _ in range(2))
     traffic = (1, WEIGHTS[2]) if mixes(plugin) else (1, OUTPUT[2], 1)
-    available = {"output": output, "donor": donor, "mean": mean, "std": std, "noise": noise, "weights": weights,
-                 "rerouted": rerouted, "traffic": torch.rand(traffic, generator=generator)}  # fmt: skip
+    available = {"output": output, "donor": donor, "mean": mean, "std": std, "noise": noise, "constant": mean,
+                 "weights": weights, "rerouted": rerouted,
+                 "traffic": torch.rand(traffic, generator=generator)}  # fmt: skip
     given = {name: available[name].to(dtype) for name in inputs_of(type(plugin)) if name in available}
     ablated = torch.arange(WEIGHTS[0] * WEIGHTS[2]).reshape(WEIGHTS[0], 1, WEIGHTS[2]) % 3 == 0
     return {**given, "ablated": ablated} if "ablated" in inputs_of(type(plugin)) else given

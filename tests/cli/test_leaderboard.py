@@ -186,3 +186,18 @@ def test_an_impossible_leaderboard_command_is_refused_with_the_fix(
     assert answer.code == 2
     assert problem in answer.err
     assert "Traceback" not in answer.err
+
+
+def test_a_sealed_seed_is_shown_once_and_opened_later(swept: Run) -> None:
+    swept("leaderboard", "out=mine")
+    seed = swept("leaderboard", "--seal", "out=mine", "--json").data["seed"]
+    assert str(seed) not in "".join(
+        path.read_text() for path in [*Path("mine").glob("*.md"), *Path("mine").glob("*.json")]
+    )
+    assert swept("leaderboard", "--check", "out=mine").code == 0
+    assert "has a sealed seed already" in swept("leaderboard", "--seal", "out=mine").err
+    assert "is not the sealed one" in swept("leaderboard", "--open", str(seed + 1), "out=mine").err
+    assert "a seed is a whole number" in swept("leaderboard", "--open", "x", "out=mine").err
+    assert f"seed={seed} batch.seed={seed}" in swept("leaderboard", "--open", str(seed), "out=mine").out
+    assert f"the seed is {seed}" in Path("mine/board.md").read_text()
+    assert swept("leaderboard", "--check", "out=mine").code == 0

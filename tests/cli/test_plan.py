@@ -30,6 +30,10 @@ def test_the_steps_of_every_cell_add_up_to_its_total(harness: Run, small: Any) -
     (curved,) = harness("plan", *small, "size_curve=true", "--json").data
     assert list(curved["steps"]) == [*row["steps"], "size curve"]
     assert curved["steps"]["size curve"]["least"] > 0
+    (grown,) = harness("plan", *small, "grow=3", "--json").data
+    (fitted,) = harness("plan", *small, "intervention=optimal", "--json").data
+    assert fitted["steps"]["closure"]["least"] > 2 * row["steps"]["closure"]["least"]
+    assert grown["steps"]["grow"]["most"] > grown["steps"]["grow"]["least"] > 0
 
 
 def test_a_model_that_is_not_downloaded_is_planned_and_reported_as_too_large(harness: Run) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from harness.closure.anatomy import (
     active,
+    completeness,
     interaction,
     leave_one_out,
     on_input,
@@ -168,6 +169,16 @@ def test_sufficiency_is_one_if_no_other_unit_matters_and_zero_if_the_others_do_a
     assert sufficiency(all_gone, all_gone, damage) == 0
     assert sufficiency(all_gone, all_gone / 4, damage) == pytest.approx(0.75)
     assert sufficiency(all_gone, 2 * all_gone, damage) == pytest.approx(-1)
+
+
+@pytest.mark.parametrize("damage", [1, -1])
+def test_completeness_is_zero_for_a_chain_and_one_for_a_unit_with_a_backup(damage: int) -> None:
+    """Of four units, ablating all of which does the damage of 0 and 1: a chain, or backups of each other."""
+    for world, whole, one in ((chain, 0, 0), (backup(2), 0, 1)):
+        of_all, of_both, of_one = (damage * world(units) for units in ((0, 1), (0, 1), (0,)))
+        assert completeness(of_all, of_both, damage) == whole
+        assert completeness(of_all, of_one, damage) == one
+    assert completeness(np.zeros(5), np.zeros(5), damage) is None
 
 
 @pytest.mark.parametrize("damage", [1, -1])

@@ -84,11 +84,12 @@ def test_a_card_counts_the_sites_of_units_of_every_kind(make_record: Make) -> No
 def test_a_card_shows_the_anatomy_of_the_group(make_record: Make) -> None:
     record = make_record()
     spare = replace(record.closure[0], dispensable=("L1H0",))
-    text = card(replace(record, closure=(spare,)))
+    complete = {"completeness": {" ".join(spare.units): {"target_logit": 0.125}}}
+    text = card(replace(record, closure=(spare,), diagnostics=complete))
     each = "necessity of each unit (target logit): L0H1 1.00  L1H0 0.00  L1H2 0.50"
     assert f"{each}   (can be spared: L1H0)" in text
     assert "interaction -0.25" in text
-    assert "sufficiency 75 %" in text
+    assert "sufficiency 75 %; completeness 12 %" in text
     assert "active on 7 examples: -3.00, off-input -0.12" in text
     assert "contrast batch -0.50" in text
     assert "against the best groups of the same pipeline on permuted data: p 0.020" in text

@@ -219,7 +219,9 @@ def test_p_is_corrected_for_the_candidates_tested_together() -> None:
 
 
 def test_the_anatomy_of_a_group_of_independent_parts() -> None:
-    inside = report_on(model(**STRONG), [LOGIT, LOSS]).anatomy["target_logit"]
+    (result,) = put_to_test(model(**STRONG), [LOGIT, LOSS])
+    assert result.completeness["target_logit"] == pytest.approx(0.3 / 4.3)  # -4 of the -4.3 are gone
+    inside = result.report.anatomy["target_logit"]
     assert inside.interaction == pytest.approx(0.0)
     assert inside.leave_one_out == pytest.approx((0.5, 0.5))
     assert inside.sufficiency == pytest.approx(1 - 0.3 / 4.3)  # the others do -0.3 of the -4.3 of everything

@@ -1,0 +1,52 @@
+"""A sealed seed: its hash is on the board before it is, and no other seed opens it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.board.seal import Seal
+from harness.board.write import write_files
+from harness.util.errors import HarnessError
+
+
+def test_the_hash_is_that_of_salt_and_seed_and_two_seals_differ() -> None:
+    seal, seed = Seal.drawn()
+    assert seal.hash == hashlib.sha256(f"{seal.salt}:{seed}".encode()).hexdigest()
+    assert seal.seed is None
+    assert seed != Seal.drawn()[1]
+    assert str(seed) not in seal.sentence
+
+
+def test_only_the_sealed_seed_opens_it() -> None:
+    seal, seed = Seal.drawn()
+    with pytest.raises(HarnessError, match="is not the sealed one"):
+        seal.opened(seed + 1)
+    opened = seal.opened(seed)
+    assert (opened.salt, opened.hash, opened.seed) == (seal.salt, seal.hash, seed)
+    assert f"the seed is {seed}" in opened.sentence
+
+
+def test_a_seal_is_read_as_it_was_written_and_an_edited_one_is_refused(tmp_path: Path) -> None:
+    assert Seal.of(tmp_path) is None
+    seal, seed = Seal.drawn()
+    for each in (seal, seal.opened(seed)):
+        each.write(tmp_path)
+        assert Seal.of(tmp_path) == each
+    replace(seal, seed=seed + 1).write(tmp_path)
+    with pytest.raises(HarnessError, match="does not have its hash"):
+        Seal.of(tmp_path)
+    for damaged in ("", "[]", '{"salt": "a"}'):
+        (tmp_path / "seal.json").write_text(damaged)
+        with pytest.raises(HarnessError, match="is damaged"):
+            Seal.of(tmp_path)
+
+
+def test_a_board_shows_its_seal(tmp_path: Path) -> None:
+    seal, _ = Seal.drawn()
+    seal.write(tmp_path)
+    write_files(tmp_path, [], "harness leaderboard")
+    assert seal.sentence in (tmp_path / "board.md").read_text()
