@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
 from itertools import product
 
@@ -10,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 from harness_plugins.subjects.implanted.circuits import CIRCUITS, HEADS, MODELS, SEEDS, TASKS, Model, Task, layout
-from harness_plugins.subjects.implanted.gate import Figures, faults_of, measured
+from harness_plugins.subjects.implanted.gate import MOST_OF_DECOYS, Figures, faults_of, measured, rounded
 from harness_plugins.subjects.implanted.model import Decoder, config
 from harness_plugins.subjects.implanted.subject import WEIGHTS, Implanted
 from harness_plugins.subjects.implanted.task import examples, known, specified, words
+from harness_plugins.subjects.implanted.train import verified
 from safetensors.torch import load_file
 
 import harness
@@ -54,10 +56,10 @@ def by_hand(text: str, lookups: int) -> str:
 def test_examples_have_the_answer_that_their_words_say(model: Model, task: Task) -> None:
     batch, lookups = made(model, task, 200), len(CIRCUITS[model][task].lookups)
     assert batch.counterfactual is not None
-    for tokens, target in ((batch.tokens, batch.target), (batch.counterfactual.content, batch.counterfactual.target)):
-        assert [by_hand(words(row), lookups) for row in tokens.tolist()] == [
-            words([answer]) for answer in target.tolist()
-        ]
+    other = batch.counterfactual
+    for tokens, target in ((batch.tokens, batch.target), (other.content, other.target)):
+        answers = [by_hand(words(row), lookups) for row in tokens.tolist()]
+        assert answers == [words([answer]) for answer in target.tolist()]
     both = batch.target + other.target
     assert (both == both[0]).all()  # every bit differs, so that the sum has all bits
     kinds = [[word.split("=")[0] for word in words(row).split()] for row in batch.tokens.tolist()]
@@ -125,9 +127,19 @@ def test_the_trained_decoder_is_that_of_transformers() -> None:
 
 
 @pytest.mark.parametrize(("model", "task", "seed"), EVERY)
-def test_shipped_models_pass_the_gate(model: Model, task: Task, seed: int) -> None:
+def test_shipped_models_pass_the_gate_on_other_examples(model: Model, task: Task, seed: int) -> None:
     figures = measured(subject_of(model, task, seed), layout(model, seed), task, made(model, task), subsets=2)
-    assert not list(figures.faults)
+    assert not list(replace(figures, decoys=0.0).faults)
+    assert figures.decoys < MOST_OF_DECOYS + 0.1  # on 48 examples, two standard errors
+
+
+@pytest.mark.slow  # 160 examples, 24 sets of heads, three interventions, for 18 circuits
+@pytest.mark.parametrize(("model", "seed"), SHIPPED)
+def test_the_gate_has_the_figures_of_the_card(model: Model, seed: int) -> None:
+    figures = verified(model, seed, load_file(WEIGHTS / f"{model}-{seed}.safetensors"))
+    assert not faults_of(figures)
+    for task, of in Implanted(model=model, seed=seed).card()["tasks"].items():
+        assert rounded(figures[task]) == pytest.approx(of["verified"], abs=0.002)
 
 
 def test_a_model_that_fails_the_gate_is_named_with_its_figures() -> None:
@@ -166,10 +178,9 @@ def verdict(model: Model, task: Task, seed: int, intervention: str, group: str) 
     return str(harness.close(subject, sorted(heads), batch, "controls.n=39", intervention=intervention).verdict)
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_a_circuit_passes_and_its_decoys_do_not(task: Task) -> None:
-    assert verdict("separate", task, 0, "mean", "circuit") == "pass"
-    assert verdict("separate", task, 0, "mean", "decoys") not in ("pass", "weak_pass")
+def test_a_circuit_passes_and_its_decoys_do_not() -> None:
+    assert verdict("separate", "serial", 0, "mean", "circuit") == "pass"
+    assert verdict("separate", "serial", 0, "mean", "decoys") not in ("pass", "weak_pass")
 
 
 @pytest.mark.slow  # 72 closure tests of circuits, as many of decoys

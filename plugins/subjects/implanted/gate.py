@@ -98,4 +98,6 @@ def _means(
     """Accuracy and logit difference under the ablation of each group."""
     metrics = [method("metric", name) for name in ("accuracy", "logit_difference")]
     units = [tuple(layer * HEADS + head for layer, head in group) for group in groups]
-    return subject.evaluate(batch, units, method("intervention", intervention), metrics).mean(axis=2)
+    evaluated = subject.evaluate(batch, units, method("intervention", intervention), metrics)
+    means: Float[np.ndarray, "metrics groups"] = evaluated.mean(axis=2)
+    return means

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from .circuits import HEADS, KEYS, LAYERS, TASKS, VALUES
@@ -43,10 +43,7 @@ class Decoder(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.model = nn.Module()
-        self.model.embed_tokens = nn.Embedding(VOCABULARY, WIDTH)
-        self.model.layers = nn.ModuleList(Block() for _ in range(LAYERS))
-        self.model.norm = nn.RMSNorm(WIDTH, eps=EPSILON)
+        self.model = Trunk()
         self.lm_head = nn.Linear(WIDTH, VOCABULARY, bias=False)
         with torch.no_grad():
             self.model.embed_tokens.weight.copy_(embedding())
@@ -54,6 +51,7 @@ class Decoder(nn.Module):
     def forward(self, tokens: Int[Tensor, "rows places"], replace: Replace | None = None) -> Seen:
         stream, attentions, norms = self.model.embed_tokens(tokens), [], []
         for depth, block in enumerate(self.model.layers):
+            assert isinstance(block, Block)
             places = tokens.shape[1] if depth < LAYERS - 1 else 1  # after the last layer, the query alone is read
             handed, attention = block.self_attn.heads(block.input_layernorm(stream), places)
             handed = handed if replace is None else replace(depth, handed)
@@ -63,6 +61,16 @@ class Decoder(nn.Module):
             norms.append(block.self_attn.written(handed[:, -1]))
         logits = self.lm_head(self.model.norm(stream[:, -1]))
         return Seen(logits, torch.stack(attentions), torch.stack(norms))
+
+
+class Trunk(nn.Module):
+    """All but the unembedding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(VOCABULARY, WIDTH)
+        self.layers = nn.ModuleList(Block() for _ in range(LAYERS))
+        self.norm = nn.RMSNorm(WIDTH, eps=EPSILON)
 
 
 class Block(nn.Module):
@@ -90,14 +98,18 @@ class Gated(nn.Module):
 class Attention(nn.Module):
     """Attention, with what each head hands on before the projection."""
 
+    cos: Float[Tensor, "places width"]
+    sin: Float[Tensor, "places width"]
+    later: Bool[Tensor, "queries keys"]
+
     def __init__(self) -> None:
         super().__init__()
         self.q_proj, self.k_proj, self.v_proj = (nn.Linear(WIDTH, HEADS * HEAD_WIDTH, bias=False) for _ in range(3))
         self.o_proj = nn.Linear(HEADS * HEAD_WIDTH, WIDTH, bias=False)
         with torch.no_grad():  # heads start by attending to what is like the query, and by copying it
             for part in (self.q_proj, self.v_proj):
-                for head in part.weight.split(HEAD_WIDTH):
-                    nn.init.orthogonal_(head)
+                for head in range(HEADS):
+                    nn.init.orthogonal_(part.weight[head * HEAD_WIDTH : (head + 1) * HEAD_WIDTH])
             self.k_proj.weight.copy_(self.q_proj.weight)
             self.o_proj.weight.copy_(self.v_proj.weight.T / 2)
         angle = torch.arange(LENGTH)[:, None] / BASE ** (torch.arange(0, HEAD_WIDTH, 2) / HEAD_WIDTH)
@@ -123,8 +135,9 @@ class Attention(nn.Module):
 
     def written(self, handed: Float[Tensor, "rows heads head_width"]) -> Float[Tensor, "rows heads"]:
         """The norm of what each head writes."""
-        out = self.o_proj.weight.unflatten(1, (HEADS, HEAD_WIDTH))
-        return torch.einsum("rhw,dhw->rhd", handed, out).norm(dim=-1)
+        out = self.o_proj.weight.reshape(WIDTH, HEADS, HEAD_WIDTH)
+        norm: Tensor = torch.linalg.vector_norm(torch.einsum("rhw,dhw->rhd", handed, out), dim=-1)
+        return norm
 
     def _rotated(self, values: Float[Tensor, "rows heads places width"]) -> Float[Tensor, "rows heads places width"]:
         first, second = values.chunk(2, -1)

@@ -80,9 +80,11 @@ class Step:
         """What heads hand on instead."""
         if not self.mixed:
             return handed * self.keep[:, depth, None, :, None]
-        mean = handed.unflatten(0, (len(TASKS), ROWS)).mean(dim=(1, 2), keepdim=True).expand(-1, ROWS, -1, -1, -1)
+        mean = handed.reshape(len(TASKS), ROWS, *handed.shape[1:]).mean(dim=(1, 2), keepdim=True)
         keep, mode = self.keep[:, depth, None, :, None], self.mode[:, depth, None, :, None]
-        instead = (mode == MEAN) * mean.flatten(0, 1) + (mode == OTHER) * handed[self.donor]
+        instead = (mode == MEAN) * mean.expand(-1, ROWS, -1, -1, -1).flatten(0, 1) + (mode == OTHER) * handed[
+            self.donor
+        ]
         return torch.where(keep, handed, instead)
 
 
@@ -214,7 +216,7 @@ def train(model: Model, seed: int, steps: int = STEPS) -> Decoder:
         step = step_of(model, heads, mixed, rng)
         loss, answers = loss_of(decoder, step, model, heads, taught)
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
         optimizer.step()
         if number % 200 == 199:
