@@ -45,6 +45,9 @@ probe-seeds: .venv/installed ## train the seeds of the embedded model `tiny_retr
 	for heads in 8 2; do $(BIN)/python -m harness_plugins.subjects.tiny_retrieval.train --heads $$heads \
 		--out plugins/subjects/tiny_retrieval/weights/$$heads-heads || exit 1; done
 
+implanted: .venv/installed ## train and verify the embedded models `implanted` from scratch (about half an hour on one core)
+	$(BIN)/python -m harness_plugins.subjects.implanted.train --out plugins/subjects/implanted/weights
+
 boards: board-quickstart board-methods board-grid board-spd_mechanisms board-unit_families ## run the sweeps behind the boards in leaderboards/ and make the boards (ten minutes on two cores)
 
 board-quickstart: .venv/installed
@@ -114,4 +117,4 @@ clean: ## remove the environment, caches and build output (not runs/)
 	$(BIN)/pip install -q -c constraints.txt -e '.[docs]'
 	@touch .venv/installed $@
 
-.PHONY: help quickstart test test-slow lint types subjects probe-seeds boards board-quickstart board-methods board-grid board-spd_mechanisms board-unit_families check-boards figures calibration bench docs clean
+.PHONY: help quickstart test test-slow lint types subjects probe-seeds implanted boards board-quickstart board-methods board-grid board-spd_mechanisms board-unit_families check-boards figures calibration bench docs clean

@@ -16,8 +16,9 @@ from harness.data.stages import FOR_COUNTERFACTUALS
 class OwnTask(BatchMethod):
     """Examples of the task that the subject was made for, with counterfactuals.
 
-    The subject makes them: a compiled program asks for its own answers (``subject=compiled``). So one batch serves all
-    tasks of a zoo: ``harness sweep subject=compiled subject.program=reverse,hist batch=own_task``.
+    The subject makes them: a compiled program asks for its own answers (``subject=compiled``), an implanted circuit for
+    those of its task (``subject=implanted``). So one batch serves all tasks of a zoo: ``harness sweep subject=compiled
+    subject.program=reverse,hist batch=own_task``.
 
     Errors: a subject that was made for no task, or for several.
     Source: none; the construction of the subject.
@@ -32,7 +33,8 @@ class OwnTask(BatchMethod):
         if vocabulary.task is None:
             raise HarnessError(
                 "batch own_task: this subject was not made for one task.",
-                "Use a subject with a task of its own (subject=compiled), or another batch: batch=synthetic_induction",
+                "Use a subject with a task of its own (subject=compiled, subject=implanted), or another batch: "
+                "batch=synthetic_induction",
             )
         return vocabulary.task(self.n, rng_for(self.seed, "own task"))
 

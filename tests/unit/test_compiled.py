@@ -104,7 +104,7 @@ def test_units_are_those_of_all_programs() -> None:
     subject = subject_of("hist")
     assert Counter(unit.family for unit in subject.units.units) == {"head": 23, "mlp": 30}
     assert subject.truth.circuits == {"hist"}
-    assert subject.about["circuits"] == {"hist": [u for u in subject.units.labels if ".hist." in u]}
+    assert subject.about["circuits"] == {"hist": ["L1.hist.H0", "L1.hist.mlp"]}  # what boards hold candidates against
     heads = subject_of("hist", "heads")
     assert len(heads.units) == 23
     assert "attention" in heads.sources

@@ -83,10 +83,9 @@ class CompiledProgram(SubjectMethod):
         subject = HookedSubject(model, sites, reads, self.program, about, self.memory)
         own = NAMES.index(self.program)
         classes = [self.program if owner == own else None for owner in owners]
+        circuit = [label for label, name in zip(subject.units.labels, classes, strict=True) if name]
+        subject.about |= {"circuits": {self.program: circuit}}
         subject.truth = Labels(tuple(classes), subject.units, circuits=frozenset({self.program}))
-        subject.about["circuits"] = {
-            self.program: [unit for unit, kind in zip(subject.units.labels, classes, strict=True) if kind is not None]
-        }
         return subject
 
     def fingerprint(self) -> str:
