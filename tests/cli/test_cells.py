@@ -152,6 +152,7 @@ def test_survey_prints_a_class_and_selectivities_for_every_unit(harness: Run, tm
     assert list(tmp_path.glob("runs/surveys/*.json"))
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_writes_an_interrupted_record_that_is_not_reused(
     harness: Run, small: Any, affinity_plugin: Run, tmp_path: Path
 ) -> None:

@@ -15,6 +15,8 @@ from harness.registry.config import registry, resolve
 from harness.util.errors import HarnessError
 from harness.util.fingerprint import _read
 
+pytestmark = pytest.mark.unchecked
+
 
 def cell(*overrides: str) -> Cell:
     return Cell.of(resolve(overrides, registry()), registry())

@@ -29,6 +29,8 @@ from tests.unit.worlds import (
     trial_of,
 )
 
+pytestmark = pytest.mark.unchecked
+
 KINDS = ["normal", "lognormal", "one_layer"]
 PROFILES = [[0, 1, 0], [0, 0, 0, 1], [0, 1, 2]]
 """The layer of each unit of a group."""
