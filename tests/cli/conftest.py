@@ -58,7 +58,10 @@ def ctrl_c() -> Iterator[None]:
 
 
 # A cell of seconds: few and short examples, few controls.
-SMALL = ("subject=tiny", "batch.n=16", "batch.length=48", "selector.count=1", "controls.n=19", "tracking=none")
+SMALL = (
+    *("subject=tiny", "batch.n=16", "batch.length=48", "selector.count=1", "controls.n=19", "reruns=1"),
+    "tracking=none",
+)
 
 
 @pytest.fixture
