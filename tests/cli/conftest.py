@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,8 +49,19 @@ def harness(
     return run
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """SIGINT interrupts, as in a terminal. A suite that a shell starts in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 # A cell of seconds: few and short examples, few controls.
-SMALL = ("subject=tiny", "batch.n=16", "batch.length=48", "selector.count=1", "controls.n=19", "tracking=none")
+SMALL = (
+    *("subject=tiny", "batch.n=16", "batch.length=48", "selector.count=1", "controls.n=19", "reruns=1"),
+    "tracking=none",
+)
 
 
 @pytest.fixture
@@ -118,3 +130,8 @@ def results() -> Callable[[Path], dict[str, Any]]:
         return found
 
     return read
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Shapes and types are checked where units and contracts are tested; here they would double the time."""
+    item.add_marker("unchecked")

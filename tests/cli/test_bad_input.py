@@ -138,22 +138,22 @@ def test_an_unwritable_workspace_is_refused_before_anything_is_computed(harness:
 @pytest.mark.parametrize(
     "damage", ["{", '{"schema": "closure-harness/record/999"}', '{"schema": "closure-harness/record/1"}', "[]"]
 )
-def test_a_damaged_record_is_named_and_left_alone(harness: Run, small: Any, tmp_path: Path, damage: str) -> None:
-    assert harness("run", *small).code == 0
+def test_a_damaged_record_is_named_and_left_alone(harness: Run, planted: Any, tmp_path: Path, damage: str) -> None:
+    assert harness("run", *planted).code == 0
     (path,) = tmp_path.glob("runs/records/*/record.json")
     path.write_text(damage)
-    for command in (("run", *small), ("leaderboard",)):
+    for command in (("run", *planted), ("leaderboard",)):
         answer = harness(*command)
         assert answer.code == 2
         assert f"record {path.parent.name}" in answer.err
         assert "--force" in answer.err
     assert path.read_text() == damage
-    assert harness("run", *small, "--force").code == 0
+    assert harness("run", *planted, "--force").code == 0
     assert harness("leaderboard").code == 0
 
 
 def test_a_failure_never_replaces_a_finished_record(
-    harness: Run, small: Any, affinity_plugin: Run, tmp_path: Path
+    harness: Run, planted: Any, affinity_plugin: Run, tmp_path: Path
 ) -> None:
     moody = affinity_plugin(
         "moody",
@@ -161,7 +161,7 @@ def test_a_failure_never_replaces_a_finished_record(
         "    raise RuntimeError('not today')",
         "return Affinity(1.0 - np.eye(len(spins.units)), spins.units)",
     )
-    words = ("run", "affinity=moody", *small, *moody)
+    words = ("run", *planted, "affinity=moody", *moody)
     assert harness(*words).code == 0
     (path,) = tmp_path.glob("runs/records/*/record.json")
     before = path.read_text()
@@ -171,11 +171,11 @@ def test_a_failure_never_replaces_a_finished_record(
     assert path.read_text() == before
 
 
-def test_a_sweep_refuses_a_damaged_record_before_it_computes(harness: Run, small: Any, tmp_path: Path) -> None:
-    assert harness("run", "affinity=mutual_information", *small).code == 0
+def test_a_sweep_refuses_a_damaged_record_before_it_computes(harness: Run, planted: Any, tmp_path: Path) -> None:
+    assert harness("run", *planted, "affinity=mutual_information").code == 0
     (path,) = tmp_path.glob("runs/records/*/record.json")
     path.write_text("{")
-    answer = harness("sweep", "affinity=ising,mutual_information", *small)
+    answer = harness("sweep", *planted, "affinity=ising,mutual_information")
     assert answer.code == 2
     assert f"record {path.parent.name} is damaged" in answer.err
     assert path.read_text() == "{"

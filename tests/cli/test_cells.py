@@ -18,8 +18,8 @@ from harness.registry.config import registry
 Run = Callable[..., Any]
 
 
-def test_run_prints_a_verdict_and_writes_a_record_and_a_picture(harness: Run, small: Any, tmp_path: Path) -> None:
-    answer = harness("run", *small)
+def test_run_prints_a_verdict_and_writes_a_record_and_a_picture(harness: Run, planted: Any, tmp_path: Path) -> None:
+    answer = harness("run", *planted)
     assert answer.code == 0, answer.err
     (path,) = tmp_path.glob("runs/records/*/record.json")
     record = read_record(path)
@@ -61,26 +61,26 @@ def test_the_same_command_gives_the_same_digits(harness: Run, small: Any) -> Non
         assert first[part] == again[part], part
 
 
-def test_a_finished_cell_is_reused_and_force_computes_it_again(harness: Run, small: Any, tmp_path: Path) -> None:
-    harness("run", *small)
+def test_a_finished_cell_is_reused_and_force_computes_it_again(harness: Run, planted: Any, tmp_path: Path) -> None:
+    harness("run", *planted)
     (path,) = tmp_path.glob("runs/records/*/record.json")
     written_at = path.stat().st_mtime_ns
-    assert "done already" in harness("run", *small).err
+    assert "done already" in harness("run", *planted).err
     assert path.stat().st_mtime_ns == written_at
-    harness("run", *small, "--force")
+    harness("run", *planted, "--force")
     assert path.stat().st_mtime_ns > written_at
 
 
-def test_propose_stops_before_ablation_and_writes_nothing(harness: Run, small: Any, tmp_path: Path) -> None:
-    answer = harness("propose", *small, "--json")
+def test_propose_stops_before_ablation_and_writes_nothing(harness: Run, planted: Any, tmp_path: Path) -> None:
+    answer = harness("propose", *planted, "--json")
     assert answer.code == 0
     assert answer.data["closure"] == []
     assert answer.data["candidates"]
     assert not list(tmp_path.glob("runs/records/*"))
 
 
-def test_close_tests_the_named_group_on_all_examples(harness: Run, small: Any) -> None:
-    answer = harness("close", "L0H1,L1H2", *small, "--json")
+def test_close_tests_the_named_group_on_all_examples(harness: Run, planted: Any) -> None:
+    answer = harness("close", "L0H1,L1H2", *planted, "--json")
     assert answer.code == 0, answer.err
     (closure,) = answer.data["closure"]
     assert closure["units"] == ["L0H1", "L1H2"]
@@ -88,8 +88,8 @@ def test_close_tests_the_named_group_on_all_examples(harness: Run, small: Any) -
     assert answer.data["partitions"] == []
 
 
-def test_a_sweep_writes_a_record_per_cell_and_a_board(harness: Run, small: Any, tmp_path: Path) -> None:
-    grid = ("affinity=ising,mutual_information", "batch=synthetic_induction,natural_text", *small)
+def test_a_sweep_writes_a_record_per_cell_and_a_board(harness: Run, planted: Any, tmp_path: Path) -> None:
+    grid = (*planted, "affinity=ising,mutual_information", "intervention=zero,mean")
     answer = harness("sweep", *grid)
     assert answer.code == 0, answer.err
     assert len(list(tmp_path.glob("runs/records/*/record.json"))) == 4
@@ -106,13 +106,13 @@ def test_a_sweep_writes_a_record_per_cell_and_a_board(harness: Run, small: Any, 
     assert before == {path: path.stat().st_mtime_ns for path in before}, "a second sweep redid finished cells"
 
 
-def test_plan_lists_cells_and_writes_no_file(harness: Run, small: Any, tmp_path: Path) -> None:
-    answer = harness("plan", "affinity=glob(*)", *small, "--json")
+def test_plan_lists_cells_and_writes_no_file(harness: Run, planted: Any, tmp_path: Path) -> None:
+    answer = harness("plan", *planted, "affinity=glob(*)", "--json")
     assert len(answer.data) == len(registry().names("affinity"))
     assert {row["status"] for row in answer.data} == {"to do"}
     assert not list(tmp_path.iterdir())
-    harness("run", "affinity=mutual_information", *small)
-    statuses = {row["status"] for row in harness("plan", "affinity=ising,mutual_information", *small, "--json").data}
+    harness("run", *planted, "affinity=mutual_information")
+    statuses = {row["status"] for row in harness("plan", *planted, "affinity=ising,mutual_information", "--json").data}
     assert statuses == {"ok", "to do"}
 
 
@@ -125,17 +125,17 @@ def test_a_selector_that_finds_nothing_is_a_result(harness: Run, small: Any) -> 
 
 
 def test_a_failing_method_fails_only_its_own_cell(
-    harness: Run, small: Any, affinity_plugin: Run, tmp_path: Path
+    harness: Run, planted: Any, affinity_plugin: Run, tmp_path: Path
 ) -> None:
     explodes = affinity_plugin("explodes", "raise ZeroDivisionError('in the middle')")
-    answer = harness("sweep", "affinity=explodes,mutual_information", *small, *explodes, "--json")
+    answer = harness("sweep", *planted, "affinity=explodes,mutual_information", *explodes, "--json")
     assert answer.code == 1
     by_status = {cell["status"]: cell for cell in answer.data["cells"]}
     assert set(by_status) == {"failed", "ok"}
     assert by_status["failed"]["reason"] == "ZeroDivisionError: in the middle"
     (trace,) = tmp_path.glob("runs/records/*/traceback.txt")
     assert "explodes.py" in trace.read_text()
-    redone = harness("run", "affinity=explodes", *small, *explodes)
+    redone = harness("run", *planted, "affinity=explodes", *explodes)
     assert redone.code == 1, "a failed cell is never served"
 
 
@@ -152,8 +152,9 @@ def test_survey_prints_a_class_and_selectivities_for_every_unit(harness: Run, tm
     assert list(tmp_path.glob("runs/surveys/*.json"))
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_writes_an_interrupted_record_that_is_not_reused(
-    harness: Run, small: Any, affinity_plugin: Run, tmp_path: Path
+    harness: Run, planted: Any, affinity_plugin: Run, tmp_path: Path
 ) -> None:
     patience = affinity_plugin(
         "patience",
@@ -161,7 +162,7 @@ def test_ctrl_c_writes_an_interrupted_record_that_is_not_reused(
         "    os.kill(os.getpid(), 2)",  # as Ctrl-C does
         "return Affinity(1.0 - np.eye(len(spins.units)), spins.units)",
     )
-    words = ("affinity=patience", *small, *patience)
+    words = (*planted, "affinity=patience", *patience)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CTRL_C", "1")
         for command in ("run", "sweep"):

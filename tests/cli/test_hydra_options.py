@@ -80,8 +80,8 @@ def test_workers_of_a_launcher_find_files_of_ones_own(harness: Run, small: Any, 
     assert len(cells) == 2
 
 
-def test_multirun_means_sweep(harness: Run, small: Any) -> None:
-    words = ("affinity=pearson,cosine", *small, "workspace=here")
+def test_multirun_means_sweep(harness: Run, planted: Any) -> None:
+    words = (*planted, "affinity=pearson,cosine", "workspace=here")
     assert "2 cells: 2 ok" in harness("run", "-m", *words).err
     assert "2 cells: 2 ok" in harness("sweep", "--multirun", *words).err
 

@@ -62,8 +62,8 @@ def test_the_screen_is_every_unit_whose_surveyed_selectivity_reaches_the_thresho
     assert proposed == [row["unit"] for row, reach in zip(surveyed, selectivity >= 2, strict=True) if reach]
 
 
-def test_a_workspace_without_a_screen_is_refused_with_the_command_that_makes_one(harness: Run, small: Any) -> None:
-    assert harness("run", *small, "workspace=w").code == 0
+def test_a_workspace_without_a_screen_is_refused_with_the_command_that_makes_one(harness: Run, planted: Any) -> None:
+    assert harness("run", *planted, "workspace=w").code == 0
     answer = harness("screen", "workspace=w")
     assert (answer.code, answer.out) == (2, "")
     assert "no finished cell is part of a capability screen" in answer.err

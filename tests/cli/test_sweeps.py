@@ -87,7 +87,7 @@ def test_changes_of_process_state_by_a_cell_are_undone_and_reported(
     assert np.geterr()["divide"] == "warn"
 
 
-@pytest.mark.usefixtures("unchecked")  # the type checks throw dice
+@pytest.mark.unchecked  # the type checks throw dice
 def test_every_cell_starts_from_the_same_global_random_state_and_restores_it(
     harness: Run, planted: Any, affinity_plugin: Run, tmp_path: Path
 ) -> None:

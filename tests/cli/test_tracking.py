@@ -105,6 +105,7 @@ def test_the_password_of_a_server_is_written_nowhere(
     assert [path for path in files if b"pass-word" in path.read_bytes()] == []
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_an_interrupted_and_resumed_sweep_is_one_run_first_killed_then_finished(
     harness: Run, planted: Any, affinity_plugin: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

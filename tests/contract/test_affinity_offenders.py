@@ -83,7 +83,7 @@ def test_an_affinity_that_takes_observations_must_accept_activity(
     assert_fails("affinity", Picky, BOTH, "AssertionError")
 
 
-@pytest.mark.usefixtures("unchecked")
+@pytest.mark.unchecked
 def test_a_declared_limit_is_not_a_failure_if_the_method_has_it(
     findings: Callable[[str, type], list[Finding]],
 ) -> None:
@@ -309,7 +309,7 @@ def test_checks_stop_after_a_method_that_raises(findings: Callable[[str, type], 
     assert (found.check, found.outcome, found.reason) == (ANSWERS, "failed", "ZeroDivisionError: no")
 
 
-@pytest.mark.usefixtures("unchecked")  # runtime checks of types roll Python's dice
+@pytest.mark.unchecked  # runtime checks of types roll Python's dice
 def test_checking_restores_the_global_random_state(findings: Callable[[str, type], list[Finding]]) -> None:
     np.random.seed(3)
     random.seed(3)

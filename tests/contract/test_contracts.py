@@ -15,9 +15,10 @@ METHODS = list(registry().methods.values())
 
 
 def case(method: Method) -> Any:
-    """Loading a model that is not shipped with the harness is slow."""
+    """Loading a model that is not shipped with the harness is slow; a subject runs the engine hundreds of times."""
     slow = [pytest.mark.slow] if method.stage == "subject" and method.name not in ("tiny", "hf") else []
-    return pytest.param(method, marks=slow, id=f"{method.stage}-{method.name}")
+    many_passes = [pytest.mark.unchecked] if method.stage == "subject" else []
+    return pytest.param(method, marks=[*slow, *many_passes], id=f"{method.stage}-{method.name}")
 
 
 @pytest.mark.parametrize("method", [case(method) for method in METHODS])

@@ -27,6 +27,8 @@ from harness.registry.registry import Method
 from harness.testing.checks import Check, NotChecked, Violation
 from harness.testing.contracts import CONTRACTS, check_method
 
+pytestmark = pytest.mark.unchecked
+
 # ----------------------------------------------------------------------------------------------------------------------
 # Correct subjects
 # ----------------------------------------------------------------------------------------------------------------------

@@ -76,3 +76,8 @@ def readme() -> Page:
 def plugins_page() -> Page:
     """The page on writing a method."""
     return PLUGINS
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Shapes and types are checked where units and contracts are tested; here they would double the time."""
+    item.add_marker("unchecked")

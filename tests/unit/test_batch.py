@@ -51,13 +51,13 @@ def edit(values: np.ndarray, at: tuple[int, ...], value: float) -> np.ndarray:
         ({"anchors": {"self": np.array([[5], [-1], [4], [5]])}}, "an anchor of 'self' lies outside"),
     ],
 )
-@pytest.mark.usefixtures("unchecked")
+@pytest.mark.unchecked
 def test_a_batch_with_invalid_queries_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(HarnessError, match=message):
         make(**changes)
 
 
-@pytest.mark.usefixtures("unchecked")
+@pytest.mark.unchecked
 def test_ragged_anchors_are_refused() -> None:
     ragged = np.array([[5], [3, 2], [4], [5]], dtype=object)
     with pytest.raises(HarnessError, match=r"anchors of 'self' have shape"):
@@ -154,7 +154,7 @@ def test_one_example_cannot_be_split() -> None:
     assert "split=none" in caught.value.fix
 
 
-@pytest.mark.usefixtures("unchecked")
+@pytest.mark.unchecked
 def test_groups_of_examples_are_part_of_a_batch() -> None:
     grouped = make(groups={"domain": np.array(["a", "b", "a", "c"])})
     assert grouped.digest == make().digest  # dividing the examples gives other batches
@@ -215,7 +215,7 @@ def test_a_vector_is_read_at_position_zero() -> None:
     ],
 )
 @pytest.mark.filterwarnings("ignore:invalid value")
-@pytest.mark.usefixtures("unchecked")
+@pytest.mark.unchecked
 def test_invalid_vectors_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(HarnessError, match=message):
         vectors(**changes)

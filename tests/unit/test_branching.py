@@ -22,6 +22,8 @@ from harness.engine.sharing import NOTHING, Shared
 from harness.engine.subject import HeadSubject
 from harness.registry.config import registry
 
+pytestmark = pytest.mark.unchecked
+
 LAYERS = np.repeat(np.arange(4), 3)  # four layers of three units
 Conditions = list[tuple[int, ...]]
 groups = st.lists(st.integers(0, len(LAYERS) - 1), unique=True, max_size=5).map(tuple)

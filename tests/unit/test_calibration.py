@@ -31,6 +31,8 @@ from harness.registry.config import registry, resolve
 from harness.util.cache import Memo
 from harness.util.errors import HarnessError
 
+pytestmark = pytest.mark.unchecked
+
 SMALL = ("batch.n=128", "controls.n=39")
 SMALLER = ("batch.n=64", "controls.n=19", "subject.layers=6", "subject.width=16")
 

@@ -24,6 +24,8 @@ from harness.data.vectors import Vectors
 from harness.registry.config import registry, resolve
 from harness.util.threads import one_thread
 
+pytestmark = pytest.mark.unchecked
+
 STORED = Path(__file__).resolve().parents[2] / "leaderboards" / "calibration" / "calibration.json"
 STAGES = Cell.of(resolve(["subject=planted", "batch=planted"], registry()), registry()).stages
 

@@ -31,6 +31,8 @@ from tests.unit.worlds import (
     trial_of,
 )
 
+pytestmark = pytest.mark.unchecked
+
 SITE = UnitSpace.heads([12])
 """66 pairs: one candidate in three reaches 5 %."""
 

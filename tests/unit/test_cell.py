@@ -15,9 +15,17 @@ from harness.registry.config import registry, resolve
 from harness.util.errors import HarnessError
 from harness.util.fingerprint import _read
 
+pytestmark = pytest.mark.unchecked
+
 
 def cell(*overrides: str) -> Cell:
     return Cell.of(resolve(overrides, registry()), registry())
+
+
+@pytest.fixture(scope="module")
+def usual() -> Cell:
+    """The cell of the defaults."""
+    return cell()
 
 
 @pytest.fixture
@@ -61,19 +69,19 @@ def test_the_same_overrides_give_the_same_cell() -> None:
         "group=[L0H0]",
     ],
 )
-def test_settings_that_change_the_result_change_the_identity(override: str) -> None:
-    assert (cell(override).id == cell().id) == (override == "binarizer=median")  # median is the default
+def test_settings_that_change_the_result_change_the_identity(override: str, usual: Cell) -> None:
+    assert (cell(override).id == usual.id) == (override == "binarizer=median")  # median is the default
 
 
 @pytest.mark.parametrize(
     "override",
     ["workspace=elsewhere", "tracking=none", "force=true", "cache=false", "cache_limit=1GB", "subject.device=cpu"],
 )
-def test_output_and_compute_settings_do_not_change_the_identity(override: str) -> None:
+def test_output_and_compute_settings_do_not_change_the_identity(override: str, usual: Cell) -> None:
     changed = cell(override)
-    assert changed.id == cell().id
-    assert changed.protocol == cell().protocol
-    assert changed.title == cell().title
+    assert changed.id == usual.id
+    assert changed.protocol == usual.protocol
+    assert changed.title == usual.title
 
 
 def test_a_group_given_by_hand_does_not_depend_on_the_proposing_methods() -> None:
@@ -133,18 +141,20 @@ def test_a_changed_text_makes_a_different_cell(tmp_path: Path) -> None:
     assert cell(*words).id == before
 
 
-def test_the_row_covers_the_proposing_methods_and_the_protocol_covers_the_test() -> None:
-    usual = cell()
+def test_the_row_covers_the_proposing_methods_and_the_protocol_covers_the_test(usual: Cell) -> None:
     for override in ("affinity.l2=0.01", "partitioner.k=[4]", "selector.count=2", "affinity=mutual_information"):
-        assert cell(override).row != usual.row
-        assert cell(override).protocol == usual.protocol
+        changed = cell(override)
+        assert changed.row != usual.row
+        assert changed.protocol == usual.protocol
     for override in ("controls.n=59", "alpha=0.01", "split=none", "metric=[loss]", "labels=survey_paper"):
-        assert cell(override).row == usual.row
-        assert cell(override).protocol != usual.protocol
+        changed = cell(override)
+        assert changed.row == usual.row
+        assert changed.protocol != usual.protocol
     for override in ("batch=natural_text", "batch.n=100", "subject.checkpoint=400", "seed=2"):
-        assert cell(override).id != usual.id
-        assert cell(override).row == usual.row
-        assert cell(override).protocol == usual.protocol
+        changed = cell(override)
+        assert changed.id != usual.id
+        assert changed.row == usual.row
+        assert changed.protocol == usual.protocol
 
 
 def test_only_settings_that_differ_from_the_defaults_are_shown() -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from harness.cells.settings import Settings
 from harness.data.stages import STAGES
 from harness.registry.config import expand, registry, resolve, resolve_all, runs_here
 from harness.util.errors import HarnessError
+
+pytestmark = pytest.mark.unchecked
 
 
 def config(*overrides: str) -> dict[str, Any]:
@@ -29,6 +33,14 @@ def test_the_defaults_choose_every_stage_and_every_setting() -> None:
     for stage in STAGES.values():
         for node in found[stage.name].values() if stage.many else [found[stage.name]]:
             assert set(node) == {"name", *registry().get(stage.name, node["name"]).parameters}
+
+
+def test_the_store_of_methods_is_not_copied_for_a_composition_and_stays_as_it_is() -> None:
+    store, usual = ConfigStore.instance(), config()
+    assert deepcopy(store) is store
+    changed = config("affinity.l2=0.5", "metric=[loss]", "partitioner.k=[3]")
+    changed["partitioner"]["k"].append(4)
+    assert config() == usual
 
 
 def test_several_methods_are_chosen_in_order_and_each_has_its_own_parameters() -> None:

@@ -286,6 +286,7 @@ def test_groups_from_windows_are_all_groups_that_can_be_assigned_to_them(seed: i
     assert set(found) == wanted
 
 
+@pytest.mark.unchecked  # thousands of draws
 @pytest.mark.parametrize("listed", [0, 4096])
 def test_every_group_from_windows_is_equally_likely(listed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.data.sampling.LISTED", listed)
@@ -379,6 +380,7 @@ def test_class_matching_without_labels_is_refused() -> None:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.unchecked  # thousands of draws
 @pytest.mark.parametrize(
     ("heads", "candidate", "listed"),
     [

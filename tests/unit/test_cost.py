@@ -30,6 +30,8 @@ from harness.registry.config import registry, resolve
 from harness.util.errors import HarnessError
 from harness.util.seeds import rng_for
 
+pytestmark = pytest.mark.unchecked
+
 SHARING_LESS = {"gpt_bigcode", "qwen3_5_hybrid"}  # they share less than others, which only the loaded model tells
 CPU, (_, A100, H100) = Machine("here", 16 * 10**9), GPUS
 

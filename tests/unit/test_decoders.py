@@ -24,6 +24,8 @@ from harness.engine.subject import HeadSubject, vocabulary_of
 from harness.registry.config import registry
 from harness.util.errors import HarnessError
 
+pytestmark = pytest.mark.unchecked
+
 LAYERS = 4
 LARGE = {"initializer_range": 0.3}  # or ablations change too little to see an error
 SIZES = {"vocab_size": 48, "hidden_size": 32, "num_hidden_layers": LAYERS, "num_attention_heads": 4,

@@ -16,6 +16,8 @@ from harness.engine.subject import HeadSubject
 from harness.registry.config import registry
 from harness.testing import examples
 
+pytestmark = pytest.mark.unchecked
+
 CONDITIONS = [(), (0, 1), (5,), (0, 9), (14,)]
 INTERVENTIONS = [(name, where) for name in ("zero", "mean", "resample", "patching") for where in ("all", "query")]
 METRICS = [registry().get("metric", name).build({}) for name in ("target_logit", "accuracy", "loss", "kl_to_baseline")]

@@ -17,6 +17,8 @@ from harness.data.tokens import Tokens
 from harness.registry.config import registry
 from harness.util.errors import HarnessError
 
+pytestmark = pytest.mark.unchecked
+
 BYTES = Vocabulary(256, 128, lambda text: list(text.encode()), lambda ids: bytes(ids).decode(errors="replace"))
 N = 60
 

@@ -249,12 +249,13 @@ def test_tokens_after_the_query_change_nothing(architecture, ragged_batch, silen
     assert (one == other).all()
 
 
+@pytest.mark.unchecked  # hundreds of small passes
 def test_the_size_of_passes_changes_no_result(architecture, ragged_batch, silence, every_logit):
     model = architecture.build()
     results, rows = [], []
     for tokens_per_pass in (1, 150, 100_000):
         subject = HeadSubject(model, "test", tokens_per_pass=tokens_per_pass)
-        results.append(subject.evaluate(ragged_batch, conditions_for(subject), silence, every_logit))
+        results.append(subject.evaluate(ragged_batch, conditions_for(subject), silence, every_logit[::8]))
         rows.append(subject.record(ragged_batch, {"rows": WholeRows()}).readings["rows"])
     for other in (1, 2):
         np.testing.assert_allclose(results[other], results[0], atol=1e-5 * np.abs(results[0]).max(), rtol=0)
@@ -342,6 +343,7 @@ def test_nested_configurations_are_restored(ragged_batch, silence, every_logit, 
     assert len(subject.units) == 16
 
 
+@pytest.mark.unchecked  # hundreds of small passes
 def test_progress_adds_up_to_examples_times_conditions(architectures, ragged_batch, silence, every_logit):
     for tokens_per_pass in (1, 150, 100_000):
         subject = HeadSubject(architectures["gpt2"].build(), "test", tokens_per_pass=tokens_per_pass)
@@ -355,10 +357,17 @@ def test_progress_adds_up_to_examples_times_conditions(architectures, ragged_bat
             assert sum(ticks) == len(ragged_batch)
 
 
+@pytest.fixture(scope="module")
+def mixture(architectures) -> HeadSubject:
+    """One subject for every example of a property."""
+    return HeadSubject(architectures["olmoe"].build(), "test")
+
+
+@pytest.mark.unchecked  # hundreds of small passes
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_ablating_a_set_does_not_depend_on_its_order(data, architectures, ragged_batch, silence, every_logit):
-    subject = HeadSubject(architectures["olmoe"].build(), "test")
+def test_ablating_a_set_does_not_depend_on_its_order(data, mixture, ragged_batch, silence, every_logit):
+    subject = mixture
     group = data.draw(st.lists(st.integers(0, len(subject.units) - 1), unique=True, max_size=6))
     shuffled = data.draw(st.permutations(group))
     some = ragged_batch.take(np.array([0, 3]))

@@ -29,6 +29,8 @@ from tests.unit.worlds import (
     trial_of,
 )
 
+pytestmark = pytest.mark.unchecked
+
 KINDS = ["normal", "lognormal", "one_layer"]
 PROFILES = [[0, 1, 0], [0, 0, 0, 1], [0, 1, 2]]
 """The layer of each unit of a group."""
@@ -205,7 +207,7 @@ def test_the_share_finds_a_weak_mechanism_among_strong_units() -> None:
 @cache
 def on_tiny(intervention: str) -> Trial:
     subject = build("subject", "tiny")()
-    batch = build("batch", "synthetic_induction", n=16, length=42)(subject.reads)
+    batch = build("batch", "synthetic_induction", n=8, length=42)(subject.reads)
     metrics = [build("metric", name) for name in ("logit_difference", "accuracy")]
     known: dict[Group, np.ndarray] = {}  # for all tests of an intervention
 

@@ -23,6 +23,8 @@ from harness.testing import examples
 from harness.util.errors import HarnessError
 from harness.util.seeds import rng_for
 
+pytestmark = pytest.mark.unchecked
+
 
 def build(stage: str, method: str, **parameters: Any) -> Any:
     return registry().get(stage, method).build(parameters)

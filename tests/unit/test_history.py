@@ -26,6 +26,8 @@ from harness.testing.contracts import check
 from harness.util.cache import Cache, Memo
 from harness.util.errors import HarnessError
 
+pytestmark = pytest.mark.unchecked
+
 LOG = Path(__file__).resolve().parents[2] / "plugins/subjects/tiny_retrieval/weights/2-heads/training_log.json"
 RETRIEVAL = [row["step"] for row in json.loads(LOG.read_text(encoding="utf-8"))["seeds"][2]]
 SMALL = ("batch.n=16", "batch.length=48", "labels=final_survey", "partitioner=oracle", "reruns=0", "tracking=none")

@@ -69,7 +69,7 @@ def test_intervals_of_slightly_skewed_changes_are_those_of_bca() -> None:
     assert mean_interval(changes, seed=0) == pytest.approx(tuple(bca.confidence_interval), abs=0.03)
 
 
-@pytest.mark.usefixtures("unchecked")
+@pytest.mark.unchecked
 def test_intervals_of_skewed_changes_cover_their_mean_more_often_than_percentile_intervals() -> None:
     worlds = [lognormal(np.random.default_rng(world), 32, 0.75) for world in range(300)]
     below, above = misses(lambda world: mean_interval(worlds[world], world), len(worlds))
@@ -78,7 +78,7 @@ def test_intervals_of_skewed_changes_cover_their_mean_more_often_than_percentile
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("unchecked")
+@pytest.mark.unchecked
 @pytest.mark.parametrize("n", [32, 64])
 @pytest.mark.parametrize("sigma", [0.5, 0.75, 1.0])
 def test_bootstrap_t_covers_the_mean_of_lognormal_changes(n: int, sigma: float) -> None:
@@ -142,7 +142,7 @@ def test_copies_of_an_example_in_one_cluster_change_nothing(changes: Changes, co
     assert copied == pytest.approx(mean_interval(changes, seed), abs=1e-9)
 
 
-@pytest.mark.usefixtures("unchecked")
+@pytest.mark.unchecked
 def test_whole_clusters_cover_the_mean_where_examples_of_a_document_are_alike() -> None:
     """40 documents of 1 to 6 examples that share an effect. Examples as if independent miss far more often."""
     rng = np.random.default_rng(3)
@@ -176,7 +176,7 @@ def test_damage_beyond_equal_groups_is_certain_only_without_variation() -> None:
     assert beyond_groups(np.ones(1), np.ones((5, 1)), seed=0) is None
 
 
-@pytest.mark.usefixtures("unchecked")
+@pytest.mark.unchecked
 def test_examples_and_groups_cover_the_difference_where_examples_alone_do_not() -> None:
     """24 examples, 12 groups: the effect of a group, of an example (it cancels), and of both."""
     rng = np.random.default_rng(6)

@@ -39,6 +39,8 @@ from harness.notebook.progress import Line
 from harness.registry.config import registry, resolve
 from harness.util.fingerprint import code_of
 
+pytestmark = pytest.mark.unchecked
+
 WORDS = ("subject=planted", "subject.noise=0.0", "batch=planted", "batch.n=128", "controls.n=39", "reruns=1")
 CHOICES: dict[str, Any] = {"controls": ("layer_matched", {"n": 39}), "reruns": 1}
 

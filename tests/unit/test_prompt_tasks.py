@@ -19,6 +19,8 @@ from harness.registry.config import registry
 from harness.util.errors import HarnessError
 from tests.unit.tokenizers import LETTERS, WORDS_AND_PAIRS, tokenizer
 
+pytestmark = pytest.mark.unchecked
+
 TASKS = ("ioi", "greater_than", "docstring", "agreement", "arithmetic", "mcqa")
 FEW = {"arithmetic": {"shots": 1}}
 

@@ -66,7 +66,7 @@ def test_the_difficulty_of_tasks_and_the_unit_of_scores_do_not_matter(
     assert rank_intervals(unit * scores + easy, seed=0) == rank_intervals(scores, seed=0)
 
 
-@pytest.mark.usefixtures("unchecked")
+@pytest.mark.unchecked
 def test_two_equal_methods_are_told_apart_about_as_often_as_by_student() -> None:
     """Four tasks. The bootstrap without a correction for few tasks tells 20 % of equal pairs apart."""
     rng = np.random.default_rng(0)
@@ -77,7 +77,7 @@ def test_two_equal_methods_are_told_apart_about_as_often_as_by_student() -> None
     assert (apart == student).mean() >= 0.97
 
 
-@pytest.mark.usefixtures("unchecked")
+@pytest.mark.unchecked
 @pytest.mark.parametrize("tasks", [3, 6])
 def test_ranks_of_methods_that_differ_are_covered(tasks: int) -> None:
     """Eight methods; the best and the worst differ by four standard deviations of a score."""

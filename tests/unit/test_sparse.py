@@ -87,7 +87,7 @@ def test_a_sparse_affinity_is_validated_like_a_dense_one(matrix: np.ndarray, why
 
 
 @pytest.mark.parametrize("kind", [scipy.sparse.csc_array, scipy.sparse.coo_array, scipy.sparse.csr_matrix])
-@pytest.mark.usefixtures("unchecked")
+@pytest.mark.unchecked
 def test_other_kinds_of_matrices_are_refused_by_name(kind: Any) -> None:
     given = kind(np.zeros((2, 2)))
     with pytest.raises(HarnessError, match=f"affinity is a {kind.__name__}, not an array") as caught:

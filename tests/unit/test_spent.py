@@ -22,6 +22,8 @@ from harness.registry.config import registry, resolve
 from harness.util import memory
 from harness.util.cache import Memo
 
+pytestmark = pytest.mark.unchecked
+
 TINY = ["subject=tiny", "batch.n=24", "batch.length=48", "controls.n=19", "selector.min_size=2"]
 
 

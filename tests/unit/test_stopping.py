@@ -29,6 +29,8 @@ from harness.testing import examples
 from harness.util.errors import HarnessError
 from tests.unit.worlds import additive, background, chain, sum_of, trial_of
 
+pytestmark = pytest.mark.unchecked
+
 UNITS, BATCH = UnitSpace.heads([1]), examples.batch(5)  # neither they nor the methods are used
 ZERO = registry().get("intervention", "zero").build({})
 CONTROLS = registry().get("controls", "uniform").build({})

@@ -19,6 +19,8 @@ from harness.pipeline import run_cell
 from harness.testing import examples
 from harness.util.cache import Memo
 
+pytestmark = pytest.mark.unchecked
+
 PLANTED = ("subject=planted", "batch=planted", "batch.n=256", "reruns=1", "controls.n=19", "tracking=none")
 
 

@@ -25,6 +25,8 @@ from harness.proposal.strata_null import LOWEST, StrataNull, best_agreement, str
 from harness.testing import examples
 from harness.util.cache import Memo
 
+pytestmark = pytest.mark.unchecked
+
 UNITS = UnitSpace.heads([30])
 CLASSES = np.repeat(np.arange(3), 10)
 LABELS = Labels(tuple(f"class {c}" for c in CLASSES), UNITS)

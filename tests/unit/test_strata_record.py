@@ -32,6 +32,8 @@ from harness.records.record import Record
 from harness.testing import examples
 from harness.util.cache import Memo
 
+pytestmark = pytest.mark.unchecked
+
 WORDS = (
     "subject=planted",
     "batch=planted",

@@ -15,6 +15,8 @@ from harness.records.record import Record, Status
 from harness.registry.config import registry
 from tests.planted_records import planted_records
 
+pytestmark = pytest.mark.unchecked
+
 Json = dict[str, Any]
 Edit = Callable[[Json], object]
 

@@ -17,6 +17,8 @@ from harness.registry.config import registry
 from harness.testing import examples
 from harness.util.errors import HarnessError
 
+pytestmark = pytest.mark.unchecked
+
 # Facts on the published scripts: `RandomState(0).randint(1, 255)`.
 LIST_1B = [
     173, 48, 118, 193, 68, 196, 104, 10, 212, 22, 243, 37, 88, 71, 217, 89, 141, 59, 194, 231, 40, 175, 82, 166, 26,

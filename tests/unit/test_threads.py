@@ -22,6 +22,8 @@ from harness.registry.config import registry, resolve
 from harness.util.cache import Memo
 from harness.util.threads import cores, one_thread, spread
 
+pytestmark = pytest.mark.unchecked
+
 LATE = """
 import json, sys
 import numpy

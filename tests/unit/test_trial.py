@@ -28,6 +28,8 @@ from harness.records.record import Record
 from harness.registry.config import registry
 from harness.testing import examples
 
+pytestmark = pytest.mark.unchecked
+
 
 @dataclass
 class Additive:

@@ -90,6 +90,7 @@ def test_a_subset_of_a_file_follows_from_the_seed(tmp_path: Path) -> None:
         batch(path=path, n=5)
 
 
+@pytest.mark.unchecked
 @pytest.mark.parametrize(
     ("arrays", "says"),
     [
@@ -101,9 +102,7 @@ def test_a_subset_of_a_file_follows_from_the_seed(tmp_path: Path) -> None:
         ({"inputs": INPUTS * np.nan, "target": [0, 1, 2, 3]}, "inputs contains NaN"),
     ],
 )
-def test_a_file_with_a_wrong_part_is_refused(
-    arrays: dict[str, Any], says: str, tmp_path: Path, unchecked: None
-) -> None:
+def test_a_file_with_a_wrong_part_is_refused(arrays: dict[str, Any], says: str, tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match=says):
         batch(path=saved(tmp_path, **arrays))
 

@@ -327,6 +327,7 @@ def slow_contributions(group: Group, damage: Callable[[Group], float]) -> dict[i
     }
 
 
+@pytest.mark.unchecked  # a closure test for every example
 @given(st.integers(0, 10_000), st.sampled_from([(0, 1), (0, 1, 2), (0, 1, 9)]), st.floats(0, 8))
 @settings(max_examples=60)
 def test_reports_of_random_worlds_agree_with_their_numbers(world: int, group: Group, strength: float) -> None:
