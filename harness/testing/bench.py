@@ -151,11 +151,16 @@ class Bench:
 
     @cached_property
     def candidates(self) -> list[int]:
-        """A few units of the first, middle and last sites that may be ablated alone; two stand side by side."""
+        """A few units of the first, middle and last sites that may be ablated alone; two stand side by side.
+
+        And a few of a known circuit: where most units belong to other circuits, those of the sites may have no effect.
+        """
         units = self.subject.units
         sites = dict.fromkeys([units.sites[0], units.sites[len(units.sites) // 2], units.sites[-1]])
         at = [units.at_sites([site]) for site in sites]
         found = [*at[0][:2], *(place for members in at for place in (members[0], members[-1]))]
+        for circuit in (self.subject.about.get("circuits") or {}).values():
+            found += units.find(circuit)[:3]
         return [unit for unit in dict.fromkeys(found) if units.allows([unit])]
 
     @cached_property
