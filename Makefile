@@ -6,8 +6,8 @@ BIN := .venv/bin
 BOARD = $(@:board-%=%)
 SWEEP = $(BIN)/harness sweep workspace=runs/$(BOARD) tracking=none
 WRITE = $(BIN)/harness leaderboard workspace=runs/$(BOARD) out=leaderboards/$(BOARD)
-# A file of tests stays on one core, with its fixtures. Bytecode is written wherever the tests run: they start many processes.
-PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+# A file of tests stays on one core, with its fixtures, and its torch on one thread. Bytecode is written wherever the tests run: they start many processes.
+PYTEST = OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 QUICKSTART := experiment=quickstart,baselines,reference size_curve=false controls.n=59
 EACH := intervention=zero,mean,patching
 PLANTED := subject=planted subject.seed="range(0,40)" batch=planted batch.n=512

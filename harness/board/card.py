@@ -21,6 +21,7 @@ from harness.records.record import (
     FIGURES,
     FIT,
     GROWN,
+    KNOWN,
     QUALITY,
     SELECTIVITY,
     PartitionRecord,
@@ -299,6 +300,11 @@ def _warnings(record: Record) -> list[str]:
     lines += fidelity_notes(subject.get("decomposition"))
     for stage, notes in record.diagnostics.items():
         if stage in TABLES:
+            continue
+        if stage == KNOWN:
+            lines.append(
+                "  known circuits: " + ", ".join(f"{spaced(name)} {value:.2f}" for name, value in notes.items())
+            )
             continue
         for note, value in notes.items():
             if value and isinstance(value, (list, tuple, dict)):

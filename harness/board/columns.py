@@ -147,6 +147,13 @@ COLUMNS = (
     ),
     _known("units: R", "recall", "share of the units of known circuits that are in a candidate."),
     _known(
+        "best Jaccard",
+        "jaccard",
+        "Jaccard index of the group of any partition that is most like a circuit, a candidate or not; "
+        "mean over circuits.",
+    ),
+    _known("by chance", "jaccard_null", "the best Jaccard index where circuits are as many units drawn at random."),
+    _known(
         "false closure",
         "false_closure",
         "share of the tested groups without any unit of a known circuit that have verdict pass or weak pass.",

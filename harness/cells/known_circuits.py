@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from harness.closure.report import ClosureReport
 from harness.closure.verdict import Verdict
 from harness.data.contracts import Subject
 from harness.proposal.proposal import Proposal
 from harness.records.record import KNOWN
+from harness.util.seeds import rng_for
 
+PERMUTATIONS = 99
 CLOSED = frozenset({Verdict.PASS, Verdict.WEAK_PASS})
 
 
@@ -24,7 +26,9 @@ def found_of_known(
     A unit is in the truth if it is in any of the subject's circuits. ``auroc`` and ``average_precision``: of the
     signal's scores, higher is more, where the method has a signal. ``precision``, ``recall`` and ``f``: of the units in
     any candidate; precision is missing without a candidate. ``false_closure``: share closed (pass or weak pass) of the
-    tested groups that share no unit with the truth; missing where there are none.
+    tested groups that share no unit with the truth; missing where there are none. ``jaccard``: of the group of any
+    partition that is most like a circuit, a candidate or not, as a mean over circuits; ``jaccard_null``: the same where
+    circuits are as many units drawn at random.
     """
     circuits = subject.about.get("circuits") or {}
     truth = {unit for units in circuits.values() for unit in units}
@@ -36,7 +40,16 @@ def found_of_known(
     proposed = {
         subject.units.labels[unit] for p in proposals for candidate in p.candidates for unit in candidate.members
     }
-    return {KNOWN: {**scores, **units_found(proposed, truth), **false_closure(reports, truth)}}
+    members = np.array([[label in units for label in subject.units.labels] for units in circuits.values()])
+    partitions = [partition.labels for p in proposals for partition in p.raw_partitions]
+    return {
+        KNOWN: {
+            **scores,
+            **units_found(proposed, truth),
+            **false_closure(reports, truth),
+            **partitions_found(partitions, members),
+        }
+    }
 
 
 def scores_found(values: Float[np.ndarray, " units"], in_truth: Bool[np.ndarray, " units"]) -> dict[str, float]:
@@ -54,6 +67,37 @@ def units_found(proposed: Collection[str], truth: Collection[str]) -> dict[str, 
     both = len(set(proposed) & set(truth))
     precision = {"precision": both / len(proposed)} if proposed else {}
     return {**precision, "recall": both / len(truth), "f": 2 * both / (len(proposed) + len(truth))}
+
+
+def partitions_found(
+    partitions: Sequence[Int[np.ndarray, " units"]], circuits: Bool[np.ndarray, "circuits units"]
+) -> dict[str, float]:
+    """The largest Jaccard index of any group with a circuit, mean over circuits, and its mean over permutations.
+
+    Many partitions of few units hold a group like any set of units: read the first figure beside the second.
+    """
+    rng = rng_for(0, "known circuits, permutation null")
+    drawn = [circuits[:, rng.permutation(circuits.shape[1])] for _ in range(PERMUTATIONS)]
+    return {
+        "jaccard": best_jaccard(partitions, circuits),
+        "jaccard_null": float(np.mean([best_jaccard(partitions, each) for each in drawn])),
+    }
+
+
+def best_jaccard(
+    partitions: Sequence[Int[np.ndarray, " units"]], circuits: Bool[np.ndarray, "circuits units"]
+) -> float:
+    """Mean over circuits of the largest Jaccard index with a group of a partition; 0 without a group."""
+    best = np.zeros(len(circuits))
+    for labels in partitions:
+        grouped = labels[labels >= 0]
+        if not len(grouped):
+            continue
+        sizes = np.bincount(grouped)
+        for at, circuit in enumerate(circuits):
+            shared = np.bincount(grouped, weights=circuit[labels >= 0], minlength=len(sizes))
+            best[at] = max(best[at], (shared / (sizes + circuit.sum() - shared)).max())
+    return float(best.mean())
 
 
 def false_closure(reports: Sequence[ClosureReport], truth: Collection[str]) -> dict[str, float]:

@@ -13,7 +13,7 @@ import pytest
 from harness.board.columns import COLUMNS, nonempty
 from harness.board.table import build
 from harness.board.write import as_data, cells_as_csv
-from harness.cells.known_circuits import false_closure, scores_found, units_found
+from harness.cells.known_circuits import false_closure, partitions_found, scores_found, units_found
 from harness.closure.verdict import Verdict
 from harness.records.record import KNOWN
 
@@ -40,6 +40,22 @@ def test_precision_recall_and_f_count_units() -> None:
         {"precision": 2 / 3, "recall": 1 / 2, "f": 4 / 7}
     )
     assert units_found(set(), {"b"}) == {"recall": 0.0, "f": 0.0}  # nothing proposed: no precision
+
+
+def test_the_best_group_of_all_partitions_is_held_against_random_circuits() -> None:
+    """Of {0, 1, 2}: the group {0, 1} has 2/3 and {0, 1, 2, 3} has 3/4. Of {4}: {4, 5} has 1/2. Mean 5/8.
+
+    Of one random unit among six, with partitions into pairs: always 1/2. Of all units, with one group of all: 1.
+    """
+    partitions = [np.array([0, 0, 1, 1, 2, 2]), np.array([0, 0, 0, 0, -1, -1])]
+    circuits = np.array([[True, True, True, False, False, False], [False, False, False, False, True, False]])
+    assert partitions_found(partitions, circuits)["jaccard"] == pytest.approx(5 / 8)
+    assert partitions_found(partitions[:1], circuits[1:]) == {"jaccard": 0.5, "jaccard_null": 0.5}
+    assert partitions_found([np.zeros(6, int)], np.ones((1, 6), bool)) == {"jaccard": 1.0, "jaccard_null": 1.0}
+    assert partitions_found([np.full(6, -1)], circuits) == {"jaccard": 0.0, "jaccard_null": 0.0}
+    drawn = partitions_found(partitions[:1], circuits[:1])["jaccard_null"]
+    # Three of six units: 12 of 20 draws hold a whole pair (2 / 3), the others one unit of each pair (1 / 4).
+    assert drawn == pytest.approx(0.6 * 2 / 3 + 0.4 * 1 / 4, abs=0.06)
 
 
 def test_false_closure_counts_closed_groups_outside_the_truth(make_record: Make) -> None:
