@@ -8,6 +8,7 @@ SWEEP = $(BIN)/harness sweep workspace=runs/$(BOARD) tracking=none
 WRITE = $(BIN)/harness leaderboard workspace=runs/$(BOARD) out=leaderboards/$(BOARD)
 # A file of tests stays on one core, with its fixtures, and its torch on one thread. Bytecode is written wherever the tests run: they start many processes.
 PYTEST = OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+FIND := affinity=mutual_information partitioner=leiden chooser=modularity selector=most_isolated selector.count=1
 QUICKSTART := experiment=quickstart,baselines,reference size_curve=false controls.n=59
 EACH := intervention=zero,mean,patching
 PLANTED := subject=planted subject.seed="range(0,40)" batch=planted batch.n=512
@@ -23,7 +24,9 @@ JACCARD := tests/third_party/closure-harness-jaccard/closure_harness_jaccard/__i
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-quickstart: .venv/installed ## install, then run four methods and four references on the model that comes with the harness: verdict cards and a board
+quickstart: .venv/installed ## install; find a known circuit, refuse its decoys, then rank four methods on a model that comes with the harness
+	$(BIN)/harness run subject=implanted subject.task=parallel $(FIND) prune=true batch.n=64
+	$(BIN)/harness close L2H0,L2H1,L2H7,L2H10 subject=implanted subject.task=parallel batch.n=64 # the decoys of that circuit
 	$(BIN)/harness sweep $(QUICKSTART)
 	$(BIN)/harness close L0H0,L0H7,L1H2 batch.n=64 controls.n=59 # the circuit that carries the answer, named by hand
 	@echo '(source .venv/bin/activate puts harness on your path)'
