@@ -57,6 +57,7 @@ implanted: .venv/installed ## train and verify the embedded models `implanted` f
 	$(BIN)/python -m harness_plugins.subjects.implanted.train --out plugins/subjects/implanted/weights
 
 boards: board-quickstart board-methods board-grid board-known board-spd_mechanisms board-unit_families ## run the sweeps behind the boards in leaderboards/ and make the boards (twenty minutes on two cores; not board-language)
+	$(BIN)/harness boards leaderboards # one page that compares them
 
 board-quickstart: .venv/installed
 	$(SWEEP) $(QUICKSTART)
