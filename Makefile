@@ -13,7 +13,7 @@ QUICKSTART := experiment=quickstart,baselines,reference size_curve=false control
 EACH := intervention=zero,mean,patching
 PLANTED := subject=planted subject.seed="range(0,40)" batch=planted batch.n=512
 ROUTES := subject.arm=trained subject.seed=0,1,2 selector=largest selector.count=1 selector.max_size=12
-IMPLANTED := subject.model=separate,shared,large+subject.task=serial,parallel,backup+subject.seed=0,1
+IMPLANTED := subject.model=separate,shared,large+subject.task=serial,parallel,backup+subject.seed=0
 COMPILED := subject=compiled+subject.units=heads+subject.program=reverse,induction,double_hist,maximum,pair_balance,shuffle_dyck
 WORLDS := subject=planted+batch=planted+batch.n=512+intervention=zero+subject.seed=0,1,2,3,4,5,6,7
 ONE := signal=max_attention affinity=pearson_knn
