@@ -302,9 +302,8 @@ def _warnings(record: Record) -> list[str]:
         if stage in TABLES:
             continue
         if stage == KNOWN:
-            lines.append(
-                "  known circuits: " + ", ".join(f"{spaced(name)} {value:.2f}" for name, value in notes.items())
-            )
+            numbers = {name: value for name, value in notes.items() if isinstance(value, float)}
+            lines.append(f"  {KNOWN}: " + ", ".join(f"{spaced(name)} {value:.2f}" for name, value in numbers.items()))
             continue
         for note, value in notes.items():
             if value and isinstance(value, (list, tuple, dict)):
