@@ -14,7 +14,6 @@ EACH := intervention=zero,mean,patching
 PLANTED := subject=planted subject.seed="range(0,40)" batch=planted batch.n=512
 ROUTES := subject.arm=trained subject.seed=0,1,2 selector=largest selector.count=1 selector.max_size=12
 IMPLANTED := subject.model=separate,shared,large+subject.task=serial,parallel,backup+subject.seed=0
-COMPILED := subject=compiled+subject.units=heads+subject.program=reverse,induction,double_hist,maximum,pair_balance,shuffle_dyck
 WORLDS := subject=planted+batch=planted+batch.n=512+intervention=zero+subject.seed=0,1,2,3,4,5,6,7
 ONE := signal=max_attention affinity=pearson_knn
 GRADIENTS := signal=attribution,integrated_gradients affinity=pearson_knn partitioner=top_4 selector=largest
@@ -85,13 +84,13 @@ board-unit_families: .venv/installed # experts and depth routes: shares of routi
 	$(SWEEP) experiment=depth_routing $(ROUTES) partitioner=top_4,leiden,random_4
 	$(WRITE)
 
-board-known: .venv/installed # circuits that are known: implanted in trained models, compiled, planted
-	for task in $(IMPLANTED) $(COMPILED) $(WORLDS); do \
+board-known: .venv/installed # circuits that are known: implanted in trained models, planted
+	for task in $(IMPLANTED) $(WORLDS); do \
 		words=$$(echo $$task | tr '+' ' '); \
 		$(SWEEP) experiment=known $$words || exit 1; \
 		$(SWEEP) experiment=known $$words $(ONE) partitioner=random,layers,oracle || exit 1; \
 	done
-	for task in $(IMPLANTED) $(COMPILED); do $(SWEEP) experiment=known $$(echo $$task | tr '+' ' ') $(GRADIENTS) || exit 1; done
+	for task in $(IMPLANTED); do $(SWEEP) experiment=known $$(echo $$task | tr '+' ' ') $(GRADIENTS) || exit 1; done
 	$(WRITE)
 
 board-language: .venv/installed # tasks people work on, on SmolLM2-135M: hours; it goes on where it was interrupted

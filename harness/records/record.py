@@ -223,7 +223,7 @@ class Record:
 
     @property
     def grown(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
-        """By :func:`group_key` of a candidate: the units that were added to it before the test, with their gains."""
+        """By ``group_key`` of a candidate: the units that were added to it before the test, with their gains."""
         found: Mapping[str, Sequence[Mapping[str, Any]]] = self.diagnostics.get(GROWN, {})
         return found
 
