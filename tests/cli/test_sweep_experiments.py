@@ -20,6 +20,8 @@ from harness.registry.config import expand, registry, resolve, resolve_all
         ("robustness", 24),
         ("moe_routes", 8),
         ("moe_experts", 3),
+        ("known", 27),
+        ("language", 135),
         ("toy_experts", 2),
         ("trajectory", 9),
         ("screen", 30),
