@@ -302,8 +302,8 @@ def _warnings(record: Record) -> list[str]:
         if stage in TABLES:
             continue
         if stage == KNOWN:
-            numbers = {name: value for name, value in notes.items() if isinstance(value, float)}
-            lines.append(f"  {KNOWN}: " + ", ".join(f"{spaced(name)} {value:.2f}" for name, value in numbers.items()))
+            figures = (f"{spaced(name)} {value:.2f}" for name, value in record.known.items())
+            lines.append(f"  {KNOWN}: " + ", ".join(figures))
             continue
         for note, value in notes.items():
             if value and isinstance(value, (list, tuple, dict)):

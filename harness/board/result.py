@@ -11,7 +11,7 @@ from harness.board.references import command
 from harness.board.score import Scores, mean, p_of
 from harness.board.selectivity import Selective
 from harness.closure.verdict import Verdict, decision_order
-from harness.records.record import KNOWN, PartitionRecord, Record
+from harness.records.record import PartitionRecord, Record
 from harness.registry.command import command as written
 from harness.registry.command import swept
 
@@ -88,7 +88,7 @@ class Result:
             command=command(record, record),
             labelled=_labelled(record),
             selectivity=Selective.of(record),
-            known=dict(record.diagnostics.get(KNOWN, {})),
+            known=record.known,
         )
 
     @classmethod

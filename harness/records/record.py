@@ -222,6 +222,13 @@ class Record:
         return next((partition for partition in self.partitions if partition.chosen), None)
 
     @property
+    def known(self) -> dict[str, float]:
+        """How well known circuits were found, by figure (``harness.cells.known_circuits``); empty without any."""
+        found = self.diagnostics.get(KNOWN)
+        numbers = found.items() if isinstance(found, Mapping) else ()
+        return {name: value for name, value in numbers if isinstance(value, float)}
+
+    @property
     def grown(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
         """By ``group_key`` of a candidate: the units that were added to it before the test, with their gains."""
         found: Mapping[str, Sequence[Mapping[str, Any]]] = self.diagnostics.get(GROWN, {})
