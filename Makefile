@@ -13,8 +13,8 @@ QUICKSTART := experiment=quickstart,baselines,reference size_curve=false control
 EACH := intervention=zero,mean,patching
 PLANTED := subject=planted subject.seed="range(0,40)" batch=planted batch.n=512
 ROUTES := subject.arm=trained subject.seed=0,1,2 selector=largest selector.count=1 selector.max_size=12
-IMPLANTED := subject.model=separate,shared,large+subject.task=serial,parallel,backup+subject.seed=0
-WORLDS := subject=planted+batch=planted+batch.n=512+intervention=zero+subject.seed=0,1,2,3,4,5,6,7
+IMPLANTED := subject.model=separate,shared,large subject.task=serial,parallel,backup subject.seed=0
+WORLDS := subject=planted batch=planted batch.n=512 intervention=zero subject.seed=0,1,2,3,4,5,6,7
 ONE := signal=max_attention affinity=pearson_knn
 GRADIENTS := signal=attribution,integrated_gradients affinity=pearson_knn partitioner=top_4 selector=largest
 QUERY := intervention.positions=query
@@ -85,12 +85,11 @@ board-unit_families: .venv/installed # experts and depth routes: shares of routi
 	$(WRITE)
 
 board-known: .venv/installed # circuits that are known: implanted in trained models, planted
-	for task in $(IMPLANTED) $(WORLDS); do \
-		words=$$(echo $$task | tr '+' ' '); \
-		$(SWEEP) experiment=known $$words || exit 1; \
-		$(SWEEP) experiment=known $$words $(ONE) partitioner=random,layers,oracle || exit 1; \
-	done
-	for task in $(IMPLANTED); do $(SWEEP) experiment=known $$(echo $$task | tr '+' ' ') $(GRADIENTS) || exit 1; done
+	$(SWEEP) experiment=known $(IMPLANTED)
+	$(SWEEP) experiment=known $(IMPLANTED) $(ONE) partitioner=random,layers,oracle
+	$(SWEEP) experiment=known $(IMPLANTED) $(GRADIENTS)
+	$(SWEEP) experiment=known $(WORLDS)
+	$(SWEEP) experiment=known $(WORLDS) $(ONE) partitioner=random,layers,oracle # planted units have no gradient
 	$(WRITE)
 
 board-language: .venv/installed # tasks people work on, on SmolLM2-135M: hours; it goes on where it was interrupted
@@ -141,4 +140,4 @@ clean: ## remove the environment, caches and build output (not runs/)
 	$(BIN)/pip install -q -c constraints.txt -e '.[docs]'
 	@touch .venv/installed $@
 
-.PHONY: help quickstart test test-slow lint types subjects probe-seeds implanted boards board-quickstart board-methods board-grid board-spd_mechanisms board-unit_families check-boards figures calibration bench docs clean
+.PHONY: help quickstart test test-slow lint types subjects probe-seeds implanted boards board-quickstart board-methods board-grid board-known board-language board-spd_mechanisms board-unit_families check-boards figures calibration bench docs clean
