@@ -135,6 +135,31 @@ def test_a_partition_has_at_least_one_group() -> None:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
+# A size of groups given in advance
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_group_size_counts_doublings_of_the_mean_size() -> None:
+    assert choose("group_size", [into(k, 16) for k in (2, 4, 8)]) == [-1.0, 0.0, -1.0]  # 8, 4 and 2 units per group
+    assert choose("group_size", [into(k, 16) for k in (2, 4, 8)], units=2) == [-2.0, -1.0, 0.0]
+
+
+def test_units_in_no_group_do_not_count() -> None:
+    assert choose("group_size", [partition(0, 0, 1, 1, -1, -1, -1)], units=2) == [0.0]
+
+
+def test_group_size_never_chooses_a_trivial_partition() -> None:
+    trivial = [partition(0, 0, 0, 0), into(4, 4), partition(-1, -1, -1)]
+    assert choose("group_size", trivial, units=4) == [None, None, None]
+
+
+@given(labelled(8), st.floats(1, 8))
+def test_the_chosen_size_does_not_depend_on_which_units_are_together(labels: list[int], units: float) -> None:
+    straight, reversed_ = partition(*labels), partition(*labels[::-1])
+    assert choose("group_size", [straight], units=units) == choose("group_size", [reversed_], units=units)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
 # Eigengap
 # ----------------------------------------------------------------------------------------------------------------------
 
