@@ -62,24 +62,20 @@ def stacked(parts: Sequence[Tensor], *size: int) -> Float[Tensor, "parts ..."]:
 
 
 class Sublayer(nn.Module):
-    """Heads or MLPs of one layer. ``owner``: the program of each; ``labels``: what each is called."""
+    """Heads or MLPs of one layer, each of which hands on ``inner`` numbers. ``owner``: the program of each; ``labels``:
+    what each is called."""
 
     kind: ClassVar[str]
 
-    def __init__(self, units: Sequence[tuple[str, int, Part]], programs: int, width: int) -> None:
+    def __init__(self, units: Sequence[tuple[str, int, Part]], programs: int, width: int, inner: int) -> None:
         super().__init__()
         self.labels = [label for label, _, _ in units]
         self.programs, self.width = programs, width
         self.register_buffer("owner", torch.tensor([owner for _, owner, _ in units], dtype=torch.long))
-        self.write = Write(stacked([part["out"] for *_, part in units], self.inner(units), width), self.owner, programs)
+        self.write = Write(stacked([part["out"] for *_, part in units], inner, width), self.owner, programs)
 
     owner: Int[Tensor, " units"]
     write: Write
-
-    @staticmethod
-    def inner(units: Sequence[tuple[str, int, Part]]) -> int:
-        """How many numbers the largest unit hands on."""
-        return max((len(part["out"]) for *_, part in units), default=0)
 
     def read(self, stream: Float[Tensor, "rows places stream"]) -> Float[Tensor, "rows places units width"]:
         """The stream of each unit's program."""
@@ -123,10 +119,10 @@ class Heads(Sublayer):
     key: Float[Tensor, "units width matched"]
     value: Float[Tensor, "units width inner"]
 
-    def __init__(self, units: Sequence[tuple[str, int, Part]], programs: int, width: int) -> None:
-        super().__init__(units, programs, width)
+    def __init__(self, units: Sequence[tuple[str, int, Part]], programs: int, width: int, inner: int) -> None:
+        super().__init__(units, programs, width, inner)
         matched = max((part["query"].shape[1] for *_, part in units), default=0)
-        for name, size in (("query", matched), ("key", matched), ("value", self.inner(units))):
+        for name, size in (("query", matched), ("key", matched), ("value", inner)):
             self.register_buffer(name, stacked([part[name] for *_, part in units], width, size))
 
     def forward(self, stream: Float[Tensor, "rows places stream"]) -> Float[Tensor, "rows places stream"]:
@@ -149,10 +145,10 @@ class Mlps(Sublayer):
     enter: Float[Tensor, "units width inner"]
     bias: Float[Tensor, "units inner"]
 
-    def __init__(self, units: Sequence[tuple[str, int, Part]], programs: int, width: int) -> None:
-        super().__init__(units, programs, width)
-        self.register_buffer("enter", stacked([part["in"] for *_, part in units], width, self.inner(units)))
-        self.register_buffer("bias", stacked([part["bias"] for *_, part in units], self.inner(units)))
+    def __init__(self, units: Sequence[tuple[str, int, Part]], programs: int, width: int, inner: int) -> None:
+        super().__init__(units, programs, width, inner)
+        self.register_buffer("enter", stacked([part["in"] for *_, part in units], width, inner))
+        self.register_buffer("bias", stacked([part["bias"] for *_, part in units], inner))
 
     def forward(self, stream: Float[Tensor, "rows places stream"]) -> Float[Tensor, "rows places stream"]:
         """What all MLPs write."""
@@ -193,10 +189,12 @@ class Programs(nn.Module):
         self.register_buffer("tokens", stacked(tokens, len(SYMBOLS), width).transpose(0, 1).flatten(1))
         positions = stacked([one.positions for one in compiled], LONGEST + 1, width)
         self.register_buffer("positions", positions.transpose(0, 1).flatten(1))
+        units = {kind: [_units(compiled, layer, kind) for layer in range(depth)] for kind in ("head", "mlp")}
+        inner = {kind: max(len(part["out"]) for layer in units[kind] for *_, part in layer) for kind in units}
         self.layers = nn.ModuleList(
             Layer(
-                Heads(_units(compiled, layer, "head"), len(NAMES), width),
-                Mlps(_units(compiled, layer, "mlp"), len(NAMES), width),
+                Heads(units["head"][layer], len(NAMES), width, inner["head"]),
+                Mlps(units["mlp"][layer], len(NAMES), width, inner["mlp"]),
             )
             for layer in range(depth)
         )
@@ -238,9 +236,9 @@ class Handed(Site):
 
 
 class Attending(Handed):
-    """Heads, whose attention can be read too."""
+    """Heads, whose attention can be read too, and what they hand on under its name for heads."""
 
-    sources: ClassVar[Mapping[str, str]] = {"attention": SOURCES["attention"]}
+    sources: ClassVar[Mapping[str, str]] = {name: SOURCES[name] for name in ("attention", "head_output")}
 
     def reading(self, source: str, inputs: tuple[Tensor, ...], output: Tensor) -> Values:
         """The attention weights, or what heads hand on."""
