@@ -327,6 +327,19 @@ class Counted(random.Random):
         return super().getrandbits(k)
 
 
+@pytest.mark.parametrize(("quality", "gamma"), [("rb_configuration", 4.0), ("cpm", 0.5)])
+@pytest.mark.parametrize("unit", [2.0**-40, 2.0**40])
+def test_the_unit_of_affinities_does_not_change_what_leiden_finds(quality: str, gamma: float, unit: float) -> None:
+    spins = np.where(np.random.default_rng(0).random((60, 8)) < 0.5, 1.0, -1.0)
+    matrix = np.abs(spins @ spins.T / 8) * (1 - np.eye(60))  # four different affinities, so that most moves are ties
+    (usual,) = partition("leiden", affinity(matrix), quality=quality, resolution=(gamma,))
+    by_unit = gamma * unit if quality == "cpm" else gamma
+    (found,) = partition("leiden", affinity(matrix * unit), quality=quality, resolution=(by_unit,))
+    np.testing.assert_array_equal(found.labels, usual.labels)
+    assert 1 < found.k < 60
+    assert found.diagnostics["quality"] == pytest.approx(usual.diagnostics["quality"], rel=1e-12)
+
+
 def test_leiden_uses_only_its_own_random_generator() -> None:
     """python-igraph draws from the generator of the standard library or from a given one."""
     dice = Counted()
