@@ -14,6 +14,7 @@ EACH := intervention=zero,mean,patching
 PLANTED := subject=planted subject.seed="range(0,40)" batch=planted batch.n=512
 ROUTES := subject.arm=trained subject.seed=0,1,2 selector=largest selector.count=1 selector.max_size=12
 IMPLANTED := subject.model=separate,shared,large subject.task=serial,parallel,backup subject.seed=0
+COMPILED := subject=compiled subject.units=heads subject.program=maximum,shuffle_dyck
 WORLDS := subject=planted batch=planted batch.n=512 intervention=zero subject.seed=0,1,2,3,4,5,6,7
 ONE := signal=max_attention affinity=pearson_knn
 GRADIENTS := signal=attribution,integrated_gradients affinity=pearson_knn partitioner=top_4 selector=largest
@@ -84,10 +85,13 @@ board-unit_families: .venv/installed # experts and depth routes: shares of routi
 	$(SWEEP) experiment=depth_routing $(ROUTES) partitioner=top_4,leiden,random_4
 	$(WRITE)
 
-board-known: .venv/installed # circuits that are known: implanted in trained models, planted
+board-known: .venv/installed # circuits that are known: implanted in trained models, compiled, planted
 	$(SWEEP) experiment=known $(IMPLANTED)
 	$(SWEEP) experiment=known $(IMPLANTED) $(ONE) partitioner=random,layers,oracle
 	$(SWEEP) experiment=known $(IMPLANTED) $(GRADIENTS)
+	$(SWEEP) experiment=known $(COMPILED)
+	$(SWEEP) experiment=known $(COMPILED) $(ONE) partitioner=random,layers,oracle
+	$(SWEEP) experiment=known $(COMPILED) signal=attribution affinity=pearson_knn partitioner=top_4 selector=largest # integrated gradients take a language model
 	$(SWEEP) experiment=known $(WORLDS)
 	$(SWEEP) experiment=known $(WORLDS) $(ONE) partitioner=random,layers,oracle # planted units have no gradient
 	$(WRITE)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.board.decomposition import fidelity_notes
+from harness.board.known import known_lines
 from harness.board.strata import outside_line, strata_table
 from harness.cells.settings import tests_on_all
 from harness.closure.paper import paper_verdict
@@ -31,7 +32,7 @@ from harness.records.record import (
 )
 from harness.registry.command import command, in_workspace
 
-TABLES = frozenset({COMPLETENESS, FIGURES, FIT, GROWN, QUALITY, SELECTIVITY})
+TABLES = frozenset({COMPLETENESS, FIGURES, FIT, GROWN, KNOWN, QUALITY, SELECTIVITY})
 """Entries of diagnostics that are not warnings: the card, boards and other commands show them in their own way."""
 ARROW = {1: "↑", -1: "↓"}
 """The direction in which a metric moves under damage."""
@@ -72,6 +73,7 @@ def _closure(record: Record, closure: ClosureReport, where: str) -> str:
         *_fit(record),
         f"  {_examples(record, closure)}",
         f"  method: {record.cell.method}{_chosen(record)}",
+        *known_lines(record),
         *_warnings(record),
     ]
     return "\n".join(lines)
@@ -289,7 +291,7 @@ def _proposal(record: Record) -> str:
         scores = {"purity": candidate.purity, "isolation": candidate.isolation, "stability": candidate.stability}
         shown = ", ".join(f"{name} {_number(value, '.2f')}" for name, value in scores.items())
         lines.append(f"  candidate: {named(candidate.units)}   {shown}")
-    return "\n".join(lines + _warnings(record))
+    return "\n".join([*lines, *known_lines(record), *_warnings(record)])
 
 
 def _warnings(record: Record) -> list[str]:
@@ -300,10 +302,6 @@ def _warnings(record: Record) -> list[str]:
     lines += fidelity_notes(subject.get("decomposition"))
     for stage, notes in record.diagnostics.items():
         if stage in TABLES:
-            continue
-        if stage == KNOWN:
-            figures = (f"{spaced(name)} {value:.2f}" for name, value in record.known.items())
-            lines.append(f"  {KNOWN}: " + ", ".join(figures))
             continue
         for note, value in notes.items():
             if value and isinstance(value, (list, tuple, dict)):

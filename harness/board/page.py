@@ -25,6 +25,7 @@ from harness.board.columns import (
 )
 from harness.board.found import called, found, left_out, metric_tables
 from harness.board.lineage import Lineage
+from harness.board.seal import Seal
 from harness.closure.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ COLUMNS = re.compile(r" +\S(.* {3,}\S){2}")
 VERDICTS = [verdict.value for verdict in Verdict]
 
 
-def page(boards: Sequence[Board], lineage: Lineage) -> str:
+def page(boards: Sequence[Board], lineage: Lineage, seal: Seal | None = None) -> str:
     """All boards as one page whose tables sort and filter."""
     from harness.board.figures.board import mean_ranks, quality_and_cost
 
@@ -46,6 +47,7 @@ def page(boards: Sequence[Board], lineage: Lineage) -> str:
         .render(
             boards=boards,
             lineage=lineage,
+            seal=seal,
             columns=columns,
             rank=RANK,
             method=METHOD,

@@ -84,7 +84,7 @@ def files(boards: Sequence[Board], lineage: Lineage, seal: Seal | None = None) -
         "board.csv": as_csv(boards),
         "cells.csv": cells_as_csv(boards),
         "board.json": as_json(boards, lineage),
-        "board.html": page(boards, lineage),
+        "board.html": page(boards, lineage, seal),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness.board.equal_weights import equal_weights, sentence
@@ -164,7 +165,7 @@ def _seal(session: Session, folder: Path, word: str = "") -> int:
         if not word.isdecimal():
             raise HarnessError(f"--open {word}: a seed is a whole number.", "Give the one that --seal showed.")
         seal, seed = present.opened(int(word)), int(word)
-        rerun = f"Run the command of every cell again with: seed={seed} batch.seed={seed}"
+        rerun = _with_seed(board.lineage["sweeps"], seed)
     else:
         if present is not None:
             raise HarnessError(
@@ -176,6 +177,15 @@ def _seal(session: Session, folder: Path, word: str = "") -> int:
     write_files(folder, records, str(board.lineage["command"]), board.added)
     session.print(f"{seal.sentence}\n{rerun}", {"salt": seal.salt, "hash": seal.hash, "seed": seed})
     return 0
+
+
+def _with_seed(sweeps: Sequence[str], seed: int) -> str:
+    """The commands that run the methods of a board with an opened seed."""
+    words = f"seed={seed} batch.seed={seed}"
+    if not sweeps:
+        return f"Run the command of every cell again with: {words}"
+    again = "\n".join(f"  {sweep} {words} workspace=runs/sealed" for sweep in sweeps)
+    return f"Run its sweeps again with the seed:\n{again}"
 
 
 def _add(session: Session, submitted: Path, folder: Path) -> int:

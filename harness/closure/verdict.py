@@ -195,8 +195,8 @@ RULES: tuple[Rule, ...] = (
         Verdict.NULL,
         lambda e: not e.first_effect.harmed and bounded(e.first_effect),
         lambda e: (
-            f"ablating these units damages {spaced(e.first)} by at most {e.first_effect.bound:.3g}, no more than "
-            f"{EQUIVALENT:g} standard deviations of the compared groups"
+            f"ablating these units damages {spaced(e.first)} by at most {max(0.0, e.first_effect.bound or 0.0):.3g}, "
+            f"no more than {EQUIVALENT:g} standard deviations of the compared groups"
         ),
     ),
     Rule(

@@ -10,7 +10,8 @@ import torch
 from harness_plugins.batches.own_task import OwnTask
 from harness_plugins.subjects.compiled.model import Programs
 from harness_plugins.subjects.compiled.programs import ANSWERS, BRACKETS, NAMES, PROGRAMS, SYMBOLS, Name
-from harness_plugins.subjects.compiled.task import examples, sequences
+from harness_plugins.subjects.compiled.task import examples
+from harness_plugins.subjects.compiled.verify import answers_right, verified
 from jaxtyping import Float
 
 from harness import HarnessError, HookedSubject, Tokens, Vocabulary, method, rng_for
@@ -63,27 +64,18 @@ def test_a_tie_has_no_answer() -> None:
     assert PROGRAMS["induction"](prefix("()[]"))[0] == -1
 
 
-def right(program: Name, share: int) -> float:
-    """On how many of every ``share``-th sequence the model gives the program's answer."""
-    every, model = sequences(program), Programs(program)
-    some = np.arange(0, len(every.answer), share)
-    ids = torch.from_numpy(np.pad(1 + every.tokens[some], ((0, 0), (1, 0))))
-    words = np.array([SYMBOLS.index(word) for word in ANSWERS[program]])
-    found = [model(part).argmax(-1) for part in ids.split(8192)]
-    return float(
-        (torch.cat(found).numpy()[np.arange(len(some)), every.length[some]] == words[every.answer[some]]).mean()
-    )
-
-
 @pytest.mark.parametrize("program", NAMES)
 def test_the_model_gives_the_answers_of_the_program(program: Name) -> None:
-    assert right(program, 211) == 1
+    assert answers_right(program, every=211)[1] == 1
 
 
 @pytest.mark.slow  # 87,296 sequences each
 @pytest.mark.parametrize("program", NAMES)
-def test_the_model_gives_the_answers_of_the_program_on_every_sequence(program: Name) -> None:
-    assert right(program, 1) == 1
+def test_what_is_verified_of_a_program_is_so_on_every_sequence(program: Name) -> None:
+    about = subject_of(program).about
+    assert about["verified"] == verified(program)
+    assert about["verified"]["answers_right"] == 1
+    assert about["verified"]["changed_by_others"] == 0
 
 
 @pytest.mark.parametrize("program", NAMES)

@@ -129,8 +129,8 @@ def test_the_trained_decoder_is_that_of_transformers() -> None:
 @pytest.mark.parametrize(("model", "task", "seed"), EVERY)
 def test_shipped_models_pass_the_gate_on_other_examples(model: Model, task: Task, seed: int) -> None:
     figures = measured(subject_of(model, task, seed), layout(model, seed), task, made(model, task), subsets=2)
-    assert not list(replace(figures, decoys=0.0).faults)
-    assert figures.decoys < MOST_OF_DECOYS + 0.1  # on 48 examples, two standard errors
+    assert not list(replace(figures, lost_without_decoys=0.0).faults)
+    assert figures.lost_without_decoys < MOST_OF_DECOYS + 0.1  # on 48 examples, two standard errors
 
 
 @pytest.mark.slow  # 160 examples, 24 sets of heads, three interventions, for 18 circuits
@@ -143,12 +143,26 @@ def test_the_gate_has_the_figures_of_the_card(model: Model, seed: int) -> None:
 
 
 def test_a_model_that_fails_the_gate_is_named_with_its_figures() -> None:
-    good = Figures(accuracy=1.0, alone=1.0, some_outside=1.0, difference=10.0, left=0.0, decoys=0.0)
-    bad = Figures(accuracy=1.0, alone=0.5, some_outside=1.0, difference=10.0, left=0.2, decoys=0.4)
+    good = Figures(
+        accuracy=1.0,
+        accuracy_alone=1.0,
+        accuracy_without_some=1.0,
+        logit_difference=10.0,
+        share_left_without_circuit=0.0,
+        lost_without_decoys=0.0,
+    )
+    bad = Figures(
+        accuracy=1.0,
+        accuracy_alone=0.5,
+        accuracy_without_some=1.0,
+        logit_difference=10.0,
+        share_left_without_circuit=0.2,
+        lost_without_decoys=0.4,
+    )
     assert faults_of({"serial": good, "backup": bad}) == [
-        "backup: accuracy of the circuit alone 0.500 < 0.9",
-        "backup: share of the logit difference left 0.200 > 0.05",
-        "backup: decoys carry 0.400 > 0.3",
+        "backup: accuracy alone 0.500 < 0.9",
+        "backup: share left without circuit 0.200 > 0.05",
+        "backup: lost without decoys 0.400 > 0.3",
     ]
 
 

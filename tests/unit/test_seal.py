@@ -50,3 +50,4 @@ def test_a_board_shows_its_seal(tmp_path: Path) -> None:
     seal.write(tmp_path)
     write_files(tmp_path, [], "harness leaderboard")
     assert seal.sentence in (tmp_path / "board.md").read_text()
+    assert seal.sentence in (tmp_path / "board.html").read_text()

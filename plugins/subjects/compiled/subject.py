@@ -60,6 +60,7 @@ class CompiledProgram(SubjectMethod):
 
         from .model import Attending, Handed, Layer, Programs
         from .task import examples
+        from .verify import recorded
 
         model = Programs(self.program).to(device_named(self.device)).eval()
         kinds = {"heads": Attending} if self.units == "heads" else {"heads": Handed, "mlps": Handed}
@@ -84,7 +85,7 @@ class CompiledProgram(SubjectMethod):
         own = NAMES.index(self.program)
         classes = [self.program if owner == own else None for owner in owners]
         circuit = [label for label, name in zip(subject.units.labels, classes, strict=True) if name]
-        subject.about |= {"circuits": {self.program: circuit}}
+        subject.about |= {"circuits": {self.program: circuit}, "verified": recorded(self.program)}
         subject.truth = Labels(tuple(classes), subject.units, circuits=frozenset({self.program}))
         return subject
 

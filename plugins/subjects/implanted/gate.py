@@ -28,32 +28,35 @@ MOST_LEFT, MOST_OF_DECOYS = 0.05, 0.3
 class Figures:
     """What is measured for a task. Each is the worst over zero, mean and resample ablation, unless said otherwise.
 
-    ``accuracy``: with all heads. ``alone``: accuracy with all heads outside the circuit ablated. ``some_outside``: the
-    least accuracy of 20 sets of 2 to 8 heads outside it. ``difference``: the logit difference with all heads. ``left``:
-    the share of it that is left if the circuit is ablated, by zero or mean. ``decoys``: how much of it is lost if all
-    decoys are, in logits.
+    ``accuracy``, ``logit_difference``: with all heads. ``accuracy_alone``: with all heads outside the circuit ablated.
+    ``accuracy_without_some``: the least of 20 sets of 2 to 8 heads outside it. ``share_left_without_circuit``: of the
+    logit difference, if the circuit is ablated, by zero or mean. ``lost_without_decoys``: how much of it is lost if
+    all decoys are ablated, in logits.
     """
 
     accuracy: float
-    alone: float
-    some_outside: float
-    difference: float
-    left: float
-    decoys: float
+    accuracy_alone: float
+    accuracy_without_some: float
+    logit_difference: float
+    share_left_without_circuit: float
+    lost_without_decoys: float
 
     @property
     def faults(self) -> Iterator[str]:
         """What does not pass."""
-        bounds = {
-            f"accuracy {self.accuracy:.3f} < {LEAST_RIGHT}": self.accuracy < LEAST_RIGHT,
-            f"accuracy of the circuit alone {self.alone:.3f} < {LEAST_ALONE}": self.alone < LEAST_ALONE,
-            f"accuracy without some others {self.some_outside:.3f} < {LEAST_WITHOUT_SOME}": (
-                self.some_outside < LEAST_WITHOUT_SOME
-            ),
-            f"share of the logit difference left {self.left:.3f} > {MOST_LEFT}": abs(self.left) > MOST_LEFT,
-            f"decoys carry {self.decoys:.3f} > {MOST_OF_DECOYS}": self.decoys > MOST_OF_DECOYS,
+        least = {
+            "accuracy": LEAST_RIGHT,
+            "accuracy_alone": LEAST_ALONE,
+            "accuracy_without_some": LEAST_WITHOUT_SOME,
         }
-        return (words for words, fails in bounds.items() if fails)
+        most = {"share_left_without_circuit": MOST_LEFT, "lost_without_decoys": MOST_OF_DECOYS}
+        figures = asdict(self) | {"share_left_without_circuit": abs(self.share_left_without_circuit)}
+        for name, bound in least.items():
+            if figures[name] < bound:
+                yield f"{name.replace('_', ' ')} {figures[name]:.3f} < {bound}"
+        for name, bound in most.items():
+            if figures[name] > bound:
+                yield f"{name.replace('_', ' ')} {figures[name]:.3f} > {bound}"
 
 
 def measured(subject: HeadSubject, heads: Layout, task: Task, batch: Tokens, subsets: int = SUBSETS) -> Figures:
@@ -69,11 +72,11 @@ def measured(subject: HeadSubject, heads: Layout, task: Task, batch: Tokens, sub
     worst = partial(max, key=abs)
     return Figures(
         accuracy=float(right["zero"][0]),
-        alone=float(min(values[1] for values in right.values())),
-        some_outside=float(min(values[4:].min() for values in right.values())),
-        difference=float(whole),
-        left=float(worst(difference[name][2] / whole for name in ("zero", "mean"))),
-        decoys=float(max(whole - values[3] for values in difference.values())),
+        accuracy_alone=float(min(values[1] for values in right.values())),
+        accuracy_without_some=float(min(values[4:].min() for values in right.values())),
+        logit_difference=float(whole),
+        share_left_without_circuit=float(worst(difference[name][2] / whole for name in ("zero", "mean"))),
+        lost_without_decoys=float(max(whole - values[3] for values in difference.values())),
     )
 
 
