@@ -23,7 +23,7 @@ def leaderboard(arguments: Namespace) -> int:
     """Make a board from the records of a workspace, check a board, or add records to it."""
     session = Session.open(arguments)
     if bool(arguments.words) != (arguments.add or arguments.open) or len(arguments.words) > 1:
-        raise HarnessError("leaderboard: --add takes one folder of records, --open one seed; nothing else is named.",
+        raise HarnessError("leaderboard: --add takes one folder of records, --open one number; nothing else is named.",
                            "Example: harness leaderboard --add THEIR_RECORDS/ out=leaderboards/mine")  # fmt: skip
     out = session.out
     if arguments.seal or arguments.open:
@@ -149,7 +149,7 @@ def _check(session: Session, out: Path | None, workspace: bool) -> int:
 
 
 def _seal(session: Session, folder: Path, word: str = "") -> int:
-    """Draw a seed and show its hash on the board; or show on the board the seed that is named."""
+    """Draw a secret number and show its hash on the board; or show the number that is named on the board."""
     from harness.board.check import disagreements, read_board
     from harness.board.seal import Seal
     from harness.board.write import write_files
@@ -159,27 +159,26 @@ def _seal(session: Session, folder: Path, word: str = "") -> int:
         raise HarnessError(f"{folder}: the board does not agree with its own records: {found[0]}")
     if word:
         if present is None:
-            raise HarnessError(
-                f"{folder} has no sealed seed.", command("leaderboard", "--seal", override("out", folder))
-            )
+            raise HarnessError(f"{folder} has no seal.", command("leaderboard", "--seal", override("out", folder)))
         if not word.isdecimal():
-            raise HarnessError(f"--open {word}: a seed is a whole number.", "Give the one that --seal showed.")
-        seal, seed = present.opened(int(word)), int(word)
-        rerun = _with_seed(board.lineage["sweeps"], seed)
+            raise HarnessError(f"--open {word}: not a whole number.", "Give the one that --seal showed.")
+        secret = int(word)
+        seal = present.opened(secret)
+        after = _with_seed(board.lineage["sweeps"], seal.seed)
     else:
         if present is not None:
-            raise HarnessError(
-                f"{folder} has a sealed seed already: {present.hash}.", "It can be opened, not replaced."
-            )
-        seal, seed = Seal.drawn()
-        rerun = f"The seed is {seed}. It is stored nowhere: keep it, and keep it secret until it is opened."
+            raise HarnessError(f"{folder} has a seal already: {present.hash}.", "It can be opened, not replaced.")
+        seal, secret = Seal.drawn()
+        after = f"The number is {secret}. It is stored nowhere: keep it, and keep it secret until it is opened."
     seal.write(folder)
     write_files(folder, records, str(board.lineage["command"]), board.added)
-    session.print(f"{seal.sentence}\n{rerun}", {"salt": seal.salt, "hash": seal.hash, "seed": seed})
+    session.print(
+        f"{seal.sentence}\n{after}", {"salt": seal.salt, "hash": seal.hash, "secret": secret, "seed": seal.seed}
+    )
     return 0
 
 
-def _with_seed(sweeps: Sequence[str], seed: int) -> str:
+def _with_seed(sweeps: Sequence[str], seed: int | None) -> str:
     """The commands that run the methods of a board with an opened seed."""
     words = f"seed={seed} batch.seed={seed}"
     if not sweeps:

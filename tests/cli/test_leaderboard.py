@@ -7,6 +7,7 @@ import lzma
 import shlex
 import shutil
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -188,16 +189,18 @@ def test_an_impossible_leaderboard_command_is_refused_with_the_fix(
     assert "Traceback" not in answer.err
 
 
-def test_a_sealed_seed_is_shown_once_and_opened_later(swept: Run) -> None:
+def test_a_sealed_number_is_shown_once_and_opened_later_as_a_seed_that_runs(swept: Run) -> None:
     swept("leaderboard", "out=mine")
-    seed = swept("leaderboard", "--seal", "out=mine", "--json").data["seed"]
-    assert str(seed) not in "".join(
+    secret = swept("leaderboard", "--seal", "out=mine", "--json").data["secret"]
+    assert str(secret) not in "".join(
         path.read_text() for path in [*Path("mine").glob("*.md"), *Path("mine").glob("*.json")]
     )
     assert swept("leaderboard", "--check", "out=mine").code == 0
-    assert "has a sealed seed already" in swept("leaderboard", "--seal", "out=mine").err
-    assert "is not the sealed one" in swept("leaderboard", "--open", str(seed + 1), "out=mine").err
-    assert "a seed is a whole number" in swept("leaderboard", "--open", "x", "out=mine").err
-    assert f"seed={seed} batch.seed={seed}" in swept("leaderboard", "--open", str(seed), "out=mine").out
-    assert f"the seed is {seed}" in Path("mine/board.md").read_text()
+    assert "has a seal already" in swept("leaderboard", "--seal", "out=mine").err
+    assert "is not the sealed number" in swept("leaderboard", "--open", str(secret + 1), "out=mine").err
+    assert "not a whole number" in swept("leaderboard", "--open", "x", "out=mine").err
+    seed = int.from_bytes(sha256(f"{secret}/sealed split".encode()).digest()[:4], "big")
+    assert f"seed={seed} batch.seed={seed}" in swept("leaderboard", "--open", str(secret), "out=mine").out
+    assert f"the number is {secret}" in Path("mine/board.md").read_text()
+    assert swept("plan", *PLANTED, f"seed={seed}", f"batch.seed={seed}").code == 0
     assert swept("leaderboard", "--check", "out=mine").code == 0
