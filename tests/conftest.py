@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,20 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 settings.register_profile("here", deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("here"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+
+def _of_outer_functions(*, typechecker: Callable[..., Any]) -> Callable[..., Any]:
+    """What jaxtyping decorates functions with, for all but functions inside functions.
+
+    Those are defined at every call of the outer one, and their checks would be compiled every time: half of the time of
+    all unit tests.
+    """
+    check = partial(_jaxtyped, typechecker=typechecker)
+    return lambda one: one if "<locals>" in getattr(one, "__qualname__", "") else check(one)
+
+
+_jaxtyped = jaxtyping.jaxtyped
+jaxtyping.jaxtyped = _of_outer_functions
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -306,20 +306,11 @@ def test_means_are_over_the_batch_without_a_reference(
     assert np.abs(ablated("batch", reference) - ablated("reference", reference)).max() > 1e-3
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=str)
-@pytest.mark.parametrize("positions", ["all", "query"])
-def test_neither_the_size_of_passes_nor_what_is_shared_changes_a_result(
-    positions: str,
-    kind: tuple[str, dict[str, Any]],
-    architecture: Any,
-    batch: Batch,
-    reference: Batch,
-    every_logit: Any,
+def neither_the_size_of_passes_nor_what_is_shared_changes(
+    model: Any, intervention: Any, batch: Batch, reference: Batch, metrics: Any
 ) -> None:
-    model, found = architecture.build(), []
-    last = len(HeadSubject(model, "test").units) - 1
+    found, last = [], len(HeadSubject(model, "test").units) - 1
     conditions = [(last - 1,), (), (0, last // 3), (last, last // 2), tuple(range(last + 1))]
-    intervention = build(kind[0], positions=positions, **kind[1])
     for tokens_per_pass, share in (
         (None, NOTHING),
         (150, Shared()),
@@ -328,9 +319,37 @@ def test_neither_the_size_of_passes_nor_what_is_shared_changes_a_result(
         (None, Shared(inside=False)),
     ):
         subject = HeadSubject(model, "test", tokens_per_pass=tokens_per_pass, share=share)
-        found.append(subject.evaluate(batch, conditions, intervention, every_logit[:12], reference=reference))
+        found.append(subject.evaluate(batch, conditions, intervention, metrics, reference=reference))
     for other in found[1:]:
         np.testing.assert_allclose(other, found[0], atol=1e-5 * np.abs(found[0]).max(), rtol=0)
+
+
+@pytest.mark.parametrize("positions", ["all", "query"])
+def test_neither_the_size_of_passes_nor_what_is_shared_changes_a_result(
+    positions: str, architecture: Any, architectures: Any, batch: Batch, reference: Batch, every_logit: Any
+) -> None:
+    """Each architecture with one intervention, each intervention with some architecture."""
+    place = list(architectures.values()).index(architecture)
+    name, parameters = KINDS[place % len(KINDS)]
+    neither_the_size_of_passes_nor_what_is_shared_changes(
+        architecture.build(), build(name, positions=positions, **parameters), batch, reference, every_logit[:12]
+    )
+
+
+@pytest.mark.slow  # every intervention on every architecture: minutes
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+@pytest.mark.parametrize("positions", ["all", "query"])
+def test_no_intervention_depends_on_the_size_of_passes_or_on_what_is_shared(
+    positions: str,
+    kind: tuple[str, dict[str, Any]],
+    architecture: Any,
+    batch: Batch,
+    reference: Batch,
+    every_logit: Any,
+) -> None:
+    neither_the_size_of_passes_nor_what_is_shared_changes(
+        architecture.build(), build(kind[0], positions=positions, **kind[1]), batch, reference, every_logit[:12]
+    )
 
 
 def test_the_subject_reports_what_conditions_share(architectures: Any) -> None:
