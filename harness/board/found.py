@@ -115,6 +115,8 @@ def _ranks(methods: Sequence[Row]) -> str:
     intervals = [row.rank_interval for row in methods if row.rank_interval is not None]
     if not intervals:
         return f"None of {len(methods)} methods passed a test, so none has a rank."
+    if len(intervals) == 1:
+        return f"One of {len(methods)} methods passed a test: it alone has a rank."
     several = separated(intervals)
     if several == 1:
         return f"Rank intervals do not tell any two of the {len(intervals)} ranked methods apart."
