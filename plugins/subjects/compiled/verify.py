@@ -30,12 +30,12 @@ class Verified(TypedDict):
     changed_by_others: float
 
 
-def recorded(program: Name) -> Mapping[str, float]:
+def recorded(program: Name) -> Mapping[str, int | float]:
     """What was verified of a program that is shipped; empty before it was."""
     from .model import WEIGHTS
 
     path = WEIGHTS / FILE
-    found: dict[str, dict[str, float]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    found: dict[str, dict[str, int | float]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return found.get(program, {})
 
 
